@@ -1,0 +1,6 @@
+"""``python -m reid_toolkit`` is the ``reid`` command."""
+
+from reid_toolkit.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""The ``reid`` command: each module here parses, calls one library function, and prints what it returns."""
+
+from reid_toolkit.cli.root import main
+
+__all__ = ["main"]

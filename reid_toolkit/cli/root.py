@@ -1,0 +1,105 @@
+"""The command group: loads a command's module when it is asked for, and turns errors into one line."""
+
+import errno
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+import rich_click
+from rich.console import Console
+
+from reid_toolkit.errors import ReidError
+from reid_toolkit.version import __version__
+
+COMMANDS = ("demo", "ingest", "train", "export", "enroll", "search", "evaluate", "gallery")
+"""In the order of the work. Help loads them all, so their modules import torch and the like inside functions."""
+
+EXTRA_OF_MODULE = {
+    "torch": "train", "torchvision": "train", "safetensors": "train", "tensorboard": "train", "onnx": "train",
+    "onnxscript": "train", "scipy": "train", "trackers": "footage", "supervision": "footage",
+}  # fmt: skip
+
+log = Console(stderr=True, highlight=False)
+"""Where everything meant for a person goes; stdout carries results only."""
+
+
+class LazyGroup(rich_click.RichGroup):
+    """A group whose commands live in ``reid_toolkit.cli.<name>``, each as ``command``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"reid_toolkit.cli.{cmd_name}").command  # type: ignore[no-any-return]
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="reid")
+def reid() -> None:
+    """Unsupervised person re-identification: recordings of several cameras in, people found across them out."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line. Exit status: 0 done, 1 a named error, 2 usage, 130 interrupted."""
+    # A service manager stops us with SIGTERM; unwind as for Ctrl-C, so that partial files are removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        result = reid.main(args=arguments, prog_name="reid", standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        fail("interrupted; what is done is kept, run the same command again to go on", status=130)
+    except ReidError as error:
+        fail(str(error))
+    except ImportError as error:
+        fail(explain_import_error(error))
+    except OSError as error:
+        fail(explain_os_error(error))
+
+
+def explain_import_error(error: ImportError) -> str:
+    """One line for a missing extra or a missing system library; anything else is a bug and is re-raised."""
+    extra = EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])
+    if extra:
+        return f"this command needs {error.name}, which is not installed: pip install 'reid-toolkit[{extra}]'"
+    if "cannot open shared object file" in str(error):
+        return f"{error}: OpenCV needs it; install the system packages libgl1 and libglib2.0-0"
+    raise error
+
+
+def explain_os_error(error: OSError) -> str:
+    """One line for what the operating system refused."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"{where}no space left on the disk; free some and run the same command again"
+    return f"{where}{error.strerror or error}"
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Print one line to stderr and leave."""
+    line = " ".join(message.split())
+    log.print(f"[bold red]error:[/] {rich_escape(line)}", soft_wrap=True)
+    sys.exit(status)
+
+
+def rich_escape(text: str) -> str:
+    """``text`` with Rich's square-bracket markup taken literally."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def print_json(value: Any) -> None:
+    """Machine-readable output: one JSON document on stdout."""
+    import json
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,56 @@
+"""Every error this package raises on purpose.
+
+    ReidError
+    ├── InputError              an argument or array is not what it must be (also a ValueError)
+    │   ├── VideoError          a recording cannot be opened, or ends early
+    │   ├── ImageError          an image cannot be read
+    │   ├── DatasetError        a dataset folder or its manifest breaks the data contract
+    │   └── RecipeError         a recipe contradicts itself or names something unknown
+    ├── ModelError              a model file is not ours, damaged, or of another shape
+    ├── GalleryError            a gallery is damaged, locked, or of another model
+    ├── RunError                a training run cannot start, resume or be read
+    └── MissingDependencyError  an optional package is not installed (also an ImportError)
+
+A message says, in one line, what is wrong, where, what was expected, what was got, and what to do. The command
+line prints it and exits with status 1.
+"""
+
+
+class ReidError(Exception):
+    """The root: catch this to catch everything the toolkit raises on purpose."""
+
+
+class InputError(ReidError, ValueError):
+    """An argument or array is not what it must be."""
+
+
+class VideoError(InputError):
+    """A recording cannot be opened, or ends early."""
+
+
+class ImageError(InputError):
+    """An image cannot be read."""
+
+
+class DatasetError(InputError):
+    """A dataset folder or its manifest breaks the data contract."""
+
+
+class RecipeError(InputError):
+    """A recipe contradicts itself or names something unknown."""
+
+
+class ModelError(ReidError):
+    """A model file is not ours, damaged, or of another shape."""
+
+
+class GalleryError(ReidError):
+    """A gallery is damaged, locked, or of another model."""
+
+
+class RunError(ReidError):
+    """A training run cannot start, resume or be read."""
+
+
+class MissingDependencyError(ReidError, ImportError):
+    """An optional package is not installed."""

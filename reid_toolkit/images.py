@@ -1,0 +1,44 @@
+"""Reading and resizing pictures: the one resize that training and serving share.
+
+OpenCV's and PIL's resizes differ by a grey level or so, which is enough to move a descriptor; so everything
+that turns a crop into network input, in training and on the edge, goes through :func:`resize`.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.errors import ImageError
+
+Image = NDArray[np.uint8]
+"""(H, W, 3) uint8, BGR."""
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+
+def read_image(path: Path, origin: str = "") -> Image:
+    """Decode an image file to (H, W, 3) uint8 BGR; grey and alpha images are converted.
+
+    ``origin`` says where the file was named (a manifest's row) and goes into the message of the
+    :class:`ImageError` that is raised for a missing, empty or undecodable file.
+    """
+    where = f"{path} ({origin})" if origin else str(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"{where}: no such image file") from None
+    except OSError as error:
+        raise ImageError(f"{where}: cannot be read: {error.strerror}") from None
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_BGR) if content else None
+    if image is None:
+        got = "an empty file" if not content else f"{len(content)} bytes that no decoder knows"
+        raise ImageError(f"{where}: not an image: expected JPEG, PNG, BMP or WebP, got {got}")
+    return image
+
+
+def resize(image: Image, height: int, width: int) -> Image:
+    """Resize to (height, width, 3): area averaging when shrinking, linear when enlarging."""
+    shrinking = image.shape[0] >= height and image.shape[1] >= width
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)

@@ -1,0 +1,83 @@
+"""What is passed between the parts: plain frozen records, no behaviour beyond a derived field."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One box of one frame, stored as an image file."""
+
+    path: Path
+    """Absolute path of the image file."""
+    camera: str
+    """Name of the camera."""
+    tracklet: str
+    """Name of the tracklet it belongs to, unique in its dataset."""
+    frame: int = 0
+    """Frame number in the recording, from 0."""
+    time: float | None = None
+    """Seconds: absolute UTC (Unix time) when known, else from the start of the recording; None when unknown."""
+    x: float = 0.0
+    """Left edge of the box in the frame, pixels."""
+    y: float = 0.0
+    """Top edge of the box in the frame, pixels."""
+    width: float = 0.0
+    """Width of the box in the frame, pixels."""
+    height: float = 0.0
+    """Height of the box in the frame, pixels."""
+    score: float = 1.0
+    """Detector's confidence, 0-1."""
+    identity: str | None = None
+    """Who it is; only ever known for evaluation. "0" is a distractor, "-1" is junk (Market-1501)."""
+    origin: str = ""
+    """Where this crop is named, for error messages, e.g. "manifest.csv, row 17"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracklet:
+    """Crops of one person in one camera, consecutive in time. An image data set has tracklets of one crop."""
+
+    name: str
+    """Unique in the dataset."""
+    camera: str
+    crops: tuple[Crop, ...]
+    """At least one, ordered by frame."""
+    identity: str | None = None
+    """Who it is; only ever known for evaluation."""
+
+    @property
+    def start(self) -> float | None:
+        """Time of the first crop, seconds; None when unknown."""
+        return self.crops[0].time
+
+    @property
+    def end(self) -> float | None:
+        """Time of the last crop, seconds; None when unknown."""
+        return self.crops[-1].time
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a gallery stores beside a descriptor."""
+
+    tracklet: str
+    camera: str
+    start: float | None = None
+    """Seconds, as in :class:`Crop.time`."""
+    end: float | None = None
+    source: str = ""
+    """The dataset folder or image file it was enrolled from."""
+    image: str = ""
+    """Absolute path of one crop that shows it; empty when there is none. The gallery holds no pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One answer of a search."""
+
+    rank: int
+    """From 1."""
+    distance: float
+    """Euclidean distance between L2-normalised descriptors, 0-2."""
+    record: Record
