@@ -1,0 +1,45 @@
+"""Readers of the data we train and search on, each reading its layout in place."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from reid_toolkit.datasets.dataset import Dataset
+from reid_toolkit.datasets.folder import read_folder
+from reid_toolkit.datasets.manifest import NAME, read_manifest
+from reid_toolkit.datasets.market1501 import is_market1501, read_market1501
+from reid_toolkit.datasets.mars import is_mars, read_mars
+from reid_toolkit.errors import DatasetError
+
+__all__ = ["Dataset", "Split", "open_dataset", "without_identities"]
+
+Split = Literal["train", "query", "gallery"]
+
+
+def open_dataset(path: Path, *, split: Split = "train") -> Dataset:
+    """Read a dataset in whichever layout it has: ours (``manifest.csv``), Market-1501, MARS, or plain crops.
+
+    ``split`` matters to the benchmark layouts; ours and a plain folder have one part, which is every split.
+
+    Raises :class:`DatasetError` for a missing folder or one that breaks its layout's contract.
+    """
+    if not path.is_dir():
+        raise DatasetError(f"{path}: no such folder: expected a dataset (see docs/data.md)")
+    if (path / NAME).exists():
+        return read_manifest(path)
+    if is_market1501(path):
+        return read_market1501(path, split)
+    if is_mars(path):
+        return read_mars(path, split)
+    return read_folder(path)
+
+
+def without_identities(dataset: Dataset) -> Dataset:
+    """The same dataset with every identity dropped: what training is given, so that no label can reach it."""
+    return replace(
+        dataset,
+        tracklets=tuple(
+            replace(t, identity=None, crops=tuple(replace(crop, identity=None) for crop in t.crops))
+            for t in dataset.tracklets
+        ),
+    )

@@ -1,0 +1,38 @@
+"""A plain folder of crops: what a user has before there is a manifest.
+
+Images directly in the folder are tracklets of one crop. A sub-folder of images is one tracklet, named by its
+path; its frames are numbered in the order of their names. Nothing tells cameras apart, so the one there is has no
+name.
+"""
+
+from pathlib import Path
+
+from reid_toolkit.datasets.dataset import Dataset, group_tracklets
+from reid_toolkit.errors import DatasetError
+from reid_toolkit.images import IMAGE_SUFFIXES
+from reid_toolkit.records import Crop
+
+
+def find_images(root: Path) -> list[Path]:
+    """All image files below ``root``, sorted, hidden ones left out."""
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+
+
+def read_folder(root: Path) -> Dataset:
+    """Read a folder of crops; raises :class:`DatasetError` when no image is in it."""
+    root = root.resolve()
+    crops = []
+    for number, path in enumerate(find_images(root)):
+        relative = path.relative_to(root)
+        name = relative if relative.parent == Path() else relative.parent
+        crops.append(Crop(path=path, camera="", tracklet=name.as_posix(), frame=number))
+    if not crops:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DatasetError(f"{root}: neither a manifest.csv nor any image ({kinds}) in it")
+    return Dataset(root, "folder", group_tracklets(crops))

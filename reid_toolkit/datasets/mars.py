@@ -1,0 +1,70 @@
+"""The MARS layout (Zheng et al., ECCV 2016): tracklets of identities in six cameras.
+
+    bbox_train/0001/0001C1T0001F001.jpg   bbox_test/   info/query_IDX.mat  tracks_test_info.mat  test_name.txt
+
+A file name is identity, C camera, T tracklet, F frame; identity 00-1 is junk and 0000 a distractor. The training
+split needs the folders alone. Which test tracklets are queries stands in ``info``, in Matlab files.
+"""
+
+import re
+from pathlib import Path
+
+from reid_toolkit.datasets.dataset import Dataset, group_tracklets
+from reid_toolkit.datasets.folder import find_images
+from reid_toolkit.errors import DatasetError
+from reid_toolkit.records import Crop
+
+NAME = re.compile(r"(?P<identity>00-1|\d{4})C(?P<camera>\d)T(?P<tracklet>\d{4})F(?P<frame>\d+)")
+
+
+def is_mars(root: Path) -> bool:
+    """Whether ``root`` has one of the layout's two image folders."""
+    return (root / "bbox_train").is_dir() or (root / "bbox_test").is_dir()
+
+
+def read_mars(root: Path, split: str) -> Dataset:
+    """Read one split. The gallery holds the queries too; the protocol drops them, being of the same camera.
+
+    Raises :class:`DatasetError` for a missing folder, a file name of another pattern, or damaged ``info``.
+    """
+    root = root.resolve()
+    folder = root / ("bbox_train" if split == "train" else "bbox_test")
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder: the MARS layout keeps its {split} split there")
+    crops = [parse_crop(path) for path in find_images(folder)]
+    if not crops:
+        raise DatasetError(f"{folder}: no images in it")
+    if split == "query":
+        names = read_query_names(root / "info")
+        crops = [crop for crop in crops if crop.tracklet in names]
+    return Dataset(root, "mars", group_tracklets(crops))
+
+
+def parse_crop(path: Path) -> Crop:
+    match = NAME.match(path.name)
+    if not match:
+        raise DatasetError(f"{path}: expected a name like 0001C1T0001F001.jpg (identity, camera, tracklet, frame)")
+    return Crop(
+        path=path,
+        camera=f"C{match['camera']}",
+        tracklet=path.name[: match.start("frame") - 1],
+        frame=int(match["frame"]),
+        identity=str(int(match["identity"].lstrip("0") or 0)),
+    )
+
+
+def read_query_names(info: Path) -> set[str]:
+    """Names of the query tracklets, e.g. "0002C1T0001", from the three files of ``info``."""
+    from scipy.io import loadmat
+
+    try:
+        files = (info / "test_name.txt").read_text().split()
+        tracks = loadmat(info / "tracks_test_info.mat")["track_test_info"]
+        rows = loadmat(info / "query_IDX.mat")["query_IDX"].ravel()
+        # Matlab counts from 1: row r of `tracks` begins with the number of its first file.
+        firsts = [files[int(tracks[int(row) - 1][0]) - 1] for row in rows]
+    except FileNotFoundError as error:
+        raise DatasetError(f"{error.filename}: no such file: MARS names its query tracklets there") from None
+    except (KeyError, IndexError, ValueError) as error:
+        raise DatasetError(f"{info}: not the info folder of MARS: {error}") from None
+    return {parse_crop(Path(name)).tracklet for name in firsts}
