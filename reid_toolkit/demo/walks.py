@@ -1,0 +1,111 @@
+"""Who crosses a camera's picture when, and where on the way they are in each frame."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.demo.cameras import Camera
+from reid_toolkit.demo.people import Person
+
+EMPTY = 1.5
+"""Seconds before the first person comes, so that a background model can learn the empty scene."""
+STRIDE = 0.82
+"""Length of two steps, in body heights."""
+AT_ONCE = 4
+"""The most people on their way in one camera at a time."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A walker in one frame."""
+
+    person: Person
+    x: float
+    """Of the feet, of the picture's width."""
+    y: float
+    """Of the feet, of the picture's height; who has the larger y is nearer."""
+    heading: float
+    """0 towards the camera, pi/2 to the right, pi away; radians."""
+    phase: float
+    """Of the walk, radians; 2 pi is two steps."""
+
+
+def plan_walks(
+    camera: Camera,
+    people: tuple[Person, ...],
+    visits: int,
+    aspect: float,
+    fps: float,
+    rng: np.random.Generator,
+) -> list[list[Step]]:
+    """For each frame the people in it, farthest first. Each crosses ``visits`` times, never twice at once.
+
+    ``aspect`` is the picture's width over its height.
+    """
+    frames: list[list[Step]] = []
+    leaving = [0] * AT_ONCE  # frame in which each of the last walkers is gone
+    gone = dict.fromkeys(people, 0)
+    start = round(EMPTY * fps)
+    for _ in range(visits):
+        for index in rng.permutation(len(people)):
+            person = people[index]
+            route = camera.routes[rng.integers(len(camera.routes))]
+            jitter = rng.uniform((-0.03, -0.015), (0.03, 0.015))
+            points = np.array(route) + jitter * [[0], *[[1]] * (len(route) - 2), [0]]
+            if rng.random() < camera.reversal:
+                points = points[::-1]
+            steps = walk(camera, person, points, float(rng.uniform(0.95, 1.2)), aspect, fps, rng)
+            start = max(start, min(leaving), gone[person] + round(fps))
+            leaving[leaving.index(min(leaving))] = gone[person] = start + len(steps)
+            frames.extend([] for _ in range(start + len(steps) - len(frames)))
+            for frame, step in enumerate(steps, start):
+                frames[frame].append(step)
+            start += round(float(rng.uniform(0.8, 3.0)) * fps)
+    frames.extend([] for _ in range(round(0.5 * fps)))
+    for crowd in frames:
+        crowd.sort(key=lambda step: step.y)
+    return frames
+
+
+def walk(
+    camera: Camera,
+    person: Person,
+    points: NDArray[np.float64],
+    speed: float,
+    aspect: float,
+    fps: float,
+    rng: np.random.Generator,
+) -> list[Step]:
+    """Follow ``points`` (P, 2) at ``speed`` body heights a second, frame by frame."""
+    way = rounded_corners(points)
+    deepen = 1 / math.sin(camera.elevation)  # depth on the ground is foreshortened in the picture
+    x, y = way[0]
+    phase = float(rng.uniform(0, 2 * math.pi))
+    steps = []
+    ahead = 1
+    while ahead < len(way):
+        across, along = (way[ahead][0] - x) * aspect, (way[ahead][1] - y) * deepen
+        heading = math.atan2(across, along)
+        steps.append(Step(person, float(x), float(y), heading, phase))
+        height = camera.person_height(y) * person.height
+        phase += 2 * math.pi * speed / fps / STRIDE
+        left = speed * height / fps  # of the picture's height
+        while ahead < len(way) and left > 0:
+            across, along = (way[ahead][0] - x) * aspect, (way[ahead][1] - y) * deepen
+            distance = math.hypot(across, along)
+            part = min(left / distance, 1.0) if distance else 1.0
+            x, y = x + part * (way[ahead][0] - x), y + part * (way[ahead][1] - y)
+            left -= distance * part
+            ahead += part == 1.0
+    return steps
+
+
+def rounded_corners(points: NDArray[np.float64], rounds: int = 4) -> NDArray[np.float64]:
+    """Cut corners (Chaikin), so that people turn over a few steps; the ends stay."""
+    for _ in range(rounds):
+        a, b = points[:-1], points[1:]
+        cut = np.stack((0.75 * a + 0.25 * b, 0.25 * a + 0.75 * b), axis=1).reshape(-1, 2)
+        points = np.concatenate((points[:1], cut[1:-1], points[-1:]))
+    return points
