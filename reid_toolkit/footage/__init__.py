@@ -1,0 +1,1 @@
+"""Footage to tracklets: read recordings, detect people, track them, store their crops."""

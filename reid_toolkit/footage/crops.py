@@ -1,0 +1,86 @@
+"""Cutting people out of frames."""
+
+import shutil
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.errors import ImageError
+from reid_toolkit.images import Image
+from reid_toolkit.records import Crop
+
+Box = NDArray[np.float32]
+"""(4,) x1 y1 x2 y2 in pixels of the frame."""
+
+JPEG_QUALITY = 95
+SMALLEST_WIDTH, SMALLEST_HEIGHT = 12, 24
+"""Pixels; below it there is nobody to recognise."""
+LEAST_INSIDE = 0.5
+"""Part of a box's area which must lie inside the frame."""
+
+
+def cut(frame: Image, box: Box, margin: float) -> Image | None:
+    """The part of ``frame`` in ``box`` (x1 y1 x2 y2, pixels), widened on each side by ``margin`` of its size.
+
+    Clipped to the frame. None when the box is tiny or mostly outside of it.
+    """
+    height, width = frame.shape[:2]
+    x1, y1, x2, y2 = (float(value) for value in box)
+    box_width, box_height = x2 - x1, y2 - y1
+    if box_width < SMALLEST_WIDTH or box_height < SMALLEST_HEIGHT:
+        return None
+    inside = max(0.0, min(x2, width) - max(x1, 0.0)) * max(0.0, min(y2, height) - max(y1, 0.0))
+    if inside < LEAST_INSIDE * box_width * box_height:
+        return None
+    left, right = round(x1 - margin * box_width), round(x2 + margin * box_width)
+    top, bottom = round(y1 - margin * box_height), round(y2 + margin * box_height)
+    return frame[max(0, top) : bottom, max(0, left) : right]
+
+
+def write_crop(path: Path, image: Image) -> None:
+    """Write a JPEG. Encoded in memory first: ``cv2.imwrite`` says nothing when the disk is full."""
+    found, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not found:
+        raise ImageError(f"{path}: a crop of shape {image.shape} cannot be written as JPEG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.tobytes())
+
+
+class TrackletWriter:
+    """Stores the crops of one recording's tracklets as they come, and holds a row for each."""
+
+    def __init__(self, folder: Path, name: str, camera: str, every: int, margin: float) -> None:
+        self.folder, self.name, self.camera, self.every, self.margin = folder, name, camera, every, margin
+        self.seen: Counter[int] = Counter()
+        self.tracks: defaultdict[int, list[Crop]] = defaultdict(list)
+
+    def add(self, track: int, image: Image, frame: int, time: float, box: Box, score: float) -> None:
+        """Store the crop of ``box`` in a frame, unless it is one of those between every K-th."""
+        self.seen[track] += 1
+        if (self.seen[track] - 1) % self.every:
+            return
+        crop = cut(image, box, self.margin)
+        if crop is None:
+            return
+        path = self.folder / f"{track:05d}" / f"{frame:07d}.jpg"
+        write_crop(path, crop)
+        x, y, right, bottom = (float(value) for value in box)
+        tracklet = f"{self.name}-{track:05d}"
+        self.tracks[track].append(
+            Crop(path, self.camera, tracklet, frame, time, x, y, right - x, bottom - y, score)
+        )
+
+    def drop_short(self, min_crops: int) -> int:
+        """Remove the tracklets with fewer crops, and return how many they were."""
+        short = [track for track, crops in self.tracks.items() if len(crops) < min_crops]
+        for track in short:
+            del self.tracks[track]
+            shutil.rmtree(self.folder / f"{track:05d}")
+        return len(short)
+
+    @property
+    def crops(self) -> list[Crop]:
+        return [crop for track in sorted(self.tracks) for crop in self.tracks[track]]

@@ -1,0 +1,108 @@
+"""The dataset folder that ingestion adds to: one recording is added whole or not at all.
+
+    DATASET/
+      manifest.csv                the data contract
+      ingest.json                 which recordings are in it, with the settings they were ingested with
+      crops/<recording>/<track>/<frame>.jpg
+      crops/.<recording>.partial/ a recording in progress; its manifest.csv and ingest.json are written last
+
+Renaming the partial folder is the one step that decides. A folder that was renamed but not entered in the two
+files at the top still holds its own two, and is entered when the dataset is opened next.
+"""
+
+import fcntl
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from reid_toolkit.datasets import manifest
+from reid_toolkit.errors import DatasetError
+from reid_toolkit.files import write_atomic
+from reid_toolkit.records import Crop
+
+JOURNAL = "ingest.json"
+Entry = dict[str, Any]
+
+
+class IngestStore:
+    """A dataset folder, open for adding; use :func:`open_store`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.entries = read_journal(root / JOURNAL)
+        self.crops = list(manifest.read_manifest(root).crops) if (root / manifest.NAME).exists() else []
+        for folder in sorted((root / "crops").glob("[!.]*")):
+            if (folder / JOURNAL).exists():
+                self.enter(folder)
+
+    def free_name(self, wanted: str) -> str:
+        """``wanted`` made safe for file names, numbered when another recording of this dataset has it."""
+        safe = re.sub(r"[^\w.-]+", "_", wanted).strip("._-") or "recording"
+        taken = {entry["name"] for entry in self.entries} | {
+            p.name for p in (self.root / "crops").glob("[!.]*")
+        }
+        names = (safe if number == 1 else f"{safe}-{number}" for number in range(1, len(taken) + 2))
+        return next(name for name in names if name not in taken)
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        """A folder for the crops of one recording; gone afterwards, unless they were committed."""
+        folder = self.root / "crops" / f".{name}.partial"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir(parents=True)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def commit(self, staging: Path, crops: Sequence[Crop], entry: Entry) -> None:
+        """Add one recording: its crops, which lie in ``staging``, and its entry in the journal."""
+        manifest.write_manifest(staging, crops)
+        write_atomic(staging / JOURNAL, json.dumps(entry))
+        self.enter(staging.rename(staging.with_name(entry["name"])))
+
+    def enter(self, folder: Path) -> None:
+        """Enter a finished recording in the dataset's manifest and journal; can be repeated at any point."""
+        entry = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+        if entry["crops"]:
+            known = {crop.path for crop in self.crops}
+            self.crops += [c for c in manifest.read_manifest(folder).crops if c.path not in known]
+            manifest.write_manifest(self.root, self.crops)
+        if all(known["name"] != entry["name"] for known in self.entries):
+            self.entries.append(entry)
+            write_atomic(self.root / JOURNAL, json.dumps({"recordings": self.entries}, indent=1) + "\n")
+        (folder / manifest.NAME).unlink(missing_ok=True)
+        (folder / JOURNAL).unlink()
+
+
+@contextmanager
+def open_store(root: Path) -> Iterator[IngestStore]:
+    """Open or make a dataset folder for adding, for one process at a time.
+
+    Raises :class:`DatasetError` when another process has it, or when what is in it breaks the data contract.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / ".ingest.lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatasetError(
+                f"{root}: another `reid ingest` is adding to this dataset: wait for it, or use another --out"
+            ) from None
+        yield IngestStore(root)
+
+
+def read_journal(path: Path) -> list[Entry]:
+    if not path.exists():
+        return []
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["recordings"])
+    except (ValueError, KeyError, TypeError):
+        raise DatasetError(
+            f"{path}: damaged: expected the journal that `reid ingest` writes; restore it from a copy, or "
+            "use another --out"
+        ) from None

@@ -1,0 +1,56 @@
+"""Boxes of single frames joined into tracks: ByteTrack (Zhang et al. 2022), from the ``trackers`` package."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+BEGIN_SCORE, GOOD_SCORE = 0.6, 0.5
+"""A track begins with a box of the first score at least; boxes below the second only continue one."""
+LOST_SECONDS = 1.0
+"""How long somebody may be hidden and keep the track."""
+
+
+STEADY, SMOOTHING = 1.25, 0.15
+"""A box taller or shorter than its track's smoothed height by the first factor is not given out; the second is
+the weight of a new height."""
+
+
+class Tracker:
+    """Follows people through one recording."""
+
+    def __init__(self, frame_rate: float) -> None:
+        from trackers import ByteTrackTracker
+
+        self.tracker = ByteTrackTracker(
+            frame_rate=frame_rate,
+            lost_track_buffer=round(30 * LOST_SECONDS),  # it counts in thirtieths of a second
+            track_activation_threshold=BEGIN_SCORE,
+            high_conf_det_threshold=GOOD_SCORE,
+            minimum_consecutive_frames=2,
+        )
+        self.heights: dict[int, float] = {}
+
+    def update(
+        self, boxes: NDArray[np.float32], scores: NDArray[np.float32]
+    ) -> list[tuple[int, NDArray[np.float32], float]]:
+        """Give the next frame's boxes (N, 4) x1 y1 x2 y2 and scores (N,); must be called for every frame.
+
+        Returns (track number, box (4,), score) of the boxes that show the person of a track, ordered by number.
+        Left out are boxes of no track yet, those with a score under ``GOOD_SCORE`` and those whose height leaps:
+        somebody half hidden, or two people as one, is good enough to go on from but not to be recognised by.
+        """
+        import supervision
+
+        found = self.tracker.update(supervision.Detections(xyxy=boxes.reshape(-1, 4), confidence=scores))
+        if found.tracker_id is None or found.confidence is None:
+            return []
+        given = []
+        for track, box, score in zip(found.tracker_id.tolist(), found.xyxy, found.confidence, strict=True):
+            if track >= 0 and self.is_steady(track, float(box[3] - box[1])) and score >= GOOD_SCORE:
+                given.append((track, box.astype(np.float32), float(score)))
+        return sorted(given, key=lambda member: member[0])
+
+    def is_steady(self, track: int, height: float) -> bool:
+        """Whether a height fits those the track had lately."""
+        usual = self.heights.setdefault(track, height)
+        self.heights[track] = (1 - SMOOTHING) * usual + SMOOTHING * height
+        return usual / STEADY <= height <= usual * STEADY
