@@ -112,6 +112,7 @@ def ingest(
         total = None if None in counts else sum(count or 0 for count in counts)
         clock = time.perf_counter()
         tick = (lambda: on_progress(report.frames, total)) if on_progress else (lambda: None)
+        tick()
         for recording in pending:
             work = Work(recording, camera or recording.name, settings, store, detector, report, tick)
             if recording.is_stream:

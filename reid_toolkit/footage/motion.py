@@ -19,8 +19,8 @@ LARGEST_FOREGROUND = 0.5
 
 SMALLEST_HEIGHT, LARGEST_HEIGHT = 0.07, 0.9
 """Of a person, as fractions of the frame's height."""
-NARROWEST, WIDEST = 0.24, 0.9
-"""Width of a person divided by height; a side view in mid-stride with a bag reaches 0.8."""
+NARROWEST, WIDEST = 0.24, 0.75
+"""Width of a person divided by height; a side view in mid-stride reaches 0.7."""
 
 
 class MotionDetector:
@@ -127,7 +127,7 @@ def keep_person_like(
         if not (SMALLEST_HEIGHT <= height / frame_height <= LARGEST_HEIGHT and NARROWEST <= shape <= WIDEST):
             continue
         filled = np.count_nonzero(mask[y1:y2, x1:x2]) / (width * height)
-        usual = 1 - max(0.0, abs(shape - 0.42) - 0.13) / 0.35
+        usual = 1 - max(0.0, abs(shape - 0.4) - 0.15) / 0.2
         score = 0.95 * min(1.0, usual) * min(1.0, filled / 0.4)
         at_edge = x1 <= 1 or y1 <= 1 or x2 >= frame_width - 1 or y2 >= frame_height - 1
         scores.append(max(0.3, min(score, 0.45) if at_edge else score))

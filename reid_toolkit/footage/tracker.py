@@ -5,13 +5,14 @@ from numpy.typing import NDArray
 
 BEGIN_SCORE, GOOD_SCORE = 0.6, 0.5
 """A track begins with a box of the first score at least; boxes below the second only continue one."""
+LEAST_IOU = 0.3
+"""Between a box and where its track is expected: a broken track does less harm than one of two people."""
 LOST_SECONDS = 1.0
 """How long somebody may be hidden and keep the track."""
-
-
-STEADY, SMOOTHING = 1.25, 0.15
-"""A box taller or shorter than its track's smoothed height by the first factor is not given out; the second is
-the weight of a new height."""
+STEADY = 1.25
+"""A box that is taller or shorter than its track's usual height by this factor is not given out."""
+SMOOTHING = 0.15
+"""Weight of a new height in the usual one."""
 
 
 class Tracker:
@@ -24,6 +25,7 @@ class Tracker:
             frame_rate=frame_rate,
             lost_track_buffer=round(30 * LOST_SECONDS),  # it counts in thirtieths of a second
             track_activation_threshold=BEGIN_SCORE,
+            minimum_iou_threshold=LEAST_IOU,
             high_conf_det_threshold=GOOD_SCORE,
             minimum_consecutive_frames=2,
         )
@@ -34,9 +36,10 @@ class Tracker:
     ) -> list[tuple[int, NDArray[np.float32], float]]:
         """Give the next frame's boxes (N, 4) x1 y1 x2 y2 and scores (N,); must be called for every frame.
 
-        Returns (track number, box (4,), score) of the boxes that show the person of a track, ordered by number.
-        Left out are boxes of no track yet, those with a score under ``GOOD_SCORE`` and those whose height leaps:
-        somebody half hidden, or two people as one, is good enough to go on from but not to be recognised by.
+        Returns (track number, box (4,), score) of the boxes that show the person of a track, ordered by
+        number. Left out are boxes of no track yet, those with a score under ``GOOD_SCORE`` and those whose
+        height leaps: somebody half hidden, or two people as one, is good enough to go on from but not to be
+        recognised by.
         """
         import supervision
 
