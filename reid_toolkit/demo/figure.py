@@ -16,9 +16,13 @@ from reid_toolkit.demo.surfaces import paint_head, paint_torso
 
 Point = tuple[float, float, float]
 """Sideways, up, forward, in body heights."""
+Piece = tuple[Point, Point, float, float, Colour]
+"""A limb's two ends, its thickness at each, and its colour."""
 
 OVERSAMPLING = 2
 """Figures are painted this much larger and shrunk by area, which is what smooths their edges."""
+GROUND = 0.88
+"""Row of the ground point under the body, of the canvas's height."""
 SHOULDER, HIP, WAIST, HEAD = 0.80, 0.49, 0.52, 0.925
 THIGH = SHIN = 0.225
 UPPER_ARM, FOREARM = 0.165, 0.145
@@ -29,9 +33,9 @@ class Figure:
     """A painted person."""
 
     picture: NDArray[np.uint8]
-    """(H, W, 4) uint8, BGRA, colours already multiplied by alpha."""
+    """(H, W, 4) uint8, BGRA, colours already multiplied by alpha; as small as holds the person."""
     foot: tuple[int, int]
-    """Column and row in ``picture`` of the ground point between the feet."""
+    """Column and row in ``picture`` of the ground point under the body."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +57,28 @@ class Brush:
         across = side * math.cos(self.heading) + forward * math.sin(self.heading)
         rise = (up + self.lift) * math.cos(self.elevation) - self.nearness(point) * math.sin(self.elevation)
         rows, columns = self.canvas.shape[:2]
-        return columns / 2 + across * self.scale, rows * 0.92 - rise * self.scale
+        return columns / 2 + across * self.scale, rows * GROUND - rise * self.scale
 
     def nearness(self, point: Point) -> float:
         """How much nearer to the camera than the body's axis, in body heights."""
         side, _, forward = point
         return forward * math.cos(self.heading) - side * math.sin(self.heading)
 
-    def limb(self, a: Point, b: Point, thick_a: float, thick_b: float, colour: Colour) -> None:
-        """A tapering limb, lit from the left of the picture; limbs on the far side are darker."""
-        light = 1.0 + 1.6 * min(self.nearness(((a[0] + b[0]) / 2, 0.0, 0.0)), 0.0)
-        for shade, part, shift in ((0.78 * light, 1.0, 0.0), (light, 0.66, -0.2)):
-            paint = shaded(colour, shade)
-            ends = []
-            for point, thick in ((a, thick_a), (b, thick_b)):
-                column, row = self.project(point)
-                radius = thick * self.scale / 2
-                centre = (column + shift * radius, row)
-                ends.append((centre, radius * part))
-                cv2.circle(self.canvas, rounded(centre), max(round(radius * part), 1), paint, -1)
-            cv2.fillConvexPoly(self.canvas, band(*ends[0], *ends[1]), paint)
+    def limbs(self, *pieces: Piece) -> None:
+        """Tapering limbs, lit from the left of the picture. All shade comes before all light: no seams."""
+        placed = []
+        for a, b, thick_a, thick_b, colour in pieces:
+            light = 1 + 1.6 * min(self.nearness((a[0], 0, 0)), 0)  # the far arm and leg are darker
+            radii = (thick_a * self.scale / 2, thick_b * self.scale / 2)
+            placed.append((self.project(a), self.project(b), radii, colour, light))
+        for shade, part, shift in ((0.78, 1.0, 0.0), (1.0, 0.66, -0.2)):
+            for start, end, radii, colour, light in placed:
+                paint = shaded(colour, shade * light)
+                centres = (start[0] + shift * radii[0], start[1]), (end[0] + shift * radii[1], end[1])
+                for centre, radius in zip(centres, radii, strict=True):
+                    cv2.circle(self.canvas, rounded(centre), max(round(radius * part), 1), paint, -1)
+                corners = band(*centres, radii[0] * part, radii[1] * part)
+                cv2.fillConvexPoly(self.canvas, corners, paint)
 
     def blob(self, centre: Point, across: float, high: float, colour: Colour) -> None:
         """A lit ellipse of ``across`` by ``high`` body heights."""
@@ -95,14 +101,14 @@ class Brush:
 def draw_figure(person: Person, height: float, heading: float, phase: float, elevation: float) -> Figure:
     """Paint ``person`` ``height`` pixels tall at ``phase`` (radians; 2 pi is two steps) of the walk."""
     scale = height * person.height * OVERSAMPLING
-    side = 2 * round(scale * 0.5), 2 * round(scale * 0.6)
+    side = 4 * round(scale * 0.22), 4 * round(scale * 0.29)
     canvas = np.zeros((side[1], side[0], 4), np.uint8)
-    left, right = leg_joints(0.052 * person.girth, phase), leg_joints(-0.052 * person.girth, phase + math.pi)
-    brush = Brush(canvas, scale, heading, elevation, 0.03 - min(left[2][1], right[2][1]))
+    one, other = leg_joints(0.052 * person.girth, phase), leg_joints(-0.052 * person.girth, phase + math.pi)
+    brush = Brush(canvas, scale, heading, elevation, 0.03 - min(one[2][1], other[2][1]))
     parts = [
-        (brush.nearness((0.06, 0, 0)) - 0.1, lambda: paint_leg(brush, person, left)),
-        (brush.nearness((-0.06, 0, 0)) - 0.1, lambda: paint_leg(brush, person, right)),
-        (0.0, lambda: paint_body(brush, person, (left[1], right[1]))),
+        (brush.nearness((0.06, 0, 0)) - 0.1, lambda: paint_leg(brush, person, one)),
+        (brush.nearness((-0.06, 0, 0)) - 0.1, lambda: paint_leg(brush, person, other)),
+        (0.0, lambda: paint_body(brush, person, (one[1], other[1]))),
         (brush.nearness((0.16, 0, 0)), lambda: paint_arm(brush, person, 1, phase + math.pi)),
         (brush.nearness((-0.16, 0, 0)), lambda: paint_arm(brush, person, -1, phase)),
     ]
@@ -112,8 +118,12 @@ def draw_figure(person: Person, height: float, heading: float, phase: float, ele
         parts.append((brush.nearness((0, 0, -0.1)) + 0.02, lambda: paint_long_hair(brush, person)))
     for _, paint in sorted(parts, key=lambda part: part[0]):
         paint()
-    small = cv2.resize(canvas, (side[0] // 2, side[1] // 2), interpolation=cv2.INTER_AREA)
-    return Figure(np.asarray(small, np.uint8), (side[0] // 4, round(side[1] * 0.46)))
+    small = np.asarray(
+        cv2.resize(canvas, (side[0] // 2, side[1] // 2), interpolation=cv2.INTER_AREA), np.uint8
+    )
+    left, top, wide, high = cv2.boundingRect((small[..., 3] > 0).astype(np.uint8))
+    ground = round(side[1] // 2 * GROUND)
+    return Figure(small[top : top + high, left : left + wide], (side[0] // 4 - left, ground - top))
 
 
 def leg_joints(side: float, phase: float) -> tuple[Point, Point, Point, Point]:
@@ -136,9 +146,10 @@ def paint_leg(brush: Brush, person: Person, joints: tuple[Point, Point, Point, P
         "skirt": (person.skin, person.skin),
     }[person.legs]
     wide = person.girth
-    brush.limb(ankle, toe, 0.05, 0.034, CLOTHES[person.shoes])
-    brush.limb(knee, ankle, 0.075 * wide, 0.052 * wide, shin)
-    brush.limb(hip, knee, 0.108 * wide, 0.082 * wide, thigh)
+    brush.limbs((ankle, toe, 0.05, 0.034, CLOTHES[person.shoes]))
+    brush.limbs(
+        (knee, ankle, 0.078 * wide, 0.052 * wide, shin), (hip, knee, 0.108 * wide, 0.08 * wide, thigh)
+    )
 
 
 def paint_arm(brush: Brush, person: Person, which: int, phase: float) -> None:
@@ -152,11 +163,13 @@ def paint_arm(brush: Brush, person: Person, which: int, phase: float) -> None:
     sleeve = CLOTHES[person.top]
     wide = person.girth
     brush.blob(hand, 0.045, 0.05, person.skin)
-    brush.limb(elbow, hand, 0.052 * wide, 0.042 * wide, sleeve if person.long_sleeves else person.skin)
-    brush.limb(shoulder, elbow, 0.072 * wide, 0.056 * wide, sleeve)
+    brush.limbs(
+        (elbow, hand, 0.054 * wide, 0.042 * wide, sleeve if person.long_sleeves else person.skin),
+        (shoulder, elbow, 0.072 * wide, 0.056 * wide, sleeve),
+    )
     if person.bag == "handbag" and which == 1:
         brush.box((hand[0], hand[1] - 0.1, hand[2]), 0.13, 0.13, CLOTHES[person.bag_colour])
-        brush.limb((hand[0], hand[1] - 0.03, hand[2]), hand, 0.012, 0.012, CLOTHES[person.bag_colour])
+        brush.limbs(((hand[0], hand[1] - 0.03, hand[2]), hand, 0.012, 0.012, CLOTHES[person.bag_colour]))
 
 
 def paint_body(brush: Brush, person: Person, knees: tuple[Point, Point]) -> None:
@@ -165,7 +178,7 @@ def paint_body(brush: Brush, person: Person, knees: tuple[Point, Point]) -> None
         paint_skirt(brush, person, knees)
     top, bottom = brush.project((0, SHOULDER + 0.025, 0)), brush.project((0, person.hem - 0.02, 0))
     paint_torso(brush.canvas, person, brush.heading, top, bottom, brush.scale)
-    brush.limb((0, SHOULDER, 0), (0, 0.87, 0.01), 0.06, 0.052, person.skin)
+    brush.limbs(((0, SHOULDER, 0), (0, 0.87, 0.01), 0.06, 0.052, person.skin))
     paint_head(brush.canvas, person, brush.heading, brush.project((0, HEAD, 0.012)), brush.scale)
 
 
@@ -209,14 +222,15 @@ def rounded(point: tuple[float, float]) -> tuple[int, int]:
 
 
 def band(
-    a: tuple[float, float], radius_a: float, b: tuple[float, float], radius_b: float
+    a: tuple[float, float], b: tuple[float, float], radius_a: float, radius_b: float
 ) -> NDArray[np.int32]:
     """The four corners of the band between two circles."""
     length = math.hypot(b[0] - a[0], b[1] - a[1]) or 1.0
-    across = ((a[1] - b[1]) / length, (b[0] - a[0]) / length)
-    corners = [
-        (centre[0] + sign * across[0] * radius, centre[1] + sign * across[1] * radius)
-        for centre, radius, signs in ((a, radius_a, (1, -1)), (b, radius_b, (-1, 1)))
-        for sign in signs
-    ]
+    x, y = (a[1] - b[1]) / length, (b[0] - a[0]) / length
+    corners = (
+        (a[0] + x * radius_a, a[1] + y * radius_a),
+        (a[0] - x * radius_a, a[1] - y * radius_a),
+        (b[0] - x * radius_b, b[1] - y * radius_b),
+        (b[0] + x * radius_b, b[1] + y * radius_b),
+    )
     return np.array([rounded(corner) for corner in corners], np.int32)

@@ -1,18 +1,18 @@
 """Drawing the footage: one video a camera, and the truth of who is where in it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from reid_toolkit.demo.cameras import CAMERAS, Camera
-from reid_toolkit.demo.figure import draw_figure
+from reid_toolkit.demo.cameras import CAMERAS
 from reid_toolkit.demo.people import make_people
+from reid_toolkit.demo.recording import record
 from reid_toolkit.demo.truth import Box, write_truth
-from reid_toolkit.demo.walks import Step, plan_walks
+from reid_toolkit.demo.walks import plan_walks
 from reid_toolkit.errors import InputError, VideoError
 from reid_toolkit.files import atomic_path
 from reid_toolkit.images import Image
@@ -20,8 +20,6 @@ from reid_toolkit.images import Image
 TRUTH = "truth.csv"
 CODEC = "MJPG"
 """OpenCV's own writer and reader know it on every platform; frames do not depend on each other."""
-NOISE_FRAMES = 16
-"""Sensor noise is drawn this often and then reused shifted: fresh noise would cost more than all else."""
 SMALLEST = 96
 """Lines of a picture below which figures fall apart."""
 
@@ -63,8 +61,10 @@ def draw_footage(
     unknown = [name for name in cameras if name not in CAMERAS]
     if unknown or not cameras or len(set(cameras)) < len(cameras):
         raise InputError(f"cameras are {list(cameras)}: expected some of {', '.join(CAMERAS)}, each once")
-    if visits < 1 or fps <= 0:
-        raise InputError(f"visits is {visits} and fps is {fps}: expected at least 1, and more than 0")
+    if visits < 1 or fps <= 0 or seed < 0:
+        raise InputError(
+            f"visits is {visits}, fps {fps} and seed {seed}: expected 1 or more, more than 0, and 0 or more"
+        )
     if height < SMALLEST or width < height or width % 2 or height % 2:
         raise InputError(
             f"size is {width}x{height}: expected even sides, wider than high, {SMALLEST} lines or more"
@@ -76,91 +76,45 @@ def draw_footage(
         rng = np.random.default_rng([seed, 2, list(CAMERAS).index(name)])
         plans[name] = plan_walks(CAMERAS[name], crowd, visits, width / height, fps, rng), rng
     total = sum(len(walks) for walks, _ in plans.values())
-    videos, boxes, done = {}, [], 0
+    videos = {name: folder / f"{name}.avi" for name in plans}
+    truth = folder / TRUTH
+    truth.unlink(missing_ok=True)  # written last: where it is, all of the footage is, and is of one drawing
+    boxes: list[Box] = []
+    done = 0
     for name, (walks, rng) in plans.items():
-        videos[name] = folder / f"{name}.avi"
-        with atomic_path(videos[name]) as path:
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*CODEC), fps, size)
-            try:
-                if not writer.isOpened():
-                    raise VideoError(f"{videos[name]}: OpenCV cannot write {CODEC} video there")
-                for frame, (image, found) in enumerate(draw_frames(CAMERAS[name], walks, size, rng)):
-                    writer.write(image)
-                    boxes += [Box(name, frame, *box) for box in found]
-                    done += 1
-                    if on_progress:
-                        on_progress(done, total)
-            finally:
-                writer.release()
-    write_truth(folder / TRUTH, boxes)
-    return Footage(videos, folder / TRUTH, people, total, fps)
+        with video_writer(videos[name], fps, size, len(walks)) as write:
+            for frame, (image, found) in enumerate(record(CAMERAS[name], walks, size, rng)):
+                write(image)
+                boxes += [Box(name, frame, *box) for box in found]
+                done += 1
+                if on_progress:
+                    on_progress(done, total)
+    write_truth(truth, boxes)
+    return Footage(videos, truth, people, total, fps)
 
 
-Found = tuple[str, int, int, int, int, float]
-"""Person, x, y, width, height, visible: a Box without camera and frame."""
+@contextmanager
+def video_writer(
+    path: Path, fps: float, size: tuple[int, int], frames: int
+) -> Iterator[Callable[[Image], None]]:
+    """Yield a function that writes one frame; the file appears at the end, when it holds all ``frames``.
 
+    OpenCV reports neither a full disk nor a folder it may not write to: so the file is asked at the end.
+    """
+    with atomic_path(path) as temporary:
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*CODEC), fps, size)
 
-def draw_frames(
-    camera: Camera, walks: list[list[Step]], size: tuple[int, int], rng: np.random.Generator
-) -> Iterator[tuple[Image, list[Found]]]:
-    """Each frame of a camera as it is recorded, with the boxes of the people in it."""
-    width, height = size
-    background = camera.background(width, height, rng)
-    grain = rng.normal(0, camera.noise, (NOISE_FRAMES, height, width, 3)).astype(np.int16)
-    for walkers in walks:
-        image = background.copy()
-        found = draw_walkers(image, camera, walkers)
-        noise = grain[rng.integers(NOISE_FRAMES)]
-        noise = np.roll(noise, int(rng.integers(height)), axis=0)
-        recorded = cv2.add(camera.develop(image), noise, dtype=cv2.CV_8U)
-        yield np.asarray(recorded, np.uint8), found
+        def write(image: Image) -> None:
+            writer.write(image)
 
-
-def draw_walkers(image: Image, camera: Camera, walkers: list[Step]) -> list[Found]:
-    """Paint ``walkers``, farthest first, onto ``image``; who of them is where and how much of them shows."""
-    height, width = image.shape[:2]
-    owner = np.full((height, width), -1, np.int8)
-    places: list[tuple[int, int, slice, slice, Sequence[int]]] = []
-    for index, step in enumerate(walkers):
-        tall = camera.person_height(step.y) * height
-        column, row = round(step.x * width), round(step.y * height)
-        cast_shadow(image, column, row, tall)
-        figure = draw_figure(step.person, tall, step.heading, step.phase, camera.elevation)
-        left, top = column - figure.foot[0], row - figure.foot[1]
-        rows = slice(max(top, 0), min(top + figure.picture.shape[0], height))
-        columns = slice(max(left, 0), min(left + figure.picture.shape[1], width))
-        whole = int(np.count_nonzero(figure.picture[..., 3] > 127))
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            continue
-        part = figure.picture[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        light = np.interp(step.x, (0, 1), camera.light)
-        blend(image[rows, columns], part, float(light))
-        owner[rows, columns][part[..., 3] > 127] = index
-        body = cv2.boundingRect((part[..., 3] > 127).astype(np.uint8))
-        places.append((index, whole, rows, columns, body))
-    found: list[Found] = []
-    for index, whole, rows, columns, (x, y, wide, high) in places:
-        seen = np.count_nonzero(owner[rows, columns] == index)
-        if wide and high:
-            where = (columns.start + x, rows.start + y, wide, high)
-            found.append((walkers[index].person.identity, *where, float(seen / whole)))
-    return found
-
-
-def blend(under: Image, over: NDArray[np.uint8], light: float) -> None:
-    """Lay a figure (BGRA, colours times alpha) lit by ``light`` over a part of the picture, in place."""
-    through = 1 - over[..., 3:].astype(np.float32) / 255
-    under[:] = np.clip(under * through + light * over[..., :3], 0, 255).astype(np.uint8)
-
-
-def cast_shadow(image: Image, column: int, row: int, tall: float) -> None:
-    """Darken the ground softly around the feet, in place."""
-    across, deep = round(0.2 * tall), round(0.07 * tall)
-    rows = np.arange(max(row - deep, 0), min(row + deep, image.shape[0]))
-    columns = np.arange(max(column - across, 0), min(column + across, image.shape[1]))
-    if not len(rows) or not len(columns):
-        return
-    away = ((rows - row) / deep)[:, None] ** 2 + ((columns - column) / across)[None, :] ** 2
-    shade = 1 - 0.22 * np.clip(1 - away, 0, 1)
-    patch = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    patch[:] = (patch * shade[..., None]).astype(np.uint8)
+        try:
+            yield write
+        finally:
+            writer.release()
+        capture = cv2.VideoCapture(str(temporary))
+        held = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        capture.release()
+        if held != frames:
+            raise VideoError(
+                f"{path}: holds {held} of {frames} frames: is the disk full, or the folder read-only?"
+            )

@@ -1,0 +1,83 @@
+"""Recording one camera: its scene with the walkers in it, as its lens, colours and sensor render them."""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.demo.cameras import Camera
+from reid_toolkit.demo.figure import draw_figure
+from reid_toolkit.demo.walks import Step
+from reid_toolkit.images import Image
+
+NOISE_FRAMES = 16
+"""Sensor noise is drawn this often and then reused shifted: fresh noise would cost more than all else."""
+Found = tuple[str, int, int, int, int, float]
+"""Person, x, y, width, height, visible: a truth.Box without camera and frame."""
+
+
+def record(
+    camera: Camera, walks: list[list[Step]], size: tuple[int, int], rng: np.random.Generator
+) -> Iterator[tuple[Image, list[Found]]]:
+    """Each frame of a camera as it is recorded, with the boxes of the people in it."""
+    width, height = size
+    background = camera.background(width, height, rng)
+    grain = rng.normal(0, camera.noise, (NOISE_FRAMES, height, width, 3)).astype(np.int16)
+    for walkers in walks:
+        image = background.copy()
+        found = draw_walkers(image, camera, walkers)
+        noise = grain[rng.integers(NOISE_FRAMES)]
+        noise = np.roll(noise, int(rng.integers(height)), axis=0)
+        recorded = cv2.add(camera.develop(image), noise, dtype=cv2.CV_8U)
+        yield np.asarray(recorded, np.uint8), found
+
+
+def draw_walkers(image: Image, camera: Camera, walkers: list[Step]) -> list[Found]:
+    """Paint ``walkers``, farthest first, onto ``image``; who of them is where and how much of them shows."""
+    height, width = image.shape[:2]
+    owner = np.full((height, width), -1, np.int8)
+    places: list[tuple[int, int, slice, slice, Sequence[int]]] = []
+    for index, step in enumerate(walkers):
+        tall = camera.person_height(step.y) * height
+        column, row = round(step.x * width), round(step.y * height)
+        cast_shadow(image, column, row, tall)
+        figure = draw_figure(step.person, tall, step.heading, step.phase, camera.elevation)
+        left, top = column - figure.foot[0], row - figure.foot[1]
+        rows = slice(max(top, 0), min(top + figure.picture.shape[0], height))
+        columns = slice(max(left, 0), min(left + figure.picture.shape[1], width))
+        whole = int(np.count_nonzero(figure.picture[..., 3] > 127))
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            continue
+        part = figure.picture[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        light = np.interp(step.x, (0, 1), camera.light)
+        blend(image[rows, columns], part, float(light))
+        owner[rows, columns][part[..., 3] > 127] = index
+        body = cv2.boundingRect((part[..., 3] > 127).astype(np.uint8))
+        places.append((index, whole, rows, columns, body))
+    found: list[Found] = []
+    for index, whole, rows, columns, (x, y, wide, high) in places:
+        seen = np.count_nonzero(owner[rows, columns] == index)
+        if wide and high:
+            where = (columns.start + x, rows.start + y, wide, high)
+            found.append((walkers[index].person.identity, *where, float(seen / whole)))
+    return found
+
+
+def blend(under: Image, over: NDArray[np.uint8], light: float) -> None:
+    """Lay a figure (BGRA, colours times alpha) lit by ``light`` over a part of the picture, in place."""
+    through = 1 - over[..., 3:].astype(np.float32) / 255
+    under[:] = np.clip(under * through + light * over[..., :3], 0, 255).astype(np.uint8)
+
+
+def cast_shadow(image: Image, column: int, row: int, tall: float) -> None:
+    """Darken the ground softly around the feet, in place."""
+    across, deep = round(0.2 * tall), round(0.07 * tall)
+    rows = np.arange(max(row - deep, 0), min(row + deep, image.shape[0]))
+    columns = np.arange(max(column - across, 0), min(column + across, image.shape[1]))
+    if not len(rows) or not len(columns):
+        return
+    away = ((rows - row) / deep)[:, None] ** 2 + ((columns - column) / across)[None, :] ** 2
+    shade = 1 - 0.22 * np.clip(1 - away, 0, 1)
+    patch = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    patch[:] = (patch * shade[..., None]).astype(np.uint8)
