@@ -1,0 +1,65 @@
+"""What a merge costs: Eq. 5 with its options, and the within-cluster dispersion that a merge changes."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+from reid_toolkit.method.equations import merged_within_printed, merging_cost
+
+Value = TypeVar("Value", float, Tensor)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """The options of the cost D_ab = d_ab + λ (d_a + d_b) + w (n_a + n_b)."""
+
+    trade_off: float
+    """λ of Eq. 5."""
+    size_weight: float
+    """w of BUC's size term."""
+    printed: bool
+    """Eq. 3 and 7 as printed, instead of the average pairwise distance and its exact update."""
+    minimum: bool
+    """d_ab is the smallest sample distance (BUC) instead of the mean one (Eq. 4)."""
+    unit: float
+    """What a whole distance of 1 is worth, a power of two."""
+
+    def between(self, link: Value, size_a: Value, size_b: Value) -> Value:
+        """d_ab of Eq. 4 from the sum of whole distances, or BUC's from the smallest; all as floats."""
+        return link * self.unit if self.minimum else link / (size_a * size_b) * self.unit
+
+    def cost(self, between: Value, within_a: Value, within_b: Value, size_a: Value, size_b: Value) -> Value:
+        """Eq. 5 and the size term. The same roundings for numbers as for tensors, so that paths agree."""
+        return merging_cost(between, within_a, within_b, self.trade_off) + self.size_weight * (
+            size_a + size_b
+        )
+
+    def within(self, total: Value, size: Value) -> Value:
+        """d_a of Eq. 3 from the sum of whole distances over ordered pairs, as a float."""
+        return total / (size if self.printed else size * size) * self.unit
+
+
+class Dispersion:
+    """d_a of every cluster, kept up as clusters merge. Cluster q = a ∪ b takes the place of a."""
+
+    def __init__(self, criterion: Criterion, totals: Tensor, sizes: Tensor) -> None:
+        """``totals`` (C,) int64, sums of whole distances over ordered pairs; ``sizes`` (C,) float64."""
+        self.criterion = criterion
+        self.totals = totals
+        self.sizes = sizes
+        self.values = criterion.within(totals.double(), sizes)
+
+    def merge(self, a: int, b: int, between_total: Tensor) -> None:
+        """Eq. 7; ``between_total`` () int64 is the sum of whole distances over a x b, n_a n_b d_ab in units.
+
+        The exact update is done on sums of whole numbers, where it is Σ_q = Σ_a + Σ_b + 2 Σ_ab.
+        """
+        criterion, size_a, size_b = self.criterion, self.sizes[a].clone(), self.sizes[b]
+        self.totals[a] += self.totals[b] + 2 * between_total
+        self.sizes[a] += size_b
+        if criterion.printed:
+            between = between_total.double() / (size_a * size_b) * criterion.unit
+            self.values[a] = merged_within_printed(self.values[a], self.values[b], between, size_a, size_b)
+        else:
+            self.values[a] = criterion.within(self.totals[a].double(), self.sizes[a])

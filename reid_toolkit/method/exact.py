@@ -1,0 +1,79 @@
+"""Distances between samples as whole numbers, so that their sums are exact on every device, in every order.
+
+Merging compares sums of very many distances and must call equal what is equal. Floating point cannot: a
+matrix product returns different last bits for another block size, thread count or device. So features are
+first rounded to multiples of a power of two, 2^-25 of the largest norm (a little coarser than float32 itself;
+the float32 identity ‖a‖² + ‖b‖² - 2ab is 1,000 times coarser near zero). Their products and squared distances
+are then whole numbers under 2^53, which float64 carries without any rounding whatever the order of summation;
+square roots are correctly rounded by IEEE 754; and distances, rounded once more to whole numbers, are summed
+as int64. Every d_ab, and with it every merge, is therefore a function of the features alone: not of blocks,
+threads, device, storage order or path. The error against real arithmetic is bounded in docs/method.md.
+"""
+
+import math
+
+from torch import Tensor
+
+from reid_toolkit.errors import InputError
+
+FEATURE_BITS = 25
+"""Norms are at most 2^(25 + 1/4) units: a squared distance is then at most 2^52.5, under float64's 2^53."""
+
+SUM_BITS = 62
+"""No sum over ordered pairs of samples passes 2^62, so that int64 never overflows."""
+
+
+class ExactDistances:
+    """Whole-number distances between rows of ``features``; one of them is worth ``unit``."""
+
+    def __init__(self, features: Tensor, metric: str) -> None:
+        """``features`` (N, D) floating; ``metric`` "euclidean" or "squared_euclidean".
+
+        Raises :class:`InputError` for non-finite features.
+        """
+        self.features = features
+        self.squared = metric == "squared_euclidean"
+        largest = largest_norm(features)
+        # Rounding the exponent with a quarter to spare keeps the common case, norms of 1 give or take a
+        # rounding error, away from the point where the grid would change.
+        exponent = math.floor(math.log2(largest) + 0.75) if largest > 0 else 0
+        self.grid = math.ldexp(1.0, exponent - FEATURE_BITS)
+        bits = 2 * FEATURE_BITS + 3 if self.squared else FEATURE_BITS + 2
+        pairs = 2 * math.ceil(math.log2(max(len(features), 2)))
+        self.shift = min(SUM_BITS - pairs - bits, 53 - bits)
+        self.unit = math.ldexp(self.grid**2 if self.squared else self.grid, -self.shift)
+
+    def rounded(self, rows: Tensor) -> Tensor:
+        """The samples ``rows`` (n,) as whole numbers of the grid, (n, D) float64."""
+        return self.features[rows].double().div_(self.grid).round_()
+
+    def block(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Distances of every sample in ``rows`` (n,) to every one in ``columns`` (m,); (n, m) int64."""
+        a, b = self.rounded(rows), self.rounded(columns)
+        product = a @ b.T  # (n, D) @ (D, m) -> (n, m), exact
+        squared = product.mul_(-2.0).add_(a.square().sum(dim=1)[:, None]).add_(b.square().sum(dim=1))
+        return self.whole(squared)
+
+    def paired(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Distance of ``rows[i]`` to ``columns[i]``; (n,), (n,) -> (n,) int64."""
+        return self.whole(self.rounded(rows).sub_(self.rounded(columns)).square_().sum(dim=1))
+
+    def whole(self, squared: Tensor) -> Tensor:
+        """Whole squared distances -> whole distances, rounding once; ``squared`` is overwritten."""
+        distance = squared if self.squared else squared.sqrt_()
+        return distance.mul_(math.ldexp(1.0, self.shift)).round_().long()
+
+
+def largest_norm(features: Tensor) -> float:
+    """The largest row norm of ``features`` (N, D). Raises :class:`InputError` when a value is not finite."""
+    largest = 0.0
+    for start in range(0, len(features), 4096):
+        norms = features[start : start + 4096].double().square().sum(dim=1).sqrt()
+        bad = (~norms.isfinite()).nonzero()
+        if len(bad):
+            raise InputError(
+                f"merging: features of sample {start + int(bad[0])} are not finite (or overflow): "
+                "expected finite numbers"
+            )
+        largest = max(largest, float(norms.max()))
+    return largest

@@ -1,0 +1,176 @@
+"""Stepwise merging of clusters by dispersion (Algorithm 1, Eq. 3-8): the public function and its checks."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from reid_toolkit.errors import InputError
+from reid_toolkit.method.clusters import Clusters
+from reid_toolkit.method.criterion import Criterion
+from reid_toolkit.method.dense import History, merge_dense
+from reid_toolkit.method.exact import ExactDistances
+
+OPTIONS = {
+    "within": ("mean", "printed"),
+    "linkage": ("average", "minimum"),
+    "metric": ("euclidean", "squared_euclidean"),
+}
+
+
+@dataclass(frozen=True)
+class Merging:
+    """What a stage of merging did."""
+
+    labels: Any
+    """(N,) int64, 0..C-1, clusters numbered by smallest member index: a CPU tensor when the features were a
+    tensor, else a numpy array."""
+    history: History
+    """(a, b, cost) a merge, in order; a < b name the two clusters by their smallest member indices."""
+
+
+def merge_clusters(
+    features: Tensor | ArrayLike,
+    labels: Tensor | ArrayLike,
+    merges: int,
+    *,
+    trade_off: float = 0.1,
+    within: str = "mean",
+    linkage: str = "average",
+    metric: str = "euclidean",
+    size_weight: float = 0.0,
+    cannot_link: Tensor | ArrayLike | None = None,
+    device: torch.device | str | None = None,
+    max_memory: int | None = None,
+) -> Merging:
+    """Merge the two cheapest clusters, ``merges`` times, each time over the clusters the last merge left.
+
+    The cost is Eq. 5 with a size term, D_ab = d_ab + λ (d_a + d_b) + w (n_a + n_b). Results are those of
+    whole-number arithmetic (``exact.py``): the same on every device, for every ``max_memory`` and in every
+    storage order, except that equal costs go to the smallest (a, b).
+
+    Args:
+        features: (N, D) float, finite; normally L2-normalised descriptors.
+        labels: (N,) integers, equal where samples are in one cluster at the start.
+        merges: k, 0 to C-1, where C counts the clusters at the start.
+        trade_off: the paper's λ, at least 0.
+        within: d_a, "mean" (average pairwise distance, exact update) or "printed" (Eq. 3 and 7 as printed).
+        linkage: d_ab, "average" (DBC, Eq. 4) or "minimum". BUC is "minimum" with trade_off 0.
+        metric: "euclidean" or "squared_euclidean".
+        size_weight: w of BUC's size term, at least 0.
+        cannot_link: (M, 2) integers, pairs of samples that no cluster may hold together.
+        device: where to compute; by default where the features are.
+        max_memory: bytes to use beside the features; by default half of what is free.
+
+    When cannot-link pairs leave nothing to merge before ``merges`` are done, the history is shorter: a stage
+    that did some merges is of use. When they allow no merge at all, or separate samples that ``labels`` puts
+    together, :class:`InputError` is raised, as for every argument that is not as said above, before any work.
+    """
+    check_options(within=within, linkage=linkage, metric=metric)
+    for name, value in (("trade_off", trade_off), ("size_weight", size_weight)):
+        if not (math.isfinite(value) and value >= 0):
+            raise InputError(f"merging: {name} is {value}: expected a finite number, at least 0")
+    points = as_features(features, device)
+    clusters = Clusters(as_labels(labels, points))
+    count = len(clusters)
+    if not 0 <= merges < count:
+        raise InputError(f"merging: merges is {merges}: expected 0 to {count - 1} for {count} clusters")
+    forbidden = forbidden_pairs(cannot_link, clusters, merges)
+    distances = ExactDistances(points, metric)
+    criterion = Criterion(trade_off, size_weight, within == "printed", linkage == "minimum", distances.unit)
+
+    history = merge_dense(distances, clusters, forbidden, merges, criterion, block=1024)
+
+    final = merged_labels(clusters, history).cpu()
+    first = clusters.first.tolist()
+    return Merging(
+        labels=final if isinstance(features, Tensor) else final.numpy(),
+        history=[(first[a], first[b], cost) for a, b, cost in history],
+    )
+
+
+def check_options(**chosen: str) -> None:
+    for name, value in chosen.items():
+        if value not in OPTIONS[name]:
+            expected = " or ".join(map(repr, OPTIONS[name]))
+            raise InputError(f"merging: {name} is {value!r}: expected {expected}")
+
+
+def as_features(features: Tensor | ArrayLike, device: torch.device | str | None) -> Tensor:
+    """(N, D) floating tensor on the device; copied only when it must be."""
+    points = (
+        features.detach()
+        if isinstance(features, Tensor)
+        else torch.from_numpy(np.ascontiguousarray(features))
+    )
+    if points.ndim != 2 or 0 in points.shape:
+        raise InputError(
+            f"merging: features have shape {tuple(points.shape)}: expected (N, D), neither of them 0"
+        )
+    return points.to(device=device, dtype=None if points.is_floating_point() else torch.float64)
+
+
+def as_labels(labels: Tensor | ArrayLike, points: Tensor) -> Tensor:
+    """(N,) int64 tensor on the device of ``points``."""
+    values = torch.as_tensor(labels if isinstance(labels, Tensor) else np.asarray(labels))
+    if values.shape != points.shape[:1]:
+        raise InputError(
+            f"merging: labels have shape {tuple(values.shape)}: expected ({len(points)},), one a sample"
+        )
+    if values.is_floating_point() or values.is_complex():
+        raise InputError(f"merging: labels are {values.dtype}: expected integers")
+    return values.to(device=points.device, dtype=torch.int64)
+
+
+def forbidden_pairs(cannot_link: Tensor | ArrayLike | None, clusters: Clusters, merges: int) -> Tensor:
+    """Pairs of samples -> distinct pairs (a, b), a < b, of clusters that may not merge; (M, 2) int64."""
+    device = clusters.labels.device
+    if cannot_link is None or len(cannot_link) == 0:  # type: ignore[arg-type]
+        return torch.empty(0, 2, dtype=torch.int64, device=device)
+    pairs = torch.as_tensor(cannot_link if isinstance(cannot_link, Tensor) else np.asarray(cannot_link))
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point():
+        raise InputError(
+            f"merging: cannot_link is {pairs.dtype} {tuple(pairs.shape)}: expected (M, 2) sample indices"
+        )
+    pairs = pairs.to(device=device, dtype=torch.int64)
+    samples = len(clusters.labels)
+    if bool(((pairs < 0) | (pairs >= samples)).any()):
+        raise InputError(
+            f"merging: cannot_link names samples outside 0..{samples - 1}: expected sample indices"
+        )
+    owners = clusters.labels[pairs]
+    together = (owners[:, 0] == owners[:, 1]).nonzero()
+    if len(together):
+        i, j = pairs[int(together[0])].tolist()
+        raise InputError(
+            f"merging: cannot_link separates samples {i} and {j}, which labels put in one cluster: "
+            "expected pairs from different clusters; split the cluster or drop the pair"
+        )
+    owners = owners.sort(dim=1).values
+    count = len(clusters)
+    codes = (owners[:, 0] * count + owners[:, 1]).unique()
+    if merges and len(codes) == count * (count - 1) // 2:
+        raise InputError(
+            f"merging: cannot_link separates every two of the {count} clusters, so that none can merge: "
+            "expected at least one allowed pair; stop merging here"
+        )
+    return torch.stack([codes // count, codes % count], dim=1)
+
+
+def merged_labels(clusters: Clusters, history: History) -> Tensor:
+    """Eq. 8: the cluster of each sample after the merges; (N,) int64 on the device of the clusters.
+
+    q = a ∪ b keeps the number a < b, so every chain of merges leads down, and what is left is renumbered in
+    order, which is the order of smallest members.
+    """
+    parent = list(range(len(clusters)))
+    for a, b, _ in history:
+        parent[b] = a
+    for c, above in enumerate(parent):
+        parent[c] = parent[above]
+    owner = torch.tensor(parent, device=clusters.labels.device)
+    return owner.unique(return_inverse=True)[1][clusters.labels]
