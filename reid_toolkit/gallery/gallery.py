@@ -107,26 +107,27 @@ class Gallery:
         """
         given = {"dimension": None if dimension is None else str(dimension), "model": model}
         with self._lock:
-            self._expected |= {key: value for key, value in given.items() if value is not None}
+            wanted = self._expected | {key: value for key, value in given.items() if value is not None}
             with self._store.reading():
-                if all(self._store.meta(key) == value for key, value in self._expected.items()):
-                    return
-            with self._store.writing():
-                self._bind()
+                same = all(self._store.meta(key) == value for key, value in wanted.items())
+            if not same:
+                with self._store.writing():
+                    self._bind(wanted)
+            self._expected = wanted
 
-    def _bind(self) -> None:
+    def _bind(self, wanted: dict[str, str]) -> None:
         """Within ``writing``, so that two processes cannot bind one empty gallery to two models."""
         empty = self._store.count() == 0
-        for key, wanted in self._expected.items():
-            held = self._store.meta(key)
-            if held != wanted and not empty:
+        for key, value in wanted.items():
+            # What this gallery was opened for stands, even while it is empty.
+            held = self._expected.get(key, value) if empty else self._store.meta(key)
+            if held != value:
                 what = {"dimension": "width", "model": "model"}[key]
                 raise GalleryError(
                     f"{self._store.folder}: holds descriptors of {what} {held or 'unknown'}, got {what} "
-                    f"{wanted}: use the model it was enrolled with, or another gallery"
+                    f"{value}: use the model it was enrolled with, or another gallery"
                 )
-            if held != wanted:
-                self._store.set_meta(key, wanted)
+            self._store.set_meta(key, value)
 
     def add(self, vectors: ArrayLike, records: Sequence[Record]) -> None:
         """Store descriptors (N, D) float32, L2-normalised to 1e-3, with a record each.
@@ -143,13 +144,7 @@ class Gallery:
         if not len(records):
             return
         with self._lock, self._store.writing():
-            self._expected.setdefault("dimension", str(matrix.shape[1]))
-            if self._expected["dimension"] != str(matrix.shape[1]):
-                raise GalleryError(
-                    f"{self._store.folder}: expects descriptors of width {self._expected['dimension']}, "
-                    f"got width {matrix.shape[1]}: use the model it was enrolled with, or another gallery"
-                )
-            self._bind()
+            self._bind(self._expected | {"dimension": str(matrix.shape[1])})
             self._store.insert(matrix, records)
 
     def search(

@@ -237,6 +237,11 @@ def test_bad_descriptors_are_refused_and_nothing_is_stored(path: Path) -> None:
                 gallery.add(bad, records(2))
             assert "\n" not in str(caught.value)
         assert len(gallery) == 0
+    with Gallery.open(path) as gallery:
+        gallery.add(good, records(2))
+        with pytest.raises(GalleryError, match="width 16, got width 8"):
+            gallery.add(unit(2, dimension=8), records(2))
+        gallery.add(good, records(2))  # a refusal leaves it as it was
 
 
 def test_bad_records_are_refused(path: Path) -> None:
