@@ -155,11 +155,11 @@ def paint_leg(brush: Brush, person: Person, joints: tuple[Point, Point, Point, P
 def paint_arm(brush: Brush, person: Person, which: int, phase: float) -> None:
     """The arm on the person's left (``which`` 1) or right (-1), swinging against the leg of its side."""
     swing = 0.42 * math.sin(phase)
-    side = which * (0.115 * person.girth + 0.012)
-    shoulder = (side, SHOULDER - 0.02, 0.0)
-    elbow = (side * 1.13, shoulder[1] - UPPER_ARM * math.cos(swing), UPPER_ARM * math.sin(swing))
+    side = which * (0.098 * person.girth + 0.012)
+    shoulder = (side, SHOULDER - 0.028, 0.0)
+    elbow = (side * 1.2, shoulder[1] - UPPER_ARM * math.cos(swing), UPPER_ARM * math.sin(swing))
     lower = swing + 0.3
-    hand = (side * 1.13, elbow[1] - FOREARM * math.cos(lower), elbow[2] + FOREARM * math.sin(lower))
+    hand = (side * 1.25, elbow[1] - FOREARM * math.cos(lower), elbow[2] + FOREARM * math.sin(lower))
     sleeve = CLOTHES[person.top]
     wide = person.girth
     brush.blob(hand, 0.045, 0.05, person.skin)

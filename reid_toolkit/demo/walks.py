@@ -48,10 +48,13 @@ def plan_walks(
     leaving = [0] * AT_ONCE  # frame in which each of the last walkers is gone
     gone = dict.fromkeys(people, 0)
     start = round(EMPTY * fps)
+    way = 0
     for _ in range(visits):
         for index in rng.permutation(len(people)):
             person = people[index]
-            route = camera.routes[rng.integers(len(camera.routes))]
+            # never the route of the one before: people walking in file would hide each other all the way
+            way = (way + int(rng.integers(1, len(camera.routes)))) % len(camera.routes)
+            route = camera.routes[way]
             jitter = rng.uniform((-0.03, -0.015), (0.03, 0.015))
             points = np.array(route) + jitter * [[0], *[[1]] * (len(route) - 2), [0]]
             if rng.random() < camera.reversal:
