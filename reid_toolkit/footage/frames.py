@@ -163,7 +163,8 @@ def open_stream(url: str) -> Recording:
 def open_capture(address: str) -> cv2.VideoCapture:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     if "://" not in address:
-        return cv2.VideoCapture(address)
+        has_ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends()
+        return cv2.VideoCapture(address, cv2.CAP_FFMPEG if has_ffmpeg else cv2.CAP_ANY)
     timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
     return cv2.VideoCapture(
         address, cv2.CAP_FFMPEG, [value for prop in timeouts for value in (prop, STREAM_TIMEOUT_MS)]

@@ -11,7 +11,7 @@ from reid_toolkit.images import Image
 WORKING_HEIGHT = 576
 """Taller frames are shrunk to it: the cost goes with the pixels, and outlines do not get better above it."""
 HISTORY_SECONDS = 30.0
-"""How long somebody must stand still to become background."""
+"""Of the background model. Somebody who stands still for a tenth of it becomes background."""
 WARM_UP_SECONDS = 1.0
 """Until then the model has seen too little to tell anything apart."""
 LARGEST_FOREGROUND = 0.5
@@ -38,9 +38,9 @@ class MotionDetector:
         self.start(25.0)
 
     def start(self, frame_rate: float) -> None:
-        self.model = cv2.createBackgroundSubtractorMOG2(
-            history=max(2, round(HISTORY_SECONDS * frame_rate)), varThreshold=20, detectShadows=True
-        )
+        history = max(2, round(HISTORY_SECONDS * frame_rate))
+        self.model = cv2.createBackgroundSubtractorMOG2(history=history, varThreshold=20, detectShadows=True)
+        self.learning_rate = 1 / history
         self.warm_up = round(WARM_UP_SECONDS * frame_rate)
 
     def __call__(self, frame: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -48,10 +48,13 @@ class MotionDetector:
         if scale < 1:
             shrunk = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
             frame = np.asarray(cv2.resize(frame, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
-        mask = np.asarray(self.model.apply(cv2.GaussianBlur(frame, (3, 3), 0)), np.uint8)
+        smooth = cv2.GaussianBlur(frame, (3, 3), 0)
         if self.warm_up > 0:
             self.warm_up -= 1
-            mask[:] = 0
+            self.model.apply(smooth)
+            return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        # Left to itself MOG2 learns faster the less it has seen, and takes slow walkers for background at first.
+        mask = np.asarray(self.model.apply(smooth, learningRate=self.learning_rate), np.uint8)
         mask = clean_mask(mask)
         if np.count_nonzero(mask) > LARGEST_FOREGROUND * mask.size:
             mask[:] = 0

@@ -77,6 +77,8 @@ class IngestStore:
             write_atomic(self.root / JOURNAL, json.dumps({"recordings": self.entries}, indent=1) + "\n")
         (folder / manifest.NAME).unlink(missing_ok=True)
         (folder / JOURNAL).unlink()
+        if not entry["crops"]:
+            folder.rmdir()
 
 
 @contextmanager
