@@ -242,7 +242,7 @@ class Gallery:
     ) -> int:
         """Delete the records that match all that is given, their descriptors' bytes in every file too.
 
-        Returns how many there were. Nothing brings them back.
+        A source stands for itself and for all files below it. Returns how many records there were.
         """
         with self._lock:
             with self._store.writing():
@@ -256,7 +256,15 @@ class Gallery:
         with self._lock, self._store.writing():
             self._store.set_meta("model_file", str(path))
 
+    @property
+    def model_file(self) -> Path | None:
+        """What :meth:`remember_model_file` was told last."""
+        with self._lock, self._store.reading():
+            held = self._store.meta("model_file")
+        return Path(held) if held else None
+
     def info(self) -> Info:
+        """Counts, model and size; reads an index of the file, not the descriptors."""
         with self._lock, self._store.reading():
             store = self._store
             dimension = store.meta("dimension")

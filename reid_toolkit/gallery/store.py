@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,12 +211,19 @@ def _create(folder: Path, path: Path) -> None:
         os.close(handle)
 
 
-def _where(tracklet: str | None, camera: str | None, source: str | None) -> tuple[str, list[Any]]:
-    given = {"tracklet": tracklet, "camera": camera, "source": source}
-    chosen = {column: value for column, value in given.items() if value is not None}
-    if not chosen:
+def _where(tracklet: str | None, camera: str | None, source: str | None) -> tuple[str, list[str | int]]:
+    tests: list[tuple[str, list[str | int]]] = []
+    if tracklet is not None:
+        tests.append(("tracklet = ?", [tracklet]))
+    if camera is not None:
+        tests.append(("camera = ?", [camera]))
+    if source is not None:
+        # A folder stands for the files in it too, as crops that were enrolled one by one have them.
+        below = source.rstrip("/") + "/"
+        tests.append(("(source = ? OR substr(source, 1, ?) = ?)", [source, len(below), below]))
+    if not tests:
         raise InputError("nothing chosen: expected a tracklet, a camera or a source")
-    return " AND ".join(f"{column} = ?" for column in chosen), list(chosen.values())
+    return " AND ".join(test for test, _ in tests), [value for _, values in tests for value in values]
 
 
 def _explain(error: sqlite3.Error) -> str:

@@ -189,6 +189,15 @@ def test_forgotten_bytes_are_in_no_file(path: Path) -> None:
     assert holders() == []
 
 
+def test_a_source_stands_for_the_files_below_it(path: Path) -> None:
+    sources = ["/data/set", "/data/set/a.jpg", "/data/set2", "/data/set%"]
+    with Gallery.open(path) as gallery:
+        gallery.add(unit(4), [Record("t", "a", source=source) for source in sources])
+        assert gallery.matching(source="/data/set") == 2
+        assert gallery.forget(source="/data/set") == 2
+        assert list(gallery.info().sources) == ["/data/set%", "/data/set2"]
+
+
 def test_a_reader_that_holds_the_old_pages_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "BUSY_SECONDS", 0.05)
     with Gallery.open(path) as gallery:

@@ -1,0 +1,149 @@
+"""``reid enroll``: descriptors of tracklets or crops into a gallery."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from reid_toolkit.cli import options
+from reid_toolkit.cli.progress import progress_bar
+from reid_toolkit.cli.root import log, print_json
+from reid_toolkit.errors import InputError
+from reid_toolkit.records import Crop, Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from reid_toolkit.runtime import Embedder
+
+
+class Unit(NamedTuple):
+    """What becomes one record: a tracklet, or one crop."""
+
+    record: Record
+    crops: tuple[Crop, ...]
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, type=options.ANY_PATH, metavar="DATASET|IMAGE...")
+@options.model_option
+@options.gallery_option
+@click.option("--camera", default="", help="Name of the camera of images, and of folders that name none.")
+@click.option("--crops", is_flag=True, help="One record for each crop, not for each tracklet.")
+@options.skip_bad
+@options.batch_size
+@options.json_output
+def command(
+    inputs: tuple[Path, ...],
+    model: Path,
+    gallery: Path,
+    camera: str,
+    crops: bool,
+    skip_bad: bool,
+    batch_size: int,
+    as_json: bool,
+) -> None:
+    """Store the descriptors of tracklets, crops or images in a gallery, which is made if there is none.
+
+    A tracklet's descriptor is the normalised mean over its crops. Run again, what is enrolled is left out.
+    """
+    from reid_toolkit.gallery import Gallery
+    from reid_toolkit.gallery.gallery import EXACT_BELOW
+    from reid_toolkit.runtime import Embedder
+
+    units = [unit for path in inputs for unit in units_of(path, camera, crops)]
+    embedder = Embedder(model, batch_size=batch_size)
+    bad: list[str] | None = [] if skip_bad else None
+    enrolled = 0
+    with Gallery.open(gallery, embedder.dimension, embedder.fingerprint) as store:
+        store.remember_model_file(model.resolve())
+        there = store.enrolled([unit.record for unit in units])
+        missing = [unit for unit, known in zip(units, there, strict=True) if not known]
+        with progress_bar("enroll", "crops" if crops else "tracklets") as on_progress:
+            for records, vectors in describe(missing, embedder, batch_size, bad):
+                if records:
+                    store.add(vectors, records)
+                enrolled += len(records)
+                on_progress(enrolled, len(missing))
+        count = len(store)
+        if count >= EXACT_BELOW:
+            with progress_bar("index", "records") as on_progress:
+                store.build_index(on_progress)
+    if bad:
+        log.print(f"[yellow]warning:[/] left out {len(bad)} images; the first: ", end="")
+        log.print(bad[0], markup=False, soft_wrap=True)
+        if not count:
+            raise InputError("nothing was enrolled: not one of the images could be read")
+    report = {"enrolled": enrolled, "already": sum(there), "bad": len(bad or ()), "count": count}
+    if as_json:
+        print_json({"gallery": str(gallery), **report})
+        return
+    click.echo(
+        f"{gallery}: {enrolled} enrolled, {sum(there)} were there before, {len(bad or ())} unreadable images "
+        f"left out; {count} records now"
+    )
+
+
+def units_of(path: Path, camera: str, each_crop: bool) -> Iterator[Unit]:
+    """What ``path``, a dataset folder or an image file, has to enroll."""
+    from reid_toolkit.datasets import open_dataset
+
+    if path.is_dir():
+        dataset = open_dataset(path, split="gallery")
+        for tracklet in dataset.tracklets:
+            groups = [(crop,) for crop in tracklet.crops] if each_crop else [tracklet.crops]
+            for group in groups:
+                source = group[0].path if each_crop else dataset.root
+                yield Unit(record_of(group, tracklet.camera or camera, source.resolve()), group)
+    elif path.exists():
+        crop = Crop(path.resolve(), camera, path.stem)
+        yield Unit(record_of((crop,), camera, crop.path), (crop,))
+    else:
+        raise InputError(f"{path}: no such file or folder: expected a dataset folder or an image")
+
+
+def record_of(crops: Sequence[Crop], camera: str, source: Path) -> Record:
+    """The record of one tracklet's ``crops``, shown by the middle one: least often cut by the frame."""
+    times = [crop.time for crop in crops if crop.time is not None]
+    return Record(
+        tracklet=crops[0].tracklet,
+        camera=camera,
+        start=min(times, default=None),
+        end=max(times, default=None),
+        source=str(source),
+        image=str(crops[len(crops) // 2].path.resolve()),
+    )
+
+
+def describe(
+    units: Sequence[Unit], embedder: "Embedder", batch_size: int, bad: list[str] | None
+) -> Iterator[tuple[list[Record], "NDArray[np.float32]"]]:
+    """Yield records and their descriptors, (B, D) float32, in order.
+
+    Batches run across tracklets, so that short ones fill the network and long ones need no more memory.
+    Unreadable images are raised, or noted in ``bad``; a unit with no readable image is left out.
+    """
+    import numpy as np
+
+    from reid_toolkit.datasets.reading import read_crops
+    from reid_toolkit.runtime.embedder import average
+
+    frames = (
+        (position, image) for position, unit in enumerate(units) for _, image in read_crops(unit.crops, bad)
+    )
+    parts: defaultdict[int, list[np.ndarray]] = defaultdict(list)
+
+    def finish(complete: list[int]) -> "tuple[list[Record], NDArray[np.float32]]":
+        rows = [average(np.stack(parts.pop(position))) for position in complete]
+        return [units[position].record for position in complete], np.array(rows, np.float32)
+
+    while batch := list(islice(frames, batch_size)):
+        for (position, _), row in zip(batch, embedder.embed([image for _, image in batch]), strict=True):
+            parts[position].append(row)
+        # The last unit may go on in the next batch.
+        yield finish([p for p in parts if p != batch[-1][0]])
+    yield finish(list(parts))

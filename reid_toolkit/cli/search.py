@@ -1,0 +1,170 @@
+"""``reid search``: who looks like this, in which camera, and when."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from reid_toolkit.cli import options
+from reid_toolkit.cli.answers import as_list, judge, print_table, write_sheet
+from reid_toolkit.cli.root import log, print_json
+from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.records import Crop, Record
+
+if TYPE_CHECKING:
+    from reid_toolkit.gallery import Gallery
+    from reid_toolkit.runtime import Embedder
+
+
+class Query(NamedTuple):
+    """What is searched for."""
+
+    name: str
+    crops: tuple[Crop, ...]
+    dataset: Path | None = None
+    """The dataset it is a tracklet of."""
+
+
+def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Seconds as they are; ISO 8601 as Unix time, UTC without an offset."""
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is neither seconds nor ISO 8601, e.g. 2026-11-22T14:30:00+01:00"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+@click.command()
+@click.argument("query", type=options.ANY_PATH)
+@options.gallery_option
+@click.option("--model", type=options.FILE, help="The ONNX model. [default: the one it was enrolled with]")
+@click.option("--tracklet", metavar="ID", help="QUERY is a dataset folder: search for this tracklet of it.")
+@click.option("--camera", "cameras", multiple=True, help="Only in this camera; may be given several times.")
+@click.option(
+    "--since", callback=parse_time, metavar="T", help="Only seen at T or later: ISO 8601 or seconds."
+)
+@click.option("--until", callback=parse_time, metavar="T", help="Only seen at T or earlier.")
+@click.option("--top-k", type=click.IntRange(1), default=10, show_default=True, help="How many matches.")
+@click.option("--identities", type=options.FILE, help="CSV tracklet,identity: mark matches right or wrong.")
+@click.option("--html", type=options.FILE, help="Write the query and its matches as a page of pictures.")
+@options.json_output
+def command(
+    query: Path,
+    gallery: Path,
+    model: Path | None,
+    tracklet: str | None,
+    cameras: tuple[str, ...],
+    since: float | None,
+    until: float | None,
+    top_k: int,
+    identities: Path | None,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Find the enrolled people who look most like QUERY: an image, a folder of crops of one person, or a
+    dataset folder with --tracklet.
+
+    Distances are Euclidean between descriptors, from 0 (the same) to 2.
+    """
+    from reid_toolkit.datasets.manifest import read_identities
+    from reid_toolkit.gallery import Gallery
+    from reid_toolkit.images import read_image
+
+    with Gallery.open(gallery, create=False) as store:
+        known = list(store.info().cameras)
+        refuse_unknown(cameras, known, gallery)
+        truth = read_identities(identities) if identities else {}
+        wanted = find_query(query, tracklet)
+        images = [read_image(crop.path, crop.origin) for crop in wanted.crops]
+        vector = open_embedder(store, gallery, model).embed_tracklet(images)
+        matches = store.search(
+            vector, top_k, cameras or None, since, until, exclude=enrolled_as(wanted, known)
+        )
+    if identities and wanted.name not in truth:
+        log.print(
+            f"{identities} does not name {wanted.name!r}, so matches cannot be marked",
+            markup=False,
+            soft_wrap=True,
+        )
+    answers = judge(matches, wanted.name, truth)
+    if html:
+        write_sheet(html, wanted.name, [crop.path for crop in wanted.crops], answers)
+        log.print(f"wrote {html}", markup=False, soft_wrap=True)
+    if as_json:
+        images_used = [str(crop.path) for crop in wanted.crops]
+        print_json({"query": {"name": wanted.name, "images": images_used}, "matches": as_list(answers)})
+    else:
+        print_table(answers)
+
+
+def refuse_unknown(cameras: Sequence[str], known: Sequence[str], gallery: Path) -> None:
+    for camera in cameras:
+        if known and camera not in known:
+            raise InputError(f"{gallery}: no camera {camera!r} in it: expected one of {', '.join(known)}")
+
+
+def find_query(path: Path, tracklet: str | None) -> Query:
+    """The crops that ``path`` and ``tracklet`` name; raises :class:`InputError` where that is not clear."""
+    from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.datasets.folder import find_images
+    from reid_toolkit.datasets.manifest import NAME
+
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file or folder: expected an image, a folder of crops, or a dataset"
+        )
+    if tracklet is not None:
+        dataset = open_dataset(path, split="query")
+        for one in dataset.tracklets:
+            if one.name == tracklet:
+                return Query(one.name, one.crops, dataset.root.resolve())
+        raise InputError(
+            f"{path}: no tracklet {tracklet!r}: expected one of its {len(dataset.tracklets)}, "
+            f"such as {dataset.tracklets[0].name!r}"
+        )
+    if path.is_file():
+        return Query(path.stem, (Crop(path.resolve(), "", path.stem),))
+    images = [] if (path / NAME).exists() else [image for image in find_images(path) if image.parent == path]
+    if not images:
+        raise InputError(
+            f"{path}: not a folder of crops of one person: expected images in it, or --tracklet ID to choose "
+            "one of a dataset"
+        )
+    name = path.resolve().name
+    return Query(name, tuple(Crop(image.resolve(), "", name) for image in images))
+
+
+def enrolled_as(query: Query, cameras: Sequence[str]) -> list[Record]:
+    """The records under which a dataset's tracklet itself may be enrolled, whole or crop by crop."""
+    if query.dataset is None:
+        return []
+    sources = [query.dataset, *(crop.path.resolve() for crop in query.crops)]
+    # Where the dataset names no camera, `reid enroll --camera` gave it one.
+    names = [query.crops[0].camera] if query.crops[0].camera else cameras
+    return [Record(query.name, camera, source=str(source)) for camera in names for source in sources]
+
+
+def open_embedder(store: "Gallery", gallery: Path, model: Path | None) -> "Embedder":
+    """The model given, or the one the gallery remembers; raises :class:`GalleryError` if it is another."""
+    from reid_toolkit.runtime import Embedder
+
+    if not len(store):
+        raise GalleryError(f"{gallery}: the gallery is empty: enroll something first")
+    path = model or store.model_file
+    if path is None:
+        raise GalleryError(f"{gallery}: does not know the file of its model: give it with --model")
+    if model is None and not path.is_file():
+        raise GalleryError(f"{gallery}: its model {path} is not there any more: give it with --model")
+    embedder = Embedder(path)
+    store.expect(embedder.dimension, embedder.fingerprint)
+    return embedder

@@ -1,0 +1,457 @@
+"""enroll, search and gallery as a user runs them, with a tiny real model: pixels, centred and normalised."""
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from reid_toolkit.cli import main
+from reid_toolkit.datasets.manifest import write_manifest
+from reid_toolkit.gallery import Gallery, store
+from reid_toolkit.records import Crop, Record
+from reid_toolkit.runtime.metadata import ModelMetadata
+
+onnx = pytest.importorskip("onnx")
+
+HEIGHT, WIDTH = 8, 4
+EPOCH = 1_790_000_000.0
+COLOURS = {"red": (40, 40, 220), "green": (40, 200, 40), "blue": (220, 60, 40)}
+CAMERAS = ("door", "hall")
+
+
+def write_model(path: Path, grey: float = 127.0) -> Path:
+    from onnx import TensorProto, helper, numpy_helper
+
+    size = HEIGHT * WIDTH * 3
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["pixels", "shape"], ["flat"]),
+        helper.make_node("Sub", ["flat", "grey"], ["centred"]),
+        helper.make_node("LpNormalization", ["centred"], ["descriptor"], axis=1, p=2),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "pixels",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["B", HEIGHT, WIDTH, 3])],
+        [helper.make_tensor_value_info("descriptor", TensorProto.FLOAT, ["B", size])],
+        [
+            numpy_helper.from_array(np.array([-1, size], np.int64), "shape"),
+            numpy_helper.from_array(np.array(grey, np.float32), "grey"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    about = ModelMetadata(
+        height=HEIGHT, width=WIDTH, channels="BGR", layout="NHWC uint8 0-255", normalisation="",
+        dimension=size, backbone="pixels", recipe="", stage="0", dataset="", toolkit="0",
+    )  # fmt: skip
+    helper.set_model_props(model, about.to_strings())
+    onnx.save(model, str(path))
+    return path
+
+
+def picture(colour: str, shade: float) -> np.ndarray:
+    """A flat figure; crops of one colour are near each other, and no two are the same."""
+    image = np.full((32, 16, 3), 127, np.uint8)
+    image[8:, 4:12] = np.clip(np.array(COLOURS[colour]) * shade, 0, 255)
+    return image
+
+
+def write_dataset(root: Path, camera_names: bool = True) -> Path:
+    """Three people, each in two cameras, three crops a tracklet."""
+    crops = []
+    for c, camera in enumerate(CAMERAS):
+        for p, colour in enumerate(COLOURS):
+            for frame in range(3):
+                path = root / camera / f"{colour}-{frame}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), picture(colour, 1 - 0.15 * c - 0.02 * frame))
+                time = EPOCH + 100 * c + 10 * p + frame
+                crops.append(Crop(path, camera, f"{camera}-{colour}", frame, time, 0, 0, 16, 32))
+    write_manifest(root, crops)
+    return root
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "set")
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def reid(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, streams.err
+
+    return reid
+
+
+@pytest.fixture
+def gallery(run: Run, dataset: Path, model: Path, tmp_path: Path) -> Path:
+    assert run("enroll", dataset, "--model", model, "--gallery", tmp_path / "g")[0] == 0
+    return tmp_path / "g"
+
+
+def assert_fails(result: tuple[int, str, str], *words: str) -> None:
+    """Exit status 1 and one line on stderr which has ``words``."""
+    status, out, err = result
+    assert status == 1, err
+    assert out == ""
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    for word in words:
+        assert word in lines[0]
+
+
+def search(run: Run, *arguments: object) -> list[dict]:
+    status, out, err = run("search", *arguments, "--json")
+    assert status == 0, err
+    return json.loads(out)["matches"]
+
+
+# ---- enroll
+
+
+def test_tracklets_are_enrolled_once(run: Run, dataset: Path, model: Path, tmp_path: Path) -> None:
+    arguments = ("enroll", dataset, "--model", model, "--gallery", tmp_path / "g", "--json")
+    first, second = (json.loads(run(*arguments)[1]) for _ in range(2))
+    assert first == {"gallery": str(tmp_path / "g"), "enrolled": 6, "already": 0, "bad": 0, "count": 6}
+    assert (second["enrolled"], second["already"], second["count"]) == (0, 6, 6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 100])
+def test_a_descriptor_is_that_of_embed_tracklet(
+    run: Run, dataset: Path, model: Path, tmp_path: Path, batch_size: int
+) -> None:
+    from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.images import read_image
+    from reid_toolkit.runtime import Embedder
+
+    run("enroll", dataset, "--model", model, "--gallery", tmp_path / "g", "--batch-size", batch_size)
+    embedder = Embedder(model)
+    with Gallery.open(tmp_path / "g") as held:
+        assert len(held) == 6
+        for tracklet in open_dataset(dataset).tracklets:
+            vector = embedder.embed_tracklet([read_image(crop.path) for crop in tracklet.crops])
+            best = held.search(vector, 1)[0]
+            assert best.distance < 1e-6
+            crops = tracklet.crops
+            assert best.record == Record(
+                tracklet.name,
+                tracklet.camera,
+                crops[0].time,
+                crops[-1].time,
+                str(dataset),
+                str(crops[1].path),
+            )
+
+
+def test_an_interrupted_enroll_goes_on(
+    run: Run, dataset: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, calls = Gallery.add, []
+
+    def interrupted(self: Gallery, vectors: np.ndarray, records: list[Record]) -> None:
+        calls.append(len(records))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        add(self, vectors, records)
+
+    arguments = ("enroll", dataset, "--model", model, "--gallery", tmp_path / "g", "--batch-size", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Gallery, "add", interrupted)
+        status, _, err = run(*arguments)
+    assert status == 130
+    assert "interrupted" in err
+    report = json.loads(run(*arguments, "--json")[1])
+    assert report["already"] == sum(calls[:2]) > 0
+    assert report["count"] == 6
+
+
+def test_crops_are_enrolled_each(run: Run, dataset: Path, model: Path, tmp_path: Path) -> None:
+    arguments = ("enroll", dataset, "--crops", "--model", model, "--gallery", tmp_path / "g", "--json")
+    assert json.loads(run(*arguments)[1])["enrolled"] == 18
+    assert json.loads(run(*arguments)[1])["already"] == 18
+    found = search(run, dataset, "--tracklet", "door-red", "--gallery", tmp_path / "g")
+    assert {match["tracklet"] for match in found[:3]} == {"hall-red"}
+    assert "door-red" not in {match["tracklet"] for match in found}  # none of its own crops
+    assert found[0]["source"] == found[0]["image"]
+    forget = ("gallery", "forget", tmp_path / "g", "--source", dataset / "door", "--yes", "--json")
+    assert json.loads(run(*forget)[1])["forgotten"] == 9
+
+
+def test_images_get_the_camera_they_are_given(run: Run, dataset: Path, model: Path, tmp_path: Path) -> None:
+    image = dataset / "door" / "red-0.png"
+    run("enroll", image, "--camera", "gate", "--model", model, "--gallery", tmp_path / "g")
+    found = search(run, image, "--gallery", tmp_path / "g")
+    assert [(m["tracklet"], m["camera"], m["start"], m["source"]) for m in found] == [
+        ("red-0", "gate", None, str(image))
+    ]
+
+
+def test_a_plain_folder_gets_the_camera_too(run: Run, dataset: Path, model: Path, tmp_path: Path) -> None:
+    (dataset / "manifest.csv").unlink()
+    run("enroll", dataset, "--camera", "gate", "--model", model, "--gallery", tmp_path / "g")
+    found = search(run, dataset, "--tracklet", "door", "--gallery", tmp_path / "g")
+    assert [(m["tracklet"], m["camera"]) for m in found] == [("hall", "gate")]
+
+
+@pytest.mark.parametrize("content", [b"", b"this is text"])
+def test_bad_crops_are_named_or_left_out(
+    run: Run, dataset: Path, model: Path, tmp_path: Path, content: bytes
+) -> None:
+    (dataset / "hall" / "red-1.png").write_bytes(content)
+    for frame in range(3):
+        (dataset / "hall" / f"blue-{frame}.png").write_bytes(content)
+    arguments = ("enroll", dataset, "--model", model, "--gallery", tmp_path / "g")
+    assert_fails(run(*arguments), "blue-0.png", "manifest.csv, row", "--skip-bad")
+    status, out, err = run(*arguments, "--skip-bad", "--json")
+    assert status == 0
+    assert "left out 4 images" in err
+    report = json.loads(out)
+    assert (report["bad"], report["count"]) == (4, 5)
+
+
+def test_nothing_readable_at_all(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("text")
+    arguments = ("--model", model, "--gallery", tmp_path / "g", "--skip-bad")
+    assert_fails(run("enroll", tmp_path / "a.jpg", *arguments), "nothing was enrolled")
+
+
+def test_enroll_refuses_what_is_missing_or_of_another_model(
+    run: Run, gallery: Path, dataset: Path, model: Path, tmp_path: Path
+) -> None:
+    other = write_model(tmp_path / "other.onnx", grey=100)
+    foreign = tmp_path / "foreign.onnx"
+    foreign.write_bytes(b"not a model")
+    there = ("--gallery", gallery)
+    assert_fails(run("enroll", tmp_path / "none", "--model", model, *there), "no such file or folder")
+    assert_fails(run("enroll", dataset, "--model", other, *there), "holds descriptors of model", "got model")
+    assert_fails(run("enroll", dataset, "--model", foreign, *there), "foreign.onnx")
+    assert_fails(run("enroll", dataset, "--model", tmp_path / "no.onnx", *there), "no.onnx")
+    assert_fails(run("enroll", dataset, "--model", model, "--gallery", model), "is a file")
+    assert_fails(run("enroll", dataset, "--model", model, "--gallery", dataset), "folder of something else")
+    assert json.loads(run("gallery", "info", gallery, "--json")[1])["count"] == 6
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    run: Run, gallery: Path, dataset: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    image = dataset / "door" / "red-0.png"
+    arguments = ("enroll", image, "--model", model, "--gallery", gallery)
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Store, "insert", full)
+        assert_fails(run(*arguments), "no space left on the disk", "safe")
+    assert json.loads(run(*arguments, "--json")[1])["count"] == 7
+
+
+def test_a_second_writer_is_named(
+    run: Run, gallery: Path, dataset: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BUSY_SECONDS", 0.05)
+    other = sqlite3.connect(gallery / store.NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    image = dataset / "door" / "red-0.png"
+    arguments = ("enroll", image, "--model", model, "--gallery", gallery)
+    assert_fails(run(*arguments), "another process has been writing")
+    assert len(search(run, image, "--gallery", gallery)) == 6
+    other.close()
+    assert run(*arguments)[0] == 0
+
+
+# ---- search
+
+
+def test_the_same_person_is_found_in_the_other_camera(run: Run, gallery: Path, dataset: Path) -> None:
+    for colour in COLOURS:
+        found = search(run, dataset, "--tracklet", f"door-{colour}", "--gallery", gallery)
+        assert found[0]["tracklet"] == f"hall-{colour}"
+        assert len(found) == 5
+        assert f"door-{colour}" not in {match["tracklet"] for match in found}
+
+
+def test_json_is_stable(run: Run, gallery: Path, dataset: Path) -> None:
+    query = dataset / "door" / "green-1.png"
+    document = json.loads(run("search", query, "--gallery", gallery, "--top-k", 1, "--json")[1])
+    distance = document["matches"][0].pop("distance")
+    assert 0 <= distance < 0.1
+    assert document == {
+        "query": {"name": "green-1", "images": [str(query)]},
+        "matches": [
+            {
+                "rank": 1,
+                "tracklet": "door-green",
+                "camera": "door",
+                "start": EPOCH + 10,
+                "end": EPOCH + 12,
+                "source": str(dataset),
+                "image": str(query),
+                "right": None,
+            }
+        ],
+    }
+
+
+def test_a_folder_of_crops_is_a_tracklet(run: Run, gallery: Path, dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "query"
+    folder.mkdir()
+    for frame in range(3):
+        shutil.copy(dataset / "hall" / f"blue-{frame}.png", folder)
+    found = search(run, folder, "--gallery", gallery)
+    assert found[0]["tracklet"] == "hall-blue"
+    assert found[0]["distance"] < 1e-6
+
+
+def test_filters(run: Run, gallery: Path, dataset: Path) -> None:
+    query = (dataset / "door" / "red-0.png", "--gallery", gallery)
+    assert {m["camera"] for m in search(run, *query, "--camera", "hall")} == {"hall"}
+    assert len(search(run, *query, "--camera", "hall", "--camera", "door")) == 6
+    assert {m["tracklet"] for m in search(run, *query, "--since", EPOCH + 112)} == {"hall-green", "hall-blue"}
+    # 1,790,000,000 is 2026-09-21T14:13:20Z.
+    assert [m["tracklet"] for m in search(run, *query, "--until", "2026-09-21T16:13:25+02:00")] == [
+        "door-red"
+    ]
+    assert len(search(run, *query, "--until", "2026-09-21T14:13:30")) == 2
+    status, out, _ = run("search", *query, "--until", 5)
+    assert (status, out) == (0, "no record passes the filters\n")
+    assert run("search", *query, "--since", "yesterday")[0] == 2
+
+
+def test_the_table(run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    out = run("search", dataset, "--tracklet", "door-red", "--gallery", gallery)[1]
+    assert re.search(r"1 +0\.\d{3} +hall +2026-09-21 14:15:00–14:15:02 +hall-red", out)
+    assert "truth" not in out
+
+
+def test_marks_and_the_sheet(run: Run, gallery: Path, dataset: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth.csv"
+    rows = [f"{camera}-{colour},{colour}" for camera in CAMERAS for colour in COLOURS if colour != "blue"]
+    truth.write_text("\n".join(["tracklet,identity", *rows]) + "\n")
+    os.unlink(dataset / "hall" / "green-1.png")
+    query = (dataset / "door", "--gallery", gallery, "--identities", truth, "--html", tmp_path / "x.html")
+    status, out, err = run("search", *query, "--json")
+    assert status == 0
+    assert "does not name 'door'" in err
+    os.replace(tmp_path / "x.html", tmp_path / "unmarked.html")
+    cv2.imwrite(str(dataset / "hall" / "green-1.png"), picture("green", 1.0))
+    query = (dataset, "--tracklet", "door-red", *query[1:])
+    status, out, err = run("search", *query, "--json")
+    right = {m["tracklet"]: m["right"] for m in json.loads(out)["matches"]}
+    assert right == {
+        "hall-red": True, "door-green": False, "hall-green": False, "door-blue": None, "hall-blue": None,
+    }  # fmt: skip
+    assert "wrote" in err
+    marked = (tmp_path / "x.html").read_text()
+    assert (marked.count("✓ right"), marked.count("✗ wrong"), marked.count(">query<")) == (1, 2, 3)
+    assert marked.count("<img") == 8
+    unmarked = (tmp_path / "unmarked.html").read_text()
+    assert "✓ right" not in unmarked
+    assert unmarked.count("no picture") == 1
+    assert run("search", *query)[1].count("wrong") == 2
+
+
+def test_bad_queries(run: Run, gallery: Path, dataset: Path, model: Path, tmp_path: Path) -> None:
+    there = ("--gallery", gallery)
+    text = tmp_path / "text.jpg"
+    text.write_text("text")
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    (tmp_path / "folder").mkdir()
+    truth = tmp_path / "truth.csv"
+    truth.write_text("name,who\n")
+    image = dataset / "door" / "red-0.png"
+    assert_fails(run("search", tmp_path / "none.jpg", *there), "none.jpg: no such file or folder")
+    assert_fails(run("search", text, *there), "text.jpg", "not an image")
+    assert_fails(run("search", empty, *there), "empty.jpg", "an empty file")
+    assert_fails(run("search", tmp_path / "folder", *there), "--tracklet ID")
+    assert_fails(run("search", dataset, *there), "--tracklet ID")
+    assert_fails(
+        run("search", dataset, "--tracklet", "nobody", *there), "no tracklet 'nobody'", "'door-blue'"
+    )
+    assert_fails(run("search", image, "--tracklet", "door-red", *there), "no such folder")
+    assert_fails(run("search", image, *there, "--camera", "roof"), "no camera 'roof'", "door, hall")
+    assert_fails(run("search", image, *there, "--identities", truth), "tracklet,identity")
+    assert_fails(run("search", image, *there, "--identities", tmp_path / "no.csv"), "no such file")
+    assert run("search", image, *there, "--top-k", 0)[0] == 2
+
+
+def test_galleries_that_cannot_be_searched(
+    run: Run, gallery: Path, dataset: Path, model: Path, tmp_path: Path
+) -> None:
+    image = dataset / "door" / "red-0.png"
+    other = write_model(tmp_path / "other.onnx", grey=100)
+    assert_fails(run("search", image, "--gallery", tmp_path / "no"), "no gallery there")
+    assert not (tmp_path / "no").exists()
+    assert_fails(run("search", image, "--gallery", image), "is a file")
+    assert_fails(run("search", image, "--gallery", gallery, "--model", other), "of model", "got model")
+    Gallery.open(tmp_path / "empty").close()
+    assert_fails(run("search", image, "--gallery", tmp_path / "empty"), "the gallery is empty")
+    with Gallery.open(tmp_path / "bare") as bare:
+        bare.add(np.eye(4, dtype=np.float32), [Record(f"t{i}", "a") for i in range(4)])
+    assert_fails(run("search", image, "--gallery", tmp_path / "bare"), "give it with --model")
+    assert_fails(
+        run("search", image, "--gallery", tmp_path / "bare", "--model", model), "width 4, got width 96"
+    )
+    other.replace(model)
+    assert_fails(run("search", image, "--gallery", gallery), "of model", "got model")
+    model.unlink()
+    assert_fails(run("search", image, "--gallery", gallery), "is not there any more: give it with --model")
+    (gallery / store.NAME).write_bytes(b"garbage" * 1000)
+    assert_fails(run("search", image, "--gallery", gallery), "damaged")
+
+
+# ---- gallery
+
+
+def test_info(run: Run, gallery: Path, dataset: Path, model: Path) -> None:
+    held = json.loads(run("gallery", "info", gallery, "--json")[1])
+    assert (held["count"], held["dimension"], held["model_file"]) == (6, 96, str(model))
+    assert (held["cameras"], held["sources"]) == ({"door": 3, "hall": 3}, {str(dataset): 6})
+    assert (held["first"], held["last"]) == (EPOCH, EPOCH + 122)
+    out = run("gallery", "info", gallery)[1]
+    assert "records  6 of width 96" in out
+    assert "2026-09-21 14:13:20–14:15:22" in out
+
+
+def test_forget(run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_fails(run("gallery", "forget", gallery), "nothing chosen")
+    monkeypatch.setattr("click.confirm", lambda *_, **__: False)
+    status, out, err = run("gallery", "forget", gallery, "--camera", "door")
+    assert (status, out) == (0, "")
+    assert "nothing was deleted" in err
+    forget = ("gallery", "forget", gallery, "--yes", "--json")
+    assert json.loads(run(*forget, "--tracklet", "door-red", "--camera", "hall")[1])["forgotten"] == 0
+    assert json.loads(run(*forget, "--tracklet", "door-red")[1]) == {
+        "gallery": str(gallery), "forgotten": 1, "count": 5,
+    }  # fmt: skip
+    assert json.loads(run(*forget, "--camera", "hall")[1])["count"] == 2
+    monkeypatch.chdir(dataset.parent)
+    assert json.loads(run(*forget, "--source", dataset.name)[1])["count"] == 0
+    assert_fails(run("search", dataset / "door" / "red-0.png", "--gallery", gallery), "the gallery is empty")
+
+
+def test_forget_can_be_run_on_a_missing_gallery_without_making_one(run: Run, tmp_path: Path) -> None:
+    assert_fails(run("gallery", "forget", tmp_path / "no", "--camera", "a", "--yes"), "no gallery there")
+    assert_fails(run("gallery", "info", tmp_path / "no"), "no gallery there")
+    assert not (tmp_path / "no").exists()
