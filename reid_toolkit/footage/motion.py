@@ -53,7 +53,7 @@ class MotionDetector:
             self.warm_up -= 1
             self.model.apply(smooth)
             return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        # Left to itself MOG2 learns faster the less it has seen, and takes slow walkers for background at first.
+        # Left to itself MOG2 learns faster the less it has seen: slow walkers would be background at first.
         mask = np.asarray(self.model.apply(smooth, learningRate=self.learning_rate), np.uint8)
         mask = clean_mask(mask)
         if np.count_nonzero(mask) > LARGEST_FOREGROUND * mask.size:

@@ -1,0 +1,118 @@
+import errno
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from reid_toolkit.cli import main
+from reid_toolkit.datasets.manifest import read_manifest
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Somebody in red crosses an empty yard after a second."""
+    path = tmp_path / "yard.avi"
+    noise = np.random.default_rng(0).integers(90, 160, (24, 32, 3), np.uint8)
+    yard = cv2.resize(noise, (320, 240), interpolation=cv2.INTER_LINEAR)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
+    for number in range(45):
+        frame = yard.copy()
+        if number >= 12:
+            x = 10 + 5 * (number - 12)
+            frame[80:170, x : x + 34] = (40, 30, 200)
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+def reid(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["ingest", *map(str, arguments)])
+    return int(left.value.code or 0)
+
+
+def test_it_makes_a_dataset_and_says_so(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "set"
+    assert reid(video, "--camera", "north", "--out", out, "--every", "2") == 0
+    (tracklet,) = read_manifest(out).tracklets
+    assert tracklet.camera == "north"
+    assert f"1 tracklets, {len(tracklet.crops)} crops from 1 recordings (45 frames" in capsys.readouterr().out
+
+
+def test_json_is_all_there_is_on_stdout(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reid(video, "--out", tmp_path / "set", "--start", "2026-11-22T12:00:00+01:00", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["tracklets"] == 1
+    assert report["frames"] == 45
+    assert read_manifest(tmp_path / "set").crops[0].time == pytest.approx(1795345200, abs=5)
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line that a failing command says."""
+    assert reid(*arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert "Traceback" not in captured.err
+    return lines[0]
+
+
+def test_bad_input_is_one_line_and_loses_nothing(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "set"
+    reid(video, "--out", out)
+    stored = (out / "manifest.csv").read_bytes()
+    text = tmp_path / "text.avi"
+    text.write_text("not a video")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    capsys.readouterr()
+    assert "gone.avi: no such file" in fails(capsys, tmp_path / "gone.avi", "--out", out)
+    assert "text.avi: not a readable video" in fails(capsys, video, text, "--out", out)
+    assert "empty: has no video and no picture" in fails(capsys, empty, "--out", out)
+    assert "hog: unknown detector" in fails(capsys, video, "--out", out, "--detector", "hog")
+    assert "text.avi: not a model" in fails(capsys, video, "--out", out, "--detector", text)
+    assert "every was 5, is 7" in fails(capsys, video, "--out", out, "--every", "7")
+    assert (out / "manifest.csv").read_bytes() == stored
+
+
+def test_an_out_that_cannot_be_written_is_one_line(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert "Not a directory" in fails(capsys, video, "--out", tmp_path / "file" / "set")
+
+
+def test_a_full_disk_is_one_line_and_the_next_run_completes(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    out = tmp_path / "set"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        assert "no space left on the disk" in fails(capsys, video, "--out", out)
+    assert reid(video, "--out", out) == 0
+    assert len(read_manifest(out).tracklets) == 1
+
+
+def test_a_truncated_video_is_a_warning(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video.write_bytes(video.read_bytes()[: video.stat().st_size * 3 // 4])
+    assert reid(video, "--out", tmp_path / "set") == 0
+    assert "warning:" in (said := capsys.readouterr().err)
+    assert "of 45 declared frames could be read" in " ".join(said.split())
+
+
+def test_a_start_that_is_no_time_is_a_usage_error(video: Path, tmp_path: Path) -> None:
+    assert reid(video, "--out", tmp_path / "set", "--start", "yesterday") == 2

@@ -1,0 +1,56 @@
+import numpy as np
+
+from reid_toolkit.footage.tracker import Tracker
+
+SCORE = np.array([0.9], np.float32)
+
+
+def box(number: int, height: int = 90) -> np.ndarray:
+    return np.array([[10 + 4 * number, 50, 45 + 4 * number, 50 + height]], np.float32)
+
+
+def nothing() -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+
+
+def test_one_walker_is_one_track() -> None:
+    tracker = Tracker(10.0)
+    given = [tracker.update(box(number), SCORE) for number in range(20)]
+    numbers = {track for members in given for track, _, _ in members}
+    assert len(numbers) == 1
+    assert -1 not in numbers
+    assert sum(map(len, given)) >= 18  # the first box or two belong to no track yet
+    _, last, score = given[-1][0]
+    np.testing.assert_allclose(last, box(19)[0])
+    assert score == np.float32(0.9)
+
+
+def test_a_short_absence_keeps_the_track_and_a_long_one_does_not() -> None:
+    for absent, tracks in ((4, 1), (30, 2)):
+        tracker, numbers = Tracker(10.0), set()
+        for number in range(60 + absent):
+            here = number < 20 or number >= 20 + absent
+            members = tracker.update(*((box(number), SCORE) if here else nothing()))
+            numbers |= {track for track, _, _ in members}
+        assert len(numbers) == tracks
+
+
+def test_a_poor_box_goes_on_with_a_track_but_is_not_given_out() -> None:
+    tracker = Tracker(10.0)
+    for number in range(10):
+        before = tracker.update(box(number), SCORE)
+    assert tracker.update(box(10), np.array([0.3], np.float32)) == []
+    assert tracker.update(box(11), SCORE)[0][0] == before[0][0]
+
+
+def test_a_leap_in_height_is_not_given_out() -> None:
+    tracker = Tracker(10.0)
+    for number in range(10):
+        before = tracker.update(box(number), SCORE)
+    assert tracker.update(box(10, height=130), SCORE) == []
+    assert tracker.update(box(11), SCORE)[0][0] == before[0][0]
+
+
+def test_frames_without_anybody_are_fine() -> None:
+    tracker = Tracker(10.0)
+    assert [tracker.update(*nothing()) for _ in range(3)] == [[], [], []]

@@ -1,0 +1,139 @@
+"""Tiny ONNX graphs that answer with known people, in each of the forms YOLOX is exported in."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from reid_toolkit.errors import ModelError
+from reid_toolkit.footage.detector import load_detector
+from reid_toolkit.footage.yolox import YoloxDetector, anchors, letterbox
+
+SIDE = 64
+FRAME = np.zeros((96, 128, 3), np.uint8)
+"""Enters a 64x64 input at half its size."""
+PERSON = np.array([16, 10, 30, 40], np.float32)
+"""x1 y1 x2 y2 in the model's input."""
+
+
+def save(path: Path, inputs: list[int | str], outputs: dict[str, np.ndarray]) -> Path:
+    """A model which gives ``outputs`` whatever it is shown."""
+    nodes = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
+        for name, value in outputs.items()
+    ]
+    declared = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in outputs.items()
+    ]
+    picture = helper.make_tensor_value_info("images", TensorProto.FLOAT, inputs)
+    model = helper.make_model(
+        helper.make_graph(nodes, "tiny", [picture], declared),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.save(model, str(path))
+    return path
+
+
+def rows(form: str) -> np.ndarray:
+    """(1, A, 5 + 3): PERSON twice, off by a pixel, a dog, and somebody too faint."""
+    grid, strides = anchors(SIDE, SIDE, (8, 16, 32))
+    found = np.zeros((len(grid), 8), np.float32)
+    found[:, :2], found[:, 2:4] = (grid + 0.5) * strides, strides
+    dog = np.array([40, 40, 60, 50], np.float32)
+    faint = np.array([40, 10, 50, 40], np.float32)
+    people = ((3, PERSON, 0.9, 0), (11, PERSON + 1, 0.6, 0), (30, dog, 0.9, 2), (40, faint, 0.05, 0))
+    for anchor, box, score, kind in people:
+        found[anchor, :4] = *((box[:2] + box[2:]) / 2), *(box[2:] - box[:2])
+        found[anchor, 4], found[anchor, 5 + kind] = score, 1.0
+    if form == "raw":
+        found[:, :2] = found[:, :2] / strides - grid
+        found[:, 2:4] = np.log(found[:, 2:4] / strides)
+    return found[None]
+
+
+@pytest.mark.parametrize("form", ["raw", "decoded"])
+def test_rows_of_anchors_become_people_in_pixels_of_the_frame(tmp_path: Path, form: str) -> None:
+    path = save(tmp_path / "yolox.onnx", [1, 3, SIDE, SIDE], {"output": rows(form)})
+    detector = YoloxDetector(path)
+    boxes, scores = detector(FRAME)
+    assert detector.form == form
+    assert boxes.dtype == scores.dtype == np.float32
+    np.testing.assert_allclose(boxes, [2 * PERSON], atol=1e-3)
+    np.testing.assert_allclose(scores, [0.9], atol=1e-6)
+
+
+def test_suppressed_boxes_with_labels_become_people(tmp_path: Path) -> None:
+    found = np.array(
+        [[[*PERSON, 0.8], [1, 1, 20, 20, 0.9], [40, 10, 70, 60, 0.5], [0, 0, 9, 9, 0.01]]], np.float32
+    )
+    labels = np.array([[0, 2, 0, 0]], np.int64)
+    path = save(tmp_path / "m.onnx", [1, 3, SIDE, SIDE], {"dets": found, "labels": labels})
+    boxes, scores = load_detector(str(path))(FRAME)
+    np.testing.assert_allclose(boxes, [2 * PERSON, [80, 20, 128, 96]])  # the last is clipped to the frame
+    np.testing.assert_allclose(scores, [0.8, 0.5])
+
+
+def test_no_people_are_empty_arrays(tmp_path: Path) -> None:
+    nobody = rows("raw")
+    nobody[..., 4] = 0
+    boxes, scores = YoloxDetector(save(tmp_path / "m.onnx", [1, 3, SIDE, SIDE], {"o": nobody}))(FRAME)
+    assert boxes.shape == (0, 4)
+    assert scores.shape == (0,)
+
+
+def test_the_name_follows_the_weights(tmp_path: Path) -> None:
+    names = {
+        YoloxDetector(save(tmp_path / name, [1, 3, SIDE, SIDE], {"o": rows(form)})).name
+        for name, form in (("a.onnx", "raw"), ("b.onnx", "raw"), ("c.onnx", "decoded"))
+    }
+    assert len(names) == 2
+
+
+def test_a_frame_is_put_into_the_upper_left_and_padded() -> None:
+    picture, scale = letterbox(np.full((96, 128, 3), (1, 2, 3), np.uint8), SIDE, SIDE)
+    assert scale == 0.5
+    assert picture.shape == (1, 3, SIDE, SIDE)
+    assert picture.dtype == np.float32
+    assert picture[0, :, :48].reshape(3, -1).T.tolist() == [[1, 2, 3]] * (48 * 64)
+    assert (picture[0, :, 48:] == 114).all()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "got"),
+    [
+        ([1, 3, 64, 64], {"o": np.zeros((1, 12, 84), np.float32)}, r"got the outputs \[1, 12, 84\]$"),
+        ([1, 3, 64, 64], {"a": np.zeros((1, 9, 4), np.float32), "b": np.zeros((1, 9), np.float32)}, "got"),
+        ([1, 1, 64, 64], {"o": np.zeros((1, 84, 6), np.float32)}, "got the input"),
+    ],
+    ids=["YOLOv8", "boxes without scores", "grey input"],
+)  # fmt: skip
+def test_another_model_is_refused(
+    tmp_path: Path, inputs: list[int | str], outputs: dict[str, np.ndarray], got: str
+) -> None:
+    path = save(tmp_path / "other.onnx", inputs, outputs)
+    with pytest.raises(
+        ModelError, match=r"other\.onnx: not a person detector.*expected a YOLOX model.*" + got
+    ):
+        YoloxDetector(path)
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "not.onnx"
+    path.write_text("no model")
+    with pytest.raises(ModelError, match=r"not\.onnx: not a model that onnxruntime can load"):
+        load_detector(str(path))
+    assert capfd.readouterr().err == ""
+
+
+def test_an_unknown_detector_is_refused() -> None:
+    with pytest.raises(ModelError, match="hog: unknown detector: expected motion, torchvision, or the path"):
+        load_detector("hog")
+
+
+def test_weights_are_for_torchvision_only(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="detector 'motion' takes no weights"):
+        load_detector("motion", tmp_path / "x.pth")
