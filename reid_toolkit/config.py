@@ -26,7 +26,10 @@ class NetworkRecipe:
     """What turns a crop into a descriptor."""
 
     backbone: str = "resnet50"
-    """A torchvision model name: resnet18, resnet50, mobilenet_v3_small, ... (training/network.py lists them)."""
+    """A torchvision model name: resnet18, resnet50, mobilenet_v3_small, ... (training/backbones.py lists them)."""
+    weights: str = "imagenet"
+    """What the backbone begins with: "imagenet" (torchvision's, downloaded once), "none" (random), or the path of
+    a torchvision-named state dict, .safetensors or weights-only .pth."""
     embedding: int = 1024
     """Width of the embedding that feeds the loss. Descriptors are the pooled features, not this."""
     dropout: float = 0.5
@@ -82,7 +85,8 @@ class TrainingRecipe:
     flip: bool = True
     """Mirror half the crops."""
     colour_jitter: float = 0.0
-    """Strength of random gains per colour channel and brightness, as a fraction; not in the paper (0)."""
+    """Random saturation, gain per channel and gamma, by up to this fraction down or its inverse up: imitates
+    cameras of different colours. Not in the paper (0)."""
 
     def __post_init__(self) -> None:
         for name in ("frames", "batch_size", "first_epochs", "later_epochs", "decay_after"):
@@ -90,7 +94,8 @@ class TrainingRecipe:
         check(self.batch_size >= 2, "training.batch_size is 1: batch normalisation needs at least 2")
         for name in ("first_learning_rate", "later_learning_rate", "temperature"):
             check(getattr(self, name) > 0, f"training.{name} is {getattr(self, name)}: expected more than 0")
-        for name in ("backbone_factor", "momentum", "weight_decay", "table_momentum", "colour_jitter"):
+        check(0 <= self.colour_jitter < 1, f"training.colour_jitter is {self.colour_jitter}: expected 0 to under 1")
+        for name in ("backbone_factor", "momentum", "weight_decay", "table_momentum"):
             check(0 <= getattr(self, name) <= 1, f"training.{name} is {getattr(self, name)}: expected 0-1")
         check(0 < self.crop_scale <= 1, f"training.crop_scale is {self.crop_scale}: expected 0 < scale <= 1")
         check(

@@ -91,6 +91,12 @@ def fail(message: str, status: int = 1) -> NoReturn:
     sys.exit(status)
 
 
+def warn_bad(bad: list[str] | None) -> None:
+    """Say how many images --skip-bad left out, and name the first."""
+    if bad:
+        log.print(f"[yellow]warning:[/] {len(bad)} unreadable images were left out, the first: {rich_escape(bad[0])}")
+
+
 def rich_escape(text: str) -> str:
     """``text`` with Rich's square-bracket markup taken literally."""
     from rich.markup import escape

@@ -1,0 +1,5 @@
+"""Crops to descriptors on the edge: numpy, OpenCV and onnxruntime, no torch."""
+
+from reid_toolkit.runtime.embedder import Embedder
+
+__all__ = ["Embedder"]

@@ -1,0 +1,99 @@
+"""``reid evaluate``: CMC and mAP of a model on a dataset whose identities are known."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from reid_toolkit.cli.options import FILE, FOLDER, batch_size, json_output, skip_bad
+from reid_toolkit.cli.progress import progress_bar
+from reid_toolkit.cli.root import log, print_json, warn_bad
+
+if TYPE_CHECKING:
+    from reid_toolkit.evaluation.protocol import Evaluation
+    from reid_toolkit.evaluation.ranking import Ranking
+
+RANKS = (1, 5, 10, 20)
+
+
+@click.command(name="evaluate")
+@click.argument("model", type=FILE)
+@click.argument("dataset", type=FOLDER)
+@click.option("--identities", type=FILE, help="CSV tracklet,identity; instead of the manifest's column.")
+@click.option("--baseline", type=FILE, help="A second model, shown beside.")
+@click.option("--html", type=FILE, help="Write a page with the figures and ranked pictures.")
+@batch_size
+@skip_bad
+@json_output
+def command(
+    model: Path,
+    dataset: Path,
+    identities: Path | None,
+    baseline: Path | None,
+    html: Path | None,
+    batch_size: int,
+    skip_bad: bool,
+    as_json: bool,
+) -> None:
+    """Measure MODEL (ONNX) on DATASET: rank-1/5/10/20 and mAP, over all and per pair of cameras.
+
+    On Market-1501 and MARS layouts the query split is ranked against the gallery split; elsewhere each tracklet
+    against all others. Gallery entries of the query's own person and camera are left out.
+    """
+    from reid_toolkit.datasets import Split, open_dataset
+    from reid_toolkit.datasets.manifest import read_identities
+    from reid_toolkit.evaluation.protocol import embed_dataset, evaluate
+    from reid_toolkit.evaluation.report import write_report
+    from reid_toolkit.runtime import Embedder
+
+    splits: list[Split] = ["query", "gallery"]
+    parts = [open_dataset(dataset, split=split) for split in splits]
+    if parts[0].tracklets == parts[1].tracklets:
+        parts = parts[:1]
+    if identities:
+        parts = [part.with_identities(read_identities(identities)) for part in parts]
+    bad: list[str] | None = [] if skip_bad else None
+    results: dict[str, Evaluation] = {}
+    for path in [model, *([baseline] if baseline else [])]:
+        embedder = Embedder(path, batch_size=batch_size)
+        embedded = []
+        for part in parts:
+            with progress_bar(f"embed with {path.name}", "tracklets") as on_progress:
+                embedded.append(embed_dataset(embedder, part, bad=bad, on_progress=on_progress))
+        results[path.name if path.name not in results else str(path)] = evaluate(embedded[0], embedded[-1])
+    warn_bad(bad)
+    if html:
+        write_report(html, str(dataset), results)
+        log.print(f"report: {html}")
+    if as_json:
+        print_json({name: as_dict(result) for name, result in results.items()})
+        return
+    table = Table("model", "query → gallery", *(f"rank-{k}" for k in RANKS), "mAP", "queries")
+    for name, result in results.items():
+        table.add_row(name, "all cameras", *cells(result.overall))
+        for (a, b), ranking in result.pairs.items():
+            table.add_row("", f"{a} → {b}", *(cells(ranking) if ranking else ["nobody in common"]))
+    Console().print(table)
+
+
+def cells(ranking: "Ranking") -> list[str]:
+    """Per cent, one decimal."""
+    values = [*(ranking.rank(k) for k in RANKS), ranking.mean_ap]
+    return [*(f"{100 * value:.1f}" for value in values), str(ranking.queries)]
+
+
+def as_dict(result: "Evaluation") -> dict[str, Any]:
+    """Fractions 0-1, under stable names."""
+
+    def row(ranking: "Ranking") -> dict[str, Any]:
+        return {f"rank-{k}": ranking.rank(k) for k in RANKS} | {
+            "mAP": ranking.mean_ap, "queries": ranking.queries,
+        }  # fmt: skip
+
+    pairs = [
+        {"query": a, "gallery": b, **(row(ranking) if ranking else {"queries": 0})}
+        for (a, b), ranking in result.pairs.items()
+    ]
+    return {**row(result.overall), "pairs": pairs}

@@ -1,0 +1,91 @@
+"""``reid train``: Algorithm 1 on a dataset, with a bar that says where it is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from reid_toolkit.cli.options import FOLDER, json_output, skip_bad
+from reid_toolkit.cli.root import log, print_json, warn_bad
+
+if TYPE_CHECKING:
+    from reid_toolkit.training.rounds import Step
+
+
+@click.command(name="train")
+@click.argument("dataset", type=FOLDER)
+@click.option("--recipe", default="dbc", show_default=True, help="A shipped recipe's name, or a TOML file.")
+@click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out after its last finished stage.")
+@click.option("--weights", help="'imagenet', 'none', or a state dict's file; instead of the recipe's.")
+@click.option("--seed", type=int, help="Instead of the recipe's.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@skip_bad
+@json_output
+def command(
+    dataset: Path,
+    recipe: str,
+    out: Path,
+    resume: bool,
+    weights: str | None,
+    seed: int | None,
+    device: str,
+    skip_bad: bool,
+    as_json: bool,
+) -> None:
+    """Learn who is who from DATASET, without labels.
+
+    DATASET is a folder of `reid ingest`, a plain folder of crops, or a benchmark in the Market-1501 or MARS
+    layout. The run folder gets metrics, TensorBoard events, a checkpoint a stage, and the selected model.
+    Stopped at any moment, it goes on with --resume after its last finished stage.
+    """
+    from reid_toolkit.config import load_recipe
+    from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.training.checkpoint import RunFolder
+    from reid_toolkit.training.rounds import choose_device, train
+
+    chosen = load_recipe(recipe)
+    if weights is not None:
+        chosen = replace(chosen, network=replace(chosen.network, weights=weights))
+    if seed is not None:
+        chosen = replace(chosen, seed=seed)
+    data = open_dataset(dataset)
+    bad: list[str] | None = [] if skip_bad else None
+    with training_bars() as (on_load, on_step):
+        metrics = train(
+            data, chosen, out, resume=resume, device=choose_device(device), bad=bad,
+            on_load=on_load, on_step=on_step,
+        )  # fmt: skip
+    warn_bad(bad)
+    model = RunFolder(out).model()
+    if as_json:
+        print_json({"run": str(out), "selected": model, "stages": metrics})
+        return
+    log.print(
+        f"{out}: {len(metrics)} stages, {metrics[0]['clusters']} samples merged into {metrics[-1]['clusters']} "
+        f"clusters; selected stage {model['stage']} ({model['clusters']} clusters)"
+    )
+
+
+@contextmanager
+def training_bars() -> Iterator[tuple[Callable[[int, int | None], None], Callable[["Step"], None]]]:
+    """Yield two callbacks: one for crops read, one for training steps (stage, clusters left, loss, time left)."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=log) as progress:
+        reading = progress.add_task("read crops", total=None, state="")
+        training = progress.add_task("train", total=None, state="", visible=False)
+
+        def on_load(done: int, total: int | None) -> None:
+            progress.update(reading, completed=done, total=total, state=f"{done}/{total}")
+
+        def on_step(step: "Step") -> None:
+            state = f"stage {step.stage + 1}/{step.stages} · {step.clusters} clusters · loss {step.loss:.3f}"
+            progress.update(training, completed=step.done, total=step.total, state=state, visible=True)
+
+        yield on_load, on_step

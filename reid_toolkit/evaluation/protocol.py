@@ -1,0 +1,106 @@
+"""Measuring a model on a dataset whose identities are known: descriptors, ranking, and the same per camera pair."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.datasets.dataset import Dataset
+from reid_toolkit.datasets.reading import read_crops
+from reid_toolkit.errors import DatasetError, InputError
+from reid_toolkit.evaluation.ranking import Ranking, rank
+from reid_toolkit.images import Image
+from reid_toolkit.records import Tracklet
+
+
+class TrackletEmbedder(Protocol):
+    """What is needed of :class:`reid_toolkit.runtime.Embedder`."""
+
+    def embed_tracklet(self, images: Sequence[Image]) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Tracklets and their descriptors, row by row."""
+
+    tracklets: tuple[Tracklet, ...]
+    descriptors: NDArray[np.float32]
+    """(N, D), unit rows."""
+
+    def take(self, rows: NDArray[np.intp]) -> "Embedded":
+        return Embedded(tuple(self.tracklets[row] for row in rows), self.descriptors[rows])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Of one model on one dataset. Fractions 0-1."""
+
+    overall: Ranking
+    pairs: dict[tuple[str, str], Ranking | None]
+    """(query camera, gallery camera) -> ranking of the one against the other; None when they share nobody."""
+    distances: NDArray[np.float32]
+    """(Q, G), Euclidean."""
+    query: Embedded
+    gallery: Embedded
+
+
+def embed_dataset(
+    embedder: TrackletEmbedder,
+    dataset: Dataset,
+    *,
+    bad: list[str] | None = None,
+    on_progress: Callable[[int, int | None], None] | None = None,
+) -> Embedded:
+    """One descriptor a tracklet; unreadable crops are refused, or counted in ``bad`` and left out."""
+    kept, rows = [], []
+    for done, tracklet in enumerate(dataset.tracklets, start=1):
+        images = [image for _, image in read_crops(tracklet.crops, bad)]
+        if images:
+            kept.append(tracklet)
+            rows.append(embedder.embed_tracklet(images))
+        if on_progress:
+            on_progress(done, len(dataset.tracklets))
+    if not rows:
+        raise DatasetError(f"{dataset.root}: not one of its crops can be read")
+    return Embedded(tuple(kept), np.stack(rows))
+
+
+def evaluate(query: Embedded, gallery: Embedded) -> Evaluation:
+    """CMC and mAP over all cameras, and per pair of cameras.
+
+    The two may be the same object: then each tracklet is a query against all others, and the protocol drops
+    itself, being of the same identity and camera.
+
+    Raises :class:`InputError` when no identities are known, or no query has a right answer.
+    """
+    known = sum(tracklet.identity is not None for tracklet in query.tracklets)
+    if not known:
+        raise InputError(
+            "no identities to evaluate against: expected them in the manifest's identity column, or in a CSV "
+            "tracklet,identity given with --identities"
+        )
+    query = query.take(np.flatnonzero([t.identity not in (None, "-1", "0") for t in query.tracklets]))
+    gallery = gallery.take(np.flatnonzero([t.identity is not None for t in gallery.tracklets]))
+    distances = euclidean(query.descriptors, gallery.descriptors)
+    columns = [np.array([t.identity for t in side.tracklets]) for side in (query, gallery)]
+    cameras = [np.array([t.camera for t in side.tracklets]) for side in (query, gallery)]
+    overall = rank(distances, *columns, *cameras)
+    pairs: dict[tuple[str, str], Ranking | None] = {}
+    for a in sorted(set(cameras[0])):
+        for b in sorted(set(cameras[1]) - {a}):
+            rows, places = np.flatnonzero(cameras[0] == a), np.flatnonzero(cameras[1] == b)
+            try:
+                pairs[str(a), str(b)] = rank(
+                    distances[np.ix_(rows, places)], columns[0][rows], columns[1][places],
+                    cameras[0][rows], cameras[1][places],
+                )  # fmt: skip
+            except InputError:
+                pairs[str(a), str(b)] = None
+    return Evaluation(overall, pairs, distances, query, gallery)
+
+
+def euclidean(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Euclidean distances between the unit rows of (Q, D) and (G, D) -> (Q, G), 0-2."""
+    return np.sqrt(np.maximum(2 - 2 * (a @ b.T), 0))

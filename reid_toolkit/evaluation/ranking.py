@@ -1,0 +1,95 @@
+"""CMC and mAP from distances: METHOD's protocol, Market-1501 style, in plain numpy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reid_toolkit.errors import InputError
+
+JUNK = "-1"
+"""Identity of boxes that are nobody's: dropped. "0" is a distractor: kept, and never a right answer."""
+
+BLOCK = 1 << 24
+"""Distances sorted at a time: bounds memory to some hundred MiB however many queries there are."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Fractions 0-1."""
+
+    cmc: NDArray[np.float64]
+    """cmc[k - 1] is rank-k: the share of queries with a right answer among the first k."""
+    mean_ap: float
+    """Mean over queries of the average precision."""
+    average_precisions: NDArray[np.float64]
+    """(Q,), NaN for queries without a right answer in the gallery."""
+    queries: int
+    """Queries that count: those with at least one right answer."""
+
+    def rank(self, k: int) -> float:
+        """rank-k, for k from 1; past the gallery's size it stays at its last value."""
+        return float(self.cmc[min(k, len(self.cmc)) - 1])
+
+
+def rank(
+    distances: ArrayLike,
+    query_ids: ArrayLike,
+    gallery_ids: ArrayLike,
+    query_cameras: ArrayLike,
+    gallery_cameras: ArrayLike,
+) -> Ranking:
+    """Rank a gallery for each query and score it.
+
+    For each query, gallery entries of the same identity and the same camera are dropped, and so is junk (identity
+    -1). Distractors (identity 0) stay, as wrong answers. AP is the mean over right answers of the precision at
+    each one's rank (not the trapezoid). Ties are broken by gallery order. Queries with no right answer left do
+    not count.
+
+    Args:
+        distances: (Q, G), smaller is nearer.
+        query_ids, gallery_ids: (Q,) and (G,), numbers or strings.
+        query_cameras, gallery_cameras: (Q,) and (G,), numbers or strings.
+
+    Raises:
+        InputError: shapes do not match, a distance is NaN, or no query has a right answer.
+    """
+    distances = np.asarray(distances)
+    query_ids, gallery_ids, query_cameras, gallery_cameras = (
+        np.asarray(names).astype(str) for names in (query_ids, gallery_ids, query_cameras, gallery_cameras)
+    )
+    queries, size = len(query_ids), len(gallery_ids)
+    if distances.shape != (queries, size) or queries != len(query_cameras) or size != len(gallery_cameras):
+        raise InputError(
+            f"expected distances of shape ({queries}, {size}) and as many cameras, got {distances.shape}, "
+            f"{len(query_cameras)} query and {len(gallery_cameras)} gallery cameras"
+        )
+    if not queries or not size:
+        raise InputError(f"nothing to rank: {queries} queries, {size} gallery entries")
+    if np.isnan(distances).any():
+        raise InputError("distances hold NaN: expected numbers")
+
+    hits_at = np.zeros(size)
+    precisions = np.full(queries, np.nan)
+    step = max(1, BLOCK // size)
+    for first in range(0, queries, step):
+        part = slice(first, first + step)
+        order = np.argsort(distances[part], axis=1, kind="stable")  # (q, G)
+        same = (gallery_ids[order] == query_ids[part, None]) & ~np.isin(query_ids[part], ("0", JUNK))[:, None]
+        kept = (gallery_ids[order] != JUNK) & ~(same & (gallery_cameras[order] == query_cameras[part, None]))
+        right = same & kept
+        position = np.cumsum(kept, axis=1)  # rank of an entry among those kept, from 1
+        found = np.cumsum(right, axis=1)
+        total = found[:, -1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precisions[part] = np.where(right, found / position, 0).sum(axis=1) / total
+        scored = np.flatnonzero(total)
+        best = position[scored, np.argmax(right[scored], axis=1)]
+        np.add.at(hits_at, best - 1, 1)
+    counted = int(hits_at.sum())
+    if not counted:
+        raise InputError(
+            "no query has a right answer: expected at least one identity seen by two cameras; "
+            "are there identities, and more than one camera?"
+        )
+    return Ranking(np.cumsum(hits_at) / counted, float(np.nanmean(precisions)), precisions, counted)

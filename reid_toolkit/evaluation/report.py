@@ -1,0 +1,95 @@
+"""The page of an evaluation: figures, and for some queries the pictures of what was found."""
+
+from pathlib import Path
+
+import numpy as np
+
+from reid_toolkit.contact_sheet import Card, Mark, Section, Table, page
+from reid_toolkit.evaluation.protocol import Evaluation
+from reid_toolkit.files import write_atomic
+from reid_toolkit.records import Tracklet
+
+QUERIES = 12
+SHOWN = 8
+"""Ranked matches shown of each query."""
+
+
+def write_report(path: Path, title: str, results: dict[str, Evaluation]) -> None:
+    """Write one HTML file for one or more models evaluated on the same crops; the first is the one of interest.
+
+    Queries are picked evenly over the first model's average precision, from worst to best, so that the page shows
+    its failures as they are; the same queries are shown for every model.
+    """
+    first = next(iter(results.values()))
+    scored = np.flatnonzero(~np.isnan(first.overall.average_precisions))
+    ranked = scored[np.argsort(first.overall.average_precisions[scored], kind="stable")]
+    chosen = ranked[np.unique(np.linspace(0, len(ranked) - 1, QUERIES).round().astype(int))]
+    names = [first.query.tracklets[i].name for i in chosen]
+    write_atomic(path, page(f"Re-identification on {title}", [figures(results), *galleries(results, names)]))
+
+
+def figures(results: dict[str, Evaluation]) -> Section:
+    """Rank-k and mAP of each model, over all cameras and per pair."""
+    header = ("model", "query → gallery", "rank-1", "rank-5", "rank-10", "mAP", "queries")
+    rows = []
+    for name, result in results.items():
+        whole = {"all cameras": result.overall} | {f"{a} → {b}": r for (a, b), r in result.pairs.items() if r}
+        for where, ranking in whole.items():
+            shares = [ranking.rank(1), ranking.rank(5), ranking.rank(10), ranking.mean_ap]
+            rows.append((name, where, *(f"{100 * share:.1f}" for share in shares), str(ranking.queries)))
+    text = (
+        "Per cent. Each query is ranked against the gallery; entries of the same person in the same camera are "
+        "left out, so every right answer is in another camera."
+    )
+    return Section("How often the right person is found", text, Table(header, tuple(rows)))
+
+
+def galleries(results: dict[str, Evaluation], names: list[str]) -> list[Section]:
+    """For each query, one row of ranked matches a model."""
+    sections = []
+    for name in names:
+        rows, heading = [], ""
+        for model, result in results.items():
+            query = next(i for i, t in enumerate(result.query.tracklets) if t.name == name)
+            precision = result.overall.average_precisions[query]
+            tracklet = result.query.tracklets[query]
+            heading = f"{tracklet.name}: person {tracklet.identity}"
+            cards = [card(tracklet, (f"query · {model}", f"AP {100 * precision:.0f}%"), "query")]
+            for place, (match, distance) in enumerate(matches(result, query), start=1):
+                mark: Mark = "right" if match.identity == tracklet.identity else "wrong"
+                cards.append(card(match, (f"{place} · distance {distance:.3f}",), mark))
+            rows.append(tuple(cards))
+        sections.append(Section(heading, rows=tuple(rows)))
+    return sections
+
+
+def matches(result: Evaluation, query: int) -> list[tuple[Tracklet, float]]:
+    """The nearest gallery tracklets that the protocol counts for this query, with their distances."""
+    asked = result.query.tracklets[query]
+    found = []
+    for i in np.argsort(result.distances[query], kind="stable"):
+        other = result.gallery.tracklets[i]
+        own = other.identity == asked.identity and other.camera == asked.camera
+        if not own and other.identity != "-1":
+            found.append((other, float(result.distances[query, i])))
+        if len(found) == SHOWN:
+            break
+    return found
+
+
+def card(tracklet: Tracklet, lines: tuple[str, ...], mark: Mark) -> Card:
+    """The middle crop of a tracklet, its camera and its time."""
+    when = "" if tracklet.start is None else f" · {clock(tracklet.start)}"
+    middle = tracklet.crops[len(tracklet.crops) // 2].path
+    return Card(middle, (*lines, f"{tracklet.camera}{when}"), mark)
+
+
+def clock(seconds: float) -> str:
+    """Seconds from a recording's start as 1:02:03, or an absolute time as UTC date and time."""
+    from datetime import UTC, datetime
+
+    if seconds > 1e8:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

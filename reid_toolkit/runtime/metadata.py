@@ -1,0 +1,51 @@
+"""What an exported model says of itself, in the metadata of its ONNX file."""
+
+from dataclasses import asdict, dataclass, fields
+
+from reid_toolkit.errors import ModelError
+
+FORMAT = "reid-embedder-1"
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Written by export, read by the runtime; every value is a string in the file."""
+
+    height: int
+    """Of the input, pixels."""
+    width: int
+    channels: str
+    """Order of the input's channels: "BGR"."""
+    layout: str
+    """Of the input: "NHWC uint8 0-255"."""
+    normalisation: str
+    """What the graph does to the input, in words, for people; callers do nothing."""
+    dimension: int
+    """Width of a descriptor."""
+    backbone: str
+    recipe: str
+    """The recipe it was trained with, TOML."""
+    stage: str
+    """Which stage of the run this is."""
+    dataset: str
+    """Fingerprint of the training data."""
+    toolkit: str
+    """Version of this package that wrote it."""
+    format: str = FORMAT
+
+    def to_strings(self) -> dict[str, str]:
+        return {key: str(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_strings(cls, table: dict[str, str], where: str) -> "ModelMetadata":
+        """Parse the metadata of a file called ``where``; raises :class:`ModelError` when it is not ours."""
+        if table.get("format") != FORMAT:
+            raise ModelError(
+                f"{where}: not a model of `reid export`: expected metadata with format = {FORMAT}, "
+                f"got {table.get('format', 'none')!r}; export the run again"
+            )
+        missing = [f.name for f in fields(cls) if f.name not in table]
+        if missing:
+            raise ModelError(f"{where}: damaged metadata: {', '.join(missing)} missing; export the run again")
+        values = {f.name: int(table[f.name]) if f.type is int else table[f.name] for f in fields(cls)}
+        return cls(**values)  # type: ignore[arg-type]

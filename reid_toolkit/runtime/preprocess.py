@@ -1,0 +1,37 @@
+"""Whatever picture a caller has, as the uint8 batch the network takes. Scaling and normalising are in the graph."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.errors import InputError
+from reid_toolkit.images import Image, resize
+
+
+def to_bgr(image: NDArray[np.generic], position: int = 0) -> Image:
+    """An (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 image as (H, W, 3) BGR; alpha is dropped.
+
+    Raises :class:`InputError`, naming the image's ``position`` in its list, for any other shape or dtype.
+    """
+    where = f"image {position}"
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        got = f"dtype {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"{where}: expected a uint8 array of 0-255, got {got}")
+    channels = 1 if image.ndim == 2 else image.shape[2] if image.ndim == 3 else 0
+    if channels not in (1, 3, 4) or 0 in image.shape:
+        raise InputError(f"{where}: expected the shape (H, W, 3) in BGR, got {image.shape}")
+    if channels == 1:
+        return cv2.cvtColor(image.reshape(image.shape[:2]), cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
+    if channels == 4:
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)  # type: ignore[return-value]
+    return image  # type: ignore[return-value]
+
+
+def to_batch(images: Sequence[NDArray[np.generic]], height: int, width: int) -> Image:
+    """Resize B images of any size to one (B, height, width, 3) uint8 BGR array."""
+    batch = np.empty((len(images), height, width, 3), np.uint8)
+    for position, image in enumerate(images):
+        batch[position] = resize(to_bgr(image, position), height, width)
+    return batch

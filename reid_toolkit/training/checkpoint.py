@@ -1,0 +1,149 @@
+"""The run folder: what is written after each stage, and how a run goes on from it.
+
+    config.toml  run.json  metrics.jsonl  events/  checkpoints/initial.safetensors  checkpoints/stage-000.safetensors ...
+    best.safetensors  model.json  clusters.csv
+
+A stage's checkpoint is written first and holds everything; the files at the top are made from the checkpoints, so
+a run stopped between two writes loses nothing.
+"""  # fmt: skip
+
+import csv
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from reid_toolkit.config import Recipe, difference, dump_recipe, load_recipe
+from reid_toolkit.errors import RunError
+from reid_toolkit.files import atomic_path, write_atomic
+from reid_toolkit.version import __version__
+
+LABELS, NEXT_LABELS = "training.labels", "training.next_labels"
+"""Names of the labels' tensors among the network's, which have other prefixes."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One stage's end."""
+
+    stage: int
+    weights: dict[str, Tensor]
+    labels: Tensor
+    """(N,) int64: the clusters that this stage learned."""
+    next_labels: Tensor
+    """(N,) int64: the clusters after its merges, which the next stage learns."""
+    metrics: list[dict[str, Any]]
+    """One row a stage, up to this one."""
+
+
+class RunFolder:
+    """Paths and files of one training run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.events = path / "events"
+
+    def start(self, recipe: Recipe, fingerprint: str, *, resume: bool) -> None:
+        """Make the folder, or check that a resumed one is of the same recipe, data and names.
+
+        Raises :class:`RunError` when the folder holds a run and ``resume`` is off, or when what it holds differs.
+        """
+        if not (self.path / "run.json").exists():
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path / "config.toml", dump_recipe(recipe))
+            write_atomic(self.path / "run.json", json.dumps({"dataset": fingerprint, "toolkit": __version__}))
+            return
+        if not resume:
+            raise RunError(f"{self.path}: holds a run already: give --resume to go on with it, or another --out")
+        changed = difference(self.recipe(), recipe)
+        if changed:
+            raise RunError(f"{self.path}: cannot resume with another recipe: {'; '.join(changed)}")
+        if self.dataset() != fingerprint:
+            raise RunError(
+                f"{self.path}: cannot resume on another dataset: expected fingerprint {self.dataset()}, "
+                f"got {fingerprint}; train into another --out"
+            )
+
+    def recipe(self) -> Recipe:
+        return load_recipe(str(self.path / "config.toml"))
+
+    def dataset(self) -> str:
+        """Fingerprint of the data the run learns from."""
+        try:
+            return str(json.loads((self.path / "run.json").read_text())["dataset"])
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{self.path}: not a training run: run.json is missing or damaged ({error})") from None
+
+    def model(self) -> dict[str, Any]:
+        """What model.json says of the selected stage."""
+        return dict(json.loads((self.path / "model.json").read_text()))
+
+    def stage_path(self, stage: int) -> Path:
+        return self.checkpoints / f"stage-{stage:03d}.safetensors"
+
+    def stages(self) -> list[int]:
+        """Numbers of the stages that are done, sorted."""
+        found = (re.fullmatch(r"stage-(\d+)\.safetensors", p.name) for p in self.checkpoints.glob("*"))
+        return sorted(int(match[1]) for match in found if match)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        header = {"stage": str(checkpoint.stage), "metrics": json.dumps(checkpoint.metrics)}
+        tensors = {**checkpoint.weights, LABELS: checkpoint.labels, NEXT_LABELS: checkpoint.next_labels}
+        save_tensors(self.stage_path(checkpoint.stage), tensors, header)
+
+    def load(self, stage: int) -> Checkpoint:
+        """Read a stage's checkpoint; raises :class:`RunError` when it is missing or damaged."""
+        weights, header = load_tensors(self.stage_path(stage))
+        try:
+            labels, next_labels = weights.pop(LABELS), weights.pop(NEXT_LABELS)
+            return Checkpoint(stage, weights, labels, next_labels, json.loads(header["metrics"]))
+        except (KeyError, ValueError):
+            raise RunError(f"{self.stage_path(stage)}: not a stage's checkpoint: parts are missing") from None
+
+    def publish(self, metrics: list[dict[str, Any]], names: list[tuple[str, str]], best: int) -> None:
+        """Write metrics.jsonl, and the selected stage as best.safetensors, model.json and clusters.csv.
+
+        ``names`` are (tracklet, camera) of each sample, in the labels' order.
+        """
+        write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in metrics))
+        chosen = self.load(best)
+        save_tensors(self.path / "best.safetensors", chosen.weights, {"stage": str(best)})
+        row = next(row for row in metrics if row["stage"] == best)
+        model = {"stage": best, "clusters": row["clusters"], "selection": row.get("self_retrieval")}
+        model |= {"dataset": self.dataset(), "toolkit": __version__}
+        write_atomic(self.path / "model.json", json.dumps(model, indent=2) + "\n")
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("tracklet", "camera", "cluster"))
+        writer.writerows(sorted((*name, int(label)) for name, label in zip(names, chosen.labels, strict=True)))
+        write_atomic(self.path / "clusters.csv", text.getvalue())
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, header)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file of ours; raises :class:`RunError` naming the file."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = dict(file.metadata() or {})
+            return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such checkpoint: expected one written by `reid train`") from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise RunError(f"{path}: damaged checkpoint: {error}") from None
+
+
+def seeded(seed: int, stage: int) -> torch.Generator:
+    """The generator of one stage. Each stage has its own, so a resumed run draws what an unbroken one would."""
+    return torch.Generator().manual_seed(1_000_003 * seed + stage)

@@ -1,0 +1,47 @@
+"""Descriptors of every sample, in evaluation mode: what is clustered, ranked, and put into the lookup table."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid_toolkit.training.network import ReidNetwork, standardise, to_rgb
+from reid_toolkit.training.store import Samples
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of N samples, on the CPU, float32."""
+
+    descriptors: Tensor
+    """(N, D) unit rows: the normalised mean of the frames' unit descriptors, as at serving."""
+    embeddings: Tensor
+    """(N, E) unit rows: what the loss compares with the lookup table."""
+    halves: Tensor
+    """(2, N, D) unit rows: the descriptors of a sample's first and second half of frames; zero where a sample
+    has one frame only."""
+
+
+@torch.no_grad()
+def extract(network: ReidNetwork, samples: Samples, device: torch.device, batch_size: int = 64) -> Features:
+    """Run the network over every crop once; memory is bounded by ``batch_size`` however long a tracklet is."""
+    network.eval()
+    count = len(samples)
+    starts = torch.from_numpy(samples.starts)
+    sample_of = torch.repeat_interleave(torch.arange(count), starts.diff())
+    place = torch.arange(len(samples.crops)) - starts[sample_of]
+    half_of = (2 * place >= starts.diff()[sample_of]).long()
+    unit = torch.zeros(2 * count, network.dimension, device=device)
+    pooled = torch.zeros(count, network.dimension, device=device)
+    for chunk in torch.arange(len(samples.crops)).split(batch_size):
+        features = network(standardise(to_rgb(samples.read(chunk.numpy()).to(device))))
+        unit.index_add_(0, (half_of[chunk] * count + sample_of[chunk]).to(device), F.normalize(features, dim=1))
+        pooled.index_add_(0, sample_of[chunk].to(device), features)
+    halves = unit.view(2, count, -1)
+    embeddings = torch.cat(
+        [network.embed(part) for part in (pooled / starts.diff().to(device)[:, None]).split(batch_size)]
+    )
+    return Features(
+        F.normalize(halves.sum(0), dim=1).cpu(), embeddings.cpu(), F.normalize(halves, dim=2).cpu()
+    )
