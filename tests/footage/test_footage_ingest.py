@@ -137,7 +137,9 @@ def test_interrupted_in_the_second_recording_the_first_is_kept(tmp_path: Path) -
 def test_killed_it_goes_on_without_losing_or_doubling_anything(tmp_path: Path) -> None:
     videos = [write_video(tmp_path / f"{name}.avi", shade=shade) for name, shade in (("a", 0), ("b", 10))]
     script = (
-        "import os, signal, sys; from drawn_yard import ScriptedDetector; from reid_toolkit.footage.ingest import ingest\n"
+        "import os, signal, sys\n"
+        "from drawn_yard import ScriptedDetector\n"
+        "from reid_toolkit.footage.ingest import ingest\n"
         "class Killer(ScriptedDetector):\n"
         "    frames = 0\n"
         "    def __call__(self, frame):\n"
