@@ -88,8 +88,9 @@ class Index:
 
     def forget(self) -> None:
         """Delete the files, since they hold the descriptors of deleted rows too."""
-        for name in (SIDECAR_NAME, INDEX_NAME):
-            (self._folder / name).unlink(missing_ok=True)
+        # What a killed save left behind too.
+        for path in (*self._folder.glob("index.*"), *self._folder.glob(".index.*.partial.*")):
+            path.unlink(missing_ok=True)
         self._clear()
 
     def _begin(self, room: int) -> None:

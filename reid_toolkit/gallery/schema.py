@@ -7,6 +7,9 @@ from reid_toolkit.errors import GalleryError
 
 APPLICATION_ID = 0x52656964  # "Reid": tells a gallery from any other SQLite file
 
+PAGE_BYTES = 32768
+"""A 512-wide descriptor is 2 kB: the usual pages of 4 kB hold one each and waste half, these hold 15."""
+
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "meta and record",
@@ -25,6 +28,8 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
                 vector BLOB NOT NULL
             )""",
             "CREATE UNIQUE INDEX record_key ON record (source, tracklet, camera)",
+            # So that counting and looking at times need not walk through all descriptors.
+            "CREATE INDEX record_time ON record (start_time, end_time)",
             "INSERT INTO meta VALUES ('removed', '0')",
         ),
     ),
@@ -40,6 +45,8 @@ def migrate(connection: sqlite3.Connection) -> None:
     version = _version(connection)
     if version == len(STEPS):
         return
+    # Has effect on an empty file only.
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     for number, (_, statements) in enumerate(STEPS[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:
