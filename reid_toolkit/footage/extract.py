@@ -9,11 +9,11 @@ from typing import Any
 from reid_toolkit.footage.crops import TrackletWriter
 from reid_toolkit.footage.detector import Detector
 from reid_toolkit.footage.frames import Frame, Recording
-from reid_toolkit.footage.store import IngestStore
+from reid_toolkit.footage.store import Entry, IngestStore
 from reid_toolkit.footage.tracker import Tracker
 
 STREAM_PART_SECONDS = 600.0
-"""A stream is stored in parts of this length: what a power cut loses at most."""
+"""A stream is stored in parts of this length: what kill -9 loses at most."""
 ENDS_EARLY = 0.9
 """A video with less than this part of its declared frames is reported: containers are often off by a few."""
 
@@ -76,16 +76,18 @@ def ingest_file(work: Work) -> None:
     """A whole recording, committed at its end."""
     recording = work.recording
     work.detector.start(recording.frame_rate)
-    before = work.report.frames
-    name = work.store.free_name(
-        f"{work.camera}-{recording.name}" if work.camera != recording.name else work.camera
-    )
-    extract(work, name, recording.frames())
-    read = work.report.frames - before
-    if recording.frame_count and read < ENDS_EARLY * recording.frame_count:
+    name = recording.name if work.camera == recording.name else f"{work.camera}-{recording.name}"
+    entry, _ = extract(work, work.store.free_name(name), recording.frames())
+    read, declared = entry["frames"], recording.frame_count
+    if declared and read < ENDS_EARLY * declared:
         work.report.warnings.append(
-            f"{recording.source}: ends early: {read} of {recording.frame_count} declared frames could be "
-            "read; what was read is kept"
+            f"{recording.source}: ends early: {read} of {declared} declared frames could be read; what was "
+            "read is kept"
+        )
+    if not entry["tracklets"]:
+        work.report.warnings.append(
+            f"{recording.source}: no tracklets in {read} frames ({entry['dropped']} too short): is "
+            f"{work.settings.detector} the right detector? motion wants a fixed camera and people who walk"
         )
 
 
@@ -99,14 +101,14 @@ def ingest_stream(work: Work, seconds: float | None) -> None:
         now = time.time()
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
         stop = now + STREAM_PART_SECONDS if end is None else min(end, now + STREAM_PART_SECONDS)
-        going = extract(work, work.store.free_name(f"{work.camera}-{stamp}"), frames, stop)
-        going = going and (end is None or time.time() < end)
+        _, more = extract(work, work.store.free_name(f"{work.camera}-{stamp}"), frames, stop)
+        going = more and (end is None or time.time() < end)
 
 
-def extract(work: Work, name: str, frames: Iterator[Frame], stop: float | None = None) -> bool:
+def extract(work: Work, name: str, frames: Iterator[Frame], stop: float | None = None) -> tuple[Entry, bool]:
     """Detect, track and cut through ``frames`` (of a stream: to the time ``stop``) and commit the tracklets.
 
-    Returns whether there may be more frames.
+    Returns the entry in the journal, and whether there may be more frames.
     """
     settings, report = work.settings, work.report
     tracker = Tracker(work.recording.frame_rate)
@@ -139,12 +141,7 @@ def extract(work: Work, name: str, frames: Iterator[Frame], stop: float | None =
             "crops": len(crops),
         }
         work.store.commit(staging, crops, entry)
-    if not tracklets:
-        report.warnings.append(
-            f"{work.recording.source}: no tracklets in {entry['frames']} frames ({dropped} too short): is "
-            f"{settings.detector} the right detector? motion wants a fixed camera and people who walk"
-        )
     report.tracklets += tracklets
     report.dropped += dropped
     report.crops += len(crops)
-    return more
+    return entry, more
