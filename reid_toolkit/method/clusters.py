@@ -1,12 +1,10 @@
-"""Clusters of samples, numbered by their smallest member, and exact totals of distances between them."""
+"""Clusters of samples, numbered by their smallest member."""
 
 import torch
 from torch import Tensor
 
-from reid_toolkit.method.exact import ExactDistances
-
-SMALL = 1024
-"""Pairs of clusters with at most this many sample pairs are gathered together; larger ones are products."""
+History = list[tuple[int, int, float]]
+"""(a, b, cost) a merge, a < b; clusters by number, q = a ∪ b keeping a's."""
 
 
 class Clusters:
@@ -36,52 +34,15 @@ class Clusters:
         """Sample indices of one cluster, ascending."""
         return self.order[int(self.starts[cluster]) : int(self.starts[cluster + 1])]
 
+    def owners_after(self, history: History) -> Tensor:
+        """The new number of each of these clusters once ``history`` is done; (C,) int64.
 
-def total(distances: ExactDistances, a: Tensor, b: Tensor, minimum: bool, block: int) -> int:
-    """Sum (or minimum) of the whole distances between samples ``a`` (n,) and ``b`` (m,)."""
-    parts = [
-        reduce(distances.block(rows, columns).flatten(), minimum)
-        for rows in a.split(block)
-        for columns in b.split(block)
-    ]
-    return int(reduce(torch.stack(parts), minimum))
-
-
-def reduce(values: Tensor, minimum: bool) -> Tensor:
-    return values.min() if minimum else values.sum()
-
-
-def totals(
-    distances: ExactDistances, clusters: Clusters, a: Tensor, b: Tensor, minimum: bool, block: int
-) -> Tensor:
-    """:func:`total` for each pair of clusters ``(a[p], b[p])``; (P,), (P,) -> (P,) int64.
-
-    Holds about as much memory as a ``block`` x ``block`` product does.
-    """
-    counts = clusters.sizes[a] * clusters.sizes[b]
-    result = torch.empty_like(counts)
-    for p in (counts > SMALL).nonzero().flatten().tolist():
-        result[p] = total(distances, clusters.members(int(a[p])), clusters.members(int(b[p])), minimum, block)
-    small = (counts <= SMALL).nonzero().flatten()
-    room = max(block * block // distances.features.shape[1], SMALL)
-    group = (counts[small].cumsum(0) - 1) // room
-    for chosen in small.split(torch.bincount(group).tolist()):
-        result[chosen] = gathered_totals(distances, clusters, a[chosen], b[chosen], minimum)
-    return result
-
-
-def gathered_totals(
-    distances: ExactDistances, clusters: Clusters, a: Tensor, b: Tensor, minimum: bool
-) -> Tensor:
-    """:func:`totals` with all sample pairs laid out at once."""
-    width = clusters.sizes[b]
-    counts = clusters.sizes[a] * width
-    pair = torch.repeat_interleave(torch.arange(len(a), device=a.device), counts)
-    place = torch.arange(len(pair), device=a.device) - (counts.cumsum(0) - counts)[pair]
-    rows = clusters.order[clusters.starts[a][pair] + place // width[pair]]
-    columns = clusters.order[clusters.starts[b][pair] + place % width[pair]]
-    values = distances.paired(rows, columns)
-    if minimum:
-        start = torch.full_like(counts, torch.iinfo(torch.int64).max)
-        return start.scatter_reduce(0, pair, values, "amin")
-    return torch.zeros_like(counts).index_add_(0, pair, values)
+        q = a ∪ b keeps the number a < b, so every chain of merges leads down, and what is left is renumbered
+        in order, which is the order of smallest members.
+        """
+        parent = list(range(len(self)))
+        for a, b, _ in history:
+            parent[b] = a
+        for c, above in enumerate(parent):
+            parent[c] = parent[above]
+        return torch.tensor(parent, device=self.labels.device).unique(return_inverse=True)[1]

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from reid_toolkit.method.equations import merged_within_printed, merging_cost
+from reid_toolkit.method.links import Links
 
 Value = TypeVar("Value", float, Tensor)
 
@@ -35,6 +37,10 @@ class Criterion:
             size_a + size_b
         )
 
+    def floor(self, between: Value, size_a: Value, size_b: Value) -> Value:
+        """The cost without the within term, which alone can shrink when clusters merge."""
+        return between + self.size_weight * (size_a + size_b)
+
     def within(self, total: Value, size: Value) -> Value:
         """d_a of Eq. 3 from the sum of whole distances over ordered pairs, as a float."""
         return total / (size if self.printed else size * size) * self.unit
@@ -43,23 +49,35 @@ class Criterion:
 class Dispersion:
     """d_a of every cluster, kept up as clusters merge. Cluster q = a ∪ b takes the place of a."""
 
-    def __init__(self, criterion: Criterion, totals: Tensor, sizes: Tensor) -> None:
-        """``totals`` (C,) int64, sums of whole distances over ordered pairs; ``sizes`` (C,) float64."""
+    def __init__(self, criterion: Criterion, links: Links) -> None:
+        """Computes Eq. 3 for every cluster, unless λ is 0 and nobody asks."""
         self.criterion = criterion
-        self.totals = totals
-        self.sizes = sizes
-        self.values = criterion.within(totals.double(), sizes)
+        sizes = links.clusters.sizes
+        self.sizes = sizes.double()
+        self.totals = torch.zeros_like(sizes)
+        """(C,) int64, sums of whole distances over ordered pairs."""
+        if criterion.trade_off:
+            several = (sizes > 1).nonzero().flatten()
+            self.totals[several] = links.sums().pairs(several, several)
+        self.values = criterion.within(self.totals.double(), self.sizes)
+        """(C,) float64, d_a."""
 
-    def merge(self, a: int, b: int, between_total: Tensor) -> None:
-        """Eq. 7; ``between_total`` () int64 is the sum of whole distances over a x b, n_a n_b d_ab in units.
+    def merge(self, a: int, b: int, between_total: Tensor | None) -> None:
+        """Eq. 7; ``between_total`` () int64 is Σ dist over a x b, or None where λ is 0.
 
         The exact update is done on sums of whole numbers, where it is Σ_q = Σ_a + Σ_b + 2 Σ_ab.
         """
         criterion, size_a, size_b = self.criterion, self.sizes[a].clone(), self.sizes[b]
-        self.totals[a] += self.totals[b] + 2 * between_total
         self.sizes[a] += size_b
+        if between_total is None:
+            return
+        self.totals[a] += self.totals[b] + 2 * between_total
         if criterion.printed:
             between = between_total.double() / (size_a * size_b) * criterion.unit
             self.values[a] = merged_within_printed(self.values[a], self.values[b], between, size_a, size_b)
         else:
             self.values[a] = criterion.within(self.totals[a].double(), self.sizes[a])
+
+    def keep(self, survivors: Tensor) -> None:
+        """Renumber: cluster i is now what ``survivors[i]`` was."""
+        self.sizes, self.totals, self.values = (x[survivors] for x in (self.sizes, self.totals, self.values))

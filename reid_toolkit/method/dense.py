@@ -1,115 +1,113 @@
-"""Merging with the whole C x C matrix in memory: one blocked pass over the samples, then O(C) a merge."""
+"""Merging with the cost of every pair at hand: each row remembers its cheapest partner, O(C) a merge."""
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from reid_toolkit.method.clusters import Clusters, total, totals
+from reid_toolkit.method.bans import Bans
+from reid_toolkit.method.clusters import Clusters, History
 from reid_toolkit.method.criterion import Criterion, Dispersion
-from reid_toolkit.method.exact import ExactDistances
-
-History = list[tuple[int, int, float]]
-"""(a, b, cost) a merge, a < b; clusters by number, q = a ∪ b keeping a's."""
+from reid_toolkit.method.links import Links
+from reid_toolkit.method.memory import Plan
 
 FORBIDDEN = -1
-"""Stands in the matrix where a pair may not merge: cannot-link, or a cluster that has been merged away."""
+"""Stands for a link where a pair may not merge: cannot-link, or a cluster that has been merged away."""
 
 
-def merge_dense(
-    distances: ExactDistances,
-    clusters: Clusters,
-    forbidden: Tensor,
-    merges: int,
-    criterion: Criterion,
-    block: int,
-) -> History:
-    """Merge stepwise. Ends early when no allowed pair is left.
+class Source(Protocol):
+    """Where rows of the matrix of links come from, while clusters merge."""
 
-    ``forbidden`` (M, 2) int64 pairs of clusters; ``block`` the side of the largest temporary matrix.
-    """
-    links = link_matrix(distances, clusters, criterion.minimum, block)
-    within = initial_within(distances, clusters, links, criterion, block)
-    links[forbidden[:, 0], forbidden[:, 1]] = FORBIDDEN
-    links[forbidden[:, 1], forbidden[:, 0]] = FORBIDDEN
-    dispersion = Dispersion(criterion, within, clusters.sizes.double())
-    matrix = Matrix(links, dispersion, criterion, block)
-    if criterion.minimum and criterion.trade_off:
-        return matrix.run(merges, BetweenTotals(distances, clusters, block))
-    return matrix.run(merges)
+    def rows(self, rows: Tensor) -> Tensor:
+        """Links of ``rows`` (n,) with all clusters, (n, C) int64, or FORBIDDEN; the diagonal is not read."""
+
+    def between(self, a: int, b: int) -> Tensor:
+        """Σ dist over a x b, whatever the linkage, for Eq. 7; () int64."""
+
+    def merge(self, a: int, b: int) -> None:
+        """Make ``a`` stand for a ∪ b and forget ``b``."""
 
 
-def link_matrix(distances: ExactDistances, clusters: Clusters, minimum: bool, block: int) -> Tensor:
-    """Sum (or minimum) of sample distances between each two clusters; symmetric (C, C) int64.
+class Members:
+    """The samples of clusters that merge."""
 
-    Samples are taken in the order of their clusters, ``block`` at a time, and each product is reduced to
-    clusters before it is added, so that nothing of size N x N is ever held. Only the upper half is computed.
-    On the diagonal lies the sum over ordered pairs within the cluster.
-    """
-    count = len(clusters)
-    start = torch.iinfo(torch.int64).max if minimum else 0
-    links = torch.full((count, count), start, device=clusters.order.device)
-    parts = clusters.order.split(block)
-    for i, rows in enumerate(parts):
-        for columns in parts[i:]:
-            own, other = clusters.labels[rows], clusters.labels[columns]
-            values = distances.block(rows, columns)
-            values = reduce_rows(reduce_rows(values, own, minimum).T, other, minimum).T
-            top, left = slice(int(own[0]), int(own[-1]) + 1), slice(int(other[0]), int(other[-1]) + 1)
-            combine(links[top, left], values, minimum)
-            if columns is not rows:
-                combine(links[left, top], values.T, minimum)
-    return links
-
-
-def combine(target: Tensor, values: Tensor, minimum: bool) -> None:
-    """Add ``values`` to ``target``, or lower it to them, in place."""
-    if minimum:
-        torch.minimum(target, values, out=target)
-    else:
-        target += values
-
-
-def reduce_rows(values: Tensor, owners: Tensor, minimum: bool) -> Tensor:
-    """Rows of one owner become one; ``owners`` (n,) ascending without gaps; (n, m) -> (owners, m)."""
-    count = int(owners[-1] - owners[0]) + 1
-    if count == len(values):
-        return values
-    local = owners - owners[0]
-    if minimum:
-        start = values.new_full((count, values.shape[1]), torch.iinfo(torch.int64).max)
-        return start.scatter_reduce(0, local[:, None].expand_as(values), values, "amin")
-    return values.new_zeros(count, values.shape[1]).index_add_(0, local, values)
-
-
-def initial_within(
-    distances: ExactDistances, clusters: Clusters, links: Tensor, criterion: Criterion, block: int
-) -> Tensor:
-    """Eq. 3's sum over ordered pairs of each cluster, (C,) int64; zeros where the criterion needs none."""
-    if not criterion.trade_off:
-        return torch.zeros_like(clusters.sizes)
-    if not criterion.minimum:
-        return links.diagonal().clone()
-    every = torch.arange(len(clusters), device=links.device)
-    return totals(distances, clusters, every, every, False, block)
-
-
-class BetweenTotals:
-    """Σ dist over a x b while clusters merge: what Eq. 7 needs and minimum linkage's matrix does not hold."""
-
-    def __init__(self, distances: ExactDistances, clusters: Clusters, block: int) -> None:
-        self.distances, self.clusters, self.block = distances, clusters, block
+    def __init__(self, clusters: Clusters) -> None:
+        self.clusters = clusters
         self.merged: dict[int, Tensor] = {}
 
-    def merge(self, a: int, b: int) -> Tensor:
-        """The sum between clusters ``a`` and ``b``, () int64, which become one with the number ``a``."""
-        rows, columns = (self.merged.pop(c, None) for c in (a, b))
-        rows = self.clusters.members(a) if rows is None else rows
-        columns = self.clusters.members(b) if columns is None else columns
-        self.merged[a] = torch.cat([rows, columns])
-        return torch.tensor(total(self.distances, rows, columns, False, self.block), device=rows.device)
+    def of(self, cluster: int) -> Tensor:
+        return self.merged[cluster] if cluster in self.merged else self.clusters.members(cluster)
+
+    def merge(self, a: int, b: int) -> None:
+        self.merged[a] = torch.cat([self.of(a), self.of(b)])
+        self.merged.pop(b, None)
 
 
-class Matrix:
-    """The matrix while clusters merge, with each row's cheapest partner to its right.
+class Stored:
+    """The matrix in memory. Eq. 6 on sums of whole numbers is Σ_qs = Σ_as + Σ_bs."""
+
+    def __init__(self, links: Links, forbidden: Tensor) -> None:
+        """``forbidden`` (M, 2) int64 pairs of clusters."""
+        count = len(links.clusters)
+        self.matrix = torch.empty(count, count, dtype=torch.int64, device=links.clusters.order.device)
+        for top, panel in links.panels():
+            self.matrix[top : top + len(panel), top:] = panel
+            self.matrix[top:, top : top + len(panel)] = panel.T
+        self.matrix[forbidden[:, 0], forbidden[:, 1]] = FORBIDDEN
+        self.matrix[forbidden[:, 1], forbidden[:, 0]] = FORBIDDEN
+        self.minimum = links.minimum
+        self.sums = links.sums()
+        self.members = Members(links.clusters)
+
+    def rows(self, rows: Tensor) -> Tensor:
+        return self.matrix[rows]
+
+    def between(self, a: int, b: int) -> Tensor:
+        if self.minimum:
+            return self.sums.between(self.members.of(a), self.members.of(b))
+        return self.matrix[a, b].clone()
+
+    def merge(self, a: int, b: int) -> None:
+        row, other = self.matrix[a], self.matrix[b]
+        merged = torch.minimum(row, other) if self.minimum else row + other
+        merged.masked_fill_((row < 0) | (other < 0), FORBIDDEN)
+        self.matrix[a], self.matrix[:, a] = merged, merged
+        self.matrix[b], self.matrix[:, b] = FORBIDDEN, FORBIDDEN
+        self.members.merge(a, b)
+
+
+class Computed:
+    """Rows computed from the samples whenever they are asked for: O(N D) a row, no matrix at all."""
+
+    def __init__(self, links: Links, forbidden: Tensor) -> None:
+        self.links = links
+        self.labels = links.clusters.labels.clone()
+        self.alive = torch.ones(len(links.clusters), dtype=torch.bool, device=self.labels.device)
+        self.bans = Bans(forbidden, len(links.clusters))
+        self.members = Members(links.clusters)
+        self.sums = links.sums()
+
+    def rows(self, rows: Tensor) -> Tensor:
+        return torch.stack([self.row(row) for row in rows.tolist()])
+
+    def row(self, row: int) -> Tensor:
+        every = torch.arange(len(self.labels), device=self.labels.device)
+        result = self.links.fan(self.members.of(row), every, self.labels, len(self.alive))
+        result[list(self.bans.of(row))] = FORBIDDEN
+        return result.masked_fill_(~self.alive, FORBIDDEN)
+
+    def between(self, a: int, b: int) -> Tensor:
+        return self.sums.between(self.members.of(a), self.members.of(b))
+
+    def merge(self, a: int, b: int) -> None:
+        self.members.merge(a, b)
+        self.bans.merge(a, b)
+        self.labels[self.labels == b] = a
+        self.alive[b] = False
+
+
+class Rows:
+    """Each cluster's cheapest partner among those of a higher number, while clusters merge.
 
     A row is *stale* when its cheapest partner was merged away: its ``lowest`` is then only a lower bound of
     its cost, and it is searched again if it ever comes first. (Müllner's generic algorithm, "Modern
@@ -117,20 +115,19 @@ class Matrix:
     equal minima is taken everywhere, which makes exact ties go to the smallest (a, b).
     """
 
-    def __init__(self, links: Tensor, dispersion: Dispersion, criterion: Criterion, block: int) -> None:
-        """``links`` (C, C) int64, overwritten."""
-        self.links, self.dispersion, self.criterion = links, dispersion, criterion
+    def __init__(self, source: Source, dispersion: Dispersion, criterion: Criterion, plan: Plan) -> None:
+        self.source, self.dispersion, self.criterion = source, dispersion, criterion
         self.sizes = dispersion.sizes
-        self.numbers = torch.arange(len(links), device=links.device)
+        self.numbers = torch.arange(len(self.sizes), device=self.sizes.device)
         self.lowest = torch.empty_like(self.sizes)
         self.partner = torch.empty_like(self.numbers)
         self.stale = torch.zeros_like(self.numbers, dtype=torch.bool)
-        for rows in self.numbers.split(max(1, block * block // len(links))):
+        for rows in self.numbers.split(max(1, plan.entries // len(self.sizes))):
             self.search(rows)
 
     def costs(self, rows: Tensor) -> Tensor:
         """Cost of merging each of ``rows`` (n,) with every cluster, (n, C) float64; infinite if forbidden."""
-        links = self.links[rows]
+        links = self.source.rows(rows)
         size, within = self.sizes[rows, None], self.dispersion.values[rows, None]
         between = self.criterion.between(links.double(), size, self.sizes)
         costs = self.criterion.cost(between, within, self.dispersion.values, size, self.sizes)
@@ -142,45 +139,38 @@ class Matrix:
         self.lowest[rows], self.partner[rows] = costs.min(dim=1)
         self.stale[rows] = False
 
-    def run(self, merges: int, between_totals: BetweenTotals | None = None) -> History:
-        """Merge up to ``merges`` times, one read of the device a step."""
+    def run(self, merges: int) -> History:
+        """Merge up to ``merges`` times, one read of the device a step. Ends early when nothing may merge."""
         history: History = []
         while len(history) < merges:
             row = self.lowest.argmin()
-            cost, a, b, stale = torch.stack(
-                [self.lowest[row], row, self.partner[row], self.stale[row]]
-            ).tolist()
+            step = torch.stack([self.lowest[row], row, self.partner[row], self.stale[row]])
+            cost, a, b, stale = step.tolist()
             if cost == torch.inf:
                 break
             if stale:
                 self.search(row[None])
                 continue
-            self.merge(int(a), int(b), between_totals)
+            self.merge(int(a), int(b))
             history.append((int(a), int(b), cost))
         return history
 
-    def merge(self, a: int, b: int, between_totals: BetweenTotals | None) -> None:
-        """Make ``a`` stand for a ∪ b and forget ``b``.
-
-        Eq. 6 on sums of whole numbers is Σ_qs = Σ_as + Σ_bs. The diagonal is never read.
-        """
-        links, minimum = self.links, self.criterion.minimum
-        between_total = between_totals.merge(a, b) if between_totals else links[a, b].clone()
-        self.dispersion.merge(a, b, between_total)
-        row, other = links[a], links[b]
-        merged = torch.minimum(row, other) if minimum else row + other
-        merged.masked_fill_((row < 0) | (other < 0), FORBIDDEN)
-        links[a], links[:, a] = merged, merged
-        links[b], links[:, b] = FORBIDDEN, FORBIDDEN
+    def merge(self, a: int, b: int) -> None:
+        self.dispersion.merge(a, b, self.source.between(a, b) if self.criterion.trade_off else None)
+        self.source.merge(a, b)
+        costs = self.costs(self.numbers[a : a + 1])[0]
         self.lowest[b] = torch.inf
+        self.lowest[a], beyond = costs[a + 1 :].min(dim=0)
+        self.partner[a] = beyond + a + 1
+        self.stale[a] = False
+        self.update(slice(0, a), costs[:a], a, b)
+        self.update(slice(a + 1, b), torch.full_like(costs[a + 1 : b], torch.inf), a, b)
 
-        left = slice(0, b)  # rows that may have had a or b for a partner
-        cost = self.costs(self.numbers[a : a + 1])[0, left]
-        cost[a:] = torch.inf  # pairs to the right of a are a's own to remember, below
+    def update(self, left: slice, cost: Tensor, a: int, b: int) -> None:
+        """Update rows whose partner may have been ``a`` or ``b``; ``cost`` is theirs with the new a."""
         lowest, partner, stale = self.lowest[left], self.partner[left], self.stale[left]
         better = (cost < lowest) | (~stale & (cost == lowest) & (a <= partner) & (cost < torch.inf))
-        stale |= ((partner == a) | (partner == b)) & ~better & (lowest < torch.inf)
+        stale |= (partner == a) | (partner == b)
         stale &= ~better
         lowest.copy_(torch.where(better, cost, lowest))
         partner.masked_fill_(better, a)
-        self.search(self.numbers[a : a + 1])

@@ -4,10 +4,11 @@ Merging compares sums of very many distances and must call equal what is equal. 
 matrix product returns different last bits for another block size, thread count or device. So features are
 first rounded to multiples of a power of two, 2^-25 of the largest norm (a little coarser than float32 itself;
 the float32 identity ‖a‖² + ‖b‖² - 2ab is 1,000 times coarser near zero). Their products and squared distances
-are then whole numbers under 2^53, which float64 carries without any rounding whatever the order of summation;
-square roots are correctly rounded by IEEE 754; and distances, rounded once more to whole numbers, are summed
-as int64. Every d_ab, and with it every merge, is therefore a function of the features alone: not of blocks,
-threads, device, storage order or path. The error against real arithmetic is bounded in docs/method.md.
+are then whole numbers under 2^53, which float64 carries without rounding whatever the order of summation;
+square roots are correctly rounded by IEEE 754; and distances, rounded up to whole numbers of a finer grid,
+are summed as int64 (up, so that only equal points are at distance 0). Every d_ab, and with it every merge, is
+therefore a function of the features alone: not of blocks, threads, device, storage order or path. The error
+against real arithmetic is bounded in docs/method.md.
 """
 
 import math
@@ -59,9 +60,9 @@ class ExactDistances:
         return self.whole(self.rounded(rows).sub_(self.rounded(columns)).square_().sum(dim=1))
 
     def whole(self, squared: Tensor) -> Tensor:
-        """Whole squared distances -> whole distances, rounding once; ``squared`` is overwritten."""
+        """Whole squared distances -> whole distances, rounded up; ``squared`` is overwritten."""
         distance = squared if self.squared else squared.sqrt_()
-        return distance.mul_(math.ldexp(1.0, self.shift)).round_().long()
+        return distance.mul_(math.ldexp(1.0, self.shift)).ceil_().long()
 
 
 def largest_norm(features: Tensor) -> float:

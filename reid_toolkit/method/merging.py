@@ -10,10 +10,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.method.clusters import Clusters
-from reid_toolkit.method.criterion import Criterion
-from reid_toolkit.method.dense import History, merge_dense
+from reid_toolkit.method.bounded import merge_bounded
+from reid_toolkit.method.clusters import Clusters, History
+from reid_toolkit.method.criterion import Criterion, Dispersion
+from reid_toolkit.method.dense import Rows, Stored
 from reid_toolkit.method.exact import ExactDistances
+from reid_toolkit.method.links import Links
+from reid_toolkit.method.memory import plan_memory
 
 OPTIONS = {
     "within": ("mean", "printed"),
@@ -83,9 +86,14 @@ def merge_clusters(
     distances = ExactDistances(points, metric)
     criterion = Criterion(trade_off, size_weight, within == "printed", linkage == "minimum", distances.unit)
 
-    history = merge_dense(distances, clusters, forbidden, merges, criterion, block=1024)
+    plan = plan_memory(count, points.shape[1], points.device, max_memory)
+    if plan.dense:
+        links = Links(distances, clusters, criterion.minimum, plan)
+        history = Rows(Stored(links, forbidden), Dispersion(criterion, links), criterion, plan).run(merges)
+    else:
+        history = merge_bounded(distances, clusters, forbidden, merges, criterion, max_memory)
 
-    final = merged_labels(clusters, history).cpu()
+    final = clusters.owners_after(history)[clusters.labels].cpu()
     first = clusters.first.tolist()
     return Merging(
         labels=final if isinstance(features, Tensor) else final.numpy(),
@@ -159,18 +167,3 @@ def forbidden_pairs(cannot_link: Tensor | ArrayLike | None, clusters: Clusters, 
             "expected at least one allowed pair; stop merging here"
         )
     return torch.stack([codes // count, codes % count], dim=1)
-
-
-def merged_labels(clusters: Clusters, history: History) -> Tensor:
-    """Eq. 8: the cluster of each sample after the merges; (N,) int64 on the device of the clusters.
-
-    q = a ∪ b keeps the number a < b, so every chain of merges leads down, and what is left is renumbered in
-    order, which is the order of smallest members.
-    """
-    parent = list(range(len(clusters)))
-    for a, b, _ in history:
-        parent[b] = a
-    for c, above in enumerate(parent):
-        parent[c] = parent[above]
-    owner = torch.tensor(parent, device=clusters.labels.device)
-    return owner.unique(return_inverse=True)[1][clusters.labels]

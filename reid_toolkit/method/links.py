@@ -1,0 +1,133 @@
+"""What lies between clusters, in whole numbers: the sum (or the minimum) of their sample distances."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from reid_toolkit.method.clusters import Clusters
+from reid_toolkit.method.exact import ExactDistances
+from reid_toolkit.method.memory import Plan
+
+SMALL = 1024
+"""Pairs of clusters with at most this many sample pairs are gathered together; larger ones are products."""
+
+LARGEST = torch.iinfo(torch.int64).max
+
+
+class Links:
+    """Links between the clusters of one numbering: Σ dist over a x b, or min dist for minimum linkage."""
+
+    def __init__(self, distances: ExactDistances, clusters: Clusters, minimum: bool, plan: Plan) -> None:
+        self.distances, self.clusters, self.minimum, self.plan = distances, clusters, minimum, plan
+        self.block = plan.block
+
+    def sums(self) -> "Links":
+        """The same for average linkage: Eq. 3 and 7 need sums even where links are minima."""
+        return Links(self.distances, self.clusters, False, self.plan)
+
+    def between(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """The link of one group of samples (n,) with another (m,); () int64."""
+        parts = [
+            self.reduce(self.distances.block(part, other).flatten(), 0)
+            for part in rows.split(self.block)
+            for other in columns.split(self.block)
+        ]
+        return self.reduce(torch.stack(parts), 0)
+
+    def fan(self, rows: Tensor, columns: Tensor, owners: Tensor, count: int) -> Tensor:
+        """Links of samples ``rows`` with ``count`` groups, ``columns[i]`` being in group ``owners[i]``."""
+        result = owners.new_full((count,), LARGEST if self.minimum else 0)
+        width = max(self.block, self.block * self.block // max(len(rows), self.distances.features.shape[1]))
+        for own, group in zip(columns.split(width), owners.split(width), strict=True):
+            for part in rows.split(self.block):
+                values = self.reduce(self.distances.block(part, own), 0)
+                if self.minimum:
+                    result.scatter_reduce_(0, group, values, "amin")
+                else:
+                    result.index_add_(0, group, values)
+        return result
+
+    def reduce(self, values: Tensor, dimension: int) -> Tensor:
+        return values.amin(dimension) if self.minimum else values.sum(dimension)
+
+    def panels(self) -> Iterator[tuple[int, Tensor]]:
+        """Rows of the matrix of links, upper half: (top, (n, C - top) int64) for clusters top..top+n-1.
+
+        Column j belongs to cluster top + j. A pair within a panel appears on both sides of its diagonal; on
+        the diagonal lies the link over ordered pairs within the cluster. Samples are taken ``block`` at a
+        time in the order of their clusters, and each product is reduced to clusters at once, so that nothing
+        of size N x N is ever held.
+        """
+        clusters = self.clusters
+        starts = clusters.starts.tolist()
+        height = max(1, self.plan.entries // len(clusters))
+        top = 0
+        while top < len(clusters):
+            bottom = top + 1
+            while (
+                bottom < len(clusters)
+                and bottom - top < height
+                and starts[bottom + 1] - starts[top] <= self.block
+            ):
+                bottom += 1
+            yield top, self.panel(top, bottom)
+            top = bottom
+
+    def panel(self, top: int, bottom: int) -> Tensor:
+        clusters = self.clusters
+        panel = clusters.sizes.new_full((bottom - top, len(clusters) - top), LARGEST if self.minimum else 0)
+        begin, end = int(clusters.starts[top]), int(clusters.starts[bottom])
+        for columns in clusters.order[begin:].split(self.block):
+            for rows in clusters.order[begin:end].split(self.block):
+                own, other = clusters.labels[rows], clusters.labels[columns]
+                values = self.distances.block(rows, columns)
+                values = reduce_rows(reduce_rows(values, own, self.minimum).T, other, self.minimum).T
+                part = panel[
+                    int(own[0]) - top : int(own[-1]) + 1 - top, int(other[0]) - top : int(other[-1]) + 1 - top
+                ]
+                if self.minimum:
+                    torch.minimum(part, values, out=part)
+                else:
+                    part += values
+        return panel
+
+    def pairs(self, a: Tensor, b: Tensor) -> Tensor:
+        """The links of pairs of clusters ``(a[p], b[p])``; (P,), (P,) -> (P,) int64."""
+        clusters = self.clusters
+        counts = clusters.sizes[a] * clusters.sizes[b]
+        result = torch.empty_like(counts)
+        for p in (counts > SMALL).nonzero().flatten().tolist():
+            result[p] = self.between(clusters.members(int(a[p])), clusters.members(int(b[p])))
+        small = (counts <= SMALL).nonzero().flatten()
+        room = max(self.block * self.block // self.distances.features.shape[1], SMALL)
+        group = (counts[small].cumsum(0) - 1) // room
+        for chosen in small.split(torch.bincount(group).tolist()):
+            result[chosen] = self.gathered(a[chosen], b[chosen])
+        return result
+
+    def gathered(self, a: Tensor, b: Tensor) -> Tensor:
+        """:meth:`pairs` with all sample pairs laid out at once."""
+        clusters = self.clusters
+        width = clusters.sizes[b]
+        counts = clusters.sizes[a] * width
+        pair = torch.repeat_interleave(torch.arange(len(a), device=a.device), counts)
+        place = torch.arange(len(pair), device=a.device) - (counts.cumsum(0) - counts)[pair]
+        rows = clusters.order[clusters.starts[a][pair] + place // width[pair]]
+        columns = clusters.order[clusters.starts[b][pair] + place % width[pair]]
+        values = self.distances.paired(rows, columns)
+        if self.minimum:
+            return torch.full_like(counts, LARGEST).scatter_reduce(0, pair, values, "amin")
+        return torch.zeros_like(counts).index_add_(0, pair, values)
+
+
+def reduce_rows(values: Tensor, owners: Tensor, minimum: bool) -> Tensor:
+    """Rows of one owner become one; ``owners`` (n,) ascending without gaps; (n, m) -> (owners, m)."""
+    count = int(owners[-1] - owners[0]) + 1
+    if count == len(values):
+        return values
+    local = owners - owners[0]
+    if minimum:
+        start = values.new_full((count, values.shape[1]), LARGEST)
+        return start.scatter_reduce(0, local[:, None].expand_as(values), values, "amin")
+    return values.new_zeros(count, values.shape[1]).index_add_(0, local, values)

@@ -1,0 +1,153 @@
+"""The paths without the whole matrix do the very merges that the matrix does, bit for bit."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from reid_toolkit.errors import InputError
+from reid_toolkit.method import bounded, merging
+from reid_toolkit.method.clusters import Clusters
+from reid_toolkit.method.criterion import Criterion, Dispersion
+from reid_toolkit.method.exact import ExactDistances
+from reid_toolkit.method.links import Links
+from reid_toolkit.method.memory import Plan, plan_memory
+from reid_toolkit.method.merging import merge_clusters
+from reid_toolkit.method.screens import ExactScreen, MeanScreen
+
+ROOMY = Plan(dense=False, block=64, entries=4096, pairs=10**6, means=True)
+
+
+def merge_with(plan, *arguments, **options):
+    """merge_clusters, told how to divide its memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (merging, bounded):
+            patch.setattr(module, "plan_memory", lambda *_: plan)
+        return merge_clusters(*arguments, **options)
+
+
+@st.composite
+def problems(draw):
+    n = draw(st.integers(2, 40))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind = draw(st.sampled_from(["normal", "blobs", "lattice", "duplicates", "identical", "tiny"]))
+    x = generator.standard_normal((n, draw(st.integers(1, 6))))
+    if kind == "blobs":
+        x = x[generator.integers(0, 1 + n // 4, n)] + 0.05 * x
+    elif kind == "lattice":
+        x = generator.integers(0, 3, x.shape).astype(float)
+    elif kind == "duplicates":
+        x = x[generator.integers(0, 1 + n // 3, n)]
+    elif kind == "identical":
+        x = np.repeat(x[:1], n, axis=0)
+    elif kind == "tiny":
+        x = x * 1e-30
+    labels = draw(st.sampled_from([np.arange(n), np.arange(n) // 2, generator.integers(0, n, n) // 2]))
+    count = len(np.unique(labels))
+    pairs = generator.integers(0, n, (draw(st.integers(0, 20)), 2))
+    pairs = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
+    distinct = {tuple(sorted((labels[i], labels[j]))) for i, j in pairs}
+    options = {
+        "trade_off": draw(st.sampled_from([0.0, 0.1, 2.0])),
+        "within": draw(st.sampled_from(["mean", "printed"])),
+        "linkage": draw(st.sampled_from(["average", "average", "minimum"])),
+        "metric": draw(st.sampled_from(["euclidean", "squared_euclidean"])),
+        "size_weight": draw(st.sampled_from([0.0, 0.0, 0.02])),
+        "cannot_link": pairs if len(distinct) < count * (count - 1) // 2 else None,
+    }
+    return x.astype(np.float32), labels, draw(st.integers(0, count - 1)), options
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    problem=problems(),
+    block=st.sampled_from([2, 5, 64]),
+    entries=st.sampled_from([1, 30, 10**5]),
+    pairs=st.sampled_from([1, 4, 20, 10**6]),
+    means=st.booleans(),
+)
+def test_every_path_does_the_same_merges(problem, block, entries, pairs, means):
+    x, labels, merges, options = problem
+    expected = merge_clusters(x, labels, merges, **options)
+    for dense in (True, False):
+        result = merge_with(Plan(dense, block, entries, pairs, means), x, labels, merges, **options)
+        assert result.history == expected.history
+        assert result.labels.tolist() == expected.labels.tolist()
+
+
+def blobs(n, d, seed=0):
+    generator = np.random.default_rng(seed)
+    centres = generator.standard_normal((n // 8, d))
+    x = centres[generator.integers(0, n // 8, n)] + 0.3 * generator.standard_normal((n, d))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "squared_euclidean"])
+@pytest.mark.parametrize("linkage", ["average", "minimum"])
+def test_a_memory_limit_changes_nothing(metric, linkage):
+    x = blobs(700, 16)
+    labels = np.arange(700) // 2
+    limit = 900_000
+    assert not plan_memory(350, 16, torch.device("cpu"), limit).dense
+    options = {"metric": metric, "linkage": linkage}
+    expected = merge_clusters(x, labels, 120, **options)
+    assert merge_clusters(x, labels, 120, max_memory=limit, **options).history == expected.history
+
+
+def test_a_limit_below_one_block_is_refused():
+    with pytest.raises(InputError, match="max_memory is 1000 bytes: expected at least"):
+        merge_clusters(blobs(16, 4), range(16), 2, max_memory=1000)
+
+
+def screened(x, labels, metric):
+    clusters = Clusters(torch.as_tensor(labels))
+    distances = ExactDistances(torch.from_numpy(x), metric)
+    criterion = Criterion(0.1, 0.0, False, False, distances.unit)
+    links = Links(distances, clusters, False, ROOMY)
+    arguments = links, Dispersion(criterion, links), criterion, torch.empty(0, 2, dtype=torch.int64)
+    return MeanScreen(*arguments), ExactScreen(*arguments)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "squared_euclidean"])
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+@pytest.mark.parametrize("scale", [1.0, 1e-20, 1e15])
+def test_the_bounds_of_means_hold_at_every_threshold(metric, precision, scale):
+    x = blobs(200, 32)
+    x[50:90] = x[50] + 1e-4 * x[50:90]  # nearly equal samples, where float32 loses the most
+    torch.set_float32_matmul_precision(precision)
+    try:
+        means, exact = screened(np.float32(scale) * x, np.arange(200) // 2, metric)
+        truth = exact.lowest()
+        assert bool((means.lowest() >= truth)[truth < torch.inf].all())
+        for threshold in truth[truth < torch.inf].sort().values[[0, 3, 20, 60]].tolist():
+            ours, theirs = (screen.edges(threshold, 10**6) for screen in (means, exact))
+            found, expected = (
+                sorted(zip(*(part.tolist() for part in edges), strict=True)) for edges in (ours, theirs)
+            )
+            assert found == expected
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_too_little_room_for_pairs_is_none_and_not_fewer_pairs():
+    for screen in screened(blobs(60, 8), np.arange(60), "euclidean"):
+        assert screen.edges(10.0, 60 * 59 // 2 - 1) is None
+        assert len(screen.edges(10.0, 60 * 59 // 2).a) == 60 * 59 // 2
+
+
+def test_one_giant_cluster_among_many_single_samples():
+    x = blobs(150, 8)
+    labels = np.where(np.arange(150) < 70, 0, np.arange(150))
+    expected = merge_clusters(x, labels, 60)
+    assert merge_with(ROOMY, x, labels, 60).history == expected.history
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("linkage", ["average", "minimum"])
+def test_a_gpu_does_the_same_merges(linkage):
+    x = blobs(700, 16)
+    expected = merge_clusters(x, np.arange(700), 200, linkage=linkage, device="cpu").history
+    assert merge_clusters(x, np.arange(700), 200, linkage=linkage, device="cuda").history == expected
+    assert merge_with(ROOMY, x, np.arange(700), 200, linkage=linkage, device="cuda").history == expected
