@@ -33,13 +33,12 @@ class Criterion:
 
     def cost(self, between: Value, within_a: Value, within_b: Value, size_a: Value, size_b: Value) -> Value:
         """Eq. 5 and the size term. The same roundings for numbers as for tensors, so that paths agree."""
-        return merging_cost(between, within_a, within_b, self.trade_off) + self.size_weight * (
-            size_a + size_b
-        )
+        cost = merging_cost(between, within_a, within_b, self.trade_off) if self.trade_off else between
+        return self.floor(cost, size_a, size_b)
 
     def floor(self, between: Value, size_a: Value, size_b: Value) -> Value:
         """The cost without the within term, which alone can shrink when clusters merge."""
-        return between + self.size_weight * (size_a + size_b)
+        return between + self.size_weight * (size_a + size_b) if self.size_weight else between
 
     def within(self, total: Value, size: Value) -> Value:
         """d_a of Eq. 3 from the sum of whole distances over ordered pairs, as a float."""
@@ -54,11 +53,8 @@ class Dispersion:
         self.criterion = criterion
         sizes = links.clusters.sizes
         self.sizes = sizes.double()
-        self.totals = torch.zeros_like(sizes)
+        self.totals = links.sums().own() if criterion.trade_off else torch.zeros_like(sizes)
         """(C,) int64, sums of whole distances over ordered pairs."""
-        if criterion.trade_off:
-            several = (sizes > 1).nonzero().flatten()
-            self.totals[several] = links.sums().pairs(several, several)
         self.values = criterion.within(self.totals.double(), self.sizes)
         """(C,) float64, d_a."""
 

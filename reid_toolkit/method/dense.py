@@ -18,8 +18,11 @@ FORBIDDEN = -1
 class Source(Protocol):
     """Where rows of the matrix of links come from, while clusters merge."""
 
-    def rows(self, rows: Tensor) -> Tensor:
-        """Links of ``rows`` (n,) with all clusters, (n, C) int64, or FORBIDDEN; the diagonal is not read."""
+    def rows(self, rows: slice, left: int) -> Tensor:
+        """Links of clusters ``rows`` with those from ``left`` on, (n, C - left) int64, or FORBIDDEN.
+
+        What lies on the diagonal is not read, nor is the tensor written to.
+        """
 
     def between(self, a: int, b: int) -> Tensor:
         """Σ dist over a x b, whatever the linkage, for Eq. 7; () int64."""
@@ -51,16 +54,18 @@ class Stored:
         count = len(links.clusters)
         self.matrix = torch.empty(count, count, dtype=torch.int64, device=links.clusters.order.device)
         for top, panel in links.panels():
-            self.matrix[top : top + len(panel), top:] = panel
-            self.matrix[top:, top : top + len(panel)] = panel.T
+            bottom = top + len(panel)
+            self.matrix[top:bottom, top:] = panel
+            # A transpose into fresh memory goes in cache-sized pieces; one into a slice goes entry by entry.
+            self.matrix[bottom:, top:bottom] = panel[:, len(panel) :].T.contiguous()
         self.matrix[forbidden[:, 0], forbidden[:, 1]] = FORBIDDEN
         self.matrix[forbidden[:, 1], forbidden[:, 0]] = FORBIDDEN
         self.minimum = links.minimum
         self.sums = links.sums()
         self.members = Members(links.clusters)
 
-    def rows(self, rows: Tensor) -> Tensor:
-        return self.matrix[rows]
+    def rows(self, rows: slice, left: int) -> Tensor:
+        return self.matrix[rows, left:]
 
     def between(self, a: int, b: int) -> Tensor:
         if self.minimum:
@@ -87,8 +92,8 @@ class Computed:
         self.members = Members(links.clusters)
         self.sums = links.sums()
 
-    def rows(self, rows: Tensor) -> Tensor:
-        return torch.stack([self.row(row) for row in rows.tolist()])
+    def rows(self, rows: slice, left: int) -> Tensor:
+        return torch.stack([self.row(row)[left:] for row in range(rows.start, rows.stop)])
 
     def row(self, row: int) -> Tensor:
         every = torch.arange(len(self.labels), device=self.labels.device)
@@ -118,25 +123,31 @@ class Rows:
     def __init__(self, source: Source, dispersion: Dispersion, criterion: Criterion, plan: Plan) -> None:
         self.source, self.dispersion, self.criterion = source, dispersion, criterion
         self.sizes = dispersion.sizes
-        self.numbers = torch.arange(len(self.sizes), device=self.sizes.device)
         self.lowest = torch.empty_like(self.sizes)
-        self.partner = torch.empty_like(self.numbers)
-        self.stale = torch.zeros_like(self.numbers, dtype=torch.bool)
-        for rows in self.numbers.split(max(1, plan.entries // len(self.sizes))):
-            self.search(rows)
+        self.partner = torch.empty_like(self.sizes, dtype=torch.int64)
+        self.stale = torch.zeros_like(self.sizes, dtype=torch.bool)
+        count = len(self.sizes)
+        height = max(1, plan.strip // count)
+        for top in range(0, count, height):
+            self.search(slice(top, min(top + height, count)))
 
-    def costs(self, rows: Tensor) -> Tensor:
-        """Cost of merging each of ``rows`` (n,) with every cluster, (n, C) float64; infinite if forbidden."""
-        links = self.source.rows(rows)
-        size, within = self.sizes[rows, None], self.dispersion.values[rows, None]
-        between = self.criterion.between(links.double(), size, self.sizes)
-        costs = self.criterion.cost(between, within, self.dispersion.values, size, self.sizes)
+    def costs(self, rows: slice, left: int) -> Tensor:
+        """Cost of merging each of ``rows`` with each cluster from ``left`` on; infinite where forbidden."""
+        links = self.source.rows(rows, left)
+        sizes, values = self.sizes, self.dispersion.values
+        between = self.criterion.between(links.double(), sizes[rows, None], sizes[left:])
+        costs = self.criterion.cost(
+            between, values[rows, None], values[left:], sizes[rows, None], sizes[left:]
+        )
         return costs.masked_fill_(links < 0, torch.inf)
 
-    def search(self, rows: Tensor) -> None:
+    def search(self, rows: slice) -> None:
         """Find the cheapest partner to the right of each of ``rows``."""
-        costs = self.costs(rows).masked_fill_(self.numbers <= rows[:, None], torch.inf)
-        self.lowest[rows], self.partner[rows] = costs.min(dim=1)
+        costs = self.costs(rows, rows.start)
+        square = costs[:, : len(costs)]
+        square.masked_fill_(torch.ones_like(square, dtype=torch.bool).tril_(), torch.inf)
+        self.lowest[rows], partner = costs.min(dim=1)
+        self.partner[rows] = partner + rows.start
         self.stale[rows] = False
 
     def run(self, merges: int) -> History:
@@ -145,20 +156,21 @@ class Rows:
         while len(history) < merges:
             row = self.lowest.argmin()
             step = torch.stack([self.lowest[row], row, self.partner[row], self.stale[row]])
-            cost, a, b, stale = step.tolist()
+            cost, *numbers = step.tolist()
+            a, b, stale = map(int, numbers)
             if cost == torch.inf:
                 break
             if stale:
-                self.search(row[None])
+                self.search(slice(a, a + 1))
                 continue
-            self.merge(int(a), int(b))
-            history.append((int(a), int(b), cost))
+            self.merge(a, b)
+            history.append((a, b, cost))
         return history
 
     def merge(self, a: int, b: int) -> None:
         self.dispersion.merge(a, b, self.source.between(a, b) if self.criterion.trade_off else None)
         self.source.merge(a, b)
-        costs = self.costs(self.numbers[a : a + 1])[0]
+        costs = self.costs(slice(a, a + 1), 0)[0]
         self.lowest[b] = torch.inf
         self.lowest[a], beyond = costs[a + 1 :].min(dim=0)
         self.partner[a] = beyond + a + 1

@@ -1,5 +1,6 @@
 """What lies between clusters, in whole numbers: the sum (or the minimum) of their sample distances."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 import torch
@@ -51,6 +52,16 @@ class Links:
     def reduce(self, values: Tensor, dimension: int) -> Tensor:
         return values.amin(dimension) if self.minimum else values.sum(dimension)
 
+    def strips(self, height: int, width: int) -> Iterator[tuple[int, int]]:
+        """Ranges (top, bottom) of at most ``height`` clusters with at most ``width`` samples, or of one."""
+        starts = self.clusters.starts.tolist()
+        top = 0
+        while top < len(self.clusters):
+            bottom = bisect_right(starts, starts[top] + width) - 1
+            bottom = max(top + 1, min(bottom, top + height))
+            yield top, bottom
+            top = bottom
+
     def panels(self) -> Iterator[tuple[int, Tensor]]:
         """Rows of the matrix of links, upper half: (top, (n, C - top) int64) for clusters top..top+n-1.
 
@@ -59,20 +70,24 @@ class Links:
         time in the order of their clusters, and each product is reduced to clusters at once, so that nothing
         of size N x N is ever held.
         """
-        clusters = self.clusters
-        starts = clusters.starts.tolist()
-        height = max(1, self.plan.entries // len(clusters))
-        top = 0
-        while top < len(clusters):
-            bottom = top + 1
-            while (
-                bottom < len(clusters)
-                and bottom - top < height
-                and starts[bottom + 1] - starts[top] <= self.block
-            ):
-                bottom += 1
+        height = max(1, self.plan.entries // len(self.clusters))
+        for top, bottom in self.strips(height, self.block):
             yield top, self.panel(top, bottom)
-            top = bottom
+
+    def own(self) -> Tensor:
+        """The link of each cluster with itself, over ordered pairs; (C,) int64."""
+        clusters = self.clusters
+        result = torch.zeros_like(clusters.sizes)
+        starts = clusters.starts.tolist()
+        for top, bottom in self.strips(SMALL, min(self.block, SMALL // 4)):
+            samples = clusters.order[starts[top] : starts[bottom]]
+            if bottom == top + 1:
+                result[top] = self.between(samples, samples)
+            elif len(samples) > bottom - top:
+                owners, values = clusters.labels[samples], self.distances.block(samples, samples)
+                values = reduce_rows(reduce_rows(values, owners, self.minimum).T, owners, self.minimum)
+                result[top:bottom] = values.diagonal()
+        return result
 
     def panel(self, top: int, bottom: int) -> Tensor:
         clusters = self.clusters

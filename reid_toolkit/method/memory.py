@@ -22,7 +22,9 @@ class Plan:
     block: int
     """Side of the largest matrix of sample distances."""
     entries: int
-    """Entries of the largest strip of the C x C matrix."""
+    """Entries of the largest panel of the C x C matrix that is computed at once."""
+    strip: int
+    """Entries of the matrix that are looked at at once: what a cache holds, where there is one."""
     pairs: int
     """Pairs of clusters that may be kept where the matrix does not fit."""
     means: bool
@@ -46,11 +48,18 @@ def plan_memory(clusters: int, dimension: int, device: torch.device, max_memory:
     entries = max(clusters, block * block, limit // 4 // 48)
     left = limit - block_bytes(block, dimension)
     if 8 * clusters**2 + 48 * min(entries, 4 * block * block) <= left:
-        return Plan(True, block, min(entries, 4 * block * block), 0, False)
+        return Plan(True, block, min(entries, 4 * block * block), block * block // 4, 0, False)
     left -= 48 * entries + 200 * clusters
     means = 4 * clusters * dimension
     fits = means <= left // 2
-    return Plan(False, block, entries, max(clusters, (left - means * fits) // BYTES_PER_PAIR), fits)
+    return Plan(
+        False,
+        block,
+        entries,
+        block * block // 4,
+        max(clusters, (left - means * fits) // BYTES_PER_PAIR),
+        fits,
+    )
 
 
 def block_bytes(block: int, dimension: int) -> int:

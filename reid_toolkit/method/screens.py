@@ -74,10 +74,10 @@ class MeanScreen:
 
     def edges(self, threshold: float, room: int) -> Edges | None:
         """All pairs whose floor is within reach, or None if more than ``room`` may be."""
-        limit = reach(threshold) / self.scale
+        limit = min(reach(threshold) / self.scale, LARGE)
         if not self.squared:
             limit = (limit + self.slack) ** 2
-        limit = (limit + self.error) * (1 + 4 * HALF)
+        limit = min((limit + self.error) * (1 + 4 * HALF), LARGE)  # finite, for what is infinite to stay out
         norms = self.norms.masked_fill(frozen(self.dispersion, self.criterion, threshold), torch.inf)
         found, count = [], 0
         for top, left, tile in self.tiles(norms, self.spread if self.squared else None):

@@ -16,7 +16,7 @@ from reid_toolkit.method.memory import Plan, plan_memory
 from reid_toolkit.method.merging import merge_clusters
 from reid_toolkit.method.screens import ExactScreen, MeanScreen
 
-ROOMY = Plan(dense=False, block=64, entries=4096, pairs=10**6, means=True)
+ROOMY = Plan(dense=False, block=64, entries=4096, strip=1024, pairs=10**6, means=True)
 
 
 def merge_with(plan, *arguments, **options):
@@ -71,7 +71,7 @@ def test_every_path_does_the_same_merges(problem, block, entries, pairs, means):
     x, labels, merges, options = problem
     expected = merge_clusters(x, labels, merges, **options)
     for dense in (True, False):
-        result = merge_with(Plan(dense, block, entries, pairs, means), x, labels, merges, **options)
+        result = merge_with(Plan(dense, block, entries, entries, pairs, means), x, labels, merges, **options)
         assert result.history == expected.history
         assert result.labels.tolist() == expected.labels.tolist()
 
