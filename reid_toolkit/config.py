@@ -94,7 +94,10 @@ class TrainingRecipe:
         check(self.batch_size >= 2, "training.batch_size is 1: batch normalisation needs at least 2")
         for name in ("first_learning_rate", "later_learning_rate", "temperature"):
             check(getattr(self, name) > 0, f"training.{name} is {getattr(self, name)}: expected more than 0")
-        check(0 <= self.colour_jitter < 1, f"training.colour_jitter is {self.colour_jitter}: expected 0 to under 1")
+        check(
+            0 <= self.colour_jitter < 1,
+            f"training.colour_jitter is {self.colour_jitter}: expected 0 to under 1",
+        )
         for name in ("backbone_factor", "momentum", "weight_decay", "table_momentum"):
             check(0 <= getattr(self, name) <= 1, f"training.{name} is {getattr(self, name)}: expected 0-1")
         check(0 < self.crop_scale <= 1, f"training.crop_scale is {self.crop_scale}: expected 0 < scale <= 1")

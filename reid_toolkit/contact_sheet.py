@@ -80,9 +80,7 @@ def section_html(section: Section) -> str:
 def table_html(table: Table) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
     rows = "\n".join("<tr>" + "".join(map(cell_html, row)) + "</tr>" for row in table.rows)
-    return (
-        f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
-    )
+    return f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
 
 
 def cell_html(text: str) -> str:
@@ -97,9 +95,7 @@ def card_html(card: Card) -> str:
     alt = escape(", ".join(card.lines))
     data = thumbnail(card.picture)
     picture = (
-        f'<img alt="{alt}" src="data:image/jpeg;base64,{data}">'
-        if data
-        else '<div class="missing">no picture</div>'
+        f'<img alt="{alt}" src="data:image/jpeg;base64,{data}">' if data else '<div class="missing">no picture</div>'
     )
     return f"<figure{kind}>{picture}<figcaption>{mark}{caption}</figcaption></figure>"
 

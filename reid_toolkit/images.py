@@ -35,10 +35,11 @@ def read_image(path: Path, origin: str = "") -> Image:
     if image is None:
         got = "an empty file" if not content else f"{len(content)} bytes that no decoder knows"
         raise ImageError(f"{where}: not an image: expected JPEG, PNG, BMP or WebP, got {got}")
-    return image
+    return np.asarray(image, np.uint8)
 
 
 def resize(image: Image, height: int, width: int) -> Image:
     """Resize to (height, width, 3): area averaging when shrinking, linear when enlarging."""
     shrinking = image.shape[0] >= height and image.shape[1] >= width
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+    how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)

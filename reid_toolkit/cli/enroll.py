@@ -132,9 +132,7 @@ def describe(
     from reid_toolkit.datasets.reading import read_crops
     from reid_toolkit.runtime.embedder import average
 
-    frames = (
-        (position, image) for position, unit in enumerate(units) for _, image in read_crops(unit.crops, bad)
-    )
+    frames = ((position, image) for position, unit in enumerate(units) for _, image in read_crops(unit.crops, bad))
     parts: defaultdict[int, list[np.ndarray]] = defaultdict(list)
 
     def finish(complete: list[int]) -> "tuple[list[Record], NDArray[np.float32]]":

@@ -36,7 +36,7 @@ def command(
     batch_size: int,
     skip_bad: bool,
     as_json: bool,
-) -> None:
+) -> dict[str, Any]:
     """Measure MODEL (ONNX) on DATASET: rank-1/5/10/20 and mAP, over all and per pair of cameras.
 
     On Market-1501 and MARS layouts the query split is ranked against the gallery split; elsewhere each tracklet
@@ -67,15 +67,17 @@ def command(
     if html:
         write_report(html, str(dataset), results)
         log.print(f"report: {html}")
+    values = {name: as_dict(result) for name, result in results.items()}
     if as_json:
-        print_json({name: as_dict(result) for name, result in results.items()})
-        return
+        print_json(values)
+        return values
     table = Table("model", "query → gallery", *(f"rank-{k}" for k in RANKS), "mAP", "queries")
     for name, result in results.items():
         table.add_row(name, "all cameras", *cells(result.overall))
         for (a, b), ranking in result.pairs.items():
             table.add_row("", f"{a} → {b}", *(cells(ranking) if ranking else ["nobody in common"]))
     Console().print(table)
+    return values
 
 
 def cells(ranking: "Ranking") -> list[str]:

@@ -27,9 +27,7 @@ def info(gallery: Path, as_json: bool) -> None:
     if as_json:
         print_json({**asdict(held), "path": str(held.path)})
         return
-    click.echo(
-        f"records  {held.count} of width {held.dimension or 'not yet known'}, {held.bytes / 1e6:.1f} MB"
-    )
+    click.echo(f"records  {held.count} of width {held.dimension or 'not yet known'}, {held.bytes / 1e6:.1f} MB")
     click.echo(f"model    {held.model or 'unknown'}  {held.model_file or ''}".rstrip())
     click.echo(f"times    {format_span(held.first, held.last) or 'unknown'}")
     for title, counts in (("cameras", held.cameras), ("sources", held.sources)):

@@ -30,9 +30,7 @@ def parse_start(_: click.Context, __: click.Parameter, value: str | None) -> dat
     show_default=True,
     help="motion (fixed cameras), torchvision, or the path of a YOLOX ONNX file.",
 )
-@click.option(
-    "--detector-weights", type=options.FILE, help="For torchvision: a state dict, instead of a download."
-)
+@click.option("--detector-weights", type=options.FILE, help="For torchvision: a state dict, instead of a download.")
 @click.option(
     "--every",
     type=click.IntRange(1),
@@ -54,9 +52,7 @@ def parse_start(_: click.Context, __: click.Parameter, value: str | None) -> dat
     show_default=True,
     help="Widen boxes on each side by this part of their size.",
 )
-@click.option(
-    "--start", callback=parse_start, help="When the one VIDEO began, ISO 8601; UTC without an offset."
-)
+@click.option("--start", callback=parse_start, help="When the one VIDEO began, ISO 8601; UTC without an offset.")
 @click.option(
     "--frame-rate",
     type=click.FloatRange(0, min_open=True),
@@ -64,9 +60,7 @@ def parse_start(_: click.Context, __: click.Parameter, value: str | None) -> dat
     show_default=True,
     help="Frames a second of folders of frames.",
 )
-@click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), help="Stop reading a stream after this long."
-)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop reading a stream after this long.")
 @options.json_output
 def command(
     videos: tuple[str, ...],

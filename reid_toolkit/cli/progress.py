@@ -23,8 +23,6 @@ def progress_bar(title: str, unit: str) -> Iterator[OnProgress]:
 
         def on_progress(done: int, total: int | None) -> None:
             speed = progress.tasks[task].speed
-            progress.update(
-                task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else f"- {unit}/s"
-            )
+            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else f"- {unit}/s")
 
         yield on_progress

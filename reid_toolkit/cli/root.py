@@ -35,7 +35,7 @@ class LazyGroup(rich_click.RichGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"reid_toolkit.cli.{cmd_name}").command  # type: ignore[no-any-return]
+        return importlib.import_module(f"reid_toolkit.cli.{cmd_name}").command
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -38,9 +38,7 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise click.BadParameter(
-            f"{value!r} is neither seconds nor ISO 8601, e.g. 2026-11-22T14:30:00+01:00"
-        ) from None
+        raise click.BadParameter(f"{value!r} is neither seconds nor ISO 8601, e.g. 2026-11-22T14:30:00+01:00") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -50,9 +48,7 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 @click.option("--model", type=options.FILE, help="The ONNX model. [default: the one it was enrolled with]")
 @click.option("--tracklet", metavar="ID", help="QUERY is a dataset folder: search for this tracklet of it.")
 @click.option("--camera", "cameras", multiple=True, help="Only in this camera; may be given several times.")
-@click.option(
-    "--since", callback=parse_time, metavar="T", help="Only seen at T or later: ISO 8601 or seconds."
-)
+@click.option("--since", callback=parse_time, metavar="T", help="Only seen at T or later: ISO 8601 or seconds.")
 @click.option("--until", callback=parse_time, metavar="T", help="Only seen at T or earlier.")
 @click.option("--top-k", type=click.IntRange(1), default=10, show_default=True, help="How many matches.")
 @click.option("--identities", type=options.FILE, help="CSV tracklet,identity: mark matches right or wrong.")
@@ -87,9 +83,7 @@ def command(
         wanted = find_query(query, tracklet)
         images = [read_image(crop.path, crop.origin) for crop in wanted.crops]
         vector = open_embedder(store, gallery, model).embed_tracklet(images)
-        matches = store.search(
-            vector, top_k, cameras or None, since, until, exclude=enrolled_as(wanted, known)
-        )
+        matches = store.search(vector, top_k, cameras or None, since, until, exclude=enrolled_as(wanted, known))
     if identities and wanted.name not in truth:
         log.print(
             f"{identities} does not name {wanted.name!r}, so matches cannot be marked",
@@ -120,9 +114,7 @@ def find_query(path: Path, tracklet: str | None) -> Query:
     from reid_toolkit.datasets.manifest import NAME
 
     if not path.exists():
-        raise InputError(
-            f"{path}: no such file or folder: expected an image, a folder of crops, or a dataset"
-        )
+        raise InputError(f"{path}: no such file or folder: expected an image, a folder of crops, or a dataset")
     if tracklet is not None:
         dataset = open_dataset(path, split="query")
         for one in dataset.tracklets:

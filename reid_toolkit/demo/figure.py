@@ -118,9 +118,7 @@ def draw_figure(person: Person, height: float, heading: float, phase: float, ele
         parts.append((brush.nearness((0, 0, -0.1)) + 0.02, lambda: paint_long_hair(brush, person)))
     for _, paint in sorted(parts, key=lambda part: part[0]):
         paint()
-    small = np.asarray(
-        cv2.resize(canvas, (side[0] // 2, side[1] // 2), interpolation=cv2.INTER_AREA), np.uint8
-    )
+    small = np.asarray(cv2.resize(canvas, (side[0] // 2, side[1] // 2), interpolation=cv2.INTER_AREA), np.uint8)
     left, top, wide, high = cv2.boundingRect((small[..., 3] > 0).astype(np.uint8))
     ground = round(side[1] // 2 * GROUND)
     return Figure(small[top : top + high, left : left + wide], (side[0] // 4 - left, ground - top))
@@ -147,9 +145,7 @@ def paint_leg(brush: Brush, person: Person, joints: tuple[Point, Point, Point, P
     }[person.legs]
     wide = person.girth
     brush.limbs((ankle, toe, 0.05, 0.034, CLOTHES[person.shoes]))
-    brush.limbs(
-        (knee, ankle, 0.078 * wide, 0.052 * wide, shin), (hip, knee, 0.108 * wide, 0.08 * wide, thigh)
-    )
+    brush.limbs((knee, ankle, 0.078 * wide, 0.052 * wide, shin), (hip, knee, 0.108 * wide, 0.08 * wide, thigh))
 
 
 def paint_arm(brush: Brush, person: Person, which: int, phase: float) -> None:
@@ -221,9 +217,7 @@ def rounded(point: tuple[float, float]) -> tuple[int, int]:
     return round(point[0]), round(point[1])
 
 
-def band(
-    a: tuple[float, float], b: tuple[float, float], radius_a: float, radius_b: float
-) -> NDArray[np.int32]:
+def band(a: tuple[float, float], b: tuple[float, float], radius_a: float, radius_b: float) -> NDArray[np.int32]:
     """The four corners of the band between two circles."""
     length = math.hypot(b[0] - a[0], b[1] - a[1]) or 1.0
     x, y = (a[1] - b[1]) / length, (b[0] - a[0]) / length

@@ -66,9 +66,7 @@ def draw_footage(
             f"visits is {visits}, fps {fps} and seed {seed}: expected 1 or more, more than 0, and 0 or more"
         )
     if height < SMALLEST or width < height or width % 2 or height % 2:
-        raise InputError(
-            f"size is {width}x{height}: expected even sides, wider than high, {SMALLEST} lines or more"
-        )
+        raise InputError(f"size is {width}x{height}: expected even sides, wider than high, {SMALLEST} lines or more")
     crowd = make_people(people, seed)
     plans = {}
     for name in cameras:
@@ -94,9 +92,7 @@ def draw_footage(
 
 
 @contextmanager
-def video_writer(
-    path: Path, fps: float, size: tuple[int, int], frames: int
-) -> Iterator[Callable[[Image], None]]:
+def video_writer(path: Path, fps: float, size: tuple[int, int], frames: int) -> Iterator[Callable[[Image], None]]:
     """Yield a function that writes one frame; the file appears at the end, when it holds all ``frames``.
 
     OpenCV reports neither a full disk nor a folder it may not write to: so the file is asked at the end.
@@ -115,6 +111,4 @@ def video_writer(
         held = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         capture.release()
         if held != frames:
-            raise VideoError(
-                f"{path}: holds {held} of {frames} frames: is the disk full, or the folder read-only?"
-            )
+            raise VideoError(f"{path}: holds {held} of {frames} frames: is the disk full, or the folder read-only?")

@@ -30,9 +30,7 @@ class Painting:
     def shape(self, colour: Colour, *corners: tuple[float, float]) -> None:
         cv2.fillPoly(self.image, [np.array([self.at(*corner) for corner in corners], np.int32)], colour)
 
-    def line(
-        self, a: tuple[float, float], b: tuple[float, float], colour: Colour, thick: float = 0.004
-    ) -> None:
+    def line(self, a: tuple[float, float], b: tuple[float, float], colour: Colour, thick: float = 0.004) -> None:
         pixels = max(round(thick * self.image.shape[1]), 1)
         cv2.line(self.image, self.at(*a), self.at(*b), colour, pixels, cv2.LINE_AA)
 

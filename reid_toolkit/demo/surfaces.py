@@ -27,9 +27,7 @@ def paint_torso(
     rows = np.arange(round(top[1]), round(bottom[1]), dtype=np.float32)
     down = ((rows - top[1]) / scale).astype(np.float32)  # (R,) body heights below the shoulders
     part = (down / down[-1]).astype(np.float32)
-    wide = np.interp(
-        down, (0, 0.02, 0.05, 0.08, 0.2, 0.32, 0.46), (0.045, 0.085, 0.11, 0.118, 0.1, 0.112, 0.138)
-    )
+    wide = np.interp(down, (0, 0.02, 0.05, 0.08, 0.2, 0.32, 0.46), (0.045, 0.085, 0.11, 0.118, 0.1, 0.112, 0.138))
     deep = np.interp(down, (0, 0.04, 0.12, 0.22, 0.32, 0.46), (0.05, 0.068, 0.085, 0.078, 0.086, 0.105))
     half = np.hypot(wide * math.cos(heading), deep * math.sin(heading)) * person.girth * scale
     patch, u = patch_of(canvas, rows, top[0], half.astype(np.float32))
@@ -93,9 +91,7 @@ def paint_head(
     lay(patch, paint, inside)
 
 
-def patch_of(
-    canvas: NDArray[np.uint8], rows: Floats, column: float, half: Floats
-) -> tuple[NDArray[np.uint8], Floats]:
+def patch_of(canvas: NDArray[np.uint8], rows: Floats, column: float, half: Floats) -> tuple[NDArray[np.uint8], Floats]:
     """The view of the canvas that a round part of half-width ``half`` (R,) covers, and u there (R, W)."""
     reach = math.ceil(float(half.max()))
     left = round(column) - reach

@@ -30,9 +30,7 @@ def load_detector(kind: str, weights: Path | None = None) -> Detector:
     :class:`ModelError` for anything else.
     """
     if weights is not None and kind != "torchvision":
-        raise ModelError(
-            f"{weights}: detector {kind!r} takes no weights: give them with detector torchvision only"
-        )
+        raise ModelError(f"{weights}: detector {kind!r} takes no weights: give them with detector torchvision only")
     if kind == "motion":
         from reid_toolkit.footage.motion import MotionDetector
 

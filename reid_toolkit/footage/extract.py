@@ -81,8 +81,7 @@ def ingest_file(work: Work) -> None:
     read, declared = entry["frames"], recording.frame_count
     if declared and read < ENDS_EARLY * declared:
         work.report.warnings.append(
-            f"{recording.source}: ends early: {read} of {declared} declared frames could be read; what was "
-            "read is kept"
+            f"{recording.source}: ends early: {read} of {declared} declared frames could be read; what was read is kept"
         )
     if not entry["tracklets"]:
         work.report.warnings.append(

@@ -15,9 +15,7 @@ import numpy as np
 from reid_toolkit.errors import VideoError
 from reid_toolkit.images import IMAGE_SUFFIXES, Image, read_image
 
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".mp4", ".m4v", ".mkv", ".mov", ".mpg", ".mpeg", ".ts", ".webm", ".wmv", ".flv"}
-)
+VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".m4v", ".mkv", ".mov", ".mpg", ".mpeg", ".ts", ".webm", ".wmv", ".flv"})
 DEFAULT_FRAME_RATE = 25.0
 STREAM_TIMEOUT_MS = 15_000
 
@@ -80,9 +78,7 @@ def open_recordings(sources: list[str], folder_frame_rate: float) -> list[Record
             continue
         path = Path(source)
         if not path.exists():
-            raise VideoError(
-                f"{path}: no such file or folder: expected a video, a folder of videos or frames"
-            )
+            raise VideoError(f"{path}: no such file or folder: expected a video, a folder of videos or frames")
         if not path.is_dir():
             recordings.append(open_video(path))
             continue
@@ -95,9 +91,7 @@ def open_recordings(sources: list[str], folder_frame_rate: float) -> list[Record
             )
         if not videos and not pictures:
             raise VideoError(f"{path}: has no video and no picture: expected a folder of videos or of frames")
-        recordings += [open_video(video) for video in videos] or [
-            open_folder(path, pictures, folder_frame_rate)
-        ]
+        recordings += [open_video(video) for video in videos] or [open_folder(path, pictures, folder_frame_rate)]
     return recordings
 
 
@@ -150,9 +144,7 @@ def open_stream(url: str) -> Recording:
     capture = open_capture(url)
     try:
         if not capture.isOpened():
-            raise VideoError(
-                f"{shown}: no stream there: expected an address that ffplay can play, with its password"
-            )
+            raise VideoError(f"{shown}: no stream there: expected an address that ffplay can play, with its password")
         rate = capture.get(cv2.CAP_PROP_FPS)
     finally:
         capture.release()

@@ -105,9 +105,7 @@ def already_stored(work: Work) -> bool:
     for entry in store.entries:
         if entry["fingerprint"] == recording.fingerprint:
             then, now = entry["settings"], work.asked
-            other = [
-                f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in now if then.get(key) != now[key]
-            ]
+            other = [f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in now if then.get(key) != now[key]]
             if other:
                 raise InputError(
                     f"{recording.source}: already in {store.root} with other settings ({'; '.join(other)}): "

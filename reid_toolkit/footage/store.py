@@ -42,9 +42,7 @@ class IngestStore:
     def free_name(self, wanted: str) -> str:
         """``wanted`` made safe for file names, numbered when another recording of this dataset has it."""
         safe = re.sub(r"[^\w.-]+", "_", wanted).strip("._-") or "recording"
-        taken = {entry["name"] for entry in self.entries} | {
-            p.name for p in (self.root / "crops").glob("[!.]*")
-        }
+        taken = {entry["name"] for entry in self.entries} | {p.name for p in (self.root / "crops").glob("[!.]*")}
         names = (safe if number == 1 else f"{safe}-{number}" for number in range(1, len(taken) + 2))
         return next(name for name in names if name not in taken)
 

@@ -54,9 +54,7 @@ class YoloxDetector:
         inputs = self.session.get_inputs()
         shape = inputs[0].shape
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(shape) != 4 or shape[1] != 3:
-            raise self.unlike(
-                f"the input{'s' * (len(inputs) > 1)} " + ", ".join(f"{i.name} {i.shape}" for i in inputs)
-            )
+            raise self.unlike(f"the input{'s' * (len(inputs) > 1)} " + ", ".join(f"{i.name} {i.shape}" for i in inputs))
         self.input = inputs[0].name
         self.height, self.width = (side if isinstance(side, int) else DEFAULT_SIZE for side in shape[2:])
         self.form = self.find_form()
@@ -123,9 +121,7 @@ def letterbox(frame: Image, height: int, width: int) -> tuple[NDArray[np.float32
     return picture.transpose(2, 0, 1)[None].astype(np.float32), scale
 
 
-def anchors(
-    height: int, width: int, strides: tuple[int, ...]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def anchors(height: int, width: int, strides: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Grid cells (A, 2) x y and strides (A, 1) of all anchors, in the order of YOLOX's outputs."""
     cells, steps = [], []
     for stride in strides:

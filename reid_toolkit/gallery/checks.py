@@ -16,9 +16,7 @@ def unit_rows(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
     """``vectors`` (N, D) as float32 rows of length 1, or :class:`InputError` when they are not nearly so."""
     matrix = np.asarray(vectors)
     if matrix.ndim != 2 or not matrix.shape[1] or matrix.dtype.kind != "f":
-        raise InputError(
-            f"{what}: expected an (N, D) float array, got {matrix.dtype} of shape {matrix.shape}"
-        )
+        raise InputError(f"{what}: expected an (N, D) float array, got {matrix.dtype} of shape {matrix.shape}")
     lengths = np.linalg.norm(matrix.astype(np.float64), axis=1)
     bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))
     if len(bad):

@@ -230,16 +230,12 @@ class Gallery:
             found = self._store.ids_of(keys)
         return [key in found for key in keys]
 
-    def matching(
-        self, tracklet: str | None = None, camera: str | None = None, source: str | None = None
-    ) -> int:
+    def matching(self, tracklet: str | None = None, camera: str | None = None, source: str | None = None) -> int:
         """How many records :meth:`forget` would delete."""
         with self._lock, self._store.reading():
             return self._store.matching(tracklet, camera, source)
 
-    def forget(
-        self, tracklet: str | None = None, camera: str | None = None, source: str | None = None
-    ) -> int:
+    def forget(self, tracklet: str | None = None, camera: str | None = None, source: str | None = None) -> int:
         """Delete the records that match all that is given, their descriptors' bytes in every file too.
 
         A source stands for itself and for all files below it. Returns how many records there were.

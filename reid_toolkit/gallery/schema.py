@@ -73,7 +73,6 @@ def _version(connection: sqlite3.Connection) -> int:
         raise GalleryError("an SQLite file of another program: expected a gallery made by `reid enroll`")
     if version > len(STEPS):
         raise GalleryError(
-            f"made by a newer toolkit: expected schema {len(STEPS)} or older, got {version}; "
-            "upgrade reid-toolkit"
+            f"made by a newer toolkit: expected schema {len(STEPS)} or older, got {version}; upgrade reid-toolkit"
         )
     return version

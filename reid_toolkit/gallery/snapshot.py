@@ -127,9 +127,7 @@ def nearest(
     return rows[order], distances[order]
 
 
-def distances_to(
-    vectors: NDArray[np.float32], query: NDArray[np.float32], rows: Positions
-) -> NDArray[np.float64]:
+def distances_to(vectors: NDArray[np.float32], query: NDArray[np.float32], rows: Positions) -> NDArray[np.float64]:
     """Euclidean distances of ``vectors[rows]`` to ``query``, by differences: a row equal to it is at 0."""
     wide = query.astype(np.float64)
     blocks = [rows[at : at + 4096] for at in range(0, len(rows), 4096)]

@@ -43,9 +43,7 @@ class Store:
             raise GalleryError(f"{folder}: is a file: expected a gallery folder")
         if not self.path.exists():
             if folder.is_dir() and any(folder.iterdir()):
-                raise GalleryError(
-                    f"{folder}: is a folder of something else: expected a gallery, with {NAME} in it"
-                )
+                raise GalleryError(f"{folder}: is a folder of something else: expected a gallery, with {NAME} in it")
             if not create:
                 raise GalleryError(f"{folder}: no gallery there: make one with `reid enroll`")
             _create(folder, self.path)
@@ -111,9 +109,7 @@ class Store:
     def insert(self, vectors: NDArray[np.float32], records: Sequence[Record]) -> None:
         """Inside :meth:`writing`. A record of the same key is replaced; of equal keys here the last stays."""
         last = {key_of(record): row for row, record in enumerate(records)}
-        gone = self._db.executemany(
-            "DELETE FROM record WHERE source = ? AND tracklet = ? AND camera = ?", list(last)
-        )
+        gone = self._db.executemany("DELETE FROM record WHERE source = ? AND tracklet = ? AND camera = ?", list(last))
         self._count_removed(gone.rowcount)
         self._db.executemany(
             "INSERT INTO record (tracklet, camera, source, start_time, end_time, image, vector)"
@@ -237,7 +233,5 @@ def _explain(error: sqlite3.Error) -> str:
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text:
         return f"another process has been writing for {BUSY_SECONDS:g} s: run this again when it is done"
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")) or "malformed" in text:
-        return (
-            f"damaged ({text}): expected a gallery; put back a copy of it, or enroll again into a new folder"
-        )
+        return f"damaged ({text}): expected a gallery; put back a copy of it, or enroll again into a new folder"
     return text

@@ -48,9 +48,7 @@ class Embedder:
         self.fingerprint = hashlib.sha256(content).hexdigest()[:16]
         """16 hex digits of the file's SHA-256; a gallery keeps it, since models' descriptors do not compare."""
         self._session = open_session(content, str(path), threads, providers)
-        self.metadata = ModelMetadata.from_strings(
-            dict(self._session.get_modelmeta().custom_metadata_map), str(path)
-        )
+        self.metadata = ModelMetadata.from_strings(dict(self._session.get_modelmeta().custom_metadata_map), str(path))
         self.provider: str = self._session.get_providers()[0]
         """The execution provider in use, e.g. "CPUExecutionProvider"."""
         self._input = self._session.get_inputs()[0]
@@ -101,7 +99,7 @@ class Embedder:
                 f"{self.path}: the network is damaged: expected {len(batch)} finite descriptors of "
                 f"{self.dimension}, got shape {rows.shape} or numbers that are not finite"
             )
-        return rows  # type: ignore[no-any-return]
+        return rows
 
 
 def average(descriptors: Descriptors) -> Descriptors:

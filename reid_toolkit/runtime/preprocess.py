@@ -22,11 +22,10 @@ def to_bgr(image: NDArray[np.generic], position: int = 0) -> Image:
     channels = 1 if image.ndim == 2 else image.shape[2] if image.ndim == 3 else 0
     if channels not in (1, 3, 4) or 0 in image.shape:
         raise InputError(f"{where}: expected the shape (H, W, 3) in BGR, got {image.shape}")
+    pixels = np.asarray(image, np.uint8)
     if channels == 1:
-        return cv2.cvtColor(image.reshape(image.shape[:2]), cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
-    if channels == 4:
-        return cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)  # type: ignore[return-value]
-    return image  # type: ignore[return-value]
+        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), np.uint8)
+    return pixels[:, :, :3]
 
 
 def to_batch(images: Sequence[NDArray[np.generic]], height: int, width: int) -> Image:

@@ -67,7 +67,7 @@ def download_imagenet(name: str) -> dict[str, Tensor]:
     """torchvision's ImageNet weights, from its cache or the network. V1: what the literature of the paper used."""
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
-        return weights.get_state_dict(progress=False, check_hash=True)  # type: ignore[no-any-return]
+        return weights.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError) as error:
         raise ModelError(
             f"ImageNet weights of {name} cannot be downloaded ({error}): give --weights FILE (torchvision-named "

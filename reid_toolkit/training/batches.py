@@ -20,9 +20,7 @@ class Batch:
     """(B * frames,) indices of crops, a sample's frames beside each other and in time order."""
 
 
-def epoch_batches(
-    samples: Samples, batch_size: int, frames: int, generator: torch.Generator
-) -> Iterator[Batch]:
+def epoch_batches(samples: Samples, batch_size: int, frames: int, generator: torch.Generator) -> Iterator[Batch]:
     """Batches of one epoch, in an order drawn from ``generator``.
 
     The last batch is left out when it is not full, as in the paper's code, unless it is the only one: then every

@@ -1,11 +1,11 @@
 """The run folder: what is written after each stage, and how a run goes on from it.
 
-    config.toml  run.json  metrics.jsonl  events/  checkpoints/initial.safetensors  checkpoints/stage-000.safetensors ...
+    config.toml  run.json  metrics.jsonl  events/  checkpoints/{initial,stage-000,...}.safetensors
     best.safetensors  model.json  clusters.csv
 
 A stage's checkpoint is written first and holds everything; the files at the top are made from the checkpoints, so
 a run stopped between two writes loses nothing.
-"""  # fmt: skip
+"""
 
 import csv
 import io

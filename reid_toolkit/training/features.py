@@ -42,6 +42,4 @@ def extract(network: ReidNetwork, samples: Samples, device: torch.device, batch_
     embeddings = torch.cat(
         [network.embed(part) for part in (pooled / starts.diff().to(device)[:, None]).split(batch_size)]
     )
-    return Features(
-        F.normalize(halves.sum(0), dim=1).cpu(), embeddings.cpu(), F.normalize(halves, dim=2).cpu()
-    )
+    return Features(F.normalize(halves.sum(0), dim=1).cpu(), embeddings.cpu(), F.normalize(halves, dim=2).cpu())

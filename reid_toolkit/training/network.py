@@ -50,7 +50,7 @@ class ReidNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Standardised images (B, 3, H, W) -> pooled features (B, D)."""
-        return self.backbone(images)  # type: ignore[no-any-return]
+        return self.backbone(images)
 
     def embed(self, pooled: Tensor) -> Tensor:
         """Pooled features (B, D) -> unit embeddings (B, E).

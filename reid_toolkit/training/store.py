@@ -100,8 +100,6 @@ def load_samples(
     return Samples(tracklets, crops, starts, height, width, block)
 
 
-
-
 def one_crop(crop: Crop, root: Path) -> Tracklet:
     """A crop as a sample of its own, named by its path."""
     return Tracklet(crop.path.relative_to(root).as_posix(), crop.camera, (crop,))

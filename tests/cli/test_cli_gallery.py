@@ -214,9 +214,7 @@ def test_a_plain_folder_gets_the_camera_too(run: Run, dataset: Path, model: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"this is text"])
-def test_bad_crops_are_named_or_left_out(
-    run: Run, dataset: Path, model: Path, tmp_path: Path, content: bytes
-) -> None:
+def test_bad_crops_are_named_or_left_out(run: Run, dataset: Path, model: Path, tmp_path: Path, content: bytes) -> None:
     (dataset / "hall" / "red-1.png").write_bytes(content)
     for frame in range(3):
         (dataset / "hall" / f"blue-{frame}.png").write_bytes(content)
@@ -328,9 +326,7 @@ def test_filters(run: Run, gallery: Path, dataset: Path) -> None:
     assert len(search(run, *query, "--camera", "hall", "--camera", "door")) == 6
     assert {m["tracklet"] for m in search(run, *query, "--since", EPOCH + 112)} == {"hall-green", "hall-blue"}
     # 1,790,000,000 is 2026-09-21T14:13:20Z.
-    assert [m["tracklet"] for m in search(run, *query, "--until", "2026-09-21T16:13:25+02:00")] == [
-        "door-red"
-    ]
+    assert [m["tracklet"] for m in search(run, *query, "--until", "2026-09-21T16:13:25+02:00")] == ["door-red"]
     assert len(search(run, *query, "--until", "2026-09-21T14:13:30")) == 2
     status, out, _ = run("search", *query, "--until", 5)
     assert (status, out) == (0, "no record passes the filters\n")
@@ -386,9 +382,7 @@ def test_bad_queries(run: Run, gallery: Path, dataset: Path, model: Path, tmp_pa
     assert_fails(run("search", empty, *there), "empty.jpg", "an empty file")
     assert_fails(run("search", tmp_path / "folder", *there), "--tracklet ID")
     assert_fails(run("search", dataset, *there), "--tracklet ID")
-    assert_fails(
-        run("search", dataset, "--tracklet", "nobody", *there), "no tracklet 'nobody'", "'door-blue'"
-    )
+    assert_fails(run("search", dataset, "--tracklet", "nobody", *there), "no tracklet 'nobody'", "'door-blue'")
     assert_fails(run("search", image, "--tracklet", "door-red", *there), "no such folder")
     assert_fails(run("search", image, *there, "--camera", "roof"), "no camera 'roof'", "door, hall")
     assert_fails(run("search", image, *there, "--identities", truth), "tracklet,identity")
@@ -396,9 +390,7 @@ def test_bad_queries(run: Run, gallery: Path, dataset: Path, model: Path, tmp_pa
     assert run("search", image, *there, "--top-k", 0)[0] == 2
 
 
-def test_galleries_that_cannot_be_searched(
-    run: Run, gallery: Path, dataset: Path, model: Path, tmp_path: Path
-) -> None:
+def test_galleries_that_cannot_be_searched(run: Run, gallery: Path, dataset: Path, model: Path, tmp_path: Path) -> None:
     image = dataset / "door" / "red-0.png"
     other = write_model(tmp_path / "other.onnx", grey=100)
     assert_fails(run("search", image, "--gallery", tmp_path / "no"), "no gallery there")
@@ -410,9 +402,7 @@ def test_galleries_that_cannot_be_searched(
     with Gallery.open(tmp_path / "bare") as bare:
         bare.add(np.eye(4, dtype=np.float32), [Record(f"t{i}", "a") for i in range(4)])
     assert_fails(run("search", image, "--gallery", tmp_path / "bare"), "give it with --model")
-    assert_fails(
-        run("search", image, "--gallery", tmp_path / "bare", "--model", model), "width 4, got width 96"
-    )
+    assert_fails(run("search", image, "--gallery", tmp_path / "bare", "--model", model), "width 4, got width 96")
     other.replace(model)
     assert_fails(run("search", image, "--gallery", gallery), "of model", "got model")
     model.unlink()

@@ -33,9 +33,7 @@ def reid(*arguments: object) -> int:
     return int(left.value.code or 0)
 
 
-def test_it_makes_a_dataset_and_says_so(
-    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_makes_a_dataset_and_says_so(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "set"
     assert reid(video, "--camera", "north", "--out", out, "--every", "2") == 0
     (tracklet,) = read_manifest(out).tracklets
@@ -43,9 +41,7 @@ def test_it_makes_a_dataset_and_says_so(
     assert f"1 tracklets, {len(tracklet.crops)} crops from 1 recordings (45 frames" in capsys.readouterr().out
 
 
-def test_json_is_all_there_is_on_stdout(
-    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_is_all_there_is_on_stdout(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reid(video, "--out", tmp_path / "set", "--start", "2026-11-22T12:00:00+01:00", "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["tracklets"] == 1
@@ -105,9 +101,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_completes(
     assert len(read_manifest(out).tracklets) == 1
 
 
-def test_a_truncated_video_is_a_warning(
-    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_truncated_video_is_a_warning(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     video.write_bytes(video.read_bytes()[: video.stat().st_size * 3 // 4])
     assert reid(video, "--out", tmp_path / "set") == 0
     assert "warning:" in (said := capsys.readouterr().err)

@@ -9,9 +9,7 @@ from reid_toolkit.demo.walks import AT_ONCE, EMPTY, plan_walks
 
 
 def plan(name, people=5, visits=2, seed=0):
-    return plan_walks(
-        CAMERAS[name], make_people(people, 0), visits, 16 / 9, 12.0, np.random.default_rng(seed)
-    )
+    return plan_walks(CAMERAS[name], make_people(people, 0), visits, 16 / 9, 12.0, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize(("one", "other"), list(combinations(CAMERAS, 2)))
@@ -62,8 +60,6 @@ def test_walkers_come_and_go_outside_the_picture_and_face_where_they_walk(name):
 
 
 def test_cameras_mostly_show_other_sides_of_people():
-    towards = {
-        name: [np.cos(step.heading) for walkers in plan(name, 12) for step in walkers] for name in CAMERAS
-    }
+    towards = {name: [np.cos(step.heading) for walkers in plan(name, 12) for step in walkers] for name in CAMERAS}
     facing = {name: np.mean(values) for name, values in towards.items()}
     assert facing["hall"] > facing["north"] + 0.1 > facing["gate"] + 0.2

@@ -70,15 +70,11 @@ def test_the_picture_changes_where_the_truth_says_and_nowhere_else(footage, came
             inside = changed[box.y : box.y + box.height, box.x : box.x + box.width]
             assert inside.any() or box.visible < 0.9
         for box in boxes[number]:  # the last grey pixels of the edges and the shadow lie just outside
-            changed[max(box.y - 2, 0) : box.y + box.height + 4, max(box.x - 3, 0) : box.x + box.width + 3] = (
-                False
-            )
+            changed[max(box.y - 2, 0) : box.y + box.height + 4, max(box.x - 3, 0) : box.x + box.width + 3] = False
         assert np.count_nonzero(changed) < 6
 
 
-def test_the_same_arguments_draw_the_same_footage_and_a_camera_does_not_depend_on_the_others(
-    footage, tmp_path
-):
+def test_the_same_arguments_draw_the_same_footage_and_a_camera_does_not_depend_on_the_others(footage, tmp_path):
     again = draw_footage(tmp_path, **TINY | {"cameras": ("gate",)})
     pairs = zip(frames_of(footage.videos["gate"]), frames_of(again.videos["gate"]), strict=True)
     assert all((a == b).all() for a, b in pairs)

@@ -48,9 +48,7 @@ def test_a_figure_is_as_tall_as_asked_and_its_colours_are_premultiplied():
 
 
 def test_people_look_different_from_the_front_and_from_behind():
-    person = next(
-        p for p in make_people(60, 0) if p.bag == "backpack" and p.bag_colour not in (p.top, p.second)
-    )
+    person = next(p for p in make_people(60, 0) if p.bag == "backpack" and p.bag_colour not in (p.top, p.second))
     colour = np.array(CLOTHES[person.bag_colour])
 
     def bag_pixels(heading):
@@ -62,7 +60,5 @@ def test_people_look_different_from_the_front_and_from_behind():
 
 def test_legs_move_with_the_phase():
     person = make_people(1, 0)[0]
-    widths = [
-        draw_figure(person, 140, math.pi / 2, phase, 0.3).picture.shape[1] for phase in (0, math.pi / 2)
-    ]
+    widths = [draw_figure(person, 140, math.pi / 2, phase, 0.3).picture.shape[1] for phase in (0, math.pi / 2)]
     assert widths[1] > 1.3 * widths[0]

@@ -47,9 +47,7 @@ def test_people_outside_the_picture_are_not_in_the_truth():
 
 
 def test_people_further_back_are_smaller():
-    heights = [
-        draw_walkers(picture(), CAMERA, [Step(PEOPLE[0], 0.5, y, 0.0, 0.0)])[0][4] for y in (0.6, 0.95)
-    ]
+    heights = [draw_walkers(picture(), CAMERA, [Step(PEOPLE[0], 0.5, y, 0.0, 0.0)])[0][4] for y in (0.6, 0.95)]
     assert heights[1] > 1.3 * heights[0]
 
 

@@ -25,8 +25,7 @@ def dataset(**tracklets):
                 name,
                 camera,
                 tuple(
-                    Crop(Path(f"/nowhere/{name}-{frame}.jpg"), camera, name, frame, None, *box)
-                    for frame, *box in crops
+                    Crop(Path(f"/nowhere/{name}-{frame}.jpg"), camera, name, frame, None, *box) for frame, *box in crops
                 ),
             )
             for name, (camera, crops) in tracklets.items()

@@ -36,9 +36,7 @@ def write_video(path: Path, frames: int = 50, shade: int = 0) -> Path:
     """``shade`` makes the content differ from that of another recording."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), RATE, SIZE)
     for number in range(frames):
-        writer.write(
-            cv2.add(draw_frame(number), np.full(3, shade, np.float64)) if shade else draw_frame(number)
-        )
+        writer.write(cv2.add(draw_frame(number), np.full(3, shade, np.float64)) if shade else draw_frame(number))
     writer.release()
     return path
 

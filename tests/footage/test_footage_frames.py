@@ -87,9 +87,7 @@ def test_a_truncated_video_gives_what_is_there(video: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"this is text, not a video\n" * 40], ids=["empty", "text"])
-def test_a_file_that_is_no_video_is_named(
-    tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "clip01.avi"
     path.write_bytes(content)
     with pytest.raises(VideoError, match=rf"clip01\.avi: not a readable video: got {len(content)} bytes"):

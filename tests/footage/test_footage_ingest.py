@@ -26,9 +26,7 @@ def run(*sources: Path, out: Path, **settings: object) -> IngestReport:
 def rows(out: Path) -> list[tuple[object, ...]]:
     """All that a dataset says, but for where it lies."""
     dataset = read_manifest(out)
-    return sorted(
-        (c.path.relative_to(dataset.root), c.camera, c.tracklet, c.frame, c.time) for c in dataset.crops
-    )
+    return sorted((c.path.relative_to(dataset.root), c.camera, c.tracklet, c.frame, c.time) for c in dataset.crops)
 
 
 def test_a_walker_becomes_a_tracklet(video: Path, tmp_path: Path) -> None:
@@ -149,9 +147,7 @@ def test_killed_it_goes_on_without_losing_or_doubling_anything(tmp_path: Path) -
         "ingest(sys.argv[2:], sys.argv[1], detector=Killer(), every=2)\n"
     )
     out, whole = tmp_path / "set", tmp_path / "whole"
-    killed = subprocess.run(
-        [sys.executable, "-c", script, out, *videos], cwd=Path(__file__).parent, check=False
-    )
+    killed = subprocess.run([sys.executable, "-c", script, out, *videos], cwd=Path(__file__).parent, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(read_manifest(out).tracklets) == 1
     assert run(*videos, out=out).skipped == 1
@@ -164,9 +160,7 @@ def full_disk(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_while_crops_are_written(
-    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_while_crops_are_written(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "set"
     with monkeypatch.context() as patch:
         patch.setattr(crops, "write_crop", full_disk)
@@ -230,9 +224,7 @@ def test_a_stream_is_kept_in_parts_and_every_run_adds(
 ) -> None:
     monkeypatch.setattr(extract, "STREAM_PART_SECONDS", 0.02)
     out = tmp_path / "set"
-    reports = [
-        ingest([video.as_uri()], out, camera="door", detector=ScriptedDetector(), every=1) for _ in range(2)
-    ]
+    reports = [ingest([video.as_uri()], out, camera="door", detector=ScriptedDetector(), every=1) for _ in range(2)]
     assert [report.frames for report in reports] == [50, 50]
     entries = json.loads((out / "ingest.json").read_text())["recordings"]
     assert sum(entry["frames"] for entry in entries) == 100

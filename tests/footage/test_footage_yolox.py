@@ -67,9 +67,7 @@ def test_rows_of_anchors_become_people_in_pixels_of_the_frame(tmp_path: Path, fo
 
 
 def test_suppressed_boxes_with_labels_become_people(tmp_path: Path) -> None:
-    found = np.array(
-        [[[*PERSON, 0.8], [1, 1, 20, 20, 0.9], [40, 10, 70, 60, 0.5], [0, 0, 9, 9, 0.01]]], np.float32
-    )
+    found = np.array([[[*PERSON, 0.8], [1, 1, 20, 20, 0.9], [40, 10, 70, 60, 0.5], [0, 0, 9, 9, 0.01]]], np.float32)
     labels = np.array([[0, 2, 0, 0]], np.int64)
     path = save(tmp_path / "m.onnx", [1, 3, SIDE, SIDE], {"dets": found, "labels": labels})
     boxes, scores = load_detector(str(path))(FRAME)
@@ -115,9 +113,7 @@ def test_another_model_is_refused(
     tmp_path: Path, inputs: list[int | str], outputs: dict[str, np.ndarray], got: str
 ) -> None:
     path = save(tmp_path / "other.onnx", inputs, outputs)
-    with pytest.raises(
-        ModelError, match=r"other\.onnx: not a person detector.*expected a YOLOX model.*" + got
-    ):
+    with pytest.raises(ModelError, match=r"other\.onnx: not a person detector.*expected a YOLOX model.*" + got):
         YoloxDetector(path)
 
 

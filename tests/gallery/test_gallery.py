@@ -61,9 +61,7 @@ def slow_search(vectors, rows, query, k, cameras, since, until):
 )
 def test_search_is_the_slow_search(tmp_path_factory, n, distinct, k, cameras, since, until, seed) -> None:
     rng = np.random.default_rng(seed)
-    vectors = unit(distinct, seed)[
-        rng.integers(0, distinct, n)
-    ]  # with repeats: ties go by order of enrolment
+    vectors = unit(distinct, seed)[rng.integers(0, distinct, n)]  # with repeats: ties go by order of enrolment
     rows = []
     for i in range(n):
         start = None if rng.random() < 0.2 else float(rng.integers(0, 25))
@@ -423,9 +421,7 @@ with Gallery.open(sys.argv[1]) as gallery:
 
 
 def test_what_was_acknowledged_outlives_a_kill(path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], capture_output=True, text=True, check=False)
     assert done.stdout.split() == [str(i) for i in range(10)]
     with Gallery.open(path) as gallery:
         assert sorted(m.record.tracklet for m in gallery.search(np.eye(16)[0], 99)) == sorted(

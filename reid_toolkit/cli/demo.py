@@ -1,0 +1,88 @@
+"""``reid demo``: the whole path, by the commands a user would type, on footage that it draws itself."""
+
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reid_toolkit.cli.options import FOLDER, json_output
+from reid_toolkit.cli.progress import progress_bar
+from reid_toolkit.cli.root import log, print_json, reid, rich_escape
+from reid_toolkit.errors import InputError
+
+
+@click.command(name="demo")
+@click.option("--out", type=FOLDER, default="reid-demo", show_default=True, help="Where all of it goes.")
+@click.option("--seed", default=0, show_default=True, help="Draws other people, and trains from other weights.")
+@json_output
+def command(out: Path, seed: int, as_json: bool) -> None:
+    """Draw three cameras' footage of synthetic people, then find them again across cameras.
+
+    Needs no network, no weights and no GPU. Run again on the same --out it goes on where it was stopped.
+    """
+    from reid_toolkit.datasets.manifest import read_manifest
+    from reid_toolkit.demo.footage import TRUTH, draw_footage
+    from reid_toolkit.demo.truth import label_tracklets, read_truth, write_identities
+    from reid_toolkit.files import write_atomic
+
+    began = time.monotonic()
+    footage, people, run, gallery = (out / name for name in ("footage", "people", "run", "gallery"))
+    before, after = out / "untrained.onnx", out / "model.onnx"
+    identities, report = out / "identities.csv", out / "report.html"
+    stamp = out / "seed.txt"
+    if stamp.exists() and stamp.read_text() != str(seed):
+        raise InputError(
+            f"{out}: holds a demo of seed {stamp.read_text()}, not {seed}: choose another --out or remove it"
+        )
+    write_atomic(stamp, str(seed))
+    if not (footage / TRUTH).exists():  # written last, so the videos are whole where it is
+        log.print(f"[dim]# draw footage of synthetic people into {footage}[/]")
+        with progress_bar("draw", "frames") as on_progress:
+            draw_footage(footage, seed=seed, on_progress=on_progress)
+
+    type_command("ingest", *sorted(footage.glob("*.avi")), "--out", people)
+    dataset = read_manifest(people)
+    log.print(f"[dim]# who is who, from the drawing, for the evaluation only: {identities}[/]")
+    truth = label_tracklets(dataset, read_truth(footage / TRUTH))
+    write_identities(identities, truth)
+
+    resume = ["--resume"] if (run / "run.json").exists() else []
+    type_command("train", people, "--recipe", "demo", "--seed", seed, "--out", run, *resume)
+    type_command("export", run, "--stage", "initial", "--dataset", people, "--out", before)
+    type_command("export", run, "--dataset", people, "--out", after)
+    type_command("enroll", people, "--model", after, "--gallery", gallery)
+    wanted = next(t.name for t in dataset.tracklets if int(truth[t.name]) > 0)
+    type_command(
+        "search", people, "--tracklet", wanted, "--gallery", gallery, "--top-k", 5,
+        "--identities", identities, "--html", out / "search.html",
+    )  # fmt: skip
+    results = type_command(
+        "evaluate", after, people, "--identities", identities, "--baseline", before, "--html", report
+    )
+
+    summary = {
+        "seed": seed,
+        "people": len({name for name in truth.values() if int(name) > 0}),
+        "tracklets": len(dataset.tracklets),
+        "crops": len(dataset.crops),
+        "before": results[before.name],
+        "after": results[after.name],
+        "seconds": round(time.monotonic() - began, 1),
+        "report": str(report.resolve()),
+    }
+    if as_json:
+        print_json(summary)
+        return
+    for when in ("before", "after"):
+        scores = summary[when]
+        log.print(f"{when:>6} training: rank-1 {100 * scores['rank-1']:.1f}%  mAP {100 * scores['mAP']:.1f}%")
+    log.print(f"{summary['seconds']:.0f} s in all. Open the report: {summary['report']}", soft_wrap=True)
+
+
+def type_command(name: str, *arguments: object) -> Any:
+    """Print a command as a user would type it, and run it in this process."""
+    words = [name, *map(str, arguments)]
+    log.print(f"[bold]$ {rich_escape(shlex.join(['reid', *words]))}[/]", soft_wrap=True)
+    return reid.main(args=words, prog_name="reid", standalone_mode=False)
