@@ -117,7 +117,7 @@ class MergingRecipe:
     """Eq. 5's lambda."""
     within: Literal["mean", "printed"] = "mean"
     linkage: Literal["average", "minimum"] = "average"
-    metric: Literal["euclidean", "sqeuclidean"] = "euclidean"
+    metric: Literal["euclidean", "squared_euclidean"] = "euclidean"
     size_weight: float = 0.0
     """BUC's weight of the clusters' sizes, with minimum linkage."""
     cannot_link: bool = True
@@ -143,6 +143,9 @@ class Recipe:
     network: NetworkRecipe = field(default_factory=NetworkRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
     merging: MergingRecipe = field(default_factory=MergingRecipe)
+
+    def __post_init__(self) -> None:
+        check(0 <= self.seed < 2**32, f"seed is {self.seed}: expected 0 to {2**32 - 1}")
 
 
 def shipped_recipes() -> list[str]:

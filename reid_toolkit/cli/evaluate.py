@@ -66,7 +66,7 @@ def command(
     warn_bad(bad)
     if html:
         write_report(html, str(dataset), results)
-        log.print(f"report: {html}")
+        log.print(f"report: {html}", markup=False, soft_wrap=True)
     values = {name: as_dict(result) for name, result in results.items()}
     if as_json:
         print_json(values)

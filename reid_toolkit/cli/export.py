@@ -40,5 +40,7 @@ def command(run: Path, out: Path, dataset: Path, stage: str, as_json: bool) -> N
         return
     log.print(
         f"{out}: {size / 1e6:.1f} MB; differs from torch by at most {parity.max_difference:.1e} on "
-        f"{parity.crops} crops at batch 1, 2 and 17"
+        f"{parity.crops} crops at batch 1, 2 and 17",
+        markup=False,
+        soft_wrap=True,
     )

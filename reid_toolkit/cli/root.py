@@ -22,7 +22,7 @@ EXTRA_OF_MODULE = {
     "onnxscript": "train", "scipy": "train", "trackers": "footage", "supervision": "footage",
 }  # fmt: skip
 
-log = Console(stderr=True, highlight=False)
+log = Console(stderr=True, highlight=False, emoji=False)
 """Where everything meant for a person goes; stdout carries results only."""
 
 
@@ -94,7 +94,8 @@ def fail(message: str, status: int = 1) -> NoReturn:
 def warn_bad(bad: list[str] | None) -> None:
     """Say how many images --skip-bad left out, and name the first."""
     if bad:
-        log.print(f"[yellow]warning:[/] {len(bad)} unreadable images were left out, the first: {rich_escape(bad[0])}")
+        first = rich_escape(bad[0])
+        log.print(f"[yellow]warning:[/] {len(bad)} unreadable images were left out, the first: {first}", soft_wrap=True)
 
 
 def rich_escape(text: str) -> str:

@@ -67,7 +67,9 @@ def command(
         return
     log.print(
         f"{out}: {len(metrics)} stages, {metrics[0]['clusters']} samples merged into {metrics[-1]['clusters']} "
-        f"clusters; selected stage {model['stage']} ({model['clusters']} clusters)"
+        f"clusters; selected stage {model['stage']} ({model['clusters']} clusters)",
+        markup=False,
+        soft_wrap=True,
     )
 
 

@@ -43,7 +43,7 @@ def load_network(folder: RunFolder, stage: str) -> ReidNetwork:
         path = folder.checkpoints / "initial.safetensors"
     else:
         stages = folder.stages()
-        number = stages[-1] if stage == "last" and stages else int(stage) if stage.isdigit() else -1
+        number = stages[-1] if stage == "last" and stages else int(stage) if stage.isdecimal() else -1
         if number not in stages:
             known = f"0-{stages[-1]}" if stages else "none yet"
             raise RunError(f"{folder.path}: no stage {stage!r}: expected best, initial, last or one of {known}")

@@ -52,15 +52,20 @@ def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
     state = download_imagenet(name) if weights == "imagenet" else read_state_dict(Path(weights))
     state = {key.removeprefix("module."): value for key, value in state.items()}
     prefix = CLASSIFIERS[name] + "."
-    state = {key: value for key, value in state.items() if not key.startswith(prefix)}
-    own = backbone.state_dict()
+    state = {key: value for key, value in state.items() if not key.startswith(prefix) and is_learned(key)}
+    own = {key: value for key, value in backbone.state_dict().items() if is_learned(key)}
     wrong = sorted(own.keys() ^ state.keys()) or [k for k in own if own[k].shape != state[k].shape]
     if wrong:
         raise ModelError(
             f"weights {weights}: do not fit {name}: {len(wrong)} tensors differ in name or shape, the first is "
             f"{wrong[0]!r}: expected torchvision's names; convert the file or name the backbone it belongs to"
         )
-    backbone.load_state_dict(state)
+    backbone.load_state_dict(state, strict=False)
+
+
+def is_learned(key: str) -> bool:
+    """Not so of batch norm's counters, which nothing reads and torchvision's own older files do not have."""
+    return not key.endswith("num_batches_tracked")
 
 
 def download_imagenet(name: str) -> dict[str, Tensor]:
@@ -83,10 +88,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"weights {path}: no such file") from None
-    except Exception as error:  # pickle, zip and safetensors each raise their own
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"weights {path}: not a state dict of plain tensors: {reason}") from None
+    except Exception:  # pickle, zip and safetensors each raise their own; torch's advice is to run the file's code
+        raise ModelError(
+            f"weights {path}: damaged, or more than plain tensors: expected .safetensors, or what torch.save makes "
+            "of a state_dict()"
+        ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"weights {path}: expected a dict of tensors by name, got {type(state).__name__}")
+        raise ModelError(f"weights {path}: expected a dict of tensors by name; save the model's state_dict()")
     return state

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from reid_toolkit.config import Recipe, difference, dump_recipe, load_recipe
 from reid_toolkit.errors import RunError
-from reid_toolkit.files import atomic_path, write_atomic
+from reid_toolkit.files import write_atomic
 from reid_toolkit.version import __version__
 
 LABELS, NEXT_LABELS = "training.labels", "training.next_labels"
@@ -51,15 +51,17 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.events = path / "events"
 
-    def start(self, recipe: Recipe, fingerprint: str, *, resume: bool) -> None:
-        """Make the folder, or check that a resumed one is of the same recipe, data and names.
+    def start(self, recipe: Recipe, fingerprint: str) -> None:
+        """Make the folder of a new run."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.path / "config.toml", dump_recipe(recipe))
+        # Last: a folder is a run from here on.
+        write_atomic(self.path / "run.json", json.dumps({"dataset": fingerprint, "toolkit": __version__}))
 
-        Raises :class:`RunError` when the folder holds a run and ``resume`` is off, or when what it holds differs.
-        """
+    def check(self, recipe: Recipe, fingerprint: str, *, resume: bool) -> None:
+        """Raise :class:`RunError` when the folder holds a run that ``resume`` does not ask to go on with, or one
+        of another recipe or dataset. A folder that holds none passes."""
         if not (self.path / "run.json").exists():
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.path / "config.toml", dump_recipe(recipe))
-            write_atomic(self.path / "run.json", json.dumps({"dataset": fingerprint, "toolkit": __version__}))
             return
         if not resume:
             raise RunError(f"{self.path}: holds a run already: give --resume to go on with it, or another --out")
@@ -79,8 +81,10 @@ class RunFolder:
         """Fingerprint of the data the run learns from."""
         try:
             return str(json.loads((self.path / "run.json").read_text())["dataset"])
-        except (OSError, ValueError, KeyError) as error:
-            raise RunError(f"{self.path}: not a training run: run.json is missing or damaged ({error})") from None
+        except (OSError, ValueError, KeyError, TypeError):
+            raise RunError(
+                f"{self.path}: not a training run: run.json is missing or damaged: expected a folder of `reid train`"
+            ) from None
 
     def model(self) -> dict[str, Any]:
         """What model.json says of the selected stage."""
@@ -128,8 +132,8 @@ class RunFolder:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    with atomic_path(path) as temporary:
-        safetensors.torch.save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, header)
+    # By way of bytes: safetensors' own writing reports a full disk as an error of its own kind.
+    write_atomic(path, safetensors.torch.save({k: v.contiguous().clone() for k, v in tensors.items()}, header))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -141,7 +145,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError:
         raise RunError(f"{path}: no such checkpoint: expected one written by `reid train`") from None
     except (safetensors.SafetensorError, OSError) as error:
-        raise RunError(f"{path}: damaged checkpoint: {error}") from None
+        raise RunError(
+            f"{path}: damaged checkpoint ({error}): remove it and resume to go on after the stage before"
+        ) from None
 
 
 def seeded(seed: int, stage: int) -> torch.Generator:

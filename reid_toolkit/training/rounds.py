@@ -15,11 +15,11 @@ from torch.utils.tensorboard import SummaryWriter
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import Dataset, without_identities
 from reid_toolkit.errors import RunError
-from reid_toolkit.method.constraints import cannot_link_pairs
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.method.merging import merge_clusters
 from reid_toolkit.training.batches import epoch_batches, steps_per_epoch
 from reid_toolkit.training.checkpoint import Checkpoint, RunFolder, save_tensors, seeded
+from reid_toolkit.training.constraints import can_merge, cannot_link
 from reid_toolkit.training.features import extract
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
 from reid_toolkit.training.selection import select, self_retrieval
@@ -87,24 +87,33 @@ def train(
     device = device or torch.device("cpu")
     folder = RunFolder(out)
     fingerprint = dataset.fingerprint
-    network = build_network(recipe.network, recipe.seed)
+    folder.check(recipe, fingerprint, resume=resume)
+    checkpoint = folder.load(folder.stages()[-1]) if folder.stages() else None
+    if checkpoint:
+        network = ReidNetwork(recipe.network)
+        network.load_state_dict(checkpoint.weights)
+    else:
+        network = build_network(recipe.network, recipe.seed)
     samples = load_samples(
         without_identities(dataset), recipe.network.height, recipe.network.width,
         images=recipe.training.samples == "images", bad=bad, on_progress=on_load,
     )  # fmt: skip
-    folder.start(recipe, fingerprint, resume=resume)
     names = [(tracklet.name, tracklet.camera) for tracklet in samples.tracklets]
     pairs = cannot_link(samples) if recipe.merging.cannot_link else None
     schedule = plan(recipe, len(samples))
 
     labels = torch.arange(len(samples))
     metrics: list[dict[str, Any]] = []
-    if stages := folder.stages():
-        checkpoint = folder.load(stages[-1])
-        network.load_state_dict(checkpoint.weights)
+    if checkpoint:
         labels, metrics = checkpoint.next_labels, checkpoint.metrics
+        if len(labels) != len(samples):
+            raise RunError(
+                f"{out}: was trained on {len(labels)} samples, of which {len(samples)} can be read now: restore the "
+                "others, or train into another --out"
+            )
         folder.publish(metrics, names, select(metrics, recipe.selection))
     else:
+        folder.start(recipe, fingerprint)
         save_tensors(folder.checkpoints / "initial.safetensors", network.state_dict(), {"stage": "initial"})
     network.to(device)
     features = extract(network, samples, device)
@@ -115,7 +124,9 @@ def train(
                 break  # the constraints forbid every merge that is left
             began = time.monotonic()
             clusters = int(labels.max()) + 1
-            table = LookupTable.from_clusters(features.embeddings.to(device), labels.to(device))
+            table = LookupTable.from_clusters(
+                features.embeddings.to(device), labels.to(device), recipe.training.table_momentum
+            )
 
             def report(loss: float, steps: int, stage: int = stage, clusters: int = clusters) -> None:
                 if on_step:
@@ -129,7 +140,7 @@ def train(
                 "largest_cluster": int(torch.bincount(labels).max()),
             }  # fmt: skip
             next_labels, row["merges"] = labels, 0
-            if stage + 1 < schedule.stages:
+            if stage + 1 < schedule.stages and can_merge(labels.numpy(), pairs):
                 merging = merge_clusters(
                     features.descriptors, labels, schedule.merges,
                     trade_off=recipe.merging.trade_off, within=recipe.merging.within,
@@ -198,16 +209,6 @@ def learn(
     return float(np.mean(losses))
 
 
-def cannot_link(samples: Samples) -> np.ndarray | None:
-    """Pairs of samples (M, 2) seen at once in one camera; None when the dataset knows no times."""
-    if any(tracklet.start is None for tracklet in samples.tracklets):
-        return None
-    start = np.array([tracklet.start for tracklet in samples.tracklets], np.float64)
-    end = np.array([tracklet.end for tracklet in samples.tracklets], np.float64)
-    cameras = [tracklet.camera for tracklet in samples.tracklets]
-    return cannot_link_pairs(np.unique(cameras, return_inverse=True)[1], start, end)
-
-
 def choose_device(name: str) -> torch.device:
     """ "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N"; else :class:`RunError`."""
     if name == "auto":
@@ -218,4 +219,6 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"device {name!r} cannot be used here ({reason}): expected cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise RunError(f"device {name!r} is not one we train on: expected cpu, cuda or cuda:N")
     return device

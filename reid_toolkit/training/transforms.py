@@ -27,13 +27,14 @@ def augment(images: Tensor, recipe: TrainingRecipe, generator: torch.Generator) 
 def crop_and_flip(images: Tensor, smallest: float, flip: bool, generator: torch.Generator) -> Tensor:
     """Cut a box of ``smallest`` to 1 of the area, the sides' ratio within 4:5 to 5:4 of the image's; resize.
 
+    A large box is nearer to the image's own ratio, since it must fit: the whole area is the whole image.
+
     One bilinear sampling does the cut, the resize and the mirroring.
     """
     count = len(images)
     area = uniform(count, smallest, 1.0, generator)
-    ratio = torch.exp(uniform(count, -0.2231, 0.2231, generator))  # ln 1.25
-    height = torch.clamp(torch.sqrt(area * ratio), max=1.0)
-    width = torch.clamp(torch.sqrt(area / ratio), max=1.0)
+    ratio = torch.exp(uniform(count, -1.0, 1.0, generator) * (-torch.log(area)).clamp(0, math.log(1.25)))
+    height, width = torch.sqrt(area * ratio), torch.sqrt(area / ratio)
     # Centres in [-1, 1] coordinates, such that the box stays inside.
     centre_y = (1 - height) * uniform(count, -1.0, 1.0, generator)
     centre_x = (1 - width) * uniform(count, -1.0, 1.0, generator)
