@@ -1,0 +1,60 @@
+"""Small inputs that many tests need: pictures of nobody, and a dataset made of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from reid_toolkit.datasets.manifest import write_manifest
+from reid_toolkit.records import Crop
+
+Picture = Callable[..., NDArray[np.uint8]]
+
+CLOTHES = (((40, 40, 220), (120, 60, 20)), ((60, 200, 60), (30, 30, 30)), ((220, 120, 40), (200, 200, 210)))
+"""Jacket and trousers of each person, BGR."""
+
+
+def draw_person(person: int, seed: int, height: int = 64, width: int = 32) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 BGR: two blocks of clothes on grey, with noise that ``seed`` decides."""
+    jacket, trousers = CLOTHES[person % len(CLOTHES)]
+    image = np.full((height, width, 3), 128.0)
+    left, right = width // 5, width - width // 5
+    image[height // 8 : height // 2, left:right] = jacket
+    image[height // 2 : height - height // 16, left:right] = trousers
+    image += np.random.default_rng(seed).normal(0, 12, image.shape)
+    return image.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture()
+def picture() -> Picture:
+    """``picture(person, seed, height=64, width=32)``: an image of person 0, 1 or 2, as :func:`draw_person`."""
+    return draw_person
+
+
+@pytest.fixture()
+def tiny_dataset(tmp_path: Path) -> Path:
+    """A dataset folder: 3 people x 2 cameras x 2 tracklets x 4 crops, never two people at once in a camera.
+
+    Its manifest names no identity; ``identities.csv`` beside the manifest does.
+    """
+    root = tmp_path / "tiny"
+    crops, truth = [], ["tracklet,identity"]
+    for person in range(3):
+        for camera in ("north", "south"):
+            for visit in range(2):
+                tracklet = f"{camera}-{person}{visit}"
+                truth.append(f"{tracklet},person{person}")
+                for step in range(4):
+                    frame = 100 * person + 50 * visit + step
+                    path = root / "crops" / f"{tracklet}-{step}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    image = draw_person(person, seed=frame + (camera == "south") * 1000)
+                    cv2.imwrite(str(path), image)
+                    place = {"x": 10.0 * step, "y": 5.0, "width": 32.0, "height": 64.0, "score": 0.9}
+                    crops.append(Crop(path, camera, tracklet, frame, time=frame / 10, **place))
+    write_manifest(root, crops)
+    (root / "identities.csv").write_text("\n".join(truth) + "\n", encoding="utf-8")
+    return root
