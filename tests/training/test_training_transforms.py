@@ -1,0 +1,84 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from reid_toolkit.config import TrainingRecipe
+from reid_toolkit.training.transforms import augment, crop_and_flip, jitter_colour
+
+OFF = TrainingRecipe(crop_scale=1.0, flip=False, colour_jitter=0.0)
+
+
+def seed(number: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+def ramp(count: int = 64, height: int = 40, width: int = 20) -> torch.Tensor:
+    """Channel 0 is the height in the picture, channel 1 the place from left to right, channel 2 flat."""
+    y = torch.linspace(0, 1, height).view(1, 1, height, 1).expand(count, 1, height, width)
+    x = torch.linspace(0, 1, width).view(1, 1, 1, width).expand(count, 1, height, width)
+    return torch.cat([y, x, torch.full_like(y, 0.5)], dim=1)
+
+
+@pytest.mark.parametrize("on", [{"crop_scale": 0.3}, {"flip": True}, {"colour_jitter": 0.5}])
+def test_the_seed_decides_every_view(on: dict) -> None:
+    recipe = replace(OFF, **on)
+    images = torch.rand(8, 3, 16, 8)
+    first = augment(images, recipe, seed(1))
+    assert torch.equal(first, augment(images, recipe, seed(1)))
+    assert not torch.equal(first, augment(images, recipe, seed(2)))
+    assert first.shape == images.shape
+    assert 0 <= float(first.min()) <= float(first.max()) <= 1
+
+
+def test_all_off_is_the_picture_itself() -> None:
+    images = torch.rand(4, 3, 16, 8)
+    assert torch.equal(augment(images, OFF, seed()), images)
+
+
+def test_a_crop_of_the_whole_area_is_the_picture() -> None:
+    images = torch.rand(16, 3, 16, 8)
+    torch.testing.assert_close(crop_and_flip(images, 1.0, False, seed()), images, atol=1e-4, rtol=0)
+
+
+def test_a_flip_only_mirrors() -> None:
+    images = torch.rand(32, 3, 16, 8)
+    views = crop_and_flip(images, 1.0, True, seed())
+    as_is = (views - images).abs().amax(dim=(1, 2, 3)) < 1e-4
+    mirrored = (views - images.flip(-1)).abs().amax(dim=(1, 2, 3)) < 1e-4
+    assert torch.all(as_is ^ mirrored)
+    assert 8 < int(mirrored.sum()) < 24
+
+
+@pytest.mark.parametrize("smallest", [0.2, 0.64, 0.9])
+def test_a_crop_stays_inside_and_keeps_its_share_and_shape(smallest: float) -> None:
+    views = crop_and_flip(ramp(), smallest, False, seed())
+    # A ramp tells where its ends were cut from; sampling is at pixel centres, so ends are short by a part of a pixel.
+    height = (views[:, 0, -1, 0] - views[:, 0, 0, 0]).clamp(max=1)
+    width = (views[:, 1, 0, -1] - views[:, 1, 0, 0]).clamp(max=1)
+    assert torch.all(height * width > smallest - 0.06)
+    assert torch.all(height / width < 1.25 + 0.1)
+    assert torch.all(width / height < 1.25 + 0.1)
+    assert float(views[:, 0].min()) >= 0
+    assert float(views[:, 1].max()) <= 1
+    assert float((height * width).std()) > 0.01
+    torch.testing.assert_close(views[:, 2], torch.full_like(views[:, 2], 0.5))
+
+
+def test_jitter_of_nothing_changes_nothing() -> None:
+    images = torch.rand(4, 3, 8, 8).clamp(0.01, 1)
+    torch.testing.assert_close(jitter_colour(images, 0.0, seed()), images)
+
+
+def test_jitter_is_one_change_of_colour_for_a_whole_picture() -> None:
+    flat = torch.tensor([0.2, 0.4, 0.3]).view(1, 3, 1, 1).expand(16, 3, 8, 4)
+    views = jitter_colour(flat, 0.5, seed())
+    assert torch.equal(views, views[:, :, :1, :1].expand_as(views))
+    assert len(torch.unique(views[:, 0, 0, 0])) == 16
+    assert float(jitter_colour(torch.rand(64, 3, 8, 4), 0.9, seed()).max()) <= 1
+
+
+def test_jitter_is_safe_at_black() -> None:
+    black = torch.zeros(8, 3, 4, 4, requires_grad=True)
+    jitter_colour(black, 0.5, seed()).sum().backward()
+    assert torch.isfinite(black.grad).all()
