@@ -28,13 +28,13 @@ def draw_person(person: int, seed: int, height: int = 64, width: int = 32) -> ND
     return image.clip(0, 255).astype(np.uint8)
 
 
-@pytest.fixture()
+@pytest.fixture
 def picture() -> Picture:
     """``picture(person, seed, height=64, width=32)``: an image of person 0, 1 or 2, as :func:`draw_person`."""
     return draw_person
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny_dataset(tmp_path: Path) -> Path:
     """A dataset folder: 3 people x 2 cameras x 2 tracklets x 4 crops, never two people at once in a camera.
 
