@@ -3,6 +3,7 @@
 A recipe is four small tables. ``models/*.toml`` holds the ones we ship; a run folder keeps the one it used.
 """
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -193,6 +194,7 @@ def parse_value(kind: Any, value: Any, name: str) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     check(type(value) is kind, f"{name} is {value!r}: expected a value of type {kind.__name__}")
+    check(kind is not float or math.isfinite(value), f"{name} is {value!r}: expected a finite number")
     return value
 
 

@@ -31,7 +31,10 @@ def read_image(path: Path, origin: str = "") -> Image:
         raise ImageError(f"{where}: no such image file") from None
     except OSError as error:
         raise ImageError(f"{where}: cannot be read: {error.strerror}") from None
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_BGR) if content else None
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_BGR) if content else None
+    except cv2.error:  # a header that promises more pixels than OpenCV takes
+        image = None
     if image is None:
         got = "an empty file" if not content else f"{len(content)} bytes that no decoder knows"
         raise ImageError(f"{where}: not an image: expected JPEG, PNG, BMP or WebP, got {got}")

@@ -1,6 +1,5 @@
 """Readers of the data we train and search on, each reading its layout in place."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,10 +35,4 @@ def open_dataset(path: Path, *, split: Split = "train") -> Dataset:
 
 def without_identities(dataset: Dataset) -> Dataset:
     """The same dataset with every identity dropped: what training is given, so that no label can reach it."""
-    return replace(
-        dataset,
-        tracklets=tuple(
-            replace(t, identity=None, crops=tuple(replace(crop, identity=None) for crop in t.crops))
-            for t in dataset.tracklets
-        ),
-    )
+    return dataset.with_identities({})

@@ -40,7 +40,7 @@ class Dataset:
         for crop in self.crops:
             path = crop.path.relative_to(self.root).as_posix()
             row = (crop.tracklet, crop.camera, path, str(crop.path.stat().st_size))
-            digest.update("\0".join(row).encode() + b"\n")
+            digest.update("\0".join(row).encode(errors="surrogateescape") + b"\n")  # names need not be UTF-8
         return digest.hexdigest()[:16]
 
     def with_identities(self, identities: dict[str, str]) -> "Dataset":
@@ -54,10 +54,13 @@ class Dataset:
                 f"identities name {len(unknown)} tracklets that {self.root} does not have, "
                 f"the first is {unknown[0]!r}: expected names of its tracklets"
             )
-        return replace(
-            self,
-            tracklets=tuple(replace(t, identity=identities.get(t.name)) for t in self.tracklets),
-        )
+        return replace(self, tracklets=tuple(identify(t, identities.get(t.name)) for t in self.tracklets))
+
+
+def identify(tracklet: Tracklet, identity: str | None) -> Tracklet:
+    """The same tracklet and crops, as those of ``identity``."""
+    crops = tuple(replace(crop, identity=identity) for crop in tracklet.crops)
+    return replace(tracklet, identity=identity, crops=crops)
 
 
 def group_tracklets(crops: Iterable[Crop]) -> tuple[Tracklet, ...]:

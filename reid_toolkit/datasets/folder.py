@@ -14,14 +14,20 @@ from reid_toolkit.records import Crop
 
 
 def find_images(root: Path) -> list[Path]:
-    """All image files below ``root``, sorted, hidden ones left out."""
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+    """All image files below ``root``, sorted, hidden ones left out.
+
+    Raises :class:`DatasetError` for a link that leads to no file, or out of ``root``.
+    """
+    images = []
+    for path in sorted(root.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.suffix.lower() not in IMAGE_SUFFIXES or hidden:
+            continue
+        if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(root.resolve())):
+            raise DatasetError(f"{path}: a link to no file, or out of the folder: expected the file itself, or a copy")
+        if path.is_file():
+            images.append(path)
+    return images
 
 
 def read_folder(root: Path) -> Dataset:

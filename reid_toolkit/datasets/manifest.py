@@ -3,8 +3,8 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 from reid_toolkit.datasets.dataset import Dataset, group_tracklets
 from reid_toolkit.errors import DatasetError
@@ -15,6 +15,8 @@ NAME = "manifest.csv"
 COLUMNS = (
     "path", "camera", "tracklet", "frame", "time", "x", "y", "width", "height", "score", "identity",
 )  # fmt: skip
+YEAR_10000 = 253_402_300_800
+"""Seconds of Unix time; the calendar of Python, and of every page that shows a time, ends there."""
 
 
 def read_manifest(root: Path) -> Dataset:
@@ -23,50 +25,58 @@ def read_manifest(root: Path) -> Dataset:
     Raises :class:`DatasetError`, naming the row (the header is row 1), for anything else.
     """
     path = root / NAME
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DatasetError(f"{root}: not a dataset folder: it has no {NAME}") from None
-    except UnicodeDecodeError:
-        raise DatasetError(f"{path}: not text: expected a UTF-8 CSV file") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = tuple(reader.fieldnames or ())
-        if header != COLUMNS:
-            odd = [name for name in header if name not in COLUMNS] or [c for c in COLUMNS if c not in header]
-            raise DatasetError(
-                f"{path}: wrong columns ({', '.join(map(repr, odd)) or 'another order'}): "
-                f"expected the header {','.join(COLUMNS)}"
-            )
-        folder = root.resolve()
-        rows = ((f"{path}, row {reader.line_num}", row) for row in reader)
-        crops = [parse_row(folder, row, origin) for origin, row in rows]
-    except csv.Error as error:
-        raise DatasetError(f"{path}, row {reader.line_num}: not CSV: {error}") from None
+    folder = root.resolve()
+    crops = [parse_row(folder, row, origin) for origin, row in read_table(path, COLUMNS)]
     refuse_duplicates(crops)
     if not crops:
         raise DatasetError(f"{path}: no crops: expected at least one row")
     return Dataset(folder, "manifest", group_tracklets(crops))
 
 
-def parse_row(folder: Path, row: Mapping[str | None, str], origin: str) -> Crop:
+def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a UTF-8 CSV file that has exactly these columns, each after its place, "FILE, row 2".
+
+    Rows are counted as a spreadsheet does: the header is row 1, and blank ones are passed over but counted.
+    Raises :class:`DatasetError` for a missing file, one that is not CSV, or other columns.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets write a byte-order mark
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file: expected a CSV file with the header {','.join(columns)}") from None
+    except UnicodeDecodeError:
+        raise DatasetError(f"{path}: not text: expected a UTF-8 CSV file") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    number = 0
+    try:
+        header = tuple(next(reader, ()))
+        if header != columns:
+            odd = [name for name in header if name not in columns] or [c for c in columns if c not in header]
+            raise DatasetError(
+                f"{path}: wrong columns ({', '.join(map(repr, odd)) or 'another order'}): "
+                f"expected the header {','.join(columns)}"
+            )
+        for number, values in enumerate(reader, start=2):
+            if not values:
+                continue
+            origin = f"{path}, row {number}"
+            if len(values) != len(columns):
+                raise DatasetError(f"{origin}: expected {len(columns)} values, got {len(values)}")
+            yield origin, dict(zip(columns, values, strict=True))
+    except csv.Error as error:
+        raise DatasetError(f"{path}, row {max(number, 1) + 1}: not CSV: {error}") from None
+
+
+def parse_row(folder: Path, row: Mapping[str, str], origin: str) -> Crop:
     """One row of the manifest as a :class:`Crop`; ``folder`` is the resolved dataset folder."""
-    if None in row or None in row.values():
-        raise DatasetError(f"{origin}: expected {len(COLUMNS)} values, got another number")
     for column in ("path", "camera", "tracklet"):
         if not row[column]:
             raise DatasetError(f"{origin}: {column} is empty")
-    path = (folder / row["path"]).resolve()
-    if not path.is_relative_to(folder):
-        raise DatasetError(f"{origin}: path {row['path']!r} leads out of the dataset folder: expected one inside")
-    if not path.is_file():
-        raise DatasetError(f"{origin}: {row['path']!r}: no such file")
     return Crop(
-        path=path,
+        path=locate(folder, row["path"], origin),
         camera=row["camera"],
         tracklet=row["tracklet"],
         frame=parse_frame(row["frame"], origin),
-        time=parse_number(row, "time", origin) if row["time"] else None,
+        time=parse_time(row, origin) if row["time"] else None,
         x=parse_number(row, "x", origin),
         y=parse_number(row, "y", origin),
         width=parse_number(row, "width", origin),
@@ -75,6 +85,20 @@ def parse_row(folder: Path, row: Mapping[str | None, str], origin: str) -> Crop:
         identity=row["identity"] or None,
         origin=origin,
     )
+
+
+def locate(folder: Path, name: str, origin: str) -> Path:
+    """The file that a row calls ``name``, links followed: it must lie in ``folder``, wherever a link leads."""
+    try:
+        path = (folder / name).resolve()
+        found = path.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long; links in a circle; a NUL
+        raise DatasetError(f"{origin}: {name[:100]!r}: cannot be a path") from None
+    if PurePosixPath(name).is_absolute() or not path.is_relative_to(folder):
+        raise DatasetError(f"{origin}: path {name!r} leads out of the dataset folder: expected a relative one inside")
+    if not found:
+        raise DatasetError(f"{origin}: {name!r}: no such file")
+    return path
 
 
 def parse_frame(text: str, origin: str) -> int:
@@ -87,7 +111,14 @@ def parse_frame(text: str, origin: str) -> int:
     return frame
 
 
-def parse_number(row: Mapping[str | None, str], column: str, origin: str) -> float:
+def parse_time(row: Mapping[str, str], origin: str) -> float:
+    seconds = parse_number(row, "time", origin)
+    if not 0 <= seconds < YEAR_10000:
+        raise DatasetError(f"{origin}: time is {row['time']!r}: expected seconds (milliseconds look like this)")
+    return seconds
+
+
+def parse_number(row: Mapping[str, str], column: str, origin: str) -> float:
     try:
         value = float(row[column])
     except ValueError:
@@ -129,14 +160,14 @@ def write_manifest(root: Path, crops: Iterable[Crop]) -> None:
 
 
 def read_identities(path: Path) -> dict[str, str]:
-    """Read a CSV of two columns, ``tracklet,identity``: truth for evaluation, kept apart from the dataset."""
-    try:
-        with open(path, encoding="utf-8", newline="") as handle:
-            reader = csv.DictReader(handle, strict=True)
-            if tuple(reader.fieldnames or ()) != ("tracklet", "identity"):
-                raise DatasetError(f"{path}: wrong columns: expected the header tracklet,identity")
-            return {row["tracklet"]: row["identity"] for row in reader}
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file: expected a CSV with the columns tracklet,identity") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: not a CSV file: {error}") from None
+    """Read a CSV of two columns, ``tracklet,identity``: truth for evaluation, kept apart from the dataset.
+
+    An empty identity means that it is not known. Raises :class:`DatasetError`, naming the row, for a tracklet named
+    twice and for what :func:`read_table` refuses.
+    """
+    identities: dict[str, str] = {}
+    for origin, row in read_table(path, ("tracklet", "identity")):
+        if row["tracklet"] in identities:
+            raise DatasetError(f"{origin}: tracklet {row['tracklet']!r} is named twice")
+        identities[row["tracklet"]] = row["identity"]
+    return {tracklet: identity for tracklet, identity in identities.items() if identity}

@@ -36,6 +36,9 @@ def read_mars(root: Path, split: str) -> Dataset:
         raise DatasetError(f"{folder}: no images in it")
     if split == "query":
         names = read_query_names(root / "info")
+        absent = sorted(names - {crop.tracklet for crop in crops})
+        if absent:
+            raise DatasetError(f"{folder}: {len(absent)} query tracklets of info are not there, the first: {absent[0]}")
         crops = [crop for crop in crops if crop.tracklet in names]
     return Dataset(root, "mars", group_tracklets(crops))
 
@@ -62,9 +65,12 @@ def read_query_names(info: Path) -> set[str]:
         tracks = loadmat(info / "tracks_test_info.mat")["track_test_info"]
         rows = loadmat(info / "query_IDX.mat")["query_IDX"].ravel()
         # Matlab counts from 1: row r of `tracks` begins with the number of its first file.
-        firsts = [files[int(tracks[int(row) - 1][0]) - 1] for row in rows]
+        places = [int(tracks[int(row) - 1][0]) for row in rows]
+        if min(*rows, *places) < 1:
+            raise ValueError("its numbers do not begin at 1")
+        firsts = [files[place - 1] for place in places]
     except FileNotFoundError as error:
         raise DatasetError(f"{error.filename}: no such file: MARS names its query tracklets there") from None
-    except (KeyError, IndexError, ValueError) as error:
+    except Exception as error:  # a damaged .mat raises many kinds, some of scipy's own without a common base
         raise DatasetError(f"{info}: not the info folder of MARS: {error}") from None
     return {parse_crop(Path(name)).tracklet for name in firsts}

@@ -55,28 +55,31 @@ def rank(
         InputError: shapes do not match, a distance is NaN, or no query has a right answer.
     """
     distances = np.asarray(distances)
-    query_ids, gallery_ids, query_cameras, gallery_cameras = (
-        np.asarray(names).astype(str) for names in (query_ids, gallery_ids, query_cameras, gallery_cameras)
-    )
-    queries, size = len(query_ids), len(gallery_ids)
-    if distances.shape != (queries, size) or queries != len(query_cameras) or size != len(gallery_cameras):
+    query_names, gallery_names = as_names(query_ids), as_names(gallery_ids)
+    query_places, gallery_places = as_names(query_cameras), as_names(gallery_cameras)
+    queries, size = len(query_names), len(gallery_names)
+    if distances.shape != (queries, size) or queries != len(query_places) or size != len(gallery_places):
         raise InputError(
             f"expected distances of shape ({queries}, {size}) and as many cameras, got {distances.shape}, "
-            f"{len(query_cameras)} query and {len(gallery_cameras)} gallery cameras"
+            f"{len(query_places)} query and {len(gallery_places)} gallery cameras"
         )
     if not queries or not size:
         raise InputError(f"nothing to rank: {queries} queries, {size} gallery entries")
     if np.isnan(distances).any():
         raise InputError("distances hold NaN: expected numbers")
 
+    asked, held = as_codes(query_names, gallery_names)
+    asked_in, held_in = as_codes(query_places, gallery_places)
+    nobody = np.isin(query_names, ("0", JUNK))[:, None]
+    junk = gallery_names == JUNK
     hits_at = np.zeros(size)
     precisions = np.full(queries, np.nan)
     step = max(1, BLOCK // size)
     for first in range(0, queries, step):
         part = slice(first, first + step)
         order = np.argsort(distances[part], axis=1, kind="stable")  # (q, G)
-        same = (gallery_ids[order] == query_ids[part, None]) & ~np.isin(query_ids[part], ("0", JUNK))[:, None]
-        kept = (gallery_ids[order] != JUNK) & ~(same & (gallery_cameras[order] == query_cameras[part, None]))
+        same = (held[order] == asked[part, None]) & ~nobody[part]
+        kept = ~junk[order] & ~(same & (held_in[order] == asked_in[part, None]))
         right = same & kept
         position = np.cumsum(kept, axis=1)  # rank of an entry among those kept, from 1
         found = np.cumsum(right, axis=1)
@@ -93,3 +96,19 @@ def rank(
             "are there identities, and more than one camera?"
         )
     return Ranking(np.cumsum(hits_at) / counted, float(np.nanmean(precisions)), precisions, counted)
+
+
+def as_names(values: ArrayLike) -> NDArray[np.str_]:
+    """Identities or cameras as (N,) strings; whole floats, which Matlab files hold, as the integers they are."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise InputError(f"expected identities and cameras of shape (N,), got {array.shape}")
+    if array.dtype.kind == "f" and np.array_equal(array, np.trunc(array)):
+        array = array.astype(np.int64)
+    return array.astype(str)
+
+
+def as_codes(a: NDArray[np.str_], b: NDArray[np.str_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """A number for each name, equal where names are: gathering long strings G x Q times would fill the memory."""
+    codes = np.unique(np.concatenate([a, b]), return_inverse=True)[1].astype(np.int32)
+    return codes[: len(a)], codes[len(a) :]

@@ -1,6 +1,7 @@
 """The edge's one class: pictures of people in, descriptors out."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Embedder:
             can use it, else the CPU. Which one it became is in ``provider``.
 
     Raises:
+        InputError: ``batch_size`` is under 1, or a provider is not one that onnxruntime has.
         ModelError: the file is missing, damaged, or not written by ``reid export``.
     """
 
@@ -51,13 +53,7 @@ class Embedder:
         self.metadata = ModelMetadata.from_strings(dict(self._session.get_modelmeta().custom_metadata_map), str(path))
         self.provider: str = self._session.get_providers()[0]
         """The execution provider in use, e.g. "CPUExecutionProvider"."""
-        self._input = self._session.get_inputs()[0]
-        expected = [self.metadata.height, self.metadata.width, 3]
-        if self._input.type != "tensor(uint8)" or list(self._input.shape[1:]) != expected:
-            raise ModelError(
-                f"{path}: metadata and graph disagree: expected a uint8 input (B, {expected}), "
-                f"got {self._input.type} {self._input.shape}"
-            )
+        self._check_graph()
 
     @property
     def dimension(self) -> int:
@@ -71,10 +67,12 @@ class Embedder:
 
         Raises:
             InputError: an image is not uint8 or not of such a shape; its position is named.
-            ModelError: the network gave a number that is not finite.
+            ModelError: the network failed, or gave a number that is not finite.
         """
+        if isinstance(images, np.ndarray) and images.ndim != 4:
+            raise InputError(f"expected a list of images, got one array of shape {images.shape}: put it in a list")
         rows = [
-            self._run(to_batch(images[first : first + self.batch_size], *self._size))
+            self._run(to_batch(images[first : first + self.batch_size], *self._size, first))
             for first in range(0, len(images), self.batch_size)
         ]
         return np.concatenate(rows) if rows else np.empty((0, self.dimension), np.float32)
@@ -84,7 +82,7 @@ class Embedder:
 
         Raises :class:`InputError` for an empty list, and as :meth:`embed` does.
         """
-        if not images:
+        if not len(images):
             raise InputError("a tracklet without images: expected at least one frame")
         return average(self.embed(images))
 
@@ -92,8 +90,22 @@ class Embedder:
     def _size(self) -> tuple[int, int]:
         return self.metadata.height, self.metadata.width
 
+    def _check_graph(self) -> None:
+        """Raise :class:`ModelError` unless the graph takes and gives what the metadata says."""
+        ends = [(*self._session.get_inputs(),), (*self._session.get_outputs(),)]
+        expected = [[("tensor(uint8)", [*self._size, 3])], [("tensor(float)", [self.dimension])]]
+        got = [[(end.type, list(end.shape[1:])) for end in side] for side in ends]
+        if got != expected:
+            raise ModelError(
+                f"{self.path}: metadata and graph disagree: expected the inputs {expected[0]} and outputs "
+                f"{expected[1]} after the batch axis, got {got[0]} and {got[1]}; export the run again"
+            )
+
     def _run(self, batch: NDArray[np.uint8]) -> Descriptors:
-        (rows,) = self._session.run(None, {self._input.name: batch})
+        try:
+            rows = self._session.run(None, {self._session.get_inputs()[0].name: batch})[0]
+        except Exception as error:  # as in open_session
+            raise ModelError(f"{self.path}: the network failed on {len(batch)} images: {first_line(error)}") from None
         if rows.shape != (len(batch), self.dimension) or not np.isfinite(rows).all():
             raise ModelError(
                 f"{self.path}: the network is damaged: expected {len(batch)} finite descriptors of "
@@ -114,19 +126,32 @@ def average(descriptors: Descriptors) -> Descriptors:
 def open_session(
     content: bytes, where: str, threads: int | None, providers: Sequence[str] | None
 ) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on a model's bytes, so that no external file named inside it is ever opened."""
+    """An onnxruntime session on a model's bytes; no other file that is named inside it is ever opened.
+
+    Raises :class:`InputError` for a provider that this onnxruntime does not have, :class:`ModelError` when the
+    model does not load.
+    """
     options = onnxruntime.SessionOptions()
     # Its own stderr chatter; what matters comes back as an exception, and the provider in use is reported.
     onnxruntime.set_default_logger_severity(4)
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # 0.73 -> 0.15 cores at 25 fps
+    # Weights in a second file would be taken from the working directory: look for them where no file can be.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     if threads is not None:
         options.intra_op_num_threads = threads
+    usable = onnxruntime.get_available_providers()
     if providers is None:
-        usable = onnxruntime.get_available_providers()
         providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in usable]
+    unknown = [p for p in providers if p not in usable]
+    if unknown:
+        raise InputError(f"no execution provider {unknown[0]!r}: expected of {', '.join(usable)}")
     try:
-        return onnxruntime.InferenceSession(content, options, providers=list(providers))
+        # Its fallback would print to stdout, where results go, and begin again on the CPU.
+        return onnxruntime.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions have no common base of their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{where}: not a usable ONNX model: {reason}") from None
+        raise ModelError(f"{where}: not a usable ONNX model: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

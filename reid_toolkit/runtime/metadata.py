@@ -47,5 +47,9 @@ class ModelMetadata:
         missing = [f.name for f in fields(cls) if f.name not in table]
         if missing:
             raise ModelError(f"{where}: damaged metadata: {', '.join(missing)} missing; export the run again")
-        values = {f.name: int(table[f.name]) if f.type is int else table[f.name] for f in fields(cls)}
+        numbers = [f.name for f in fields(cls) if f.type is int]
+        wrong = [f"{name} = {table[name]!r}" for name in numbers if not (table[name].isdecimal() and int(table[name]))]
+        if wrong:
+            raise ModelError(f"{where}: damaged metadata: {', '.join(wrong)}: expected whole numbers; export it again")
+        values = {f.name: int(table[f.name]) if f.name in numbers else table[f.name] for f in fields(cls)}
         return cls(**values)  # type: ignore[arg-type]

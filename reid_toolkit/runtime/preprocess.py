@@ -10,7 +10,7 @@ from reid_toolkit.errors import InputError
 from reid_toolkit.images import Image, resize
 
 
-def to_bgr(image: NDArray[np.generic], position: int = 0) -> Image:
+def to_bgr(image: NDArray[np.generic], position: int) -> Image:
     """An (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 image as (H, W, 3) BGR; alpha is dropped.
 
     Raises :class:`InputError`, naming the image's ``position`` in its list, for any other shape or dtype.
@@ -28,9 +28,12 @@ def to_bgr(image: NDArray[np.generic], position: int = 0) -> Image:
     return pixels[:, :, :3]
 
 
-def to_batch(images: Sequence[NDArray[np.generic]], height: int, width: int) -> Image:
-    """Resize B images of any size to one (B, height, width, 3) uint8 BGR array."""
+def to_batch(images: Sequence[NDArray[np.generic]], height: int, width: int, first: int = 0) -> Image:
+    """Resize B images of any size to one (B, height, width, 3) uint8 BGR array.
+
+    ``first`` is the position of the first in the caller's list, for the message of :func:`to_bgr`'s error.
+    """
     batch = np.empty((len(images), height, width, 3), np.uint8)
-    for position, image in enumerate(images):
-        batch[position] = resize(to_bgr(image, position), height, width)
+    for row, image in enumerate(images):
+        batch[row] = resize(to_bgr(image, first + row), height, width)
     return batch

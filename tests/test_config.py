@@ -1,0 +1,178 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reid_toolkit.config import (
+    MergingRecipe,
+    NetworkRecipe,
+    Recipe,
+    TrainingRecipe,
+    difference,
+    dump_recipe,
+    load_recipe,
+    shipped_recipes,
+)
+from reid_toolkit.errors import RecipeError
+
+MODELS = Path(__file__).parents[1] / "models"
+small = st.floats(0, 1, exclude_min=True, exclude_max=True)
+
+recipes = st.builds(
+    Recipe,
+    seed=st.integers(0, 2**32 - 1),
+    selection=st.sampled_from(["self_retrieval", "last"]),
+    network=st.builds(
+        NetworkRecipe,
+        weights=st.text(st.characters(exclude_categories=["Cs"])),
+        embedding=st.integers(1, 4096),
+        dropout=small,
+        height=st.integers(32, 512),
+        stride_in_1x1=st.booleans(),
+        frozen=st.sampled_from(["none", "layer1", "layer2"]),
+    ),
+    training=st.builds(
+        TrainingRecipe,
+        frames=st.integers(1, 64),
+        batch_size=st.integers(2, 512),
+        first_learning_rate=st.floats(1e-9, 1e9),
+        weight_decay=small,
+        flip=st.booleans(),
+        colour_jitter=small,
+    ),
+    merging=st.builds(
+        MergingRecipe,
+        fraction=small,
+        trade_off=st.floats(0, 1e6),
+        within=st.sampled_from(["mean", "printed"]),
+        metric=st.sampled_from(["euclidean", "squared_euclidean"]),
+        cannot_link=st.booleans(),
+    ),
+)
+
+
+def load(tmp_path: Path, text: str) -> Recipe:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_recipe(str(path))
+
+
+def test_every_recipe_in_models_is_shipped_and_loads() -> None:
+    names = sorted(path.stem for path in MODELS.glob("*.toml"))
+    assert shipped_recipes() == names
+    assert {"dbc", "dbc_video", "demo"} <= set(names)
+    for name in names:
+        assert isinstance(load_recipe(name), Recipe)
+        assert load_recipe(str(MODELS / f"{name}.toml")) == load_recipe(name)
+
+
+def test_dbc_is_the_papers_schedule() -> None:
+    recipe = load_recipe("dbc")
+    training, merging, network = recipe.training, recipe.merging, recipe.network
+    assert (training.first_epochs, training.later_epochs, training.decay_after) == (20, 2, 15)
+    assert (training.first_learning_rate, training.later_learning_rate) == (0.1, 0.01)
+    assert (training.backbone_factor, training.momentum, training.weight_decay) == (0.1, 0.9, 5e-4)
+    assert (training.batch_size, training.temperature, training.table_momentum) == (16, 0.1, 0.5)
+    assert training.flip
+    assert training.colour_jitter == 0
+    assert (network.backbone, network.weights, network.embedding) == ("resnet50", "imagenet", 1024)
+    assert (network.dropout, network.height, network.width, network.frozen) == (0.5, 256, 128, "none")
+    assert merging == MergingRecipe(fraction=0.05, trade_off=0.1, within="mean", linkage="average", metric="euclidean")
+
+
+def test_dbc_video_differs_as_the_papers_video_setting_does() -> None:
+    changed = {line.split(":")[0] for line in difference(load_recipe("dbc"), load_recipe("dbc_video"))}
+    assert changed - {"selection"} == {"network.frozen", "training.frames", "training.later_epochs"}
+    video = load_recipe("dbc_video")
+    assert (video.network.frozen, video.training.frames, video.training.later_epochs) == ("layer2", 16, 5)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(recipe=recipes)
+def test_a_recipe_survives_its_toml(tmp_path: Path, recipe: Recipe) -> None:
+    assert load(tmp_path, dump_recipe(recipe)) == recipe
+
+
+def test_what_is_left_out_is_the_default(tmp_path: Path) -> None:
+    assert load(tmp_path, "") == Recipe()
+    assert load(tmp_path, "[training]\nframes = 4") == Recipe(training=TrainingRecipe(frames=4))
+
+
+def test_a_whole_number_is_read_as_a_float_where_one_is_meant(tmp_path: Path) -> None:
+    trade_off = load(tmp_path, "[merging]\ntrade_off = 1").merging.trade_off
+    assert trade_off == 1.0
+    assert type(trade_off) is float
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[training]\nepochs = 3", "unknown setting training.epochs"),
+        ("colour = 1", "unknown setting colour"),
+        ("[training]\nframes = 1.0", "training.frames is 1.0: expected a value of type int"),
+        ("[training]\nframes = true", "training.frames is True: expected a value of type int"),
+        ("[training]\nflip = 1", "training.flip is 1: expected a value of type bool"),
+        ("[network]\nbackbone = 50", "network.backbone is 50: expected a value of type str"),
+        ("[merging]\ntrade_off = 'much'", "merging.trade_off is 'much': expected a value of type float"),
+        ("training = 3", "training is 3: expected a table"),
+        ("[merging]\nlinkage = 'complete'", "merging.linkage is 'complete': expected one of average, minimum"),
+        ("[merging]\nlinkage = ['average']", "merging.linkage"),
+        ("[merging]\ntrade_off = nan", "merging.trade_off is nan: expected a finite number"),
+        ("[training]\ntemperature = inf", "training.temperature is inf: expected a finite number"),
+        ("[merging]\ntrade_off = -0.1", "merging.trade_off is -0.1"),
+        ("[merging]\nfraction = 0", "merging.fraction is 0"),
+        ("[merging]\nfraction = 5", "merging.fraction is 5"),
+        ("[merging]\nsize_weight = 0.003", "merging.size_weight belongs to linkage = 'minimum'"),
+        ("[training]\nsamples = 'images'\nframes = 2", "training.frames is 2 with samples = 'images'"),
+        ("[training]\nbatch_size = 1", "training.batch_size is 1"),
+        ("[training]\nlater_epochs = 0", "training.later_epochs is 0"),
+        ("[training]\ncrop_scale = 0", "training.crop_scale is 0"),
+        ("[training]\ncolour_jitter = 1", "training.colour_jitter is 1"),
+        ("[training]\ntable_momentum = 1.5", "training.table_momentum is 1.5"),
+        ("[network]\nheight = 16", "network input is 16x128"),
+        ("[network]\ndropout = 1", "network.dropout is 1"),
+        ("[network]\nembedding = 0", "network.embedding is 0"),
+        ("[network]\nbackbone = 'mobilenet_v2'\nfrozen = 'layer1'", "settings of ResNets"),
+        ("seed = -1", "seed is -1"),
+        ("seed = ", "not TOML"),
+        ("[training\n", "not TOML"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert "mine.toml" in message
+    assert words in message
+    assert "\n" not in message
+
+
+def test_an_unknown_recipe_is_told_which_there_are(tmp_path: Path) -> None:
+    for name in ("dbcc", "", str(tmp_path)):
+        with pytest.raises(RecipeError, match="neither a shipped recipe") as caught:
+            load_recipe(name)
+        assert "dbc_video" in str(caught.value)
+
+
+def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"seed = 1 # \xff")
+    with pytest.raises(RecipeError, match=r"mine\.toml: not TOML"):
+        load_recipe(str(path))
+
+
+def test_contradictions_are_refused_in_python_too() -> None:
+    with pytest.raises(RecipeError):
+        MergingRecipe(trade_off=math.nan)
+    with pytest.raises(RecipeError):
+        replace(TrainingRecipe(), batch_size=1)
+
+
+def test_difference_names_each_setting_with_both_values() -> None:
+    before = Recipe()
+    after = Recipe(seed=3, training=TrainingRecipe(frames=8))
+    assert difference(before, after) == ["seed: 0 is now 3", "training.frames: 1 is now 8"]
+    assert difference(before, before) == []

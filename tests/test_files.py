@@ -1,0 +1,83 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reid_toolkit.files import atomic_path, write_atomic
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_text_is_written_as_utf8_and_folders_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "name.txt"
+    write_atomic(path, "caméra\r\n")
+    assert path.read_bytes() == b"cam\xc3\xa9ra\r\n"
+    write_atomic(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    assert names(path.parent) == ["name.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path, error: type) -> None:
+    path = tmp_path / "name.txt"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("ne")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["name.txt"]
+
+
+def test_the_temporary_file_is_beside_the_target_hidden_and_of_its_kind(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "picture.png") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".")
+        assert temporary.suffix == ".png"
+        temporary.write_bytes(b"x")
+
+
+def test_nothing_is_seen_before_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "name.txt"
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+
+
+def test_content_is_on_the_disk_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    replace, fsync = os.replace, os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replace"), replace(a, b)))
+    write_atomic(tmp_path / "name.txt", "new")
+    assert done == ["fsync", "replace"]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "name.txt"
+    path.write_text("old")
+    program = (
+        "import sys, time, pathlib\n"
+        "from reid_toolkit.files import atomic_path\n"
+        "with atomic_path(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('ne')\n"
+        "    print('half', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"half\n"
+        writer.send_signal(signal.SIGKILL)
+    assert path.read_text() == "old"
+    write_atomic(path, "new")
+    assert path.read_text() == "new"
