@@ -64,9 +64,7 @@ def survivors(clusters: Clusters, history: History) -> Tensor:
     return left.nonzero().flatten()
 
 
-def merge_round(
-    links: Links, forbidden: Tensor, merges: int, criterion: Criterion, dispersion: Dispersion
-) -> History:
+def merge_round(links: Links, forbidden: Tensor, merges: int, criterion: Criterion, dispersion: Dispersion) -> History:
     """At least one merge and up to ``merges``, by the cheapest means that memory allows."""
     if links.plan.dense:
         return Rows(Stored(links, forbidden), dispersion, criterion, links.plan).run(merges)

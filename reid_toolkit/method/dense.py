@@ -136,9 +136,7 @@ class Rows:
         links = self.source.rows(rows, left)
         sizes, values = self.sizes, self.dispersion.values
         between = self.criterion.between(links.double(), sizes[rows, None], sizes[left:])
-        costs = self.criterion.cost(
-            between, values[rows, None], values[left:], sizes[rows, None], sizes[left:]
-        )
+        costs = self.criterion.cost(between, values[rows, None], values[left:], sizes[rows, None], sizes[left:])
         return costs.masked_fill_(links < 0, torch.inf)
 
     def search(self, rows: slice) -> None:

@@ -65,8 +65,7 @@ def point_of_cluster(distances: ExactDistances, clusters: Clusters, block: int) 
         twins = samples[first[points] != samples]
         # Equal hashes are checked, sample by sample; a collision (one in 10^19 pairs) takes another hash.
         if all(
-            torch.equal(distances.rounded(part), distances.rounded(first[points[part]]))
-            for part in twins.split(block)
+            torch.equal(distances.rounded(part), distances.rounded(first[points[part]])) for part in twins.split(block)
         ):
             break
     start = torch.full_like(clusters.sizes, torch.iinfo(torch.int64).max)

@@ -70,9 +70,7 @@ def merged_within(within_a: Value, within_b: Value, between: Value, size_a: Valu
     return total / ((size_a + size_b) * (size_a + size_b))
 
 
-def merged_within_printed(
-    within_a: Value, within_b: Value, between: Value, size_a: Value, size_b: Value
-) -> Value:
+def merged_within_printed(within_a: Value, within_b: Value, between: Value, size_a: Value, size_b: Value) -> Value:
     """Eq. 7 as printed: d_q = (n_a d_a + n_b d_b + n_a n_b d_ab) / (n_a + n_b + n_a n_b)."""
     total = size_a * within_a + size_b * within_b + size_a * size_b * between
     return total / (size_a + size_b + size_a * size_b)

@@ -98,9 +98,7 @@ class Links:
                 own, other = clusters.labels[rows], clusters.labels[columns]
                 values = self.distances.block(rows, columns)
                 values = reduce_rows(reduce_rows(values, own, self.minimum).T, other, self.minimum).T
-                part = panel[
-                    int(own[0]) - top : int(own[-1]) + 1 - top, int(other[0]) - top : int(other[-1]) + 1 - top
-                ]
+                part = panel[int(own[0]) - top : int(own[-1]) + 1 - top, int(other[0]) - top : int(other[-1]) + 1 - top]
                 if self.minimum:
                     torch.minimum(part, values, out=part)
                 else:

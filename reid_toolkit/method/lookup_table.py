@@ -28,9 +28,7 @@ class LookupTable:
         row by no more than float32's own rounding.
         """
         if len(embeddings) != len(labels):
-            raise InputError(
-                f"lookup table: {len(embeddings)} embeddings but {len(labels)} labels: expected equal"
-            )
+            raise InputError(f"lookup table: {len(embeddings)} embeddings but {len(labels)} labels: expected equal")
         sizes = torch.bincount(labels)
         if len(sizes) == 0 or bool((sizes == 0).any()):
             raise InputError("lookup table: a cluster has no sample: expected labels to use all of 0..C-1")

@@ -45,20 +45,17 @@ def plan_memory(clusters: int, dimension: int, device: torch.device, max_memory:
             f"merging: max_memory is {limit} bytes: expected at least {needed}, "
             f"what the smallest block of {dimension}-dimensional features needs"
         )
-    entries = max(clusters, block * block, limit // 4 // 48)
-    left = limit - block_bytes(block, dimension)
-    if 8 * clusters**2 + 48 * min(entries, 4 * block * block) <= left:
-        return Plan(True, block, min(entries, 4 * block * block), block * block // 4, 0, False)
-    left -= 48 * entries + 200 * clusters
+    entries = max(clusters, min(block * clusters, limit // 4 // 48))
+    left = limit - block_bytes(block, dimension) - 48 * entries - 200 * clusters
     means = 4 * clusters * dimension
     fits = means <= left // 2
     return Plan(
-        False,
-        block,
-        entries,
-        block * block // 4,
-        max(clusters, (left - means * fits) // BYTES_PER_PAIR),
-        fits,
+        dense=8 * clusters**2 <= left,
+        block=block,
+        entries=entries,
+        strip=block * block // 4,
+        pairs=max(clusters, (left - means * fits) // BYTES_PER_PAIR),
+        means=fits,
     )
 
 

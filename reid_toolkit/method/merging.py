@@ -110,15 +110,9 @@ def check_options(**chosen: str) -> None:
 
 def as_features(features: Tensor | ArrayLike, device: torch.device | str | None) -> Tensor:
     """(N, D) floating tensor on the device; copied only when it must be."""
-    points = (
-        features.detach()
-        if isinstance(features, Tensor)
-        else torch.from_numpy(np.ascontiguousarray(features))
-    )
+    points = features.detach() if isinstance(features, Tensor) else torch.from_numpy(np.ascontiguousarray(features))
     if points.ndim != 2 or 0 in points.shape:
-        raise InputError(
-            f"merging: features have shape {tuple(points.shape)}: expected (N, D), neither of them 0"
-        )
+        raise InputError(f"merging: features have shape {tuple(points.shape)}: expected (N, D), neither of them 0")
     return points.to(device=device, dtype=None if points.is_floating_point() else torch.float64)
 
 
@@ -126,9 +120,7 @@ def as_labels(labels: Tensor | ArrayLike, points: Tensor) -> Tensor:
     """(N,) int64 tensor on the device of ``points``."""
     values = torch.as_tensor(labels if isinstance(labels, Tensor) else np.asarray(labels))
     if values.shape != points.shape[:1]:
-        raise InputError(
-            f"merging: labels have shape {tuple(values.shape)}: expected ({len(points)},), one a sample"
-        )
+        raise InputError(f"merging: labels have shape {tuple(values.shape)}: expected ({len(points)},), one a sample")
     if values.is_floating_point() or values.is_complex():
         raise InputError(f"merging: labels are {values.dtype}: expected integers")
     return values.to(device=points.device, dtype=torch.int64)
@@ -141,15 +133,11 @@ def forbidden_pairs(cannot_link: Tensor | ArrayLike | None, clusters: Clusters, 
         return torch.empty(0, 2, dtype=torch.int64, device=device)
     pairs = torch.as_tensor(cannot_link if isinstance(cannot_link, Tensor) else np.asarray(cannot_link))
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point():
-        raise InputError(
-            f"merging: cannot_link is {pairs.dtype} {tuple(pairs.shape)}: expected (M, 2) sample indices"
-        )
+        raise InputError(f"merging: cannot_link is {pairs.dtype} {tuple(pairs.shape)}: expected (M, 2) sample indices")
     pairs = pairs.to(device=device, dtype=torch.int64)
     samples = len(clusters.labels)
     if bool(((pairs < 0) | (pairs >= samples)).any()):
-        raise InputError(
-            f"merging: cannot_link names samples outside 0..{samples - 1}: expected sample indices"
-        )
+        raise InputError(f"merging: cannot_link names samples outside 0..{samples - 1}: expected sample indices")
     owners = clusters.labels[pairs]
     together = (owners[:, 0] == owners[:, 1]).nonzero()
     if len(together):

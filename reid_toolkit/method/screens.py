@@ -43,13 +43,19 @@ class MeanScreen:
         self.slack = 4 * HALF * math.sqrt(largest)  # of a distance of means, for having rounded the means
 
     def tiles(self, norms: Tensor, spread: Tensor | None) -> Iterator[tuple[int, int, Tensor]]:
-        """(top, left, tile): ‖μ_a - μ_b‖² (+ v_a + v_b) for a block of the upper half, infinite elsewhere."""
+        """(top, left, tile): ‖μ_a - μ_b‖² (+ v_a + v_b) for a block of the upper half, infinite elsewhere.
+
+        Every tile lies in the same memory.
+        """
         side = (norms if spread is None else norms + spread).float()
         block, count = 2 * self.links.block, len(side)
+        space = torch.empty(min(block, count) ** 2, device=side.device)
         for top in range(0, count, block):
             rows = self.means[top : top + block]
             for left in range(top, count, block):
-                tile = rows @ self.means[left : left + block].T  # (n, D) @ (D, m) -> (n, m)
+                columns = self.means[left : left + block]
+                tile = space[: len(rows) * len(columns)].view(len(rows), len(columns))
+                torch.mm(rows, columns.T, out=tile)  # (n, D) @ (D, m) -> (n, m)
                 tile.mul_(-2.0).add_(side[left : left + block]).add_(side[top : top + block, None])
                 if left == top:
                     tile.masked_fill_(torch.ones_like(tile, dtype=torch.bool).tril_(), torch.inf)
@@ -79,14 +85,12 @@ class MeanScreen:
             limit = (limit + self.slack) ** 2
         limit = min((limit + self.error) * (1 + 4 * HALF), LARGE)  # finite, for what is infinite to stay out
         norms = self.norms.masked_fill(frozen(self.dispersion, self.criterion, threshold), torch.inf)
-        found, count = [], 0
+        found = Found(2, room, norms.device)
         for top, left, tile in self.tiles(norms, self.spread if self.squared else None):
-            near = (tile <= limit).nonzero()
-            count += len(near)
-            if count > room:
+            a, b = (tile <= limit).nonzero(as_tuple=True)
+            if not found.add(a + top, b + left):
                 return None
-            found.append(near + torch.tensor([top, left], device=near.device))
-        a, b = torch.cat(found).unbind(dim=1)
+        a, b = found.columns()
         links = self.links.pairs(a, b)
         chosen = within_reach(self.criterion, self.dispersion, a, b, links, threshold)
         return Edges(a[chosen], b[chosen], links[chosen])
@@ -113,9 +117,7 @@ class ExactScreen:
         for top, panel in self.panels():
             rows = slice(top, top + len(panel))
             between = self.criterion.between(panel.double(), sizes[rows, None], sizes[top:])
-            costs = self.criterion.cost(
-                between, values[rows, None], values[top:], sizes[rows, None], sizes[top:]
-            )
+            costs = self.criterion.cost(between, values[rows, None], values[top:], sizes[rows, None], sizes[top:])
             lowest[rows] = costs.masked_fill_(panel < 0, torch.inf).amin(dim=1)
         return lowest
 
@@ -123,18 +125,41 @@ class ExactScreen:
         """All pairs whose floor is within reach, or None when they are more than ``room``."""
         out = frozen(self.dispersion, self.criterion, threshold)
         sizes = self.dispersion.sizes
-        found, count = [], 0
+        found = Found(3, room, sizes.device)
         for top, panel in self.panels():
             rows = slice(top, top + len(panel))
             between = self.criterion.between(panel.double(), sizes[rows, None], sizes[top:])
             floor = self.criterion.floor(between, sizes[rows, None], sizes[top:])
             near = (floor <= reach(threshold)) & (panel >= 0) & ~out[rows, None] & ~out[top:]
             a, b = near.nonzero(as_tuple=True)
-            count += len(a)
-            if count > room:
+            if not found.add(a + top, b + top, panel[a, b]):
                 return None
-            found.append(Edges(a + top, b + top, panel[a, b]))
-        return Edges(*(torch.cat(part) for part in zip(*found, strict=True)))
+        return Edges(*found.columns())
+
+
+class Found:
+    """Columns of whole numbers that grow up to ``room`` rows, in memory of their own.
+
+    Small arrays kept from between large temporary ones would leave those no gap to come back to, and a
+    process that keeps a megabyte grows by a gigabyte.
+    """
+
+    def __init__(self, width: int, room: int, device: torch.device) -> None:
+        self.space = torch.empty(width, room, dtype=torch.int64, device=device)
+        self.count = 0
+
+    def add(self, *columns: Tensor) -> bool:
+        """Append (n,) values to each column; False, and nothing done, when there is no room for them."""
+        end = self.count + len(columns[0])
+        if end > self.space.shape[1]:
+            return False
+        for row, column in zip(self.space, columns, strict=True):
+            row[self.count : end] = column
+        self.count = end
+        return True
+
+    def columns(self) -> list[Tensor]:
+        return list(self.space[:, : self.count])
 
 
 def own_terms(dispersion: Dispersion, criterion: Criterion) -> Tensor:

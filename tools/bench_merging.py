@@ -1,0 +1,247 @@
+"""How the cost of a merging stage grows: time, peak memory and kept pairs, against what else can do it.
+
+    python tools/bench_merging.py                       the table of docs/method.md: JSON, and a plot
+    python tools/bench_merging.py --device cuda --sizes 16522 100000 1000000 --dimension 2048 --paths bounded
+
+Each measurement runs in a process of its own, so that its peak memory is its own. Times are given as they are
+and as ratios to the floor measured in the same process: the bare float32 products of every sample with every
+other, N x D by D x N, block by block, nothing kept. scipy, scikit-learn and fastcluster build the whole tree;
+they are here for scale. Memory is the peak over the process with the features loaded.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reid_toolkit.method import bounded, merging
+from reid_toolkit.method.merging import merge_clusters
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZES = (1000, 2000, 4000, 8000, 16522, 30000, 100000)
+DATA = ("clustered", "no structure", "duplicates", "later stage")
+REFERENCES = ("scipy", "scikit-learn", "fastcluster")
+LIMIT = 900_000_000
+"""Bytes over the features that the bounded path is given."""
+LARGEST = {"dense": 16522, "scipy": 8000, "scikit-learn": 8000, "fastcluster": 8000}
+"""Beyond these sizes they take more time or memory than a benchmark should."""
+
+
+def samples(data: str, count: int, dimension: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (N, D) float32 on the sphere and labels (N,) to start from.
+
+    "clustered": about 20 samples around each of N/20 centres, within-distances about half of the others.
+    "no structure": uniform on the sphere. "duplicates": N/10 distinct points. "later stage": clustered, and
+    already merged to N/4 clusters of one centre each.
+    """
+    generator = torch.Generator().manual_seed(count)
+    groups = {"no structure": count, "duplicates": count // 10}.get(data, count // 20)
+    owner = torch.randint(groups, (count,), generator=generator)
+    labels = torch.arange(count)
+    if data == "later stage":
+        owner = owner.sort().values
+        labels = owner * count + torch.arange(count) // 4
+    features = torch.randn(groups, dimension, generator=generator)
+    features = features if groups == count else features[owner]
+    if data in ("clustered", "later stage"):
+        for part in features.split(4096):
+            part += 0.5 * torch.randn(part.shape, generator=generator)
+    return torch.nn.functional.normalize(features, out=features), labels
+
+
+def floor_seconds(features: torch.Tensor) -> float:
+    """One pass of bare float32 products; over a part of the rows, scaled up, where all would take minutes."""
+    rows = features[: min(len(features), 16384)]
+    synchronise(features)
+    start = time.perf_counter()
+    for block in rows.split(2048):
+        _ = block @ features.T if len(features) <= 32768 else [block @ part.T for part in features.split(32768)]
+    synchronise(features)
+    return (time.perf_counter() - start) * len(features) / len(rows)
+
+
+def synchronise(features: torch.Tensor) -> None:
+    if features.is_cuda:
+        torch.cuda.synchronize()
+
+
+def memory_bytes(field: str) -> int:
+    """VmRSS (now) or VmHWM (peak) of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise LookupError(field)
+
+
+def measure(data: str, path: str, count: int, dimension: int, device: str, repeats: int) -> dict[str, Any]:
+    """One row of the table, measured in this process."""
+    features, labels = samples(data, count, dimension)
+    features = features.to(device)
+    merges = max(1, count // 20)
+    floor = floor_seconds(features)  # also the warm-up
+    kept: list[int] = []
+    if path in REFERENCES:
+        run = reference(path, features.cpu().numpy(), merges)
+    else:
+        choose_path(path, kept)
+        limit = LIMIT if path == "bounded" else None
+
+        def run() -> None:
+            merge_clusters(features, labels, merges, max_memory=limit)
+
+        merge_clusters(features[:64], labels[:64], 3)  # loads what is loaded at first use
+    Path("/proc/self/clear_refs").write_text("5")  # starts VmHWM anew
+    before = memory_bytes("VmRSS")
+    seconds = []
+    for _ in range(repeats):
+        kept.clear()
+        start = time.perf_counter()
+        run()
+        synchronise(features)
+        seconds.append(time.perf_counter() - start)
+    row = {"data": data, "path": path, "samples": count, "dimension": dimension, "merges": merges}
+    row |= {"seconds": float(np.median(seconds)), "spread": max(seconds) - min(seconds), "repeats": repeats}
+    row |= {"floor_seconds": floor, "ratio": float(np.median(seconds)) / floor}
+    row |= {"peak_megabytes": (memory_bytes("VmHWM") - before) / 1e6, "kept_pairs": sum(kept), "rounds": len(kept)}
+    if device != "cpu":
+        row["peak_gpu_megabytes"] = (torch.cuda.max_memory_allocated() - features.nbytes) / 1e6
+    return row
+
+
+def choose_path(path: str, kept: list[int]) -> None:
+    """Make merge_clusters take a path whatever fits, and note how many pairs each round keeps."""
+    plan_memory = merging.plan_memory
+
+    def planned(*arguments: Any) -> Any:
+        return dataclasses.replace(plan_memory(*arguments), dense=path == "dense")
+
+    class Counted(bounded.Graph):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            kept.append(sum(map(len, self.near.values())) // 2)
+
+    merging.plan_memory = bounded.plan_memory = planned  # type: ignore[assignment]
+    bounded.Graph = Counted  # type: ignore[misc, assignment]
+
+
+def reference(name: str, features: np.ndarray, merges: int) -> Any:
+    """Average linkage with λ = 0 by somebody else's code."""
+    if name == "scipy":
+        from scipy.cluster.hierarchy import linkage
+
+        return lambda: linkage(features, "average")
+    if name == "fastcluster":
+        import fastcluster
+
+        return lambda: fastcluster.linkage(features, "average")
+    from sklearn.cluster import AgglomerativeClustering
+
+    return lambda: AgglomerativeClustering(len(features) - merges, linkage="average").fit(features)
+
+
+def draw(rows: list[dict[str, Any]], target: Path) -> None:
+    """Time and memory over N, both axes logarithmic."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.8))
+    kinds = sorted({(row["path"], row["data"]) for row in rows})
+    for path, data in kinds:
+        here = sorted((r for r in rows if (r["path"], r["data"]) == (path, data)), key=lambda r: r["samples"])
+        style = {"dense": "-o", "bounded": "--s"}.get(path, ":x")
+        for axis, key in zip(axes, ("seconds", "peak_megabytes"), strict=True):
+            axis.plot([r["samples"] for r in here], [r[key] for r in here], style, ms=4, label=f"{path}, {data}")
+    floors = {row["samples"]: row["floor_seconds"] for row in rows}
+    axes[0].plot(sorted(floors), [floors[n] for n in sorted(floors)], "k-", lw=1, label="bare products")
+    for axis, title in zip(axes, ("seconds a stage", "peak memory over the features, MB"), strict=True):
+        axis.set(xscale="log", yscale="log", xlabel="samples N", title=title)
+        axis.grid(alpha=0.3, which="both")
+    axes[0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(target, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--data", nargs="+", choices=DATA, default=DATA)
+    parser.add_argument("--paths", nargs="+", default=("dense", "bounded", *REFERENCES))
+    parser.add_argument("--dimension", type=int, default=512)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tf32", action="store_true", help="let screening use TF32 (CUDA)")
+    parser.add_argument("--timeout", type=int, default=900, help="seconds a measurement may take")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/merging.json")
+    parser.add_argument("--append", action="store_true", help="add to the rows that are in the file")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.tf32:
+        torch.set_float32_matmul_precision("high")
+    if options.one:
+        print(json.dumps(measure(**json.loads(options.one))))
+        return
+    report = json.loads(options.out.read_text()) if options.append else {"runs": [], "rows": []}
+    report["runs"].append(
+        {
+            "command": "python tools/bench_merging.py " + " ".join(sys.argv[1:]),
+            "date": datetime.date.today().isoformat(),
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+            + (torch.cuda.get_device_name() if options.device != "cpu" else processor()),
+            "load": Path("/proc/loadavg").read_text().split()[0],
+        }
+    )
+    for data in options.data:
+        for path in options.paths:
+            for count in options.sizes:
+                if count > LARGEST.get(path, count) or (path in REFERENCES and data != "clustered"):
+                    continue
+                case = {"data": data, "path": path, "count": count, "dimension": options.dimension}
+                case |= {"device": options.device, "repeats": 3 if count <= 8000 and path not in REFERENCES else 1}
+                row = in_a_process(case, options.timeout, options.tf32)
+                report["rows"].append(row)
+                print(line(row), flush=True)
+                options.out.write_text(json.dumps(report, indent=1) + "\n")
+    drawn = [row for row in report["rows"] if row.get("dimension") == report["rows"][0].get("dimension")]
+    draw(drawn, options.out.with_suffix(".png"))
+
+
+def in_a_process(case: dict[str, Any], timeout: int, tf32: bool) -> dict[str, Any]:
+    """:func:`measure` in a fresh interpreter; a row with "failed" where it did not come back."""
+    command = [sys.executable, __file__, "--one", json.dumps(case), *(["--tf32"] if tf32 else [])]
+    name = {"data": case["data"], "path": case["path"], "samples": case["count"]}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return name | {"failed": f"more than {timeout} s"}
+    if done.returncode:
+        return name | {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+    return dict(json.loads(done.stdout))
+
+
+def line(row: dict[str, Any]) -> str:
+    head = f"{row['data']:13} {row['path']:13} N={row['samples']:<8}"
+    if "failed" in row:
+        return f"{head} {row['failed']}"
+    return (
+        f"{head} {row['seconds']:8.2f} s  {row['ratio']:6.2f} x floor  {row['peak_megabytes']:7.0f} MB"
+        f"  {row['kept_pairs']:8} pairs in {row['rounds']} rounds"
+    )
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((text.partition(":")[2].strip() for text in lines if text.startswith("model name")), "CPU")
+
+
+if __name__ == "__main__":
+    main()
