@@ -75,7 +75,11 @@ class RunFolder:
             )
 
     def recipe(self) -> Recipe:
-        return load_recipe(str(self.path / "config.toml"))
+        """What the run is trained by."""
+        path = self.path / "config.toml"
+        if not path.is_file():
+            raise RunError(f"{self.path}: damaged training run: config.toml is missing")
+        return load_recipe(str(path))
 
     def dataset(self) -> str:
         """Fingerprint of the data the run learns from."""

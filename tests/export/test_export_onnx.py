@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.errors import InputError, ModelError, RunError
+from reid_toolkit.export import onnx as exporting
+from reid_toolkit.export.onnx import ServingNetwork, export, load_network
+from reid_toolkit.export.parity import Parity, check_parity
+from reid_toolkit.images import Image
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.training.checkpoint import RunFolder
+from reid_toolkit.training.features import extract
+from reid_toolkit.training.store import load_samples
+
+
+def test_the_file_does_what_torch_does_and_says_what_it_is(
+    exported: tuple[Path, Path, Parity], crops: list[Image]
+) -> None:
+    run, out, parity = exported
+    assert parity.crops == 4
+    assert parity.batches == (1, 2, 17)
+    assert parity.max_difference < 1e-4
+    assert parity.min_cosine > 0.9999
+    assert list(out.parent.iterdir()) == [out]  # weights inside, nothing half done beside it
+
+    onnx.checker.check_model(str(out), full_check=True)
+    graph = onnx.load(out).graph
+    (crop_input,), (descriptors,) = graph.input, graph.output
+    shape = crop_input.type.tensor_type.shape.dim
+    assert crop_input.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert shape[0].dim_param
+    assert [axis.dim_value for axis in shape[1:]] == [48, 32, 3]
+    embedder = Embedder(out)
+    assert descriptors.type.tensor_type.shape.dim[1].dim_value == embedder.dimension
+
+    about, folder = embedder.metadata, RunFolder(run)
+    assert (about.height, about.width, about.channels, about.stage) == (48, 32, "BGR", "best")
+    assert about.backbone == folder.recipe().network.backbone
+    assert about.dataset == folder.dataset()
+    assert "first_learning_rate" in about.recipe
+    rows = embedder.embed(crops * 10)
+    assert rows.shape == (40, embedder.dimension)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    if about.backbone == "resnet18":  # a MobileNetV3 of three steps takes all noise for the same
+        assert np.abs(rows[0] - rows[1]).max() > 1e-3
+
+
+def test_serving_gives_training_its_own_descriptors(
+    exported: tuple[Path, Path, Parity], pictures: Path, crops: list[Image], tmp_path: Path
+) -> None:
+    """What was clustered is what will be searched: the same resize, the same mean over a tracklet."""
+    run, model, _ = exported
+    one = tmp_path / "set"
+    for name, number in (("a/0", 0), ("a/1", 1), ("a/2", 2), ("b/0", 3)):
+        path = one / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((pictures / f"{number}.png").read_bytes())
+    samples = load_samples(open_dataset(one), 48, 32)
+    features = extract(load_network(RunFolder(run), "best"), samples, torch.device("cpu"))
+    embedder = Embedder(model)
+    frames = {"a": crops[:3], "b": crops[3:]}
+    for row, tracklet in zip(features.descriptors, samples.tracklets, strict=True):
+        np.testing.assert_allclose(row.numpy(), embedder.embed_tracklet(frames[tracklet.name]), atol=1e-4)
+
+
+def test_stages(run: Path) -> None:
+    folder = RunFolder(run)
+    first, last, initial = (load_network(folder, stage).state_dict() for stage in ("0", "last", "initial"))
+    key = "embedding.weight"
+    assert not torch.equal(first[key], last[key])
+    assert not torch.equal(first[key], initial[key])
+    assert torch.equal(last[key], load_network(folder, "2").state_dict()[key])
+    best = str(folder.model()["stage"])
+    assert torch.equal(load_network(folder, "best").state_dict()[key], load_network(folder, best).state_dict()[key])
+    for stage in ("3", "-1", "first", "²", ""):
+        with pytest.raises(RunError, match="expected best, initial, last or one of 0-2"):
+            load_network(folder, stage)
+
+
+@pytest.mark.parametrize("run", ["resnet18"], indirect=True)
+def test_a_graph_that_differs_is_refused_and_leaves_no_file(
+    run: Path, crops: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ServingNetwork(load_network(RunFolder(run), "initial"))
+    monkeypatch.setattr(exporting, "check_parity", lambda _, path, crops: check_parity(other, path, crops))
+    out = tmp_path / "model.onnx"
+    out.write_bytes(b"the model of yesterday")
+    with pytest.raises(ModelError, match="export refused: onnxruntime and torch differ by"):
+        export(run, out, crops, stage="last")
+    assert out.read_bytes() == b"the model of yesterday"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_parity_needs_pictures(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least one crop"):
+        check_parity(torch.nn.Identity(), tmp_path / "model.onnx", [])
+
+
+def test_what_is_not_a_run_is_named(crops: list[Image], tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    with pytest.raises(RunError, match="not a training run"):
+        export(tmp_path / "gone", out, crops)
+    for content in ("[]", "{}", "not json", '"dataset"'):
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(RunError, match=r"run\.json is missing or damaged"):
+            export(tmp_path, out, crops)
+    (tmp_path / "run.json").write_text('{"dataset": "0"}')
+    with pytest.raises(RunError, match=r"config\.toml"):
+        export(tmp_path, out, crops)
