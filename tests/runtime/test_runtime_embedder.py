@@ -1,0 +1,342 @@
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from reid_toolkit.errors import InputError, ModelError, ReidError
+from reid_toolkit.images import resize
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.runtime.metadata import ModelMetadata
+
+HEIGHT, WIDTH, DIMENSION = 16, 8, 5
+
+METADATA = ModelMetadata(
+    height=HEIGHT, width=WIDTH, channels="BGR", layout="NHWC uint8 0-255", normalisation="none", dimension=DIMENSION,
+    backbone="mean", recipe="seed = 0\n", stage="best", dataset="0123456789abcdef", toolkit="0.1.0",
+)  # fmt: skip
+
+PROJECTION = np.random.default_rng(0).normal(size=(HEIGHT * 3, DIMENSION)).astype(np.float32)
+"""Rows of the picture, averaged over the width, to a descriptor: enough to tell pictures apart."""
+
+
+def build_model(
+    projection: NDArray[np.float32] = PROJECTION,
+    *,
+    input_type: int = TensorProto.UINT8,
+    size: tuple[int, int] = (HEIGHT, WIDTH),
+    batch: str | int = "batch",
+    metadata: dict[str, str] | None = None,
+) -> onnx.ModelProto:
+    """uint8 NHWC -> mean over the width -> (B, H * 3) @ projection -> rows of length 1, as export's graphs do."""
+    nodes = [
+        helper.make_node("Cast", ["crops"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["means"], keepdims=0),
+        helper.make_node("Flatten", ["means"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "projection"], ["rows"]),
+        helper.make_node("LpNormalization", ["rows"], ["descriptors"], axis=1, p=2),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("crops", input_type, [batch, *size, 3])],
+        [helper.make_tensor_value_info("descriptors", TensorProto.FLOAT, [batch, projection.shape[1]])],
+        [numpy_helper.from_array(projection, "projection"), numpy_helper.from_array(np.array([2]), "axes")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    helper.set_model_props(model, METADATA.to_strings() if metadata is None else metadata)
+    return model
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """``save(**changes)`` writes :func:`build_model`'s file and returns its path."""
+
+    def write(*arguments: Any, **changes: Any) -> Path:
+        path = tmp_path / "model.onnx"
+        onnx.save_model(build_model(*arguments, **changes), path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def embedder(save: Callable[..., Path]) -> Embedder:
+    return Embedder(save(), batch_size=3, threads=1, providers=["CPUExecutionProvider"])
+
+
+def pictures(count: int) -> list[NDArray[np.uint8]]:
+    """Noise in ``count`` sizes, some smaller than the input and some larger, some wider than high."""
+    rng = np.random.default_rng(1)
+    return [rng.integers(0, 256, (5 + 7 * i % 60, 3 + 11 * i % 50, 3)).astype(np.uint8) for i in range(count)]
+
+
+def expected(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    row = resize(image, HEIGHT, WIDTH).astype(np.float32).mean(axis=1).reshape(-1) @ PROJECTION
+    return row / np.linalg.norm(row)
+
+
+def test_it_says_what_it_is(embedder: Embedder) -> None:
+    assert embedder.dimension == DIMENSION
+    assert embedder.metadata == METADATA
+    assert embedder.provider == "CPUExecutionProvider"
+    assert len(embedder.fingerprint) == 16
+
+
+def test_two_models_have_two_fingerprints(embedder: Embedder, save: Callable[..., Path]) -> None:
+    assert Embedder(save()).fingerprint == embedder.fingerprint
+    assert Embedder(save(PROJECTION * 2)).fingerprint != embedder.fingerprint
+
+
+def test_pictures_of_any_size_become_unit_rows(embedder: Embedder) -> None:
+    images = pictures(8)
+    rows = embedder.embed(images)
+    assert rows.shape == (8, DIMENSION)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(rows, [expected(image) for image in images], atol=1e-5)
+
+
+def test_a_batch_gives_what_each_picture_gives_alone(embedder: Embedder) -> None:
+    images = pictures(7)
+    alone = np.concatenate([embedder.embed([image]) for image in images])
+    np.testing.assert_allclose(embedder.embed(images), alone, atol=1e-6)
+
+
+def test_no_run_is_larger_than_the_batch_size(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    run = embedder._run
+    monkeypatch.setattr(embedder, "_run", lambda batch: (sizes.append(len(batch)), run(batch))[1])
+    embedder.embed(pictures(7))
+    assert sizes == [3, 3, 1]
+
+
+def test_grey_and_alpha_pictures_are_converted(embedder: Embedder) -> None:
+    grey = pictures(1)[0][:, :, 0]
+    bgr = np.dstack([grey] * 3)
+    bgra = np.dstack([bgr, np.full_like(grey, 9)])
+    rows = embedder.embed([bgr, grey, grey[:, :, None], bgra])
+    np.testing.assert_array_equal(rows[1:], rows[[0] * 3])
+
+
+def test_an_array_of_pictures_is_a_list_of_them(embedder: Embedder) -> None:
+    images = np.stack([pictures(2)[1]] * 4)
+    np.testing.assert_array_equal(embedder.embed(images), embedder.embed(list(images)))
+    np.testing.assert_array_equal(embedder.embed_tracklet(images), embedder.embed_tracklet(list(images)))
+
+
+@pytest.mark.parametrize("view", [np.s_[:, ::-1], np.s_[::-1], np.s_[::2, ::2], np.s_[:, :, ::-1]])
+def test_views_of_an_array_are_pictures_too(embedder: Embedder, view: tuple) -> None:
+    image = pictures(9)[8][view]
+    np.testing.assert_array_equal(embedder.embed([image]), embedder.embed([image.copy()]))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 400, 3), (400, 1, 3), (5000, 4000, 3)])
+def test_extreme_sizes_are_embedded(embedder: Embedder, shape: tuple[int, ...]) -> None:
+    (row,) = embedder.embed([np.full(shape, 100, np.uint8)])
+    np.testing.assert_allclose(row, expected(np.full((4, 4, 3), 100, np.uint8)), atol=1e-5)
+
+
+def test_nothing_gives_nothing(embedder: Embedder) -> None:
+    assert embedder.embed([]).shape == (0, DIMENSION)
+    assert embedder.embed([]).dtype == np.float32
+    for empty in ([], np.empty((0, 4, 4, 3), np.uint8)):
+        with pytest.raises(InputError, match="a tracklet without images"):
+            embedder.embed_tracklet(empty)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "got dtype float32"),
+        (np.zeros((4, 4, 3), np.int64), "got dtype int64"),
+        (np.zeros((4, 4, 3), bool), "got dtype bool"),
+        (None, "got NoneType"),
+        ([[[1, 2, 3]]], "got list"),
+        ("picture.jpg", "got str"),
+        (np.zeros((4, 4, 2), np.uint8), r"got \(4, 4, 2\)"),
+        (np.zeros((2, 4, 4, 3), np.uint8), r"got \(2, 4, 4, 3\)"),
+        (np.zeros(4, np.uint8), r"got \(4,\)"),
+        (np.zeros((), np.uint8), r"got \(\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"got \(0, 4, 3\)"),
+        (np.zeros((4, 0), np.uint8), r"got \(4, 0\)"),
+    ],
+)
+def test_what_is_no_picture_is_refused_by_its_place_in_the_whole_list(
+    embedder: Embedder, image: Any, words: str
+) -> None:
+    with pytest.raises(InputError, match=f"image 7: .*{words}"):
+        embedder.embed([*pictures(7), image])
+    with pytest.raises(InputError, match="image 0: "):
+        embedder.embed_tracklet([image])
+
+
+def test_one_picture_instead_of_a_list_is_refused(embedder: Embedder) -> None:
+    for call in (embedder.embed, embedder.embed_tracklet):
+        with pytest.raises(InputError, match=r"one array of shape \(4, 5, 3\): put it in a list"):
+            call(np.zeros((4, 5, 3), np.uint8))
+
+
+def test_a_tracklet_is_the_normalised_mean_of_its_frames(embedder: Embedder) -> None:
+    images = pictures(5)
+    mean = np.mean([expected(image) for image in images], axis=0)
+    row = embedder.embed_tracklet(images)
+    assert row.shape == (DIMENSION,)
+    assert row.dtype == np.float32
+    np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-5)
+    np.testing.assert_allclose(embedder.embed_tracklet(images[:1]), embedder.embed(images[:1])[0], atol=1e-6)
+
+
+def test_frames_that_cancel_out_are_refused(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder, "embed", lambda images: np.array([[1, 0], [-1, 0]], np.float32))
+    with pytest.raises(InputError, match="cancel out"):
+        embedder.embed_tracklet(pictures(2))
+
+
+def test_threads_can_share_it(embedder: Embedder) -> None:
+    images = pictures(12)
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(lambda image: embedder.embed([image])[0], images))
+    np.testing.assert_allclose(rows, embedder.embed(images), atol=1e-6)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        Embedder(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def test_files_that_are_no_model_are_refused(tmp_path: Path, save: Callable[..., Path]) -> None:
+    assert "cannot read the model: No such file" in refused(tmp_path / "gone.onnx")
+    assert "cannot read the model: Is a directory" in refused(tmp_path)
+    path = save()
+    whole = path.read_bytes()
+    for content in (b"", b"a text\n" * 100, whole[: len(whole) // 2], whole[:-20], bytes(5000)):
+        path.write_bytes(content)
+        refused(path)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damaged_bytes_never_crash(save: Callable[..., Path], seed: int) -> None:
+    path = save()
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    for place in rng.integers(0, len(content), 30):
+        content[place] = rng.integers(256)
+    path.write_bytes(content)
+    try:
+        rows = Embedder(path).embed(pictures(2))
+    except ReidError:
+        return
+    assert rows.shape == (2, DIMENSION)
+    assert np.isfinite(rows).all()
+
+
+def test_a_model_of_others_is_refused(save: Callable[..., Path]) -> None:
+    assert "not a model of `reid export`" in refused(save(metadata={}))
+    assert "got 'reid-embedder-9'" in refused(save(metadata=METADATA.to_strings() | {"format": "reid-embedder-9"}))
+
+
+@pytest.mark.parametrize("key", sorted(set(METADATA.to_strings()) - {"format"}))
+def test_metadata_with_a_part_missing_is_refused(save: Callable[..., Path], key: str) -> None:
+    table = METADATA.to_strings()
+    del table[key]
+    assert f"damaged metadata: {key} missing" in refused(save(metadata=table))
+
+
+@pytest.mark.parametrize("value", ["", "wide", "-8", "8.0", "0"])
+def test_metadata_that_is_no_number_is_refused(save: Callable[..., Path], value: str) -> None:
+    message = refused(save(metadata=METADATA.to_strings() | {"width": value}))
+    assert f"width = {value!r}: expected whole numbers" in message
+
+
+def test_metadata_reads_back_as_written() -> None:
+    assert ModelMetadata.from_strings(METADATA.to_strings(), "here") == METADATA
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metadata": replace(METADATA, height=32).to_strings()},
+        {"metadata": replace(METADATA, dimension=6).to_strings()},
+        {"input_type": TensorProto.FLOAT},
+        {"size": (HEIGHT, WIDTH + 1)},
+    ],
+)
+def test_metadata_and_graph_must_agree(save: Callable[..., Path], changes: dict[str, Any]) -> None:
+    assert "metadata and graph disagree" in refused(save(**changes))
+
+
+def test_a_second_input_or_output_is_refused(tmp_path: Path) -> None:
+    for side, kind, shape in (("input", TensorProto.FLOAT, [1]), ("output", TensorProto.FLOAT, ["batch", 15])):
+        model = build_model()
+        name = "more" if side == "input" else "flat"
+        getattr(model.graph, side).append(helper.make_tensor_value_info(name, kind, shape))
+        path = tmp_path / "model.onnx"
+        onnx.save_model(model, path)
+        assert "metadata and graph disagree" in refused(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_found_at_the_first_run(save: Callable[..., Path], value: float) -> None:
+    weights = PROJECTION.copy()
+    weights[3, 2] = value
+    with pytest.raises(ModelError, match=r"model\.onnx: the network is damaged"):
+        Embedder(save(weights)).embed(pictures(1))
+
+
+def test_a_network_that_fails_is_named(save: Callable[..., Path]) -> None:
+    one_at_a_time = Embedder(save(batch=1))
+    assert one_at_a_time.embed(pictures(1)).shape == (1, DIMENSION)
+    with pytest.raises(ModelError, match=r"model\.onnx: the network failed on 2 images: "):
+        one_at_a_time.embed(pictures(2))
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "{here}/weights.bin"])
+def test_weights_in_a_second_file_are_never_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    path = folder / "model.onnx"
+    onnx.save_model(build_model(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (tmp_path / "weights.bin").write_bytes((folder / "weights.bin").read_bytes())
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location.format(here=folder)
+    path.write_bytes(model.SerializeToString())
+    monkeypatch.chdir(folder)
+    assert "not a usable ONNX model" in refused(path)
+
+
+def test_a_provider_that_is_not_there_is_refused(save: Callable[..., Path], capfd: pytest.CaptureFixture) -> None:
+    with pytest.raises(InputError, match=r"no execution provider 'NoSuchProvider': expected of .*CPUExecutionProvider"):
+        Embedder(save(), providers=["NoSuchProvider", "CPUExecutionProvider"])
+    assert Embedder(save(), providers=["CPUExecutionProvider"]).provider == "CPUExecutionProvider"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_printed_when_a_model_is_refused(save: Callable[..., Path], capfd: pytest.CaptureFixture) -> None:
+    path = save()
+    path.write_bytes(path.read_bytes()[:-100])
+    refused(path)
+    os.truncate(path, 0)
+    refused(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_batch_holds_at_least_one(save: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match="batch_size is 0"):
+        Embedder(save(), batch_size=0)
