@@ -12,7 +12,7 @@ from reid_toolkit.method.links import Links
 from reid_toolkit.method.memory import Plan
 
 FORBIDDEN = -1
-"""Stands for a link where a pair may not merge: cannot-link, or a cluster that has been merged away."""
+"""Stands for the link of a pair that may not merge."""
 
 
 class Source(Protocol):
@@ -21,14 +21,14 @@ class Source(Protocol):
     def rows(self, rows: slice, left: int) -> Tensor:
         """Links of clusters ``rows`` with those from ``left`` on, (n, C - left) int64, or FORBIDDEN.
 
-        What lies on the diagonal is not read, nor is the tensor written to.
+        What lies on the diagonal or belongs to a cluster merged away is not read; nothing is written to it.
         """
 
     def between(self, a: int, b: int) -> Tensor:
         """Σ dist over a x b, whatever the linkage, for Eq. 7; () int64."""
 
     def merge(self, a: int, b: int) -> None:
-        """Make ``a`` stand for a ∪ b and forget ``b``."""
+        """Make ``a`` stand for a ∪ b."""
 
 
 class Members:
@@ -51,13 +51,14 @@ class Stored:
 
     def __init__(self, links: Links, forbidden: Tensor) -> None:
         """``forbidden`` (M, 2) int64 pairs of clusters."""
-        count = len(links.clusters)
-        self.matrix = torch.empty(count, count, dtype=torch.int64, device=links.clusters.order.device)
-        for top, panel in links.panels():
-            bottom = top + len(panel)
-            self.matrix[top:bottom, top:] = panel
-            # A transpose into fresh memory goes in cache-sized pieces; one into a slice goes entry by entry.
-            self.matrix[bottom:, top:bottom] = panel[:, len(panel) :].T.contiguous()
+        parts = links.clusters.order.split(links.block)
+        self.matrix = links.blank(len(links.clusters), len(links.clusters))
+        for i, rows in enumerate(parts):
+            for columns in parts[i:]:
+                top, left, values = links.product(rows, columns)
+                links.collect(self.matrix[top, left], values)
+                if columns is not rows:
+                    links.collect(self.matrix[left, top], values.T)
         self.matrix[forbidden[:, 0], forbidden[:, 1]] = FORBIDDEN
         self.matrix[forbidden[:, 1], forbidden[:, 0]] = FORBIDDEN
         self.minimum = links.minimum
@@ -77,7 +78,6 @@ class Stored:
         merged = torch.minimum(row, other) if self.minimum else row + other
         merged.masked_fill_((row < 0) | (other < 0), FORBIDDEN)
         self.matrix[a], self.matrix[:, a] = merged, merged
-        self.matrix[b], self.matrix[:, b] = FORBIDDEN, FORBIDDEN
         self.members.merge(a, b)
 
 
@@ -87,7 +87,6 @@ class Computed:
     def __init__(self, links: Links, forbidden: Tensor) -> None:
         self.links = links
         self.labels = links.clusters.labels.clone()
-        self.alive = torch.ones(len(links.clusters), dtype=torch.bool, device=self.labels.device)
         self.bans = Bans(forbidden, len(links.clusters))
         self.members = Members(links.clusters)
         self.sums = links.sums()
@@ -97,9 +96,9 @@ class Computed:
 
     def row(self, row: int) -> Tensor:
         every = torch.arange(len(self.labels), device=self.labels.device)
-        result = self.links.fan(self.members.of(row), every, self.labels, len(self.alive))
+        result = self.links.fan(self.members.of(row), every, self.labels, len(self.links.clusters))
         result[list(self.bans.of(row))] = FORBIDDEN
-        return result.masked_fill_(~self.alive, FORBIDDEN)
+        return result
 
     def between(self, a: int, b: int) -> Tensor:
         return self.sums.between(self.members.of(a), self.members.of(b))
@@ -108,7 +107,6 @@ class Computed:
         self.members.merge(a, b)
         self.bans.merge(a, b)
         self.labels[self.labels == b] = a
-        self.alive[b] = False
 
 
 class Rows:
@@ -126,6 +124,7 @@ class Rows:
         self.lowest = torch.empty_like(self.sizes)
         self.partner = torch.empty_like(self.sizes, dtype=torch.int64)
         self.stale = torch.zeros_like(self.sizes, dtype=torch.bool)
+        self.gone = torch.zeros_like(self.stale)
         count = len(self.sizes)
         height = max(1, plan.strip // count)
         for top in range(0, count, height):
@@ -137,7 +136,7 @@ class Rows:
         sizes, values = self.sizes, self.dispersion.values
         between = self.criterion.between(links.double(), sizes[rows, None], sizes[left:])
         costs = self.criterion.cost(between, values[rows, None], values[left:], sizes[rows, None], sizes[left:])
-        return costs.masked_fill_(links < 0, torch.inf)
+        return costs.masked_fill_((links < 0) | self.gone[left:], torch.inf)
 
     def search(self, rows: slice) -> None:
         """Find the cheapest partner to the right of each of ``rows``."""
@@ -168,6 +167,7 @@ class Rows:
     def merge(self, a: int, b: int) -> None:
         self.dispersion.merge(a, b, self.source.between(a, b) if self.criterion.trade_off else None)
         self.source.merge(a, b)
+        self.gone[b] = True
         costs = self.costs(slice(a, a + 1), 0)[0]
         self.lowest[b] = torch.inf
         self.lowest[a], beyond = costs[a + 1 :].min(dim=0)

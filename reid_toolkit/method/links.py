@@ -91,19 +91,32 @@ class Links:
 
     def panel(self, top: int, bottom: int) -> Tensor:
         clusters = self.clusters
-        panel = clusters.sizes.new_full((bottom - top, len(clusters) - top), LARGEST if self.minimum else 0)
+        panel = self.blank(bottom - top, len(clusters) - top)
         begin, end = int(clusters.starts[top]), int(clusters.starts[bottom])
         for columns in clusters.order[begin:].split(self.block):
             for rows in clusters.order[begin:end].split(self.block):
-                own, other = clusters.labels[rows], clusters.labels[columns]
-                values = self.distances.block(rows, columns)
-                values = reduce_rows(reduce_rows(values, own, self.minimum).T, other, self.minimum).T
-                part = panel[int(own[0]) - top : int(own[-1]) + 1 - top, int(other[0]) - top : int(other[-1]) + 1 - top]
-                if self.minimum:
-                    torch.minimum(part, values, out=part)
-                else:
-                    part += values
+                own, other, values = self.product(rows, columns)
+                self.collect(panel[own.start - top : own.stop - top, other.start - top : other.stop - top], values)
         return panel
+
+    def blank(self, height: int, width: int) -> Tensor:
+        """Links of no samples, for :meth:`collect` to start from."""
+        start = LARGEST if self.minimum else 0
+        return self.clusters.sizes.new_full((height, width), start)
+
+    def product(self, rows: Tensor, columns: Tensor) -> tuple[slice, slice, Tensor]:
+        """Links of samples ``rows`` with ``columns``, parts of ``clusters.order``, and whose they are."""
+        own, other = self.clusters.labels[rows], self.clusters.labels[columns]
+        values = self.distances.block(rows, columns)
+        values = reduce_rows(reduce_rows(values, own, self.minimum).T, other, self.minimum).T
+        return slice(int(own[0]), int(own[-1]) + 1), slice(int(other[0]), int(other[-1]) + 1), values
+
+    def collect(self, target: Tensor, values: Tensor) -> None:
+        """Add ``values`` to ``target``, or lower it to them."""
+        if self.minimum:
+            torch.minimum(target, values, out=target)
+        else:
+            target += values
 
     def pairs(self, a: Tensor, b: Tensor) -> Tensor:
         """The links of pairs of clusters ``(a[p], b[p])``; (P,), (P,) -> (P,) int64."""

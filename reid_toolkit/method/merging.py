@@ -80,13 +80,13 @@ def merge_clusters(
     points = as_features(features, device)
     clusters = Clusters(as_labels(labels, points))
     count = len(clusters)
-    if not 0 <= merges < count:
+    if not isinstance(merges, int | np.integer) or not 0 <= merges < count:
         raise InputError(f"merging: merges is {merges}: expected 0 to {count - 1} for {count} clusters")
+    plan = plan_memory(count, points.shape[1], points.device, max_memory)
     forbidden = forbidden_pairs(cannot_link, clusters, merges)
     distances = ExactDistances(points, metric)
     criterion = Criterion(trade_off, size_weight, within == "printed", linkage == "minimum", distances.unit)
 
-    plan = plan_memory(count, points.shape[1], points.device, max_memory)
     if plan.dense:
         links = Links(distances, clusters, criterion.minimum, plan)
         history = Rows(Stored(links, forbidden), Dispersion(criterion, links), criterion, plan).run(merges)
@@ -108,17 +108,34 @@ def check_options(**chosen: str) -> None:
             raise InputError(f"merging: {name} is {value!r}: expected {expected}")
 
 
+def as_tensor(name: str, values: Tensor | ArrayLike) -> Tensor:
+    """A tensor over the same memory where that can be."""
+    if isinstance(values, Tensor):
+        return values.detach()
+    array = np.ascontiguousarray(values)
+    try:
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    except (TypeError, ValueError):
+        raise InputError(f"merging: {name} are an array of {array.dtype}: expected numbers") from None
+
+
 def as_features(features: Tensor | ArrayLike, device: torch.device | str | None) -> Tensor:
     """(N, D) floating tensor on the device; copied only when it must be."""
-    points = features.detach() if isinstance(features, Tensor) else torch.from_numpy(np.ascontiguousarray(features))
+    points = as_tensor("features", features)
     if points.ndim != 2 or 0 in points.shape:
         raise InputError(f"merging: features have shape {tuple(points.shape)}: expected (N, D), neither of them 0")
-    return points.to(device=device, dtype=None if points.is_floating_point() else torch.float64)
+    if points.is_complex():
+        raise InputError(f"merging: features are {points.dtype}: expected real numbers")
+    try:
+        return points.to(device=device, dtype=None if points.is_floating_point() else torch.float64)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"merging: device {device} cannot be used: {reason}; expected e.g. 'cpu'") from None
 
 
 def as_labels(labels: Tensor | ArrayLike, points: Tensor) -> Tensor:
     """(N,) int64 tensor on the device of ``points``."""
-    values = torch.as_tensor(labels if isinstance(labels, Tensor) else np.asarray(labels))
+    values = as_tensor("labels", labels)
     if values.shape != points.shape[:1]:
         raise InputError(f"merging: labels have shape {tuple(values.shape)}: expected ({len(points)},), one a sample")
     if values.is_floating_point() or values.is_complex():
@@ -129,9 +146,9 @@ def as_labels(labels: Tensor | ArrayLike, points: Tensor) -> Tensor:
 def forbidden_pairs(cannot_link: Tensor | ArrayLike | None, clusters: Clusters, merges: int) -> Tensor:
     """Pairs of samples -> distinct pairs (a, b), a < b, of clusters that may not merge; (M, 2) int64."""
     device = clusters.labels.device
-    if cannot_link is None or len(cannot_link) == 0:  # type: ignore[arg-type]
+    pairs = torch.empty(0, 2) if cannot_link is None else as_tensor("cannot_link", cannot_link)
+    if not pairs.numel():
         return torch.empty(0, 2, dtype=torch.int64, device=device)
-    pairs = torch.as_tensor(cannot_link if isinstance(cannot_link, Tensor) else np.asarray(cannot_link))
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point():
         raise InputError(f"merging: cannot_link is {pairs.dtype} {tuple(pairs.shape)}: expected (M, 2) sample indices")
     pairs = pairs.to(device=device, dtype=torch.int64)

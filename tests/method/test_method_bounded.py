@@ -122,9 +122,7 @@ def test_the_bounds_of_means_hold_at_every_threshold(metric, precision, scale):
         assert bool((means.lowest() >= truth)[truth < torch.inf].all())
         for threshold in truth[truth < torch.inf].sort().values[[0, 3, 20, 60]].tolist():
             ours, theirs = (screen.edges(threshold, 10**6) for screen in (means, exact))
-            found, expected = (
-                sorted(zip(*(part.tolist() for part in edges), strict=True)) for edges in (ours, theirs)
-            )
+            found, expected = (sorted(zip(*(part.tolist() for part in edges), strict=True)) for edges in (ours, theirs))
             assert found == expected
     finally:
         torch.set_float32_matmul_precision("highest")

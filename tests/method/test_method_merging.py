@@ -208,6 +208,17 @@ def test_labels_come_back_as_the_kind_that_features_came():
     assert tensors.labels.dtype == torch.int64
 
 
+def test_features_may_be_read_only_and_of_any_number_type():
+    x = np.array([[0, 0], [9, 0], [0, 1]])
+    expected = merge_clusters(x.astype(np.float32), range(3), 2).history
+    frozen = x.astype(np.float32)
+    frozen.flags.writeable = False
+    for features in (x, x.astype(np.float16), x.astype(np.float64)[:, ::-1], torch.tensor(x), frozen):
+        assert merge_clusters(features, range(3), np.int64(2)).history == expected
+    watched = torch.tensor(x, dtype=torch.float32, requires_grad=True)
+    assert merge_clusters(watched, range(3), 2).history == expected
+
+
 def test_no_merge_only_renumbers_by_smallest_member():
     assert merge_clusters(sphere(5, 3), [7, -2, 7, 9, -2], 0).labels.tolist() == [0, 1, 0, 2, 1]
 
@@ -242,6 +253,11 @@ GOOD = {"features": sphere(4, 3), "labels": [0, 1, 2, 3], "merges": 2}
         ({"labels": [0.0, 1.0, 2.0, 3.0]}, "expected integers"),
         ({"merges": 4}, "merges is 4: expected 0 to 3"),
         ({"merges": -1}, "merges is -1"),
+        ({"merges": 1.5}, "merges is 1.5"),
+        ({"features": np.array([["a"], ["b"], ["c"], ["d"]])}, "expected numbers"),
+        ({"features": np.ones((4, 2)) * 1j}, "expected real numbers"),
+        ({"device": "cuda:99"}, "device cuda:99 cannot be used"),
+        ({"max_memory": 10}, "max_memory is 10 bytes"),
         ({"labels": [0, 0, 1, 1]}, "merges is 2: expected 0 to 1"),
         ({"within": "median"}, "within is 'median'"),
         ({"linkage": "ward"}, "linkage is 'ward'"),
