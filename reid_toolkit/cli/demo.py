@@ -13,7 +13,7 @@ from reid_toolkit.cli.root import log, print_json, reid, rich_escape
 from reid_toolkit.errors import InputError
 
 
-@click.command(name="demo")
+@click.command()
 @click.option("--out", type=FOLDER, default="reid-demo", show_default=True, help="Where all of it goes.")
 @click.option("--seed", default=0, show_default=True, help="Draws other people, and trains from other weights.")
 @json_output

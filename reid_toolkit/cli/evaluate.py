@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from reid_toolkit.cli.options import FILE, FOLDER, batch_size, json_output, skip_bad
 from reid_toolkit.cli.progress import progress_bar
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 RANKS = (1, 5, 10, 20)
 
 
-@click.command(name="evaluate")
+@click.command()
 @click.argument("model", type=FILE)
 @click.argument("dataset", type=FOLDER)
 @click.option("--identities", type=FILE, help="CSV tracklet,identity; instead of the manifest's column.")
@@ -71,11 +72,12 @@ def command(
     if as_json:
         print_json(values)
         return values
-    table = Table("model", "query → gallery", *(f"rank-{k}" for k in RANKS), "mAP", "queries")
+    pair = Column("query → gallery", no_wrap=True)
+    table = Table(Column("model", overflow="fold"), pair, *(f"rank-{k}" for k in RANKS), "mAP", "queries", box=None)
     for name, result in results.items():
-        table.add_row(name, "all cameras", *cells(result.overall))
+        table.add_row(escape(name), "all cameras", *cells(result.overall))
         for (a, b), ranking in result.pairs.items():
-            table.add_row("", f"{a} → {b}", *(cells(ranking) if ranking else ["nobody in common"]))
+            table.add_row("", escape(f"{a} → {b}"), *(cells(ranking) if ranking else ["nobody in common"]))
     Console().print(table)
     return values
 

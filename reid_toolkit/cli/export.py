@@ -8,7 +8,7 @@ from reid_toolkit.cli.options import FILE, FOLDER, json_output
 from reid_toolkit.cli.root import log, print_json
 
 
-@click.command(name="export")
+@click.command()
 @click.argument("run", type=FOLDER)
 @click.option("--out", type=FILE, required=True, help="The .onnx file to write.")
 @click.option("--dataset", type=FOLDER, required=True, help="Whose crops prove that it equals torch.")

@@ -35,7 +35,9 @@ class LazyGroup(rich_click.RichGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"reid_toolkit.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"reid_toolkit.cli.{cmd_name}").command
+        command.name = cmd_name
+        return command
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        fail("interrupted; what is done is kept, run the same command again to go on", status=130)
+        fail(
+            "interrupted; what is done is kept, run the same command again to go on (train: with --resume)", status=130
+        )
     except ReidError as error:
         fail(str(error))
     except ImportError as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reid_toolkit.training.rounds import Step
 
 
-@click.command(name="train")
+@click.command()
 @click.argument("dataset", type=FOLDER)
 @click.option("--recipe", default="dbc", show_default=True, help="A shipped recipe's name, or a TOML file.")
 @click.option("--out", type=FOLDER, required=True, help="The run folder to write.")

@@ -1,0 +1,132 @@
+import builtins
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from reid_toolkit.cli import root
+
+
+@pytest.fixture
+def fails(reid, monkeypatch: pytest.MonkeyPatch):
+    """``fails(error)``: what the command line makes of an exception in a command."""
+
+    def run(error: BaseException):
+        def raises(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(root.reid, "main", raises)
+        return reid("train")
+
+    return run
+
+
+def test_help_names_every_command_in_the_order_of_the_work(reid) -> None:
+    result = reid("--help")
+    assert result.status == 0
+    lines = [line.split() for line in result.out.partition("Commands")[2].splitlines()]
+    assert [words[1] for words in lines if len(words) > 1 and words[1] in root.COMMANDS] == list(root.COMMANDS)
+
+
+@pytest.mark.parametrize("name", root.COMMANDS)
+def test_every_command_has_help(reid, name: str) -> None:
+    result = reid(name, "--help")
+    assert result.status == 0
+    assert f"reid {name}" in result.out
+
+
+def test_help_loads_no_torch() -> None:
+    code = (
+        "import sys; from reid_toolkit.cli.root import reid\n"
+        "try: reid(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'cv2', 'onnxruntime', 'trackers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_version(reid) -> None:
+    assert reid("--version").out.startswith("reid, version ")
+
+
+@pytest.mark.parametrize("arguments", [["fly"], ["train"], ["train", "x", "--frames", "2"], ["search", "--top-k", "0"]])
+def test_wrong_usage_is_status_two(reid, arguments: list[str]) -> None:
+    result = reid(*arguments)
+    assert (result.status, result.out) == (2, "")
+    assert "Traceback" not in result.err
+
+
+def test_a_missing_extra_is_named_with_what_installs_it(fails) -> None:
+    error = fails(ModuleNotFoundError("No module named 'torch'", name="torch")).error
+    assert error == "error: this command needs torch, which is not installed: pip install 'reid-toolkit[train]'"
+    assert "[footage]" in fails(ModuleNotFoundError("", name="trackers.byte")).error
+
+
+def test_a_command_whose_extra_is_missing(reid, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def no_torch(name: str, *rest: object, **named: object):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return real(name, *rest, **named)
+
+    for name in [m for m in sys.modules if m.startswith(("reid_toolkit.training", "reid_toolkit.export"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", no_torch)
+    assert "reid-toolkit[train]" in reid("train", tmp_path, "--out", tmp_path / "run").error
+    assert "reid-toolkit[train]" in reid("export", tmp_path, "--dataset", tmp_path, "--out", "x.onnx").error
+
+
+def test_a_missing_system_library_is_named(fails) -> None:
+    error = fails(ImportError("libGL.so.1: cannot open shared object file: No such file or directory")).error
+    assert "libGL.so.1" in error
+    assert "libgl1" in error
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(*_: object, **__: object) -> None:
+        raise ImportError("cannot import name 'trian'")
+
+    monkeypatch.setattr(root.reid, "main", raises)
+    with pytest.raises(ImportError, match="trian"):
+        root.main(["train"])
+
+
+def test_what_the_system_refuses_is_one_line(fails) -> None:
+    assert "/x/model.onnx: no space left" in fails(OSError(errno.ENOSPC, "No space left", "/x/model.onnx")).error
+    assert "/x: Permission denied" in fails(PermissionError(errno.EACCES, "Permission denied", "/x")).error
+
+
+def test_a_message_is_one_line_with_its_brackets_and_colons(fails) -> None:
+    from reid_toolkit.errors import ReidError
+
+    assert fails(ReidError("[bold]a[/]\n  b.onnx :door: [x]")).error == "error: [bold]a[/] b.onnx :door: [x]"
+
+
+def test_ctrl_c_is_status_130(fails) -> None:
+    result = fails(KeyboardInterrupt())
+    assert result.status == 130
+    assert result.err.startswith("error: interrupted; what is done is kept")
+
+
+def test_sigterm_unwinds_like_ctrl_c(reid, monkeypatch: pytest.MonkeyPatch) -> None:
+    unwound = []
+
+    def waits(*_: object, **__: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            unwound.append(True)
+
+    monkeypatch.setattr(root.reid, "main", waits)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert reid("train").status == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert unwound
