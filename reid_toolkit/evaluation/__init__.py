@@ -1,0 +1,1 @@
+"""Measuring models on datasets whose identities are known."""

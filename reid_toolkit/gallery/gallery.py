@@ -87,6 +87,7 @@ class Gallery:
         return gallery
 
     def close(self) -> None:
+        """Close the files; what was added is stored already. The gallery cannot be used afterwards."""
         with self._lock:
             self._store.close()
 

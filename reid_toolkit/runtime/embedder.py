@@ -50,10 +50,14 @@ class Embedder:
         self.fingerprint = hashlib.sha256(content).hexdigest()[:16]
         """16 hex digits of the file's SHA-256; a gallery keeps it, since models' descriptors do not compare."""
         self._session = open_session(content, str(path), threads, providers)
-        self.metadata = ModelMetadata.from_strings(dict(self._session.get_modelmeta().custom_metadata_map), str(path))
         self.provider: str = self._session.get_providers()[0]
         """The execution provider in use, e.g. "CPUExecutionProvider"."""
-        self._check_graph()
+        try:
+            strings = dict(self._session.get_modelmeta().custom_metadata_map)
+            self.metadata = ModelMetadata.from_strings(strings, str(path))
+            self._check_graph()
+        except UnicodeDecodeError:  # names in a damaged file
+            raise ModelError(f"{path}: damaged metadata: not text; export the run again") from None
 
     @property
     def dimension(self) -> int:

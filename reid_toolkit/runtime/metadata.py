@@ -34,6 +34,7 @@ class ModelMetadata:
     format: str = FORMAT
 
     def to_strings(self) -> dict[str, str]:
+        """As ONNX metadata; :meth:`from_strings` reads it back."""
         return {key: str(value) for key, value in asdict(self).items()}
 
     @classmethod

@@ -95,6 +95,7 @@ class RunFolder:
         return dict(json.loads((self.path / "model.json").read_text()))
 
     def stage_path(self, stage: int) -> Path:
+        """The checkpoint of a stage, whether or not it is there yet."""
         return self.checkpoints / f"stage-{stage:03d}.safetensors"
 
     def stages(self) -> list[int]:
@@ -103,6 +104,7 @@ class RunFolder:
         return sorted(int(match[1]) for match in found if match)
 
     def save(self, checkpoint: Checkpoint) -> None:
+        """Write a stage's checkpoint, all or nothing."""
         header = {"stage": str(checkpoint.stage), "metrics": json.dumps(checkpoint.metrics)}
         tensors = {**checkpoint.weights, LABELS: checkpoint.labels, NEXT_LABELS: checkpoint.next_labels}
         save_tensors(self.stage_path(checkpoint.stage), tensors, header)

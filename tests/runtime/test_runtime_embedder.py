@@ -260,6 +260,12 @@ def test_metadata_that_is_no_number_is_refused(save: Callable[..., Path], value:
     assert f"width = {value!r}: expected whole numbers" in message
 
 
+def test_metadata_that_is_not_text_is_refused(save: Callable[..., Path]) -> None:
+    path = save(metadata=METADATA.to_strings() | {"stage": "best-stage"})
+    path.write_bytes(path.read_bytes().replace(b"best-stage", b"best\xffstage"))
+    assert "damaged metadata: not text" in refused(path)
+
+
 def test_metadata_reads_back_as_written() -> None:
     assert ModelMetadata.from_strings(METADATA.to_strings(), "here") == METADATA
 

@@ -1,0 +1,244 @@
+"""Arrows between the packages, read from the source; docs/design.md draws the same picture."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "reid_toolkit"
+
+BASE = {"errors", "records", "config", "files", "images", "version"}
+"""What everything may import."""
+
+ARROWS = {
+    "errors": set(), "records": set(), "version": set(),
+    "config": {"errors"}, "files": set(), "images": {"errors"},
+    "contact_sheet": {"errors", "images"},
+    "method": {"errors"},
+    "datasets": BASE,
+    "footage": BASE | {"datasets"},
+    "runtime": BASE,
+    "gallery": BASE - {"images"},
+    "evaluation": BASE | {"datasets", "contact_sheet"},
+    "training": BASE | {"datasets", "method", "evaluation.ranking"},
+    "export": BASE | {"training", "runtime"},
+    "demo": BASE | {"datasets"},
+    "cli": BASE | {
+        "contact_sheet", "datasets", "demo", "evaluation", "export", "footage", "gallery", "runtime", "training",
+    },
+    "__init__": {"errors", "records", "version"},
+    "__main__": {"cli"},
+}  # fmt: skip
+"""Package or module -> what it may import besides itself; "a.b" is that one module of package a."""
+
+FOREIGN = {
+    "torch": {"method", "training", "export", "footage.torchvision_detector"},
+    "torchvision": {"training", "footage.torchvision_detector"},
+    "safetensors": {"training", "footage.torchvision_detector"},
+    "onnx": {"export"},
+    "onnxruntime": {"runtime", "footage.yolox", "export"},
+    "hnswlib": {"gallery"},
+    "sqlite3": {"gallery"},
+    "trackers": {"footage"},
+    "supervision": {"footage"},
+    "scipy": {"datasets.mars"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "rich_click": {"cli"},
+}
+"""Package of others -> who may import it."""
+
+LONGEST = 300
+
+
+class Import(NamedTuple):
+    importer: str
+    """Dotted, without "reid_toolkit."."""
+    module: str
+    name: str | None
+    """What is taken from the module, if it is named."""
+    inside: bool
+    """Within a function, so that importing the importer does not do it."""
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+FILES = {dotted(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+
+
+def imports(module: str) -> Iterator[Import]:
+    inside = {
+        id(node)
+        for function in ast.walk(tree(module))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are written in full"
+            for alias in node.names:
+                yield Import(module, node.module or "", alias.name, id(node) in inside)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, alias.name, None, id(node) in inside)
+
+
+ALL = [found for module in FILES for found in imports(module)]
+
+
+def within(module: str, allowed: set[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+def own(found: Import) -> str | None:
+    """The module of ours that is imported, without "reid_toolkit."."""
+    if found.module == "reid_toolkit":
+        return found.name
+    return found.module.removeprefix("reid_toolkit.") if found.module.startswith("reid_toolkit.") else None
+
+
+def test_every_package_has_its_arrows() -> None:
+    assert {module.partition(".")[0] for module in FILES} == set(ARROWS)
+    assert len(ALL) > 300, "the imports were found"
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_arrows_go_one_way(package: str) -> None:
+    wrong = [
+        f"{found.importer} -> {target}"
+        for found in ALL
+        if found.importer.partition(".")[0] == package
+        and (target := own(found)) is not None
+        and not within(target, ARROWS[package] | {package})
+    ]
+    assert not wrong
+
+
+def test_no_two_packages_import_each_other() -> None:
+    reached = {name: {other.partition(".")[0] for other in allowed} for name, allowed in ARROWS.items()}
+    for _ in reached:
+        reached = {name: set().union(others, *(reached[other] for other in others)) for name, others in reached.items()}
+    assert not [name for name, others in reached.items() if name in others]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_packages_of_others_stay_where_they_belong(foreign: str) -> None:
+    users = {found.importer for found in ALL if found.module.partition(".")[0] == foreign}
+    assert users, f"nothing imports {foreign}: drop it here"
+    assert not {user for user in users if not within(user, FOREIGN[foreign])}
+
+
+def test_the_rank_of_a_matrix_needs_numpy_alone() -> None:
+    assert {found.module.partition(".")[0] for found in imports("evaluation.ranking")} == {
+        "dataclasses",
+        "numpy",
+        "reid_toolkit",
+    }
+
+
+def test_commands_import_heavy_packages_inside_functions() -> None:
+    light = {"cli", "errors", "records", "version"}
+    heavy = {"numpy", "cv2", *FOREIGN} - {"click", "rich", "rich_click", "sqlite3"}
+    guarded = {
+        id(node)
+        for module in FILES
+        if within(module, {"cli"})
+        for block in ast.walk(tree(module))
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+    }
+    wrong = []
+    for module in FILES:
+        for node in tree(module).body if within(module, {"cli"}) else ():
+            if not isinstance(node, ast.Import | ast.ImportFrom) or id(node) in guarded:
+                continue
+            name = (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
+            ours = name.removeprefix("reid_toolkit.")
+            if name.partition(".")[0] in heavy or (ours != name and not within(ours, light)):
+                wrong.append(f"{module}: {name}")
+    assert not wrong
+
+
+def test_the_method_is_pure() -> None:
+    """The paper's part touches no files, prints nothing and moves nothing to a device of its own choice."""
+    wrong = []
+    for module in (name for name in FILES if within(name, {"method"})):
+        wrong += [
+            f"{module}: {found.module}" for found in imports(module) if found.module in ("pathlib", "io", "logging")
+        ]
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "open"):
+                wrong.append(f"{module}: {ast.unparse(node.func)}")
+            if isinstance(node, ast.Attribute) and node.attr == "cuda" and ast.unparse(node) != "torch.cuda":
+                wrong.append(f"{module}: .cuda")
+    assert not wrong
+
+
+def test_the_library_never_prints() -> None:
+    calls = [
+        module
+        for module in FILES
+        if not within(module, {"cli"})
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+    ]
+    assert not calls
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_module_is_short_and_says_what_it_is_for(module: str) -> None:
+    assert ast.get_docstring(tree(module)) or module == "__main__"
+    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def public_definitions() -> set[tuple[str, str]]:
+    """(module, name) of what one part takes from another, or a package offers in ``__all__``: the public API."""
+    found = {(target, one.name) for one in ALL if one.name and (target := own(one)) and crosses(one.importer, target)}
+    return {resolve(module, name) for module, name in found if module in FILES and not name.isupper()}
+
+
+def crosses(importer: str, target: str) -> bool:
+    return importer.partition(".")[0] != target.partition(".")[0] or importer == target.partition(".")[0]
+
+
+def resolve(module: str, name: str) -> tuple[str, str]:
+    """Follow a package's re-export to the module that defines the name."""
+    for one in imports(module):
+        target = own(one)
+        if one.name == name and target in FILES and target != module:
+            return resolve(target, name)
+    return module, name
+
+
+@pytest.mark.parametrize(("module", "name"), sorted(public_definitions()))
+def test_what_others_use_has_a_docstring(module: str, name: str) -> None:
+    for node in tree(module).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            members = [
+                member
+                for member in (node.body if isinstance(node, ast.ClassDef) else ())
+                if isinstance(member, ast.FunctionDef) and not member.name.startswith("_")
+            ]
+            protocol = isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
+            missing = [x.name for x in [node, *([] if protocol else members)] if not ast.get_docstring(x)]
+            assert not missing
+
+
+def test_every_public_class_has_a_docstring() -> None:
+    assert not [
+        f"{module}.{node.name}"
+        for module in FILES
+        for node in tree(module).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node)
+    ]
