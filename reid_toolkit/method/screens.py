@@ -49,7 +49,7 @@ class MeanScreen:
         """
         side = (norms if spread is None else norms + spread).float()
         block, count = 2 * self.links.block, len(side)
-        space = torch.empty(min(block, count) ** 2, device=side.device)
+        space = side.new_empty(min(block, count) ** 2)
         for top in range(0, count, block):
             rows = self.means[top : top + block]
             for left in range(top, count, block):
@@ -211,6 +211,9 @@ def product_error(dimension: int) -> float:
     D u / (1 - D u) with u float32's rounding error (Higham, "Accuracy and Stability", §3.1). Where torch has
     been told that TF32 or bfloat16 will do, inputs keep 8 bits and sums may be truncated.
     """
-    rough = torch.get_float32_matmul_precision() != "highest"
+    try:
+        rough = torch.get_float32_matmul_precision() != "highest"
+    except RuntimeError:  # set for one backend only; which one a product takes is not for us to know
+        rough = True
     unit = 4 * HALF if rough else HALF
     return (2.0**-7 if rough else 0.0) + 1.01 * dimension * unit / (1 - dimension * unit)

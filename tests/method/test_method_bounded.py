@@ -14,7 +14,7 @@ from reid_toolkit.method.exact import ExactDistances
 from reid_toolkit.method.links import Links
 from reid_toolkit.method.memory import Plan, plan_memory
 from reid_toolkit.method.merging import merge_clusters
-from reid_toolkit.method.screens import ExactScreen, MeanScreen
+from reid_toolkit.method.screens import ExactScreen, MeanScreen, product_error
 
 ROOMY = Plan(dense=False, block=64, entries=4096, strip=1024, pairs=10**6, means=True)
 
@@ -149,3 +149,14 @@ def test_a_gpu_does_the_same_merges(linkage):
     expected = merge_clusters(x, np.arange(700), 200, linkage=linkage, device="cpu").history
     assert merge_clusters(x, np.arange(700), 200, linkage=linkage, device="cuda").history == expected
     assert merge_with(ROOMY, x, np.arange(700), 200, linkage=linkage, device="cuda").history == expected
+
+
+def test_a_precision_set_for_one_backend_widens_the_bounds():
+    plain = product_error(512)
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        assert product_error(512) > 2.0**-7 > plain
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before
+    assert product_error(512) == plain
