@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from reid_toolkit.datasets.dataset import Dataset
+from reid_toolkit.datasets.duke_video import is_duke_video, read_duke_video
 from reid_toolkit.datasets.folder import read_folder
 from reid_toolkit.datasets.manifest import NAME, read_manifest
 from reid_toolkit.datasets.market1501 import is_market1501, read_market1501
@@ -16,7 +17,8 @@ Split = Literal["train", "query", "gallery"]
 
 
 def open_dataset(path: Path, *, split: Split = "train") -> Dataset:
-    """Read a dataset in whichever layout it has: ours (``manifest.csv``), Market-1501, MARS, or plain crops.
+    """Read a dataset in whichever layout it has: ours (``manifest.csv``), Market-1501, MARS,
+    DukeMTMC-VideoReID, or plain crops.
 
     ``split`` matters to the benchmark layouts; ours and a plain folder have one part, which is every split.
 
@@ -30,6 +32,8 @@ def open_dataset(path: Path, *, split: Split = "train") -> Dataset:
         return read_market1501(path, split)
     if is_mars(path):
         return read_mars(path, split)
+    if is_duke_video(path):
+        return read_duke_video(path, split)
     return read_folder(path)
 
 

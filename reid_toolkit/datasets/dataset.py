@@ -17,7 +17,7 @@ class Dataset:
 
     root: Path
     layout: str
-    """"manifest", "folder", "market1501" or "mars"."""
+    """"manifest", "folder", "market1501", "mars" or "duke_video"."""
     tracklets: tuple[Tracklet, ...]
 
     @cached_property

@@ -207,6 +207,36 @@ def test_a_wrong_mars_name_is_refused(mars: Path, make: Make, name: str) -> None
     assert name in str(caught.value)
 
 
+@pytest.mark.parametrize("ending", ["", "_split"])
+@pytest.mark.parametrize("mark", ["", "_"])
+def test_dukemtmc_videoreid(tmp_path: Path, make: Make, ending: str, mark: str) -> None:
+    def frame(split: str, identity: str, tracklet: str, camera: int, number: int) -> Path:
+        name = mark.join((identity, f"C{camera}", f"F{number:04d}", f"X{30823 + number}.jpg"))
+        return tmp_path / f"{split}{ending}" / identity / tracklet / name
+
+    make(
+        frame("train", "0001", "0003", 6, 2), frame("train", "0001", "0003", 6, 1), frame("train", "0001", "0004", 2, 1)
+    )
+    make(frame("query", "0005", "0001", 1, 1), frame("gallery", "0005", "0002", 2, 1))
+    assert open_dataset(tmp_path).layout == "duke_video"
+    assert rows(tmp_path) == [(f"train{ending}/0001/0003", "C6", "1", 2), (f"train{ending}/0001/0004", "C2", "1", 1)]
+    assert rows(tmp_path, "query") == [(f"query{ending}/0005/0001", "C1", "5", 1)]
+    assert rows(tmp_path, "gallery") == [(f"gallery{ending}/0005/0002", "C2", "5", 1)]
+    assert [crop.frame for crop in open_dataset(tmp_path).tracklets[0].crops] == [30824, 30825]
+
+    make(tmp_path / f"train{ending}/0001/0003/a.jpg")
+    with pytest.raises(DatasetError, match=r"a\.jpg: expected a name like 0001_C6_F0099_X30823\.jpg"):
+        open_dataset(tmp_path)
+    (tmp_path / f"query{ending}").rename(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match="query: no such folder"):
+        open_dataset(tmp_path, split="query")
+
+
+def test_a_folder_called_train_is_a_plain_folder(tmp_path: Path, make: Make) -> None:
+    make(tmp_path / "train/anna/1/a.png", tmp_path / "train/0001/0003/CFX.jpg")
+    assert open_dataset(tmp_path).layout == "folder"
+
+
 def test_a_manifest_wins_over_a_layout(market: Path, tiny_dataset: Path) -> None:
     assert open_dataset(tiny_dataset).layout == "manifest"
     (market / "manifest.csv").touch()
