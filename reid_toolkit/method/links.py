@@ -84,9 +84,7 @@ class Links:
             if bottom == top + 1:
                 result[top] = self.between(samples, samples)
             elif len(samples) > bottom - top:
-                owners, values = clusters.labels[samples], self.distances.block(samples, samples)
-                values = reduce_rows(reduce_rows(values, owners, self.minimum).T, owners, self.minimum)
-                result[top:bottom] = values.diagonal()
+                result[top:bottom] = self.product(samples, samples)[2].diagonal()
         return result
 
     def panel(self, top: int, bottom: int) -> Tensor:
