@@ -1,6 +1,7 @@
 """Arrows between the packages, read from the source; docs/design.md draws the same picture."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "reid_toolkit"
+DESIGN = PACKAGE.parent / "docs" / "design.md"
 
 BASE = {"errors", "records", "config", "files", "images", "version"}
 """What everything may import."""
@@ -111,6 +113,21 @@ def own(found: Import) -> str | None:
 def test_every_package_has_its_arrows() -> None:
     assert {module.partition(".")[0] for module in FILES} == set(ARROWS)
     assert len(ALL) > 300, "the imports were found"
+
+
+def test_the_design_page_shows_these_arrows() -> None:
+    lines = re.findall(r"^    (\w+) +->(.*)$", DESIGN.read_text(encoding="utf-8"), re.MULTILINE)
+    shown = {package: set(re.findall(r"[\w.]+", targets)) for package, targets in lines}
+    assert shown == {
+        package: allowed - BASE for package, allowed in ARROWS.items() if package not in BASE | {"__init__", "__main__"}
+    }
+
+
+def test_the_design_page_names_every_part() -> None:
+    text = DESIGN.read_text(encoding="utf-8")
+    block = text.partition("    reid_toolkit/\n")[2].partition("    models/")[0]
+    named = set(re.findall(r"(\w+)(?:/ |\.py)", block))
+    assert set(ARROWS) - {"__init__", "__main__", "version"} <= named
 
 
 @pytest.mark.parametrize("package", ARROWS)
