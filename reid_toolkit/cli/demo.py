@@ -15,7 +15,13 @@ from reid_toolkit.errors import InputError
 
 @click.command()
 @click.option("--out", type=FOLDER, default="reid-demo", show_default=True, help="Where all of it goes.")
-@click.option("--seed", default=0, show_default=True, help="Draws other people, and trains from other weights.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Draws other people, and trains from other weights.",
+)
 @json_output
 def command(out: Path, seed: int, as_json: bool) -> None:
     """Draw three cameras' footage of synthetic people, then find them again across cameras.

@@ -85,6 +85,8 @@ def explain_os_error(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     if error.errno == errno.ENOSPC:
         return f"{where}no space left on the disk; free some and run the same command again"
+    if error.errno == errno.EEXIST:
+        return f"{where}a file is in the way: expected a folder; choose another place or move it"
     return f"{where}{error.strerror or error}"
 
 

@@ -1,5 +1,6 @@
 """``reid search``: who looks like this, in which camera, and when."""
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +33,9 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
     if value is None:
         return None
     try:
-        return float(value)
+        seconds = float(value)
+        if math.isfinite(seconds):
+            return seconds
     except ValueError:
         pass
     try:

@@ -1,5 +1,7 @@
 """torchvision's classifiers without their classifier: crops in, pooled features out, and where weights come from."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from urllib.error import URLError
 
@@ -72,7 +74,8 @@ def download_imagenet(name: str) -> dict[str, Tensor]:
     """torchvision's ImageNet weights, from its cache or the network. V1: what the literature of the paper used."""
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
-        return weights.get_state_dict(progress=False, check_hash=True)
+        with redirect_stdout(sys.stderr):  # torch names the address it loads from; stdout is for results
+            return weights.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError) as error:
         raise ModelError(
             f"ImageNet weights of {name} cannot be downloaded ({error}): give --weights FILE (torchvision-named "

@@ -135,6 +135,8 @@ def train(
 
             loss = learn(network, table, samples, labels.to(device), recipe, stage, device, report)
             features = extract(network, samples, device)
+            if not bool(features.descriptors.isfinite().all()):
+                raise RunError(f"stage {stage}: the network diverged: lower the recipe's learning rates")
             row = {
                 "stage": stage, "clusters": clusters, "loss": loss, "self_retrieval": self_retrieval(features),
                 "largest_cluster": int(torch.bincount(labels).max()),

@@ -53,9 +53,20 @@ def test_version(reid) -> None:
     assert reid("--version").out.startswith("reid, version ")
 
 
-@pytest.mark.parametrize("arguments", [["fly"], ["train"], ["train", "x", "--frames", "2"], ["search", "--top-k", "0"]])
-def test_wrong_usage_is_status_two(reid, arguments: list[str]) -> None:
-    result = reid(*arguments)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "fly",
+        "train",
+        "train x --frames 2",
+        "demo --seed -1",
+        "search x --gallery g --top-k 0",
+        "search x --gallery g --since nan",
+        "search x --gallery g --until yesterday",
+    ],
+)
+def test_wrong_usage_is_status_two(reid, arguments: str) -> None:
+    result = reid(*arguments.split())
     assert (result.status, result.out) == (2, "")
     assert "Traceback" not in result.err
 
@@ -98,6 +109,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_the_system_refuses_is_one_line(fails) -> None:
     assert "/x/model.onnx: no space left" in fails(OSError(errno.ENOSPC, "No space left", "/x/model.onnx")).error
+    assert "/x: a file is in the way: expected a folder" in fails(FileExistsError(errno.EEXIST, "exists", "/x")).error
     assert "/x: Permission denied" in fails(PermissionError(errno.EACCES, "Permission denied", "/x")).error
 
 

@@ -128,11 +128,14 @@ def test_imagenet_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPa
         load_weights(build_backbone("resnet18")[0], "resnet18", "imagenet")
 
 
-def test_imagenet_weights_are_those_of_the_backbone(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imagenet_weights_are_those_of_the_backbone(
+    state: State, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = []
 
     def download(url: str, *_: object, **__: object) -> State:
         asked.append(url)
+        print("Downloading:", url)  # as torch does
         return state
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
@@ -140,3 +143,4 @@ def test_imagenet_weights_are_those_of_the_backbone(state: State, monkeypatch: p
     load_weights(backbone, "resnet18", "imagenet")
     assert_loaded(backbone, state)
     assert "resnet18" in asked[0]
+    assert capsys.readouterr().out == ""

@@ -297,6 +297,15 @@ def test_a_loss_that_is_not_finite_ends_the_run(tiny_dataset: Path, recipe: Reci
     assert RunFolder(tmp_path).stages() == []
 
 
+def test_a_network_that_diverges_in_its_last_step_ends_the_run(
+    tiny_dataset: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    wild = replace(recipe, training=replace(recipe.training, temperature=1e-35, batch_size=12))
+    with pytest.raises(RunError, match=r"stage 0.*(diverged|not finite): lower"):
+        learn(tiny_dataset, wild, tmp_path)
+    assert RunFolder(tmp_path).stages() == []
+
+
 def test_a_failure_before_training_leaves_no_run(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
     next((tiny_dataset / "crops").iterdir()).write_bytes(b"")
     out = tmp_path / "run"
