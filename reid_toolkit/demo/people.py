@@ -81,7 +81,7 @@ class Person:
 
 
 def make_people(count: int, seed: int) -> tuple[Person, ...]:
-    """Draw ``count`` people. Every third is dressed like the one before but for one thing, so that no single
+    """Draw ``count`` people. Every sixth is dressed like the one before but for one thing, so that no single
     cue (top colour, pattern, trousers) tells all of them apart; no two share their whole outfit.
 
     Raises :class:`InputError` when ``count`` is not 1 to MOST_PEOPLE.
@@ -93,7 +93,7 @@ def make_people(count: int, seed: int) -> tuple[Person, ...]:
     outfits: set[tuple[str, ...]] = set()
     while len(people) < count:
         person = draw_person(str(len(people) + 1), rng)
-        if len(people) % 3 == 2:
+        if len(people) % 6 == 5:
             person = dress_alike(person, people[-1], rng)
         if person.outfit not in outfits:
             outfits.add(person.outfit)

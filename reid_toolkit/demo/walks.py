@@ -95,13 +95,15 @@ def walk(
         height = camera.person_height(y) * person.height
         phase += 2 * math.pi * speed / fps / STRIDE
         left = speed * height / fps  # of the picture's height
-        while ahead < len(way) and left > 0:
+        while ahead < len(way):
             across, along = (way[ahead][0] - x) * aspect, (way[ahead][1] - y) * deepen
             distance = math.hypot(across, along)
-            part = min(left / distance, 1.0) if distance else 1.0
-            x, y = x + part * (way[ahead][0] - x), y + part * (way[ahead][1] - y)
-            left -= distance * part
-            ahead += part == 1.0
+            if distance > left:  # and stop here: what rounding leaves of `left` would never be walked off
+                x, y = x + left / distance * (way[ahead][0] - x), y + left / distance * (way[ahead][1] - y)
+                break
+            x, y = way[ahead]
+            left -= distance
+            ahead += 1
     return steps
 
 

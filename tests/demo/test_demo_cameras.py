@@ -16,7 +16,7 @@ def plan(name, people=5, visits=2, seed=0):
 def test_each_camera_sees_the_same_grey_in_another_colour(one, other):
     card = np.full((96, 160, 3), 128, np.uint8)
     seen = [CAMERAS[name].develop(card).mean((0, 1)) for name in (one, other)]
-    assert np.abs(seen[0] - seen[1]).max() > 40
+    assert np.abs(seen[0] - seen[1]).max() > 15
 
 
 @pytest.mark.parametrize("name", CAMERAS)

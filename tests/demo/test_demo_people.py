@@ -29,7 +29,7 @@ def test_no_two_people_share_an_outfit(count):
 
 def test_some_people_differ_from_another_by_one_cue_only():
     people = make_people(16, 0)
-    for model, alike in list(itertools.pairwise(people))[1::3]:
+    for model, alike in list(itertools.pairwise(people))[4::6]:
         cues = [(p.top, p.pattern, p.legs_colour) for p in (model, alike)]
         assert sum(a != b for a, b in zip(*cues, strict=True)) == 1
 
