@@ -94,9 +94,9 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 def test_shrinking_averages_the_area() -> None:
     stripes = np.zeros((8, 8, 3), np.uint8)
-    stripes[::2] = 200
-    assert (resize(stripes, 4, 4) == 100).all()
-    assert (resize(stripes, 4, 8) == 100).all()
+    stripes[::4] = 200
+    assert (resize(stripes, 2, 4) == 50).all(), "no sampling of the nearest rows"
+    assert (resize(stripes, 2, 8) == 50).all()
 
 
 def test_enlarging_interpolates_and_keeps_a_flat_colour() -> None:
