@@ -67,10 +67,10 @@ def survivors(clusters: Clusters, history: History) -> Tensor:
 def merge_round(links: Links, forbidden: Tensor, merges: int, criterion: Criterion, dispersion: Dispersion) -> History:
     """At least one merge and up to ``merges``, by the cheapest means that memory allows."""
     if links.plan.dense:
-        return Rows(Stored(links, forbidden), dispersion, criterion, links.plan).run(merges)
+        return Rows(Stored(links, forbidden), dispersion, criterion).run(merges)
     found = near_pairs(links, forbidden, merges, criterion, dispersion)
     if found is None:  # too many pairs lie as near as the nearest: only rows one by one need no room for them
-        return Rows(Computed(links, forbidden), dispersion, criterion, links.plan).run(merges)
+        return Rows(Computed(links, forbidden), dispersion, criterion).run(merges)
     edges, threshold = found
     bans = Bans(forbidden, len(links.clusters))
     return Graph(edges, links, dispersion, criterion, bans, threshold).run(merges)

@@ -5,11 +5,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from reid_toolkit.method.bans import Bans
+from reid_toolkit.method.bans import Bans, forbid
 from reid_toolkit.method.clusters import Clusters, History
 from reid_toolkit.method.criterion import Criterion, Dispersion
 from reid_toolkit.method.links import Links
-from reid_toolkit.method.memory import Plan
 
 FORBIDDEN = -1
 """Stands for the link of a pair that may not merge."""
@@ -17,6 +16,9 @@ FORBIDDEN = -1
 
 class Source(Protocol):
     """Where rows of the matrix of links come from, while clusters merge."""
+
+    height: int
+    """How many rows are best asked for at once, before the first merge."""
 
     def rows(self, rows: slice, left: int) -> Tensor:
         """Links of clusters ``rows`` with those from ``left`` on, (n, C - left) int64, or FORBIDDEN.
@@ -62,6 +64,7 @@ class Stored:
         self.matrix[forbidden[:, 0], forbidden[:, 1]] = FORBIDDEN
         self.matrix[forbidden[:, 1], forbidden[:, 0]] = FORBIDDEN
         self.minimum = links.minimum
+        self.height = max(1, links.plan.strip // len(links.clusters))
         self.sums = links.sums()
         self.members = Members(links.clusters)
 
@@ -90,8 +93,14 @@ class Computed:
         self.bans = Bans(forbidden, len(links.clusters))
         self.members = Members(links.clusters)
         self.sums = links.sums()
+        self.forbidden = forbidden
+        self.height = max(1, links.plan.entries // len(links.clusters))
 
     def rows(self, rows: slice, left: int) -> Tensor:
+        if left == rows.start and not self.members.merged:
+            panel = self.links.panel(rows.start, rows.stop)
+            forbid(panel, left, left, self.forbidden, FORBIDDEN)
+            return panel
         return torch.stack([self.row(row)[left:] for row in range(rows.start, rows.stop)])
 
     def row(self, row: int) -> Tensor:
@@ -118,7 +127,7 @@ class Rows:
     equal minima is taken everywhere, which makes exact ties go to the smallest (a, b).
     """
 
-    def __init__(self, source: Source, dispersion: Dispersion, criterion: Criterion, plan: Plan) -> None:
+    def __init__(self, source: Source, dispersion: Dispersion, criterion: Criterion) -> None:
         self.source, self.dispersion, self.criterion = source, dispersion, criterion
         self.sizes = dispersion.sizes
         self.lowest = torch.empty_like(self.sizes)
@@ -126,9 +135,8 @@ class Rows:
         self.stale = torch.zeros_like(self.sizes, dtype=torch.bool)
         self.gone = torch.zeros_like(self.stale)
         count = len(self.sizes)
-        height = max(1, plan.strip // count)
-        for top in range(0, count, height):
-            self.search(slice(top, min(top + height, count)))
+        for top in range(0, count, source.height):
+            self.search(slice(top, min(top + source.height, count)))
 
     def costs(self, rows: slice, left: int) -> Tensor:
         """Cost of merging each of ``rows`` with each cluster from ``left`` on; infinite where forbidden."""

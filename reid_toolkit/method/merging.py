@@ -89,7 +89,7 @@ def merge_clusters(
 
     if plan.dense:
         links = Links(distances, clusters, criterion.minimum, plan)
-        history = Rows(Stored(links, forbidden), Dispersion(criterion, links), criterion, plan).run(merges)
+        history = Rows(Stored(links, forbidden), Dispersion(criterion, links), criterion).run(merges)
     else:
         history = merge_bounded(distances, clusters, forbidden, merges, criterion, max_memory)
 
