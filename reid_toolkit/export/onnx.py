@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reid_toolkit.config import dump_recipe
-from reid_toolkit.errors import ModelError, RunError
+from reid_toolkit.errors import InputError, ModelError, RunError
 from reid_toolkit.export.parity import Parity, check_parity
 from reid_toolkit.files import atomic_path
 from reid_toolkit.images import Image
@@ -68,9 +68,12 @@ def export(run: Path, out: Path, crops: list[Image], *, stage: str = "best") -> 
         stage: which model of the run, as for :func:`load_network`.
 
     Raises:
+        InputError: no crops.
         RunError: the run has no such stage, or is damaged.
         ModelError: the exported graph differs from torch by more than ``parity.TOLERANCE``.
     """
+    if not crops:
+        raise InputError("export proves itself on pictures: expected at least one readable crop in the dataset")
     folder = RunFolder(run)
     fingerprint = folder.dataset()
     recipe = folder.recipe()

@@ -20,7 +20,7 @@ def test_bad_input_is_one_line_and_writes_nothing(walked, reid, tmp_path: Path) 
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "a.jpg").write_text("text")
-    assert "expected at least one crop" in error(walked.run, data=bad)
+    assert "expected at least one readable crop" in error(walked.run, data=bad)
     assert not out.exists()
 
 
@@ -65,7 +65,3 @@ def test_a_full_disk_keeps_the_model_that_was_there(
     assert "no space left on the disk" in result.error
     assert list(tmp_path.iterdir()) == [out]
     assert out.read_bytes() == b"the model of yesterday"
-    result = reid("export", walked.run, "--out", out, "--dataset", walked.dataset, "--stage", "initial")
-    assert (result.status, result.out) == (0, "")
-    assert f"{out}: " in result.err
-    assert "differs from torch by at most" in result.err

@@ -95,9 +95,10 @@ def test_a_graph_that_differs_is_refused_and_leaves_no_file(
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_parity_needs_pictures(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="at least one crop"):
-        check_parity(torch.nn.Identity(), tmp_path / "model.onnx", [])
+def test_the_proof_needs_pictures(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least one readable crop"):
+        export(run, tmp_path / "model.onnx", [])
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_not_a_run_is_named(crops: list[Image], tmp_path: Path) -> None:
