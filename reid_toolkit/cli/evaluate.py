@@ -64,7 +64,7 @@ def command(
             with progress_bar(f"embed with {path.name}", "tracklets") as on_progress:
                 embedded.append(embed_dataset(embedder, part, bad=bad, on_progress=on_progress))
         results[path.name if path.name not in results else str(path)] = evaluate(embedded[0], embedded[-1])
-    warn_bad(bad)
+    warn_bad(bad and list(dict.fromkeys(bad)))  # two models and two splits meet the same crop
     if html:
         write_report(html, str(dataset), results)
         log.print(f"report: {html}", markup=False, soft_wrap=True)
