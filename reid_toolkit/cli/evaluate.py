@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from reid_toolkit.cli.options import FILE, FOLDER, batch_size, json_output, skip_bad
 from reid_toolkit.cli.progress import progress_bar
@@ -72,13 +73,14 @@ def command(
     if as_json:
         print_json(values)
         return values
-    pair = Column("query → gallery", no_wrap=True)
-    table = Table(Column("model", overflow="fold"), pair, *(f"rank-{k}" for k in RANKS), "mAP", "queries", box=None)
     for name, result in results.items():
-        table.add_row(escape(name), "all cameras", *cells(result.overall))
+        pair = Column("query → gallery", no_wrap=True)
+        title = Text(name, overflow="fold")
+        table = Table(pair, *(f"rank-{k}" for k in RANKS), "mAP", "queries", title=title, title_justify="left", box=None)
+        table.add_row("all cameras", *cells(result.overall))
         for (a, b), ranking in result.pairs.items():
-            table.add_row("", escape(f"{a} → {b}"), *(cells(ranking) if ranking else ["nobody in common"]))
-    Console().print(table)
+            table.add_row(escape(f"{a} → {b}"), *(cells(ranking) if ranking else ["nobody in common"]))
+        Console().print(table)
     return values
 
 

@@ -10,19 +10,19 @@ from reid_toolkit.files import write_atomic
 from reid_toolkit.records import Tracklet
 
 QUERIES = 12
-SHOWN = 8
+SHOWN = 6
 """Ranked matches shown of each query."""
 
 
 def write_report(path: Path, title: str, results: dict[str, Evaluation]) -> None:
     """Write one HTML file for one or more models evaluated on the same crops; the first is the one of interest.
 
-    Queries are picked evenly over the first model's average precision, from worst to best, so that the page shows
+    Queries are picked evenly over the first model's average precision, from best to worst, so that the page shows
     its failures as they are; the same queries are shown for every model.
     """
     first = next(iter(results.values()))
     scored = np.flatnonzero(~np.isnan(first.overall.average_precisions))
-    ranked = scored[np.argsort(first.overall.average_precisions[scored], kind="stable")]
+    ranked = scored[np.argsort(-first.overall.average_precisions[scored], kind="stable")]
     chosen = ranked[np.unique(np.linspace(0, len(ranked) - 1, QUERIES).round().astype(int))]
     names = [first.query.tracklets[i].name for i in chosen]
     write_atomic(path, page(f"Re-identification on {title}", [figures(results), *galleries(results, names)]))
@@ -40,7 +40,7 @@ def figures(results: dict[str, Evaluation]) -> Section:
     text = (
         "Per cent. Each query is ranked against the gallery; entries of the same person in the same camera are "
         "left out, so every right answer is in another camera.\n\n"
-        "Below, queries from the worst to the best, and what each model finds first: rank and Euclidean distance (0 to "
+        "Below, queries from the best to the worst, and what each model finds first: rank and Euclidean distance (0 to "
         "2) of the descriptors, camera, time."
     )
     return Section("How often the right person is found", text, Table(header, tuple(rows)))
