@@ -6,10 +6,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.records import Crop
+
+# Tests that name no number of examples take the profile's: pytest --hypothesis-profile=thorough tests/method
+settings.register_profile("quick", max_examples=200, deadline=None)
+settings.register_profile("thorough", max_examples=4000, deadline=None)
+settings.load_profile("quick")
 
 Picture = Callable[..., NDArray[np.uint8]]
 

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.method import bounded, merging
@@ -68,7 +68,6 @@ def problems(draw):
     return x.astype(np.float32), labels, draw(st.integers(0, count - 1)), options
 
 
-@settings(max_examples=120, deadline=None)
 @given(
     problem=problems(),
     block=st.sampled_from([2, 5, 64]),

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.method.merging import merge_clusters
@@ -131,7 +131,6 @@ def problems(draw):
     return x.astype(np.float32), labels, merges, options
 
 
-@settings(max_examples=300, deadline=None)
 @given(problems())
 def test_every_merge_is_the_cheapest_by_the_definitions(problem):
     x, labels, merges, options = problem
