@@ -1,7 +1,9 @@
 """``reid demo``: the whole path, by the commands a user would type, on footage that it draws itself."""
 
 import shlex
+import sys
 import time
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,20 @@ def command(out: Path, seed: int, as_json: bool) -> None:
 
     Needs no network, no weights and no GPU. Run again on the same --out it goes on where it was stopped.
     """
+    # The commands print their results; of those, --json leaves stdout to the summary alone.
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        summary = walk(out, seed)
+    if as_json:
+        print_json(summary)
+        return
+    for when in ("before", "after"):
+        scores = summary[when]
+        log.print(f"{when:>6} training: rank-1 {100 * scores['rank-1']:.1f}%  mAP {100 * scores['mAP']:.1f}%")
+    log.print(f"{summary['seconds']:.0f} s in all. Open the report: {rich_escape(summary['report'])}", soft_wrap=True)
+
+
+def walk(out: Path, seed: int) -> dict[str, Any]:
+    """Every step of the demo, in ``out``; returns what --json prints."""
     from reid_toolkit.datasets.manifest import read_manifest
     from reid_toolkit.demo.footage import TRUTH, draw_footage
     from reid_toolkit.demo.truth import label_tracklets, read_truth, write_identities
@@ -44,13 +60,13 @@ def command(out: Path, seed: int, as_json: bool) -> None:
         )
     write_atomic(stamp, str(seed))
     if not (footage / TRUTH).exists():  # written last, so the videos are whole where it is
-        log.print(f"[dim]# draw footage of synthetic people into {footage}[/]")
+        say(f"draw footage of synthetic people into {footage}")
         with progress_bar("draw", "frames") as on_progress:
             draw_footage(footage, seed=seed, on_progress=on_progress)
 
     type_command("ingest", *sorted(footage.glob("*.avi")), "--out", people)
     dataset = read_manifest(people)
-    log.print(f"[dim]# who is who, from the drawing, for the evaluation only: {identities}[/]")
+    say(f"who is who, from the drawing, for the evaluation only: {identities}")
     truth = label_tracklets(dataset, read_truth(footage / TRUTH))
     write_identities(identities, truth)
 
@@ -68,7 +84,7 @@ def command(out: Path, seed: int, as_json: bool) -> None:
         "evaluate", after, people, "--identities", identities, "--baseline", before, "--html", report
     )
 
-    summary = {
+    return {
         "seed": seed,
         "people": len({name for name in truth.values() if int(name) > 0}),
         "tracklets": len(dataset.tracklets),
@@ -78,13 +94,10 @@ def command(out: Path, seed: int, as_json: bool) -> None:
         "seconds": round(time.monotonic() - began, 1),
         "report": str(report.resolve()),
     }
-    if as_json:
-        print_json(summary)
-        return
-    for when in ("before", "after"):
-        scores = summary[when]
-        log.print(f"{when:>6} training: rank-1 {100 * scores['rank-1']:.1f}%  mAP {100 * scores['mAP']:.1f}%")
-    log.print(f"{summary['seconds']:.0f} s in all. Open the report: {summary['report']}", soft_wrap=True)
+
+
+def say(comment: str) -> None:
+    log.print(f"[dim]# {rich_escape(comment)}[/]", soft_wrap=True)
 
 
 def type_command(name: str, *arguments: object) -> Any:
