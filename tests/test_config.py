@@ -90,6 +90,17 @@ def test_dbc_video_differs_as_the_papers_video_setting_does() -> None:
     assert (video.network.frozen, video.training.frames, video.training.later_epochs) == ("layer2", 16, 5)
 
 
+def test_the_rows_of_table_two_differ_in_merging_alone() -> None:
+    dbc = load_recipe("dbc")
+    rows = {
+        "buc": MergingRecipe(linkage="minimum", trade_off=0.0),
+        "buc_size": MergingRecipe(linkage="minimum", trade_off=0.0, metric="squared_euclidean", size_weight=0.003),
+        "dbc_between": MergingRecipe(trade_off=0.0),
+    }
+    for name, merging in rows.items():
+        assert load_recipe(name) == replace(dbc, merging=merging)
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(recipe=recipes)
 def test_a_recipe_survives_its_toml(tmp_path: Path, recipe: Recipe) -> None:

@@ -79,7 +79,7 @@ def test_bad_datasets_are_one_line(train, tmp_path: Path, tiny_dataset: Path) ->
 
 def test_bad_recipes_are_one_line(train, tmp_path: Path) -> None:
     path = tmp_path / "my recipe.toml"
-    assert "neither a shipped recipe (dbc," in train("--recipe", "dbk").error
+    assert "neither a shipped recipe (buc," in train("--recipe", "dbk").error
     assert "neither a shipped recipe" in train("--recipe", tmp_path).error
     for content, words in (
         ("seed = ", "not TOML"),
