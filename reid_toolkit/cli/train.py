@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -67,10 +67,16 @@ def command(
         return
     log.print(
         f"{out}: {len(metrics)} stages, {metrics[0]['clusters']} samples merged into {metrics[-1]['clusters']} "
-        f"clusters; selected stage {model['stage']} ({model['clusters']} clusters)",
+        f"clusters; selected stage {model['stage']} ({model['clusters']} clusters)" + stopped(metrics),
         markup=False,
         soft_wrap=True,
     )
+
+
+def stopped(metrics: list[dict[str, Any]]) -> str:
+    """What the constraints did, where somebody was seen at once with another."""
+    counts = [row["merges_forbidden"] for row in metrics if row.get("merges_forbidden") is not None]
+    return f"; {sum(counts)} merges of people seen at once were stopped" if counts else ""
 
 
 @contextmanager

@@ -16,10 +16,9 @@ from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import Dataset, without_identities
 from reid_toolkit.errors import RunError
 from reid_toolkit.method.lookup_table import LookupTable
-from reid_toolkit.method.merging import merge_clusters
 from reid_toolkit.training.batches import epoch_batches, steps_per_epoch
 from reid_toolkit.training.checkpoint import Checkpoint, RunFolder, save_tensors, seeded
-from reid_toolkit.training.constraints import can_merge, cannot_link
+from reid_toolkit.training.constraints import can_merge, cannot_link, merge_allowed
 from reid_toolkit.training.features import extract
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
 from reid_toolkit.training.selection import select, self_retrieval
@@ -137,19 +136,18 @@ def train(
             features = extract(network, samples, device)
             if not bool(features.descriptors.isfinite().all()):
                 raise RunError(f"stage {stage}: the network diverged: lower the recipe's learning rates")
-            row = {
+            row: dict[str, Any] = {
                 "stage": stage, "clusters": clusters, "loss": loss, "self_retrieval": self_retrieval(features),
-                "largest_cluster": int(torch.bincount(labels).max()),
+                "largest_cluster": int(torch.bincount(labels).max()), "merges": 0, "merges_forbidden": None,
+                "violations_without": None,
             }  # fmt: skip
-            next_labels, row["merges"] = labels, 0
+            next_labels = labels
             if stage + 1 < schedule.stages and can_merge(labels.numpy(), pairs):
-                merging = merge_clusters(
-                    features.descriptors, labels, schedule.merges,
-                    trade_off=recipe.merging.trade_off, within=recipe.merging.within,
-                    linkage=recipe.merging.linkage, metric=recipe.merging.metric,
-                    size_weight=recipe.merging.size_weight, cannot_link=pairs, device=device,
-                )  # fmt: skip
-                next_labels, row["merges"] = torch.as_tensor(merging.labels), len(merging.history)
+                merging, stopped = merge_allowed(
+                    features.descriptors, labels, schedule.merges, pairs, recipe.merging, device
+                )
+                next_labels = merging.labels
+                row |= {"merges": len(merging.history), **stopped}
             row["seconds"] = round(time.monotonic() - began, 3)
             metrics.append(row)
             for key, value in row.items():

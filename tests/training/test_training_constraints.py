@@ -2,9 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from reid_toolkit.config import MergingRecipe
+from reid_toolkit.method.merging import merge_clusters
 from reid_toolkit.records import Crop, Tracklet
-from reid_toolkit.training.constraints import can_merge, cannot_link
+from reid_toolkit.training.constraints import can_merge, cannot_link, merge_allowed
 from reid_toolkit.training.store import Samples
 
 
@@ -52,3 +57,44 @@ def test_absolute_times_are_compared_across_recordings() -> None:
 )
 def test_whether_a_merge_is_left(labels: list[int], pairs: list[list[int]] | None, possible: bool) -> None:
     assert can_merge(np.array(labels), None if pairs is None else np.array(pairs)) is possible
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_what_the_constraints_stop(data: st.DataObject) -> None:
+    """Against a replay of the unconstrained history, cluster by cluster, and against the constrained merging itself."""
+    count = data.draw(st.integers(3, 14))
+    rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))
+    features = torch.from_numpy(rng.integers(0, 9, (count, 2)) / 8)  # some alike: ties
+    labels = torch.from_numpy(np.unique(rng.integers(0, count, count), return_inverse=True)[1])
+    clusters = int(labels.max()) + 1
+    every = [(i, j) for i in range(count) for j in range(i + 1, count) if labels[i] != labels[j]]
+    chosen = rng.random(len(every)) < data.draw(st.sampled_from([0.0, 0.1, 0.5, 0.9]))
+    pairs = np.array([pair for pair, drawn in zip(every, chosen, strict=True) if drawn], np.int64).reshape(-1, 2)
+    if not can_merge(labels.numpy(), pairs):
+        return
+    merges = data.draw(st.integers(1, clusters - 1))
+    recipe = MergingRecipe(trade_off=0.3)
+    merging, stopped = merge_allowed(features, labels, merges, pairs, recipe, torch.device("cpu"))
+    assert merging.history == merge_clusters(features, labels, merges, trade_off=0.3, cannot_link=pairs).history
+    assert not any(merging.labels[i] == merging.labels[j] for i, j in pairs)
+    if not len(pairs):
+        assert stopped == {}
+        return
+    members = {int(np.flatnonzero(labels == c)[0]): set(np.flatnonzero(labels == c).tolist()) for c in range(clusters)}
+    forbidden = 0
+    for a, b, _ in merge_clusters(features, labels, merges, trade_off=0.3).history:
+        forbidden += any({i, j} & members[a] and {i, j} & members[b] for i, j in pairs.tolist())
+        members[a] |= members.pop(b)
+    together = sum(any({i, j} <= own for own in members.values()) for i, j in pairs.tolist())
+    assert stopped == {"merges_forbidden": forbidden, "violations_without": together / len(pairs)}
+
+
+def test_the_recipe_decides_how_merges_are_chosen() -> None:
+    features = torch.tensor([[0.0], [1.0], [1.9], [3.1]])
+    labels = torch.tensor([0, 0, 1, 2])
+    buc = MergingRecipe(trade_off=0, linkage="minimum", size_weight=0.5, metric="squared_euclidean")
+    for recipe, expected in ((MergingRecipe(trade_off=0), (2, 3)), (buc, (0, 2))):
+        merging, stopped = merge_allowed(features, labels, 1, None, recipe, torch.device("cpu"))
+        assert merging.history[0][:2] == expected
+        assert stopped == {}

@@ -21,6 +21,7 @@ from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
 from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.rounds import Step, choose_device, plan, train
+from reid_toolkit.training.store import load_samples
 
 
 def learn(data: Path, recipe: Recipe, out: Path, **options: object) -> list[dict]:
@@ -185,6 +186,23 @@ def test_people_seen_at_once_never_share_a_cluster(tiny_dataset: Path, recipe: R
     ignored = replace(last, merging=MergingRecipe(fraction=0.45, cannot_link=False))
     learn(tiny_dataset, ignored, tmp_path / "ignored")
     assert any(pair <= members for members in clusters(tmp_path / "ignored"))
+
+
+def test_a_run_reports_what_the_constraints_stopped(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
+    figures = ("merges_forbidden", "violations_without")
+    see_at_once(tiny_dataset, set())
+    free = learn(tiny_dataset, recipe, tmp_path / "free")
+    assert all(row[name] is None for row in free for name in figures)  # no pair, no figure
+    names = [t.name for t in load_samples(open_dataset(tiny_dataset), 32, 32).tracklets]
+    labels = RunFolder(tmp_path / "free").load(0).next_labels
+    pair = {names[i] for i in np.flatnonzero(labels == labels.mode().values)[:2]}
+    see_at_once(tiny_dataset, pair)
+    kept = learn(tiny_dataset, recipe, tmp_path / "kept")
+    assert [kept[0][name] for name in figures] == [1, 1.0]
+    assert kept[-1]["merges_forbidden"] is None  # nothing is merged after the last stage
+    board = EventAccumulator(str(tmp_path / "kept" / "events")).Reload()
+    assert board.Scalars("merges_forbidden")[0].value == 1
+    assert board.Scalars("violations_without")[0].value == 1
 
 
 def test_it_ends_when_every_merge_is_forbidden(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
