@@ -1,0 +1,148 @@
+"""Each study as it is typed, on a tiny dataset."""
+
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe, dump_recipe
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.datasets.manifest import write_manifest
+from reid_toolkit.errors import RunError
+from reid_toolkit.training.checkpoint import RunFolder
+from reid_toolkit.training.rounds import train
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("sklearn")
+TOOLS = Path(__file__).parents[2] / "tools"
+
+RECIPE = Recipe(
+    network=NetworkRecipe("mobilenet_v3_small", weights="none", embedding=16, height=32, width=32),
+    training=TrainingRecipe(frames=2, batch_size=6, first_epochs=1, later_epochs=1, first_learning_rate=0.02),
+)
+TINY = replace(RECIPE, merging=replace(RECIPE.merging, fraction=0.25))
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``use("plot_stages", RUN, ...)``: run a tool in this process."""
+
+    def call(tool: str, *words: object) -> None:
+        monkeypatch.syspath_prepend(TOOLS)
+        monkeypatch.setattr(sys, "argv", [f"{tool}.py", *map(str, words)])
+        runpy.run_path(str(TOOLS / f"{tool}.py"), run_name="__main__")
+
+    return call
+
+
+def read(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text())
+    assert {"command", "date", "machine"} < set(found)
+    return found
+
+
+def is_picture(path: Path) -> bool:
+    image = cv2.imread(str(path))
+    return image is not None and min(image.shape[:2]) > 100 and image.std() > 5
+
+
+def test_stages_and_clusters_of_a_run(
+    use: Callable[..., None], tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(open_dataset(tiny_dataset), TINY, tmp_path / "run")
+    truth = ("--identities", tiny_dataset / "identities.csv")
+    outputs = ("--png", tmp_path / "out" / "a.png", "--json", tmp_path / "out" / "a.json")
+    use("plot_stages", tmp_path / "run", tiny_dataset, *truth, tmp_path / "run", *outputs)
+    found = read(tmp_path / "out" / "a.json")
+    (run,) = found["runs"].values()  # given twice
+    assert found["people"] == 3
+    assert run["selected"] == RunFolder(tmp_path / "run").model()["stage"]
+    assert [(row["stage"], row["clusters"]) for row in run["stages"]] == [(0, 12), (1, 9), (2, 6)]
+    assert all(0 <= row[score] <= 1 for row in run["stages"] for score in ("rank-1", "mAP", "precision", "recall"))
+    assert [run["stages"][0][score] for score in ("purity", "f", "samples", "violations")] == [1, 0, 12, None]
+    assert run["stages"][2]["recall"] > 0
+    assert "plot_stages.py" in found["command"]
+    assert is_picture(tmp_path / "out" / "a.png")
+    assert "rank-1" in capsys.readouterr().out
+
+    for name, options in {"known": truth, "unknown": (), "first": ("--stage", 0)}.items():
+        use("plot_clusters", tmp_path / "run", tiny_dataset, *options, "--png", tmp_path / f"{name}.png")
+        assert is_picture(tmp_path / f"{name}.png")
+    pictures = {(tmp_path / f"{name}.png").read_bytes() for name in ("known", "unknown", "first")}
+    assert len(pictures) == 3
+
+    with pytest.raises(SystemExit, match="error: no identities to evaluate against"):
+        use("plot_stages", tmp_path / "run", tiny_dataset, *outputs)
+    write_manifest(tiny_dataset, open_dataset(tiny_dataset).crops[:-1])
+    with pytest.raises(SystemExit, match=r"error: .*run: was not trained on .*tiny as it is now"):
+        use("plot_clusters", tmp_path / "run", tiny_dataset, "--png", tmp_path / "no.png")
+
+
+def test_what_lambda_does(use: Callable[..., None], tiny_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(dump_recipe(TINY))
+    words = (
+        tiny_dataset, "--recipe", tmp_path / "tiny.toml", "--runs", tmp_path / "runs", "--trade-offs", 0, 5,
+        "--identities", tiny_dataset / "identities.csv", "--png", tmp_path / "a.png", "--json", tmp_path / "a.json",
+    )  # fmt: skip
+    use("study_tradeoff", *words)
+    found = read(tmp_path / "a.json")
+    assert [(row["trade_off"], row["model"]) for row in found["rows"]] == [
+        ("0", "last"), ("0", "selected"), ("5", "last"), ("5", "selected"),
+    ]  # fmt: skip
+    assert [row["stage"] for row in found["rows"][::2]] == [2, 2]
+    assert found["rows"][0] != found["rows"][2] | {"trade_off": "0"}
+    assert RunFolder(tmp_path / "runs" / "trade-off-5").recipe().merging.trade_off == 5
+    assert is_picture(tmp_path / "a.png")
+    # Once more: nothing is trained again.
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checkpoints/*")}
+    use("study_tradeoff", *words)
+    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("checkpoints/*")}
+    assert read(tmp_path / "a.json")["rows"] == found["rows"]
+
+
+def test_what_constraints_are_worth(use: Callable[..., None], tiny_dataset: Path, tmp_path: Path) -> None:
+    crops = open_dataset(tiny_dataset).crops
+    write_manifest(tiny_dataset, [replace(crop, time=float(crop.tracklet[-1])) for crop in crops])  # three at once
+    (tmp_path / "tiny.toml").write_text(dump_recipe(TINY))
+    use(
+        "study_constraints", tiny_dataset, "--recipe", tmp_path / "tiny.toml", "--runs", tmp_path / "runs",
+        "--identities", tiny_dataset / "identities.csv", "--png", tmp_path / "a.png", "--json", tmp_path / "a.json",
+        "--seeds", 3,
+    )  # fmt: skip
+    rows = read(tmp_path / "a.json")["rows"]
+    kept, free = ([row for row in rows if row["constraints"] is constrained] for constrained in (True, False))
+    assert [row["clusters"] for row in kept] == [row["clusters"] for row in free] == [12, 9, 6]
+    assert {row["violations"] for row in kept} == {0}
+    assert free[0]["violations"] == 0
+    assert [row["merges_forbidden"] for row in free] == [None, None, None]
+    # Both begin alike, so the first stage's forecast is what the run without constraints then does.
+    assert kept[0]["violations_without"] == free[1]["violations"]
+    assert all(row["merges_forbidden"] >= 0 for row in kept[:2])
+    assert is_picture(tmp_path / "a.png")
+
+
+def test_crops_that_were_samples_keep_their_identity(
+    monkeypatch: pytest.MonkeyPatch, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(TOOLS)
+    from study import open_study
+
+    images = replace(TINY, training=replace(TINY.training, samples="images", frames=1))
+    folder = RunFolder(tmp_path / "run")
+    folder.start(images, open_dataset(tiny_dataset).fingerprint)
+    with pytest.raises(RunError, match="no stage is done"):
+        open_study(folder.path, tiny_dataset, None)
+    folder.stage_path(0).touch()
+    study = open_study(folder.path, tiny_dataset, tiny_dataset / "identities.csv")
+    assert (len(study.samples), len(study.query), study.people) == (48, 12, 3)
+    assert study.query is study.gallery
+    assert all(
+        identity == f"person{crop.tracklet[-2]}"
+        for identity, crop in zip(study.identities, study.samples.crops, strict=True)
+    )

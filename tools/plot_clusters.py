@@ -1,0 +1,63 @@
+"""Descriptors and clusters of one stage on a plane, by t-SNE (the paper's Fig. 6).
+
+    python tools/plot_clusters.py RUN DATASET --identities who.csv --stage 7 --png clusters.png
+
+A point is a tracklet; points of one cluster have one colour, and those that are alone are grey. Where identities are
+known each is written beside its point, and a black ring marks who is not of the most frequent identity of the cluster.
+t-SNE keeps neighbours: distances between far groups, and how large a group looks, say nothing.
+"""
+
+from argparse import Namespace
+from collections import Counter
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+from study import arguments, embed, open_study, run, write_png
+
+from reid_toolkit.errors import RunError
+from reid_toolkit.evaluation.clustering import NOBODY
+
+
+def main(options: Namespace) -> None:
+    study = open_study(options.run, options.dataset, options.identities)
+    stage = study.folder.model()["stage"] if options.stage is None else options.stage
+    if len(study.samples) < 3:
+        raise RunError(f"{options.run}: {len(study.samples)} samples: expected at least 3 to lay out")
+    checkpoint = study.folder.load(stage)
+    descriptors = embed(study, checkpoint, study.samples).descriptors
+    near = min(30.0, (len(descriptors) - 1) / 3)
+    places = TSNE(perplexity=near, init="pca", random_state=0).fit_transform(descriptors)
+    figure = draw(places, checkpoint.labels.numpy(), study.identities)
+    figure.suptitle(f"stage {stage}: {len(descriptors)} samples, {int(checkpoint.labels.max()) + 1} clusters")
+    write_png(options.png, figure)
+
+
+def draw(places: NDArray[np.float32], labels: NDArray[np.int64], identities: list[str | None]) -> Figure:
+    figure = Figure(figsize=(7, 6.5), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    sizes = np.bincount(labels)
+    axes.scatter(*places[sizes[labels] == 1].T, s=22, color="lightgrey")
+    large = np.flatnonzero(sizes > 1)
+    colours = colormaps["hsv"](np.arange(len(large)) / max(1, len(large)))
+    for cluster, colour in zip(large, colours, strict=True):
+        members = np.flatnonzero(labels == cluster)
+        axes.scatter(*places[members].T, s=34, color=colour)
+        known = [i for i in members if identities[i] not in NOBODY]
+        if known:
+            most = Counter(identities[i] for i in known).most_common(1)[0][0]
+            wrong = [i for i in known if identities[i] != most]
+            axes.scatter(*places[wrong].T, s=60, facecolors="none", edgecolors="black")
+    for (x, y), identity in zip(places, identities, strict=True):
+        if identity not in NOBODY:
+            axes.annotate(str(identity), (x, y), xytext=(3, 3), textcoords="offset points", fontsize=6)
+    return figure
+
+
+if __name__ == "__main__":
+    parser = arguments(__doc__)
+    parser.add_argument("--stage", type=int, help="by default the one that the run selected")
+    run(main, parser)
