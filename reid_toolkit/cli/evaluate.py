@@ -76,7 +76,9 @@ def command(
     for name, result in results.items():
         pair = Column("query → gallery", no_wrap=True)
         title = Text(name, overflow="fold")
-        table = Table(pair, *(f"rank-{k}" for k in RANKS), "mAP", "queries", title=title, title_justify="left", box=None)
+        table = Table(
+            pair, *(f"rank-{k}" for k in RANKS), "mAP", "queries", title=title, title_justify="left", box=None
+        )
         table.add_row("all cameras", *cells(result.overall))
         for (a, b), ranking in result.pairs.items():
             table.add_row(escape(f"{a} → {b}"), *(cells(ranking) if ranking else ["nobody in common"]))

@@ -74,7 +74,8 @@ def explain_import_error(error: ImportError) -> str:
     """One line for a missing extra or a missing system library; anything else is a bug and is re-raised."""
     extra = EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])
     if extra:
-        return f"this command needs {error.name}, which is not installed: pip install 'reid-toolkit[{extra}]'"
+        # Not on a package registry yet, so the name alone would find nothing, or somebody else's package.
+        return f"this command needs {error.name}, which is not installed: in reid's checkout, pip install '.[{extra}]'"
     if "cannot open shared object file" in str(error):
         return f"{error}: OpenCV needs it; install the system packages libgl1 and libglib2.0-0"
     raise error

@@ -73,7 +73,9 @@ def test_wrong_usage_is_status_two(reid, arguments: str) -> None:
 
 def test_a_missing_extra_is_named_with_what_installs_it(fails) -> None:
     error = fails(ModuleNotFoundError("No module named 'torch'", name="torch")).error
-    assert error == "error: this command needs torch, which is not installed: pip install 'reid-toolkit[train]'"
+    assert (
+        error == "error: this command needs torch, which is not installed: in reid's checkout, pip install '.[train]'"
+    )
     assert "[footage]" in fails(ModuleNotFoundError("", name="trackers.byte")).error
 
 
@@ -88,8 +90,8 @@ def test_a_command_whose_extra_is_missing(reid, tmp_path, monkeypatch: pytest.Mo
     for name in [m for m in sys.modules if m.startswith(("reid_toolkit.training", "reid_toolkit.export"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", no_torch)
-    assert "reid-toolkit[train]" in reid("train", tmp_path, "--out", tmp_path / "run").error
-    assert "reid-toolkit[train]" in reid("export", tmp_path, "--dataset", tmp_path, "--out", "x.onnx").error
+    assert "pip install '.[train]'" in reid("train", tmp_path, "--out", tmp_path / "run").error
+    assert "pip install '.[train]'" in reid("export", tmp_path, "--dataset", tmp_path, "--out", "x.onnx").error
 
 
 def test_a_missing_system_library_is_named(fails) -> None:
