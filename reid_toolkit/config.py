@@ -139,7 +139,7 @@ class Recipe:
     """All of it. Defaults are the paper's image setting."""
 
     seed: int = 0
-    selection: Literal["self_retrieval", "last"] = "self_retrieval"
+    selection: Literal["last", "self_retrieval"] = "last"
     """Which stage's model is kept as best, without labels (training/selection.py)."""
     network: NetworkRecipe = field(default_factory=NetworkRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
