@@ -75,9 +75,10 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
     type_command("export", run, "--stage", "initial", "--dataset", people, "--out", before)
     type_command("export", run, "--dataset", people, "--out", after)
     type_command("enroll", people, "--model", after, "--gallery", gallery)
-    wanted = next(t.name for t in dataset.tracklets if int(truth[t.name]) > 0)
+    wanted = next(t for t in dataset.tracklets if int(truth[t.name]) > 0)
+    elsewhere = [word for camera in dataset.cameras if camera != wanted.camera for word in ("--camera", camera)]
     type_command(
-        "search", people, "--tracklet", wanted, "--gallery", gallery, "--top-k", 5,
+        "search", people, "--tracklet", wanted.name, "--gallery", gallery, *elsewhere, "--top-k", 5,
         "--identities", identities, "--html", out / "search.html",
     )  # fmt: skip
     results = type_command(
