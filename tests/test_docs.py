@@ -1,0 +1,55 @@
+"""The pages people read: their commands are commands, their links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from reid_toolkit.cli.root import reid
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("models/*.md")])
+
+
+def commands(page: Path) -> list[str]:
+    """Lines of code blocks, fenced or indented, that begin with ``reid`` and do not stand for a pattern."""
+    lines = re.findall(r"^(?:    |\$ )?(reid [a-z].*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [line for line in lines if "..." not in line and "|" not in line]
+
+
+TYPED = [(page, line) for page in PAGES for line in commands(page)]
+
+
+def test_there_are_commands_to_check():
+    assert len(TYPED) > 20
+
+
+@pytest.mark.parametrize(("page", "line"), TYPED, ids=[f"{page.name}: {line}" for page, line in TYPED])
+def test_every_command_is_understood(page, line):
+    command, words = reid, shlex.split(line, comments=True)[1:]
+    while isinstance(command, click.Group):  # reid gallery info
+        name, *words = words
+        command = command.get_command(click.Context(command), name)
+        assert command is not None, f"no command {name}"
+    command.make_context(line, words).close()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_two_lines_of_readme_are_what_ci_runs():
+    block = re.search(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    assert len(block[1].splitlines()) == 2
+    assert "readme_line" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", re.findall(r"docs/benchmarks/(\w+\.json)", "\n".join(p.read_text() for p in PAGES)))
+def test_every_figure_named_has_its_file(name):
+    assert (ROOT / "docs" / "benchmarks" / name).is_file()
