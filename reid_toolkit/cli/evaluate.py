@@ -46,7 +46,7 @@ def command(
     """
     from reid_toolkit.datasets import Split, open_dataset
     from reid_toolkit.datasets.manifest import read_identities
-    from reid_toolkit.evaluation.protocol import embed_dataset, evaluate
+    from reid_toolkit.evaluation.protocol import embed_dataset, evaluate, require_identities
     from reid_toolkit.evaluation.report import write_report
     from reid_toolkit.runtime import Embedder
 
@@ -56,6 +56,7 @@ def command(
         parts = parts[:1]
     if identities:
         parts = [part.with_identities(read_identities(identities)) for part in parts]
+    require_identities(parts[0].tracklets)
     bad: list[str] | None = [] if skip_bad else None
     results: dict[str, Evaluation] = {}
     for path in [model, *([baseline] if baseline else [])]:

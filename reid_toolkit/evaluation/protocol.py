@@ -75,12 +75,7 @@ def evaluate(query: Embedded, gallery: Embedded) -> Evaluation:
 
     Raises :class:`InputError` when no identities are known, or no query has a right answer.
     """
-    known = sum(tracklet.identity is not None for tracklet in query.tracklets)
-    if not known:
-        raise InputError(
-            "no identities to evaluate against: expected them in the manifest's identity column, or in a CSV "
-            "tracklet,identity given with --identities"
-        )
+    require_identities(query.tracklets)
     query = query.take(np.flatnonzero([t.identity not in (None, "-1", "0") for t in query.tracklets]))
     gallery = gallery.take(np.flatnonzero([t.identity is not None for t in gallery.tracklets]))
     distances = euclidean(query.descriptors, gallery.descriptors)
@@ -99,6 +94,15 @@ def evaluate(query: Embedded, gallery: Embedded) -> Evaluation:
             except InputError:
                 pairs[str(a), str(b)] = None
     return Evaluation(overall, pairs, distances, query, gallery)
+
+
+def require_identities(tracklets: Sequence[Tracklet]) -> None:
+    """Raise :class:`InputError` when nobody is known; worth asking before a dataset is embedded."""
+    if all(tracklet.identity is None for tracklet in tracklets):
+        raise InputError(
+            "no identities to evaluate against: expected them in the manifest's identity column, or in a CSV "
+            "tracklet,identity given with --identities"
+        )
 
 
 def euclidean(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
