@@ -67,7 +67,8 @@ def merge_clusters(
         size_weight: w of BUC's size term, at least 0.
         cannot_link: (M, 2) integers, pairs of samples that no cluster may hold together.
         device: where to compute; by default where the features are.
-        max_memory: bytes to use beside the features; by default half of what is free.
+        max_memory: bytes to use beside the features; by default a quarter of the machine's memory, or half of what
+            a GPU has free.
 
     When cannot-link pairs leave nothing to merge before ``merges`` are done, the history is shorter: a stage
     that did some merges is of use. When they allow no merge at all, or separate samples that ``labels`` puts
