@@ -13,6 +13,7 @@ against real arithmetic is bounded in docs/method.md.
 
 import math
 
+import torch
 from torch import Tensor
 
 from reid_toolkit.errors import InputError
@@ -43,6 +44,10 @@ class ExactDistances:
         pairs = 2 * math.ceil(math.log2(max(len(features), 2)))
         self.shift = min(SUM_BITS - pairs - bits, 53 - bits)
         self.unit = math.ldexp(self.grid**2 if self.squared else self.grid, -self.shift)
+        parts = torch.arange(len(features), device=features.device).split(4096)
+        self.norms = torch.cat([self.rounded(part).square_().sum(dim=1) for part in parts])
+        """(N,) whole squared norms, float64."""
+        self.held: tuple[Tensor, Tensor] | None = None
 
     def rounded(self, rows: Tensor) -> Tensor:
         """The samples ``rows`` (n,) as whole numbers of the grid, (n, D) float64."""
@@ -50,10 +55,13 @@ class ExactDistances:
 
     def block(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Distances of every sample in ``rows`` (n,) to every one in ``columns`` (m,); (n, m) int64."""
-        a, b = self.rounded(rows), self.rounded(columns)
+        if self.held is None or self.held[0] is not rows:  # callers walk along a row of blocks
+            self.held = None
+            self.held = rows, self.rounded(rows)
+        a = self.held[1]
+        b = a if columns is rows else self.rounded(columns)
         product = a @ b.T  # (n, D) @ (D, m) -> (n, m), exact
-        squared = product.mul_(-2.0).add_(a.square().sum(dim=1)[:, None]).add_(b.square().sum(dim=1))
-        return self.whole(squared)
+        return self.whole(product.mul_(-2.0).add_(self.norms[rows, None]).add_(self.norms[columns]))
 
     def paired(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Distance of ``rows[i]`` to ``columns[i]``; (n,), (n,) -> (n,) int64."""
