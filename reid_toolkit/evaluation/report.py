@@ -1,5 +1,6 @@
 """The page of an evaluation: figures, and for some queries the pictures of what was found."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +89,6 @@ def card(tracklet: Tracklet, lines: tuple[str, ...], mark: Mark) -> Card:
 
 def clock(seconds: float) -> str:
     """Seconds from a recording's start as 1:02:03, or an absolute time as UTC date and time."""
-    from datetime import UTC, datetime
-
     if seconds > 1e8:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     minutes, rest = divmod(int(seconds), 60)

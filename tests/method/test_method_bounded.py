@@ -19,15 +19,6 @@ from reid_toolkit.method.screens import ExactScreen, MeanScreen, product_error
 ROOMY = Plan(dense=False, block=64, entries=4096, strip=1024, pairs=10**6, means=True)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Thousands of tiny tensors: a second thread only waits, and on a busy machine that takes minutes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def merge_with(plan, *arguments, **options):
     """merge_clusters, told how to divide its memory."""
     with pytest.MonkeyPatch.context() as patch:

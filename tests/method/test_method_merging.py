@@ -14,15 +14,6 @@ from reid_toolkit.method.merging import merge_clusters
 TIE = 1e-6
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Thousands of tiny tensors: a second thread only waits, and on a busy machine that takes minutes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def brute_force_cost(a, b, x, within_of, *, trade_off, linkage, metric, size_weight):
     """Eq. 5 from Eq. 4 for clusters given as member lists."""
     distances = np.linalg.norm(x[a][:, None] - x[b][None], axis=2)
