@@ -32,7 +32,11 @@ class Clusters:
 
     def members(self, cluster: int) -> Tensor:
         """Sample indices of one cluster, ascending."""
-        return self.order[int(self.starts[cluster]) : int(self.starts[cluster + 1])]
+        return self.span(cluster, cluster + 1)
+
+    def span(self, first: int, stop: int) -> Tensor:
+        """Sample indices of clusters first..stop-1, cluster by cluster: a view of ``order``."""
+        return self.order[int(self.starts[first]) : int(self.starts[stop])]
 
     def owners_after(self, history: History) -> Tensor:
         """The new number of each of these clusters once ``history`` is done; (C,) int64.

@@ -49,27 +49,31 @@ class Members:
 
 
 class Stored:
-    """The matrix in memory. Eq. 6 on sums of whole numbers is Σ_qs = Σ_as + Σ_bs."""
+    """The matrix in memory, upper half. Eq. 6 on sums of whole numbers is Σ_qs = Σ_as + Σ_bs."""
 
     def __init__(self, links: Links, forbidden: Tensor) -> None:
-        """``forbidden`` (M, 2) int64 pairs of clusters."""
-        parts = links.clusters.order.split(links.block)
-        self.matrix = links.blank(len(links.clusters), len(links.clusters))
+        """``forbidden`` (M, 2) int64 pairs (a, b), a < b, of clusters."""
+        count = len(links.clusters)
+        # Nothing below the diagonal is written or read, so that a CPU never has to find memory for that half.
+        self.matrix = links.clusters.sizes.new_empty((count, count))
+        parts = [links.clusters.span(top, bottom) for top, bottom in links.strips(count, links.block)]
         for i, rows in enumerate(parts):
             for columns in parts[i:]:
-                top, left, values = links.product(rows, columns)
-                links.collect(self.matrix[top, left], values)
-                if columns is not rows:
-                    links.collect(self.matrix[left, top], values.T)
+                top, left, values = links.rectangle(rows, columns)
+                self.matrix[top, left] = values
         self.matrix[forbidden[:, 0], forbidden[:, 1]] = FORBIDDEN
-        self.matrix[forbidden[:, 1], forbidden[:, 0]] = FORBIDDEN
         self.minimum = links.minimum
-        self.height = max(1, links.plan.strip // len(links.clusters))
+        self.height = max(1, links.plan.strip // count)
         self.sums = links.sums()
         self.members = Members(links.clusters)
 
     def rows(self, rows: slice, left: int) -> Tensor:
-        return self.matrix[rows, left:]
+        if left == rows.start:
+            return self.matrix[rows, left:]
+        return torch.stack([self.row(row)[left:] for row in range(rows.start, rows.stop)])
+
+    def row(self, row: int) -> Tensor:
+        return torch.cat([self.matrix[:row, row], self.matrix[row, row:]])
 
     def between(self, a: int, b: int) -> Tensor:
         if self.minimum:
@@ -77,10 +81,10 @@ class Stored:
         return self.matrix[a, b].clone()
 
     def merge(self, a: int, b: int) -> None:
-        row, other = self.matrix[a], self.matrix[b]
+        row, other = self.row(a), self.row(b)
         merged = torch.minimum(row, other) if self.minimum else row + other
         merged.masked_fill_((row < 0) | (other < 0), FORBIDDEN)
-        self.matrix[a], self.matrix[:, a] = merged, merged
+        self.matrix[:a, a], self.matrix[a, a:] = merged[:a], merged[a:]
         self.members.merge(a, b)
 
 

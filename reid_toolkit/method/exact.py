@@ -60,8 +60,8 @@ class ExactDistances:
             self.held = rows, self.rounded(rows)
         a = self.held[1]
         b = a if columns is rows else self.rounded(columns)
-        product = a @ b.T  # (n, D) @ (D, m) -> (n, m), exact
-        return self.whole(product.mul_(-2.0).add_(self.norms[rows, None]).add_(self.norms[columns]))
+        squared = self.norms[rows, None] + self.norms[columns]
+        return self.whole(squared.addmm_(a, b.T, alpha=-2.0))  # (n, D) @ (D, m) -> (n, m), exact
 
     def paired(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Distance of ``rows[i]`` to ``columns[i]``; (n,), (n,) -> (n,) int64."""
@@ -77,7 +77,7 @@ def largest_norm(features: Tensor) -> float:
     """The largest row norm of ``features`` (N, D). Raises :class:`InputError` when a value is not finite."""
     largest = 0.0
     for start in range(0, len(features), 4096):
-        norms = features[start : start + 4096].double().square().sum(dim=1).sqrt()
+        norms = torch.linalg.vector_norm(features[start : start + 4096], dim=1, dtype=torch.float64)
         bad = (~norms.isfinite()).nonzero()
         if len(bad):
             raise InputError(

@@ -88,14 +88,27 @@ class Links:
         return result
 
     def panel(self, top: int, bottom: int) -> Tensor:
-        clusters = self.clusters
-        panel = self.blank(bottom - top, len(clusters) - top)
-        begin, end = int(clusters.starts[top]), int(clusters.starts[bottom])
-        for columns in clusters.order[begin:].split(self.block):
-            for rows in clusters.order[begin:end].split(self.block):
-                own, other, values = self.product(rows, columns)
-                self.collect(panel[own.start - top : own.stop - top, other.start - top : other.stop - top], values)
-        return panel
+        rows, columns = self.clusters.span(top, bottom), self.clusters.span(top, len(self.clusters))
+        return self.rectangle(rows, columns)[2]
+
+    def rectangle(self, rows: Tensor, columns: Tensor) -> tuple[slice, slice, Tensor]:
+        """:meth:`product` of any size, a block at a time; ``rows`` and ``columns`` are spans of whole clusters."""
+        if max(len(rows), len(columns)) <= self.block:
+            return self.product(rows, columns)
+        tall, wide = self.owners(rows), self.owners(columns)
+        result = self.blank(tall.stop - tall.start, wide.stop - wide.start)
+        for other in columns.split(self.block):
+            for own in rows.split(self.block):
+                top, left, values = self.product(own, other)
+                top = slice(top.start - tall.start, top.stop - tall.start)
+                left = slice(left.start - wide.start, left.stop - wide.start)
+                self.collect(result[top, left], values)
+        return tall, wide, result
+
+    def owners(self, samples: Tensor) -> slice:
+        """The clusters of a part of ``clusters.order``."""
+        labels = self.clusters.labels
+        return slice(int(labels[samples[0]]), int(labels[samples[-1]]) + 1)
 
     def blank(self, height: int, width: int) -> Tensor:
         """Links of no samples, for :meth:`collect` to start from."""
@@ -107,7 +120,7 @@ class Links:
         own, other = self.clusters.labels[rows], self.clusters.labels[columns]
         values = self.distances.block(rows, columns)
         values = reduce_rows(reduce_rows(values, own, self.minimum).T, other, self.minimum).T
-        return slice(int(own[0]), int(own[-1]) + 1), slice(int(other[0]), int(other[-1]) + 1), values
+        return self.owners(rows), self.owners(columns), values
 
     def collect(self, target: Tensor, values: Tensor) -> None:
         """Add ``values`` to ``target``, or lower it to them."""
