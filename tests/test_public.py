@@ -13,7 +13,7 @@ NAMES = {
     "reid_toolkit": ["Crop", "Match", "Record", "ReidError", "Tracklet", "__version__"],
     "reid_toolkit.datasets": ["Dataset", "Split", "open_dataset", "without_identities"],
     "reid_toolkit.gallery": ["Gallery"],
-    "reid_toolkit.runtime": ["Embedder"],
+    "reid_toolkit.runtime": ["Embedder", "TrackletAverage"],
 }
 
 SIGNATURES = {

@@ -130,7 +130,7 @@ def describe(
     import numpy as np
 
     from reid_toolkit.datasets.reading import read_crops
-    from reid_toolkit.runtime.embedder import average
+    from reid_toolkit.runtime.averager import average
 
     frames = ((position, image) for position, unit in enumerate(units) for _, image in read_crops(unit.crops, bad))
     parts: defaultdict[int, list[np.ndarray]] = defaultdict(list)

@@ -1,17 +1,20 @@
 """The edge's one class: pictures of people in, descriptors out."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import InputError, ModelError
+from reid_toolkit.runtime.averager import average, quality
 from reid_toolkit.runtime.metadata import ModelMetadata
-from reid_toolkit.runtime.preprocess import to_batch
+from reid_toolkit.runtime.preprocess import to_batch, to_bgr
+from reid_toolkit.runtime.session import first_line, open_session
+
+UNIT_TOLERANCE = 1e-3
+"""How far a descriptor's length may be from 1, as in a gallery."""
 
 Descriptors = NDArray[np.float32]
 
@@ -23,12 +26,14 @@ class Embedder:
         path: the model file.
         batch_size: crops in one run of the network; longer lists are cut, which bounds memory.
         threads: CPU threads of one run; None leaves it to onnxruntime.
-        providers: onnxruntime execution providers in order of preference; None takes CUDA where onnxruntime
-            can use it, else the CPU. Which one it became is in ``provider``.
+        providers: which of "tensorrt", "cuda", "openvino" and "cpu" to use, in order of preference (onnxruntime's
+            own names do, too); None takes the first that works, in that order. Which one it became is in
+            ``provider``; a ``RuntimeWarning`` says so when it is not the first that was asked for.
+        strict: make that warning an error.
 
     Raises:
-        InputError: ``batch_size`` is under 1, or a provider is not one that onnxruntime has.
-        ModelError: the file is missing, damaged, or not written by ``reid export``.
+        InputError: ``batch_size`` or ``threads`` is under 1, a provider is none, or ``strict`` without ``providers``.
+        ModelError: the file is missing, damaged, or not written by ``reid export``, or as ``strict`` says.
     """
 
     def __init__(
@@ -38,9 +43,11 @@ class Embedder:
         batch_size: int = 32,
         threads: int | None = None,
         providers: Sequence[str] | None = None,
+        strict: bool = False,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: expected at least 1")
+        for name, value in (("batch_size", batch_size), ("threads", threads)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}: expected at least 1")
         self.path = Path(path)
         self.batch_size = batch_size
         try:
@@ -49,7 +56,7 @@ class Embedder:
             raise ModelError(f"{path}: cannot read the model: {error.strerror}") from None
         self.fingerprint = hashlib.sha256(content).hexdigest()[:16]
         """16 hex digits of the file's SHA-256; a gallery keeps it, since models' descriptors do not compare."""
-        self._session = open_session(content, str(path), threads, providers)
+        self._session = open_session(content, str(path), threads, providers, strict)
         self.provider: str = self._session.get_providers()[0]
         """The execution provider in use, e.g. "CPUExecutionProvider"."""
         try:
@@ -81,14 +88,22 @@ class Embedder:
         ]
         return np.concatenate(rows) if rows else np.empty((0, self.dimension), np.float32)
 
-    def embed_tracklet(self, images: Sequence[NDArray[np.uint8]]) -> Descriptors:
+    def embed_tracklet(self, images: Sequence[NDArray[np.uint8]], *, by_quality: bool = False) -> Descriptors:
         """One descriptor of a tracklet's frames: their descriptors' mean, normalised -> (D,) float32.
+
+        With ``by_quality`` sharp and large frames weigh more: see :meth:`quality`. For frames that come one by
+        one there is :class:`TrackletAverage`.
 
         Raises :class:`InputError` for an empty list, and as :meth:`embed` does.
         """
         if not len(images):
             raise InputError("a tracklet without images: expected at least one frame")
-        return average(self.embed(images))
+        rows = self.embed(images)
+        return average(rows, [self.quality(image) for image in images] if by_quality else None)
+
+    def quality(self, image: NDArray[np.uint8]) -> float:
+        """Weight above 0 of a frame in its tracklet: its sharpness times its area, see :func:`averager.quality`."""
+        return quality(to_bgr(image, 0), *self._size)
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -115,47 +130,10 @@ class Embedder:
                 f"{self.path}: the network is damaged: expected {len(batch)} finite descriptors of "
                 f"{self.dimension}, got shape {rows.shape} or numbers that are not finite"
             )
+        lengths = np.linalg.norm(rows, axis=1)
+        if np.abs(lengths - 1).max() > UNIT_TOLERANCE:
+            raise ModelError(
+                f"{self.path}: the network is damaged: expected descriptors of length 1, got lengths from "
+                f"{lengths.min():.4g} to {lengths.max():.4g}; export the run again"
+            )
         return rows
-
-
-def average(descriptors: Descriptors) -> Descriptors:
-    """The normalised mean of (B, D) descriptors -> (D,) float32."""
-    mean = descriptors.mean(axis=0, dtype=np.float64)
-    length = float(np.linalg.norm(mean))
-    if length < 1e-6:
-        raise InputError("the tracklet's descriptors cancel out: they have no mean direction")
-    return (mean / length).astype(np.float32)
-
-
-def open_session(
-    content: bytes, where: str, threads: int | None, providers: Sequence[str] | None
-) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on a model's bytes; no other file that is named inside it is ever opened.
-
-    Raises :class:`InputError` for a provider that this onnxruntime does not have, :class:`ModelError` when the
-    model does not load.
-    """
-    options = onnxruntime.SessionOptions()
-    # Its own stderr chatter; what matters comes back as an exception, and the provider in use is reported.
-    onnxruntime.set_default_logger_severity(4)
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # 0.73 -> 0.15 cores at 25 fps
-    # Weights in a second file would be taken from the working directory: look for them where no file can be.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    usable = onnxruntime.get_available_providers()
-    if providers is None:
-        providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in usable]
-    unknown = [p for p in providers if p not in usable]
-    if unknown:
-        raise InputError(f"no execution provider {unknown[0]!r}: expected of {', '.join(usable)}")
-    try:
-        # Its fallback would print to stdout, where results go, and begin again on the CPU.
-        return onnxruntime.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
-    except Exception as error:  # onnxruntime's exceptions have no common base of their own
-        raise ModelError(f"{where}: not a usable ONNX model: {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

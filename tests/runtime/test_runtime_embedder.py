@@ -329,9 +329,11 @@ def test_weights_in_a_second_file_are_never_opened(
 
 
 def test_a_provider_that_is_not_there_is_refused(save: Callable[..., Path], capfd: pytest.CaptureFixture) -> None:
-    with pytest.raises(InputError, match=r"no execution provider 'NoSuchProvider': expected of .*CPUExecutionProvider"):
+    with pytest.raises(InputError, match=r"no execution provider 'NoSuchProvider': expected tensorrt, cuda"):
         Embedder(save(), providers=["NoSuchProvider", "CPUExecutionProvider"])
-    assert Embedder(save(), providers=["CPUExecutionProvider"]).provider == "CPUExecutionProvider"
+    assert Embedder(save(), providers=["CPUExecutionProvider"], strict=True).provider == "CPUExecutionProvider"
+    with pytest.raises(InputError, match="strict without providers"):
+        Embedder(save(), strict=True)
     assert capfd.readouterr() == ("", "")
 
 
@@ -344,6 +346,22 @@ def test_nothing_is_printed_when_a_model_is_refused(save: Callable[..., Path], c
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_batch_holds_at_least_one(save: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match="batch_size is 0"):
-        Embedder(save(), batch_size=0)
+def test_a_batch_and_a_thread_are_the_least(save: Callable[..., Path]) -> None:
+    for name in ("batch_size", "threads"):
+        with pytest.raises(InputError, match=f"{name} is 0: expected at least 1"):
+            Embedder(save(), **{name: 0})
+
+
+def test_descriptors_of_another_length_are_refused(save: Callable[..., Path]) -> None:
+    dark = np.zeros((4, 4, 3), np.uint8)  # all zeros: there is no direction to normalise
+    with pytest.raises(ModelError, match=r"model\.onnx: the network is damaged: expected descriptors of length 1, got"):
+        Embedder(save()).embed([*pictures(2), dark])
+
+
+def test_a_good_frame_can_weigh_more(embedder: Embedder) -> None:
+    images = pictures(5)
+    weights = [embedder.quality(image) for image in images]
+    assert len(set(weights)) == 5
+    mean = np.average(embedder.embed(images), axis=0, weights=weights)
+    np.testing.assert_allclose(embedder.embed_tracklet(images, by_quality=True), mean / np.linalg.norm(mean), atol=1e-5)
+    assert np.abs(embedder.embed_tracklet(images, by_quality=True) - embedder.embed_tracklet(images)).max() > 1e-3

@@ -1,0 +1,92 @@
+"""An onnxruntime session on a model's bytes, and which of the machine's processors it became."""
+
+import os
+import warnings
+from collections.abc import Sequence
+
+import onnxruntime
+
+from reid_toolkit.errors import InputError, ModelError
+
+PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+"""Our short names for onnxruntime's execution providers, in the order they are tried when none is asked for."""
+
+
+def open_session(
+    content: bytes,
+    where: str,
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
+    strict: bool = False,
+) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on a model's bytes; no other file that is named inside it is ever opened.
+
+    The arguments are those of :class:`Embedder`. Raises :class:`InputError` for a provider that is none,
+    :class:`ModelError` when the model does not load or, with ``strict``, when the first provider asked for
+    is not the one in use; otherwise that is a ``RuntimeWarning``.
+    """
+    options = onnxruntime.SessionOptions()
+    # Its own stderr chatter; what matters comes back as an exception, and the provider in use is reported.
+    onnxruntime.set_default_logger_severity(4)
+    options.log_severity_level = 4
+    # Idle threads that spin take whole cores: 0.73 instead of 0.15 at 25 crops a second.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Weights in a second file would be taken from the working directory: look for them where no file can be.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    asked = full_names(providers, strict)
+    usable = onnxruntime.get_available_providers()
+    tried = [name for name in asked or PROVIDERS.values() if name in usable]
+    try:
+        session = start(content, options, tried or [PROVIDERS["cpu"]])
+    except Exception as error:  # onnxruntime's exceptions have no common base of their own
+        raise ModelError(f"{where}: not a usable ONNX model: {first_line(error)}") from None
+    # onnxruntime passes over a provider whose libraries or device are missing, and says nothing.
+    became = session.get_providers()[0]
+    if asked and became != asked[0]:
+        message = (
+            f"{where}: runs on {became}, not on {asked[0]} as asked: expected its device, its libraries and an "
+            f"onnxruntime with it (this one has {', '.join(usable)})"
+        )
+        if strict:
+            raise ModelError(f"{message}; without strict it would run there")
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+    return session
+
+
+def start(content: bytes, options: onnxruntime.SessionOptions, providers: list[str]) -> onnxruntime.InferenceSession:
+    """A session; TensorRT is passed over where its libraries are missing, as onnxruntime does with all others."""
+    try:
+        # Its fallback would print to stdout, where results go, and begin again on the CPU.
+        return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
+    except RuntimeError as error:
+        if PROVIDERS["tensorrt"] not in providers or "TensorRT" not in str(error):
+            raise
+    others = [name for name in providers if name != PROVIDERS["tensorrt"]]
+    return start(content, options, others or [PROVIDERS["cpu"]])
+
+
+def full_names(providers: Sequence[str] | None, strict: bool) -> list[str]:
+    """onnxruntime's names of what was asked for; :class:`InputError` for one that no onnxruntime has."""
+    if isinstance(providers, str):
+        raise InputError(f"providers is the text {providers!r}: expected a list of names")
+    if strict and not providers:
+        raise InputError("strict without providers: expected the provider that must be used, e.g. cuda")
+    asked = [PROVIDERS.get(name, name) for name in providers or ()]
+    known = onnxruntime.get_all_providers()
+    for name in asked:
+        if name not in known:
+            raise InputError(
+                f"no execution provider {name!r}: expected {', '.join(PROVIDERS)}, or onnxruntime's name of another"
+            )
+    return asked
+
+
+def first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,89 @@
+"""Which processor a session becomes, and how it says so. What onnxruntime answers is put in its mouth here."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import onnxruntime
+import pytest
+
+from reid_toolkit.errors import InputError, ModelError
+from reid_toolkit.runtime.session import PROVIDERS, open_session
+
+CUDA, CPU = PROVIDERS["cuda"], PROVIDERS["cpu"]
+SHORT = {name: short for short, name in PROVIDERS.items()}
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[str]], list[list[str]]]:
+    """``machine(working)`` has an onnxruntime with all of ours, of which those named work; returns what is tried."""
+
+    def build(working: set[str]) -> list[list[str]]:
+        tried: list[list[str]] = []
+
+        def session(content: bytes, options: object, providers: list[str], **_: object) -> SimpleNamespace:
+            tried.append(providers)
+            if PROVIDERS["tensorrt"] in providers and "tensorrt" not in working:
+                raise RuntimeError("Please install TensorRT libraries")  # onnxruntime does that for this one only
+            used = [name for name in dict.fromkeys([*providers, CPU]) if name == CPU or SHORT[name] in working]
+            return SimpleNamespace(get_providers=lambda: used)
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS.values()))
+        return tried
+
+    return build
+
+
+def test_without_a_wish_all_are_tried_in_order_and_nothing_is_said(machine) -> None:
+    tried = machine({"cuda"})
+    assert open_session(b"", "m.onnx").get_providers() == [CUDA, CPU]
+    every = [PROVIDERS[name] for name in ("tensorrt", "cuda", "openvino", "cpu")]
+    assert tried == [every, every[1:]]
+    machine({"tensorrt", "cuda"})
+    assert open_session(b"", "m.onnx").get_providers()[0] == PROVIDERS["tensorrt"]
+
+
+def test_tensorrt_alone_where_it_is_missing_is_the_cpu(machine) -> None:
+    machine(set())
+    with pytest.warns(RuntimeWarning, match=f"runs on {CPU}, not on Tensorrt"):
+        open_session(b"", "m.onnx", providers=["tensorrt"])
+
+
+def test_a_wish_that_comes_true_is_silent(machine) -> None:
+    machine({"cuda"})
+    assert open_session(b"", "m.onnx", providers=["cuda"], strict=True).get_providers()[0] == CUDA
+    assert open_session(b"", "m.onnx", providers=[CUDA, "cpu"], strict=True).get_providers()[0] == CUDA
+
+
+def test_another_processor_than_asked_for_is_said_aloud(machine) -> None:
+    machine(set())
+    with pytest.warns(RuntimeWarning, match=f"m.onnx: runs on {CPU}, not on {CUDA} as asked: expected its device"):
+        session = open_session(b"", "m.onnx", providers=["cuda"])
+    assert session.get_providers()[0] == CPU
+    machine({"cuda"})
+    with pytest.warns(RuntimeWarning, match=f"runs on {CUDA}, not on Tensorrt"):
+        open_session(b"", "m.onnx", providers=["tensorrt", "cuda"])
+
+
+def test_strict_refuses_it(machine) -> None:
+    machine(set())
+    with pytest.raises(ModelError, match=f"runs on {CPU}, not on {CUDA} as asked"):
+        open_session(b"", "m.onnx", providers=["cuda", "cpu"], strict=True)
+
+
+def test_one_that_this_onnxruntime_was_not_built_with_is_the_same_case(machine, monkeypatch) -> None:
+    tried = machine({"openvino"})
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+    with pytest.warns(RuntimeWarning, match=r"not on OpenVINOExecutionProvider as asked.*\(this one has CPU"):
+        open_session(b"", "m.onnx", providers=["openvino"])
+    assert tried == [[CPU]]
+
+
+def test_what_is_no_provider_is_refused(machine) -> None:
+    machine(set())
+    with pytest.raises(InputError, match="no execution provider 'gpu': expected tensorrt, cuda, openvino, cpu"):
+        open_session(b"", "m.onnx", providers=["gpu"])
+    with pytest.raises(InputError, match="providers is the text 'cuda': expected a list"):
+        open_session(b"", "m.onnx", providers="cuda")
+    with pytest.raises(InputError, match="strict without providers"):
+        open_session(b"", "m.onnx", strict=True)
