@@ -1,6 +1,6 @@
 """What is passed between the parts: plain frozen records, no behaviour beyond a derived field."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -69,7 +69,11 @@ class Record:
     source: str = ""
     """The dataset folder or image file it was enrolled from."""
     image: str = ""
-    """Absolute path of one crop that shows it; empty when there is none. The gallery holds no pictures."""
+    """Absolute path of one crop that shows it; empty when there is none."""
+    tags: tuple[str, ...] = ()
+    """Words to filter by, sorted, each once."""
+    thumbnail: bytes = field(default=b"", repr=False)
+    """A small picture as an encoded file (JPEG); empty unless it was asked for: a gallery holds no pictures."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import click
 
-from reid_toolkit.records import Match
+from reid_toolkit.records import Match, Record
 
 UNIX_TIMES = (1e8, 1e11)
 """Seconds that are taken for Unix time (1973 to 5138), and not for a place in a recording of three years."""
@@ -38,9 +38,16 @@ def judge(matches: Sequence[Match], query: str, truth: dict[str, str]) -> list[A
 def as_list(answers: Sequence[Answer]) -> list[dict[str, object]]:
     """The stable form for other programs, described in docs/gallery.md."""
     return [
-        {"rank": match.rank, "distance": round(match.distance, 6), **asdict(match.record), "right": right}
+        {"rank": match.rank, "distance": round(match.distance, 6), **as_dict(match.record), "right": right}
         for match, right in answers
     ]
+
+
+def as_dict(record: Record) -> dict[str, object]:
+    """A record without its picture's bytes, which JSON has no form for."""
+    fields = asdict(record)
+    del fields["thumbnail"]
+    return fields
 
 
 def print_table(answers: Sequence[Answer]) -> None:

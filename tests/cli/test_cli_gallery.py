@@ -304,6 +304,7 @@ def test_json_is_stable(run: Run, gallery: Path, dataset: Path) -> None:
                 "end": EPOCH + 12,
                 "source": str(dataset),
                 "image": str(query),
+                "tags": [],
                 "right": None,
             }
         ],
