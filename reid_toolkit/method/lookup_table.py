@@ -1,5 +1,7 @@
 """The lookup table V of Eq. 2: one L2-normalised row a cluster, moved by hand and never by a gradient."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -41,22 +43,29 @@ class LookupTable:
         return features @ self.rows.T / temperature
 
     @torch.no_grad()
-    def update(self, features: Tensor, labels: Tensor) -> None:
+    def update(self, features: Tensor, labels: Tensor, passes: Sequence[Tensor] | None = None) -> None:
         """V_y <- normalise(m V_y + (1-m) v), one by one in order; ``features`` (B, D), ``labels`` (B,).
 
         Normalising between the steps makes them not commute, so a class that comes twice in a batch is moved
-        twice, in order. Each pass below takes the first sample not yet used of every class at once.
+        twice, in order: each pass takes the next sample of every class at once. ``passes`` are their places in the
+        batch, as :func:`in_passes` finds them; given, a GPU that has the labels need not be waited for.
         """
         features = features.detach().to(self.rows)
-        turn = occurrence(labels)
-        for k in range(int(turn.max()) + 1 if len(turn) else 0):
-            chosen = turn == k
-            y = labels[chosen]
-            moved = self.momentum * self.rows[y] + (1 - self.momentum) * features[chosen]
+        if passes is None:
+            order, sizes = in_passes(labels[None])
+            passes = order[0].split(sizes[0])
+        for places in passes:
+            y = labels[places]
+            moved = self.momentum * self.rows[y] + (1 - self.momentum) * features[places]
             self.rows[y] = normalize(moved)
 
 
-def occurrence(labels: Tensor) -> Tensor:
-    """For each position, how often its label came before it; (B,) -> (B,) int64. O(B²), B being a batch."""
-    same = labels[:, None] == labels[None, :]
-    return torch.tril(same, diagonal=-1).sum(dim=1)
+def in_passes(labels: Tensor) -> tuple[Tensor, list[list[int]]]:
+    """How to take batches of labels (S, B) such that no class comes twice in a pass, and its samples in order.
+
+    Returns (S, B) int64, the places in each batch pass by pass, and how many each pass has; O(S·B²).
+    """
+    same = labels[:, :, None] == labels[:, None, :]
+    turn = torch.tril(same, diagonal=-1).sum(dim=2)  # how often a label came before
+    sizes = [torch.bincount(each).tolist() for each in turn.cpu()]
+    return turn.argsort(dim=1, stable=True), sizes

@@ -17,7 +17,6 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from reid_toolkit.config import Recipe, difference, dump_recipe, load_recipe
@@ -154,8 +153,3 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise RunError(
             f"{path}: damaged checkpoint ({error}): remove it and resume to go on after the stage before"
         ) from None
-
-
-def seeded(seed: int, stage: int) -> torch.Generator:
-    """The generator of one stage. Each stage has its own, so a resumed run draws what an unbroken one would."""
-    return torch.Generator().manual_seed(1_000_003 * seed + stage)

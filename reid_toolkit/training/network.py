@@ -22,9 +22,12 @@ def to_rgb(crops: Tensor) -> Tensor:
 
 def standardise(images: Tensor) -> Tensor:
     """RGB (B, 3, H, W) of 0-1 -> the network's input: minus the mean, over the standard deviation."""
-    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
-    return (images - mean) / std
+    return (images - per_channel(MEAN, images.device)) / per_channel(STD, images.device)
+
+
+def per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """(3, 1, 1), filled on the device: a copy from the host would wait for it, and no CUDA graph can hold one."""
+    return torch.stack([torch.full((1, 1), value, device=device) for value in values])
 
 
 class ReidNetwork(nn.Module):
@@ -40,7 +43,6 @@ class ReidNetwork(nn.Module):
         self.backbone, self.dimension = build_backbone(recipe.backbone, stride_in_1x1=recipe.stride_in_1x1)
         self.embedding = nn.Linear(self.dimension, recipe.embedding)
         self.embedding_norm = nn.BatchNorm1d(recipe.embedding)
-        self.dropout = nn.Dropout(recipe.dropout)
         nn.init.kaiming_normal_(self.embedding.weight, mode="fan_out")
         nn.init.zeros_(self.embedding.bias)
         depth = 0 if recipe.frozen == "none" else STEM.index(recipe.frozen) + 1
@@ -52,13 +54,15 @@ class ReidNetwork(nn.Module):
         """Standardised images (B, 3, H, W) -> pooled features (B, D)."""
         return self.backbone(images)
 
-    def embed(self, pooled: Tensor) -> Tensor:
-        """Pooled features (B, D) -> unit embeddings (B, E).
+    def embed(self, pooled: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Pooled features (B, D) -> unit embeddings (B, E); ``kept`` (B, E) bool is what dropout leaves of them.
 
         Dropout comes before the normalisation, so that Eq. 2's v has length 1 in training too; the released code
         drops after it.
         """
-        return F.normalize(self.dropout(self.embedding_norm(self.embedding(pooled))), dim=1)
+        embedded = self.embedding_norm(self.embedding(pooled))
+        # Dropout's usual factor would be lost in the normalisation.
+        return F.normalize(embedded if kept is None else embedded * kept, dim=1)
 
     def train(self, mode: bool = True) -> "ReidNetwork":
         """As in torch; frozen parts stay in evaluation mode, their batch statistics as loaded."""

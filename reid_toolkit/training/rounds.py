@@ -1,29 +1,28 @@
 """Algorithm 1: learn from the clusters, extract, select, merge, and again."""
 
-import math
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import Dataset, without_identities
 from reid_toolkit.errors import RunError
 from reid_toolkit.method.lookup_table import LookupTable
-from reid_toolkit.training.batches import epoch_batches, steps_per_epoch
-from reid_toolkit.training.checkpoint import Checkpoint, RunFolder, save_tensors, seeded
+from reid_toolkit.training.checkpoint import Checkpoint, RunFolder, save_tensors
 from reid_toolkit.training.constraints import can_merge, cannot_link, merge_allowed
 from reid_toolkit.training.features import extract
-from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
+from reid_toolkit.training.learner import Learner
+from reid_toolkit.training.network import ReidNetwork, build_network
+from reid_toolkit.training.schedule import plan
 from reid_toolkit.training.selection import select, self_retrieval
-from reid_toolkit.training.store import Samples, load_samples
-from reid_toolkit.training.transforms import augment
+from reid_toolkit.training.stage import learn
+from reid_toolkit.training.store import load_samples
 
 
 @dataclass(frozen=True)
@@ -35,32 +34,10 @@ class Step:
     """Stages in all, so far as can be known."""
     clusters: int
     loss: float
+    """The epoch's mean, as it was about a second ago."""
     done: int
     """Training steps done, of ``total``, in this whole run."""
     total: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a run is: fixed by the recipe and the number of samples."""
-
-    merges: int
-    """The paper's k: merges between two stages."""
-    stages: int
-    steps: tuple[int, ...]
-    """Training steps of each stage."""
-
-
-def plan(recipe: Recipe, count: int) -> Plan:
-    """Algorithm 1's schedule for ``count`` samples: train while C > k, merging k after each stage.
-
-    The merge after the last stage is left out, since nothing would be trained on it.
-    """
-    merges = max(1, math.floor(recipe.merging.fraction * count))
-    stages = math.ceil((count - merges) / merges)
-    per_epoch = steps_per_epoch(count, recipe.training.batch_size)
-    first, later = recipe.training.first_epochs, recipe.training.later_epochs
-    return Plan(merges, stages, tuple(per_epoch * (later if stage else first) for stage in range(stages)))
 
 
 def train(
@@ -127,12 +104,13 @@ def train(
                 features.embeddings.to(device), labels.to(device), recipe.training.table_momentum
             )
 
-            def report(loss: float, steps: int, stage: int = stage, clusters: int = clusters) -> None:
-                if on_step:
-                    done = sum(schedule.steps[:stage]) + steps
-                    on_step(Step(stage, schedule.stages, clusters, loss, done, sum(schedule.steps)))
+            done = itertools.count(sum(schedule.steps[:stage]) + 1)
 
-            loss = learn(network, table, samples, labels.to(device), recipe, stage, device, report)
+            def report(loss: float, done: Iterator[int] = done, stage: int = stage, clusters: int = clusters) -> None:
+                if on_step:
+                    on_step(Step(stage, schedule.stages, clusters, loss, next(done), sum(schedule.steps)))
+
+            loss = learn(Learner(network, table, recipe.training), samples, labels, recipe, stage, report)
             features = extract(network, samples, device)
             if not bool(features.descriptors.isfinite().all()):
                 raise RunError(f"stage {stage}: the network diverged: lower the recipe's learning rates")
@@ -158,55 +136,6 @@ def train(
             folder.publish(metrics, names, select(metrics, recipe.selection))
             labels = next_labels
     return metrics
-
-
-def learn(
-    network: ReidNetwork,
-    table: LookupTable,
-    samples: Samples,
-    labels: torch.Tensor,
-    recipe: Recipe,
-    stage: int,
-    device: torch.device,
-    report: Callable[[float, int], None],
-) -> float:
-    """Train one stage against its clusters with the repelled loss (Eq. 2); returns the last epoch's mean loss."""
-    settings = recipe.training
-    optimiser = torch.optim.SGD(
-        network.parameter_groups(settings.backbone_factor), lr=settings.first_learning_rate,
-        momentum=settings.momentum, nesterov=settings.momentum > 0, weight_decay=settings.weight_decay,
-    )  # fmt: skip
-    generator = seeded(recipe.seed, stage)
-    network.train()
-    steps, losses = 0, [math.nan]
-    with torch.random.fork_rng():
-        torch.manual_seed(generator.initial_seed())  # dropout draws from torch's own generator
-        for epoch in range(settings.later_epochs if stage else settings.first_epochs):
-            rate = settings.later_learning_rate if stage else settings.first_learning_rate
-            if not stage and epoch >= settings.decay_after:
-                rate /= 10
-            for group in optimiser.param_groups:
-                group["lr"] = rate * group["factor"]
-            losses = []
-            for batch in epoch_batches(samples, settings.batch_size, settings.frames, generator):
-                images = augment(to_rgb(samples.read(batch.crops).to(device)), settings, generator)
-                pooled = network(standardise(images))  # (B * frames, D)
-                pooled = pooled.view(len(batch.samples), settings.frames, -1).mean(dim=1)
-                embedded = network.embed(pooled)  # (B, E)
-                targets = labels[torch.from_numpy(batch.samples).to(device)]
-                loss = F.cross_entropy(table.logits(embedded, settings.temperature), targets)
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                table.update(embedded.detach(), targets)
-                losses.append(loss.item())
-                steps += 1
-                report(losses[-1], steps)
-            if not math.isfinite(sum(losses)):
-                raise RunError(
-                    f"stage {stage}, epoch {epoch}: the loss is not finite: lower the recipe's learning rates"
-                )
-    return float(np.mean(losses))
 
 
 def choose_device(name: str) -> torch.device:

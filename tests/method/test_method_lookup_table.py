@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import normalize
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.method.lookup_table import LookupTable
+from reid_toolkit.method.lookup_table import LookupTable, in_passes
 from reid_toolkit.method.merging import merge_clusters
 
 
@@ -32,6 +32,31 @@ def test_update_is_a_loop_in_batch_order(features):
     torch.testing.assert_close(table.rows, expected)
     assert not torch.equal(table.rows[2], features[2])
     assert torch.equal(table.rows[3], features[3])
+
+
+@pytest.mark.parametrize("classes", [1, 3, 100])
+def test_passes_known_before_give_the_loops_rows(classes):
+    generator = torch.Generator().manual_seed(classes)
+    labels = torch.randint(classes, (4, 16), generator=generator)
+    rows, batch = (normalize(torch.randn(n, 5, generator=generator)) for n in (classes, 16))
+    order, sizes = in_passes(labels)
+    for step, each in enumerate(labels):
+        expected = rows.clone()
+        for v, y in zip(batch, each, strict=True):
+            expected[y] = normalize((expected[y] + v) / 2, dim=0)
+        table, alone = LookupTable(rows), LookupTable(rows)
+        table.update(batch, each, order[step].split(sizes[step]))
+        alone.update(batch, each)
+        torch.testing.assert_close(table.rows, expected)
+        assert torch.equal(table.rows, alone.rows)
+
+
+def test_a_pass_takes_no_class_twice_and_passes_keep_their_order():
+    labels = torch.tensor([[2, 0, 2, 2, 1, 0], [5, 4, 3, 2, 1, 0]])
+    order, sizes = in_passes(labels)
+    assert sizes == [[3, 2, 1], [6]]
+    assert [part.tolist() for part in order[0].split(sizes[0])] == [[0, 1, 4], [2, 5], [3]]
+    assert order[1].tolist() == list(range(6))
 
 
 def test_momentum_is_what_a_row_keeps(features):

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_training_store import shuffled
 
-from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, dump_recipe, load_recipe
+from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, dump_recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
 from reid_toolkit.training.checkpoint import RunFolder
-from reid_toolkit.training.rounds import Step, choose_device, plan, train
+from reid_toolkit.training.rounds import Step, choose_device, train
 from reid_toolkit.training.store import load_samples
 
 
@@ -51,23 +51,6 @@ def clusters(out: Path) -> set[frozenset[str]]:
     for row in csv.DictReader((out / "clusters.csv").read_text().splitlines()):
         found.setdefault(row["cluster"], set()).add(row["tracklet"])
     return {frozenset(members) for members in found.values()}
-
-
-def test_the_papers_schedule() -> None:
-    """Market-1501: 12,936 images, k = 646, 20 stages, of 20 epochs and then 19 times 2."""
-    schedule = plan(load_recipe("dbc"), 12_936)
-    assert (schedule.merges, schedule.stages) == (646, 20)
-    assert schedule.steps == (20 * 808, *[2 * 808] * 19)
-    assert 12_936 - 19 * 646 > 646
-
-
-@pytest.mark.parametrize(("count", "merges", "stages"), [(2, 1, 1), (3, 1, 2), (12, 3, 3), (13, 3, 4), (40, 10, 3)])
-def test_it_trains_while_more_clusters_than_k_are_left(recipe: Recipe, count: int, merges: int, stages: int) -> None:
-    schedule = plan(recipe, count)
-    assert (schedule.merges, schedule.stages) == (merges, stages)
-    trained = [count - stage * merges for stage in range(stages)]
-    assert trained[-1] > merges
-    assert trained[-1] - merges <= merges
 
 
 def test_a_run_writes_all_that_it_says(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:

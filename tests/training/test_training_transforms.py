@@ -1,16 +1,17 @@
-from dataclasses import replace
-
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from reid_toolkit.config import TrainingRecipe
-from reid_toolkit.training.transforms import augment, crop_and_flip, jitter_colour
-
-OFF = TrainingRecipe(crop_scale=1.0, flip=False, colour_jitter=0.0)
+from reid_toolkit.training.transforms import augment, crop_and_flip, draw_boxes, draw_colours, jitter_colour
 
 
-def seed(number: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(number)
+def boxes(count: int, smallest: float, flip: bool, seed: int = 0) -> Tensor:
+    return draw_boxes(count, smallest, flip, np.random.default_rng(seed))
+
+
+def colours(count: int, strength: float, seed: int = 0) -> Tensor:
+    return draw_colours(count, strength, np.random.default_rng(seed))
 
 
 def ramp(count: int = 64, height: int = 40, width: int = 20) -> torch.Tensor:
@@ -20,30 +21,40 @@ def ramp(count: int = 64, height: int = 40, width: int = 20) -> torch.Tensor:
     return torch.cat([y, x, torch.full_like(y, 0.5)], dim=1)
 
 
-@pytest.mark.parametrize("on", [{"crop_scale": 0.3}, {"flip": True}, {"colour_jitter": 0.5}])
-def test_the_seed_decides_every_view(on: dict) -> None:
-    recipe = replace(OFF, **on)
+def test_the_seed_decides_every_view() -> None:
     images = torch.rand(8, 3, 16, 8)
-    first = augment(images, recipe, seed(1))
-    assert torch.equal(first, augment(images, recipe, seed(1)))
-    assert not torch.equal(first, augment(images, recipe, seed(2)))
-    assert first.shape == images.shape
-    assert 0 <= float(first.min()) <= float(first.max()) <= 1
+    for draw in (
+        lambda seed: (boxes(8, 0.3, False, seed), None),
+        lambda seed: (boxes(8, 1.0, True, seed), None),
+        lambda seed: (None, colours(8, 0.5, seed)),
+    ):
+        first = augment(images, *draw(1))
+        assert torch.equal(first, augment(images, *draw(1)))
+        assert not torch.equal(first, augment(images, *draw(2)))
+        assert first.shape == images.shape
+        assert 0 <= float(first.min()) <= float(first.max()) <= 1
+
+
+def test_a_view_is_each_pictures_own() -> None:
+    """A part of a batch looks as it does in the whole: several processes may share one."""
+    images, box, colour = torch.rand(8, 3, 16, 8), boxes(8, 0.3, True), colours(8, 0.5)
+    whole = augment(images, box, colour)
+    torch.testing.assert_close(augment(images[3:5], box[3:5], colour[3:5]), whole[3:5])
 
 
 def test_all_off_is_the_picture_itself() -> None:
     images = torch.rand(4, 3, 16, 8)
-    assert torch.equal(augment(images, OFF, seed()), images)
+    assert augment(images, None, None) is images
 
 
 def test_a_crop_of_the_whole_area_is_the_picture() -> None:
     images = torch.rand(16, 3, 16, 8)
-    torch.testing.assert_close(crop_and_flip(images, 1.0, False, seed()), images, atol=1e-4, rtol=0)
+    torch.testing.assert_close(crop_and_flip(images, boxes(16, 1.0, False)), images, atol=1e-4, rtol=0)
 
 
 def test_a_flip_only_mirrors() -> None:
     images = torch.rand(32, 3, 16, 8)
-    views = crop_and_flip(images, 1.0, True, seed())
+    views = crop_and_flip(images, boxes(32, 1.0, True))
     as_is = (views - images).abs().amax(dim=(1, 2, 3)) < 1e-4
     mirrored = (views - images.flip(-1)).abs().amax(dim=(1, 2, 3)) < 1e-4
     assert torch.all(as_is ^ mirrored)
@@ -52,7 +63,7 @@ def test_a_flip_only_mirrors() -> None:
 
 @pytest.mark.parametrize("smallest", [0.2, 0.64, 0.9])
 def test_a_crop_stays_inside_and_keeps_its_share_and_shape(smallest: float) -> None:
-    views = crop_and_flip(ramp(), smallest, False, seed())
+    views = crop_and_flip(ramp(), boxes(64, smallest, False))
     # A ramp tells where its ends were cut from; sampling is at pixel centres, so ends are short by a part of a pixel.
     height = (views[:, 0, -1, 0] - views[:, 0, 0, 0]).clamp(max=1)
     width = (views[:, 1, 0, -1] - views[:, 1, 0, 0]).clamp(max=1)
@@ -67,18 +78,18 @@ def test_a_crop_stays_inside_and_keeps_its_share_and_shape(smallest: float) -> N
 
 def test_jitter_of_nothing_changes_nothing() -> None:
     images = torch.rand(4, 3, 8, 8).clamp(0.01, 1)
-    torch.testing.assert_close(jitter_colour(images, 0.0, seed()), images)
+    torch.testing.assert_close(jitter_colour(images, colours(4, 0.0)), images)
 
 
 def test_jitter_is_one_change_of_colour_for_a_whole_picture() -> None:
     flat = torch.tensor([0.2, 0.4, 0.3]).view(1, 3, 1, 1).expand(16, 3, 8, 4)
-    views = jitter_colour(flat, 0.5, seed())
+    views = jitter_colour(flat, colours(16, 0.5))
     assert torch.equal(views, views[:, :, :1, :1].expand_as(views))
     assert len(torch.unique(views[:, 0, 0, 0])) == 16
-    assert float(jitter_colour(torch.rand(64, 3, 8, 4), 0.9, seed()).max()) <= 1
+    assert float(jitter_colour(torch.rand(64, 3, 8, 4), colours(64, 0.9)).max()) <= 1
 
 
 def test_jitter_is_safe_at_black() -> None:
     black = torch.zeros(8, 3, 4, 4, requires_grad=True)
-    jitter_colour(black, 0.5, seed()).sum().backward()
+    jitter_colour(black, colours(8, 0.5)).sum().backward()
     assert torch.isfinite(black.grad).all()

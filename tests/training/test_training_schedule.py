@@ -1,0 +1,36 @@
+import pytest
+
+from reid_toolkit.config import Recipe, TrainingRecipe, load_recipe
+from reid_toolkit.training.schedule import epochs, learning_rate, plan, steps_per_epoch
+
+
+def test_the_papers_schedule() -> None:
+    """Market-1501: 12,936 images, k = 646, 20 stages, of 20 epochs and then 19 times 2."""
+    schedule = plan(load_recipe("dbc"), 12_936)
+    assert (schedule.merges, schedule.stages) == (646, 20)
+    assert schedule.steps == (20 * 808, *[2 * 808] * 19)
+    assert 12_936 - 19 * 646 > 646
+
+
+@pytest.mark.parametrize(("count", "merges", "stages"), [(2, 1, 1), (3, 1, 2), (12, 3, 3), (13, 3, 4), (40, 10, 3)])
+def test_it_trains_while_more_clusters_than_k_are_left(recipe: Recipe, count: int, merges: int, stages: int) -> None:
+    schedule = plan(recipe, count)
+    assert (schedule.merges, schedule.stages) == (merges, stages)
+    trained = [count - stage * merges for stage in range(stages)]
+    assert trained[-1] > merges
+    assert trained[-1] - merges <= merges
+
+
+@pytest.mark.parametrize(("size", "batches", "left_out"), [(3, 3, 1), (4, 2, 2), (16, 1, 0), (10, 1, 0)])
+def test_a_last_batch_that_is_not_full_is_left_out_unless_it_is_the_only_one(
+    size: int, batches: int, left_out: int
+) -> None:
+    assert steps_per_epoch(10, size) == batches
+    assert 10 - batches * min(size, 10) == left_out
+
+
+def test_the_papers_learning_rates() -> None:
+    recipe = TrainingRecipe()
+    rates = [learning_rate(recipe, 0, epoch) for epoch in range(epochs(recipe, 0))]
+    assert rates == [0.1] * 15 + [0.1 / 10] * 5
+    assert [learning_rate(recipe, 7, epoch) for epoch in range(epochs(recipe, 7))] == [0.01, 0.01]
