@@ -77,7 +77,7 @@ def open_study(run: Path, dataset: Path, identities: Path | None) -> Study:
 @cache
 def load(dataset: Dataset, height: int, width: int, images: bool) -> Samples:
     """Decoded once, however many runs and splits ask for the same tracklets."""
-    return load_samples(dataset, height, width, images=images)
+    return load_samples(dataset, height, width, images=images, device=DEVICE)
 
 
 def embed(study: Study, checkpoint: Checkpoint, samples: Samples) -> Embedded:

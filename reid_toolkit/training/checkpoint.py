@@ -49,6 +49,8 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.events = path / "events"
+        self.crops = path / "crops.u8"
+        """Decoded crops that fit in no memory, while the run goes on."""
 
     def start(self, recipe: Recipe, fingerprint: str) -> None:
         """Make the folder of a new run."""

@@ -34,8 +34,9 @@ def extract(network: ReidNetwork, samples: Samples, device: torch.device, batch_
     half_of = (2 * place >= starts.diff()[sample_of]).long()
     unit = torch.zeros(2 * count, network.dimension, device=device)
     pooled = torch.zeros(count, network.dimension, device=device)
-    for chunk in torch.arange(len(samples.crops)).split(batch_size):
-        features = network(standardise(to_rgb(samples.read(chunk.numpy()).to(device))))
+    chunks = torch.arange(len(samples.crops)).split(batch_size)
+    for chunk, crops in zip(chunks, samples.read_ahead(chunks), strict=True):
+        features = network(standardise(to_rgb(crops.to(device))))
         unit.index_add_(0, (half_of[chunk] * count + sample_of[chunk]).to(device), F.normalize(features, dim=1))
         pooled.index_add_(0, sample_of[chunk].to(device), features)
     halves = unit.view(2, count, -1)

@@ -16,6 +16,7 @@ from reid_toolkit.errors import RunError
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.training.checkpoint import Checkpoint, RunFolder, save_tensors
 from reid_toolkit.training.constraints import can_merge, cannot_link, merge_allowed
+from reid_toolkit.training.crop_file import remove_crop_file
 from reid_toolkit.training.features import extract
 from reid_toolkit.training.learner import Learner
 from reid_toolkit.training.network import ReidNetwork, build_network
@@ -72,7 +73,7 @@ def train(
         network = build_network(recipe.network, recipe.seed)
     samples = load_samples(
         without_identities(dataset), recipe.network.height, recipe.network.width,
-        images=recipe.training.samples == "images", bad=bad, on_progress=on_load,
+        images=recipe.training.samples == "images", device=device, cache=folder.crops, bad=bad, on_progress=on_load,
     )  # fmt: skip
     names = [(tracklet.name, tracklet.camera) for tracklet in samples.tracklets]
     pairs = cannot_link(samples) if recipe.merging.cannot_link else None
@@ -135,6 +136,7 @@ def train(
             folder.save(Checkpoint(stage, state, labels, next_labels, metrics))
             folder.publish(metrics, names, select(metrics, recipe.selection))
             labels = next_labels
+    remove_crop_file(folder.crops)
     return metrics
 
 

@@ -1,9 +1,10 @@
-"""A dataset's crops as the network sees them: resized once, kept in memory when they fit, else read again."""
+"""A dataset's crops as the network sees them: decoded and resized once, kept where they are fastest to get at."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reid_toolkit.datasets.dataset import Dataset
-from reid_toolkit.datasets.reading import keep_crops, read_crops
-from reid_toolkit.errors import RunError
+from reid_toolkit.datasets.reading import keep_crops
+from reid_toolkit.errors import ImageError, RunError
 from reid_toolkit.images import read_image, resize
 from reid_toolkit.records import Crop, Tracklet
+from reid_toolkit.training.ahead import map_ahead
+from reid_toolkit.training.crop_file import UNREADABLE, file_key, open_crop_file, write_crop_file
+from reid_toolkit.training.pixels import Indices, Pixels, Tier, choose_tier
 
-MEMORY_LIMIT = 8 << 30
-"""Bytes of decoded crops kept in memory: 80,000 of 256x128. Larger sets are decoded again for every batch."""
+CHUNK = 32
+"""Crops that a thread decodes at a time."""
+
+CPU = torch.device("cpu")
+
+Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -32,22 +40,24 @@ class Samples:
     """(N + 1,): sample i has the crops starts[i] to starts[i + 1]."""
     height: int
     width: int
-    pixels: Tensor | None
-    """(len(crops), height, width, 3) uint8 BGR, or None when that would not fit."""
+    pixels: Pixels
+    """Of each of ``crops``."""
 
     def __len__(self) -> int:
         return len(self.tracklets)
 
-    def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """The crops of these indices, (B, height, width, 3) uint8 BGR."""
-        if self.pixels is not None:
-            return self.pixels[torch.as_tensor(indices)]
-        with ThreadPoolExecutor(4) as pool:
-            images = pool.map(lambda i: self._decode(self.crops[i]), indices)
-            return torch.from_numpy(np.stack(list(images)))
+    @property
+    def tier(self) -> Tier:
+        """Where the pixels are."""
+        return self.pixels.tier
 
-    def _decode(self, crop: Crop) -> NDArray[np.uint8]:
-        return resize(read_image(crop.path, crop.origin), self.height, self.width)
+    def read(self, indices: Indices) -> Tensor:
+        """The crops of these indices, (B, height, width, 3) uint8 BGR, on the device that trains."""
+        return self.pixels.read(indices)
+
+    def read_ahead(self, batches: Iterable[Indices]) -> Iterator[Tensor]:
+        """:meth:`read` of each batch, in order, with a thread reading ahead where the pixels are not at hand."""
+        return self.pixels.read_ahead(batches)
 
 
 def load_samples(
@@ -56,9 +66,11 @@ def load_samples(
     width: int,
     *,
     images: bool = False,
+    device: torch.device = CPU,
+    cache: Path | None = None,
     bad: list[str] | None = None,
-    memory_limit: int = MEMORY_LIMIT,
-    on_progress: Callable[[int, int | None], None] | None = None,
+    memory_limit: int | None = None,
+    on_progress: Progress | None = None,
 ) -> Samples:
     """Decode every crop once, refuse or count the unreadable, and lay the samples out.
 
@@ -70,34 +82,88 @@ def load_samples(
         dataset: tracklets to train on.
         height, width: size of the network's input, pixels.
         images: make every crop a sample of its own.
+        device: what reads them; see :func:`reid_toolkit.training.pixels.choose_tier` for where they are kept.
+        cache: the file they are kept in when they fit nowhere else, and are found in by the next call; without it,
+            a temporary one.
         bad: as in :func:`reid_toolkit.datasets.reading.read_crops`.
-        memory_limit: bytes of decoded crops to keep.
+        memory_limit: bytes of the machine's memory they may take; by default a quarter.
         on_progress: called with (crops done, crops in all).
 
     Raises:
         ImageError: a crop cannot be read, and ``bad`` is None.
-        RunError: fewer than two samples.
+        RunError: fewer than two samples, or not enough space on disk.
     """
-    keep = len(dataset.crops) * height * width * 3 <= memory_limit
-    digests: dict[Crop, bytes] = {}
-    pixels: dict[Crop, NDArray[np.uint8]] = {}
-    for crop, image in read_crops(dataset.crops, bad):
-        small = resize(image, height, width)
-        digests[crop] = hashlib.sha256(small.tobytes()).digest()
-        if keep:
-            pixels[crop] = small
-        if on_progress:
-            on_progress(len(digests), len(dataset.crops))
-    tracklets = keep_crops(dataset, set(digests)).tracklets
+    shape = (len(dataset.crops), height, width, 3)
+    tier = choose_tier(int(np.prod(shape)), device, memory_limit)
+    decode = partial(decode_all, dataset.crops, height, width, bad, on_progress)
+    if tier == "disk":
+        key = file_key(dataset.crops, height, width)
+        stored = open_crop_file(cache, key, shape) if cache else None
+        if stored and on_progress:
+            on_progress(len(dataset.crops), len(dataset.crops))
+        mapped, digests = stored or write_crop_file(cache, key, shape, decode)
+        block = torch.from_numpy(mapped)
+    else:
+        block = torch.empty(shape, dtype=torch.uint8, device=device if tier == "device" else CPU)
+        places = iter(block.split(CHUNK))
+        digests = decode(lambda chunk: next(places).copy_(torch.from_numpy(chunk)))
+    digest_of = dict(zip(dataset.crops, digests, strict=True))
+    tracklets = keep_crops(dataset, {crop for crop in dataset.crops if digest_of[crop] != UNREADABLE}).tracklets
     if images:
         tracklets = tuple(one_crop(crop, dataset.root) for t in tracklets for crop in t.crops)
     if len(tracklets) < 2:
         raise RunError(f"{dataset.root}: {len(tracklets)} sample: expected at least 2 tracklets to tell apart")
-    tracklets = tuple(sorted(tracklets, key=lambda t: b"".join(digests[crop] for crop in t.crops)))
+    tracklets = tuple(sorted(tracklets, key=lambda t: b"".join(digest_of[crop] for crop in t.crops)))
     crops = tuple(crop for tracklet in tracklets for crop in tracklet.crops)
     starts = np.cumsum([0, *(len(tracklet.crops) for tracklet in tracklets)])
-    block = torch.from_numpy(np.stack([pixels[crop] for crop in crops])) if keep else None
-    return Samples(tracklets, crops, starts, height, width, block)
+    row_of = {crop: row for row, crop in enumerate(dataset.crops)}
+    rows = torch.tensor([row_of[crop] for crop in crops], device=block.device)
+    return Samples(tracklets, crops, starts, height, width, Pixels(block, rows, tier, device))
+
+
+def decode_all(
+    crops: Sequence[Crop],
+    height: int,
+    width: int,
+    bad: list[str] | None,
+    on_progress: Progress | None,
+    keep: Callable[[NDArray[np.uint8]], object],
+) -> list[bytes]:
+    """Hand every crop's pixels to ``keep``, in order, (CHUNK, height, width, 3) at a time (the last may be fewer),
+    zeros for one that cannot be read. Returns their SHA-256 digests, :data:`UNREADABLE` for those."""
+    digests: list[bytes] = []
+    done = 0
+    threads = os.cpu_count() or 1
+    chunks = (crops[first : first + CHUNK] for first in range(0, len(crops), CHUNK))
+    for pixels, found in map_ahead(
+        lambda chunk: decode_chunk(chunk, height, width), chunks, threads=threads, ahead=2 * threads
+    ):
+        keep(pixels)
+        for digest in found:
+            if isinstance(digest, ImageError):
+                if bad is None:
+                    raise ImageError(f"{digest}; --skip-bad leaves such crops out")
+                bad.append(str(digest))
+                digests.append(UNREADABLE)
+                continue
+            digests.append(digest)
+            done += 1
+            if on_progress:
+                on_progress(done, len(crops))
+    return digests
+
+
+def decode_chunk(crops: Sequence[Crop], height: int, width: int) -> tuple[NDArray[np.uint8], list[bytes | ImageError]]:
+    """Pixels (B, height, width, 3), and the digest of each crop's, or why there are none."""
+    pixels = np.zeros((len(crops), height, width, 3), np.uint8)
+    found: list[bytes | ImageError] = []
+    for place, crop in zip(pixels, crops, strict=True):
+        try:
+            place[:] = resize(read_image(crop.path, crop.origin), height, width)
+            found.append(hashlib.sha256(place.tobytes()).digest())
+        except ImageError as error:
+            found.append(error)
+    return pixels, found
 
 
 def one_crop(crop: Crop, root: Path) -> Tracklet:

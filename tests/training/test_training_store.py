@@ -1,16 +1,21 @@
+import errno
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import ImageError, RunError
 from reid_toolkit.images import read_image, resize
 from reid_toolkit.records import Crop
+from reid_toolkit.training.crop_file import remove_crop_file, write_crop_file
+from reid_toolkit.training.rounds import Step, train
 from reid_toolkit.training.store import Samples, load_samples
 
 
@@ -47,18 +52,104 @@ def test_samples_are_tracklets_with_their_crops_in_time_order(tiny_dataset: Path
 
 def test_the_order_is_the_pictures_own(tiny_dataset: Path, tmp_path: Path) -> None:
     first, second = load(tiny_dataset), load(shuffled(tiny_dataset, tmp_path / "other"))
-    assert torch.equal(first.pixels, second.pixels)
+    assert torch.equal(first.read(range(48)), second.read(range(48)))
     assert first.starts.tolist() == second.starts.tolist()
     assert [t.name for t in first.tracklets] != sorted(t.name for t in first.tracklets)
 
 
-def test_without_memory_the_same_pixels_are_read_again(tiny_dataset: Path) -> None:
-    kept, read = load(tiny_dataset), load(tiny_dataset, memory_limit=0)
-    assert kept.pixels is not None
-    assert read.pixels is None
-    assert [t.name for t in kept.tracklets] == [t.name for t in read.tracklets]
-    chosen = np.array([3, 0, 47, 3])
-    assert torch.equal(kept.read(chosen), read.read(chosen))
+def test_without_memory_the_same_pixels_come_from_a_file(tiny_dataset: Path, tmp_path: Path) -> None:
+    kept = load(tiny_dataset)
+    assert kept.tier == "memory"
+    for cache in (None, tmp_path / "run" / "crops.u8"):
+        mapped = load(tiny_dataset, memory_limit=48 * 32 * 16 * 3 - 1, cache=cache)
+        assert mapped.tier == "disk"
+        assert [t.name for t in kept.tracklets] == [t.name for t in mapped.tracklets]
+        batches = [np.array([3, 0, 47, 3]), np.arange(48), *np.arange(40).reshape(20, 2)]
+        for samples in (kept, mapped):
+            for batch, read in zip(batches, samples.read_ahead(batches), strict=True):
+                assert torch.equal(kept.read(batch), read)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["crops.u8"]
+
+
+def test_more_crops_than_a_thread_decodes_at_a_time_keep_their_places(
+    tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load(tiny_dataset)
+    monkeypatch.setattr("reid_toolkit.training.store.CHUNK", 5)
+    cut = load(tiny_dataset)
+    assert torch.equal(whole.read(range(48)), cut.read(range(48)))
+
+
+def test_a_file_of_crops_is_written_once_and_again_when_a_picture_changes(tiny_dataset: Path, tmp_path: Path) -> None:
+    cache, options = tmp_path / "crops.u8", {"memory_limit": 0, "cache": tmp_path / "crops.u8"}
+    first = load(tiny_dataset, **options)
+    written = cache.stat()
+    seen: list[tuple[int, int | None]] = []
+    second = load(tiny_dataset, **options, on_progress=lambda done, total: seen.append((done, total)))
+    assert cache.stat() == written
+    assert seen == [(48, 48)]
+    assert torch.equal(first.read(range(48)), second.read(range(48)))
+
+    changed = tiny_dataset / "crops" / "north-00-0.png"
+    cv2.imwrite(str(changed), 255 - cv2.imread(str(changed)))
+    third = load(tiny_dataset, **options)
+    assert cache.stat().st_ino != written.st_ino
+    place = next(i for i, crop in enumerate(third.crops) if crop.path.name == changed.name)
+    assert np.array_equal(third.read([place])[0].numpy(), resize(read_image(changed), 32, 16))
+
+    for damage in (b"", cache.read_bytes()[:-1], bytes(cache.stat().st_size)):
+        cache.unlink()  # it is mapped
+        cache.write_bytes(damage)
+        assert torch.equal(load(tiny_dataset, **options).read(range(48)), third.read(range(48)))
+    assert load_samples(open_dataset(tiny_dataset), 16, 32, **options).read([0]).shape == (1, 16, 32, 3)
+
+
+def test_unreadable_crops_are_tried_again_and_named_again(tiny_dataset: Path, tmp_path: Path) -> None:
+    options = {"memory_limit": 0, "cache": tmp_path / "crops.u8"}
+    broken = tiny_dataset / "crops" / "north-01-2.png"
+    content = broken.read_bytes()
+    broken.write_text("not a picture")
+    with pytest.raises(ImageError, match="--skip-bad"):
+        load(tiny_dataset, **options)
+    assert not (tmp_path / "crops.u8").exists()
+    for _ in range(2):
+        bad: list[str] = []
+        assert len(load(tiny_dataset, **options, bad=bad).crops) == 47
+        assert len(bad) == 1
+        assert "north-01-2.png" in bad[0]
+    broken.write_bytes(content)
+    assert len(load(tiny_dataset, **options).crops) == 48
+
+
+def test_a_full_disk_is_said_before_anything_is_decoded(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10_000))
+    seen: list[int] = []
+    with pytest.raises(RunError, match=r"crops\.u8: the decoded crops take 0\.0 GB .*0\.0 GB are free.*--out"):
+        load(
+            tiny_dataset, memory_limit=0, cache=tmp_path / "run" / "crops.u8",
+            on_progress=lambda done, total: seen.append(done),
+        )  # fmt: skip
+    assert not seen
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_disk_that_fills_while_writing_leaves_nothing_behind(tmp_path: Path) -> None:
+    def decode(keep: object) -> list[bytes]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left on device"):
+        write_crop_file(tmp_path / "run" / "crops.u8", bytes(32), (2, 4, 4, 3), decode)
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_the_file_of_a_finished_run_goes_and_what_killed_writers_left(tmp_path: Path) -> None:
+    for name in ("crops.u8", ".crops.123.partial.u8", "other.u8"):
+        (tmp_path / name).touch()
+    remove_crop_file(tmp_path / "crops.u8")
+    remove_crop_file(tmp_path / "crops.u8")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.u8"]
 
 
 def test_images_are_samples_of_their_own(tiny_dataset: Path) -> None:
@@ -92,3 +183,24 @@ def test_progress_counts_crops(tiny_dataset: Path) -> None:
     seen: list[tuple[int, int | None]] = []
     load(tiny_dataset, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(i, 48) for i in range(1, 49)]
+
+
+def test_a_run_from_disk_learns_the_same_and_cleans_up_when_it_is_finished(
+    tiny_dataset: Path, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, memory, disk = open_dataset(tiny_dataset), tmp_path / "memory", tmp_path / "disk"
+    train(dataset, recipe, memory)
+    monkeypatch.setattr("reid_toolkit.training.pixels.MEMORY_SHARE", 0)
+
+    def stop(step: Step) -> None:
+        if step.stage == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, recipe, disk, on_step=stop)
+    assert (disk / "crops.u8").stat().st_size == 48 * (32 * 32 * 3 + 32) + 32
+    loads: list[int] = []
+    train(dataset, recipe, disk, resume=True, on_load=lambda done, total: loads.append(done))
+    assert loads == [48]  # the file's, at once
+    assert (disk / "best.safetensors").read_bytes() == (memory / "best.safetensors").read_bytes()
+    assert sorted(path.name for path in disk.iterdir()) == sorted(path.name for path in memory.iterdir())

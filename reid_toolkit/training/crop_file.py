@@ -1,0 +1,113 @@
+"""Decoded crops too many for memory, as one file that is mapped: written once, and used again by a resumed run.
+
+    pixels (N, height, width, 3) uint8  |  SHA-256 of each crop's pixels, N x 32 bytes  |  key, 32 bytes
+
+A digest of zeros stands for a crop that could not be read. The key is of the files that were decoded, and of how.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.errors import RunError
+from reid_toolkit.files import atomic_path
+from reid_toolkit.records import Crop
+
+UNREADABLE = bytes(32)
+
+Shape: TypeAlias = tuple[int, int, int, int]
+"""Crops, height, width, 3."""
+
+Decode: TypeAlias = Callable[[Callable[[NDArray[np.uint8]], object]], list[bytes]]
+"""Hands all crops to the function it is given, in order, some at a time, and returns each one's digest."""
+
+
+def file_key(crops: Sequence[Crop], height: int, width: int) -> bytes:
+    """32 bytes that change when a crop's file does (path, size, time), or what is made of it (size, OpenCV)."""
+    digest = hashlib.sha256(f"{height} {width} {cv2.__version__}".encode())
+    for crop in crops:
+        try:
+            found = crop.path.stat()
+            state = (found.st_size, found.st_mtime_ns)
+        except OSError:
+            state = (-1, -1)
+        digest.update(f"\0{crop.path}\0{state}".encode(errors="surrogateescape"))
+    return digest.digest()
+
+
+def open_crop_file(path: Path, key: bytes, shape: Shape) -> tuple[NDArray[np.uint8], list[bytes]] | None:
+    """Mapped pixels and each crop's digest; None where there is no file of this key, or one that lacks crops, which
+    may be readable by now."""
+    pixels = int(np.prod(shape))
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size != pixels + 32 * shape[0] + 32:
+                return None
+            file.seek(pixels)
+            tail = file.read()
+            if tail[-32:] != key:
+                return None
+            digests = [tail[i : i + 32] for i in range(0, len(tail) - 32, 32)]
+            return None if UNREADABLE in digests else (map_pixels(file, shape), digests)
+    except OSError:
+        return None
+
+
+def write_crop_file(
+    path: Path | None, key: bytes, shape: Shape, decode: Decode
+) -> tuple[NDArray[np.uint8], list[bytes]]:
+    """Decode into the file, all or nothing; returns mapped pixels and digests.
+
+    Without a path the file is a temporary one of the system's, which goes with the process. Raises
+    :class:`RunError` where it does not fit.
+    """
+    size = int(np.prod(shape)) + 32 * shape[0] + 32
+    try:
+        with destination(path) as file:
+            free = shutil.disk_usage(folder(path)).free
+            if free < size:
+                raise OSError(None, f"{free / 1e9:.1f} GB are free")
+            digests = decode(lambda pixels: file.write(pixels.tobytes()))
+            file.write(b"".join(digests) + key)
+            file.flush()
+            return map_pixels(file, shape), digests
+    except OSError as error:
+        raise RunError(
+            f"{path or folder(path)}: the decoded crops take {size / 1e9:.1f} GB and cannot be stored "
+            f"({error.strerror}): free that much, train into an --out that has it, or lower network.height and width"
+        ) from None
+
+
+@contextmanager
+def destination(path: Path | None) -> Iterator[BinaryIO]:
+    # Not by writing into a mapping: a full disk would then be a bus error.
+    if path is None:
+        with tempfile.TemporaryFile() as file:
+            yield file
+    else:
+        with atomic_path(path) as temporary, open(temporary, "wb+") as file:
+            yield file
+
+
+def folder(path: Path | None) -> str:
+    return tempfile.gettempdir() if path is None else str(path.parent)
+
+
+def map_pixels(file: BinaryIO, shape: Shape) -> NDArray[np.uint8]:
+    """A mapping stays when the file is closed, renamed or removed. Copy on write, since torch takes no read-only."""
+    return np.memmap(file, np.uint8, "c", shape=shape)
+
+
+def remove_crop_file(path: Path) -> None:
+    """Remove it where it is there, and what writers that were killed left of theirs."""
+    for file in (path, *path.parent.glob(f".{path.stem}.*.partial{path.suffix}")):
+        file.unlink(missing_ok=True)
