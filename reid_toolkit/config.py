@@ -139,7 +139,7 @@ class Recipe:
     """All of it. Defaults are the paper's image setting."""
 
     seed: int = 0
-    selection: Literal["last", "self_retrieval"] = "last"
+    selection: Literal["last", "self_retrieval", "violations", "dispersion", "stability", "across_cameras"] = "last"
     """Which stage's model is kept as best, without labels (training/selection.py)."""
     network: NetworkRecipe = field(default_factory=NetworkRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)

@@ -1,48 +1,59 @@
+from typing import Any, get_args, get_type_hints
+
 import pytest
-import torch
-from torch.nn import functional as F
 
-from reid_toolkit.training.features import Features
-from reid_toolkit.training.selection import select, self_retrieval
+from reid_toolkit.config import Recipe
+from reid_toolkit.training.selection import RULES, select
 
 
-def features(first: torch.Tensor, second: torch.Tensor) -> Features:
-    halves = torch.stack([first, second])
-    whole = F.normalize(halves.sum(0), dim=1)
-    return Features(whole, whole, halves)
+def rows(**figures: list[float | None]) -> list[dict[str, Any]]:
+    """Rows of metrics.jsonl, a column each."""
+    columns = [[(name, value) for value in values] for name, values in figures.items()]
+    return [{"stage": stage, **dict(row)} for stage, row in enumerate(zip(*columns, strict=True))]
 
 
-def test_halves_that_find_each_other_score_one() -> None:
-    rows = torch.eye(6)
-    assert self_retrieval(features(rows, rows)) == 1
+def test_a_recipe_may_ask_for_any_rule() -> None:
+    assert get_args(get_type_hints(Recipe)["selection"]) == tuple(RULES)
 
 
-def test_a_network_that_tells_nobody_apart_scores_as_by_chance() -> None:
-    """All at one distance: the k-th sample's own half stands at rank k, by gallery order."""
-    rows = F.normalize(torch.ones(4, 3), dim=1)
-    assert self_retrieval(features(rows, rows)) == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+@pytest.mark.parametrize(
+    ("rule", "figures", "stage"),
+    [
+        ("last", {"loss": [1.0, 2.0, 3.0]}, 2),
+        ("self_retrieval", {"self_retrieval": [0.5, 0.9, 0.7]}, 1),
+        ("stability", {"stability": [None, 0.9, 0.99, 0.8]}, 2),
+        ("dispersion", {"within": [None, 0.1, 0.1, 0.3], "between": [0.8, 0.8, 0.9, 0.9]}, 2),
+        ("across_cameras", {"across_cameras": [0.6, 0.4, 0.5]}, 1),
+        # A row's merges make the clusters of the next stage: those of stage 2 were still clean.
+        ("violations", {"violations_without": [0.0, 0.0, 0.1, None]}, 2),
+        ("violations", {"violations_without": [0.0, 0.0, 0.0, None]}, 3),
+        ("violations", {"violations_without": [0.1, 0.05, 0.2, None]}, 0),
+    ],
+)
+def test_each_rule(rule: str, figures: dict[str, list[float | None]], stage: int) -> None:
+    assert select(rows(**figures), rule) == stage
 
 
-def test_one_pair_exchanged() -> None:
-    rows = torch.eye(4)
-    assert self_retrieval(features(rows, rows[[1, 0, 2, 3]])) == pytest.approx((0.5 * 2 + 2) / 4)
+def test_of_equals_the_later() -> None:
+    assert select(rows(self_retrieval=[0.9, 0.5, 0.9, 0.1]), "self_retrieval") == 2
+    assert select(rows(across_cameras=[0.5, 0.5, 0.6]), "across_cameras") == 1
 
 
-def test_tracklets_of_one_frame_do_not_count() -> None:
-    rows = torch.eye(4)
-    second = rows.clone()
-    second[3] = 0
-    assert self_retrieval(features(rows, second)) == 1
-    second[1:] = 0
-    assert self_retrieval(features(rows, second)) is None
+@pytest.mark.parametrize("rule", RULES)
+def test_the_last_stage_where_a_rule_has_nothing_to_go_by(rule: str) -> None:
+    """One camera, one crop a tracklet, nobody seen at once; and the rows of a run older than the figures."""
+    names = ("self_retrieval", "violations_without", "within", "between", "stability", "across_cameras")
+    assert select(rows(**dict.fromkeys(names, [None, None])), rule) == 1
+    assert select(rows(clusters=[12, 9, 6]), rule) == 2
 
 
-def rows(*scores: float | None) -> list[dict]:
-    return [{"stage": stage, "self_retrieval": score} for stage, score in enumerate(scores)]
-
-
-def test_the_rule() -> None:
-    assert select(rows(0.5, 0.9, 0.7), "self_retrieval") == 1
-    assert select(rows(0.5, 0.9, 0.7), "last") == 2
-    assert select(rows(0.9, 0.5, 0.9, 0.1), "self_retrieval") == 2  # ties go to the later stage
-    assert select(rows(None, None), "self_retrieval") == 1
+@pytest.mark.parametrize("rule", RULES)
+def test_what_a_run_is_worth_is_not_looked_at(rule: str) -> None:
+    """Figures that need identities change no choice, even if somebody put them into the rows."""
+    values = [0.3, 0.9, 0.5, 0.4]
+    names = ("self_retrieval", "violations_without", "within", "between", "stability", "across_cameras")
+    blind = rows(**dict.fromkeys(names, values))
+    chosen = select(blind, rule)
+    for best in range(4):
+        truth = {"mAP": float(best), "rank-1": float(best), "purity": float(best), "f": float(best)}
+        assert select([{**row, **(truth if row["stage"] == best else {})} for row in blind], rule) == chosen
