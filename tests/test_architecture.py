@@ -47,6 +47,7 @@ FOREIGN = {
     "trackers": {"footage"},
     "supervision": {"footage"},
     "scipy": {"datasets.mars"},
+    "pyarrow": {"runtime.tables"},
     "click": {"cli"},
     "rich": {"cli"},
     "rich_click": {"cli"},

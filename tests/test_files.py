@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_toolkit.files import atomic_path, write_atomic
+from reid_toolkit.files import atomic_path, link_atomic, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -81,3 +81,27 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_text() == "old"
     write_atomic(path, "new")
     assert path.read_text() == "new"
+
+
+def test_a_link_replaces_and_stays_when_the_other_name_goes(tmp_path: Path) -> None:
+    source, path = tmp_path / "a.txt", tmp_path / "b.txt"
+    source.write_text("new")
+    path.write_text("old")
+    for _ in range(2):  # once more: both are one file already
+        link_atomic(source, path)
+        assert names(tmp_path) == ["a.txt", "b.txt"]
+    assert path.samefile(source)
+    source.unlink()
+    assert path.read_text() == "new"
+
+
+def test_a_link_is_a_copy_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    source, path = tmp_path / "a.txt", tmp_path / "b.txt"
+    source.write_text("new")
+    monkeypatch.setattr(os, "link", refuse)
+    link_atomic(source, path)
+    assert path.read_text() == "new"
+    assert not path.samefile(source)

@@ -15,3 +15,12 @@ skip_bad = click.option(
 model_option = click.option("--model", type=FILE, required=True, help="The ONNX model of `reid export`.")
 gallery_option = click.option("--gallery", type=ANY_PATH, required=True, help="The gallery folder.")
 batch_size = click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+provider = click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    metavar="NAME",
+    help="tensorrt, cuda, openvino or cpu, or onnxruntime's name of another; several in order of preference. "
+    "[default: the first of these that works]",
+)
+strict = click.option("--strict", is_flag=True, help="Stop when the first --provider is not the one in use.")

@@ -4,7 +4,9 @@ import errno
 import importlib
 import signal
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -14,12 +16,12 @@ from rich.console import Console
 from reid_toolkit.errors import ReidError
 from reid_toolkit.version import __version__
 
-COMMANDS = ("demo", "ingest", "train", "export", "enroll", "search", "evaluate", "gallery")
+COMMANDS = ("demo", "ingest", "train", "export", "enroll", "search", "evaluate", "gallery", "embed")
 """In the order of the work. Help loads them all, so their modules import torch and the like inside functions."""
 
 EXTRA_OF_MODULE = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "tensorboard": "train", "onnx": "train",
-    "onnxscript": "train", "scipy": "train", "trackers": "footage", "supervision": "footage",
+    "onnxscript": "train", "scipy": "train", "trackers": "footage", "supervision": "footage", "pyarrow": "parquet",
 }  # fmt: skip
 
 log = Console(stderr=True, highlight=False, emoji=False)
@@ -101,8 +103,21 @@ def fail(message: str, status: int = 1) -> NoReturn:
 def warn_bad(bad: list[str] | None) -> None:
     """Say how many images --skip-bad left out, and name the first."""
     if bad:
-        first = rich_escape(bad[0])
-        log.print(f"[yellow]warning:[/] {len(bad)} unreadable images were left out, the first: {first}", soft_wrap=True)
+        warn(f"{len(bad)} unreadable images were left out, the first: {bad[0]}")
+
+
+def warn(message: str) -> None:
+    """Print one line to stderr and go on."""
+    log.print(f"[yellow]warning:[/] {rich_escape(message)}", soft_wrap=True)
+
+
+@contextmanager
+def warnings_on_log() -> Iterator[None]:
+    """What the library warns of, as one line each on stderr."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.showwarning = lambda message, *_, **__: warn(str(message))
+        yield
 
 
 def rich_escape(text: str) -> str:

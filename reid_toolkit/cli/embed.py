@@ -1,0 +1,100 @@
+"""``reid embed``: crops without end to a file of descriptors."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from reid_toolkit.cli import options
+from reid_toolkit.cli.progress import progress_bar
+from reid_toolkit.cli.root import print_json, warn, warnings_on_log
+from reid_toolkit.errors import InputError
+from reid_toolkit.records import Crop
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE")
+@options.model_option
+@click.option("--out", type=options.FOLDER, required=True, help="The folder of the job and its result.")
+@click.option("--format", type=click.Choice(["npy", "parquet"]), default="npy", show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
+@click.option(
+    "--shard-size", type=click.IntRange(1), default=1024, show_default=True, help="Crops in the unit of work."
+)
+@click.option(
+    "--stale-after",
+    type=click.FloatRange(0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds without a sign of life after which another's shard is taken over.",
+)
+@options.batch_size
+@options.provider
+@options.strict
+@options.json_output
+def command(
+    source: str,
+    model: Path,
+    out: Path,
+    format: str,
+    workers: int,
+    shard_size: int,
+    stale_after: float,
+    batch_size: int,
+    providers: tuple[str, ...],
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Embed every crop of SOURCE: a dataset, a folder of images, a file of paths, or - for paths on stdin.
+
+    Run again, it goes on; run on several machines with one --out on a shared folder, they share the work.
+    Crops that cannot be read are counted, and named in OUT/bad.csv.
+    """
+    from dataclasses import asdict
+
+    from reid_toolkit.runtime.bulk import Engine, embed_crops
+
+    crops = crops_of(source)
+    engine = Engine(model, batch_size, providers=providers or None, strict=strict)
+    began = time.perf_counter()
+    with warnings_on_log(), progress_bar("embed", "crops") as on_progress:
+        report = embed_crops(
+            crops,
+            out,
+            engine,
+            format=format,
+            workers=workers,
+            shard_size=shard_size,
+            stale_after=stale_after,
+            on_progress=on_progress,
+        )
+    seconds = time.perf_counter() - began
+    if report.bad:
+        warn(f"{report.bad} crops could not be read, see {out / 'bad.csv'}; the first: {report.first_bad}")
+    if not report.embedded:
+        raise InputError(f"{source}: not one of its {report.crops} crops could be read; {out / 'bad.csv'} names them")
+    if as_json:
+        print_json({"out": str(out), **asdict(report), "seconds": round(seconds, 3)})
+        return
+    click.echo(
+        f"{out / report.descriptors}: {report.embedded} descriptors of {report.dimension}, {report.bad} unreadable "
+        f"crops left out ({seconds:.1f} s)"
+    )
+
+
+def crops_of(source: str) -> Sequence[Crop]:
+    """The crops of a dataset, of a folder, or of a list."""
+    from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.datasets.manifest import NAME
+    from reid_toolkit.datasets.path_list import read_path_list
+
+    if source == "-":
+        return read_path_list(sys.stdin.buffer.read(), "stdin")
+    path = Path(source)
+    if path.is_dir() or path.name == NAME:
+        return open_dataset(path.parent if path.name == NAME else path, split="gallery").crops
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder: expected a dataset, a folder of images, or a list of paths")
+    return read_path_list(path.read_bytes(), str(path))

@@ -1,0 +1,240 @@
+"""Jobs in one process; what kills and Ctrl-C do to several is in tests/cli/test_cli_embed.py."""
+
+import csv
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tiny_model import DIMENSION
+
+from reid_toolkit.errors import InputError, MissingDependencyError, ModelError, ReidError, RunError
+from reid_toolkit.images import read_image
+from reid_toolkit.records import Crop
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.runtime.bulk import Engine, embed_crops
+from reid_toolkit.runtime.claims import Claims
+from reid_toolkit.runtime.shards import open_job, work
+
+Embed = Callable[..., Any]
+
+
+@pytest.fixture
+def crops(tmp_path: Path, picture) -> list[Crop]:
+    """Ten pictures, of which the fourth is none and the eighth is not there."""
+    found = []
+    for number in range(10):
+        path = tmp_path / "pictures" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), picture(number, seed=number))
+        found.append(Crop(path, "north", f"walk{number // 2}", number, time=number / 4, origin=f"list, line {number}"))
+    found[3].path.write_bytes(b"no picture")
+    found[7].path.unlink()
+    return found
+
+
+@pytest.fixture
+def embed(crops: list[Crop], model: Path, tmp_path: Path) -> Embed:
+    """``embed(**changes)`` embeds the crops into ``tmp_path/out`` in shards of four."""
+
+    def run(crops: list[Crop] = crops, out: Path = tmp_path / "out", **changes: Any) -> Any:
+        return embed_crops(crops, out, Engine(model, batch_size=3, threads=1), **{"shard_size": 4, **changes})
+
+    return run
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def check_result(out: Path, crops: list[Crop], model: Path) -> None:
+    """That ``out`` has each readable crop once, in order, with its own descriptor."""
+    good = [crop for number, crop in enumerate(crops) if number not in (3, 7)]
+    expected = Embedder(model).embed([read_image(crop.path) for crop in good])
+    np.testing.assert_allclose(np.load(out / "descriptors.npy"), expected, atol=1e-6)
+    rows = table(out / "manifest.csv")
+    assert [row["path"] for row in rows] == [str(crop.path) for crop in good]
+    assert [int(row["row"]) for row in rows] == list(range(len(good)))
+
+
+def test_each_readable_crop_has_its_row_and_the_others_are_named(embed: Embed, crops, model, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = embed()
+    check_result(out, crops, model)
+    assert table(out / "manifest.csv")[2] == {
+        "row": "2", "path": str(crops[2].path), "camera": "north", "tracklet": "walk1", "frame": "2", "time": "0.5",
+    }  # fmt: skip
+    assert (report.crops, report.embedded, report.bad, report.dimension) == (10, 8, 2, DIMENSION)
+    bad = table(out / "bad.csv")
+    assert [row["path"] for row in bad] == [str(crops[3].path), str(crops[7].path)]
+    assert "list, line 3): not an image" in bad[0]["problem"] == report.first_bad
+    assert "no such image file" in bad[1]["problem"]
+    assert sorted(os.listdir(out)) == ["bad.csv", "descriptors.npy", "job.json", "manifest.csv", "report.json"]
+
+
+def test_a_second_time_there_is_nothing_left_to_do(embed: Embed, crops, tmp_path: Path) -> None:
+    first = embed()
+    for crop in crops:
+        crop.path.unlink(missing_ok=True)
+    assert embed() == first
+
+
+def test_what_is_finished_is_not_done_again(embed: Embed, crops, model, tmp_path: Path, monkeypatch) -> None:
+    finished = []
+
+    def stop_after_two(done: int, total: int | None) -> None:
+        finished.append(done)
+        if done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(on_progress=stop_after_two)
+    assert finished == [0, 4, 8]
+    seen = []
+    run = Embedder.embed
+    monkeypatch.setattr(Embedder, "embed", lambda self, images: (seen.extend(images), run(self, images))[1])
+    embed(on_progress=lambda done, total: finished.append((done, total)))
+    assert len(seen) == 2, "the last shard holds two crops"
+    assert finished[3:] == [(8, 10), (10, 10)]
+    check_result(tmp_path / "out", crops, model)
+
+
+def test_a_shard_that_another_died_with_is_taken_over(embed: Embed, crops, model, tmp_path: Path) -> None:
+    embedder = Embedder(model)
+    job = open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy")
+    Claims(job.shards, 60).path("000001").write_text("another-host 1 0123")
+    os.utime(Claims(job.shards, 60).path("000001"), (0, 0))
+    embed()
+    check_result(tmp_path / "out", crops, model)
+
+
+def test_an_error_gives_up_the_claim(embed: Embed, crops, model, tmp_path: Path, monkeypatch) -> None:
+    def fail(self: Embedder, images: object) -> None:
+        raise ModelError("the network failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Embedder, "embed", fail)
+        with pytest.raises(ModelError):
+            embed()
+    assert os.listdir(tmp_path / "out" / "shards") == []
+
+
+def test_two_who_do_the_same_shard_do_no_harm(embed: Embed, crops, model, tmp_path: Path, monkeypatch) -> None:
+    embedder = Embedder(model, batch_size=3)
+    job = open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy")
+    monkeypatch.setattr(Claims, "take", lambda self, name: True)  # a folder where claims do not work at all
+    slow, quick = Claims(job.shards, 60), Claims(job.shards, 60)
+    work(job, embedder, slow, lambda: work(job, embedder, quick))
+    embed()
+    check_result(tmp_path / "out", crops, model)
+
+
+@pytest.mark.parametrize("change", ["crops", "order", "model", "shard_size", "format"])
+def test_another_job_in_the_same_folder_is_refused(embed: Embed, crops, model, tmp_path, change: str) -> None:
+    embed()
+    held = (tmp_path / "out" / "job.json").read_bytes()
+    other = {"crops": {"crops": crops[1:]}, "order": {"crops": crops[::-1]}, "shard_size": {"shard_size": 5}}
+    if change == "model":
+        model.write_bytes(model.read_bytes().replace(b"tiny", b"TINY"))
+    if change == "format":
+        pytest.importorskip("pyarrow", reason="needs the parquet extra")
+        other["format"] = {"format": "parquet"}
+    with pytest.raises(InputError, match=r"out: holds another job \(.* was .*, is .*\): ask for the same"):
+        embed(**other.get(change, {}))
+    assert (tmp_path / "out" / "job.json").read_bytes() == held
+
+
+def test_a_folder_of_something_else_is_left_alone(embed: Embed, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds something else"):
+        embed(out=tmp_path / "pictures")
+    assert "job.json" not in os.listdir(tmp_path / "pictures")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff"])
+def test_a_damaged_job_is_named(embed: Embed, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "job.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"job\.json: damaged"):
+        embed()
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", "cut", "swap"])
+def test_a_damaged_shard_is_named(embed: Embed, model, crops, tmp_path: Path, content: bytes | str) -> None:
+    embedder = Embedder(model)
+    job = open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy")
+    work(job, embedder, Claims(job.shards, 60))
+    path = job.path("000001")
+    other = {"cut": path.read_bytes()[:-50], "swap": job.path("000000").read_bytes()}
+    path.write_bytes(other.get(content, content))
+    with pytest.raises(RunError, match=r"000001\.npz: a damaged shard: .*; delete it and run"):
+        embed()
+    path.unlink()
+    embed()
+    check_result(tmp_path / "out", crops, model)
+
+
+def test_a_damaged_report_is_named(embed: Embed, tmp_path: Path) -> None:
+    embed()
+    (tmp_path / "out" / "report.json").write_text("{}")
+    with pytest.raises(RunError, match=r"report\.json: damaged"):
+        embed()
+
+
+def test_crops_of_which_none_can_be_read_give_an_empty_result(embed: Embed, crops, tmp_path: Path) -> None:
+    assert embed(crops=[crops[3], crops[7]]).embedded == 0
+    assert np.load(tmp_path / "out" / "descriptors.npy").shape == (0, DIMENSION)
+
+
+def test_names_that_are_no_text_come_through(embed: Embed, crops, tmp_path: Path) -> None:
+    odd = [replace(crop, path=Path(os.fsdecode(os.fsencode(crop.path.parent) + b"/\xff%d.png" % n))) for n, crop in
+           enumerate((crops[0], crops[3]))]  # fmt: skip
+    for new, old in zip(odd, (crops[0], crops[3]), strict=True):
+        os.link(old.path, new.path)
+    embed(crops=odd)
+    assert table(tmp_path / "out" / "manifest.csv")[0]["path"].endswith("\\xff0.png")
+    assert table(tmp_path / "out" / "bad.csv")[0]["path"].endswith("\\xff1.png")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"crops": []}, {"format": "csv"}, {"workers": 0}, {"shard_size": 0}, {"stale_after": 0}, {"stale_after": -1}],
+)
+def test_wrong_settings_are_refused_before_anything_is_made(embed: Embed, tmp_path: Path, wrong: dict) -> None:
+    with pytest.raises(InputError, match="expected 1 or more of each"):
+        embed(**wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_cannot_be_used_leaves_no_folder(crops, tmp_path: Path) -> None:
+    with pytest.raises(ReidError):
+        embed_crops(crops, tmp_path / "out", Engine(tmp_path / "gone.onnx"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_parquet_has_the_manifest_and_the_descriptors(embed: Embed, crops, model, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the parquet extra")
+    embed(format="parquet")
+    found = parquet.read_table(tmp_path / "out" / "descriptors.parquet").to_pydict()
+    embed(out=tmp_path / "npy")
+    np.testing.assert_array_equal(np.array(found["descriptor"], np.float32), np.load(tmp_path / "npy/descriptors.npy"))
+    assert found["path"] == [row["path"] for row in table(tmp_path / "npy/manifest.csv")]
+    assert found["path"] == [row["path"] for row in table(tmp_path / "out/manifest.csv")]
+    assert found["time"][1] == 0.25
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is not None, reason="pyarrow is installed")
+def test_parquet_without_pyarrow_is_refused_before_the_work(embed: Embed, tmp_path: Path) -> None:
+    with pytest.raises(MissingDependencyError, match=r"pip install '\.\[parquet\]'; or write \.npy"):
+        embed(format="parquet")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_report_on_the_disk_is_the_one_returned(embed: Embed, tmp_path: Path) -> None:
+    assert vars(embed()) == json.loads((tmp_path / "out" / "report.json").read_text())
