@@ -24,7 +24,8 @@ DEVICE_SHARE = 0.5
 """Of what a GPU has free before training begins; the rest is for the network and its activations."""
 
 MEMORY_SHARE = 0.25
-"""Of the machine's memory. Past it a file is used, which the system caches in whatever memory is free."""
+"""Of the machine's memory, for all processes that train on it together. Past it a file is used, which the system caches
+in whatever memory is free."""
 
 AHEAD = 4
 """Batches read before they are asked for."""
@@ -61,10 +62,13 @@ class Pixels:
 
 
 def choose_tier(size: int, device: torch.device, memory_limit: int | None = None) -> Tier:
-    """The fastest that holds ``size`` bytes; ``memory_limit`` is by default :data:`MEMORY_SHARE` of the machine's."""
+    """The fastest that holds ``size`` bytes; ``memory_limit`` is by default what a process may use of the machine's."""
     if device.type == "cuda" and size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
-    if size <= (MEMORY_SHARE * machine_memory() if memory_limit is None else memory_limit):
+    if memory_limit is None:
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's, each with crops of its own
+        memory_limit = int(MEMORY_SHARE * machine_memory()) // processes
+    if size <= memory_limit:
         return "memory" if device.type == "cpu" else "pinned"
     return "disk"
 

@@ -34,6 +34,8 @@ def test_beside_a_full_gpu_memory_is_used_up_to_a_share(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 2000))
     monkeypatch.setattr("reid_toolkit.training.pixels.machine_memory", lambda: 4000)
     assert [choose_tier(size, CUDA) for size in (1000, 1001)] == ["pinned", "disk"]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert [choose_tier(size, CUDA) for size in (250, 251)] == ["pinned", "disk"]
 
 
 def test_a_container_may_use_less_than_the_machine_has(tmp_path: Path) -> None:
