@@ -15,6 +15,8 @@ from reid_toolkit.errors import ImageError
 Image = NDArray[np.uint8]
 """(H, W, 3) uint8, BGR."""
 
+THUMBNAIL_HEIGHT = 128
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
@@ -31,14 +33,27 @@ def read_image(path: Path, origin: str = "") -> Image:
         raise ImageError(f"{where}: no such image file") from None
     except OSError as error:
         raise ImageError(f"{where}: cannot be read: {error.strerror}") from None
+    image = decode(content)
+    if image is None:
+        got = "an empty file" if not content else f"{len(content)} bytes that no decoder knows"
+        raise ImageError(f"{where}: not an image: expected JPEG, PNG, BMP or WebP, got {got}")
+    return image
+
+
+def thumbnail(image: Image) -> bytes:
+    """A JPEG of 128 pixels' height, about 3 kB for a person's crop."""
+    height, width = image.shape[:2]
+    small = resize(image, THUMBNAIL_HEIGHT, max(1, round(width * THUMBNAIL_HEIGHT / height)))
+    return bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1])
+
+
+def decode(content: bytes) -> Image | None:
+    """A picture's file as (H, W, 3) uint8 BGR; None for what no decoder knows."""
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_BGR) if content else None
     except cv2.error:  # a header that promises more pixels than OpenCV takes
         image = None
-    if image is None:
-        got = "an empty file" if not content else f"{len(content)} bytes that no decoder knows"
-        raise ImageError(f"{where}: not an image: expected JPEG, PNG, BMP or WebP, got {got}")
-    return np.asarray(image, np.uint8)
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 def resize(image: Image, height: int, width: int) -> Image:

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from reid_toolkit.cli.root import log
 from reid_toolkit.records import Match, Record
+
+if TYPE_CHECKING:
+    from reid_toolkit.images import Image
 
 UNIX_TIMES = (1e8, 1e11)
 """Seconds that are taken for Unix time (1973 to 5138), and not for a place in a recording of three years."""
@@ -84,6 +88,25 @@ def format_span(start: float | None, end: float | None) -> str:
     return whole if whole.endswith(until) else f"{whole}–{until}"
 
 
+def picture_of(record: Record) -> "Image | Path | None":
+    """The crop that shows it; what the gallery keeps of it where that file is not here."""
+    from reid_toolkit.images import decode
+
+    path = Path(record.image) if record.image else None
+    return decode(record.thumbnail) if record.thumbnail and not (path and path.exists()) else path
+
+
+def warn_damage(damage: dict[int, str]) -> None:
+    """Say which records a search had to leave out."""
+    if damage:
+        number, why = next(iter(damage.items()))
+        log.print(
+            f"[yellow]warning:[/] left out {len(damage)} damaged records (the first, {number}: {why}); "
+            "see `reid gallery check`",
+            soft_wrap=True,
+        )
+
+
 def write_sheet(path: Path, query: str, pictures: Sequence[Path], answers: Sequence[Answer]) -> None:
     """The query's ``pictures`` and the matches, as one HTML file."""
     from reid_toolkit.contact_sheet import Card, Section, page
@@ -94,7 +117,7 @@ def write_sheet(path: Path, query: str, pictures: Sequence[Path], answers: Seque
     mean = f"{len(pictures)} crops, searched by their mean." if len(pictures) > 1 else ""
     found = tuple(
         Card(
-            Path(match.record.image) if match.record.image else None,
+            picture_of(match.record),
             (f"{match.rank} · {distance}", *(line for line in lines if line)),
             None if right is None else "right" if right else "wrong",
         )

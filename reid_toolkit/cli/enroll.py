@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.progress import progress_bar
+from reid_toolkit.cli.progress import late_progress_bar, progress_bar
 from reid_toolkit.cli.root import log, print_json
 from reid_toolkit.errors import InputError
 from reid_toolkit.records import Crop, Record
@@ -34,45 +35,51 @@ class Unit(NamedTuple):
 @options.gallery_option
 @click.option("--camera", default="", help="Name of the camera of images, and of folders that name none.")
 @click.option("--crops", is_flag=True, help="One record for each crop, not for each tracklet.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="WORD", help="A word to filter by later; several times for several."
+)
+@click.option("--thumbnails", is_flag=True, help="Keep a small picture of each in the gallery.")
 @options.skip_bad
 @options.batch_size
+@options.wait
 @options.json_output
 def command(
     inputs: tuple[Path, ...],
     model: Path,
-    gallery: Path,
+    gallery: str,
     camera: str,
     crops: bool,
+    tags: tuple[str, ...],
+    thumbnails: bool,
     skip_bad: bool,
     batch_size: int,
+    wait: float,
     as_json: bool,
 ) -> None:
     """Store the descriptors of tracklets, crops or images in a gallery, which is made if there is none.
 
     A tracklet's descriptor is the normalised mean over its crops. Run again, what is enrolled is left out.
     """
-    from reid_toolkit.gallery import Gallery
-    from reid_toolkit.gallery.gallery import EXACT_BELOW
+    from reid_toolkit.gallery import open_gallery
     from reid_toolkit.runtime import Embedder
 
-    units = [unit for path in inputs for unit in units_of(path, camera, crops)]
+    units = [unit for path in inputs for unit in units_of(path, camera, crops, tags)]
     embedder = Embedder(model, batch_size=batch_size)
     bad: list[str] | None = [] if skip_bad else None
     enrolled = 0
-    with Gallery.open(gallery, embedder.dimension, embedder.fingerprint) as store:
+    with open_gallery(gallery, embedder.dimension, embedder.fingerprint, wait=wait) as store:
         store.remember_model_file(model.resolve())
         there = store.enrolled([unit.record for unit in units])
         missing = [unit for unit, known in zip(units, there, strict=True) if not known]
         with progress_bar("enroll", "crops" if crops else "tracklets") as on_progress:
             for records, vectors in describe(missing, embedder, batch_size, bad):
                 if records:
-                    store.add(vectors, records)
+                    store.add(vectors, with_thumbnails(records) if thumbnails else records)
                 enrolled += len(records)
                 on_progress(enrolled, len(missing))
         count = len(store)
-        if count >= EXACT_BELOW:
-            with progress_bar("index", "records") as on_progress:
-                store.build_index(on_progress)
+        with late_progress_bar("index", "records") as on_progress:
+            store.build_index(on_progress)
     if bad:
         log.print(f"[yellow]warning:[/] left out {len(bad)} images; the first: ", end="")
         log.print(bad[0], markup=False, soft_wrap=True)
@@ -80,7 +87,7 @@ def command(
             raise InputError("nothing was enrolled: not one of the images could be read")
     report = {"enrolled": enrolled, "already": sum(there), "bad": len(bad or ()), "count": count}
     if as_json:
-        print_json({"gallery": str(gallery), **report})
+        print_json({"gallery": gallery, **report})
         return
     click.echo(
         f"{gallery}: {enrolled} enrolled, {sum(there)} were there before, {len(bad or ())} unreadable images "
@@ -88,7 +95,7 @@ def command(
     )
 
 
-def units_of(path: Path, camera: str, each_crop: bool) -> Iterator[Unit]:
+def units_of(path: Path, camera: str, each_crop: bool, tags: tuple[str, ...]) -> Iterator[Unit]:
     """What ``path``, a dataset folder or an image file, has to enroll."""
     from reid_toolkit.datasets import open_dataset
 
@@ -98,15 +105,15 @@ def units_of(path: Path, camera: str, each_crop: bool) -> Iterator[Unit]:
             groups = [(crop,) for crop in tracklet.crops] if each_crop else [tracklet.crops]
             for group in groups:
                 source = group[0].path if each_crop else dataset.root
-                yield Unit(record_of(group, tracklet.camera or camera, source.resolve()), group)
+                yield Unit(record_of(group, tracklet.camera or camera, source.resolve(), tags), group)
     elif path.exists():
         crop = Crop(path.resolve(), camera, path.stem)
-        yield Unit(record_of((crop,), camera, crop.path), (crop,))
+        yield Unit(record_of((crop,), camera, crop.path, tags), (crop,))
     else:
         raise InputError(f"{path}: no such file or folder: expected a dataset folder or an image")
 
 
-def record_of(crops: Sequence[Crop], camera: str, source: Path) -> Record:
+def record_of(crops: Sequence[Crop], camera: str, source: Path, tags: tuple[str, ...]) -> Record:
     """The record of one tracklet's ``crops``, shown by the middle one: least often cut by the frame."""
     times = [crop.time for crop in crops if crop.time is not None]
     return Record(
@@ -116,7 +123,15 @@ def record_of(crops: Sequence[Crop], camera: str, source: Path) -> Record:
         end=max(times, default=None),
         source=str(source),
         image=str(crops[len(crops) // 2].path.resolve()),
+        tags=tags,
     )
+
+
+def with_thumbnails(records: Sequence[Record]) -> list[Record]:
+    """The records with the picture that shows each, small."""
+    from reid_toolkit.images import read_image, thumbnail
+
+    return [replace(record, thumbnail=thumbnail(read_image(Path(record.image)))) for record in records]
 
 
 def describe(

@@ -1,4 +1,4 @@
-"""``reid gallery``: what is in a gallery, and taking things out of it."""
+"""``reid gallery``: what is in a gallery, whether it is whole, and taking things out of it."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import click
 
 from reid_toolkit.cli import options
+from reid_toolkit.cli.progress import late_progress_bar, progress_bar
 from reid_toolkit.cli.root import log, print_json
+from reid_toolkit.errors import GalleryError
 
 
 @click.group()
@@ -15,49 +17,109 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("gallery", type=options.ANY_PATH)
+@click.argument("gallery")
 @options.json_output
-def info(gallery: Path, as_json: bool) -> None:
-    """How many records, of which cameras and sources, and of which model."""
+def info(gallery: str, as_json: bool) -> None:
+    """How many records, of which cameras and sources, and of which model; and how good its index is."""
     from reid_toolkit.cli.answers import format_span
-    from reid_toolkit.gallery import Gallery
+    from reid_toolkit.gallery import open_gallery
 
-    with Gallery.open(gallery, create=False) as store:
+    with open_gallery(gallery, create=False) as store:
         held = store.info()
     if as_json:
-        print_json({**asdict(held), "path": str(held.path)})
+        print_json(asdict(held))
         return
-    click.echo(f"records  {held.count} of width {held.dimension or 'not yet known'}, {held.bytes / 1e6:.1f} MB")
+    size = "" if held.bytes is None else f", {held.bytes / 1e6:.1f} MB"
+    click.echo(f"records  {held.count} of width {held.dimension or 'not yet known'}{size}")
     click.echo(f"model    {held.model or 'unknown'}  {held.model_file or ''}".rstrip())
     click.echo(f"times    {format_span(held.first, held.last) or 'unknown'}")
-    for title, counts in (("cameras", held.cameras), ("sources", held.sources)):
+    if held.index:
+        settings = ", ".join(f"{name} {value}" for name, value in held.index.items())
+        click.echo(f"index    {settings}")
+    else:
+        click.echo("index    none: every search is exact")
+    for title, counts in (("cameras", held.cameras), ("sources", held.sources), ("tags", held.tags)):
         for number, (name, count) in enumerate(counts.items()):
             click.echo(f"{'' if number else title:8} {count:8}  {name or '(no name)'}")
 
 
 @command.command()
-@click.argument("gallery", type=options.ANY_PATH)
+@click.argument("gallery")
 @click.option("--tracklet", metavar="ID", help="Records of this tracklet.")
 @click.option("--camera", metavar="NAME", help="Records of this camera.")
 @click.option("--source", metavar="PATH", help="Records of this dataset folder or image file.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@options.wait
 @options.json_output
 def forget(
-    gallery: Path, tracklet: str | None, camera: str | None, source: str | None, yes: bool, as_json: bool
+    gallery: str, tracklet: str | None, camera: str | None, source: str | None, yes: bool, wait: float, as_json: bool
 ) -> None:
     """Delete the records that match all options given, for good: their bytes leave the files too."""
-    from reid_toolkit.gallery import Gallery
+    from reid_toolkit.gallery import open_gallery
 
     # Sources are kept as absolute paths; one that is gone from the disk can still be named.
     source = source if source is None else str(Path(source).resolve())
-    with Gallery.open(gallery, create=False) as store:
+    with open_gallery(gallery, create=False, wait=wait) as store:
         count = store.matching(tracklet, camera, source)
         if count and not yes and not click.confirm(f"Delete {count} records for good?", err=True):
             log.print("nothing was deleted")
             return
-        gone = store.forget(tracklet, camera, source)
+        with late_progress_bar("index", "records") as on_progress:
+            gone = store.forget(tracklet, camera, source, on_progress=on_progress)
         left = len(store)
     if as_json:
-        print_json({"gallery": str(gallery), "forgotten": gone, "count": left})
+        print_json({"gallery": gallery, "forgotten": gone, "count": left})
         return
     click.echo(f"{gallery}: {gone} records forgotten, {left} left")
+
+
+@command.command()
+@click.argument("gallery")
+@options.wait
+@options.json_output
+def compact(gallery: str, wait: float, as_json: bool) -> None:
+    """Rewrite the files without what was deleted or replaced, and build the index anew.
+
+    An interruption loses nothing: run it again, or let `reid enroll` build the index.
+    """
+    from reid_toolkit.gallery import open_gallery
+
+    with open_gallery(gallery, create=False, wait=wait) as store:
+        before = store.info().bytes
+        with late_progress_bar("index", "records") as on_progress:
+            store.compact(on_progress)
+        after, count = store.info().bytes, len(store)
+    if as_json:
+        print_json({"gallery": gallery, "count": count, "bytes_before": before, "bytes": after})
+        return
+    sizes = "" if before is None or after is None else f", {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now"
+    click.echo(f"{gallery}: {count} records{sizes}")
+
+
+@command.command()
+@click.argument("gallery", type=options.ANY_PATH)
+@options.json_output
+def check(gallery: Path, as_json: bool) -> None:
+    """Read every record of a gallery folder and its files, and name what is damaged.
+
+    Exit status 1 when a record is damaged or missing. What is whole stays usable; `reid enroll` run again
+    stores damaged records anew, and a damaged index is built again by itself.
+    """
+    from reid_toolkit.gallery import Gallery
+
+    with Gallery.open(gallery, create=False) as store, progress_bar("check", "records") as on_progress:
+        report = store.check(on_progress)
+    if as_json:
+        print_json({"gallery": str(gallery), "sound": report.sound, **asdict(report)})
+    else:
+        for one in report.damaged:
+            who = f"{one.source}, tracklet {one.tracklet}, camera {one.camera}" if one.tracklet else "its name is lost"
+            click.echo(f"record {one.id}: {one.why}: {who}")
+        for line in report.pages:
+            click.echo(f"file: {line}")
+        click.echo(f"{gallery}: {report.whole} of {report.count} records whole; index: {report.index}")
+    if not report.sound:
+        raise GalleryError(
+            f"{gallery}: {len(report.damaged)} damaged and {report.missing} missing records, {len(report.pages)} "
+            "faults in its pages: enroll those again, or put back a copy"
+        )

@@ -1,6 +1,9 @@
 """Options that more than one command takes, so that they read the same everywhere."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +16,15 @@ skip_bad = click.option(
     "--skip-bad", is_flag=True, help="Leave out images that cannot be read, with a counted warning."
 )
 model_option = click.option("--model", type=FILE, required=True, help="The ONNX model of `reid export`.")
-gallery_option = click.option("--gallery", type=ANY_PATH, required=True, help="The gallery folder.")
+gallery_option = click.option("--gallery", required=True, metavar="WHERE", help="The gallery: a folder.")
+wait = click.option(
+    "--wait",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait while another process writes to the gallery.",
+)
 batch_size = click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 provider = click.option(
     "--provider",
@@ -24,3 +35,61 @@ provider = click.option(
     "[default: the first of these that works]",
 )
 strict = click.option("--strict", is_flag=True, help="Stop when the first --provider is not the one in use.")
+
+
+def parse_start(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not ISO 8601, e.g. 2026-11-22T14:30:00+01:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+FOOTAGE = (
+    click.option("--camera", help="Name of the camera. [default: the file's stem]"),
+    click.option(
+        "--detector",
+        default="motion",
+        show_default=True,
+        help="motion (fixed cameras), torchvision, or the path of a YOLOX ONNX file.",
+    ),
+    click.option("--detector-weights", type=FILE, help="For torchvision: a state dict, instead of a download."),
+    click.option(
+        "--every",
+        type=click.IntRange(1),
+        default=5,
+        show_default=True,
+        help="Take every K-th crop of a tracklet; the tracker sees every frame.",
+    ),
+    click.option(
+        "--min-crops",
+        type=click.IntRange(1),
+        default=4,
+        show_default=True,
+        help="Drop tracklets with fewer crops.",
+    ),
+    click.option(
+        "--margin",
+        type=click.FloatRange(0, 1),
+        default=0.05,
+        show_default=True,
+        help="Widen boxes on each side by this part of their size.",
+    ),
+    click.option("--start", callback=parse_start, help="When the one VIDEO began, ISO 8601; UTC without an offset."),
+    click.option(
+        "--frame-rate",
+        type=click.FloatRange(0, min_open=True),
+        default=25.0,
+        show_default=True,
+        help="Frames a second of folders of frames.",
+    ),
+)
+
+
+def footage(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How to find people in a recording: camera, detector, which crops, times."""
+    for option in reversed(FOOTAGE):
+        command = option(command)
+    return command

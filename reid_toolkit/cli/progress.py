@@ -1,7 +1,7 @@
 """One look for every progress bar: done, rate, time left; on stderr, silent when that is not a terminal."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -24,5 +24,19 @@ def progress_bar(title: str, unit: str) -> Iterator[OnProgress]:
         def on_progress(done: int, total: int | None) -> None:
             speed = progress.tasks[task].speed
             progress.update(task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else f"- {unit}/s")
+
+        yield on_progress
+
+
+@contextmanager
+def late_progress_bar(title: str, unit: str) -> Iterator[OnProgress]:
+    """:func:`progress_bar` for work that often finds nothing to do: the bar is drawn at its first report."""
+    with ExitStack() as stack:
+        bars: list[OnProgress] = []
+
+        def on_progress(done: int, total: int | None) -> None:
+            if not bars:
+                bars.append(stack.enter_context(progress_bar(title, unit)))
+            bars[0](done, total)
 
         yield on_progress

@@ -1,7 +1,7 @@
 """``reid search``: who looks like this, in which camera, and when."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.answers import as_list, judge, print_table, write_sheet
+from reid_toolkit.cli.answers import as_list, judge, print_table, warn_damage, write_sheet
 from reid_toolkit.cli.root import log, print_json
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.records import Crop, Record
 
 if TYPE_CHECKING:
-    from reid_toolkit.gallery import Gallery
+    from reid_toolkit.gallery import GalleryStore
     from reid_toolkit.runtime import Embedder
 
 
@@ -53,18 +53,24 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 @click.option("--camera", "cameras", multiple=True, help="Only in this camera; may be given several times.")
 @click.option("--since", callback=parse_time, metavar="T", help="Only seen at T or later: ISO 8601 or seconds.")
 @click.option("--until", callback=parse_time, metavar="T", help="Only seen at T or earlier.")
+@click.option("--source", "sources", multiple=True, metavar="PATH", help="Only from this dataset folder or image file.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="WORD", help="Only enrolled with this tag; several times: with all."
+)
 @click.option("--top-k", type=click.IntRange(1), default=10, show_default=True, help="How many matches.")
 @click.option("--identities", type=options.FILE, help="CSV tracklet,identity: mark matches right or wrong.")
 @click.option("--html", type=options.FILE, help="Write the query and its matches as a page of pictures.")
 @options.json_output
 def command(
     query: Path,
-    gallery: Path,
+    gallery: str,
     model: Path | None,
     tracklet: str | None,
     cameras: tuple[str, ...],
     since: float | None,
     until: float | None,
+    sources: tuple[str, ...],
+    tags: tuple[str, ...],
     top_k: int,
     identities: Path | None,
     html: Path | None,
@@ -76,17 +82,25 @@ def command(
     Distances are Euclidean between descriptors, from 0 (the same) to 2.
     """
     from reid_toolkit.datasets.manifest import read_identities
-    from reid_toolkit.gallery import Gallery
+    from reid_toolkit.gallery import open_gallery
     from reid_toolkit.images import read_image
 
-    with Gallery.open(gallery, create=False) as store:
-        known = list(store.info().cameras)
-        refuse_unknown(cameras, known, gallery)
+    with open_gallery(gallery, create=False) as store:
+        held = store.info()
+        if held.count:
+            refuse_unknown("camera", cameras, held.cameras, gallery)
+            refuse_unknown("tag", tags, held.tags, gallery)
         truth = read_identities(identities) if identities else {}
         wanted = find_query(query, tracklet)
         images = [read_image(crop.path, crop.origin) for crop in wanted.crops]
         vector = open_embedder(store, gallery, model).embed_tracklet(images)
-        matches = store.search(vector, top_k, cameras or None, since, until, exclude=enrolled_as(wanted, known))
+        matches = store.search(
+            vector, top_k, cameras or None, since, until, tags=tags,
+            # Sources are kept as absolute paths; one that is gone from the disk can still be named.
+            sources=[str(Path(source).resolve()) for source in sources] or None,
+            exclude=enrolled_as(wanted, list(held.cameras)),
+        )  # fmt: skip
+        warn_damage(store.damage)
     if identities and wanted.name not in truth:
         log.print(
             f"{identities} does not name {wanted.name!r}, so matches cannot be marked",
@@ -104,10 +118,11 @@ def command(
         print_table(answers)
 
 
-def refuse_unknown(cameras: Sequence[str], known: Sequence[str], gallery: Path) -> None:
-    for camera in cameras:
-        if known and camera not in known:
-            raise InputError(f"{gallery}: no camera {camera!r} in it: expected one of {', '.join(known)}")
+def refuse_unknown(what: str, asked: Sequence[str], known: Collection[str], gallery: str) -> None:
+    for name in asked:
+        if name not in known:
+            some = ", ".join(list(known)[:20]) or "none, as it has none"
+            raise InputError(f"{gallery}: no {what} {name!r} in it: expected one of {some}")
 
 
 def find_query(path: Path, tracklet: str | None) -> Query:
@@ -149,7 +164,7 @@ def enrolled_as(query: Query, cameras: Sequence[str]) -> list[Record]:
     return [Record(query.name, camera, source=str(source)) for camera in names for source in sources]
 
 
-def open_embedder(store: "Gallery", gallery: Path, model: Path | None) -> "Embedder":
+def open_embedder(store: "GalleryStore", gallery: str, model: Path | None) -> "Embedder":
     """The model given, or the one the gallery remembers; raises :class:`GalleryError` if it is another."""
     from reid_toolkit.runtime import Embedder
 

@@ -1,5 +1,7 @@
-"""The gallery: descriptors and records in, matches out. No pictures, no torch."""
+"""The gallery: descriptors and records in, matches out. No torch, and no pictures unless they are asked for."""
 
 from reid_toolkit.gallery.gallery import Gallery
+from reid_toolkit.gallery.open import open_gallery
+from reid_toolkit.gallery.protocol import Filter, GalleryStore
 
-__all__ = ["Gallery"]
+__all__ = ["Filter", "Gallery", "GalleryStore", "open_gallery"]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reid_toolkit.errors import InputError
+from reid_toolkit.gallery.protocol import Filter
 from reid_toolkit.records import Record
 
 UNIT_TOLERANCE = 1e-3
@@ -27,11 +28,24 @@ def unit_rows(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
     return (matrix / lengths[:, None]).astype(np.float32)
 
 
-def check_times(record: Record) -> None:
-    """Raise :class:`InputError` unless the record has a start and an end in order, or neither."""
+def check_record(record: Record) -> None:
+    """Raise :class:`InputError` unless it has a start and an end in order, or neither, and its tags are words."""
     times = [time for time in (record.start, record.end) if time is not None]
     if len(times) == 1 or not all(map(math.isfinite, times)) or times != sorted(times):
         raise InputError(
             f"tracklet {record.tracklet!r}: from {record.start} to {record.end}: expected a start and an end "
             "in seconds, in this order, or neither"
         )
+    if isinstance(record.tags, str) or not all(isinstance(tag, str) and tag for tag in record.tags):
+        raise InputError(f"tracklet {record.tracklet!r}: tags {record.tags!r}: expected a tuple of words")
+
+
+def check_filter(where: Filter) -> None:
+    """Raise :class:`InputError` for a text where several are expected, and for times that are no number."""
+    for name in ("cameras", "sources", "tags"):
+        if isinstance(getattr(where, name), str):
+            raise InputError(f"{name} is the text {getattr(where, name)!r}: expected a collection of names")
+    for name in ("since", "until"):
+        time = getattr(where, name)
+        if time is not None and math.isnan(time):
+            raise InputError(f"{name} is {time}: expected seconds")

@@ -103,14 +103,27 @@ class GalleryStore(Protocol):
     def search_batch(self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D)."""
 
+    @property
+    def damage(self) -> dict[int, str]:
+        """Records that searches so far had to leave out, by a number, and why; empty where an engine sees to that."""
+
     def enrolled(self, records: Sequence[Record]) -> list[bool]:
         """For each record, whether one with its tracklet, camera and source is there."""
 
     def records(self) -> Iterator[Batch]:
-        """Everything that is there, each record once, in no set order; as of when it was begun."""
+        """Everything that is there and whole, each record once, in no set order; as of when it was begun."""
 
     def matching(self, tracklet: str | None = None, camera: str | None = None, source: str | None = None) -> int:
-        """How many records :meth:`forget` would delete."""
+        """How many records :meth:`delete` and :meth:`forget` would delete."""
+
+    def delete(self, tracklet: str | None = None, camera: str | None = None, source: str | None = None) -> int:
+        """Delete the records that match all that is given; how many there were. Their bytes may stay for a while.
+
+        A source stands for itself and for everything below it.
+        """
+
+    def discard(self, records: Sequence[Record]) -> int:
+        """:meth:`delete` of just the records with the tracklet, camera and source of one of these."""
 
     def forget(
         self,
@@ -120,7 +133,7 @@ class GalleryStore(Protocol):
         *,
         on_progress: OnProgress | None = None,
     ) -> int:
-        """Delete the records that match all that is given, and their bytes; how many there were."""
+        """:meth:`delete`, then :meth:`compact`: the descriptors' bytes are gone. How many records there were."""
 
     def compact(self, on_progress: OnProgress | None = None) -> None:
         """Rewrite what is stored without what was deleted or replaced."""

@@ -1,141 +1,179 @@
-"""The searchable columns of the record in memory, kept in step with the file, and exact search over them."""
+"""What searches look at: descriptors and the columns to filter by, in memory, in step with the record."""
+
+import json
+from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_toolkit.errors import GalleryError
-from reid_toolkit.gallery.store import Row, Store
+from reid_toolkit.gallery.checksum import Fields
+from reid_toolkit.gallery.protocol import Filter
+from reid_toolkit.gallery.store import UNFIT, Damage, Store, vectors_of
 
-COLUMNS = np.dtype([("id", np.int64), ("camera", np.int32), ("start", np.float64), ("end", np.float64)])
+COLUMNS = np.dtype(
+    [("id", "<i8"), ("start", "<f8"), ("end", "<f8"), ("camera", "<i4"), ("source", "<i4"), ("tags", "<i4")]
+)
+NAMED = ("camera", "source", "tags")
+"""Columns of numbers that stand for texts, of which there are few."""
 
 Mask = NDArray[np.bool_]
-Positions = NDArray[np.intp]
-"""Row numbers in a snapshot, which ascend in the order of enrolment."""
+
+
+class Version(NamedTuple):
+    """As of which state of the record: :meth:`Store.version`."""
+
+    epoch: int = 0
+    last_id: int = 0
+    removed: int = 0
 
 
 class Snapshot:
-    """Row i is ``vectors[i]`` and ``columns[i]``; rows ascend by id."""
+    """Row i is ``vectors[i]``, ``columns[i]`` and ``live[i]``; rows ascend by id. A row that is gone stays, dead."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
-        self.count = 0
-        self._vectors = np.empty((0, dimension), np.float32)
-        self._columns = np.empty(0, COLUMNS)
-        self._cameras: dict[str, int] = {}
-        self._version = (0, 0)
+        self.version = Version()
+        self.damage: Damage = {}
+        self.missing = 0
+        """Records that are counted but that no page of the file holds."""
+        self.names: dict[str, dict[str, int]] = {column: {} for column in NAMED}
+        self.hold(np.empty((0, dimension), np.float32), np.empty(0, COLUMNS), np.empty(0, bool), 0)
+
+    def hold(self, vectors: NDArray[np.float32], columns: NDArray, live: Mask, count: int) -> None:
+        """Take over the first ``count`` rows of these arrays, which may have room for more."""
+        self._vectors, self._columns, self._live, self.count = vectors, columns, live, count
+        self.dead = count - int(np.count_nonzero(live[:count]))
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """(N, D) float32, unit length."""
+        """(N, D) float32, of unit length but for half precision."""
         return self._vectors[: self.count]
+
+    @property
+    def columns(self) -> NDArray:
+        """(N,) of :data:`COLUMNS`."""
+        return self._columns[: self.count]
 
     @property
     def ids(self) -> NDArray[np.int64]:
         """(N,) int64, ascending."""
-        ids: NDArray[np.int64] = self._columns["id"][: self.count]
+        ids: NDArray[np.int64] = self.columns["id"]
         return ids
 
-    def sync(self, store: Store) -> None:
-        """Take over what this or another process has changed since; within ``store.reading()``."""
-        version = store.version()
-        if version == self._version:
+    @property
+    def live(self) -> Mask:
+        """(N,) bool: false where a row was deleted or replaced."""
+        return self._live[: self.count]
+
+    @property
+    def held(self) -> int:
+        """How many live rows there are."""
+        return self.count - self.dead
+
+    def sync(self, store: Store) -> bool:
+        """Take over what this or another process has changed since; whether it has. Within ``store.reading()``.
+
+        After an exception this is between two states, and of no more use.
+        """
+        version = Version(*store.version())
+        if version == self.version:
+            return False
+        if version.removed != self.version.removed and self.version.last_id:
+            self._bury(store)
+        for rows in store.scan(self.version.last_id, 2 * self.dimension, self.damage):
+            self._append(rows)
+        self.version = version
+        self.missing = store.count() - self.held - len(self.damage)
+        return True
+
+    def _bury(self, store: Store) -> None:
+        live = store.live_ids()
+        rows = np.flatnonzero(self.live & ~np.isin(self.ids, live))
+        gone = set(store.gone_of(self.ids[rows].tolist()))
+        dead = rows[[number in gone for number in self.ids[rows].tolist()]] if len(rows) else rows
+        self._bury_rows(dead)
+        for number in store.gone_of(self.damage):
+            del self.damage[number]
+
+    def _bury_rows(self, rows: NDArray[np.intp]) -> None:
+        self.dead += int(np.count_nonzero(self._live[rows]))
+        self._live[rows] = False
+
+    def leave_out(self, rows: NDArray[np.intp]) -> None:
+        """Rows whose record turned out to be damaged since it was read."""
+        self._bury_rows(rows)
+        self.damage |= dict.fromkeys(self.ids[rows].tolist(), UNFIT)
+
+    def drop_dead(self) -> None:
+        """Forget rows that are gone; the others move up."""
+        keep = self.live
+        self.hold(self.vectors[keep], self.columns[keep], keep[keep], self.held)
+
+    def _append(self, rows: list[Fields]) -> None:
+        if not rows:
             return
-        try:
-            if version[1] != self._version[1]:
-                self._drop_all_but(store.live_ids())
-            for rows in store.rows_after(int(self.ids[-1]) if self.count else 0):
-                self._append(rows, store)
-        except BaseException:
-            self.count, self._version = 0, (0, 0)  # half of a change is worse than reading it all again
-            raise
-        self._version = version
-
-    def _drop_all_but(self, live: NDArray[np.int64]) -> None:
-        keep = np.isin(self.ids, live, assume_unique=True)
-        kept = int(keep.sum())
-        self._vectors[:kept] = self.vectors[keep]
-        self._columns[:kept] = self._columns[: self.count][keep]
-        self.count = kept
-
-    def _append(self, rows: list[Row], store: Store) -> None:
-        for number, _, _, _, blob in rows:
-            if len(blob) != 4 * self.dimension:
-                raise GalleryError(
-                    f"{store.path}: damaged: record {number} holds {len(blob)} bytes, expected a descriptor "
-                    f"of {self.dimension} float32; put back a copy of the gallery"
-                )
-        vectors = np.frombuffer(b"".join(row[4] for row in rows), np.float32).reshape(len(rows), -1)
         end = self.count + len(rows)
-        if end > len(self._vectors):
-            # By a half more each time, so that a gallery that grows row by row is copied O(log N) times.
-            room = max(end, len(self._vectors) * 3 // 2)
-            self._vectors = _enlarged(self.vectors, room)
-            self._columns = _enlarged(self._columns[: self.count], room)
-        self._vectors[self.count : end] = vectors
+        if end > len(self._columns):
+            # By a tenth more each time: a gallery that grows row by row is copied O(log N) times.
+            room = end + end // 10 + 64
+            self._vectors = enlarged(self.vectors, room)
+            self._columns = enlarged(self.columns, room)
+            self._live = enlarged(self.live, room)
+        self._vectors[self.count : end] = vectors_of(rows, self.dimension)
         nan = float("nan")
         self._columns[self.count : end] = [
-            (number, self._camera(camera), nan if start is None else start, nan if stop is None else stop)
-            for number, camera, start, stop, _ in rows
-        ]
+            (
+                row[0], nan if row[4] is None else row[4], nan if row[5] is None else row[5],
+                self._code("camera", row[2]), self._code("source", row[3]), self._code("tags", row[7]),
+            )
+            for row in rows
+        ]  # fmt: skip
+        self._live[self.count : end] = True
         self.count = end
 
-    def _camera(self, name: str) -> int:
-        return self._cameras.setdefault(name, len(self._cameras))
+    def _code(self, column: str, name: str) -> int:
+        names = self.names[column]
+        return names.setdefault(name, len(names))
 
-    def allowed(
-        self, cameras: frozenset[str] | None, since: float | None, until: float | None, without: list[int]
-    ) -> Mask | None:
-        """Which rows pass the filters, (N,) bool; None when nothing is filtered."""
-        if cameras is None and since is None and until is None and not without:
-            return None
-        columns = self._columns[: self.count]
-        mask = np.ones(self.count, bool)
-        if cameras is not None:
-            codes = [self._cameras[name] for name in cameras if name in self._cameras]
-            mask &= np.isin(columns["camera"], codes)
+    def passing(self, where: Filter, without: Collection[int]) -> Mask | None:
+        """Which rows pass, (N,) bool, dead ones never; None when nothing is filtered. without: ids."""
+        columns = self.columns
+        mask = self.live.copy()
+        filtered = False
+        for column, passes in _tests(where):
+            table = np.fromiter(map(passes, self.names[column]), bool, len(self.names[column]))
+            mask &= table[columns[column]]
+            filtered = True
         # Comparisons with NaN are false: a record without times passes no time filter.
-        if since is not None:
-            mask &= columns["end"] >= since
-        if until is not None:
-            mask &= columns["start"] <= until
+        if where.since is not None:
+            mask &= columns["end"] >= where.since
+            filtered = True
+        if where.until is not None:
+            mask &= columns["start"] <= where.until
+            filtered = True
         if without:
-            mask &= np.isin(columns["id"], without, invert=True)
-        return mask
+            mask &= np.isin(columns["id"], list(without), invert=True)
+            filtered = True
+        return mask if filtered else None
 
 
-def nearest(
-    vectors: NDArray[np.float32], query: NDArray[np.float32], k: int, among: Positions | None = None
-) -> tuple[Positions, NDArray[np.float64]]:
-    """The ``k`` rows nearest to ``query`` (all, if there are fewer), nearest first, and their distances.
-
-    vectors (N, D), query (D,) float32 of unit length; ``among`` limits the rows. Ties go to the earlier row.
-    """
-    if among is None:
-        scores, rows = vectors @ query, np.arange(len(vectors))  # (N, D) @ (D,) -> (N,)
-    elif len(among) * 4 < len(vectors):
-        scores, rows = vectors[among] @ query, among
-    else:
-        # Copying a large part of the matrix costs more than multiplying all of it.
-        scores, rows = (vectors @ query)[among], among
-    if len(rows) > k:
-        # A float32 product of D terms is off by up to D * 2^-24 either way (Higham, 3.1); keep all that may
-        # be among the k best, and let the float64 distances decide.
-        margin = 2 * vectors.shape[1] * 2.0**-24
-        rows = rows[scores >= np.partition(scores, len(scores) - k)[len(scores) - k] - margin]
-    distances = distances_to(vectors, query, rows)
-    order = np.lexsort((rows, distances))[:k]
-    return rows[order], distances[order]
+def _tests(where: Filter) -> list[tuple[str, Callable[[str], bool]]]:
+    tests: list[tuple[str, Callable[[str], bool]]] = []
+    if where.cameras is not None:
+        tests.append(("camera", frozenset(where.cameras).__contains__))
+    if where.sources is not None:
+        sources = frozenset(where.sources)
+        below = tuple(source.rstrip("/") + "/" for source in sources)
+        tests.append(("source", lambda name: name in sources or name.startswith(below)))
+    if where.tags:
+        tags = frozenset(where.tags)
+        tests.append(("tags", lambda name: tags.issubset(json.loads(name))))
+    return tests
 
 
-def distances_to(vectors: NDArray[np.float32], query: NDArray[np.float32], rows: Positions) -> NDArray[np.float64]:
-    """Euclidean distances of ``vectors[rows]`` to ``query``, by differences: a row equal to it is at 0."""
-    wide = query.astype(np.float64)
-    blocks = [rows[at : at + 4096] for at in range(0, len(rows), 4096)]
-    parts = [np.sqrt(np.square(vectors[block] - wide).sum(axis=1)) for block in blocks]
-    return np.concatenate(parts) if parts else np.empty(0)
-
-
-def _enlarged(array: NDArray, room: int) -> NDArray:
+def enlarged(array: NDArray, room: int) -> NDArray:
+    """A copy with ``room`` rows, of which the first are those of ``array``."""
     larger = np.empty((room, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger

@@ -2,56 +2,60 @@
 
 import json
 import os
+import shutil
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from gallery_people import N, make_people
 
-from reid_toolkit.gallery import Gallery
-from reid_toolkit.gallery.index import INDEX_NAME, SIDECAR_NAME, Index
+from reid_toolkit.gallery import Filter, Gallery, cache, searcher
+from reid_toolkit.gallery.checksum import text_checksum
+from reid_toolkit.gallery.database import NAME
+from reid_toolkit.gallery.index import Index
 from reid_toolkit.records import Record
-
-D = 16
-N = 400
-
-
-def people(seed: int = 0) -> tuple[np.ndarray, list[Record]]:
-    """100 people of four tracklets each."""
-    rng = np.random.default_rng(seed)
-    vectors = np.repeat(rng.normal(size=(N // 4, D)), 4, axis=0) + 0.2 * rng.normal(size=(N, D))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return vectors, [Record(f"t{i}", "abcd"[i % 4], float(i), float(i)) for i in range(N)]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    vectors, records = people()
-    with Gallery.open(tmp_path / "g", exact_below=100) as gallery:
-        gallery.add(vectors, records)
-        gallery.build_index()
-    assert (tmp_path / "g" / INDEX_NAME).exists()
-    return tmp_path / "g"
-
-
-def assert_search_is_exact(path: Path, exact_below: int = 100, **filters: object) -> None:
-    vectors, _ = people()
-    with Gallery.open(path, exact_below=exact_below) as fast, Gallery.open(path) as exact:
-        for query in vectors[::20]:
-            assert fast.search(query, 10, **filters) == exact.search(query, 10, **filters)
+def queried(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for every search that went through the graph."""
+    seen: list[int] = []
+    query = Index.query
+    monkeypatch.setattr(Index, "query", lambda self, q, k, mask=None: (seen.append(len(q)), query(self, q, k, mask))[1])
+    return seen
 
 
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for every index that is built from nothing."""
     seen: list[int] = []
-    begin = Index._begin
-    monkeypatch.setattr(Index, "_begin", lambda self, room: (seen.append(room), begin(self, room))[1])
+    begin = Index.__init__
+    monkeypatch.setattr(
+        Index, "__init__", lambda self, dimension, room: (seen.append(room), begin(self, dimension, room))[1]
+    )
     return seen
 
 
-def test_it_finds_what_exact_search_finds(path: Path, builds: list[int]) -> None:
-    assert_search_is_exact(path)
+def assert_search_is_exact(path: Path, **filters: object) -> None:
+    vectors, _ = make_people()
+    with Gallery.open(path, exact_below=100) as fast, Gallery.open(path, exact_below=10**9) as exact:
+        fast.build_index()
+        assert exact._searcher._index is None
+        for query in vectors[::20]:
+            assert fast.search(query, 10, **filters) == exact.search(query, 10, **filters)
+
+
+def part_of(path: Path, suffix: str) -> Path:
+    (found,) = path.glob(f"index*{suffix}")
+    return found
+
+
+def test_it_finds_what_exact_search_finds(indexed: Path, builds: list[int], queried: list[int]) -> None:
+    assert_search_is_exact(indexed)
     assert builds == []
+    assert len(queried) == 20
 
 
 @pytest.mark.parametrize(
@@ -60,132 +64,233 @@ def test_it_finds_what_exact_search_finds(path: Path, builds: list[int]) -> None
         {"cameras": {"a", "b"}},
         {"since": 100.0, "until": 350.0},
         {"cameras": {"a"}, "until": 20.0},
-        {"exclude": [Record("t0", "a"), Record("t21", "b")]},
+        {"exclude": [Record("t0", "a", source="/s/0"), Record("t21", "b", source="/s/0")]},
         {"cameras": set()},
+        {"sources": {"/s"}},
+        {"sources": {"/s/1", "/s/2"}, "tags": {"hat"}},
+        {"tags": ("hat", "bag")},
+        {"tags": ("nobody has it",)},
     ],
 )
-def test_filters(path: Path, filters: dict[str, object]) -> None:
-    assert_search_is_exact(path, **filters)
+@pytest.mark.parametrize("exact_rows", [0, 10**9], ids=["graph", "subset"])
+def test_filters(indexed: Path, monkeypatch, queried: list[int], filters, exact_rows: int) -> None:
+    monkeypatch.setattr(searcher, "EXACT_ROWS", exact_rows)
+    assert_search_is_exact(indexed, **filters)
+    if exact_rows:
+        assert queried == []
 
 
-def test_it_is_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    query = Index.query
-    monkeypatch.setattr(
-        Index,
-        "query",
-        lambda self, vector, k, allowed=None: (asked.append(k), query(self, vector, k, allowed))[1],
-    )
-    assert_search_is_exact(path)
-    assert len(asked) == 20
+def test_a_batch_is_each_of_its_queries(indexed: Path, queried: list[int]) -> None:
+    vectors, _ = make_people()
+    for where in (Filter(), Filter(cameras={"a", "b", "c"})):
+        with Gallery.open(indexed, exact_below=100) as gallery:
+            together = gallery.search_batch(vectors[:40], 7, where)
+            for query, found in zip(vectors[:40], together, strict=True):
+                assert found == gallery.search(query, 7, where.cameras)
+    assert queried[0] == 40
+
+
+def test_a_process_that_asks_once_does_not_read_it(
+    indexed: Path, monkeypatch: pytest.MonkeyPatch, queried: list[int]
+) -> None:
+    monkeypatch.setattr(searcher, "LOAD_AFTER", 3)
+    vectors, _ = make_people()
+    with Gallery.open(indexed, exact_below=100) as gallery:
+        for query in vectors[:3]:
+            gallery.search(query)
+        assert queried == []
+        gallery.search(vectors[3])
+        assert queried == [1]
 
 
 def damage_nothing_left(path: Path) -> None:
-    (path / INDEX_NAME).unlink()
+    part_of(path, ".graph").unlink()
 
 
 def damage_truncated(path: Path) -> None:
-    os.truncate(path / INDEX_NAME, 1000)
+    os.truncate(part_of(path, ".graph"), 1000)
 
 
 def damage_empty(path: Path) -> None:
-    os.truncate(path / INDEX_NAME, 0)
+    os.truncate(part_of(path, ".graph"), 0)
 
 
 def damage_flipped(path: Path) -> None:
-    content = bytearray((path / INDEX_NAME).read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    (path / INDEX_NAME).write_bytes(content)
+    flip(part_of(path, ".graph"))
+
+
+def damage_rows_gone(path: Path) -> None:
+    part_of(path, ".rows").unlink()
+
+
+def damage_rows_truncated(path: Path) -> None:
+    os.truncate(part_of(path, ".rows"), 1000)
+
+
+def damage_rows_longer(path: Path) -> None:
+    with open(part_of(path, ".rows"), "ab") as handle:
+        handle.write(b"more")
+
+
+def damage_rows_flipped(path: Path) -> None:
+    flip(part_of(path, ".rows"))
 
 
 def damage_sidecar_gone(path: Path) -> None:
-    (path / SIDECAR_NAME).unlink()
+    (path / cache.SIDECAR).unlink()
 
 
 def damage_sidecar_garbage(path: Path) -> None:
-    (path / SIDECAR_NAME).write_bytes(b"\xff\xfe[")
+    (path / cache.SIDECAR).write_bytes(b"\xff\xfe[")
 
 
 def damage_sidecar_other_shape(path: Path) -> None:
-    (path / SIDECAR_NAME).write_text("[1]")
+    (path / cache.SIDECAR).write_text("[1]")
+
+
+def damage_sidecar_flipped(path: Path) -> None:
+    flip(path / cache.SIDECAR)
 
 
 def damage_other_width(path: Path) -> None:
-    sidecar = json.loads((path / SIDECAR_NAME).read_text())
-    (path / SIDECAR_NAME).write_text(json.dumps(sidecar | {"dimension": 8}))
+    rewrite_sidecar(path, dimension=8)
+
+
+def damage_other_metric(path: Path) -> None:
+    rewrite_sidecar(path, metric="ip")
+
+
+def damage_other_model(path: Path) -> None:
+    rewrite_sidecar(path, model="somebody else's")
+
+
+def damage_older_format(path: Path) -> None:
+    rewrite_sidecar(path, format=0)
 
 
 def damage_of_another_gallery(path: Path) -> None:
-    vectors, records = people(seed=5)
+    vectors, records = make_people(seed=5)
     with Gallery.open(path.parent / "other", exact_below=100) as other:
         other.add(vectors, records)
         other.build_index()
-    for name in (INDEX_NAME, SIDECAR_NAME):
-        os.replace(path.parent / "other" / name, path / name)
+    cache.clear(path)
+    for file in (path.parent / "other").glob("index*"):
+        shutil.copy(file, path)
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def rewrite_sidecar(path: Path, **fields: object) -> None:
+    text = json.dumps(json.loads(json.loads((path / cache.SIDECAR).read_text())["about"]) | fields)
+    (path / cache.SIDECAR).write_text(json.dumps({"about": text, "checksum": text_checksum(text)}))
 
 
 DAMAGES = [value for name, value in sorted(globals().items()) if name.startswith("damage_")]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_one_is_built_again(path: Path, damage, builds: list[int]) -> None:
-    damage(path)
+def test_a_damaged_one_is_built_again(
+    indexed: Path, damage: Callable[[Path], None], builds: list[int], queried: list[int]
+) -> None:
+    damage(indexed)
     builds.clear()
-    assert_search_is_exact(path)
+    queried.clear()
+    with Gallery.open(indexed, exact_below=100) as gallery:  # as a search does: it does not build
+        assert gallery.search(make_people()[0][0])[0].record.tracklet == "t0"
+    assert queried == []
+    assert_search_is_exact(indexed)
     assert len(builds) == 1
-    assert_search_is_exact(path)  # and was saved
+    assert_search_is_exact(indexed)  # and was saved
     assert len(builds) == 1
+    assert len(list(indexed.glob("index*"))) == 3
 
 
-def test_it_follows_additions_replacements_and_deletions(path: Path, builds: list[int]) -> None:
-    vectors, records = people()
-    more, _ = people(seed=9)
-    with Gallery.open(path, exact_below=100) as fast, Gallery.open(path) as exact:
+def test_it_follows_additions_replacements_and_deletions(indexed: Path, builds: list[int]) -> None:
+    vectors, records = make_people()
+    more, _ = make_people(seed=9)
+    with Gallery.open(indexed, exact_below=100) as fast, Gallery.open(indexed, exact_below=10**9) as exact:
         fast.search(vectors[0])
         exact.add(more[:150], [Record(f"u{i}", "a") for i in range(150)])
         exact.add(more[150:170], records[:20])
         for query in [*vectors[:40:4], *more[:200:20]]:
             assert fast.search(query) == exact.search(query)
-        assert builds == []
-        exact.forget(camera="b")
+            assert fast.search(query, cameras={"a", "c"}) == exact.search(query, cameras={"a", "c"})
+        assert fast._searcher._index.rows == N + 170  # it took them in as it went
+        assert exact.delete(camera="b") == 100
         for query in vectors[:40:4]:
             assert fast.search(query) == exact.search(query)
-        exact.forget(camera="a")
         exact.forget(camera="c")
         exact.add(more[:40], [Record(f"v{i}", "a") for i in range(40)])
         for query in [*vectors[:40:4], *more[:40:4]]:
             assert fast.search(query) == exact.search(query)
-    assert_search_is_exact(path)
+    assert builds == []
+    assert_search_is_exact(indexed)
+    assert len(builds) == 1
 
 
-def test_mostly_dead_rows_are_a_reason_to_build_again(path: Path, builds: list[int]) -> None:
-    vectors, records = people()
-    with Gallery.open(path, exact_below=100) as gallery:
+def test_new_rows_are_found_before_it_takes_them_in(indexed: Path, monkeypatch, queried: list[int]) -> None:
+    monkeypatch.setattr(searcher, "TAKE_IN", 0)
+    vectors, _ = make_people()
+    more, _ = make_people(seed=9)
+    with Gallery.open(indexed, exact_below=100) as fast, Gallery.open(indexed, exact_below=10**9) as exact:
+        exact.add(more, [Record(f"u{i}", "abcd"[i % 4]) for i in range(N)])
+        exact.delete(tracklet="u7")
+        for query in [*vectors[:40:4], *more[:40:4]]:
+            assert fast.search(query) == exact.search(query)
+            assert fast.search(query, cameras={"a", "c", "d"}) == exact.search(query, cameras={"a", "c", "d"})
+    assert len(queried) == 20
+
+
+def test_mostly_dead_rows_are_a_reason_to_build_again(indexed: Path, builds: list[int]) -> None:
+    vectors, records = make_people()
+    with Gallery.open(indexed, exact_below=100) as gallery:
         gallery.search(vectors[0])
         gallery.add(vectors[:300], records[:300])  # all replaced: 300 dead, 400 live
         gallery.search(vectors[0])
-    assert builds == [N]
+        assert builds == []
+        gallery.build_index()
+        assert len(builds) == 1
+    assert_search_is_exact(indexed)
+    assert len(builds) == 1
 
 
-def test_deletions_are_known_after_the_file_is_loaded_again(path: Path, builds: list[int]) -> None:
-    vectors, records = people()
-    with Gallery.open(path, exact_below=100) as gallery:
+def test_deletions_are_known_after_the_file_is_loaded_again(indexed: Path, builds: list[int]) -> None:
+    vectors, records = make_people()
+    with Gallery.open(indexed, exact_below=100) as gallery:
         gallery.add(vectors[:50], records[:50])
         gallery.add(vectors[:100], [Record(f"u{i}", "a") for i in range(100)])
         gallery.build_index()  # saved with 50 dead rows in it
-    assert_search_is_exact(path)
+    assert_search_is_exact(indexed)
+    with Gallery.open(indexed, exact_below=100) as gallery:
+        gallery.delete(camera="d")
+    assert_search_is_exact(indexed)
     assert builds == []
 
 
-def test_more_asked_than_there_are(path: Path) -> None:
-    vectors, _ = people()
-    with Gallery.open(path, exact_below=100) as gallery:
+def test_more_asked_than_there_are(indexed: Path) -> None:
+    vectors, _ = make_people()
+    with Gallery.open(indexed, exact_below=100) as gallery:
         assert len(gallery.search(vectors[0], top_k=10_000)) == N
         assert len(gallery.search(vectors[0], top_k=250, cameras={"a"})) == 100
+        gallery.delete(camera="b")
+        assert len(gallery.search(vectors[0], top_k=256)) == 256
+        for camera in "ac":
+            gallery.delete(camera=camera)
+        assert len(gallery.search(vectors[0], top_k=200)) == 100
 
 
-def test_a_disk_without_room_for_it_only_costs_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (path / INDEX_NAME).unlink()
+def test_a_graph_that_finds_too_few_is_not_believed(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hnswlib raises instead of returning fewer."""
+    monkeypatch.setattr(Index, "query", lambda *_: None)
+    assert_search_is_exact(indexed)
+
+
+def test_a_disk_without_room_for_it_only_costs_time(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.clear(indexed)
     import hnswlib
 
     class Full(hnswlib.Index):
@@ -196,24 +301,114 @@ def test_a_disk_without_room_for_it_only_costs_time(path: Path, monkeypatch: pyt
             os.truncate(file, 500)
 
     monkeypatch.setattr(hnswlib, "Index", Full)
-    assert_search_is_exact(path)
-    assert not (path / INDEX_NAME).exists()
-    assert not list(path.glob(".*"))
+    assert_search_is_exact(indexed)
+    assert not list(indexed.glob("index*"))
+    assert not list(indexed.glob(".*"))
 
 
 def test_progress_of_a_build_is_reported(tmp_path: Path) -> None:
-    vectors, records = people()
+    vectors, records = make_people()
     told: list[tuple[int, int | None]] = []
     with Gallery.open(tmp_path / "g", exact_below=100) as gallery:
         gallery.add(vectors, records)
         gallery.build_index(lambda done, total: told.append((done, total)))
-    assert told[-1] == (N, N)
+        assert told[-1] == (N, N)
+        gallery.add(vectors, [Record(f"u{i}", "a") for i in range(N)])
+        gallery.build_index(lambda done, total: told.append((done, total)))
+        assert told[-1] == (N - 64, N - 64)  # some were taken in at once
+        told.clear()
+        gallery.build_index(lambda done, total: told.append((done, total)))
+        assert told == []
 
 
 def test_small_galleries_have_none(tmp_path: Path) -> None:
-    vectors, records = people()
+    vectors, records = make_people()
     with Gallery.open(tmp_path / "g") as gallery:
         gallery.add(vectors, records)
         gallery.build_index()
         gallery.search(vectors[0])
-    assert not (tmp_path / "g" / INDEX_NAME).exists()
+        assert gallery.info().index is None
+    assert not list((tmp_path / "g").glob("index*"))
+
+
+def test_its_recall_is_measured_and_told(indexed: Path) -> None:
+    with Gallery.open(indexed) as gallery:
+        told = gallery.info().index
+    assert told == {"rows": N, "M": 16, "ef_construction": 200, "ef": 256, "recall_at_10": 1.0, "sample": 200}
+
+
+def test_a_low_recall_widens_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = Index.query
+    monkeypatch.setattr(Index, "query", lambda self, q, k, mask=None: query(self, q if self.ef > 600 else -q, k, mask))
+    vectors, records = make_people()
+    with Gallery.open(tmp_path / "g", exact_below=100) as gallery:
+        gallery.add(vectors, records)
+        gallery.build_index()
+        told = gallery.info().index
+    assert (told["ef"], told["recall_at_10"]) == (1024, 1.0)
+
+
+def test_what_was_erased_while_it_was_built_does_not_come_back_in_it(
+    indexed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.clear(indexed)
+    vectors, _ = make_people()
+    secret = vectors[7].astype(np.float16).astype(np.float32).tobytes()
+    save = cache.save
+
+    def forget_meanwhile(*arguments: object) -> object:
+        about = save(*arguments)
+        with Gallery.open(indexed, exact_below=10**9) as other:
+            assert other.forget(tracklet="t7") == 1
+        save(*arguments)  # as one that was slower and finished writing after the other had cleared
+        return about
+
+    monkeypatch.setattr(cache, "save", forget_meanwhile)
+    with Gallery.open(indexed, exact_below=100) as gallery:
+        gallery.build_index()
+        assert not (indexed / cache.SIDECAR).exists()
+        monkeypatch.undo()
+        assert "t7" not in {match.record.tracklet for match in gallery.search(vectors[7], 400)}
+        gallery.build_index()
+        assert not [file.name for file in indexed.iterdir() if secret in file.read_bytes()]
+
+
+def test_bare_hnswlib_would_have_lied(indexed: Path) -> None:
+    """What the checksum is for: hnswlib itself loads a graph whose bytes were changed."""
+    import hnswlib
+
+    graph = part_of(indexed, ".graph")
+    flip(graph)
+    index = hnswlib.Index(space="l2", dim=16)
+    index.load_index(str(graph))
+    assert index.get_current_count() == N
+
+
+def test_an_older_gallery_is_brought_up_to_date(tmp_path: Path) -> None:
+    vectors, records = make_people()
+    path = tmp_path / "old"
+    path.mkdir()
+    from reid_toolkit.gallery import schema
+
+    with sqlite3.connect(path / NAME) as db:
+        db.isolation_level = None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(schema, "STEPS", schema.STEPS[:1])
+            schema.migrate(db)
+        db.execute("INSERT INTO meta VALUES ('dimension', '16'), ('model', 'm')")
+        db.executemany(
+            "INSERT INTO record (tracklet, camera, source, start_time, end_time, image, vector)"
+            " VALUES (?, ?, ?, ?, ?, '', ?)",
+            [
+                (r.tracklet, r.camera, r.source, r.start, r.end, v.tobytes())
+                for v, r in zip(vectors, records, strict=True)
+            ],
+        )
+    db.close()
+    with Gallery.open(path, dimension=16, model="m") as gallery:
+        assert len(gallery) == N
+        assert gallery.check().sound
+        found = gallery.search(vectors[5], 1)[0]
+        assert (found.record.tracklet, found.record.tags) == ("t5", ())
+        gallery.add(vectors[:1], [Record("new", "a")])
+        assert len(gallery) == N + 1

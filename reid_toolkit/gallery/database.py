@@ -1,0 +1,204 @@
+"""The SQLite file of a gallery: opening it, transactions, what is known about the whole, and its errors in words."""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.gallery.checksum import text_checksum
+from reid_toolkit.gallery.schema import METRIC, migrate
+
+NAME = "gallery.sqlite"
+BUSY_SECONDS = 0.5
+"""For how long SQLite itself waits for another process; it cannot be interrupted meanwhile."""
+
+
+class Database:
+    """One connection. Not locked: whoever shares it between threads serialises its use."""
+
+    def __init__(self, folder: Path, create: bool, wait: float) -> None:
+        """Open ``folder``; with ``create``, make it where there is none (mode 0700, files 0600).
+
+        wait: seconds for which a write waits for another process's. Raises :class:`GalleryError` when there is
+        no gallery, or something else is there.
+        """
+        self.folder = folder
+        self.path = folder / NAME
+        self._wait = wait
+        if folder.exists() and not folder.is_dir():
+            raise GalleryError(f"{folder}: is a file: expected a gallery folder")
+        if not self.path.exists():
+            if folder.is_dir() and any(folder.iterdir()):
+                raise GalleryError(f"{folder}: is a folder of something else: expected a gallery, with {NAME} in it")
+            if not create:
+                raise GalleryError(f"{folder}: no gallery there: make one with `reid enroll`")
+            _create(folder, self.path)
+        with self._explained():
+            # mode=rw: never make a second, empty gallery where the file has just been removed.
+            self._db = sqlite3.connect(
+                f"{self.path.resolve().as_uri()}?mode=rw",
+                uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False,
+            )  # fmt: skip
+            try:
+                self._prepare()
+            except BaseException as error:
+                self._db.close()
+                if isinstance(error, GalleryError):
+                    raise GalleryError(f"{self.path}: {error}") from None
+                raise
+
+    def _prepare(self) -> None:
+        # A damaged file is looked at more closely, and what it says about itself is not executed.
+        self._db.execute("PRAGMA cell_size_check = ON")
+        self._db.execute("PRAGMA trusted_schema = OFF")
+        self._patiently(lambda: migrate(self._db))  # first: it leaves a database of another program as it is
+        self._patiently(lambda: self._db.execute("PRAGMA journal_mode = WAL"))
+        self._db.execute("PRAGMA synchronous = FULL")
+        # Deleted descriptors are overwritten, not only unlinked.
+        self._db.execute("PRAGMA secure_delete = ON")
+        with self.reading():
+            if self.meta("seal") == "":
+                sealed = False  # new, or of an older toolkit
+            elif not self.sealed():
+                raise GalleryError(
+                    "damaged: what it says about its model, width and count does not fit its checksum; "
+                    "put back a copy of it, or enroll again into a new folder"
+                )
+            elif self.meta("metric") != METRIC:
+                raise GalleryError(f"made for the metric {self.meta('metric')!r}: expected {METRIC!r}")
+            else:
+                sealed = True
+        if not sealed:
+            with self.writing():
+                pass
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One consistent view of the file, whatever other processes write meanwhile."""
+        with self._explained():
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.rollback()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """All or nothing, and on the disk when this returns."""
+        with self._explained():
+            self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
+            try:
+                yield
+                self.set_meta("seal", str(self._seal()))
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.rollback()
+                raise
+
+    def meta(self, key: str) -> str | None:
+        """What is known about the whole gallery under this name."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def number(self, key: str) -> int:
+        """:meth:`meta` of a counter; 0 when there is none."""
+        return int(self.meta(key) or 0)
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Inside :meth:`writing`."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def sealed(self) -> bool:
+        """Whether all that :meth:`meta` answers is as it was written."""
+        return self.meta("seal") == str(self._seal())
+
+    def _seal(self) -> int:
+        rows = self._db.execute("SELECT key, value FROM meta WHERE key <> 'seal' ORDER BY key").fetchall()
+        return text_checksum(json.dumps(rows, default=repr))
+
+    def integrity(self) -> list[str]:
+        """What SQLite finds wrong in the file's pages and indexes, at most 100 lines."""
+        try:
+            lines = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        return [] if lines == ["ok"] else [line for part in lines for line in part.splitlines()]
+
+    def shrink(self) -> None:
+        """Rewrite the file without the space of deleted rows, and empty the write-ahead log.
+
+        Raises :class:`GalleryError` when a reader holds the old pages, which then stay in the log.
+        """
+        with self._explained():
+            self._patiently(lambda: self._db.execute("VACUUM"))
+            deadline = time.monotonic() + self._wait
+            while self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() >= deadline:
+                    raise GalleryError(
+                        f"{self.folder}: the rows are deleted, but another process is reading, so their bytes are "
+                        "still in the write-ahead log: run `reid gallery compact` when it is done"
+                    )
+                time.sleep(0.02)
+
+    def _patiently(self, step: Callable[[], object]) -> None:
+        """Try again, for as long as we may wait, while another process writes."""
+        deadline = time.monotonic() + self._wait
+        while True:
+            try:
+                step()
+                return
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.02)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what SQLite raises into one line that says what is safe and what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise GalleryError(f"{self.path}: {self._explain(error)}") from error
+        except UnicodeEncodeError as error:
+            raise InputError(f"a record holds text that is not valid Unicode: {error.object!r}") from None
+
+    def _explain(self, error: sqlite3.Error) -> str:
+        text = str(error)
+        name = getattr(error, "sqlite_errorname", None) or ""
+        if name.startswith("SQLITE_FULL") or "disk is full" in text:
+            return (
+                "no space left on the disk: this write was undone, all that was stored before is safe; "
+                "free some and run the same command again"
+            )
+        if is_busy(error):
+            return (
+                f"another process is writing, and still was after {self._wait:g} s: run this again when it is "
+                "done, or wait longer (--wait SECONDS)"
+            )
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")) or "malformed" in text:
+            return f"damaged ({text}): see `reid gallery check`; put back a copy, or enroll again into a new folder"
+        return text
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection is in the way, and not the file's or the disk's state."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in str(error)
+
+
+def _create(folder: Path, path: Path) -> None:
+    """Make the folder and an empty database in it, closed to other users before anything is in it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,31 @@
+"""One way in, wherever a gallery is kept."""
+
+from pathlib import Path
+
+from reid_toolkit.errors import InputError
+from reid_toolkit.gallery.gallery import WAIT, Gallery
+from reid_toolkit.gallery.protocol import GalleryStore
+
+
+def open_gallery(
+    where: str | Path,
+    dimension: int | None = None,
+    model: str | None = None,
+    create: bool = True,
+    *,
+    wait: float = WAIT,
+) -> GalleryStore:
+    """Open the gallery in a folder, or at an address of Milvus, as :meth:`Gallery.open` does.
+
+    wait: seconds for which a write waits for another writer to finish. Raises :class:`InputError` for an address
+    of a kind that is not known.
+    """
+    scheme, separator, _ = str(where).partition("://")
+    if scheme in ("milvus", "milvus-lite") and separator:
+        # Not at the top: pymilvus is an extra, and takes a second to import.
+        from reid_toolkit.gallery.milvus import MilvusGallery
+
+        return MilvusGallery.open(str(where), dimension, model, create)
+    if separator:
+        raise InputError(f"{where}: no gallery of kind {scheme!r}: expected a folder, milvus:// or milvus-lite://")
+    return Gallery.open(where, dimension, model, create, wait=wait)

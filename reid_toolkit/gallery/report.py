@@ -1,0 +1,97 @@
+"""What is in a gallery; and what is damaged, record by record and file by file."""
+
+import sqlite3
+from dataclasses import dataclass
+
+from reid_toolkit.gallery import cache
+from reid_toolkit.gallery.checksum import file_checksum
+from reid_toolkit.gallery.protocol import Info, OnProgress
+from reid_toolkit.gallery.searcher import identity_of
+from reid_toolkit.gallery.store import Damage, Key, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """One record that cannot be used."""
+
+    id: int
+    why: str
+    source: str | None
+    """With tracklet and camera: what to enroll again; None where no part of the file knows it any more."""
+    tracklet: str | None
+    camera: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What :meth:`Gallery.check` found."""
+
+    count: int
+    """Records that there should be."""
+    whole: int
+    """Records that were read and fit their checksums."""
+    damaged: tuple[Damaged, ...]
+    missing: int
+    """Records that are counted but that no page holds."""
+    pages: tuple[str, ...]
+    """What SQLite finds wrong in the file's pages and indexes."""
+    index: str
+    """"none", "whole", or "damaged", which costs no record: it is made again."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether every record is there and whole, and so are SQLite's own structures."""
+        return not (self.damaged or self.missing or self.pages)
+
+
+def info_of(store: Store) -> Info:
+    """Within ``store.reading()``. Reads the indexes of the file, not the descriptors."""
+    index = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
+    first, last = store.span()
+    return Info(
+        path=str(store.folder),
+        count=store.count(),
+        dimension=store.number("dimension") or None,
+        model=store.meta("model"),
+        model_file=store.meta("model_file"),
+        cameras=store.tally("camera"),
+        sources=store.tally("source"),
+        tags=store.tally_tags(),
+        first=first,
+        last=last,
+        bytes=sum(file.stat().st_size for file in store.folder.iterdir() if file.is_file()),
+        index=index.index if index else None,
+    )
+
+
+def report_on(store: Store, on_progress: OnProgress | None = None) -> Report:
+    """Read all of ``store``, within ``store.reading()``."""
+    count = store.count()
+    whole = 0
+    damage: Damage = {}
+    for rows in store.scan(0, 2 * store.number("dimension"), damage):
+        whole += len(rows)
+        if on_progress:
+            on_progress(whole + len(damage), count)
+    keys = _keys(store) if damage else {}
+    damaged = tuple(Damaged(number, why, *keys.get(number, (None,) * 3)) for number, why in sorted(damage.items()))
+    missing = max(0, count - whole - len(damage))
+    return Report(count, whole, damaged, missing, tuple(store.integrity()), _index_state(store))
+
+
+def _keys(store: Store) -> dict[int, Key]:
+    try:
+        return store.keys()
+    except sqlite3.DatabaseError:
+        return {}
+
+
+def _index_state(store: Store) -> str:
+    about = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
+    if about is None:
+        return "damaged" if (store.folder / cache.SIDECAR).exists() else "none"
+    names = {about.rows_name: about.rows_checksum, about.graph_name: about.graph_checksum}
+    try:
+        return "whole" if all(file_checksum(store.folder / name) == sum_ for name, sum_ in names.items()) else "damaged"
+    except OSError:
+        return "damaged"

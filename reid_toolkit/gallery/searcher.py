@@ -1,0 +1,276 @@
+"""Exact search until it hurts, then the index: which of the two answers, and keeping both in step with the record."""
+
+import contextlib
+import threading
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.gallery import cache
+from reid_toolkit.gallery.exact import Found, Positions, closest, nearest
+from reid_toolkit.gallery.index import Index
+from reid_toolkit.gallery.locks import ReadWriteLock
+from reid_toolkit.gallery.protocol import Filter, OnProgress
+from reid_toolkit.gallery.snapshot import Snapshot, Version
+from reid_toolkit.gallery.store import Store
+
+EXACT_BELOW = 100_000
+"""Rows from which on an index is made. Below, exact search takes 7 ms at most; an index would take minutes to
+build and now and then miss somebody."""
+LOAD_AFTER = 50
+"""Searches of a process that are exact before it reads the index: at any size reading it takes as long as these,
+so a process that asks once is answered at once, and one that asks on loses no more than it would have anyway."""
+EXACT_ROWS = 15_000
+"""Exact search takes 0.2 us a row that passes a filter; the graph, which asks the filter in Python for each row it
+walks past, 3 ms divided by the share that passes: so of N rows, exact is quicker for up to sqrt(15,000 N)."""
+MANY_QUERIES = 8
+"""From so many queries at once with one filter, exact search is quicker, as it is a product of matrices."""
+TAKE_IN = 64
+"""Rows that are new to a loaded index and are taken in before one search: about 50 ms. Others are searched exactly."""
+EXTEND_ROWS = 200
+"""Rows added to an index while searches wait: about 0.2 s."""
+SAVE_GROWTH = 1.1
+"""Adding a few rows again costs less than writing all of them."""
+
+
+class Searcher:
+    """The snapshot, the index, and the files they are kept in. Threads may share it."""
+
+    def __init__(self, exact_below: int) -> None:
+        self._exact_below = exact_below
+        self._lock = ReadWriteLock()
+        self._building = threading.Lock()
+        self._identity = cache.Identity("", None, 0)
+        self._snapshot = Snapshot(0)
+        self._index: Index | None = None
+        self._sidecar: cache.Sidecar | None = None
+        self._searches = 0
+
+    @property
+    def held(self) -> int:
+        return self._snapshot.held
+
+    @property
+    def damage(self) -> dict[int, str]:
+        """Records that cannot be used, by id, and why; under 0 when some are missing altogether."""
+        missing = {0: f"{self._snapshot.missing} records are missing"} if self._snapshot.missing > 0 else {}
+        return self._snapshot.damage | missing
+
+    def why_nothing(self) -> str:
+        """Why there is no row to search among."""
+        lost = len(self._snapshot.damage) + self._snapshot.missing
+        if lost:
+            return f"all {lost} records are damaged: see `reid gallery check`; put back a copy, or enroll them again"
+        return "the gallery is empty: enroll something first"
+
+    def sync(self, store: Store, searches: int = 0) -> None:
+        """Take over all changes of the record, before ``searches`` searches; within ``store.reading()``."""
+        self._searches += searches
+        version = Version(*store.version())
+        if version == self._snapshot.version and not self._wants_index() and not self._behind():
+            return
+        with self._lock.writing():
+            self._follow(store, version)
+            if self._wants_index():
+                self._load_index(store)
+            if self._behind():
+                self._extend(TAKE_IN)
+
+    def _wants_index(self) -> bool:
+        return self._index is None and self._sidecar is not None and self._searches > LOAD_AFTER
+
+    def _behind(self) -> bool:
+        return self._index is not None and self._index.rows < self._snapshot.count
+
+    def _follow(self, store: Store, version: Version) -> None:
+        identity = identity_of(store)
+        if identity != self._identity or version.epoch != self._snapshot.version.epoch:
+            # Bytes were erased, so nothing older may be kept; or this is the first time.
+            self._identity = identity
+            self._load_rows(store, version.epoch)
+        self._sync_rows(store)
+
+    def _sync_rows(self, store: Store) -> None:
+        try:
+            changed = self._snapshot.sync(store)
+        except BaseException:
+            # Half of a change is worse than reading it all again.
+            self._snapshot, self._index, self._identity = Snapshot(0), None, cache.Identity("", None, 0)
+            raise
+        if changed and self._index is not None:
+            self._index.bury(np.flatnonzero(~self._snapshot.live))
+
+    def _load_rows(self, store: Store, epoch: int) -> None:
+        self._index = self._sidecar = None
+        if store.count() >= self._exact_below:
+            self._sidecar = cache.read_sidecar(store.folder, self._identity, epoch)
+        rows = cache.load_rows(store.folder, self._sidecar) if self._sidecar else None
+        if rows is None and self._sidecar:
+            cache.remove(store.folder, self._sidecar)
+            self._sidecar = None
+        self._snapshot = rows or Snapshot(self._identity.dimension)
+
+    def _load_index(self, store: Store) -> None:
+        """Read the index, and the rows again when somebody has saved new files since."""
+        now = cache.read_sidecar(store.folder, self._identity, self._snapshot.version.epoch)
+        if now is not None and now != self._sidecar:
+            self._load_rows(store, now.version[0])
+            self._sync_rows(store)
+        if self._sidecar is None:
+            return
+        self._index = cache.load_graph(store.folder, self._sidecar)
+        if self._index is None:
+            cache.remove(store.folder, self._sidecar)
+            self._sidecar = None
+        if self._index is not None:
+            self._index.bury(np.flatnonzero(~self._snapshot.live))
+
+    def _extend(self, limit: int) -> int:
+        """Cover up to ``limit`` more rows; how many are left."""
+        assert self._index is not None
+        start = self._index.rows
+        end = min(start + limit, self._snapshot.count)
+        if end > start:
+            self._index.add(self._snapshot.vectors[start:end])
+            self._index.bury(start + np.flatnonzero(~self._snapshot.live[start:end]))
+        return self._snapshot.count - end
+
+    def leave_out(self, ids: Collection[int]) -> None:
+        """Never answer with these again: their records were found damaged when they were to be answered."""
+        with self._lock.writing():
+            rows = np.flatnonzero(np.isin(self._snapshot.ids, list(ids)))
+            self._snapshot.leave_out(rows)
+            if self._index is not None:
+                self._index.bury(rows)
+
+    def find(
+        self, queries: NDArray[np.float32], k: int, where: Filter, without: Collection[int]
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """For each of ``queries`` (B, D), ids and distances of the ``k`` nearest that pass, nearest first."""
+        with self._lock.reading():
+            snapshot = self._snapshot
+            mask = snapshot.passing(where, without)
+            passing = snapshot.held if mask is None else int(np.count_nonzero(mask))
+            found = None
+            if self._index is not None and not self._quicker_exact(passing, mask is not None, len(queries), k):
+                found = self._through_graph(self._index, queries, k, mask, passing)
+            if found is None:
+                all_rows = mask is None and not snapshot.dead
+                among = None if all_rows else np.flatnonzero(snapshot.live if mask is None else mask)
+                found = list(nearest(snapshot.vectors, queries, k, among))
+            return [(snapshot.ids[rows], distances) for rows, distances in found]
+
+    def _quicker_exact(self, passing: int, filtered: bool, queries: int, k: int) -> bool:
+        assert self._index is not None
+        # Past ef the graph walks so far that the product is as quick.
+        if not passing or k > self._index.ef:
+            return True
+        return filtered and (passing**2 < EXACT_ROWS * self._snapshot.count or queries >= MANY_QUERIES)
+
+    def _through_graph(
+        self, index: Index, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None, passing: int
+    ) -> list[Found] | None:
+        """The graph proposes, the record decides: distances and ties are computed from the descriptors."""
+        snapshot = self._snapshot
+        passes = snapshot.live if mask is None else mask
+        tail = index.rows + np.flatnonzero(passes[index.rows :])
+        covered = passing - len(tail)
+        # More than k, so that of rows at one distance the earlier enrolled are among them.
+        reach = min(2 * k + 16, covered)
+        proposed = np.empty((len(queries), 0), np.intp)
+        if reach:
+            answer = index.query(queries, reach, mask)
+            if answer is None:
+                return None
+            proposed = answer
+        waiting: list[Positions] = [tail[:0]] * len(queries)
+        if len(tail):
+            waiting = [rows for rows, _ in nearest(snapshot.vectors, queries, k, tail)]
+        return [
+            closest(snapshot.vectors, query, np.sort(np.concatenate([near, new])), k)
+            for query, near, new in zip(queries, proposed, waiting, strict=True)
+        ]
+
+    def build(self, reader: Store, writer: Store, locks: "Locks", on_progress: OnProgress | None) -> None:
+        """Make or renew the index and its files, where that is due. Searches go on meanwhile, exactly."""
+        with self._building:
+            with locks.reader, reader.reading():
+                if reader.count() < self._exact_below or not self._due(reader):
+                    return
+                self.sync(reader)
+                if self._index is None:
+                    with self._lock.writing():
+                        self._load_index(reader)
+            if self._index is None or 2 * self._snapshot.dead > self._snapshot.held:
+                index = self._begin(on_progress)
+            else:
+                index = self._catch_up(self._index, on_progress)
+            if index is not None:
+                self._save(index, writer, locks)
+
+    def _due(self, store: Store) -> bool:
+        about = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
+        if about is None or not cache.complete(store.folder, about):
+            return True
+        dead = about.dead + store.number("removed") - about.version[2]
+        # A dead row is still walked through: at 80% of them a query takes four times as long.
+        return 2 * dead > store.count() or store.count() + dead > SAVE_GROWTH * about.count
+
+    def _begin(self, on_progress: OnProgress | None) -> Index | None:
+        """A new index; None when bytes were erased meanwhile, which must not come back in it."""
+        with self._lock.writing():
+            self._index = None
+            self._snapshot.drop_dead()
+            snapshot, vectors = self._snapshot, self._snapshot.vectors
+        index = Index(snapshot.dimension, len(vectors) * 11 // 10 + 1)
+        index.add(vectors, on_progress)
+        with self._lock.writing():
+            if self._snapshot is not snapshot:
+                return None
+            index.bury(np.flatnonzero(~snapshot.live))
+            self._index = index
+        return index
+
+    def _catch_up(self, index: Index, on_progress: OnProgress | None) -> Index | None:
+        start = index.rows
+        left = 1
+        while left:
+            with self._lock.writing():
+                if self._index is not index:
+                    return None
+                left = self._extend(EXTEND_ROWS)
+            if on_progress:
+                on_progress(index.rows - start, index.rows - start + left)
+        return index
+
+    def _save(self, index: Index, writer: Store, locks: "Locks") -> None:
+        """A cache: without room for it on the disk, search is as right as before."""
+        folder = writer.folder
+        with contextlib.suppress(OSError):
+            with self._lock.reading():
+                if self._index is not index:
+                    return
+                rows = np.flatnonzero(self._snapshot.live[: index.rows])
+                index.measure(self._snapshot.vectors, rows)
+                about = cache.save(folder, self._identity, self._snapshot, index)
+            with locks.writer, writer.writing():
+                # Nobody erases bytes while we are the writer.
+                if writer.number("epoch") == about.version[0]:
+                    cache.publish(folder, about)
+                    self._sidecar = about
+                else:
+                    cache.remove(folder, about)
+
+
+class Locks(NamedTuple):
+    """One for each connection: SQLite's are used by one thread at a time."""
+
+    reader: threading.Lock
+    writer: threading.Lock
+
+
+def identity_of(store: Store) -> cache.Identity:
+    """What a file of this gallery must name, within ``store.reading()``."""
+    return cache.Identity(store.meta("id") or "", store.meta("model"), store.number("dimension"))
