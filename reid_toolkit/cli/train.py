@@ -10,17 +10,21 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_toolkit.cli.options import FOLDER, json_output, skip_bad
-from reid_toolkit.cli.root import log, print_json, warn_bad
+from reid_toolkit.cli.root import log, print_json, warn, warn_bad
 
 if TYPE_CHECKING:
-    from reid_toolkit.training.rounds import Step
+    from reid_toolkit.training.progress import Step
 
 
 @click.command()
 @click.argument("dataset", type=FOLDER)
 @click.option("--recipe", default="dbc", show_default=True, help="A shipped recipe's name, or a TOML file.")
 @click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out after its last finished stage.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped.")
+@click.option(
+    "--checkpoint-seconds", type=click.FloatRange(min=0), default=60.0, show_default=True,
+    help="Time between two files to go on from within a stage.",
+)
 @click.option("--weights", help="'imagenet', 'none', or a state dict's file; instead of the recipe's.")
 @click.option("--seed", type=int, help="Instead of the recipe's.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -31,6 +35,7 @@ def command(
     recipe: str,
     out: Path,
     resume: bool,
+    checkpoint_seconds: float,
     weights: str | None,
     seed: int | None,
     device: str,
@@ -41,7 +46,7 @@ def command(
 
     DATASET is a folder of `reid ingest`, a plain folder of crops, or a benchmark in the Market-1501 or MARS
     layout. The run folder gets metrics, TensorBoard events, a checkpoint a stage, and the selected model.
-    Stopped at any moment, it goes on with --resume after its last finished stage.
+    Stopped at any moment, it goes on with --resume, and loses a minute's work at most.
     """
     from reid_toolkit.config import load_recipe
     from reid_toolkit.datasets import open_dataset
@@ -57,8 +62,8 @@ def command(
     bad: list[str] | None = [] if skip_bad else None
     with training_bars() as (on_load, on_step):
         metrics = train(
-            data, chosen, out, resume=resume, device=choose_device(device), bad=bad,
-            on_load=on_load, on_step=on_step,
+            data, chosen, out, resume=resume, device=choose_device(device), checkpoint_seconds=checkpoint_seconds,
+            bad=bad, on_load=on_load, on_step=on_step, on_warning=warn,
         )  # fmt: skip
     warn_bad(bad)
     model = RunFolder(out).model()

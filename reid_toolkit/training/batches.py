@@ -4,7 +4,7 @@ It is drawn from (seed, stage, epoch) and from nothing else. So a training step 
 goes on in the middle of an epoch, and several processes share one, without a generator's state to keep.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -40,8 +40,9 @@ class Epoch:
 
     def to(self, device: torch.device) -> "Epoch":
         """All of it on a device: one copy an epoch, and none a step."""
-        parts = (getattr(self, field.name) for field in fields(self))
-        return Epoch(*(part if part is None else part.to(device) for part in parts))
+        return replace(
+            self, **{f.name: part.to(device) for f in fields(self) if (part := getattr(self, f.name)) is not None}
+        )
 
     def views(self, step: int) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """``boxes``, ``colours`` and ``kept`` of one step."""

@@ -1,10 +1,10 @@
-"""The run folder: what is written after each stage, and how a run goes on from it.
+"""The run folder: what is written after each stage.
 
     config.toml  run.json  metrics.jsonl  events/  checkpoints/{initial,stage-000,...}.safetensors
     best.safetensors  model.json  clusters.csv
 
 A stage's checkpoint is written first and holds everything; the files at the top are made from the checkpoints, so
-a run stopped between two writes loses nothing.
+a run stopped between two writes loses nothing. ``state.py`` has what is written within a stage.
 """
 
 import csv
@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 from torch import Tensor
 
 from reid_toolkit.config import Recipe, difference, dump_recipe, load_recipe
 from reid_toolkit.errors import RunError
-from reid_toolkit.files import write_atomic
+from reid_toolkit.files import link_atomic, write_atomic
+from reid_toolkit.training.tensor_files import load_tensor, load_tensors, save_tensors
 from reid_toolkit.version import __version__
 
 LABELS, NEXT_LABELS = "training.labels", "training.next_labels"
@@ -125,33 +124,14 @@ class RunFolder:
         ``names`` are (tracklet, camera) of each sample, in the labels' order.
         """
         write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in metrics))
-        chosen = self.load(best)
-        save_tensors(self.path / "best.safetensors", chosen.weights, {"stage": str(best)})
+        link_atomic(self.stage_path(best), self.path / "best.safetensors")
         row = next(row for row in metrics if row["stage"] == best)
         model = {"stage": best, "clusters": row["clusters"], "selection": row.get("self_retrieval")}
         model |= {"dataset": self.dataset(), "toolkit": __version__}
         write_atomic(self.path / "model.json", json.dumps(model, indent=2) + "\n")
+        labels = load_tensor(self.stage_path(best), LABELS)
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("tracklet", "camera", "cluster"))
-        writer.writerows(sorted((*name, int(label)) for name, label in zip(names, chosen.labels, strict=True)))
+        writer.writerows(sorted((*name, int(label)) for name, label in zip(names, labels, strict=True)))
         write_atomic(self.path / "clusters.csv", text.getvalue())
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    # By way of bytes: safetensors' own writing reports a full disk as an error of its own kind.
-    write_atomic(path, safetensors.torch.save({k: v.contiguous().clone() for k, v in tensors.items()}, header))
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and header of a safetensors file of ours; raises :class:`RunError` naming the file."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118
-    except FileNotFoundError:
-        raise RunError(f"{path}: no such checkpoint: expected one written by `reid train`") from None
-    except (safetensors.SafetensorError, OSError) as error:
-        raise RunError(
-            f"{path}: damaged checkpoint ({error}): remove it and resume to go on after the stage before"
-        ) from None

@@ -40,6 +40,18 @@ class Learner:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=table.rows.device)
         """Of the epoch's steps so far. It stays on the device, where nothing waits for it."""
 
+    def momentum(self) -> dict[str, Tensor]:
+        """The optimiser's, by the parameter's name; empty before the first step."""
+        state = self.optimiser.state
+        return {name: state[p]["momentum_buffer"] for name, p in self.network.named_parameters() if p in state}
+
+    def restore(self, momentum: dict[str, Tensor], loss_sum: float) -> None:
+        """Go on from the middle of an epoch; the network and the table are those of that moment already."""
+        for name, parameter in self.network.named_parameters():
+            if name in momentum:
+                self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum[name])
+        self.loss_sum.fill_(loss_sum)
+
     def set_rate(self, rate: float) -> None:
         """The head's learning rate, of which the backbone's is a fraction."""
         for group in self.optimiser.param_groups:

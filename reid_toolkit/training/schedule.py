@@ -15,6 +15,8 @@ class Plan:
     stages: int
     steps: tuple[int, ...]
     """Training steps of each stage."""
+    per_epoch: int
+    """Training steps of an epoch."""
 
 
 def plan(recipe: Recipe, count: int) -> Plan:
@@ -25,7 +27,7 @@ def plan(recipe: Recipe, count: int) -> Plan:
     merges = max(1, math.floor(recipe.merging.fraction * count))
     stages = math.ceil((count - merges) / merges)
     per_epoch = steps_per_epoch(count, recipe.training.batch_size)
-    return Plan(merges, stages, tuple(per_epoch * epochs(recipe.training, stage) for stage in range(stages)))
+    return Plan(merges, stages, tuple(per_epoch * epochs(recipe.training, stage) for stage in range(stages)), per_epoch)
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:

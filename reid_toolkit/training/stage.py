@@ -12,6 +12,7 @@ from reid_toolkit.method.lookup_table import in_passes
 from reid_toolkit.training.batches import draw_epoch
 from reid_toolkit.training.learner import Batch, Learner
 from reid_toolkit.training.schedule import epochs, learning_rate
+from reid_toolkit.training.state import Place
 from reid_toolkit.training.store import Samples
 
 READ_EVERY = 1.0
@@ -23,32 +24,35 @@ def learn(
     samples: Samples,
     labels: Tensor,
     recipe: Recipe,
-    stage: int,
-    after_step: Callable[[float], None],
+    start: Place,
+    after_step: Callable[[Place, float], None],
 ) -> float:
-    """Train a stage on ``labels`` (N,) int64, on the CPU; returns the last epoch's mean loss.
+    """Train a stage on ``labels`` (N,) int64, on the CPU, from ``start`` on; returns the last epoch's mean loss.
 
-    ``after_step`` is called with the epoch's mean loss as it was last looked at.
+    ``after_step`` is called with the place after it, and with the epoch's mean loss as it was last looked at.
 
     Raises:
         RunError: the loss is not finite.
     """
+    stage, first = start.stage, start.step
     loss, looked = math.nan, -math.inf
-    for epoch in range(epochs(recipe.training, stage)):
+    for epoch in range(start.epoch, epochs(recipe.training, stage)):
         learner.set_rate(learning_rate(recipe.training, stage, epoch))
-        learner.loss_sum.zero_()
+        if not first:
+            learner.loss_sum.zero_()
         drawn = draw_epoch(samples, recipe, stage, epoch)
         classes = labels[drawn.samples]
         order, sizes = in_passes(classes)
         device = learner.table.rows.device
         classes, order, at_device = classes.to(device), order.to(device), drawn.to(device)
         crops = drawn.crops.to(samples.pixels.rows.device)
-        for step, pixels in enumerate(samples.read_ahead(crops)):
+        for step, pixels in enumerate(samples.read_ahead(crops[first:]), first):
             batch = Batch(pixels, *at_device.views(step), classes[step])
             learner.step(batch, order[step].split(sizes[step]))
             if time.monotonic() - looked > READ_EVERY:
                 loss, looked = float(learner.loss_sum) / (step + 1), time.monotonic()
-            after_step(loss)
+            after_step(Place(stage, epoch, step + 1), loss)
+        first = 0
         loss = float(learner.loss_sum) / len(drawn)
         if not math.isfinite(loss):
             raise RunError(f"stage {stage}, epoch {epoch}: the loss is not finite: lower the recipe's learning rates")

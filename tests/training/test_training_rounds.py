@@ -1,10 +1,5 @@
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +10,13 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_training_store import shuffled
 
-from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, dump_recipe
+from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
 from reid_toolkit.training.checkpoint import RunFolder
-from reid_toolkit.training.rounds import Step, choose_device, train
+from reid_toolkit.training.progress import Step
+from reid_toolkit.training.rounds import choose_device, train
 from reid_toolkit.training.store import load_samples
 
 
@@ -28,8 +24,9 @@ def learn(data: Path, recipe: Recipe, out: Path, **options: object) -> list[dict
     return train(open_dataset(data), recipe, out, **options)
 
 
-def weights(out: Path, name: str = "best.safetensors") -> bytes:
-    return (out / name).read_bytes()
+def weights(out: Path) -> dict[str, bytes]:
+    """The selected stage's, without the header, which holds times."""
+    return {key: value.numpy().tobytes() for key, value in load_file(out / "best.safetensors").items()}
 
 
 def tensors(out: Path, stage: int) -> dict[str, bytes]:
@@ -38,7 +35,10 @@ def tensors(out: Path, stage: int) -> dict[str, bytes]:
 
 
 def without_times(metrics: list[dict]) -> list[dict]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in metrics]
+    return [
+        {key: value for key, value in row.items() if not key.startswith(("seconds", "images_per_second"))}
+        for row in metrics
+    ]
 
 
 def partition(out: Path, stage: int) -> set[frozenset[int]]:
@@ -68,7 +68,12 @@ def test_a_run_writes_all_that_it_says(tiny_dataset: Path, recipe: Recipe, tmp_p
     best = folder.model()["stage"]
     assert best == max(metrics, key=lambda row: (row["self_retrieval"], row["stage"]))["stage"]
     chosen = folder.load(best)
-    assert all(torch.equal(value, chosen.weights[key]) for key, value in load_file(out / "best.safetensors").items())
+    found = load_file(out / "best.safetensors")
+    assert all(torch.equal(found[key], value) for key, value in chosen.weights.items())
+    assert all(row["images_per_second"] > 0 for row in metrics)
+    assert metrics[0]["seconds_load"] > 0
+    for row in metrics:
+        assert row["seconds"] == pytest.approx(sum(row[key] for key in row if key.startswith("seconds_")), abs=0.01)
     assert len(clusters(out)) == metrics[best]["clusters"]
     assert {name for members in clusters(out) for name in members} == {
         t.name for t in open_dataset(tiny_dataset).tracklets
@@ -228,24 +233,6 @@ def test_a_stopped_run_goes_on_as_if_unbroken(tiny_dataset: Path, recipe: Recipe
     assert weights(out) == weights(tmp_path / "whole")
 
 
-def test_a_killed_run_goes_on(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
-    out, settings = tmp_path / "run", tmp_path / "recipe.toml"
-    slow = replace(recipe, training=replace(recipe.training, later_epochs=200))
-    settings.write_text(dump_recipe(slow))
-    command = [sys.executable, "-m", "reid_toolkit", "train", tiny_dataset, "--recipe", settings, "--out", out]
-    child = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    while child.poll() is None and not (out / "metrics.jsonl").exists():
-        time.sleep(0.02)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
-    assert RunFolder(out).stages() == [0]
-    kept = tensors(out, 0)
-    (out / "config.toml").write_text(dump_recipe(recipe))  # the stages that are left, without the waiting
-    metrics = learn(tiny_dataset, recipe, out, resume=True)
-    assert [row["clusters"] for row in metrics] == [12, 9, 6]
-    assert tensors(out, 0) == kept
-
-
 def test_resume_needs_no_weights_file(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
@@ -277,18 +264,6 @@ def test_a_resume_of_something_else_is_refused(tiny_dataset: Path, recipe: Recip
         crop.path.write_bytes(b"\0" * crop.path.stat().st_size)
     with pytest.raises(RunError, match="trained on 12 samples, of which 11 can be read"):
         learn(tiny_dataset, recipe, out, resume=True, bad=[])
-
-
-def test_a_damaged_checkpoint_is_named_and_can_be_removed(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
-    metrics = learn(tiny_dataset, recipe, tmp_path)
-    best = weights(tmp_path)
-    damaged = RunFolder(tmp_path).stage_path(2)
-    damaged.write_bytes(damaged.read_bytes()[:1000])
-    with pytest.raises(RunError, match=r"stage-002\.safetensors: damaged.*remove it"):
-        learn(tiny_dataset, recipe, tmp_path, resume=True)
-    damaged.unlink()
-    assert without_times(learn(tiny_dataset, recipe, tmp_path, resume=True)) == without_times(metrics)
-    assert weights(tmp_path) == best
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:

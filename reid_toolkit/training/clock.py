@@ -1,0 +1,47 @@
+"""Where a stage's time goes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+Phase = Literal["load", "train", "extract", "measure", "merge", "save"]
+
+
+class Clock:
+    """Seconds spent in each phase since the last row of metrics.
+
+    A stage's own checkpoint holds its row, so the time to write it counts for the next stage.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys(get_args(Phase), 0.0)
+        self._now: Phase | None = None
+        self._since = 0.0
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Count what is done inside, and not for a phase around it."""
+        outer = self._turn(name)
+        try:
+            yield
+        finally:
+            self._turn(outer)
+
+    def _turn(self, name: Phase | None) -> Phase | None:
+        before, now = self._now, time.monotonic()
+        if before:
+            self.seconds[before] += now - self._since
+        self._now, self._since = name, now
+        return before
+
+    def add(self, seconds: dict[str, float]) -> None:
+        """Count what an earlier session spent."""
+        self.seconds = {name: value + seconds.get(name, 0.0) for name, value in self.seconds.items()}
+
+    def row(self) -> dict[str, float]:
+        """``seconds`` in all and ``seconds_<phase>``, rounded to milliseconds; counting begins anew."""
+        row = {"seconds": sum(self.seconds.values())}
+        row |= {f"seconds_{name}": value for name, value in self.seconds.items()}
+        self.seconds = dict.fromkeys(self.seconds, 0.0)
+        return {name: round(value, 3) for name, value in row.items()}
