@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Literal
+from xml.etree.ElementTree import Element, tostring
 
 import cv2
 
@@ -45,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading, then what it has of text, table and rows of cards, in this order."""
+    """A heading, then what it has of text, table, drawings and rows of cards, in this order."""
 
     heading: str
     text: str = ""
@@ -53,6 +54,8 @@ class Section:
     table: Table | None = None
     rows: tuple[tuple[Card, ...], ...] = ()
     """Each row wraps where the window is narrow."""
+    drawings: tuple[Element, ...] = ()
+    """SVG elements, side by side where the window is wide."""
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
@@ -72,6 +75,8 @@ def section_html(section: Section) -> str:
     parts += [f"<p>{escape(text.strip())}</p>" for text in section.text.split("\n\n") if text.strip()]
     if section.table:
         parts.append(table_html(section.table))
+    if section.drawings:
+        parts.append(f'<div class="row">{"".join(tostring(one, encoding="unicode") for one in section.drawings)}</div>')
     for row in section.rows:
         parts.append(f'<div class="row">{"".join(map(card_html, row))}</div>')
     return "<section>\n" + "\n".join(parts) + "\n</section>"
@@ -146,6 +151,10 @@ figcaption span:not(.mark):first-child, .mark + span { color: var(--ink); font-w
 figure.right { border-color: var(--right); } .right .mark { color: var(--right); }
 figure.wrong { border-color: var(--wrong); border-style: dashed; } .wrong .mark { color: var(--wrong); }
 figure.query { border-color: var(--query); } .query .mark { color: var(--query); }
+svg { max-width: 100%; height: auto; background: var(--panel); border-radius: 8px; }
+svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
+svg .title { fill: var(--ink); font-weight: 600; font-size: 12px; }
+svg .grid { stroke: var(--line); } svg .mark { stroke: var(--soft); stroke-dasharray: 4 3; }
 @media (max-width: 30rem) { figure { width: calc(50% - .375rem); } }
 @media print { figure, tr { break-inside: avoid; } }
 """

@@ -26,10 +26,12 @@ ARROWS = {
     "gallery": BASE - {"images"},
     "evaluation": BASE | {"datasets", "contact_sheet"},
     "training": BASE | {"datasets", "method", "evaluation.ranking"},
+    "reporting": BASE | {"datasets", "training", "evaluation", "contact_sheet"},
     "export": BASE | {"training", "runtime"},
     "demo": BASE | {"datasets"},
     "cli": BASE | {
-        "contact_sheet", "datasets", "demo", "evaluation", "export", "footage", "gallery", "runtime", "training",
+        "contact_sheet", "datasets", "demo", "evaluation", "export", "footage", "gallery", "reporting", "runtime",
+        "training",
     },
     "__init__": {"errors", "records", "version"},
     "__main__": {"cli"},
@@ -37,7 +39,7 @@ ARROWS = {
 """Package or module -> what it may import besides itself; "a.b" is that one module of package a."""
 
 FOREIGN = {
-    "torch": {"method", "training", "export", "footage.torchvision_detector"},
+    "torch": {"method", "training", "reporting", "export", "footage.torchvision_detector"},
     "torchvision": {"training", "footage.torchvision_detector"},
     "safetensors": {"training", "footage.torchvision_detector"},
     "onnx": {"export"},

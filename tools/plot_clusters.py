@@ -14,24 +14,21 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.manifold import TSNE
-from study import arguments, embed, open_study, run, write_png
+from study import DEVICE, arguments, run, write_png
 
-from reid_toolkit.errors import RunError
 from reid_toolkit.evaluation.clustering import NOBODY
+from reid_toolkit.reporting.layout import lay_out
+from reid_toolkit.reporting.stages import Stage, open_study
 
 
 def main(options: Namespace) -> None:
     study = open_study(options.run, options.dataset, options.identities)
-    stage = study.folder.model()["stage"] if options.stage is None else options.stage
-    if len(study.samples) < 3:
-        raise RunError(f"{options.run}: {len(study.samples)} samples: expected at least 3 to lay out")
-    checkpoint = study.folder.load(stage)
-    descriptors = embed(study, checkpoint, study.samples).descriptors
-    near = min(30.0, (len(descriptors) - 1) / 3)
-    places = TSNE(perplexity=near, init="pca", random_state=0).fit_transform(descriptors)
-    figure = draw(places, checkpoint.labels.numpy(), study.identities)
-    figure.suptitle(f"stage {stage}: {len(descriptors)} samples, {int(checkpoint.labels.max()) + 1} clusters")
+    number = study.folder.model()["stage"] if options.stage is None else options.stage
+    stage = Stage(study, number, DEVICE)
+    labels = stage.checkpoint.labels.numpy()
+    places = lay_out(stage.embedded(study.samples).descriptors)
+    figure = draw(places, labels, study.identities)
+    figure.suptitle(f"stage {number}: {len(places)} samples, {labels.max() + 1} clusters")
     write_png(options.png, figure)
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from study import arguments, measure, open_study, print_rows, run, write_json, write_png
+from study import arguments, measure, print_rows, run, write_json, write_png
+
+from reid_toolkit.reporting.stages import open_study
 
 
 def main(options: Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What the studies share: a run's stages, measured on a dataset whose identities are known. Not a command."""
+"""What the studies share: their options, and how they run, measure and write. Not a command."""
 
 import json
 import os
@@ -7,9 +7,7 @@ import shlex
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
 from datetime import date
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,91 +15,19 @@ import torch
 from matplotlib.figure import Figure
 
 from reid_toolkit.config import Recipe
-from reid_toolkit.datasets import Dataset, Split, open_dataset
-from reid_toolkit.datasets.manifest import read_identities
-from reid_toolkit.errors import ReidError, RunError
-from reid_toolkit.evaluation.clustering import NOBODY, agreement
-from reid_toolkit.evaluation.protocol import Embedded, evaluate
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.errors import ReidError
 from reid_toolkit.files import atomic_path, write_atomic
-from reid_toolkit.training.checkpoint import Checkpoint, RunFolder
-from reid_toolkit.training.constraints import cannot_link, in_one_cluster
-from reid_toolkit.training.features import extract
-from reid_toolkit.training.network import ReidNetwork
+from reid_toolkit.reporting.stages import Stage, Study
 from reid_toolkit.training.rounds import choose_device, train
-from reid_toolkit.training.store import Samples, load_samples
 
-SPLITS: tuple[Split, ...] = ("train", "query", "gallery")
 DEVICE = choose_device("auto")
 
 
-@dataclass(frozen=True)
-class Study:
-    """A run, and the pictures it is measured on."""
-
-    folder: RunFolder
-    recipe: Recipe
-    samples: Samples
-    """What the run clustered, in the order of its labels."""
-    query: Samples
-    gallery: Samples
-    """The same object as ``query`` where the layout has one part."""
-
-    @property
-    def identities(self) -> list[str | None]:
-        """Of each of ``samples``; a crop knows it where a tracklet of one crop was made of it."""
-        return [tracklet.crops[0].identity for tracklet in self.samples.tracklets]
-
-    @property
-    def people(self) -> int:
-        """How many are known among ``samples``."""
-        return len(set(self.identities) - set(NOBODY))
-
-
-def open_study(run: Path, dataset: Path, identities: Path | None) -> Study:
-    """A run and the dataset it was trained on; :class:`RunError` for another dataset, and where no stage is done."""
-    folder = RunFolder(run)
-    recipe = folder.recipe()
-    if not folder.stages():
-        raise RunError(f"{run}: no stage is done: expected checkpoints of `reid train`; resume it")
-    parts = [open_dataset(dataset, split=split) for split in SPLITS]
-    if parts[0].fingerprint != folder.dataset():
-        raise RunError(f"{run}: was not trained on {dataset} as it is now: expected fingerprint {folder.dataset()}")
-    if identities:
-        names = read_identities(identities)
-        parts = [part.with_identities(names) for part in parts]
-    height, width = recipe.network.height, recipe.network.width
-    query, gallery = (load(part, height, width, False) for part in parts[1:])
-    return Study(folder, recipe, load(parts[0], height, width, recipe.training.samples == "images"), query, gallery)
-
-
-@cache
-def load(dataset: Dataset, height: int, width: int, images: bool) -> Samples:
-    """Decoded once, however many runs and splits ask for the same tracklets."""
-    return load_samples(dataset, height, width, images=images, device=DEVICE)
-
-
-def embed(study: Study, checkpoint: Checkpoint, samples: Samples) -> Embedded:
-    """Descriptors of ``samples`` by the network as it was at the end of a stage."""
-    network = ReidNetwork(study.recipe.network)
-    network.load_state_dict(checkpoint.weights)
-    return Embedded(samples.tracklets, extract(network.to(DEVICE), samples, DEVICE).descriptors.numpy())
-
-
 def measure(study: Study, stage: int) -> dict[str, Any]:
-    """One stage's model and clusters, fractions 0-1; ``violations`` is None where nobody was seen at once."""
-    checkpoint = study.folder.load(stage)
-    query = embed(study, checkpoint, study.query)
-    gallery = query if study.gallery is study.query else embed(study, checkpoint, study.gallery)
-    ranking = evaluate(query, gallery).overall
-    labels, pairs = checkpoint.labels.numpy(), cannot_link(study.samples)
-    return {
-        "stage": stage,
-        "clusters": int(labels.max()) + 1,
-        "rank-1": ranking.rank(1),
-        "mAP": ranking.mean_ap,
-        **asdict(agreement(labels, study.identities)),
-        "violations": float(in_one_cluster(labels, pairs).mean()) if len(pairs) else None,
-    }
+    """One stage's model and clusters against identities, fractions 0-1."""
+    found = Stage(study, stage, DEVICE)
+    return {"stage": stage, "clusters": int(found.checkpoint.labels.max()) + 1, **found.truth()}
 
 
 def train_run(dataset: Path, recipe: Recipe, run: Path) -> None:

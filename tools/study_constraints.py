@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from study import arguments, measure, open_study, print_rows, run, train_run, write_json, write_png
+from study import arguments, measure, print_rows, run, train_run, write_json, write_png
 
 from reid_toolkit.config import load_recipe
+from reid_toolkit.reporting.stages import open_study
 
 
 def main(options: Namespace) -> None:

@@ -30,6 +30,7 @@ class Embedded:
     """(N, D), unit rows."""
 
     def take(self, rows: NDArray[np.intp]) -> "Embedded":
+        """These rows alone, in this order."""
         return Embedded(tuple(self.tracklets[row] for row in rows), self.descriptors[rows])
 
 

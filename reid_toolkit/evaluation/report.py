@@ -80,7 +80,7 @@ def matches(result: Evaluation, query: int) -> list[tuple[Tracklet, float]]:
     return found
 
 
-def card(tracklet: Tracklet, lines: tuple[str, ...], mark: Mark) -> Card:
+def card(tracklet: Tracklet, lines: tuple[str, ...], mark: Mark | None = None) -> Card:
     """The middle crop of a tracklet, its camera and its time."""
     when = "" if tracklet.start is None else f" · {clock(tracklet.start)}"
     middle = tracklet.crops[len(tracklet.crops) // 2].path

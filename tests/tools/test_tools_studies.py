@@ -15,8 +15,10 @@ from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe, dump_reci
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
+from reid_toolkit.reporting.stages import open_study
 from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.rounds import train
+from reid_toolkit.training.selection import RULES, select
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
@@ -127,12 +129,34 @@ def test_what_constraints_are_worth(use: Callable[..., None], tiny_dataset: Path
     assert is_picture(tmp_path / "a.png")
 
 
-def test_crops_that_were_samples_keep_their_identity(
-    monkeypatch: pytest.MonkeyPatch, tiny_dataset: Path, tmp_path: Path
+def test_what_each_rule_is_worth(
+    use: Callable[..., None], tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(TOOLS)
-    from study import open_study
+    truth = tiny_dataset / "identities.csv"
+    for seed in (0, 1):
+        train(open_dataset(tiny_dataset), replace(TINY, seed=seed), tmp_path / f"run{seed}")
+    outputs = ("--png", tmp_path / "a.png", "--json", tmp_path / "a.json")
+    words = [word for seed in (0, 1) for word in ("--run", tmp_path / f"run{seed}", tiny_dataset, truth)]
+    use("study_selection", *words, *outputs)
+    found = read(tmp_path / "a.json")
+    assert [row["rule"] for row in found["below_best"]] == list(RULES)
+    for name, rows in found["runs"].items():
+        assert [(row["stage"], row["clusters"]) for row in rows] == [(0, 12), (1, 9), (2, 6)]
+        for rule, kept in found["picks"][name].items():
+            assert kept["stage"] == select(rows, rule)
+            assert kept["mAP"] == rows[kept["stage"]]["mAP"]
+            assert kept["mAP below best"] == max(row["mAP"] for row in rows) - kept["mAP"] >= 0
+    for row in found["below_best"]:
+        values = [picks[row["rule"]]["mAP below best"] for picks in found["picks"].values()]
+        assert [row[name] for name in found["picks"]] == values
+        assert (row["mean"], row["worst"]) == (pytest.approx(sum(values) / 2), max(values))
+    assert is_picture(tmp_path / "a.png")
+    assert "across_cameras" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"error: --run .*run0: expected RUN DATASET \[IDENTITIES\]"):
+        use("study_selection", "--run", tmp_path / "run0", *outputs)
 
+
+def test_crops_that_were_samples_keep_their_identity(tiny_dataset: Path, tmp_path: Path) -> None:
     images = replace(TINY, training=replace(TINY.training, samples="images", frames=1))
     folder = RunFolder(tmp_path / "run")
     folder.start(images, open_dataset(tiny_dataset).fingerprint)

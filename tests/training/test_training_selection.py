@@ -5,6 +5,8 @@ import pytest
 from reid_toolkit.config import Recipe
 from reid_toolkit.training.selection import RULES, select
 
+FIGURES = ("self_retrieval", "violations_without", "within", "between", "stability", "across_cameras")
+
 
 def rows(**figures: list[float | None]) -> list[dict[str, Any]]:
     """Rows of metrics.jsonl, a column each."""
@@ -42,17 +44,14 @@ def test_of_equals_the_later() -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_the_last_stage_where_a_rule_has_nothing_to_go_by(rule: str) -> None:
     """One camera, one crop a tracklet, nobody seen at once; and the rows of a run older than the figures."""
-    names = ("self_retrieval", "violations_without", "within", "between", "stability", "across_cameras")
-    assert select(rows(**dict.fromkeys(names, [None, None])), rule) == 1
+    assert select(rows(**{name: [None, None] for name in FIGURES}), rule) == 1
     assert select(rows(clusters=[12, 9, 6]), rule) == 2
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_what_a_run_is_worth_is_not_looked_at(rule: str) -> None:
     """Figures that need identities change no choice, even if somebody put them into the rows."""
-    values = [0.3, 0.9, 0.5, 0.4]
-    names = ("self_retrieval", "violations_without", "within", "between", "stability", "across_cameras")
-    blind = rows(**dict.fromkeys(names, values))
+    blind = rows(**{name: [0.3, 0.9, 0.5, 0.4] for name in FIGURES})
     chosen = select(blind, rule)
     for best in range(4):
         truth = {"mAP": float(best), "rank-1": float(best), "purity": float(best), "f": float(best)}

@@ -1,0 +1,53 @@
+"""``reid report``: a training run as one page to look at."""
+
+from pathlib import Path
+
+import click
+
+from reid_toolkit.cli.options import FILE, FOLDER, json_output
+from reid_toolkit.cli.progress import progress_bar
+from reid_toolkit.cli.root import log, print_json, rich_escape
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.option("--dataset", type=FOLDER, help="What the run learned from: adds clusters' pictures and t-SNE.")
+@click.option("--identities", type=FILE, help="CSV tracklet,identity; instead of the dataset's own. Needs --dataset.")
+@click.option("--out", type=FILE, help="The page to write.  [default: report.html in RUN]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@json_output
+def command(
+    run: Path, dataset: Path | None, identities: Path | None, out: Path | None, device: str, as_json: bool
+) -> None:
+    """Draw RUN, finished or not, as one HTML page: curves, clusters, and what each rule of selection would keep.
+
+    Where identities are known, each stage is measured against them, and the figures are kept in the run folder's
+    evaluation.jsonl. Training never reads that file.
+    """
+    if identities and not dataset:
+        raise click.UsageError("--identities says who is in a dataset: give --dataset too")
+    from reid_toolkit.errors import InputError
+    from reid_toolkit.reporting.evaluation import evaluate_stages
+    from reid_toolkit.reporting.page import read_story, write_page
+    from reid_toolkit.reporting.stages import open_study
+    from reid_toolkit.training.rounds import choose_device
+
+    chosen, path = choose_device(device), out or run / "report.html"
+    study = open_study(run, dataset, identities) if dataset else None
+    left_out = []
+    if study and (identities or study.people):
+        try:
+            with progress_bar("measure against identities", "stages") as on_progress:
+                evaluate_stages(study, chosen, on_progress)
+        except InputError as error:  # one camera, say
+            if identities:
+                raise
+            left_out.append(f"Figures by the dataset's identities are left out: {error}")
+    story = read_story(run)
+    omitted = write_page(path, story, study, chosen, left_out)
+    for reason in omitted:
+        log.print(f"[yellow]note:[/] {rich_escape(reason)}", soft_wrap=True)
+    if as_json:
+        print_json({"report": str(path), "kept": story.kept, "stages": story.rows, "left_out": omitted})
+        return
+    log.print(f"report: {path}", markup=False, soft_wrap=True)

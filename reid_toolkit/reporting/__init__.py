@@ -1,0 +1,1 @@
+"""What a training run did: its stages measured afterwards, and a page to look at."""

@@ -1,0 +1,90 @@
+"""Clusters to look at: the largest, the most dispersed, and a sample of all on a plane."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reid_toolkit.contact_sheet import Card, Mark, Section
+from reid_toolkit.evaluation.clustering import NOBODY
+from reid_toolkit.evaluation.report import card
+from reid_toolkit.reporting.charts import scatter
+from reid_toolkit.reporting.layout import lay_out
+from reid_toolkit.reporting.stages import Study
+
+CLUSTERS = 6
+"""Shown of the largest, and of the most dispersed."""
+MEMBERS = 14
+"""Shown of one cluster."""
+SAMPLE = 1000
+"""Points on the plane: t-SNE of a thousand takes some seconds."""
+COLOURED = 24
+"""Clusters with a colour of their own on the plane: the largest."""
+
+
+def cluster_sections(study: Study, descriptors: Tensor, labels: NDArray[np.int64]) -> list[Section]:
+    """Contact sheets of the largest clusters and of the most dispersed; none where nothing is merged yet."""
+    counts = np.bincount(labels)
+    merged = np.flatnonzero(counts > 1)
+    spread = {int(c): dispersion(descriptors[torch.from_numpy(labels == c)]) for c in merged}
+    largest = sorted(spread, key=lambda c: (-counts[c], c))[:CLUSTERS]
+    widest = sorted(spread, key=lambda c: (-spread[c], c))[:CLUSTERS]
+    sections = []
+    for title, chosen in (("largest", largest), ("most dispersed", widest)):
+        for place, cluster in enumerate(chosen, start=1):
+            members = np.flatnonzero(labels == cluster)
+            heading = f"{title} {place}: cluster {cluster}, {len(members)} samples, dispersion {spread[cluster]:.3f}"
+            sections.append(sheet(study, descriptors, members, heading.capitalize()))
+    return sections
+
+
+def dispersion(rows: Tensor) -> float:
+    """Eq. 3 as the mean: the average distance of (n, D) rows, each to each."""
+    return float(torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").mean())
+
+
+def sheet(study: Study, descriptors: Tensor, members: NDArray[np.intp], heading: str) -> Section:
+    """One cluster, farthest from its middle first: mistakes are there."""
+    rows = descriptors[torch.from_numpy(members)]
+    away = (rows - rows.mean(dim=0)).norm(dim=1).numpy()
+    shown = members[np.argsort(-away, kind="stable")][:MEMBERS]
+    tracklets, identities = study.samples.tracklets, study.identities
+    cameras = Counter(tracklets[i].camera for i in members)
+    text = f"Cameras: {listed(sorted(cameras.items()))}."
+    known = Counter(str(identities[i]) for i in members if identities[i] not in NOBODY)
+    most = known.most_common(1)[0][0] if known else None
+    if known:
+        text += f" Identities: {listed(known.most_common())}."
+    text += " Those farthest from its middle" + (" alone:" if len(shown) < len(members) else " first:")
+
+    def one(i: np.intp) -> Card:
+        mark: Mark | None = None
+        if identities[i] not in NOBODY:
+            mark = "right" if identities[i] == most else "wrong"
+        return card(tracklets[i], (tracklets[i].name,), mark)
+
+    return Section(heading, text, rows=(tuple(map(one, shown)),))
+
+
+def listed(counts: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in counts)
+
+
+def plane_section(study: Study, descriptors: NDArray[np.float32], labels: NDArray[np.int64]) -> Section:
+    """A sample of the descriptors by t-SNE; raises what :func:`reid_toolkit.reporting.layout.lay_out` does."""
+    chosen = np.unique(np.linspace(0, len(labels) - 1, SAMPLE).round().astype(int))
+    places = lay_out(descriptors[chosen])
+    counts = np.bincount(labels)
+    colour = {int(c): i for i, c in enumerate(np.argsort(-counts, kind="stable")[:COLOURED]) if counts[c] > 1}
+    tracklets = [study.samples.tracklets[i] for i in chosen]
+    names = [f"{t.name} · {t.camera} · cluster {labels[i]}" for i, t in zip(chosen, tracklets, strict=True)]
+    groups = [colour.get(int(labels[i]), -1) for i in chosen]
+    text = (
+        f"{len(chosen)} of {len(labels)} samples by t-SNE, the {len(colour)} largest clusters in colour. It keeps "
+        "neighbours: distances between far groups, and how large a group looks, say nothing."
+    )
+    points = [(float(x), float(y)) for x, y in places]
+    return Section("Descriptors on a plane", text, drawings=(scatter("t-SNE", points, names, groups),))

@@ -1,0 +1,55 @@
+"""Every stage against identities, written beside the run as ``evaluation.jsonl``; training never reads it."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reid_toolkit.files import write_atomic
+from reid_toolkit.reporting.stages import Stage, Study
+
+NAME = "evaluation.jsonl"
+
+
+def evaluate_stages(
+    study: Study, device: torch.device, on_progress: Callable[[int, int | None], None] | None = None
+) -> list[dict[str, Any]]:
+    """Measure each finished stage, with labels and without, and keep it in the run folder's ``evaluation.jsonl``.
+
+    The file is written anew after each stage, and a stage that it holds already, of the same run, is taken from
+    there for the same identities: what was stopped goes on. A stage costs one pass over the pictures.
+
+    Raises :class:`reid_toolkit.errors.InputError` where nobody is known.
+    """
+    path, rows = study.folder.path / NAME, []
+    kept = {row.get("of"): row for row in read_evaluation(study.folder.path)}
+    numbers = study.folder.stages()
+    for done, number in enumerate(numbers, start=1):
+        stage = Stage(study, number, device)
+        key = fingerprint(study, stage)
+        row = {"stage": number, "clusters": int(stage.checkpoint.labels.max()) + 1, "of": key}
+        rows.append(kept.get(key) or row | stage.truth() | stage.figures())
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
+        if on_progress:
+            on_progress(done, len(numbers))
+    return rows
+
+
+def read_evaluation(run: Path) -> list[dict[str, Any]]:
+    """Rows of ``evaluation.jsonl``, one a stage; none where it is missing or damaged, since it can be made again."""
+    try:
+        rows = [json.loads(line) for line in (run / NAME).read_text(encoding="utf-8").splitlines()]
+    except (FileNotFoundError, ValueError):
+        return []
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("stage"), int)]
+
+
+def fingerprint(study: Study, stage: Stage) -> str:
+    """16 hex digits over the stage as it was trained and everybody's identity."""
+    parts = (study.samples, study.query, study.gallery)
+    people = [[(t.name, t.crops[0].identity) for t in part.tracklets] for part in parts]
+    content = json.dumps([study.folder.dataset(), stage.checkpoint.metrics[-1], people])
+    return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16]

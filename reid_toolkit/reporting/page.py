@@ -1,0 +1,158 @@
+"""The page of a run: what happened stage by stage, and what its clusters look like."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from reid_toolkit.contact_sheet import Section, Table, page
+from reid_toolkit.errors import InputError, MissingDependencyError
+from reid_toolkit.files import write_atomic
+from reid_toolkit.reporting.charts import bar_chart, line_chart
+from reid_toolkit.reporting.clusters import cluster_sections, plane_section
+from reid_toolkit.reporting.evaluation import read_evaluation
+from reid_toolkit.reporting.stages import Stage, Study, require_stages
+from reid_toolkit.training.checkpoint import RunFolder
+from reid_toolkit.training.selection import RULES, select
+
+CHARTS: dict[str, dict[str, str]] = {
+    "Loss": {"loss": "loss"},
+    "Clusters": {"clusters": "clusters", "largest_cluster": "samples in the largest"},
+    "Dispersion": {"within": "mean within clusters", "between": "mean between clusters"},
+    "A tracklet's halves find each other": {"self_retrieval": "mAP", "self_retrieval_rank_1": "rank-1"},
+    "Merged samples whose nearest stays theirs": {"stability": "stability"},
+    "Nearest in another camera, of the average there": {"across_cameras": "across cameras"},
+    "Merges of people seen at once, stopped": {"merges_forbidden": "merges"},
+    "Images a second in training": {"images_per_second": "images/s"},
+}
+"""Title -> figure of metrics.jsonl -> its name in the legend. A chart without a value is left out."""
+
+TRUTH_CHARTS: dict[str, dict[str, str]] = {
+    "Retrieval, by identities": {"mAP": "mAP", "rank-1": "rank-1"},
+    "Clusters, by identities": {"purity": "purity", "f": "F over pairs"},
+}
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the page tells of a run, finished or not."""
+
+    folder: RunFolder
+    rows: list[dict[str, Any]]
+    """A stage each: its line of metrics.jsonl, and of evaluation.jsonl where that has been made."""
+    kept: int
+    """The stage that the recipe's rule keeps."""
+    labels: NDArray[np.int64]
+    """(N,): the kept stage's clusters."""
+
+
+def read_story(run: Path) -> Story:
+    """Read a run folder; :class:`reid_toolkit.errors.RunError` where it is none, or no stage is done."""
+    folder = RunFolder(run)
+    require_stages(folder)
+    metrics = folder.load(folder.stages()[-1]).metrics
+    kept = select(metrics, folder.recipe().selection)
+    known = {row["stage"]: row for row in read_evaluation(run)}
+    rows = [known.get(row["stage"], {}) | row for row in metrics]
+    return Story(folder, rows, kept, folder.load(kept).labels.numpy())
+
+
+def write_page(
+    path: Path, story: Story, study: Study | None, device: torch.device, left_out: Sequence[str] = ()
+) -> list[str]:
+    """Write the page as one HTML file; pictures and the plane of descriptors need a ``study``.
+
+    Returns what had to be left out, a sentence each, ``left_out`` before; the page says the same.
+    """
+    sections = [summary(story), curves(story), rules(story), sizes(story.labels)]
+    omitted = list(left_out)
+    if study:
+        stage = Stage(study, story.kept, device)
+        descriptors = stage.features(study.samples).descriptors
+        sections += cluster_sections(study, descriptors, story.labels)
+        try:
+            sections.append(plane_section(study, descriptors.numpy(), story.labels))
+        except (MissingDependencyError, InputError) as error:
+            omitted.append(f"The plane of descriptors is left out: {error}")
+    else:
+        omitted.append(
+            "Clusters' pictures and the plane of descriptors are left out: give --dataset, what the run learned from"
+        )
+    if omitted:
+        sections.append(Section("Left out", "\n\n".join(omitted)))
+    write_atomic(path, page(f"Training run {story.folder.path}", sections))
+    return omitted
+
+
+def summary(story: Story) -> Section:
+    """What was trained, how far it is, and what is kept."""
+    recipe, rows = story.folder.recipe(), story.rows
+    kept = rows[story.kept]
+    crops = f"{recipe.network.height}x{recipe.network.width}"
+    cells = {
+        "samples": f"{len(story.labels):,}".replace(",", " "),
+        "stages done": str(len(rows)),
+        "clusters": f"{rows[0]['clusters']} → {rows[-1]['clusters']}",
+        "kept stage": f"{story.kept} ({kept['clusters']} clusters)",
+        "kept by": recipe.selection,
+        "network": f"{recipe.network.backbone}, {crops}",
+        "seed": str(recipe.seed),
+        "time": duration(sum(row["seconds"] for row in rows)),
+    }
+    if "mAP" in kept:
+        cells |= {"its mAP": percent(kept["mAP"]), "its rank-1": percent(kept["rank-1"])}
+    return Section("The run", table=Table(tuple(cells), (tuple(cells.values()),)))
+
+
+def curves(story: Story) -> Section:
+    """Every figure that any stage has, stage by stage."""
+    steps = [row["stage"] for row in story.rows]
+    drawings = []
+    for title, wanted in (CHARTS | TRUTH_CHARTS).items():
+        series = {name: [row.get(key) for row in story.rows] for key, name in wanted.items()}
+        series = {name: values for name, values in series.items() if any(value is not None for value in values)}
+        if series:
+            drawings.append(line_chart(title, series, steps, story.kept))
+    text = (
+        "The dashed line is the stage that is kept. Distances are Euclidean between descriptors, 0 to 2. What is said "
+        "to be by identities was measured afterwards; training knew nothing of it."
+    )
+    return Section("Stage by stage", text, drawings=tuple(drawings))
+
+
+def rules(story: Story) -> Section:
+    """The stage that each rule would keep, from figures that need no label."""
+    known = any("mAP" in row for row in story.rows)
+    header = ("rule", "keeps stage", "clusters", *(("mAP", "rank-1") if known else ()))
+    table = []
+    for rule in RULES:
+        row = next(row for row in story.rows if row["stage"] == select(story.rows, rule))
+        truth = tuple(percent(row[score]) if score in row else "-" for score in ("mAP", "rank-1")) if known else ()
+        table.append((rule, str(row["stage"]), str(row["clusters"]), *truth))
+    text = "None of the rules reads an identity. `reid export --stage N` takes any stage."
+    return Section("What each rule of selection would keep", text, Table(header, tuple(table)))
+
+
+def sizes(labels: NDArray[np.int64]) -> Section:
+    """How many clusters there are of each size."""
+    counts = np.bincount(np.bincount(labels))
+    bars = {str(size): float(count) for size, count in enumerate(counts[1:10], start=1)}
+    edge = 10
+    while edge < len(counts):  # 10-19, 20-39, ...
+        bars[f"{edge}+"] = float(counts[edge : 2 * edge].sum())
+        edge *= 2
+    text = f"The kept stage has {int(labels.max()) + 1} clusters of {len(labels)} samples."
+    return Section("Sizes of clusters", text, drawings=(bar_chart("Clusters by number of samples", bars),))
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}%"

@@ -1,0 +1,131 @@
+"""A run's stages, measured anew from their checkpoints: without labels, and against identities where there are some.
+
+Training imports nothing from here, so that what identities say can reach no choice of it.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reid_toolkit.config import Recipe
+from reid_toolkit.datasets import Dataset, Split, open_dataset
+from reid_toolkit.datasets.manifest import read_identities
+from reid_toolkit.errors import RunError
+from reid_toolkit.evaluation.clustering import NOBODY, agreement
+from reid_toolkit.evaluation.protocol import Embedded, evaluate
+from reid_toolkit.training.checkpoint import Checkpoint, RunFolder
+from reid_toolkit.training.constraints import cannot_link, in_one_cluster, merge_allowed
+from reid_toolkit.training.features import Features, extract
+from reid_toolkit.training.figures import stage_figures
+from reid_toolkit.training.network import ReidNetwork
+from reid_toolkit.training.store import Samples, load_samples
+
+SPLITS: tuple[Split, ...] = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A run, and the pictures it is measured on."""
+
+    folder: RunFolder
+    recipe: Recipe
+    samples: Samples
+    """What the run clustered, in the order of its labels."""
+    query: Samples
+    gallery: Samples
+    """The same object as ``query`` where the layout has one part."""
+
+    @property
+    def identities(self) -> list[str | None]:
+        """Of each of ``samples``; a crop knows it where a tracklet of one crop was made of it."""
+        return [tracklet.crops[0].identity for tracklet in self.samples.tracklets]
+
+    @property
+    def people(self) -> int:
+        """How many are known among ``samples``."""
+        return len(set(self.identities) - set(NOBODY))
+
+
+def open_study(run: Path, dataset: Path, identities: Path | None) -> Study:
+    """A run and the dataset it was trained on, with identities of a CSV or else the dataset's own.
+
+    Raises :class:`RunError` for another dataset, and where no stage is done.
+    """
+    folder = RunFolder(run)
+    require_stages(folder)
+    recipe = folder.recipe()
+    parts = [open_dataset(dataset, split=split) for split in SPLITS]
+    if parts[0].fingerprint != folder.dataset():
+        raise RunError(f"{run}: was not trained on {dataset} as it is now: expected fingerprint {folder.dataset()}")
+    if identities:
+        names = read_identities(identities)
+        parts = [part.with_identities(names) for part in parts]
+    height, width = recipe.network.height, recipe.network.width
+    query, gallery = (load(part, height, width, False) for part in parts[1:])
+    return Study(folder, recipe, load(parts[0], height, width, recipe.training.samples == "images"), query, gallery)
+
+
+def require_stages(folder: RunFolder) -> None:
+    """Raise :class:`RunError` where ``folder`` is no run, or has no stage to look at yet."""
+    folder.dataset()
+    if not folder.stages():
+        raise RunError(f"{folder.path}: no stage is done: expected checkpoints of `reid train`; resume it")
+
+
+@cache
+def load(dataset: Dataset, height: int, width: int, images: bool) -> Samples:
+    """Decoded once, however many runs and splits ask for the same tracklets."""
+    return load_samples(dataset, height, width, images=images)
+
+
+class Stage:
+    """One stage of a study: its checkpoint, and what its network makes of the pictures."""
+
+    def __init__(self, study: Study, number: int, device: torch.device) -> None:
+        self.study, self.device = study, device
+        self.checkpoint: Checkpoint = study.folder.load(number)
+        self._features: dict[int, Features] = {}
+
+    @cached_property
+    def network(self) -> ReidNetwork:
+        """As it was at the end of the stage, on the device."""
+        network = ReidNetwork(self.study.recipe.network)
+        network.load_state_dict(self.checkpoint.weights)
+        return network.to(self.device)
+
+    def features(self, samples: Samples) -> Features:
+        """Of one of the study's samples; extracted once."""
+        if id(samples) not in self._features:
+            self._features[id(samples)] = extract(self.network, samples, self.device)
+        return self._features[id(samples)]
+
+    def embedded(self, samples: Samples) -> Embedded:
+        """The descriptors of the same, as the evaluation takes them."""
+        return Embedded(samples.tracklets, self.features(samples).descriptors.numpy())
+
+    def figures(self) -> dict[str, Any]:
+        """What needs no label, as a row of metrics.jsonl has it: for runs of versions that wrote less."""
+        study, labels = self.study, self.checkpoint.labels
+        features = self.features(study.samples)
+        row: dict[str, Any] = {"violations_without": None}
+        pairs, merges = cannot_link(study.samples), self.checkpoint.metrics[-1]["merges"]
+        if merges and study.recipe.merging.cannot_link:
+            row |= merge_allowed(features.descriptors, labels, merges, pairs, study.recipe.merging, self.device)[1]
+        cameras = [tracklet.camera for tracklet in study.samples.tracklets]
+        return asdict(stage_figures(features, labels, cameras, self.device)) | row
+
+    def truth(self) -> dict[str, Any]:
+        """What identities say of the model and the clusters, fractions 0-1; ``violations`` is None where nobody was
+        seen at once. Raises :class:`reid_toolkit.errors.InputError` where nobody is known."""
+        study = self.study
+        ranking = evaluate(self.embedded(study.query), self.embedded(study.gallery)).overall
+        labels, pairs = self.checkpoint.labels.numpy(), cannot_link(study.samples)
+        return {
+            "rank-1": ranking.rank(1),
+            "mAP": ranking.mean_ap,
+            **asdict(agreement(labels, study.identities)),
+            "violations": float(in_one_cluster(labels, pairs).mean()) if len(pairs) else None,
+        }

@@ -1,0 +1,3 @@
+from reporting_fixtures import shelf, trained
+
+__all__ = ["shelf", "trained"]
