@@ -38,7 +38,7 @@ class Unit(NamedTuple):
 @click.option(
     "--tag", "tags", multiple=True, metavar="WORD", help="A word to filter by later; several times for several."
 )
-@click.option("--thumbnails", is_flag=True, help="Keep a small picture of each in the gallery.")
+@options.thumbnails
 @options.skip_bad
 @options.batch_size
 @options.wait

@@ -25,6 +25,7 @@ wait = click.option(
     metavar="SECONDS",
     help="How long to wait while another process writes to the gallery.",
 )
+thumbnails = click.option("--thumbnails", is_flag=True, help="Keep a small picture of each in the gallery.")
 batch_size = click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 provider = click.option(
     "--provider",

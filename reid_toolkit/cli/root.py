@@ -16,7 +16,7 @@ from rich.console import Console
 from reid_toolkit.errors import ReidError
 from reid_toolkit.version import __version__
 
-COMMANDS = ("demo", "ingest", "train", "report", "export", "enroll", "search", "evaluate", "gallery", "embed")
+COMMANDS = ("demo", "ingest", "train", "report", "export", "enroll", "search", "evaluate", "gallery", "embed", "watch")
 """In the order of the work. Help loads them all, so their modules import torch and the like inside functions."""
 
 EXTRA_OF_MODULE = {

@@ -23,11 +23,11 @@ class Detector(Protocol):
         """Boxes (N, 4) float32, x1 y1 x2 y2 in pixels of ``frame``, and their scores (N,) float32, 0-1."""
 
 
-def load_detector(kind: str, weights: Path | None = None) -> Detector:
+def load_detector(kind: str, weights: Path | None = None, threads: int | None = None) -> Detector:
     """``"motion"``, ``"torchvision"`` or the path of a YOLOX-family ONNX file.
 
-    ``weights`` is for torchvision only: a state dict to use instead of the one it downloads. Raises
-    :class:`ModelError` for anything else.
+    ``weights`` is for torchvision only: a state dict to use instead of the one it downloads. ``threads`` are those of
+    onnxruntime; None leaves it to them. Raises :class:`ModelError` for anything else.
     """
     if weights is not None and kind != "torchvision":
         raise ModelError(f"{weights}: detector {kind!r} takes no weights: give them with detector torchvision only")
@@ -42,7 +42,7 @@ def load_detector(kind: str, weights: Path | None = None) -> Detector:
     if Path(kind).is_file():
         from reid_toolkit.footage.yolox import YoloxDetector
 
-        return YoloxDetector(Path(kind))
+        return YoloxDetector(Path(kind), threads)
     raise ModelError(
         f"{kind}: unknown detector: expected motion, torchvision, or the path of a YOLOX ONNX file, and "
         "there is no such file"

@@ -5,7 +5,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,10 @@ class Frame:
     """(H, W, 3) uint8, BGR."""
 
 
+Frames = Generator[Frame, None, None]
+"""Closing one closes the file or the connection."""
+
+
 @dataclass(frozen=True)
 class Recording:
     """A source that was opened once and found to give frames."""
@@ -54,9 +58,10 @@ class Recording:
 
     @property
     def is_stream(self) -> bool:
+        """Whether it comes live, once, with the clock's time."""
         return not self.fingerprint
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Frames:
         """Read it from the beginning to its end, or to where nothing more can be decoded."""
         if self.is_stream:
             return read_stream(self.address)
@@ -179,7 +184,7 @@ def fingerprint_file(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_video(address: str, frame_rate: float) -> Iterator[Frame]:
+def read_video(address: str, frame_rate: float) -> Frames:
     """Frames of a video file, their time from the stream.
 
     Where the stream's time does not go forward (zeros, repeats, a step back) a frame's worth is added
@@ -205,12 +210,12 @@ def read_video(address: str, frame_rate: float) -> Iterator[Frame]:
         capture.release()
 
 
-def read_folder(folder: Path, frame_rate: float) -> Iterator[Frame]:
+def read_folder(folder: Path, frame_rate: float) -> Frames:
     for number, path in enumerate(files_of(folder, IMAGE_SUFFIXES)):
         yield Frame(number, number / frame_rate, read_image(path))
 
 
-def read_stream(address: str) -> Iterator[Frame]:
+def read_stream(address: str) -> Frames:
     """Frames of a live stream with the clock's time, since a camera's own clock is rarely right."""
     capture = open_capture(address)
     try:

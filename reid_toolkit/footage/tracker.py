@@ -32,9 +32,12 @@ class Tracker:
         self.heights: dict[int, float] = {}
 
     def update(
-        self, boxes: NDArray[np.float32], scores: NDArray[np.float32]
+        self, boxes: NDArray[np.float32], scores: NDArray[np.float32], time: float | None = None
     ) -> list[tuple[int, NDArray[np.float32], float]]:
         """Give the next frame's boxes (N, 4) x1 y1 x2 y2 and scores (N,); must be called for every frame.
+
+        Where frames are left out, ``time``, strictly increasing seconds, says how far apart they are; give it
+        with all frames or with none.
 
         Returns (track number, box (4,), score) of the boxes that show the person of a track, ordered by
         number. Left out are boxes of no track yet, those with a score under ``GOOD_SCORE`` and those whose
@@ -43,7 +46,11 @@ class Tracker:
         """
         import supervision
 
-        found = self.tracker.update(supervision.Detections(xyxy=boxes.reshape(-1, 4), confidence=scores))
+        found = self.tracker.update(
+            supervision.Detections(xyxy=boxes.reshape(-1, 4), confidence=scores), timestamp=time
+        )
+        # What is kept of a track goes with it, so that a camera can be watched for ever.
+        self.heights = {track: self.heights[track] for track in self.heights.keys() & self.alive}
         if found.tracker_id is None or found.confidence is None:
             return []
         given = []
@@ -51,6 +58,11 @@ class Tracker:
             if track >= 0 and self.is_steady(track, float(box[3] - box[1])) and score >= GOOD_SCORE:
                 given.append((track, box.astype(np.float32), float(score)))
         return sorted(given, key=lambda member: member[0])
+
+    @property
+    def alive(self) -> set[int]:
+        """Tracks that may still be given boxes: seen in the last frame, or lost for less than ``LOST_SECONDS``."""
+        return {track.tracker_id for track in self.tracker.tracks}
 
     def is_steady(self, track: int, height: float) -> bool:
         """Whether a height fits those the track had lately."""

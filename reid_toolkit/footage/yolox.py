@@ -38,15 +38,18 @@ class YoloxDetector:
     apart.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int | None = None) -> None:
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(4)  # it says what is wrong in the exception, too
         found = onnxruntime.get_available_providers()  # TensorRT is named even where it is not installed
         wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in found]
         content = path.read_bytes()
+        options = onnxruntime.SessionOptions()
+        if threads is not None:
+            options.intra_op_num_threads = threads
         try:
-            self.session = onnxruntime.InferenceSession(content, providers=wanted)
+            self.session = onnxruntime.InferenceSession(content, options, providers=wanted)
         except Exception as error:  # onnxruntime's own errors have no common base
             raise ModelError(f"{path}: not a model that onnxruntime can load: {EXPECTED}; {error}") from None
         self.path = path

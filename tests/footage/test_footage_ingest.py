@@ -147,7 +147,7 @@ def test_killed_it_goes_on_without_losing_or_doubling_anything(tmp_path: Path) -
         "ingest(sys.argv[2:], sys.argv[1], detector=Killer(), every=2)\n"
     )
     out, whole = tmp_path / "set", tmp_path / "whole"
-    killed = subprocess.run([sys.executable, "-c", script, out, *videos], cwd=Path(__file__).parent, check=False)
+    killed = subprocess.run([sys.executable, "-c", script, out, *videos], cwd=Path(__file__).parents[1], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(read_manifest(out).tracklets) == 1
     assert run(*videos, out=out).skipped == 1

@@ -54,3 +54,27 @@ def test_a_leap_in_height_is_not_given_out() -> None:
 def test_frames_without_anybody_are_fine() -> None:
     tracker = Tracker(10.0)
     assert [tracker.update(*nothing()) for _ in range(3)] == [[], [], []]
+
+
+def test_with_times_a_track_goes_on_over_frames_left_out() -> None:
+    """A walker at ten pixels a frame, and eight frames missing: two widths, which are one frame to who cannot know."""
+    for with_times, tracks in ((True, 1), (False, 2)):
+        tracker, numbers = Tracker(25.0), set()
+        for number in [*range(30), *range(38, 60)]:
+            walker = np.array([[10 * number, 50, 10 * number + 35, 140]], np.float32)
+            members = tracker.update(walker, SCORE, number / 25 if with_times else None)
+            numbers |= {track for track, _, _ in members}
+        assert len(numbers) == tracks
+
+
+def test_what_is_gone_is_not_alive_and_leaves_nothing() -> None:
+    tracker = Tracker(10)
+    for number in range(5):
+        tracker.update(box(number), SCORE, number / 10)
+    assert len(tracker.alive) == len(tracker.heights) == 1
+    tracker.update(*nothing(), 1.0)
+    assert len(tracker.alive) == 1, "lost for half a second"
+    tracker.update(*nothing(), 2.0)
+    tracker.update(*nothing(), 2.1)
+    assert not tracker.alive
+    assert not tracker.heights

@@ -1,0 +1,81 @@
+"""The newest frame of a live stream: who is slow loses frames, not time."""
+
+import threading
+from contextlib import closing
+from dataclasses import replace
+
+from reid_toolkit.footage.frames import Frame, Recording
+
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Seconds before a broken stream is opened again; doubled each time until a frame comes."""
+CLOSE_SECONDS = 2.0
+"""How long to wait for the reading thread, which may be in the middle of a frame that does not come."""
+
+
+class LiveFrames:
+    """Reads a stream in a thread of its own, keeps its newest frame, and opens it again when it breaks.
+
+    with closing(LiveFrames(recording)) as live:
+        frame = live.take(timeout=1.0)
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.dropped = 0
+        """Frames that were replaced by a newer one before anybody took them."""
+        self.reconnects = 0
+        """How often the stream broke and came back."""
+        self._newest: Frame | None = None
+        self._error: Exception | None = None
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="live frames", daemon=True)
+        self._thread.start()
+
+    def take(self, timeout: float) -> Frame | None:
+        """The newest frame, each at most once; None when none came for ``timeout`` seconds.
+
+        Frames are numbered as they are read, and their times increase strictly, over all connections.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest is not None or self._error is not None, timeout)
+            if self._error is not None:
+                raise self._error
+            frame, self._newest = self._newest, None
+            return frame
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._closing.set()
+        self._thread.join(CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except Exception as error:  # whatever it is, it belongs to the thread that takes frames
+            with self._changed:
+                self._error = error
+                self._changed.notify()
+
+    def _read(self) -> None:
+        number, last, wait, broken = 0, 0.0, FIRST_WAIT, False
+        while True:
+            with closing(self.recording.frames()) as frames:
+                for frame in frames:
+                    if self._closing.is_set():
+                        return
+                    # The clock may have been set back.
+                    last = max(frame.time, last + 1e-3)
+                    self._put(replace(frame, number=number, time=last))
+                    self.reconnects += broken
+                    number, wait, broken = number + 1, FIRST_WAIT, False
+            broken = True
+            if self._closing.wait(wait):
+                return
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    def _put(self, frame: Frame) -> None:
+        with self._changed:
+            self.dropped += self._newest is not None
+            self._newest = frame
+            self._changed.notify()

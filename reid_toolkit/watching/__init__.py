@@ -1,0 +1,1 @@
+"""From a camera to a gallery while it runs: detect, track, embed, enroll."""

@@ -1,0 +1,130 @@
+"""The people in view: each one's descriptor grows frame by frame, and is enrolled when the tracklet ends."""
+
+from dataclasses import dataclass, field
+
+from reid_toolkit.footage.crops import cut
+from reid_toolkit.footage.detector import Detector
+from reid_toolkit.footage.extract import Settings
+from reid_toolkit.footage.frames import Frame
+from reid_toolkit.footage.tracker import LOST_SECONDS, Tracker
+from reid_toolkit.gallery.protocol import GalleryStore
+from reid_toolkit.images import Image, thumbnail
+from reid_toolkit.records import Record
+from reid_toolkit.runtime import Embedder, TrackletAverage
+
+
+@dataclass
+class Person:
+    """A tracklet that goes on; it holds one descriptor, however long it gets."""
+
+    start: float
+    """Seconds, as in :class:`Frame.time`."""
+    end: float
+    boxes: int = 0
+    average: TrackletAverage = field(default_factory=TrackletAverage)
+    best: float = 0.0
+    """Quality of the best crop so far, where thumbnails are wanted."""
+    picture: Image | None = None
+    """That crop."""
+
+
+@dataclass
+class Tally:
+    """What came of the frames."""
+
+    frames: int = 0
+    """Seen by the detector."""
+    crops: int = 0
+    """Embedded."""
+    tracklets: int = 0
+    """That ended."""
+    enrolled: int = 0
+    """Of these; the others had too few crops."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What does not change while a camera is watched."""
+
+    camera: str
+    source: str
+    """Of the recording; enters the records."""
+    name: str
+    """Tracklets are called by it and a number."""
+    frame_rate: float
+    """Frames a second, before any is dropped."""
+    settings: Settings
+    """As for ingestion: every K-th box of a tracklet is embedded; one with fewer crops than ``min_crops`` is not
+    enrolled; ``start`` is added to all times."""
+    by_quality: bool = False
+    """Weigh a tracklet's crops by their quality."""
+    thumbnails: bool = False
+    """Keep a small picture of each tracklet's best crop in the gallery."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds without a frame after which nobody in view can be followed any further."""
+        return max(LOST_SECONDS, 3 / self.frame_rate)
+
+
+class Follower:
+    """Takes a camera's frames in order, and enrolls each tracklet that ends."""
+
+    def __init__(self, view: View, detector: Detector, embedder: Embedder, gallery: GalleryStore) -> None:
+        self.view, self.detector, self.embedder, self.gallery = view, detector, embedder, gallery
+        self.tally = Tally()
+        self.people: dict[int, Person] = {}
+        """By the tracker's number."""
+        self.tracker = Tracker(view.frame_rate)
+        self.last = 0.0
+        """Time of the last frame, seconds."""
+        detector.start(view.frame_rate)
+
+    def see(self, frame: Frame) -> None:
+        """Take the next frame; some may have been left out before it."""
+        if frame.time - self.last > self.view.patience:
+            self.end_all()
+        self.last = frame.time
+        due: list[tuple[Person, Image]] = []
+        for track, box, _ in self.tracker.update(*self.detector(frame.image), frame.time):
+            person = self.people.setdefault(track, Person(frame.time, frame.time))
+            person.end = frame.time
+            person.boxes += 1
+            if (person.boxes - 1) % self.view.settings.every == 0:
+                crop = cut(frame.image, box, self.view.settings.margin)
+                if crop is not None:
+                    due.append((person, crop))
+        rows = self.embedder.embed([crop for _, crop in due])
+        for (person, crop), row in zip(due, rows, strict=True):
+            quality = self.embedder.quality(crop) if self.view.by_quality or self.view.thumbnails else 0.0
+            person.average.add(row, quality if self.view.by_quality else None)
+            if self.view.thumbnails and quality > person.best:
+                # A copy: the crop is a view of its frame, which would be held as well.
+                person.best, person.picture = quality, crop.copy()
+        self.tally.frames += 1
+        self.tally.crops += len(due)
+        for track in sorted(self.people.keys() - self.tracker.alive):
+            self.end(track)
+
+    def end_all(self) -> None:
+        """Enroll those in view and forget them: the recording ends, or time has passed unseen."""
+        for track in sorted(self.people):
+            self.end(track)
+        self.tracker = Tracker(self.view.frame_rate)
+
+    def end(self, track: int) -> None:
+        person = self.people.pop(track)
+        settings = self.view.settings
+        began = settings.start or 0.0
+        if person.average.count >= settings.min_crops:
+            record = Record(
+                tracklet=f"{self.view.name}-{self.tally.tracklets:05d}",
+                camera=self.view.camera,
+                start=began + person.start,
+                end=began + person.end,
+                source=self.view.source,
+                thumbnail=b"" if person.picture is None else thumbnail(person.picture),
+            )
+            self.gallery.add(person.average.descriptor[None], [record])
+            self.tally.enrolled += 1
+        self.tally.tracklets += 1

@@ -1,0 +1,123 @@
+"""One camera, from its frames to the gallery, for as long as it runs."""
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from reid_toolkit.errors import InputError
+from reid_toolkit.footage.detector import Detector
+from reid_toolkit.footage.extract import Settings
+from reid_toolkit.footage.frames import Frame, Recording
+from reid_toolkit.footage.live import LiveFrames
+from reid_toolkit.gallery.protocol import GalleryStore
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.watching.follow import Follower, Tally, View
+
+LOOK_SECONDS = 0.5
+"""Between looks at whether to stop, where no frame comes."""
+
+
+@dataclass(frozen=True)
+class WatchReport:
+    """How watching went so far."""
+
+    tally: Tally
+    dropped: int
+    """Frames of a stream that came while an earlier one was still worked on."""
+    reconnects: int
+    """How often a stream broke and came back."""
+    seconds: float
+    """Wall-clock time."""
+    cpu_seconds: float
+    """Of all threads of this process."""
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames seen by the detector, a second of wall-clock time."""
+        return self.tally.frames / self.seconds if self.seconds else 0.0
+
+    @property
+    def cores(self) -> float:
+        """Cores in use, on average."""
+        return self.cpu_seconds / self.seconds if self.seconds else 0.0
+
+
+def watch(
+    recording: Recording,
+    camera: str,
+    embedder: Embedder,
+    gallery: GalleryStore,
+    detector: Detector,
+    settings: Settings,
+    *,
+    by_quality: bool = False,
+    thumbnails: bool = False,
+    loops: int = 1,
+    seconds: float | None = None,
+    stop: threading.Event | None = None,
+    on_status: Callable[[WatchReport], None] = lambda report: None,
+) -> WatchReport:
+    """Enroll the people of a file, ``loops`` times over, or of a stream until it is stopped.
+
+    A file is read frame by frame. Of a stream the newest frame is taken, and those that came meanwhile are dropped;
+    when it breaks it is opened again. Ends after ``seconds``, or when ``stop`` is set; whoever is in view is enrolled
+    then. ``on_status`` is called after each frame, and from time to time when there is none. Run again on the same
+    file, the same records replace the first ones.
+
+    The rest is in :class:`View`. Raises :class:`InputError` for settings that contradict each other, and what the
+    detector, the embedder and the gallery raise.
+    """
+    if recording.is_stream and (loops > 1 or settings.start is not None):
+        raise InputError(f"{recording.source}: a stream has its own time and does not begin again: no start, no loops")
+    name = recording.name if camera == recording.name else f"{camera}-{recording.name}"
+    if recording.is_stream:
+        name = f"{camera}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    view = View(camera, recording.source, name, recording.frame_rate, settings, by_quality, thumbnails)
+    follower = Follower(view, detector, embedder, gallery)
+    stop = stop or threading.Event()
+    wall, cpu = time.perf_counter(), time.process_time()
+    live = LiveFrames(recording) if recording.is_stream else None
+
+    def report() -> WatchReport:
+        return WatchReport(
+            replace(follower.tally),
+            live.dropped if live else 0,
+            live.reconnects if live else 0,
+            time.perf_counter() - wall,
+            time.process_time() - cpu,
+        )
+
+    frames = frames_of_stream(live) if live else frames_of_file(recording, loops, view.patience)
+    with closing(frames):
+        for frame in frames:
+            if stop.is_set() or (seconds is not None and time.perf_counter() - wall >= seconds):
+                break
+            if frame is not None:
+                follower.see(frame)
+            elif time.time() - follower.last > view.patience:
+                follower.end_all()
+            on_status(report())
+    follower.end_all()
+    return report()
+
+
+def frames_of_file(recording: Recording, loops: int, patience: float) -> Generator[Frame, None, None]:
+    """A recording's frames, over and over; between two rounds more time passes than anybody is followed for."""
+    number, began = 0, 0.0
+    for _ in range(loops):
+        last = began
+        for frame in recording.frames():
+            last = began + frame.time
+            yield replace(frame, number=number, time=last)
+            number += 1
+        began = last + patience + 1 / recording.frame_rate
+
+
+def frames_of_stream(live: LiveFrames) -> Generator[Frame | None, None, None]:
+    """The newest frame each time, or None where none comes for a moment; without end."""
+    with closing(live):
+        while True:
+            yield live.take(LOOK_SECONDS)

@@ -1,0 +1,165 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import onnx
+import pytest
+from drawn_yard import write_video
+from tiny_model import build_model
+
+from reid_toolkit.gallery import Gallery
+
+FRAMES = 50
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.onnx"
+    onnx.save_model(build_model(), path)
+    return path
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "yard.avi", FRAMES)
+
+
+def count(gallery: Path) -> int:
+    """Records in a gallery; 0 when there is none yet."""
+    if not (gallery / "gallery.sqlite").exists():
+        return 0
+    with Gallery.open(gallery, create=False) as store:
+        return len(store)
+
+
+def test_a_file_is_watched_to_its_end(reid, video: Path, model: Path, tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery"
+    report = reid("watch", video, "--model", model, "--gallery", gallery, "--quality", "--json").json
+    assert (report["frames"], report["dropped"], report["reconnects"], report["enrolled"]) == (FRAMES, 0, 0, 1)
+    assert report["source"] == str(video)
+    assert count(gallery) == 1
+    again = reid("watch", video, "--model", model, "--gallery", gallery, "--loop", "2", "--camera", "north")
+    assert again.status == 0
+    assert f"{gallery}: {2 * FRAMES} frames, 0 dropped, 2 tracklets, 2 enrolled, " in again.out
+    assert count(gallery) == 3
+
+
+def test_what_was_seen_can_be_searched(reid, video: Path, model: Path, tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery"
+    reid("watch", video, "--model", model, "--gallery", gallery, "--camera", "north", "--start", "2026-11-22T12:00:00Z")
+    reid("ingest", video, "--out", tmp_path / "people")
+    tracklet = next((tmp_path / "people" / "crops").rglob("*.jpg"))
+    (match,) = reid("search", tracklet, "--gallery", gallery, "--json").json["matches"]
+    assert match["camera"] == "north"
+    assert match["distance"] < 0.5
+    assert match["start"].startswith("2026-11-22T12:00:0") if isinstance(match["start"], str) else match["start"] > 1e9
+
+
+def test_bad_input_is_one_line(reid, video: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.avi").write_text("not a video")
+    (tmp_path / "two").mkdir()
+    for name in ("a", "b"):
+        write_video(tmp_path / "two" / f"{name}.avi", 20)
+
+    def error(source: object, *more: object, model: Path = model, gallery: Path = tmp_path / "gallery") -> str:
+        return reid("watch", source, "--model", model, "--gallery", gallery, *more).error
+
+    assert "gone.avi: no such file" in error(tmp_path / "gone.avi")
+    assert "text.avi: not a readable video" in error(tmp_path / "text.avi")
+    assert "has 2 videos: expected one" in error(tmp_path / "two")
+    assert "no stream there" in error("file:///nowhere/yard.avi", "--camera", "north")
+    assert "a stream needs the name of its camera" in error(f"file://{video}")
+    assert "a stream has its own time" in error(f"file://{video}", "--camera", "north", "--loop", "2")
+    assert "hog: unknown detector" in error(video, "--detector", "hog")
+    assert "not a usable ONNX model" in error(video, model=tmp_path / "text.avi")
+    assert "strict without providers" in error(video, "--strict")
+    assert "expected a gallery folder" in error(video, gallery=video)
+    assert count(tmp_path / "gallery") == 0
+    assert reid("watch", video, "--model", model, "--gallery", "x", "--cores", "0").status == 2
+
+
+def test_a_gallery_of_another_model_is_refused_before_anything_is_watched(
+    reid, video: Path, model: Path, tmp_path: Path
+) -> None:
+    gallery = tmp_path / "gallery"
+    reid("watch", video, "--model", model, "--gallery", gallery)
+    model.write_bytes(model.read_bytes().replace(b"tiny", b"TINY"))
+    result = reid("watch", video, "--model", model, "--gallery", gallery)
+    assert "model" in result.error
+    assert count(gallery) == 1
+
+
+def test_handlers_of_signals_are_as_before(reid, video: Path, model: Path, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    reid("watch", video, "--model", model, "--gallery", tmp_path / "gallery")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.fixture
+def start(model: Path, tmp_path: Path) -> Iterator:
+    """``start(video, ...)`` is ``reid watch`` as a process of its own, with a gallery that ``start.gallery`` names."""
+    started: list[subprocess.Popen] = []
+
+    def run(*arguments: object) -> subprocess.Popen:
+        words = [*map(str, arguments), "--model", str(model), "--gallery", str(tmp_path / "gallery")]
+        command = [sys.executable, "-m", "reid_toolkit", "watch", *words]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition, process: subprocess.Popen) -> None:
+    while not condition():
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_it_well(start, video: Path, tmp_path: Path, number: int) -> None:
+    process = start(video, "--loop", "100000")
+    wait_for(lambda: count(tmp_path / "gallery") >= 2, process)
+    process.send_signal(number)
+    out, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (0, b"")
+    assert f" {count(tmp_path / 'gallery')} enrolled" in out.decode()
+
+
+def test_an_interrupted_stream_ends_well(start, video: Path, tmp_path: Path) -> None:
+    process = start(f"file://{video}", "--camera", "north", "--json")
+    wait_for(lambda: (tmp_path / "gallery" / "gallery.sqlite").exists(), process)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"Traceback" not in error
+    assert json.loads(out)["source"] == f"file://{video}"
+
+
+def test_killed_it_keeps_what_was_enrolled(start, video: Path, tmp_path: Path) -> None:
+    process = start(video, "--loop", "100000")
+    wait_for(lambda: count(tmp_path / "gallery") >= 2, process)
+    process.kill()
+    process.wait()
+    assert count(tmp_path / "gallery") >= 2
+    assert start(video).wait(timeout=60) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads cannot be bound to cores here")
+def test_one_core_is_one_core(start, video: Path, tmp_path: Path) -> None:
+    process = start(video, "--loop", "100000", "--cores", "1")
+    wait_for(lambda: count(tmp_path / "gallery") >= 1, process)
+    bound = {}
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        with suppress(ProcessLookupError):  # a thread may end meanwhile
+            bound[task.name] = frozenset(os.sched_getaffinity(int(task.name)))
+    assert len(set(bound.values())) == 1
+    assert len(next(iter(bound.values()))) == 1

@@ -1,0 +1,271 @@
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from drawn_yard import EMPTY, RATE, RedDetector, draw_frame, write_video
+from tiny_model import build_model
+
+from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.footage import live as live_module
+from reid_toolkit.footage.crops import cut
+from reid_toolkit.footage.extract import Settings
+from reid_toolkit.footage.frames import Frame, open_video
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.images import decode
+from reid_toolkit.records import Record
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.watching.watch import WatchReport, watch
+
+FRAMES = 50
+PLAIN = Settings("red")
+
+
+@dataclass
+class Shelf:
+    """A gallery that only takes in."""
+
+    rows: list[np.ndarray] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    def add(self, vectors: np.ndarray, records: list[Record]) -> None:
+        self.rows += list(vectors)
+        self.records += records
+
+
+@dataclass
+class Stream:
+    """A recording that gives the frames of a function, at each connection anew."""
+
+    connect: Callable[[], Iterator[Frame]]
+    source: str = "rtsp://yard"
+    name: str = "yard"
+    frame_rate: float = RATE
+    is_stream: bool = True
+
+    def frames(self) -> Iterator[Frame]:
+        return self.connect()
+
+
+@pytest.fixture
+def embedder(tmp_path: Path) -> Embedder:
+    onnx.save_model(build_model(), tmp_path / "tiny.onnx")
+    return Embedder(tmp_path / "tiny.onnx", threads=1)
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def see(embedder: Embedder, shelf: Shelf, tmp_path: Path) -> Callable[..., WatchReport]:
+    """``see(recording, settings, **more)`` watches, a file of one walker by default, into ``shelf``."""
+
+    def run(recording: Any = None, settings: Settings = PLAIN, *, gallery: Any = shelf, **more: Any) -> WatchReport:
+        recording = recording or open_video(write_video(tmp_path / "yard.avi", FRAMES))
+        return watch(recording, "north", embedder, gallery, RedDetector(), settings, **more)
+
+    return run
+
+
+def walk(numbers: range = range(FRAMES), began: float = 0.0) -> Iterator[Frame]:
+    """The walker's frames as a recording gives them."""
+    for number in numbers:
+        yield Frame(number, began + number / RATE, draw_frame(number))
+
+
+def test_who_walks_through_is_enrolled_once(see, shelf: Shelf, embedder: Embedder, tmp_path: Path) -> None:
+    report = see()
+    (record,) = shelf.records
+    assert record.camera == "north"
+    assert record.tracklet == "north-yard-00000"
+    assert record.source == str(tmp_path / "yard.avi")
+    assert EMPTY / RATE <= record.start <= (EMPTY + 3) / RATE
+    assert record.end == pytest.approx((FRAMES - 1) / RATE)
+    assert (report.tally.frames, report.tally.tracklets, report.tally.enrolled) == (FRAMES, 1, 1)
+    assert (report.dropped, report.reconnects) == (0, 0)
+    assert np.linalg.norm(shelf.rows[0]) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_descriptor_is_the_mean_over_every_kth_crop(see, shelf: Shelf, embedder: Embedder, tmp_path: Path) -> None:
+    cuts = []
+    embed = embedder.embed
+
+    def watched(images: list) -> np.ndarray:
+        cuts.extend(np.array(image) for image in images)
+        return embed(images)
+
+    embedder.embed = watched  # type: ignore[method-assign]
+    report = see(settings=replace(PLAIN, every=7, margin=0))
+    embedder.embed = embed  # type: ignore[method-assign]
+    assert report.tally.crops == len(cuts) == -(-(FRAMES - EMPTY - 1) // 7)
+    np.testing.assert_allclose(shelf.rows[0], embedder.embed_tracklet(cuts), atol=1e-6)
+    assert all(cut(crop, np.array([0, 0, crop.shape[1], crop.shape[0]], np.float32), 0) is not None for crop in cuts)
+    see(settings=replace(PLAIN, every=7, margin=0), by_quality=True)
+    np.testing.assert_allclose(shelf.rows[1], embedder.embed_tracklet(cuts, by_quality=True), atol=1e-6)
+
+
+def test_a_thumbnail_is_kept_where_it_is_wanted(see, shelf: Shelf) -> None:
+    see()
+    see(thumbnails=True)
+    assert shelf.records[0].thumbnail == b""
+    picture = decode(shelf.records[1].thumbnail)
+    assert picture is not None
+    blue, _, red = picture[30:50].reshape(-1, 3).mean(axis=0)
+    assert red > 120 > blue, "the jacket"
+    np.testing.assert_array_equal(*shelf.rows)
+
+
+def test_too_few_crops_are_not_enrolled(see, shelf: Shelf) -> None:
+    report = see(settings=replace(PLAIN, every=20, min_crops=3))
+    assert (report.tally.tracklets, report.tally.enrolled, shelf.records) == (1, 0, [])
+
+
+def test_a_start_makes_times_absolute(see, shelf: Shelf) -> None:
+    see(settings=replace(PLAIN, start=1e9))
+    assert 1e9 + EMPTY / RATE <= shelf.records[0].start < shelf.records[0].end < 1e9 + FRAMES / RATE
+
+
+def test_a_file_over_and_over_is_one_walk_after_the_other(see, shelf: Shelf) -> None:
+    report = see(loops=3)
+    assert report.tally.frames == 3 * FRAMES
+    assert [record.tracklet for record in shelf.records] == [f"north-yard-0000{n}" for n in range(3)]
+    times = [time for record in shelf.records for time in (record.start, record.end)]
+    assert times == sorted(set(times))
+
+
+def test_the_same_file_again_gives_the_same_records(see, embedder: Embedder, tmp_path: Path) -> None:
+    with Gallery.open(tmp_path / "gallery", embedder.dimension, embedder.fingerprint) as gallery:
+        see(gallery=gallery)
+        see(gallery=gallery)
+        assert len(gallery) == 1
+
+
+def test_time_without_frames_ends_a_tracklet(see, shelf: Shelf) -> None:
+    def connect() -> Iterator[Frame]:
+        yield from walk(range(30))
+        yield from walk(range(30, FRAMES), began=5.0)
+
+    see(Stream(connect, is_stream=False))
+    assert len(shelf.records) == 2
+    assert shelf.records[0].end < 3 < 8 <= shelf.records[1].start
+
+
+def test_frames_left_out_do_not_end_a_tracklet(see, shelf: Shelf) -> None:
+    see(Stream(lambda: walk(range(0, FRAMES, 3)), is_stream=False), replace(PLAIN, every=1))
+    assert len(shelf.records) == 1
+
+
+def test_whoever_is_in_view_at_a_stop_is_enrolled(see, shelf: Shelf) -> None:
+    stop = threading.Event()
+    report = see(stop=stop, on_status=lambda report: report.tally.frames == 40 and stop.set())
+    assert report.tally.frames == 40
+    assert len(shelf.records) == 1
+
+
+def live_walk(pause: float) -> Iterator[Frame]:
+    for frame in walk():
+        time.sleep(pause)
+        yield replace(frame, time=time.time())
+
+
+def test_of_a_stream_too_fast_frames_are_dropped_and_counted(see, embedder: Embedder) -> None:
+    stop = threading.Event()
+    read = 0
+
+    def connect() -> Iterator[Frame]:
+        nonlocal read
+        for frame in live_walk(0.001):
+            read += 1
+            yield frame
+        stop.wait()  # the camera is still there, but nothing moves any more
+
+    def slow(report: WatchReport) -> None:
+        time.sleep(0.02)
+        if read == FRAMES and report.tally.frames + report.dropped == FRAMES:
+            stop.set()
+
+    report = see(Stream(connect), stop=stop, on_status=slow)
+    assert report.dropped > FRAMES / 2
+    assert report.tally.frames + report.dropped == FRAMES
+    assert report.reconnects == 0
+
+
+def test_a_stream_that_breaks_is_taken_up_again_and_nobody_is_lost(
+    see, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "FIRST_WAIT", 1.2)  # longer than anybody is followed for
+    stop = threading.Event()
+
+    def until_two(report: WatchReport) -> None:
+        if len(shelf.records) == 2:
+            stop.set()
+
+    report = see(Stream(lambda: live_walk(0.004)), replace(PLAIN, every=1, min_crops=2), stop=stop, on_status=until_two)
+    assert report.reconnects >= 1
+    first, second = shelf.records
+    assert first.end + 1 < second.start
+    assert first.camera == second.camera == "north"
+    assert first.tracklet.startswith("north-20")
+    assert first.tracklet != second.tracklet
+
+
+def test_it_ends_after_so_many_seconds(see, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_module, "CLOSE_SECONDS", 0.01)
+    answer = threading.Event()
+
+    def connect() -> Iterator[Frame]:
+        answer.wait(60)  # a camera that hangs
+        yield from ()
+
+    assert see(Stream(connect), seconds=0.1).tally.frames == 0
+    answer.set()
+
+
+def test_a_stream_has_no_start_and_no_loops(see) -> None:
+    for wrong in ({"loops": 2}, {"settings": replace(PLAIN, start=1.0)}):
+        with pytest.raises(InputError, match="rtsp://yard: a stream has its own time"):
+            see(Stream(walk), **wrong)
+
+
+def test_a_gallery_that_fails_is_heard_and_the_thread_ends(see) -> None:
+    class Full:
+        def add(self, *_: object) -> None:
+            raise GalleryError("the gallery is of another model")
+
+    before = threading.active_count()
+    with pytest.raises(GalleryError, match="another model"):
+        see(gallery=Full())
+    with pytest.raises(GalleryError):
+        see(Stream(lambda: live_walk(0.001)), replace(PLAIN, every=1, min_crops=1), gallery=Full())
+    assert threading.active_count() == before
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads its memory in /proc")
+def test_memory_is_flat_over_thousands_of_frames(see, embedder: Embedder, tmp_path: Path) -> None:
+    """A frame held for each tracklet would be 14 MB in the end, one for each frame 690."""
+    sizes: list[tuple[int, int]] = []
+
+    def look(report: WatchReport) -> None:
+        if report.tally.frames % (10 * FRAMES) == 0:
+            gc.collect()
+            sizes.append((resident(), len(gc.get_objects())))
+
+    with Gallery.open(tmp_path / "gallery", embedder.dimension, embedder.fingerprint) as gallery:
+        report = see(gallery=gallery, loops=60, settings=replace(PLAIN, every=2), on_status=look)
+        assert len(gallery) == report.tally.enrolled == 60
+    assert report.tally.frames == 60 * FRAMES
+    assert sizes[-1][0] - sizes[1][0] < 6e6
+    assert sizes[-1][1] - sizes[1][1] < 200
