@@ -44,19 +44,11 @@ def command(
     On Market-1501 and MARS layouts the query split is ranked against the gallery split; elsewhere each tracklet
     against all others. Gallery entries of the query's own person and camera are left out.
     """
-    from reid_toolkit.datasets import Split, open_dataset
-    from reid_toolkit.datasets.manifest import read_identities
-    from reid_toolkit.evaluation.protocol import embed_dataset, evaluate, require_identities
+    from reid_toolkit.evaluation.protocol import embed_dataset, evaluate, open_parts
     from reid_toolkit.evaluation.report import write_report
     from reid_toolkit.runtime import Embedder
 
-    splits: list[Split] = ["query", "gallery"]
-    parts = [open_dataset(dataset, split=split) for split in splits]
-    if parts[0].tracklets == parts[1].tracklets:
-        parts = parts[:1]
-    if identities:
-        parts = [part.with_identities(read_identities(identities)) for part in parts]
-    require_identities(parts[0].tracklets)
+    parts = open_parts(dataset, identities)
     bad: list[str] | None = [] if skip_bad else None
     results: dict[str, Evaluation] = {}
     for path in [model, *([baseline] if baseline else [])]:

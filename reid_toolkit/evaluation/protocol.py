@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_toolkit.datasets import Split, open_dataset
 from reid_toolkit.datasets.dataset import Dataset
+from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.datasets.reading import read_crops
 from reid_toolkit.errors import DatasetError, InputError
 from reid_toolkit.evaluation.ranking import Ranking, rank
@@ -45,6 +48,25 @@ class Evaluation:
     """(Q, G), Euclidean."""
     query: Embedded
     gallery: Embedded
+
+
+def open_parts(root: Path, identities: Path | None) -> list[Dataset]:
+    """What is ranked against what: a benchmark's query and gallery splits, or one dataset against itself.
+
+    ``identities`` is a CSV tracklet,identity in place of what the dataset says of itself.
+
+    Raises:
+        DatasetError: as ``open_dataset`` and ``read_identities`` do.
+        InputError: no identities are known.
+    """
+    splits: list[Split] = ["query", "gallery"]
+    parts = [open_dataset(root, split=split) for split in splits]
+    if parts[0].tracklets == parts[1].tracklets:
+        parts = parts[:1]
+    if identities:
+        parts = [part.with_identities(read_identities(identities)) for part in parts]
+    require_identities(parts[0].tracklets)
+    return parts
 
 
 def embed_dataset(

@@ -1,6 +1,6 @@
 """What an exported model says of itself, in the metadata of its ONNX file."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 
 from reid_toolkit.errors import ModelError
 
@@ -31,6 +31,8 @@ class ModelMetadata:
     """Fingerprint of the training data."""
     toolkit: str
     """Version of this package that wrote it."""
+    precision: str = "float32"
+    """Of the network's inside: "float32", or "int8" and what it was made for; descriptors are float32 either way."""
     format: str = FORMAT
 
     def to_strings(self) -> dict[str, str]:
@@ -45,12 +47,13 @@ class ModelMetadata:
                 f"{where}: not a model of `reid export`: expected metadata with format = {FORMAT}, "
                 f"got {table.get('format', 'none')!r}; export the run again"
             )
-        missing = [f.name for f in fields(cls) if f.name not in table]
+        missing = [f.name for f in fields(cls) if f.name not in table and f.default is MISSING]
         if missing:
             raise ModelError(f"{where}: damaged metadata: {', '.join(missing)} missing; export the run again")
         numbers = [f.name for f in fields(cls) if f.type is int]
         wrong = [f"{name} = {table[name]!r}" for name in numbers if not (table[name].isdecimal() and int(table[name]))]
         if wrong:
             raise ModelError(f"{where}: damaged metadata: {', '.join(wrong)}: expected whole numbers; export it again")
-        values = {f.name: int(table[f.name]) if f.name in numbers else table[f.name] for f in fields(cls)}
+        present = [f.name for f in fields(cls) if f.name in table]
+        values = {name: int(table[name]) if name in numbers else table[name] for name in present}
         return cls(**values)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reid_toolkit import files
+from reid_toolkit.runtime import Embedder
 
 
 def test_bad_input_is_one_line_and_writes_nothing(walked, reid, tmp_path: Path) -> None:
@@ -65,3 +66,61 @@ def test_a_full_disk_keeps_the_model_that_was_there(
     assert "no space left on the disk" in result.error
     assert list(tmp_path.iterdir()) == [out]
     assert out.read_bytes() == b"the model of yesterday"
+
+
+def test_int8_says_what_it_cost(walked, reid, tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    found = reid(
+        "export", walked.run, "--out", out, "--int8", "--calibrate", walked.dataset, "--max-loss", 2, "--evaluate",
+        "--identities", walked.identities, "--json",
+    ).json  # fmt: skip
+    assert found["bytes"] == out.stat().st_size == found["int8"]["bytes"] < found["int8"]["float_bytes"] / 2
+    assert found["max_difference"] < 1e-4
+    assert found["torch"]["mAP"] == pytest.approx(found["onnx"]["mAP"], abs=0.01)
+    assert found["int8"]["loss"] == pytest.approx(found["onnx"]["mAP"] - found["int8"]["mAP"])
+    assert found["int8"]["in_float"] == []
+    assert Embedder(out).metadata.precision == "int8 for x86"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_int8_that_loses_too_much_is_refused(walked, reid, tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    words = ("export", walked.run, "--out", out, "--dataset", walked.dataset, "--int8")
+    assert "INT8 refused: the loss is" in reid(*words, "--max-loss", 0).error
+    assert "no INT8 target 'z80': expected one of x86, x86-avx2, arm" in reid(*words, "--target", "z80").error
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--max-loss", 0.1), "go with --int8"),
+        (("--target", "arm"), "go with --int8"),
+        (("--identities", "who.csv"), "--identities goes with --evaluate"),
+        (("--int8", "--max-loss", -1), "--max-loss"),
+    ],
+)
+def test_options_that_contradict_each_other(walked, reid, tmp_path: Path, words, said: str) -> None:
+    found = reid("export", walked.run, "--out", tmp_path / "a.onnx", "--dataset", walked.dataset, *words)
+    assert found.status == 2
+    assert said in found.err
+
+
+def test_identities_are_asked_for_before_the_work(walked, reid, tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    found = reid("export", walked.run, "--out", out, "--dataset", walked.dataset, "--evaluate")
+    assert "no identities to evaluate against" in found.error
+    assert not out.exists()
+
+
+def test_unreadable_crops_are_counted(walked, reid, tmp_path: Path) -> None:
+    people = tmp_path / "people"
+    shutil.copytree(walked.dataset, people)
+    for crop in people.rglob("*.jpg"):
+        if crop.stat().st_size % 2:
+            crop.write_bytes(b"")
+    out = tmp_path / "model.onnx"
+    found = reid("export", walked.run, "--out", out, "--dataset", people, "--stage", "initial")
+    assert found.status == 0
+    assert "unreadable images were left out, the first" in found.err
+    assert out.exists()

@@ -1,20 +1,29 @@
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 import torch
 
+from reid_toolkit.config import NetworkRecipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import InputError, ModelError, RunError
 from reid_toolkit.export import onnx as exporting
-from reid_toolkit.export.onnx import ServingNetwork, export, load_network
-from reid_toolkit.export.parity import Parity, check_parity
+from reid_toolkit.export.onnx import export, save_model
+from reid_toolkit.export.parity import Parity, TorchEmbedder, check_parity
+from reid_toolkit.export.serving import ServingNetwork
 from reid_toolkit.images import Image
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.training.checkpoint import RunFolder
+from reid_toolkit.runtime.preprocess import to_batch
+from reid_toolkit.training.backbones import CLASSIFIERS
+from reid_toolkit.training.checkpoint import RunFolder, load_tensors, save_tensors
 from reid_toolkit.training.features import extract
+from reid_toolkit.training.network import build_network, standardise, to_rgb
 from reid_toolkit.training.store import load_samples
+from reid_toolkit.training.trained import load_network
 
 
 def test_the_file_does_what_torch_does_and_says_what_it_is(
@@ -85,7 +94,7 @@ def test_stages(run: Path) -> None:
 def test_a_graph_that_differs_is_refused_and_leaves_no_file(
     run: Path, crops: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = ServingNetwork(load_network(RunFolder(run), "initial"))
+    other = TorchEmbedder(load_network(RunFolder(run), "initial"), 48, 32)
     monkeypatch.setattr(exporting, "check_parity", lambda _, path, crops: check_parity(other, path, crops))
     out = tmp_path / "model.onnx"
     out.write_bytes(b"the model of yesterday")
@@ -112,3 +121,88 @@ def test_what_is_not_a_run_is_named(crops: list[Image], tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"dataset": "0"}')
     with pytest.raises(RunError, match=r"config\.toml"):
         export(tmp_path, out, crops)
+
+
+@pytest.mark.parametrize("backbone", CLASSIFIERS)
+def test_folding_the_preprocessing_changes_no_number(backbone: str) -> None:
+    """Scaling, channel order and deviation in the first convolution's weights, for every backbone there is."""
+    network = build_network(NetworkRecipe(backbone, weights="none", embedding=8), seed=0).eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    pixels = torch.randint(0, 256, (3, 64, 48, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    with torch.no_grad():
+        features = network(standardise(to_rgb(pixels)))
+        ours = ServingNetwork(network)(pixels)
+    torch.testing.assert_close(ours, features / features.norm(dim=1, keepdim=True), atol=1e-5, rtol=0)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("run", ["resnet18"], indirect=True)
+def test_training_and_serving_resize_by_the_very_same_call(
+    run: Path, pictures: Path, crops: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the network is given is equal byte for byte, and there is one place where it is made."""
+    calls: list[tuple[object, ...]] = []
+
+    def noted(image: Image, size: tuple[int, int], interpolation: int) -> Image:
+        calls.append((image.tobytes(), size, interpolation))
+        return original(image, size, interpolation=interpolation)
+
+    original = cv2.resize
+    monkeypatch.setattr(cv2, "resize", noted)
+    samples = load_samples(open_dataset(pictures), 48, 32)
+    trained_on = {row.tobytes() for row in samples.read(range(len(samples.crops))).numpy()}
+    in_training = set(calls)
+    calls.clear()
+    served = {row.tobytes() for row in to_batch(crops, 48, 32)}
+    assert len(in_training) == 4
+    assert set(calls) == in_training
+    assert served == trained_on
+
+
+def test_weights_that_are_not_finite_are_named(run: Path, crops: list[Image], tmp_path: Path) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(run, broken)
+    state, header = load_tensors(broken / "best.safetensors")
+    name = next(key for key in state if key.endswith(("conv1.weight", "0.0.weight")))
+    state[name][0, 0, 0, 0] = float("nan")
+    save_tensors(broken / "best.safetensors", state, header)
+    with pytest.raises(RunError, match=f"1 tensors hold NaN or infinity, the first is '{name}'"):
+        export(broken, tmp_path / "model.onnx", crops)
+
+
+def test_features_that_vanish_are_refused(exported: tuple[Path, Path, Parity], crops: list[Image]) -> None:
+    run, model, _ = exported
+    network = load_network(RunFolder(run), "best")
+    with torch.no_grad():
+        for part in network.backbone.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.weight.zero_()
+                part.bias.zero_()
+    with pytest.raises(ModelError, match="features vanish or are not finite"):
+        check_parity(TorchEmbedder(network, 48, 32), model, crops)
+
+
+def test_a_graph_of_another_shape_or_with_weights_outside_is_not_saved(
+    exported: tuple[Path, Path, Parity], tmp_path: Path
+) -> None:
+    _, path, _ = exported
+    about, out = Embedder(path).metadata, tmp_path / "model.onnx"
+
+    fixed = onnx.load(path)
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    with pytest.raises(ModelError, match="export refused"):
+        save_model(fixed, about, out)
+    with pytest.raises(ModelError, match=r"expected inputs and outputs .*'batch', 99"):
+        save_model(onnx.load(path), replace(about, dimension=99), out)
+    outside = onnx.load(path)
+    weight = max(outside.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    onnx.external_data_helper.set_external_data(weight, "weights.bin")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    with pytest.raises(ModelError, match="export refused"):
+        save_model(outside, about, out)
+    unsorted = onnx.load(path)
+    unsorted.graph.node.append(unsorted.graph.node[0])
+    del unsorted.graph.node[0]
+    with pytest.raises(ModelError, match="onnx's checker says"):
+        save_model(unsorted, about, out)
+    assert not list(tmp_path.iterdir())

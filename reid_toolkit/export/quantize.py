@@ -1,0 +1,160 @@
+"""An exported model in INT8: as many layers as keep the loss within a limit, and what that cost and won."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reid_toolkit.errors import InputError, ModelError
+from reid_toolkit.export.calibration import calibrate
+from reid_toolkit.export.int8 import TARGETS, insert_int8, layers
+from reid_toolkit.export.loss import descriptor_loss, mean_cosine, seconds_per_crop
+from reid_toolkit.export.onnx import save_model
+from reid_toolkit.files import atomic_path
+from reid_toolkit.images import Image
+from reid_toolkit.runtime import Embedder
+
+MAX_LOSS = 0.01
+"""Of :func:`descriptor_loss`, or of mAP as a fraction."""
+
+SENSITIVITY_CROPS = 16
+"""Crops on which each layer is tried alone."""
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What INT8 cost and won. Times are of this machine, one thread, batches of 16, without decoding."""
+
+    target: str
+    float_bytes: int
+    bytes: int
+    cosine: float
+    """Mean, of a held-out crop's descriptors before and after."""
+    descriptor_loss: float
+    loss: float
+    """What was held against ``max_loss``: lost mAP where it was measured, else ``descriptor_loss``."""
+    max_loss: float
+    layers: int
+    in_float: tuple[str, ...]
+    """The layers, of those, that were kept in float."""
+    float_seconds_per_crop: float
+    seconds_per_crop: float
+
+
+def quantize(
+    model: Path,
+    out: Path,
+    calibration: list[Image],
+    held_out: list[Image],
+    *,
+    target: str = "x86",
+    max_loss: float = MAX_LOSS,
+    mean_ap: Callable[[Embedder], float] | None = None,
+    on_progress: Progress | None = None,
+) -> Quantised:
+    """Write ``out``, an INT8 form of a float ``model`` of :func:`reid_toolkit.export.onnx.export`.
+
+    If INT8 throughout loses more than ``max_loss``, each layer is tried in INT8 alone; the layers that cost most are
+    left in float, as few as will do, and at most half.
+
+    Args:
+        model: the float file.
+        out: the file to write; it appears only when the loss is within the limit.
+        calibration: crops that set the ranges, at least one.
+        held_out: other crops, at least two, on which the loss is measured.
+        target: one of ``int8.TARGETS``.
+        max_loss: limit of the loss: of mAP lost (0.01 is one point) when ``mean_ap`` is given, else of
+            :func:`descriptor_loss`.
+        mean_ap: the mAP of an embedder, 0-1, where identities are known.
+        on_progress: called with (layers tried, layers) while their sensitivity is measured.
+
+    Raises:
+        InputError: an unknown target, or too few crops.
+        ModelError: the loss stays over the limit with half of the layers in float.
+    """
+    if target not in TARGETS:
+        raise InputError(f"no INT8 target {target!r}: expected one of {', '.join(TARGETS)}")
+    if not calibration or len(held_out) < 2:
+        raise InputError(
+            f"INT8 needs crops: expected at least 1 to calibrate on and 2 others to measure on, got "
+            f"{len(calibration)} and {len(held_out)}"
+        )
+    before = Embedder(model, batch_size=16, threads=1, providers=["cpu"])
+    reference = before.embed(held_out)
+    metadata = replace(before.metadata, precision=f"int8 for {target}")
+    float_ap = mean_ap(before) if mean_ap else 0.0
+    calibrated = calibrate(model, calibration)
+    names = layers(calibrated)
+
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / "trial.onnx"
+
+        def build(in_float: list[str]) -> Embedder:
+            save_model(insert_int8(calibrated, target, in_float), metadata, trial)
+            return Embedder(trial, batch_size=16, threads=1, providers=["cpu"])
+
+        def loss(in_float: list[str]) -> float:
+            after = build(in_float)
+            if mean_ap:
+                return float_ap - mean_ap(after)
+            return descriptor_loss(reference, after.embed(held_out))
+
+        def harm(name: str) -> float:
+            after = build([other for other in names if other != name])
+            few = held_out[:SENSITIVITY_CROPS]
+            return descriptor_loss(reference[: len(few)], after.embed(few))
+
+        kept, lost = choose_layers(names, loss, harm, max_loss, on_progress)
+        after = build(kept)
+        rows = after.embed(held_out)
+        cosine, moved = mean_cosine(reference, rows), descriptor_loss(reference, rows)
+        crops = (held_out * 16)[:16]
+        float_seconds, seconds = seconds_per_crop([before, after], crops)
+        with atomic_path(out) as temporary:
+            temporary.write_bytes(trial.read_bytes())
+    return Quantised(
+        target, model.stat().st_size, out.stat().st_size, cosine, moved, lost, max_loss, len(names), tuple(kept),
+        float_seconds, seconds,
+    )  # fmt: skip
+
+
+def choose_layers(
+    names: list[str],
+    loss: Callable[[list[str]], float],
+    harm: Callable[[str], float],
+    max_loss: float,
+    on_progress: Progress | None = None,
+) -> tuple[list[str], float]:
+    """The fewest of the most harmful layers that, kept in float, bring the loss within ``max_loss``; and that loss.
+
+    ``loss`` is of a model with the given layers in float, ``harm`` of one layer alone in INT8. The number is found by
+    halving, so that 60 layers take 6 models. Raises :class:`ModelError` when half of the layers are not enough.
+    """
+    whole = loss([])
+    if whole <= max_loss:
+        if on_progress:
+            on_progress(len(names), len(names))
+        return [], whole
+    harms = {}
+    for done, name in enumerate(names, start=1):
+        harms[name] = harm(name)
+        if on_progress:
+            on_progress(done, len(names))
+    order = sorted(names, key=lambda name: -harms[name])
+    few, enough = 0, len(names) // 2
+    best = loss(order[:enough])
+    if not best <= max_loss:
+        raise ModelError(
+            f"INT8 refused: the loss is {whole:.4f}, and still {best:.4f} with {enough} of {len(names)} layers in "
+            f"float: expected at most {max_loss:g}; use the float model, other calibration crops, or raise --max-loss"
+        )
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        found = loss(order[:middle])
+        if found <= max_loss:
+            enough, best = middle, found
+        else:
+            few = middle
+    return order[:enough], best

@@ -1,0 +1,49 @@
+"""The whole of serving as one torch graph, laid out for the edge: the same numbers by fewer and cheaper steps."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from reid_toolkit.training.network import MEAN, STD, ReidNetwork
+
+
+class ServingNetwork(nn.Module):
+    """(B, H, W, 3) uint8 BGR -> (B, D) float32 rows of length 1.
+
+    Scaling, channel order and division by the standard deviation are folded into the first convolution's weights.
+    Only the subtraction of the mean is left of the preprocessing, since that convolution pads with zeros: grey
+    levels of 0-255 minus the mean's. ``network`` itself is not changed.
+    """
+
+    mean: Tensor
+
+    def __init__(self, network: ReidNetwork) -> None:
+        super().__init__()
+        self.backbone = copy.deepcopy(network.backbone).eval()
+        replace_pooling(self.backbone)
+        first = next(part for part in self.backbone.modules() if isinstance(part, nn.Conv2d))
+        scale = 255 * torch.tensor(STD).view(1, 3, 1, 1)
+        with torch.no_grad():
+            first.weight.copy_((first.weight / scale).flip(1))  # flip: RGB to BGR
+        self.register_buffer("mean", 255 * torch.tensor(MEAN).flip(0).view(3, 1, 1))
+
+    def forward(self, crops: Tensor) -> Tensor:
+        features = self.backbone(crops.permute(0, 3, 1, 2).to(torch.float32) - self.mean)
+        return features / torch.linalg.vector_norm(features, dim=1, keepdim=True)
+
+
+class MeanPool(nn.Module):
+    """Global average pooling, (B, C, H, W) -> (B, C, 1, 1)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.mean((2, 3), keepdim=True)
+
+
+def replace_pooling(module: nn.Module) -> None:
+    """Put :class:`MeanPool` for every ``AdaptiveAvgPool2d(1)``, which exports as ten index operations, not one."""
+    for name, part in module.named_children():
+        if isinstance(part, nn.AdaptiveAvgPool2d):
+            setattr(module, name, MeanPool())
+        else:
+            replace_pooling(part)
