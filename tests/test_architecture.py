@@ -28,10 +28,11 @@ ARROWS = {
     "training": BASE | {"datasets", "method", "evaluation.ranking"},
     "reporting": BASE | {"datasets", "training", "evaluation", "contact_sheet"},
     "export": BASE | {"training", "runtime"},
+    "watching": BASE | {"footage", "runtime", "gallery"},
     "demo": BASE | {"datasets"},
     "cli": BASE | {
         "contact_sheet", "datasets", "demo", "evaluation", "export", "footage", "gallery", "reporting", "runtime",
-        "training",
+        "training", "watching",
     },
     "__init__": {"errors", "records", "version"},
     "__main__": {"cli"},
