@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from reporting_fixtures import CPU, RECIPE, Trained
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import InputError
@@ -23,6 +24,16 @@ def test_figures_measured_from_checkpoints_are_those_that_training_wrote(trained
         found = Stage(study, row["stage"], CPU).figures()
         assert found == {key: pytest.approx(row[key], abs=1e-6) for key in found}
         assert {"within", "across_cameras", "violations_without"} <= set(found)
+
+
+def test_metrics_and_tensorboard_hold_them(trained: Trained) -> None:
+    rows = RunFolder(trained.run).load(2).metrics
+    board = EventAccumulator(str(trained.run / "events")).Reload()
+    for name in ("loss", "clusters", "within", "between", "stability", "across_cameras", "self_retrieval_rank_1"):
+        values = [row[name] for row in rows if row[name] is not None]
+        assert values
+        assert [event.value for event in board.Scalars(name)] == pytest.approx(values), name
+    assert all(row["images_per_second"] > 0 for row in rows)
 
 
 def test_stages_are_measured_once(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
