@@ -17,6 +17,18 @@ settings.register_profile("quick", max_examples=200, deadline=None)
 settings.register_profile("thorough", max_examples=4000, deadline=None)
 settings.load_profile("quick")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run tests marked slow, which take minutes each")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes: run with --slow"))
+
+
 Picture = Callable[..., NDArray[np.uint8]]
 
 CLOTHES = (((40, 40, 220), (120, 60, 20)), ((60, 200, 60), (30, 30, 30)), ((220, 120, 40), (200, 200, 210)))

@@ -5,7 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from reid_toolkit.errors import GalleryError, InputError
@@ -13,8 +13,11 @@ from reid_toolkit.gallery.checksum import text_checksum
 from reid_toolkit.gallery.schema import METRIC, migrate
 
 NAME = "gallery.sqlite"
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What damage makes sqlite3 raise: the second for a message of SQLite's that quotes it."""
 BUSY_SECONDS = 0.5
 """For how long SQLite itself waits for another process; it cannot be interrupted meanwhile."""
+DAMAGED = "damaged ({}): see `reid gallery check`; put back a copy, or enroll again into a new folder"
 
 
 class Database:
@@ -32,11 +35,12 @@ class Database:
         if folder.exists() and not folder.is_dir():
             raise GalleryError(f"{folder}: is a file: expected a gallery folder")
         if not self.path.exists():
-            if folder.is_dir() and any(folder.iterdir()):
+            if folder.is_dir() and any(not file.name.startswith(f".{NAME}") for file in folder.iterdir()):
                 raise GalleryError(f"{folder}: is a folder of something else: expected a gallery, with {NAME} in it")
             if not create:
                 raise GalleryError(f"{folder}: no gallery there: make one with `reid enroll`")
-            _create(folder, self.path)
+            with self._explained():
+                _create(folder, self.path)
         with self._explained():
             # mode=rw: never make a second, empty gallery where the file has just been removed.
             self._db = sqlite3.connect(
@@ -55,6 +59,8 @@ class Database:
         # A damaged file is looked at more closely, and what it says about itself is not executed.
         self._db.execute("PRAGMA cell_size_check = ON")
         self._db.execute("PRAGMA trusted_schema = OFF")
+        if not self.path.stat().st_size:
+            raise GalleryError("damaged: an empty file; put back a copy of it, or remove it and enroll again")
         self._patiently(lambda: migrate(self._db))  # first: it leaves a database of another program as it is
         self._patiently(lambda: self._db.execute("PRAGMA journal_mode = WAL"))
         self._db.execute("PRAGMA synchronous = FULL")
@@ -127,7 +133,7 @@ class Database:
         """What SQLite finds wrong in the file's pages and indexes, at most 100 lines."""
         try:
             lines = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
-        except sqlite3.DatabaseError as error:
+        except UNREADABLE as error:
             return [str(error)]
         return [] if lines == ["ok"] else [line for part in lines for line in part.splitlines()]
 
@@ -166,6 +172,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise GalleryError(f"{self.path}: {self._explain(error)}") from error
+        except UnicodeDecodeError as error:
+            raise GalleryError(f"{self.path}: {DAMAGED.format('it holds text that is none')}") from error
         except UnicodeEncodeError as error:
             raise InputError(f"a record holds text that is not valid Unicode: {error.object!r}") from None
 
@@ -183,20 +191,29 @@ class Database:
                 "done, or wait longer (--wait SECONDS)"
             )
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")) or "malformed" in text:
-            return f"damaged ({text}): see `reid gallery check`; put back a copy, or enroll again into a new folder"
+            return DAMAGED.format(text)
         return text
 
 
-def is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: Exception) -> bool:
     """Whether another connection is in the way, and not the file's or the disk's state."""
     name = getattr(error, "sqlite_errorname", None) or ""
     return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in str(error)
 
 
 def _create(folder: Path, path: Path) -> None:
-    """Make the folder and an empty database in it, closed to other users before anything is in it."""
+    """Make the folder and the database in it, which no other user can read, and no other process see unfinished."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    temporary = folder / f".{NAME}.{os.getpid()}.partial"
+    os.close(os.open(temporary, os.O_CREAT | os.O_RDWR, 0o600))
+    try:
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
+            migrate(db)
+        # Not renamed: another process may have made the same gallery meanwhile, and enrolled into it.
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -168,6 +168,7 @@ class Gallery:
         while True:
             with self._locks.reader, self._reader.reading():
                 self._searcher.sync(self._reader, len(queries))
+                version = self._reader.version()
                 dimension = self._reader.number("dimension")
                 without = self._reader.ids_of(map(key_of, where.exclude)).values()
             if not self._searcher.held:
@@ -179,11 +180,12 @@ class Gallery:
             with self._locks.reader, self._reader.reading():
                 records = dict(zip(ids, self._reader.records(ids), strict=True))
                 unusable = {number for number, record in records.items() if record is None}
-                damaged = unusable.difference(self._reader.gone_of(unusable))
+                unchanged = self._reader.version() == version
             if not unusable:
                 return [_matches(numbers.tolist(), distances.tolist(), records) for numbers, distances in found]
-            # Deleted since we looked, or damaged since we read them: so there are others to answer with.
-            self._searcher.leave_out(damaged)
+            # Deleted since we looked, or else damaged since we read them: so there are others to answer with.
+            if unchanged:
+                self._searcher.leave_out(unusable)
 
     @property
     def damage(self) -> dict[int, str]:

@@ -1,10 +1,10 @@
 """What is in a gallery; and what is damaged, record by record and file by file."""
 
-import sqlite3
 from dataclasses import dataclass
 
 from reid_toolkit.gallery import cache
 from reid_toolkit.gallery.checksum import file_checksum
+from reid_toolkit.gallery.database import UNREADABLE
 from reid_toolkit.gallery.protocol import Info, OnProgress
 from reid_toolkit.gallery.searcher import identity_of
 from reid_toolkit.gallery.store import Damage, Key, Store
@@ -82,7 +82,7 @@ def report_on(store: Store, on_progress: OnProgress | None = None) -> Report:
 def _keys(store: Store) -> dict[int, Key]:
     try:
         return store.keys()
-    except sqlite3.DatabaseError:
+    except UNREADABLE:
         return {}
 
 

@@ -1,7 +1,6 @@
 """The record: what was enrolled. What :meth:`Store.insert` stored within ``writing`` is on the disk after it."""
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.gallery.checksum import Fields, row_checksum
-from reid_toolkit.gallery.database import Database, is_busy
+from reid_toolkit.gallery.database import UNREADABLE, Database, is_busy
 from reid_toolkit.records import Record
 
 READ_ROWS = 4096
@@ -102,8 +101,15 @@ class Store(Database):
 
     def gone_of(self, ids: Iterable[int]) -> list[int]:
         """Those of ``ids`` that are no longer there: asked of the table, since an index may be damaged."""
-        query = "SELECT 1 FROM record WHERE id = ?"
-        return [number for number in ids if self._db.execute(query, (number,)).fetchone() is None]
+        return [number for number in ids if self._is_gone(number)]
+
+    def _is_gone(self, number: int) -> bool:
+        try:
+            return self._db.execute("SELECT 1 FROM record WHERE id = ?", (number,)).fetchone() is None
+        except UNREADABLE as error:
+            if is_busy(error):
+                raise
+            return False  # it is there, on a page that cannot be read
 
     def live_ids(self) -> NDArray[np.int64]:
         """All ids, in no order: with one, SQLite would walk through all descriptors."""
@@ -123,8 +129,8 @@ class Store(Database):
         query = f"SELECT {FIELDS}, checksum FROM record WHERE id BETWEEN ? AND ? ORDER BY id"
         try:
             rows = self._db.execute(query, (low, high)).fetchall()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and is_busy(error):
+        except UNREADABLE as error:
+            if is_busy(error):
                 raise
             if low == high:
                 damage[low] = f"cannot be read ({error})"
@@ -148,7 +154,7 @@ class Store(Database):
         for number in ids:
             try:
                 row = self._db.execute(query, (int(number),)).fetchone()
-            except sqlite3.DatabaseError as error:
+            except UNREADABLE as error:
                 if is_busy(error):
                     raise
                 row = None
@@ -169,8 +175,10 @@ class Store(Database):
 
     def keys(self) -> dict[int, Key]:
         """The key of each id, from an index, which may be whole where the table is not."""
-        rows = self._db.execute("SELECT id, source, tracklet, camera FROM record INDEXED BY record_key")
-        return {number: (source, tracklet, camera) for number, source, tracklet, camera in rows}
+        columns = ", ".join(f"cast({name} AS BLOB)" for name in ("source", "tracklet", "camera"))
+        rows = self._db.execute(f"SELECT id, {columns} FROM record INDEXED BY record_key")
+        texts = ((row[0], [str(part or b"", "utf-8", "replace") for part in row[1:]]) for row in rows)
+        return {number: (source, tracklet, camera) for number, (source, tracklet, camera) in texts}
 
     def span(self) -> tuple[float | None, float | None]:
         """Earliest start and latest end, seconds; None when no row has a time."""

@@ -1,0 +1,133 @@
+"""Real processes, killed at random moments: what was acknowledged is there, once, and search is exact."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worker import EXACT_BELOW, record_of, vector_of
+
+from reid_toolkit.gallery import Gallery, searcher
+
+State = dict[str, int]
+"""Version of each name that is enrolled."""
+
+
+def after(state: State, change: dict) -> State:
+    return {
+        name: version for name, version in (state | dict(change.get("rows", ()))).items() if name != change.get("name")
+    }
+
+
+def run_and_kill(path: Path, seed: int, chance: random.Random) -> list[str]:
+    """What the worker said until it was killed, some time after its first words."""
+    worker = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("worker.py")), str(path), str(seed)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert worker.stdout
+    said = [worker.stdout.readline()]
+    time.sleep(chance.random() ** 2 * 0.8)
+    worker.send_signal(signal.SIGKILL)
+    rest, errors = worker.communicate()
+    assert worker.returncode == -signal.SIGKILL, errors
+    return [line for line in [*said, *rest.splitlines()] if line]
+
+
+def kill_often(path: Path, times: int) -> dict[str, int]:
+    """Kill ``times`` workers, and look at the gallery after each; how often which change was under way."""
+    chance = random.Random(times)
+    state: State = {}
+    interrupted: dict[str, int] = {}
+    for seed in range(times):
+        change = None
+        for line in run_and_kill(path, seed, chance):
+            if line.strip() == "done":
+                assert change is not None
+                state, change = after(state, change), None
+            else:
+                change = json.loads(line)
+        possible = [state] if change is None else [state, after(state, change)]
+        if change is not None:
+            interrupted[change["kind"]] = interrupted.get(change["kind"], 0) + 1
+        state = look(path, possible)
+    return interrupted
+
+
+def look(path: Path, possible: list[State]) -> State:
+    """Which of the ``possible`` states the gallery is in; all of it is whole, and search is exact."""
+    with Gallery.open(path, exact_below=EXACT_BELOW) as gallery:
+        held = [(record, vector) for rows, part in gallery.records() for record, vector in zip(rows, part, strict=True)]
+        state = {record.tracklet: int(record.tags[0][1:]) for record, _ in held}
+        assert len(state) == len(held) == len(gallery), "each is there once"
+        assert state in possible
+        assert gallery.check().sound
+        for record, vector in held:
+            version = state[record.tracklet]
+            assert record == record_of(record.tracklet, version)
+            assert np.array_equal(vector, vector_of(record.tracklet, version))
+        if held:
+            matrix = np.array([vector for _, vector in held], np.float64)
+            for query in (matrix[0], vector_of("somebody", 0)):
+                distances = np.linalg.norm(matrix - query / np.linalg.norm(query), axis=1)
+                found = gallery.search(query.astype(np.float64) / np.linalg.norm(query), 10)
+                assert np.allclose([m.distance for m in found], np.sort(distances)[:10], atol=1e-6)
+    return state
+
+
+def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searcher, "LOAD_AFTER", 0)
+    assert kill_often(tmp_path / "g", 8)
+
+
+@pytest.mark.slow
+def test_hundreds_of_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searcher, "LOAD_AFTER", 0)
+    interrupted = kill_often(tmp_path / "g", 300)
+    assert {"add", "delete", "compact", "index"} <= interrupted.keys()
+
+
+KILLED_IN_SAVE = """
+import os, signal, sys
+import hnswlib
+from reid_toolkit.gallery import Gallery
+class Killed(hnswlib.Index):
+    def save_index(self, path):
+        super().save_index(path)
+        os.truncate(path, 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+hnswlib.Index = Killed
+with Gallery.open(sys.argv[1], exact_below=100) as gallery:
+    gallery.compact() if sys.argv[2] == "compact" else gallery.build_index()
+"""
+
+
+@pytest.mark.parametrize("verb", ["compact", "build_index"])
+def test_a_kill_while_the_index_is_saved(indexed: Path, verb: str) -> None:
+    from gallery_people import N, make_people
+
+    from reid_toolkit.records import Record
+
+    vectors, _ = make_people(seed=3)
+    with Gallery.open(indexed, exact_below=100) as gallery:
+        gallery.add(vectors, [Record(f"u{i}", "a") for i in range(N)])  # so that a save is due
+    done = subprocess.run([sys.executable, "-c", KILLED_IN_SAVE, str(indexed), verb], check=False)
+    assert done.returncode == -signal.SIGKILL
+    with Gallery.open(indexed, exact_below=100) as gallery, Gallery.open(indexed, exact_below=10**9) as exact:
+        # A killed save leaves the files of the one before; compact has removed them first.
+        assert (gallery.info().index is None) == (verb == "compact")
+        for query in vectors[::40]:
+            assert gallery.search(query) == exact.search(query)
+        gallery.build_index()
+        assert gallery.info().index["rows"] == 2 * N
+        assert gallery.search(vectors[0]) == exact.search(vectors[0])
+    assert not list(indexed.glob(".*")), "what the killed save left is cleared away by the next"
