@@ -65,6 +65,9 @@ class TrainingRecipe:
     """Random frames of a tracklet in one training step, their features averaged."""
     batch_size: int = 16
     """Samples in a step."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the backbone's convolutions and products; not in the paper is "bfloat16", faster on a GPU. Weights, batch
+    norm's sums and the loss are float32 in both."""
     first_epochs: int = 20
     """Of stage 0, where every sample is its own class."""
     later_epochs: int = 2

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid_toolkit.training.network import ReidNetwork, standardise, to_rgb
+from reid_toolkit.training.network import ReidNetwork, mixed_precision, standardise, to_rgb
 from reid_toolkit.training.store import Samples
 
 
@@ -24,21 +24,34 @@ class Features:
 
 
 @torch.no_grad()
-def extract(network: ReidNetwork, samples: Samples, device: torch.device, batch_size: int = 64) -> Features:
-    """Run the network over every crop once; memory is bounded by ``batch_size`` however long a tracklet is."""
+def extract(
+    network: ReidNetwork,
+    samples: Samples,
+    device: torch.device,
+    batch_size: int | None = None,
+    precision: str = "float32",
+) -> Features:
+    """Run the network over every crop once; memory is bounded by ``batch_size`` however long a tracklet is.
+
+    It is by default what keeps a CPU's caches or a GPU busy. ``precision`` is that of the backbone, as in training.
+    """
     network.eval()
+    batch_size = batch_size or (512 if device.type == "cuda" else 64)
     count = len(samples)
     starts = torch.from_numpy(samples.starts)
     sample_of = torch.repeat_interleave(torch.arange(count), starts.diff())
     place = torch.arange(len(samples.crops)) - starts[sample_of]
     half_of = (2 * place >= starts.diff()[sample_of]).long()
+    half_of, sample_of = half_of.to(device), sample_of.to(device)
     unit = torch.zeros(2 * count, network.dimension, device=device)
     pooled = torch.zeros(count, network.dimension, device=device)
     chunks = torch.arange(len(samples.crops)).split(batch_size)
     for chunk, crops in zip(chunks, samples.read_ahead(chunks), strict=True):
-        features = network(standardise(to_rgb(crops.to(device))))
-        unit.index_add_(0, (half_of[chunk] * count + sample_of[chunk]).to(device), F.normalize(features, dim=1))
-        pooled.index_add_(0, sample_of[chunk].to(device), features)
+        with mixed_precision(device, precision):
+            features = network(standardise(to_rgb(crops.to(device))))
+        features, rows = features.float(), slice(int(chunk[0]), int(chunk[-1]) + 1)
+        unit.index_add_(0, half_of[rows] * count + sample_of[rows], F.normalize(features, dim=1))
+        pooled.index_add_(0, sample_of[rows], features)
     halves = unit.view(2, count, -1)
     embeddings = torch.cat(
         [network.embed(part) for part in (pooled / starts.diff().to(device)[:, None]).split(batch_size)]

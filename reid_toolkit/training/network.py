@@ -30,6 +30,13 @@ def per_channel(values: tuple[float, float, float], device: torch.device) -> Ten
     return torch.stack([torch.full((1, 1), value, device=device) for value in values])
 
 
+def mixed_precision(device: torch.device, precision: str) -> torch.autocast:
+    """What the backbone runs in: for "bfloat16" its convolutions and products are in it, while batch norm's sums and
+    all weights stay float32; nothing special for "float32"."""
+    # Weights are cast once a pass, so that a cache of them would gain nothing.
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
+
+
 class ReidNetwork(nn.Module):
     """Backbone and embedding head (Section IV-C).
 

@@ -17,6 +17,7 @@ from reid_toolkit.training.checkpoint import Checkpoint, RunFolder
 from reid_toolkit.training.clock import Clock
 from reid_toolkit.training.constraints import can_merge, cannot_link, merge_allowed
 from reid_toolkit.training.crop_file import remove_crop_file
+from reid_toolkit.training.devices import training_on
 from reid_toolkit.training.features import Features, extract
 from reid_toolkit.training.figures import stage_figures
 from reid_toolkit.training.learner import Learner
@@ -55,7 +56,7 @@ def train(
         ImageError: a crop cannot be read and ``bad`` is None (see ``datasets.reading.read_crops``).
     """
     device = device or torch.device("cpu")
-    clock, folder = Clock(), RunFolder(out)
+    clock, folder, precision = Clock(), RunFolder(out), recipe.training.precision
     fingerprint = dataset.fingerprint
     folder.check(recipe, fingerprint, resume=resume)
     begun = latest(folder, on_warning or (lambda message: None))
@@ -86,9 +87,11 @@ def train(
     if metrics:
         folder.publish(metrics, names, select(metrics, recipe.selection))
     network.to(device)
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
     features: Features | None = None
 
-    with SummaryWriter(str(folder.events), purge_step=len(metrics)) as board:
+    with SummaryWriter(str(folder.events), purge_step=len(metrics)) as board, training_on(device, recipe):
         for stage in range(len(metrics), schedule.stages):
             if metrics and not metrics[-1]["merges"]:
                 break  # the constraints forbid every merge that is left
@@ -97,9 +100,9 @@ def train(
                 clock.add(begun.seconds)
             else:
                 with clock.phase("extract"):
-                    features = features or extract(network, samples, device)
+                    features = features or extract(network, samples, device, precision=precision)
                 table, place = make_table(features, labels, recipe, device), Place(stage)
-            learner = Learner(network, table, recipe.training)
+            learner = Learner(network, table, recipe.training, graph=device.type == "cuda")
             if begun:
                 learner.restore(begun.momentum, begun.loss_sum)
                 begun = None
@@ -113,7 +116,7 @@ def train(
                 after_step = AfterStep(schedule, clusters, on_step, save, checkpoint_seconds)
                 loss = learn(learner, samples, labels, recipe, place, after_step)
             with clock.phase("extract"):
-                features = extract(network, samples, device)
+                features = extract(network, samples, device, precision=precision)
             if not bool(features.descriptors.isfinite().all()):
                 raise RunError(f"stage {stage}: the network diverged: lower the recipe's learning rates")
             crops = schedule.steps[stage] * min(recipe.training.batch_size, len(samples)) * recipe.training.frames
@@ -123,6 +126,7 @@ def train(
                     **asdict(stage_figures(features, labels, [camera for _, camera in names], device)),
                     "largest_cluster": int(torch.bincount(labels).max()), "merges": 0, "merges_forbidden": None,
                     "violations_without": None, "images_per_second": round(crops / clock.seconds["train"], 1),
+                    "crops": samples.tier,
                 }  # fmt: skip
             next_labels = labels
             if stage + 1 < schedule.stages and can_merge(labels.numpy(), pairs):
@@ -134,7 +138,7 @@ def train(
                 row |= {"merges": len(merging.history), **stopped}
             metrics.append(row | clock.row())
             for key, value in metrics[-1].items():
-                if key != "stage" and value is not None:
+                if key not in ("stage", "crops") and value is not None:
                     board.add_scalar(key, value, stage)
             with clock.phase("save"):
                 weights = {key: value.cpu() for key, value in network.state_dict().items()}

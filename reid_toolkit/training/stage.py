@@ -3,12 +3,14 @@
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
 from reid_toolkit.config import Recipe
 from reid_toolkit.errors import RunError
 from reid_toolkit.method.lookup_table import in_passes
+from reid_toolkit.training.ahead import map_ahead
 from reid_toolkit.training.batches import draw_epoch
 from reid_toolkit.training.learner import Batch, Learner
 from reid_toolkit.training.schedule import epochs, learning_rate
@@ -36,14 +38,16 @@ def learn(
     """
     stage, first = start.stage, start.step
     loss, looked = math.nan, -math.inf
-    for epoch in range(start.epoch, epochs(recipe.training, stage)):
+    numbers = range(start.epoch, epochs(recipe.training, stage))
+    # The next epoch is drawn while this one is learned.
+    drawn_ahead = map_ahead(partial(draw_epoch, samples, recipe, stage), numbers, threads=1, ahead=1)
+    for epoch, drawn in zip(numbers, drawn_ahead, strict=True):
         learner.set_rate(learning_rate(recipe.training, stage, epoch))
         if not first:
             learner.loss_sum.zero_()
-        drawn = draw_epoch(samples, recipe, stage, epoch)
         classes = labels[drawn.samples]
         order, sizes = in_passes(classes)
-        device = learner.table.rows.device
+        device = learner.device
         classes, order, at_device = classes.to(device), order.to(device), drawn.to(device)
         crops = drawn.crops.to(samples.pixels.rows.device)
         for step, pixels in enumerate(samples.read_ahead(crops[first:]), first):

@@ -1,0 +1,141 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe
+from reid_toolkit.errors import RunError
+from reid_toolkit.method.equations import repelled_loss
+from reid_toolkit.method.lookup_table import LookupTable, in_passes
+from reid_toolkit.training.devices import training_on
+from reid_toolkit.training.learner import Batch, Learner
+from reid_toolkit.training.network import build_network, standardise, to_rgb
+
+CPU = torch.device("cpu")
+NETWORK = NetworkRecipe("resnet18", weights="none", embedding=16, height=32, width=32)
+SETTINGS = TrainingRecipe(batch_size=4, frames=2, first_learning_rate=0.05)
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def batches(count: int, device: torch.device = CPU) -> list[Batch]:
+    generator = torch.Generator().manual_seed(0)
+
+    def one() -> Batch:
+        boxes = torch.eye(2, 3).expand(8, 2, 3) * (0.6 + 0.4 * torch.rand(8, 1, 1, generator=generator))
+        return Batch(
+            torch.randint(256, (8, 32, 32, 3), generator=generator, dtype=torch.uint8), boxes,
+            0.8 + 0.4 * torch.rand(8, 5, generator=generator), torch.rand(4, 16, generator=generator) > 0.2,
+            torch.randint(6, (4,), generator=generator),
+        )  # fmt: skip
+
+    return [Batch(*(part.to(device) for part in one())) for _ in range(count)]
+
+
+def learner(settings: TrainingRecipe = SETTINGS, device: torch.device = CPU, **options: bool) -> Learner:
+    rows = F.normalize(torch.randn(6, 16, generator=torch.Generator().manual_seed(1)))
+    network = build_network(NETWORK, 0).to(device)
+    made = Learner(network, LookupTable(rows.to(device)), settings, **options)
+    made.set_rate(settings.first_learning_rate)
+    return made
+
+
+def step(learner: Learner, batch: Batch) -> None:
+    order, sizes = in_passes(batch.classes[None].cpu())
+    learner.step(batch, order[0].to(learner.device).split(sizes[0]))
+
+
+def test_a_step_is_the_papers_by_torchs_own_parts() -> None:
+    """Mean over frames, Eq. 2, Nesterov's step with the backbone's rate a tenth of the head's, the table's update."""
+    plain = replace(SETTINGS, backbone_factor=0.1)
+    batch = batches(1)[0]._replace(boxes=None, colours=None, kept=None)
+    ours, network = learner(plain), build_network(NETWORK, 0).train()
+    pooled = network(standardise(to_rgb(batch.pixels)))
+    embedded = network.embed((pooled[0::2] + pooled[1::2]) / 2)
+    loss = repelled_loss(embedded, batch.classes, ours.table.rows, plain.temperature)
+    loss.backward()
+    expected = LookupTable(ours.table.rows)
+    expected.update(embedded, batch.classes)
+    step(ours, batch)
+    assert float(ours.loss_sum) == pytest.approx(float(loss.detach()))
+    torch.testing.assert_close(ours.table.rows, expected.rows)
+    moved = dict(ours.network.named_parameters())
+    for name, before in network.named_parameters():
+        rate = 0.05 * (0.1 if name.startswith("backbone.") else 1)
+        gradient = before.grad + 5e-4 * before
+        torch.testing.assert_close(moved[name], before - rate * (gradient + 0.9 * gradient))
+
+
+def test_bfloat16_learns_much_the_same_and_keeps_weights_in_float32() -> None:
+    full, half = learner(), learner(replace(SETTINGS, precision="bfloat16"))
+    for batch in batches(3):
+        step(full, batch)
+        step(half, batch)
+    assert float(half.loss_sum) == pytest.approx(float(full.loss_sum), rel=0.05)
+    assert float(half.loss_sum) != float(full.loss_sum)
+    assert {value.dtype for value in half.network.parameters()} == {torch.float32}
+    assert half.table.rows.dtype == torch.float32
+
+
+def test_a_learner_goes_on_where_another_was() -> None:
+    first, second, later = *batches(2), learner()
+    one = learner()
+    step(one, first)
+    later.network.load_state_dict({key: value.clone() for key, value in one.network.state_dict().items()})
+    later.table = LookupTable(one.table.rows)
+    later.restore(one.momentum(), float(one.loss_sum))
+    for each in (one, later):
+        step(each, second)
+    assert float(one.loss_sum) == float(later.loss_sum)
+    assert torch.equal(one.table.rows, later.table.rows)
+    for a, b in zip(one.network.state_dict().values(), later.network.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_too_little_memory_names_the_settings() -> None:
+    recipe = Recipe(training=replace(SETTINGS, batch_size=64))
+    said = r"cpu: out of memory with training.batch_size = 64.*256x128.*2 GiB.\): halve"
+    with pytest.raises(RunError, match=said), training_on(CPU, recipe):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
+    assert not torch.backends.cudnn.benchmark
+
+
+@gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_graph_learns_what_single_kernels_learn(precision: str) -> None:
+    device, settings = torch.device("cuda"), replace(SETTINGS, precision=precision)
+    eager, graphed = learner(settings, device), learner(settings, device, graph=True)
+    for each in (eager, graphed):
+        each.network.to(memory_format=torch.channels_last)
+    losses = []
+    for place, batch in enumerate(batches(12, device)):
+        for each in (eager, graphed):
+            if place == 8:
+                each.set_rate(0.005)  # the graph reads it anew
+            step(each, batch)
+        losses.append([float(each.loss_sum) for each in (eager, graphed)])
+    for a, b in losses:
+        assert b == pytest.approx(a, rel=0.02 if precision == "bfloat16" else 2e-3)
+    tolerance = 0.05 if precision == "bfloat16" else 5e-3
+    torch.testing.assert_close(graphed.table.rows, eager.table.rows, atol=tolerance, rtol=0)
+    assert int(graphed.network.backbone.bn1.num_batches_tracked) == 12
+
+
+@gpu
+@pytest.mark.gpu
+def test_a_step_waits_for_nothing_on_a_gpu() -> None:
+    device = torch.device("cuda")
+    ours, prepared = learner(SETTINGS, device), batches(3, device)
+    passes = [
+        [part.to(device) for part in order[0].split(sizes[0])]
+        for order, sizes in (in_passes(batch.classes[None].cpu()) for batch in prepared)
+    ]
+    ours.step(prepared[0], passes[0])
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for batch, places in zip(prepared[1:], passes[1:], strict=True):
+            ours.step(batch, places)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert float(ours.loss_sum) > 0
