@@ -30,7 +30,8 @@ def evaluate_stages(
     for done, number in enumerate(numbers, start=1):
         stage = Stage(study, number, device)
         key = fingerprint(study, stage)
-        row = {"stage": number, "clusters": int(stage.checkpoint.labels.max()) + 1, "of": key}
+        trained = stage.checkpoint.metrics[-1]
+        row = {"stage": number, "clusters": trained["clusters"], "loss": trained["loss"], "of": key}
         rows.append(kept.get(key) or row | stage.truth() | stage.figures())
         write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
         if on_progress:

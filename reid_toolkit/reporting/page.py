@@ -56,8 +56,8 @@ def read_story(run: Path) -> Story:
     require_stages(folder)
     metrics = folder.load(folder.stages()[-1]).metrics
     kept = select(metrics, folder.recipe().selection)
-    known = {row["stage"]: row for row in read_evaluation(run)}
-    rows = [known.get(row["stage"], {}) | row for row in metrics]
+    known = {(row["stage"], row.get("loss")): row for row in read_evaluation(run)}  # not of a run that was here before
+    rows = [known.get((row["stage"], row["loss"]), {}) | row for row in metrics]
     return Story(folder, rows, kept, folder.load(kept).labels.numpy())
 
 

@@ -1,3 +1,4 @@
+import json
 import re
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from reporting_fixtures import CPU, HOSTILE, Trained
 from reid_toolkit.errors import RunError
 from reid_toolkit.reporting import clusters
 from reid_toolkit.reporting.clusters import dispersion
-from reid_toolkit.reporting.evaluation import evaluate_stages
+from reid_toolkit.reporting.evaluation import NAME, evaluate_stages
 from reid_toolkit.reporting.layout import lay_out
 from reid_toolkit.reporting.page import duration, read_story, sizes, write_page
 from reid_toolkit.reporting.stages import open_study
@@ -66,6 +67,14 @@ def test_a_page_with_pictures_and_the_truth(trained: Trained, tmp_path: Path) ->
     assert html.count("✓ right") + html.count("✗ wrong") == 2 * counts[counts > 1].sum()
     assert html.count("data:image/jpeg") == 2 * counts[counts > 1].sum()
     assert html.count("· cluster ") == 12  # a point each
+
+
+def test_an_evaluation_of_another_training_is_not_shown(trained: Trained) -> None:
+    rows = evaluate_stages(open_study(trained.run, trained.dataset, trained.identities), CPU)
+    assert [row["mAP"] for row in read_story(trained.run).rows] == [row["mAP"] for row in rows]
+    rows[1]["loss"] += 1
+    (trained.run / NAME).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert ["mAP" in row for row in read_story(trained.run).rows] == [True, False, True]
 
 
 def test_names_are_escaped(trained: Trained, tmp_path: Path) -> None:
