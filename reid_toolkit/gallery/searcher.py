@@ -197,7 +197,7 @@ class Searcher:
         """Make or renew the index and its files, where that is due. Searches go on meanwhile, exactly."""
         with self._building:
             with locks.reader, reader.reading():
-                if reader.count() < self._exact_below or not self._due(reader):
+                if reader.count() < max(1, self._exact_below) or not self._due(reader):
                     return
                 self.sync(reader)
                 if self._index is None:

@@ -27,20 +27,22 @@ def after(state: State, change: dict) -> State:
 
 def run_and_kill(path: Path, seed: int, chance: random.Random) -> list[str]:
     """What the worker said until it was killed, some time after its first words."""
-    worker = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("worker.py")), str(path), str(seed)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert worker.stdout
-    said = [worker.stdout.readline()]
-    time.sleep(chance.random() ** 2 * 0.8)
-    worker.send_signal(signal.SIGKILL)
-    rest, errors = worker.communicate()
+    said = path.parent / "said"
+    with open(said, "wb") as stdout:
+        worker = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("worker.py")), str(path), str(seed)],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        while not said.stat().st_size and worker.poll() is None:
+            time.sleep(0.005)
+        time.sleep(chance.random() ** 2 * 0.8)
+        worker.send_signal(signal.SIGKILL)
+        _, errors = worker.communicate()
     assert worker.returncode == -signal.SIGKILL, errors
-    return [line for line in [*said, *rest.splitlines()] if line]
+    # What it was about to say when it was killed may be cut off.
+    return [line for line in said.read_text().split("\n")[:-1] if line]
 
 
 def kill_often(path: Path, times: int) -> dict[str, int]:
@@ -51,7 +53,7 @@ def kill_often(path: Path, times: int) -> dict[str, int]:
     for seed in range(times):
         change = None
         for line in run_and_kill(path, seed, chance):
-            if line.strip() == "done":
+            if line == "done":
                 assert change is not None
                 state, change = after(state, change), None
             else:

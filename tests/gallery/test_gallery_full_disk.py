@@ -1,0 +1,86 @@
+"""A file system that is really full: a tmpfs of a few megabytes, where mounting one is permitted."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gallery_people import make_people
+
+from reid_toolkit.errors import GalleryError
+from reid_toolkit.gallery import Gallery, searcher
+from reid_toolkit.records import Record
+
+FREE = 200_000
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"needs a small file system, and this user may not mount one: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    """Leave about so many bytes; the file to remove."""
+    space = os.statvfs(disk)
+    filler = disk / "filler"
+    filler.write_bytes(bytes(space.f_bavail * space.f_frsize - leave))
+    return filler
+
+
+def names(gallery: Gallery) -> set[str]:
+    return {record.tracklet for records, _ in gallery.records() for record in records}
+
+
+def test_add_until_it_is_full(small_disk: Path) -> None:
+    vectors, _ = make_people()
+    acknowledged: set[str] = set()
+    with Gallery.open(small_disk / "g") as gallery:
+
+        def add_more() -> None:
+            part = len(acknowledged)
+            gallery.add(vectors, [Record(f"{part}-{i}", "a", image="x" * 200) for i in range(len(vectors))])
+            acknowledged.update(f"{part}-{i}" for i in range(len(vectors)))
+            add_more()
+
+        with pytest.raises(GalleryError, match="no space left on the disk"):
+            add_more()
+        assert len(acknowledged) >= 800
+        assert names(gallery) == acknowledged
+        assert gallery.search(vectors[3], 1)[0].distance == pytest.approx(0, abs=2**-11)
+    with Gallery.open(small_disk / "g") as gallery:
+        assert names(gallery) == acknowledged
+        assert gallery.check().sound
+
+
+def test_delete_compact_and_save_when_it_is_full(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searcher, "LOAD_AFTER", 0)
+    vectors, records = make_people(count=1600)
+    with Gallery.open(small_disk / "g", exact_below=100) as gallery:
+        gallery.add(vectors, records)
+    filler = fill(small_disk, leave=FREE)
+    with Gallery.open(small_disk / "g", exact_below=100) as gallery:
+        gallery.build_index()  # searches use it, and there is no room to keep it
+        assert not list((small_disk / "g").glob("*index*"))
+        assert gallery.search(vectors[5], 1)[0].record.tracklet == "t5"
+        with pytest.raises(GalleryError, match="no space left on the disk"):
+            gallery.compact()
+        assert gallery.check().sound
+        assert len(names(gallery)) == 1600
+    filler.unlink()
+    with Gallery.open(small_disk / "g", exact_below=100) as gallery:
+        assert gallery.forget(camera="a") == 400
+        assert gallery.info().index["rows"] == 1200
+        found = gallery.search(vectors[5], 10)
+        distances = np.sort(np.linalg.norm(vectors[np.arange(1600) % 4 > 0] - vectors[5], axis=1))[:10]
+        assert np.allclose([match.distance for match in found], distances, atol=1e-3)
