@@ -83,14 +83,6 @@ def test_int8_says_what_it_cost(walked, reid, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_int8_that_loses_too_much_is_refused(walked, reid, tmp_path: Path) -> None:
-    out = tmp_path / "model.onnx"
-    words = ("export", walked.run, "--out", out, "--dataset", walked.dataset, "--int8")
-    assert "INT8 refused: the loss is" in reid(*words, "--max-loss", 0).error
-    assert "no INT8 target 'z80': expected one of x86, x86-avx2, arm" in reid(*words, "--target", "z80").error
-    assert not out.exists()
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -1,0 +1,68 @@
+"""``reid distill``: a trained run's descriptors out of a smaller network."""
+
+from pathlib import Path
+
+import click
+
+from reid_toolkit.cli.options import FOLDER, json_output, skip_bad
+from reid_toolkit.cli.progress import progress_bar
+from reid_toolkit.cli.root import log, print_json, warn_bad
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.option("--student", required=True, help="The small backbone: mobilenet_v3_small, resnet18, ...")
+@click.option("--dataset", type=FOLDER, required=True, help="Whose crops to learn on; nobody need be known.")
+@click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
+@click.option("--stage", default="best", show_default=True, help="Of RUN: best, initial, last, or a stage's number.")
+@click.option("--weights", default="imagenet", show_default=True, help="'imagenet', 'none', or a state dict's file.")
+@click.option("--epochs", type=click.IntRange(1), default=60, show_default=True)
+@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out after its last finished epoch.")
+@skip_bad
+@json_output
+def command(
+    run: Path,
+    student: str,
+    dataset: Path,
+    out: Path,
+    stage: str,
+    weights: str,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    device: str,
+    resume: bool,
+    skip_bad: bool,
+    as_json: bool,
+) -> None:
+    """Teach a small network what RUN's says of the crops of a dataset.
+
+    The student matches the teacher's descriptors and the distances between crops. What --out holds is a run:
+    `reid export` takes it. Stopped at any moment, it goes on with --resume after its last finished epoch.
+    """
+    from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.training.distillation import Student, distill
+    from reid_toolkit.training.rounds import choose_device
+
+    bad: list[str] | None = [] if skip_bad else None
+    with progress_bar("distill", "steps") as on_step:
+        metrics = distill(
+            run, open_dataset(dataset), Student(student, weights, epochs, batch_size, learning_rate, seed), out,
+            stage=stage, resume=resume, device=choose_device(device), bad=bad, on_step=on_step,
+        )  # fmt: skip
+    warn_bad(bad)
+    if as_json:
+        print_json({"run": str(out), "student": student, "epochs": metrics})
+        return
+    last = metrics[-1]
+    log.print(
+        f"{out}: {student} after {len(metrics)} epochs: mean cosine to the teacher {1 - last['descriptor_loss']:.3f}; "
+        f"cosines between crops differ by {last['pairwise_loss'] ** 0.5:.3f} (root mean square)",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,215 @@
+"""A small network that learns a trained one's descriptors, on crops alone: nobody says who they show.
+
+The student sees the very views that the teacher sees, and matches
+
+- its descriptor, through the student's embedding head: a linear map where their widths differ;
+- the distances between crops, by its own descriptors: those that will be exported.
+
+Matching what a larger network says of the same views is Hinton et al. 2015 and Beyer et al. 2022; matching distances
+is Park et al. 2019 (relational knowledge distillation).
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid_toolkit.config import NetworkRecipe, Recipe
+from reid_toolkit.datasets import Dataset, without_identities
+from reid_toolkit.errors import RunError
+from reid_toolkit.files import write_atomic
+from reid_toolkit.training.checkpoint import RunFolder, load_tensors, save_tensors
+from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
+from reid_toolkit.training.store import Samples, load_samples
+from reid_toolkit.training.trained import load_network
+from reid_toolkit.training.transforms import augment, draw_boxes
+from reid_toolkit.version import __version__
+
+PAIRS = 10.0
+"""Weight of the pairwise loss, whose squared differences of cosines are about a tenth of the descriptors' loss."""
+
+
+@dataclass(frozen=True)
+class Student:
+    """What to make of a teacher. Its input size, and how crops are cut and mirrored, are the teacher's recipe's."""
+
+    backbone: str
+    weights: str = "imagenet"
+    """As ``config.NetworkRecipe.weights``."""
+    epochs: int = 60
+    """Passes over all crops."""
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    """Of AdamW, at the first step; it falls to 0 by half a cosine."""
+    seed: int = 0
+
+    def recipe(self, teacher: Recipe, dimension: int) -> Recipe:
+        """The student's recipe, given the teacher's and the width of its descriptors."""
+        network = NetworkRecipe(
+            self.backbone, self.weights, embedding=dimension, dropout=0.0,
+            height=teacher.network.height, width=teacher.network.width,
+        )  # fmt: skip
+        training = replace(
+            teacher.training, samples="images", frames=1, batch_size=self.batch_size, first_epochs=self.epochs,
+            first_learning_rate=self.learning_rate,
+        )  # fmt: skip
+        return replace(teacher, seed=self.seed, network=network, training=training)
+
+
+def distill(
+    run: Path,
+    dataset: Dataset,
+    student: Student,
+    out: Path,
+    *,
+    stage: str = "best",
+    resume: bool = False,
+    device: torch.device | None = None,
+    bad: list[str] | None = None,
+    on_step: Callable[[int, int | None], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train a student of ``run`` at ``stage`` into the run folder ``out``; returns a row an epoch.
+
+    ``reid export`` takes the folder. It is whole after every epoch; with ``resume`` it goes on after the last one,
+    and gives on the CPU what an unbroken one would have given.
+
+    Raises:
+        RunError: ``run`` has no such stage; ``out`` holds another run; the loss diverges; fewer than two crops.
+        ImageError: a crop cannot be read and ``bad`` is None.
+    """
+    device = device or torch.device("cpu")
+    source = RunFolder(run)
+    source.dataset()  # says so where there is no run
+    teacher = load_network(source, stage).to(device).eval()
+    recipe = student.recipe(source.recipe(), teacher.dimension)
+    folder, origin = RunFolder(out), {"teacher": fingerprint(teacher)}
+    folder.check(recipe, dataset.fingerprint, resume=resume)
+    state = folder.checkpoints / "distillation.safetensors"
+    samples = load_samples(
+        without_identities(dataset), recipe.network.height, recipe.network.width, images=True, bad=bad
+    )
+    network = build_network(recipe.network, recipe.seed).to(device)
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 0.1  # MobileNetV3's own 0.01 is for runs of 100,000 steps
+    optimiser = torch.optim.AdamW(network.parameters(), lr=student.learning_rate, weight_decay=0.05)
+    metrics: list[dict[str, Any]] = []
+    if state.exists():
+        metrics = restore(state, network, optimiser, origin)
+    else:
+        save_tensors(folder.checkpoints / "initial.safetensors", weights(network), {"stage": "initial"})
+        folder.start(recipe, dataset.fingerprint)
+    for epoch in range(len(metrics), student.epochs):
+        metrics.append({"epoch": epoch, **learn_epoch(teacher, network, optimiser, samples, recipe, epoch, on_step)})
+        if not math.isfinite(metrics[-1]["loss"]):
+            raise RunError(f"epoch {epoch}: the loss is not finite: give a lower --learning-rate and another --out")
+        header = {**origin, "metrics": json.dumps(metrics)}
+        save_tensors(state, {**weights(network), **moments(optimiser)}, header)
+        publish(folder, network, metrics)
+    publish(folder, network, metrics)
+    return metrics
+
+
+def learn_epoch(
+    teacher: ReidNetwork,
+    student: ReidNetwork,
+    optimiser: torch.optim.Optimizer,
+    samples: Samples,
+    recipe: Recipe,
+    epoch: int,
+    on_step: Callable[[int, int | None], None] | None,
+) -> dict[str, float]:
+    """One pass over all crops; returns the mean losses. What is random follows from the recipe's seed and ``epoch``."""
+    settings = recipe.training
+    generator = np.random.default_rng((recipe.seed, epoch))
+    order = generator.permutation(len(samples))
+    parts = np.split(order, range(settings.batch_size, len(order), settings.batch_size))
+    batches = [part for part in parts if len(part) > 1]  # batch norm needs two
+    device = next(student.parameters()).device
+    student.train()
+    sums = torch.zeros(2, device=device)
+    with torch.random.fork_rng():
+        torch.manual_seed(int(generator.integers(2**32)))  # stochastic depth draws from torch's own generator
+        for step, batch in enumerate(batches):
+            done, total = epoch * len(batches) + step, settings.first_epochs * len(batches)
+            for group in optimiser.param_groups:
+                group["lr"] = settings.first_learning_rate * (1 + math.cos(math.pi * done / total)) / 2
+            boxes = draw_boxes(len(batch), settings.crop_scale, settings.flip, generator).to(device)
+            images = standardise(augment(to_rgb(samples.read(batch).to(device)), boxes, None))
+            with torch.no_grad():
+                wanted = F.normalize(teacher(images), dim=1)
+            losses = distillation_losses(student, images, wanted)
+            optimiser.zero_grad()
+            (losses[0] + PAIRS * losses[1]).backward()
+            optimiser.step()
+            sums += losses.detach()
+            if on_step:
+                on_step(done + 1, total)
+    descriptors, pairs = (sums / len(batches)).tolist()
+    return {"loss": descriptors + PAIRS * pairs, "descriptor_loss": descriptors, "pairwise_loss": pairs}
+
+
+def distillation_losses(student: ReidNetwork, images: Tensor, wanted: Tensor) -> Tensor:
+    """How far a student is from a teacher's descriptors ``wanted``, (B, D) unit rows -> (2,):
+
+    mean of 1 - cosine of the mapped descriptors, and the mean squared difference of the cosines between crops, which
+    for unit vectors is that of the squared distances, divided by 4.
+    """
+    pooled = student(images)  # (B, S)
+    own = F.normalize(pooled, dim=1)
+    descriptors = 1 - (student.embed(pooled) * wanted).sum(dim=1).mean()
+    pairs = F.mse_loss(own @ own.T, wanted @ wanted.T)  # (B, B)
+    return torch.stack([descriptors, pairs])
+
+
+def publish(folder: RunFolder, network: ReidNetwork, metrics: list[dict[str, Any]]) -> None:
+    """What ``reid export`` reads, and what people do."""
+    save_tensors(folder.path / "best.safetensors", weights(network), {"stage": "distilled"})
+    write_atomic(folder.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in metrics))
+    model = {"stage": "distilled", **metrics[-1], "dataset": folder.dataset(), "toolkit": __version__}
+    write_atomic(folder.path / "model.json", json.dumps(model, indent=2) + "\n")
+
+
+def weights(network: ReidNetwork) -> dict[str, Tensor]:
+    return {key: value.cpu() for key, value in network.state_dict().items()}
+
+
+def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """AdamW's state as flat tensors, "optimiser.<parameter>.<name>"."""
+    state = optimiser.state_dict()["state"]
+    return {f"optimiser.{i}.{name}": value.cpu() for i, part in state.items() for name, value in part.items()}
+
+
+def restore(
+    path: Path, network: ReidNetwork, optimiser: torch.optim.Optimizer, origin: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Fill both from the state after an epoch, and return the metrics up to it.
+
+    Raises :class:`RunError` when it is damaged or of another teacher.
+    """
+    tensors, header = load_tensors(path)
+    if header.get("teacher") != origin["teacher"]:
+        raise RunError(f"{path}: cannot resume with another teacher: expected {header.get('teacher')}, got {origin}")
+    state: dict[int, dict[str, Tensor]] = {}
+    for key in [key for key in tensors if key.startswith("optimiser.")]:
+        _, number, name = key.split(".")
+        state.setdefault(int(number), {})[name] = tensors.pop(key)
+    network.load_state_dict(tensors)
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    return list(json.loads(header["metrics"]))
+
+
+def fingerprint(network: ReidNetwork) -> str:
+    """16 hex digits over a network's weights."""
+    digest = hashlib.sha256()
+    for key, value in weights(network).items():
+        digest.update(key.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

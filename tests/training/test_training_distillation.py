@@ -1,0 +1,170 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe
+from reid_toolkit.datasets import Dataset, open_dataset
+from reid_toolkit.datasets.manifest import read_identities
+from reid_toolkit.errors import RunError
+from reid_toolkit.training import distillation
+from reid_toolkit.training.checkpoint import RunFolder, load_tensors, save_tensors
+from reid_toolkit.training.distillation import Student, distill, distillation_losses
+from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
+from reid_toolkit.training.store import load_samples
+from reid_toolkit.training.trained import load_network
+
+STUDENT = Student("resnet18", weights="none", epochs=3, batch_size=16, learning_rate=2e-3)
+
+
+@pytest.fixture
+def data(tiny_dataset: Path) -> Dataset:
+    return open_dataset(tiny_dataset)
+
+
+@pytest.fixture
+def teacher(tmp_path: Path, data: Dataset) -> Path:
+    """A run whose network is random, but for batch norm's statistics: so it tells the crops apart."""
+    recipe = Recipe(
+        network=NetworkRecipe("resnet34", weights="none", embedding=8, height=32, width=32),
+        training=TrainingRecipe(crop_scale=1.0, flip=False),
+    )
+    folder = RunFolder(tmp_path / "teacher")
+    folder.start(recipe, data.fingerprint)
+    network = build_network(recipe.network, 7)
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 1.0
+    with torch.no_grad():
+        network.train()(all_crops(data))
+    save_tensors(folder.path / "best.safetensors", network.state_dict(), {"stage": "0"})
+    return folder.path
+
+
+def all_crops(data: Dataset) -> torch.Tensor:
+    """What the network takes."""
+    samples = load_samples(data, 32, 32, images=True)
+    return standardise(to_rgb(samples.read(np.arange(len(samples.crops)))))
+
+
+def state(run: Path, name: str = "best.safetensors") -> dict[str, torch.Tensor]:
+    return load_tensors(run / name)[0]
+
+
+def same(a: Path, b: Path) -> bool:
+    ours, theirs = state(a), state(b)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def apart(run: Path, other: Path, data: Dataset) -> float:
+    """Mean squared difference of two runs' cosines between all crops."""
+    images = all_crops(data)
+    with torch.no_grad():
+        rows = [F.normalize(load_network(RunFolder(one), "best").eval()(images), dim=1) for one in (run, other)]
+    return float(F.mse_loss(rows[0] @ rows[0].T, rows[1] @ rows[1].T))
+
+
+def test_a_student_comes_nearer_to_its_teacher(teacher: Path, data: Dataset, tmp_path: Path) -> None:
+    out, steps = tmp_path / "student", []
+    longer = replace(STUDENT, epochs=16, learning_rate=1e-3)
+    metrics = distill(teacher, data, longer, out, on_step=lambda done, total: steps.append((done, total)))
+    assert [row["epoch"] for row in metrics] == list(range(16))
+    assert metrics[-1]["descriptor_loss"] < 0.85 * metrics[0]["descriptor_loss"]
+    assert metrics[-1]["pairwise_loss"] < metrics[0]["pairwise_loss"]
+    assert steps == [(done, 48) for done in range(1, 49)]  # 48 crops in threes of 16
+
+    folder = RunFolder(out)
+    assert folder.recipe().network == NetworkRecipe(
+        "resnet18", weights="none", embedding=512, dropout=0.0, height=32, width=32
+    )
+    assert folder.dataset() == data.fingerprint
+    assert folder.model()["stage"] == "distilled"
+    assert [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()] == metrics
+    begun = tmp_path / "begun"
+    shutil.copytree(out, begun)
+    shutil.copy(out / "checkpoints" / "initial.safetensors", begun / "best.safetensors")
+    assert apart(out, teacher, data) < 0.5 * apart(begun, teacher, data), "by the descriptors that are exported"
+
+
+def test_interrupted_anywhere_it_gives_the_same(
+    teacher: Path, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    metrics = distill(teacher, data, STUDENT, whole)
+
+    def stop(done: int, _: int | None) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(teacher, data, STUDENT, broken, on_step=stop)
+    with pytest.raises(RunError, match="holds a run already: give --resume"):
+        distill(teacher, data, STUDENT, broken)
+    # Between the state and what is made of it.
+    with monkeypatch.context() as patch:
+        patch.setattr(distillation, "publish", lambda *_: stop(5, None))
+        with pytest.raises(KeyboardInterrupt):
+            distill(teacher, data, STUDENT, broken, resume=True)
+    seen: list[int] = []
+    again = distill(teacher, data, STUDENT, broken, resume=True, on_step=lambda done, _: seen.append(done))
+    assert again == metrics
+    assert seen == [7, 8, 9], "the third epoch alone"
+    assert same(whole, broken)
+    assert distill(teacher, data, STUDENT, broken, resume=True) == metrics, "finished: nothing is done"
+    assert same(whole, broken)
+
+
+def test_resuming_something_else_is_refused(teacher: Path, data: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    one = replace(STUDENT, epochs=1)
+    distill(teacher, data, one, out)
+    with pytest.raises(RunError, match=r"cannot resume with another recipe: .*first_learning_rate"):
+        distill(teacher, data, replace(one, learning_rate=0.1), out, resume=True)
+    weights = state(teacher)
+    weights["embedding.bias"] += 1
+    save_tensors(teacher / "best.safetensors", weights, {"stage": "0"})
+    with pytest.raises(RunError, match="cannot resume with another teacher"):
+        distill(teacher, data, one, out, resume=True)
+    path = out / "checkpoints" / "distillation.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(RunError, match="damaged checkpoint"):
+        distill(teacher, data, one, out, resume=True)
+
+
+def test_identities_do_not_reach_the_student(teacher: Path, data: Dataset, tiny_dataset: Path, tmp_path: Path) -> None:
+    named = data.with_identities(read_identities(tiny_dataset / "identities.csv"))
+    one = replace(STUDENT, epochs=1)
+    distill(teacher, data, one, tmp_path / "a")
+    distill(teacher, named, one, tmp_path / "b")
+    assert same(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_loss_that_is_not_finite_is_named(teacher: Path, data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"the loss is not finite: give a lower --learning-rate"):
+        distill(teacher, data, replace(STUDENT, learning_rate=1e30), tmp_path / "out")
+
+
+@torch.no_grad()
+def test_losses_are_zero_for_the_teacher_itself_and_as_written() -> None:
+    network = ReidNetwork(NetworkRecipe("resnet18", weights="none", embedding=512, dropout=0.0, height=32, width=32))
+    network.eval()
+    images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    wanted = F.normalize(network(images), dim=1)
+    network.embedding.weight.copy_(torch.eye(512))  # changes nothing, but for batch norm's epsilon
+    assert distillation_losses(network, images, wanted).tolist() == pytest.approx([0, 0], abs=1e-5)
+
+    other = F.normalize(torch.randn(6, 512, generator=torch.Generator().manual_seed(1)), dim=1)
+    descriptors, pairs = distillation_losses(network, images, other).tolist()
+    slow = [1 - float(a @ b) for a, b in zip(wanted, other, strict=True)]
+    assert descriptors == pytest.approx(np.mean(slow), abs=1e-4)
+    squares = [
+        ((wanted[i] - wanted[j]).square().sum() - (other[i] - other[j]).square().sum()).item() ** 2 / 4
+        for i in range(6)
+        for j in range(6)
+    ]
+    assert pairs == pytest.approx(np.mean(squares), abs=1e-4)
