@@ -1,0 +1,217 @@
+"""Pictures of people to descriptors on one machine: ours, beside what others do.
+
+    python tools/bench_embedder.py --out docs/benchmarks/embedder.json
+
+From JPEG bytes and from boxes of a decoded frame, one and sixteen at a time, on one and two threads. Every case runs in
+a process of its own, so that its memory is its own, and in turns with the others (--rounds), so that a busy machine
+slows all alike; medians over the rounds. Ratios are to onnxruntime with PIL and numpy in the same run. Weights are
+random; speed does not depend on them. Cases whose package is not installed are left out.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from embedder_ways import REFERENCE, WAYS, Pixels, make_models
+
+NEEDS = {"openvino, our file": "openvino", "openvino, our int8": "openvino"}
+SOURCES = ("jpeg", "frame")
+MODELS = ("mobilenet_v3_small", "mobilenet_v2", "resnet50", "demo")
+"""Backbones at 256x128, and our small recipe: a ResNet-18 at 64x32."""
+COUNT = 64
+"""Different pictures."""
+FRAME = (1080, 1920)
+
+
+def boxes(generator: np.random.Generator) -> Iterator[tuple[int, int, int, int]]:
+    """Of people in a frame: x, y, width, height; 120 to 320 pixels high, twice to three times as high as wide."""
+    for _ in range(COUNT):
+        height = int(generator.integers(120, 321))
+        width = int(height / generator.uniform(2, 3))
+        x, y = (int(generator.integers(0, end - size)) for end, size in zip(FRAME[::-1], (width, height), strict=True))
+        yield x, y, width, height
+
+
+def pictures() -> tuple[list[bytes], list[Pixels]]:
+    """The same crops as JPEG files and as views of one 1080p frame: soft blobs under fine noise, as photos have."""
+    generator = np.random.default_rng(0)
+    soft = cv2.resize(generator.integers(0, 256, (68, 120, 3), np.uint8), FRAME[::-1], interpolation=cv2.INTER_CUBIC)
+    frame = np.clip(soft + generator.normal(0, 4, soft.shape), 0, 255).astype(np.uint8)
+    views = [frame[y : y + height, x : x + width] for x, y, width, height in boxes(generator)]
+    files = [cv2.imencode(".jpg", view, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes() for view in views]
+    return files, views
+
+
+def measure(folder: str, way: str, source: str, batch: int, threads: int, seconds: float) -> dict[str, Any]:
+    """One case, in this process."""
+    cv2.setNumThreads(threads)
+    files, views = pictures()
+    began = time.perf_counter()
+    embedder = WAYS[way](Path(folder), threads, batch)
+    first = [embedder.decode(content) for content in files[:batch]] if source == "jpeg" else views[:batch]
+    rows = embedder.embed(first)
+    cold = time.perf_counter() - began
+    assert rows.shape[0] == batch
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3)
+
+    def call(number: int) -> tuple[float, float, float]:
+        """Seconds to decode, to prepare alone, and to embed (which prepares)."""
+        picked = [(number * batch + i) % COUNT for i in range(batch)]
+        start = time.perf_counter()
+        images = [embedder.decode(files[i]) for i in picked] if source == "jpeg" else [views[i] for i in picked]
+        decoded = time.perf_counter()
+        embedder.embed(images)
+        embedded = time.perf_counter()
+        embedder.prepare(images)
+        return decoded - start, time.perf_counter() - embedded, embedded - decoded
+
+    for number in range(5):
+        call(number)
+    calls, until = [], time.perf_counter() + seconds
+    while time.perf_counter() < until or len(calls) < 5:
+        calls.append(call(len(calls)))
+    decode, prepare, embed = np.array(calls).T
+    whole = decode + embed
+    return {
+        "crops_per_second": batch / float(np.median(whole)),
+        "p50_milliseconds": 1e3 * float(np.median(whole)),
+        "p99_milliseconds": 1e3 * float(np.percentile(whole, 99)),
+        "decoding_share": float(np.median(decode) / np.median(whole)),
+        "preprocessing_share": float(np.median(prepare) / np.median(whole)),
+        "peak_megabytes": peak_bytes() / 1e6,
+        "load_seconds": cold,
+        "calls": len(calls),
+    }
+
+
+def peak_bytes() -> int:
+    """VmHWM of this process: with the interpreter, its packages and the model."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def in_a_process(case: dict[str, Any]) -> dict[str, Any]:
+    """:func:`measure` in a fresh interpreter."""
+    threads = {name: str(case["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    command = [sys.executable, __file__, "--one", json.dumps(case)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | threads, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def recipe(name: str) -> Any:
+    """The demo's recipe, or the default one with a backbone and random weights."""
+    from reid_toolkit.config import NetworkRecipe, Recipe, load_recipe
+
+    return load_recipe(name) if name == "demo" else Recipe(network=NetworkRecipe(name, weights="none"))
+
+
+def installed(way: str) -> bool:
+    from importlib.util import find_spec
+
+    return way not in NEEDS or find_spec(NEEDS[way]) is not None
+
+
+def run(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """All cases, and their ratios."""
+    rows = []
+    for model in options.models:
+        files = make_models(folder / model, recipe(model), [view.copy() for view in pictures()[1]])
+        for source, batch, threads in product(options.sources, options.batches, options.threads):
+            group: dict[str, list[dict[str, Any]]] = {way: [] for way in options.ways if installed(way)}
+            for _ in range(options.rounds):
+                for way, found in group.items():
+                    case = {"folder": str(folder / model), "way": way, "source": source, "batch": batch}
+                    found.append(in_a_process({**case, "threads": threads, "seconds": options.seconds}))
+            for way, found in group.items():
+                row = {"model": model, "source": source, "batch": batch, "threads": threads, "way": way}
+                row |= {key: float(np.median([one[key] for one in found])) for key in found[0]}
+                speeds = [one["crops_per_second"] for one in found]
+                row |= {"spread": (max(speeds) - min(speeds)) / row["crops_per_second"], "files": files}
+                rows.append(row)
+            speed = {row["way"]: row["crops_per_second"] for row in rows[-len(group) :]}
+            for row in rows[-len(group) :]:
+                row["ratio"] = row["crops_per_second"] / speed[REFERENCE] if REFERENCE in speed else None
+                print(table_line(row), file=sys.stderr, flush=True)
+    return rows
+
+
+COLUMNS = ("way", "crops/s", "ratio", "p50 ms", "p99 ms", "decoding", "preprocessing", "peak MB")
+
+
+def table_line(row: dict[str, Any]) -> str:
+    ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+    return (
+        f"| {row['way']} | {row['crops_per_second']:.0f} | {ratio} | {row['p50_milliseconds']:.2f} | "
+        f"{row['p99_milliseconds']:.2f} | {row['decoding_share']:.0%} | {row['preprocessing_share']:.0%} | "
+        f"{row['peak_megabytes']:.0f} |"
+    )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown, a table a model, source, batch and number of threads."""
+    lines, last = [], None
+    for row in rows:
+        here = f"{row['model']}, from {row['source']}, batch {row['batch']}, {row['threads']} thread(s)"
+        if here != last:
+            lines += ["", here, "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+            last = here
+        lines.append(table_line(row))
+    return "\n".join(lines[1:])
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((text.partition(":")[2].strip() for text in lines if text.startswith("model name")), "CPU")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
+    parser.add_argument("--batches", type=int, nargs="+", default=(1, 16))
+    parser.add_argument("--threads", type=int, nargs="+", default=(1, 2))
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, required=True)
+    if "--one" in sys.argv[1:2]:
+        print(json.dumps(measure(**json.loads(sys.argv[2]))))
+        return
+    options = parser.parse_args()
+    files, views = pictures()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run(options, Path(folder))
+    import onnxruntime
+    import torch
+
+    result = {
+        "command": "python tools/bench_embedder.py " + " ".join(sys.argv[1:]),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}",
+        "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__, "opencv": cv2.__version__},
+        "load": os.getloadavg()[0],
+        "crops": {
+            "count": COUNT,
+            "mean_bytes": float(np.mean([len(content) for content in files])),
+            "mean_pixels": float(np.mean([view.shape[0] * view.shape[1] for view in views])),
+        },
+        "rows": rows,
+    }
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

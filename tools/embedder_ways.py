@@ -1,0 +1,182 @@
+"""The ways of tools/bench_embedder.py from pictures to descriptors: ours, and what others do, written here anew.
+
+Each takes encoded pictures by ``decode`` and decoded ones by ``embed``, which is ``prepare`` and the network.
+"""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+MEAN = np.array((0.485, 0.456, 0.406), np.float32)
+STD = np.array((0.229, 0.224, 0.225), np.float32)
+
+
+class Ours:
+    """reid_toolkit's Embedder: OpenCV outside, everything else in the graph."""
+
+    file = "float.onnx"
+
+    def __init__(self, folder: Path, threads: int, batch: int) -> None:
+        from reid_toolkit.runtime import Embedder
+        from reid_toolkit.runtime.preprocess import to_batch
+
+        self.embedder = Embedder(folder / self.file, batch_size=batch, threads=threads, providers=["cpu"])
+        self.to_batch, about = to_batch, self.embedder.metadata
+        self.size = about.height, about.width
+
+    def decode(self, content: bytes) -> Pixels:
+        return np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_BGR), np.uint8)
+
+    def prepare(self, images: list[Pixels]) -> Any:
+        return self.to_batch(images, *self.size)
+
+    def embed(self, images: list[Pixels]) -> Any:
+        return self.embedder.embed(images)
+
+
+class OursInt8(Ours):
+    file = "int8.onnx"
+
+
+class OpenVino(Ours):
+    """OpenVINO on our very file."""
+
+    def __init__(self, folder: Path, threads: int, batch: int) -> None:
+        import openvino
+
+        super().__init__(folder, threads, batch)
+        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+        self.request = openvino.Core().compile_model(folder / self.file, "CPU", settings).create_infer_request()
+
+    def embed(self, images: list[Pixels]) -> Any:
+        return self.request.infer([self.prepare(images)])[0]
+
+
+class OpenVinoInt8(OpenVino):
+    file = "int8.onnx"
+
+
+class TorchEager(Ours):
+    """(a) The network as training runs it, on OpenCV's pictures."""
+
+    def __init__(self, folder: Path, threads: int, batch: int) -> None:
+        import torch
+
+        from reid_toolkit.runtime.preprocess import to_batch
+        from reid_toolkit.training.checkpoint import RunFolder
+        from reid_toolkit.training.trained import load_network
+
+        torch.set_num_threads(threads)
+        run = RunFolder(folder / "run")
+        self.torch, self.network = torch, load_network(run, "initial").eval()
+        self.to_batch, about = to_batch, run.recipe().network
+        self.size = about.height, about.width
+
+    def prepare(self, images: list[Pixels]) -> Any:
+        from reid_toolkit.training.network import standardise, to_rgb
+
+        return standardise(to_rgb(self.torch.from_numpy(super().prepare(images))))
+
+    def embed(self, images: list[Pixels]) -> Any:
+        with self.torch.inference_mode():
+            return self.torch.nn.functional.normalize(self.network(self.prepare(images)), dim=1).numpy()
+
+
+class Torchreid(TorchEager):
+    """(b) torchreid's way: PIL, torchvision's transforms, torch."""
+
+    def __init__(self, folder: Path, threads: int, batch: int) -> None:
+        from torchvision import transforms
+
+        super().__init__(folder, threads, batch)
+        self.transform = transforms.Compose(
+            [transforms.Resize(self.size), transforms.ToTensor(), transforms.Normalize(MEAN.tolist(), STD.tolist())]
+        )
+
+    def decode(self, content: bytes) -> Any:
+        return open_rgb(content)
+
+    def prepare(self, images: list[Any]) -> Any:
+        return self.torch.stack([self.transform(to_pil(image)) for image in images])
+
+
+class OnnxPil:
+    """(c) BoxMOT's way: PIL and numpy to normalised float planes, onnxruntime with its defaults, numpy after it."""
+
+    def __init__(self, folder: Path, threads: int, batch: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        path = str(folder / "plain.onnx")
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.size = tuple(self.session.get_inputs()[0].shape[2:])
+
+    def decode(self, content: bytes) -> Any:
+        return open_rgb(content)
+
+    def prepare(self, images: list[Any]) -> Any:
+        height, width = self.size
+        rows = []
+        for image in images:
+            pixels = np.asarray(to_pil(image).resize((width, height)), np.float32) / 255
+            rows.append(((pixels - MEAN) / STD).transpose(2, 0, 1))
+        return np.stack(rows)
+
+    def embed(self, images: list[Any]) -> Any:
+        rows = self.session.run(None, {"images": self.prepare(images)})[0]
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+WAYS: dict[str, Any] = {
+    "ours": Ours, "ours int8": OursInt8, "torch eager": TorchEager, "torchreid way": Torchreid,
+    "onnxruntime + PIL": OnnxPil, "openvino, our file": OpenVino, "openvino, our int8": OpenVinoInt8,
+}  # fmt: skip
+REFERENCE = "onnxruntime + PIL"
+
+
+def open_rgb(content: bytes) -> Any:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(content)).convert("RGB")
+
+
+def to_pil(image: Any) -> Any:
+    """A crop cut from a frame is a BGR array; a decoded one is PIL's already."""
+    from PIL import Image
+
+    return Image.fromarray(image[:, :, ::-1]) if isinstance(image, np.ndarray) else image
+
+
+def make_models(folder: Path, recipe: Any, crops: list[Pixels]) -> dict[str, int]:
+    """The files of one recipe, from random weights: a run, our two ONNX files, and a plain one of float planes."""
+    import torch
+
+    from reid_toolkit.export.onnx import export
+    from reid_toolkit.export.quantize import quantize
+    from reid_toolkit.training.checkpoint import RunFolder, save_tensors
+    from reid_toolkit.training.network import build_network
+
+    run, plain = RunFolder(folder / "run"), folder / "plain.onnx"
+    run.start(recipe, "0" * 16)
+    network = build_network(recipe.network, seed=0).eval()
+    save_tensors(run.checkpoints / "initial.safetensors", network.state_dict(), {"stage": "initial"})
+    export(run.path, folder / Ours.file, crops[:17], stage="initial")
+    # Random weights may lose anything; only the speed counts here.
+    quantize(folder / Ours.file, folder / OursInt8.file, crops, crops, max_loss=float("inf"))
+    images = torch.zeros(2, 3, recipe.network.height, recipe.network.width)
+    program = torch.onnx.export(
+        network, (images,), dynamo=True, opset_version=18, verbose=False, input_names=["images"],
+        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+    )  # fmt: skip
+    assert program is not None
+    program.save(str(plain), external_data=False)
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*.onnx")}
+    (folder / "sizes.json").write_text(json.dumps(sizes))
+    return sizes
