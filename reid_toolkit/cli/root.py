@@ -16,12 +16,16 @@ from rich.console import Console
 from reid_toolkit.errors import ReidError
 from reid_toolkit.version import __version__
 
-COMMANDS = ("demo", "ingest", "train", "report", "export", "enroll", "search", "evaluate", "gallery", "embed", "watch")
+COMMANDS = (
+    "demo", "ingest", "train", "report", "distill", "export", "enroll", "search", "evaluate", "gallery", "embed",
+    "watch",
+)  # fmt: skip
 """In the order of the work. Help loads them all, so their modules import torch and the like inside functions."""
 
 EXTRA_OF_MODULE = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "tensorboard": "train", "onnx": "train",
     "onnxscript": "train", "scipy": "train", "trackers": "footage", "supervision": "footage", "pyarrow": "parquet",
+    "pymilvus": "milvus", "milvus_lite": "milvus",
 }  # fmt: skip
 
 log = Console(stderr=True, highlight=False, emoji=False)
