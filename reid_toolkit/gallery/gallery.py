@@ -169,23 +169,23 @@ class Gallery:
             with self._locks.reader, self._reader.reading():
                 self._searcher.sync(self._reader, len(queries))
                 version = self._reader.version()
-                dimension = self._reader.number("dimension")
                 without = self._reader.ids_of(map(key_of, where.exclude)).values()
             if not self._searcher.held:
                 raise GalleryError(f"{self._reader.folder}: {self._searcher.why_nothing()}")
-            if queries.shape[1] != dimension:
-                raise InputError(f"query has width {queries.shape[1]}: expected {dimension}, as enrolled")
+            if queries.shape[1] != self._searcher.dimension:
+                raise InputError(
+                    f"query has width {queries.shape[1]}: expected {self._searcher.dimension}, as enrolled"
+                )
             found = self._searcher.find(queries, top_k, where, without)
             ids = {number for numbers, _ in found for number in numbers.tolist()}
             with self._locks.reader, self._reader.reading():
-                records = dict(zip(ids, self._reader.records(ids), strict=True))
-                unusable = {number for number, record in records.items() if record is None}
+                records = self._reader.records(ids)
                 unchanged = self._reader.version() == version
-            if not unusable:
+            if len(records) == len(ids):
                 return [_matches(numbers.tolist(), distances.tolist(), records) for numbers, distances in found]
             # Deleted since we looked, or else damaged since we read them: so there are others to answer with.
             if unchanged:
-                self._searcher.leave_out(unusable)
+                self._searcher.leave_out(ids - records.keys())
 
     @property
     def damage(self) -> dict[int, str]:
@@ -282,6 +282,6 @@ class Gallery:
             return info_of(self._reader)
 
 
-def _matches(ids: list[int], distances: list[float], records: dict[int, Record | None]) -> list[Match]:
-    found = [(distance, records[number]) for number, distance in zip(ids, distances, strict=True)]
-    return [Match(rank, distance, record) for rank, (distance, record) in enumerate(found, start=1) if record]
+def _matches(ids: list[int], distances: list[float], records: dict[int, Record]) -> list[Match]:
+    found = zip(ids, distances, strict=True)
+    return [Match(rank, distance, records[number]) for rank, (number, distance) in enumerate(found, start=1)]

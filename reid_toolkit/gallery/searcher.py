@@ -53,6 +53,10 @@ class Searcher:
         return self._snapshot.held
 
     @property
+    def dimension(self) -> int:
+        return self._snapshot.dimension
+
+    @property
     def damage(self) -> dict[int, str]:
         """Records that cannot be used, by id, and why; under 0 when some are missing altogether."""
         missing = {0: f"{self._snapshot.missing} records are missing"} if self._snapshot.missing > 0 else {}

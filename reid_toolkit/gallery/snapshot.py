@@ -138,24 +138,22 @@ class Snapshot:
 
     def passing(self, where: Filter, without: Collection[int]) -> Mask | None:
         """Which rows pass, (N,) bool, dead ones never; None when nothing is filtered. without: ids."""
+        tests = _tests(where)
+        if not tests and where.since is None and where.until is None and not without:
+            return None
         columns = self.columns
         mask = self.live.copy()
-        filtered = False
-        for column, passes in _tests(where):
+        for column, passes in tests:
             table = np.fromiter(map(passes, self.names[column]), bool, len(self.names[column]))
             mask &= table[columns[column]]
-            filtered = True
         # Comparisons with NaN are false: a record without times passes no time filter.
         if where.since is not None:
             mask &= columns["end"] >= where.since
-            filtered = True
         if where.until is not None:
             mask &= columns["start"] <= where.until
-            filtered = True
         if without:
             mask &= np.isin(columns["id"], list(without), invert=True)
-            filtered = True
-        return mask if filtered else None
+        return mask
 
 
 def _tests(where: Filter) -> list[tuple[str, Callable[[str], bool]]]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from reid_toolkit.records import Record
 READ_ROWS = 4096
 """Rows fetched at a time: 4 MB of 512-wide descriptors, so that loading does not hold everything twice."""
 FIELDS = "id, tracklet, camera, source, start_time, end_time, image, tags, thumbnail, vector"
+ASKED_ROWS = 500
+"""Ids in one question: SQLite takes 999 at least."""
 UNFIT = "does not fit its checksum"
 
 Key = tuple[str, str, str]
@@ -45,7 +47,8 @@ class Store(Database):
 
         Ids only grow. A new epoch means that bytes were erased, so that no copy of older rows may be kept.
         """
-        return self.number("epoch"), self.number("last_id"), self.number("removed")
+        rows = dict(self._db.execute("SELECT key, value FROM meta WHERE key IN ('epoch', 'last_id', 'removed')"))
+        return int(rows["epoch"]), int(rows["last_id"]), int(rows["removed"])
 
     def count(self) -> int:
         return self.number("count")
@@ -147,18 +150,23 @@ class Store(Database):
                 whole.append(row[:10])
         return whole
 
-    def records(self, ids: Iterable[int]) -> list[Record | None]:
-        """The records of ``ids``, in that order; None for one that is gone or damaged."""
-        query = f"SELECT {FIELDS}, checksum FROM record WHERE id = ?"
-        found = []
-        for number in ids:
+    def records(self, ids: Collection[int]) -> dict[int, Record]:
+        """Those of ``ids`` that are there and whole."""
+        found: dict[int, Record] = {}
+        listed = list(ids)
+        for at in range(0, len(listed), ASKED_ROWS):
+            part = listed[at : at + ASKED_ROWS]
+            query = f"SELECT {FIELDS}, checksum FROM record WHERE id IN ({', '.join('?' * len(part))})"
             try:
-                row = self._db.execute(query, (int(number),)).fetchone()
+                rows = self._db.execute(query, part).fetchall()
             except UNREADABLE as error:
                 if is_busy(error):
                     raise
-                row = None
-            found.append(record_of(row[:10]) if row and _is_whole(row) else None)
+                # One bad page must not cost the others.
+                rows = []
+                if len(part) > 1:
+                    found |= {key: record for one in part for key, record in self.records([one]).items()}
+            found |= {row[0]: record_of(row[:10]) for row in rows if _is_whole(row)}
         return found
 
     def tally(self, column: str) -> dict[str, int]:
