@@ -51,6 +51,7 @@ FOREIGN = {
     "supervision": {"footage"},
     "scipy": {"datasets.mars"},
     "pyarrow": {"runtime.tables"},
+    "pymilvus": {"gallery.milvus_collection"},
     "click": {"cli"},
     "rich": {"cli"},
     "rich_click": {"cli"},
