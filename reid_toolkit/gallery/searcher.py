@@ -83,7 +83,9 @@ class Searcher:
                 self._extend(TAKE_IN)
 
     def _wants_index(self) -> bool:
-        return self._index is None and self._sidecar is not None and self._searches > LOAD_AFTER
+        if self._index is not None or self._snapshot.held < self._exact_below or self._building.locked():
+            return False
+        return self._searches > LOAD_AFTER
 
     def _behind(self) -> bool:
         return self._index is not None and self._index.rows < self._snapshot.count
@@ -122,6 +124,7 @@ class Searcher:
         if now is not None and now != self._sidecar:
             self._load_rows(store, now.version[0])
             self._sync_rows(store)
+        self._searches = 0  # if there is none, somebody may have made one when as many have gone by again
         if self._sidecar is None:
             return
         self._index = cache.load_graph(store.folder, self._sidecar)
@@ -225,7 +228,8 @@ class Searcher:
     def _begin(self, on_progress: OnProgress | None) -> Index | None:
         """A new index; None when bytes were erased meanwhile, which must not come back in it."""
         with self._lock.writing():
-            self._index = None
+            # The rows move up, so the files that are there no longer fit them.
+            self._index = self._sidecar = None
             self._snapshot.drop_dead()
             snapshot, vectors = self._snapshot, self._snapshot.vectors
         index = Index(snapshot.dimension, len(vectors) * 11 // 10 + 1)

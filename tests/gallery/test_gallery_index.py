@@ -103,6 +103,31 @@ def test_a_process_that_asks_once_does_not_read_it(
         assert queried == [1]
 
 
+def test_an_index_that_another_process_made_later_is_found(indexed: Path, queried: list[int]) -> None:
+    cache.clear(indexed)
+    vectors, _ = make_people()
+    with Gallery.open(indexed, exact_below=100) as early, Gallery.open(indexed, exact_below=100) as maker:
+        found = early.search(vectors[0])
+        maker.build_index()
+        queried.clear()
+        assert early.search(vectors[0]) == found
+        assert queried == [1]
+
+
+def test_an_interrupted_build_leaves_searches_right(indexed: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    vectors, records = make_people()
+    with Gallery.open(indexed, exact_below=100) as gallery, Gallery.open(indexed, exact_below=10**9) as exact:
+        gallery.search(vectors[0])
+        gallery.add(vectors[:300], records[:300])  # so many dead rows that it is built again, without them
+        with pytest.raises(KeyboardInterrupt):
+            gallery.build_index(interrupt)
+        for query in vectors[::20]:
+            assert gallery.search(query) == exact.search(query)
+
+
 def damage_nothing_left(path: Path) -> None:
     part_of(path, ".graph").unlink()
 
