@@ -74,7 +74,7 @@ def draw(runs: dict[str, list[dict[str, Any]]], picks: dict[str, dict[str, dict[
     panels = figure.subplots(-(-len(runs) // columns), columns, squeeze=False).ravel()
     for axes, (name, rows) in zip(panels, runs.items(), strict=False):
         axes.plot([row["stage"] for row in rows], [100 * row["mAP"] for row in rows], color="lightgrey", linewidth=3)
-        for (rule, kept), mark, size in zip(picks[name].items(), "osv^DP", range(14, 2, -2), strict=True):
+        for (rule, kept), mark, size in zip(picks[name].items(), "osv^DP", range(16, 4, -2), strict=True):
             axes.plot(kept["stage"], 100 * kept["mAP"], mark, markersize=size, alpha=0.8, label=rule)
         axes.set(title=name, xlabel="stage", ylabel="mAP, %")
         axes.title.set_fontsize("small")

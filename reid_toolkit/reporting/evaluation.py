@@ -10,6 +10,7 @@ import torch
 
 from reid_toolkit.files import write_atomic
 from reid_toolkit.reporting.stages import Stage, Study
+from reid_toolkit.version import __version__
 
 NAME = "evaluation.jsonl"
 
@@ -49,8 +50,8 @@ def read_evaluation(run: Path) -> list[dict[str, Any]]:
 
 
 def fingerprint(study: Study, stage: Stage) -> str:
-    """16 hex digits over the stage as it was trained and everybody's identity."""
+    """16 hex digits over the stage as it was trained, everybody's identity, and the version that measures."""
     parts = (study.samples, study.query, study.gallery)
     people = [[(t.name, t.crops[0].identity) for t in part.tracklets] for part in parts]
-    content = json.dumps([study.folder.dataset(), stage.checkpoint.metrics[-1], people])
+    content = json.dumps([__version__, study.folder.dataset(), stage.checkpoint.metrics[-1], people])
     return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16]
