@@ -72,7 +72,8 @@ def command(
         return
     log.print(
         f"{out}: {len(metrics)} stages, {metrics[0]['clusters']} samples merged into {metrics[-1]['clusters']} "
-        f"clusters; selected stage {model['stage']} ({model['clusters']} clusters)" + stopped(metrics),
+        f"clusters; selected stage {model['stage']} ({model['clusters']} clusters)"
+        f"{stopped(metrics)}{read_from(metrics)}",
         markup=False,
         soft_wrap=True,
     )
@@ -82,6 +83,12 @@ def stopped(metrics: list[dict[str, Any]]) -> str:
     """What the constraints did, where somebody was seen at once with another."""
     counts = [row["merges_forbidden"] for row in metrics if row.get("merges_forbidden") is not None]
     return f"; {sum(counts)} merges of people seen at once were stopped" if counts else ""
+
+
+def read_from(metrics: list[dict[str, Any]]) -> str:
+    """Where the crops were kept, which a run of an earlier version does not say."""
+    tier = metrics[-1].get("crops")
+    return f"; crops read from {tier}" if tier else ""
 
 
 @contextmanager

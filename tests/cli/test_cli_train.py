@@ -33,12 +33,14 @@ def test_it_says_what_it_made(train, tmp_path: Path) -> None:
     result = train()
     assert (result.status, result.out) == (0, "")
     assert "run: 3 stages, 12 samples merged into 6 clusters; selected stage" in result.err
+    assert "; crops read from memory" in result.err
     assert (tmp_path / "run" / "best.safetensors").exists()
 
 
 def test_json_is_all_there_is_on_stdout(train, tmp_path: Path) -> None:
     report = train("--seed", 4, "--json").json
     assert [row["clusters"] for row in report["stages"]] == [12, 9, 6]
+    assert {row["crops"] for row in report["stages"]} == {"memory"}
     assert report["selected"] == json.loads((tmp_path / "run" / "model.json").read_text())
     assert "seed = 4" in (tmp_path / "run" / "config.toml").read_text()
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import cv2
 import pytest
+from safetensors.torch import save_file
 
 from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe, dump_recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
 from reid_toolkit.reporting.stages import open_study
+from reid_toolkit.training.backbones import build_backbone
 from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.rounds import train
 from reid_toolkit.training.selection import RULES, select
@@ -170,3 +172,34 @@ def test_crops_that_were_samples_keep_their_identity(tiny_dataset: Path, tmp_pat
         identity == f"person{crop.tracklet[-2]}"
         for identity, crop in zip(study.identities, study.samples.crops, strict=True)
     )
+
+
+def test_what_faster_variants_cost(use: Callable[..., None], tiny_dataset: Path, tmp_path: Path) -> None:
+    network = replace(TINY.network, backbone="resnet18")
+    save_file(build_backbone("resnet18")[0].state_dict(), tmp_path / "weights.safetensors")
+    network = replace(network, weights=str(tmp_path / "weights.safetensors"))
+    known = replace(TINY, network=network, merging=replace(TINY.merging, fraction=0.5))  # one stage
+    (tmp_path / "tiny.toml").write_text(dump_recipe(known))
+    use(
+        "study_speedups", tiny_dataset, "--recipe", tmp_path / "tiny.toml", "--runs", tmp_path / "runs",
+        "--identities", tiny_dataset / "identities.csv", "--png", tmp_path / "a.png", "--json", tmp_path / "a.json",
+        "--seeds", 5,
+    )  # fmt: skip
+    found = read(tmp_path / "a.json")
+    names = ["as-is", "bfloat16", "batch-x4-rate-x2", "batch-x4-rate-x4", "frozen-layer2"]
+    assert [row["variant"] for row in found["rows"]] == [row["variant"] for row in found["means"]] == names
+    assert all(row["seed"] == 5 and row["images/s"] > 0 for row in found["rows"])
+    assert is_picture(tmp_path / "a.png")
+    recipes = {name: RunFolder(tmp_path / "runs" / f"{name}-5").recipe() for name in names}
+    assert recipes["bfloat16"].training.precision == "bfloat16"
+    assert recipes["frozen-layer2"].network.frozen == "layer2"
+    large = recipes["batch-x4-rate-x4"].training
+    assert (large.batch_size, large.first_learning_rate) == (24, pytest.approx(0.08))
+
+
+def test_nothing_is_frozen_where_there_is_nothing_to_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(TOOLS)
+    from study_speedups import variants
+
+    random = replace(TINY, network=replace(TINY.network, backbone="resnet18"))
+    assert "frozen-layer2" not in variants(random) | variants(TINY)

@@ -1,0 +1,278 @@
+"""What a whole training run takes, where its time goes, and how that compares with the plain way of doing it.
+
+    python tools/bench_training.py --out docs/benchmarks/training.json
+    python tools/bench_training.py --images 256 --height 64 --width 32 --backbone resnet18 --seconds 15 --out tiny.json
+
+Draws a set of Market-1501's size and layout (coloured noise, 17 pictures an identity), and runs `train` on it once for
+each of --rows, in a process of its own: a shipped recipe's name, "+bfloat16" behind it for that precision; "plain" is
+tools/plain_training.py, the reference of all ratios. Weights are random, so learning rates are a tenth of the
+recipe's; neither changes the speed.
+
+A run is cut short in two ways, and the whole schedule is extrapolated stage by stage: a stage trains at most --epochs
+epochs, and none but the first two begins after --seconds. Time in training steps grows with a stage's epochs; all else
+of a stage is taken as measured; a stage that was not reached is taken to be as the last one that was. What was measured
+is in the JSON as a share. ``--epochs 20 --seconds 100000`` runs all of it.
+
+FLOP/s utilisation: the network's products (torch.utils.flop_counter), forward and backward, over the time of training
+steps, against the fastest matrix product of the same precision on the same device.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from plain_training import measure_plain
+from torch.utils.flop_counter import FlopCounterMode
+
+from reid_toolkit.config import Recipe, load_recipe
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.training.network import build_network
+from reid_toolkit.training.rounds import Step, choose_device, train
+from reid_toolkit.training.schedule import plan
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = 17
+"""Of an identity, about as in Market-1501."""
+PHASES = ("load", "train", "extract", "measure", "merge", "save")
+
+
+class TimeIsUpError(Exception):
+    """The time for a row is over."""
+
+
+def draw_set(root: Path, images: int) -> None:
+    """``images`` JPEGs of 128x64 in Market-1501's layout: a pattern an identity, with noise of each picture's own."""
+    folder = root / "bounding_box_train"
+    folder.mkdir(parents=True)
+
+    def draw(number: int) -> None:
+        identity = number // PICTURES
+        pattern = np.random.default_rng((0, identity)).uniform(0, 255, (8, 4, 3)).astype(np.float32)
+        noise = np.random.default_rng((1, number)).normal(0, 20, (128, 64, 3))
+        picture = cv2.resize(pattern, (64, 128), interpolation=cv2.INTER_CUBIC) + noise
+        name = f"{identity + 1:04}_c{number % 6 + 1}s1_{number:06}_00.jpg"
+        cv2.imwrite(str(folder / name), picture.clip(0, 255).astype(np.uint8))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(draw, range(images)))
+
+
+def recipe_of(row: str, options: dict[str, Any]) -> Recipe:
+    """The recipe of a row, whole."""
+    name, _, precision = row.partition("+")
+    recipe = load_recipe(name)
+    parts = {key: options[key] for key in ("backbone", "height", "width")}
+    frozen = recipe.network.frozen if options["backbone"].startswith("resnet") else "none"
+    network = replace(recipe.network, weights="none", frozen=frozen, **parts)
+    training = replace(
+        recipe.training,
+        first_learning_rate=recipe.training.first_learning_rate / 10,
+        later_learning_rate=recipe.training.later_learning_rate / 10,
+        **({"precision": precision} if precision else {}),
+    )
+    return replace(recipe, network=network, training=training)
+
+
+def measure(row: str, root: str, options: dict[str, Any]) -> dict[str, Any]:
+    """One row, measured in this process."""
+    device = choose_device(options["device"])
+    dataset = open_dataset(Path(root))
+    if row == "plain":
+        recipe = recipe_of("dbc", options)
+        found = measure_plain([crop.path for crop in dataset.crops], recipe, device, options["seconds"] / 4)
+        schedule, count = plan(recipe, len(dataset.crops)), len(dataset.crops)
+        images = sum(schedule.steps) * min(recipe.training.batch_size, count)
+        phases = {
+            "train": images / found["images_per_second"],
+            "extract": (schedule.stages + 1) * count / found["extracted_per_second"],
+        }
+        return {"row": row, "seconds": sum(phases.values()), "phases": phases, **found}
+    recipe = recipe_of(row, options)
+    with tempfile.TemporaryDirectory() as folder:
+        rows, wall = cut_short(dataset, recipe, Path(folder) / "run", device, options)
+    return {"row": row, "recipe": settings(recipe), **extrapolate(recipe, len(dataset.crops), rows, options)} | {
+        "measured_wall_seconds": wall,
+        **utilisation(recipe, device),
+        "peak_gpu_megabytes": torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None,
+    }
+
+
+def cut_short(
+    dataset: Any, recipe: Recipe, out: Path, device: torch.device, options: dict[str, Any]
+) -> tuple[list[dict[str, Any]], float]:
+    """Rows of metrics.jsonl of the stages there was time for, and the seconds it all took."""
+    began = time.perf_counter()
+
+    def watch(step: Step) -> None:
+        if step.stage >= 2 and time.perf_counter() - began > options["seconds"]:
+            raise TimeIsUpError
+
+    with suppress(TimeIsUpError):
+        train(dataset, shortened(recipe, options["epochs"]), out, device=device, on_step=watch)
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines], time.perf_counter() - began
+
+
+def shortened(recipe: Recipe, epochs: int) -> Recipe:
+    first, later = (min(epochs, value) for value in (recipe.training.first_epochs, recipe.training.later_epochs))
+    return replace(recipe, training=replace(recipe.training, first_epochs=first, later_epochs=later))
+
+
+def extrapolate(recipe: Recipe, count: int, rows: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
+    """The whole schedule, from the stages that were measured."""
+    whole, cut = plan(recipe, count), plan(shortened(recipe, options["epochs"]), count)
+    phases = dict.fromkeys(PHASES, 0.0)
+    for stage in range(whole.stages):
+        measured = rows[min(stage, len(rows) - 1)]
+        for phase in PHASES:
+            if phase != "load" or stage == 0:
+                scale = whole.steps[stage] / cut.steps[measured["stage"]] if phase == "train" else 1
+                phases[phase] += measured[f"seconds_{phase}"] * scale
+    seconds, batch = sum(phases.values()), min(recipe.training.batch_size, count)
+    done = cut.steps[: len(rows)]
+    return {
+        "seconds": seconds,
+        "phases": phases,
+        "shares": {phase: value / seconds for phase, value in phases.items()},
+        "images_per_second": sum(done) * batch / sum(row["seconds_train"] for row in rows),
+        "measured_share_of_steps": sum(done) / sum(whole.steps),
+        "measured_stages": len(rows),
+        "stages": whole.stages,
+        "crops": rows[0].get("crops"),
+    }
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    names = ("batch_size", "first_epochs", "later_epochs", "precision")
+    return {name: getattr(recipe.training, name) for name in names} | {"frozen": recipe.network.frozen}
+
+
+def utilisation(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """FLOPs of an image, forward and backward through the network, and what the device can do at most a second."""
+    network = build_network(recipe.network, 0).train()
+    with FlopCounterMode(display=False) as counter:
+        network.embed(network(torch.randn(2, 3, recipe.network.height, recipe.network.width))).sum().backward()
+    if recipe.training.precision == "bfloat16":
+        precision, dtype = "bfloat16", torch.bfloat16
+    else:  # cuDNN's convolutions use TF32 unless told otherwise
+        tf32 = device.type == "cuda" and torch.backends.cudnn.allow_tf32
+        precision, dtype = "tf32" if tf32 else "float32", torch.float32
+    return {
+        "flops_per_image": counter.get_total_flops() / 2,
+        "peak_flops_per_second": peak(device, dtype, precision == "tf32"),
+        "peak_precision": precision,
+    }
+
+
+def peak(device: torch.device, dtype: torch.dtype, tf32: bool) -> float:
+    """FLOP/s of the fastest of ten square matrix products."""
+    size = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    seconds = []
+    for _ in range(10):
+        began = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    torch.set_float32_matmul_precision(before)
+    return 2 * size**3 / min(seconds)
+
+
+def in_a_process(row: str, root: str, options: argparse.Namespace) -> dict[str, Any]:
+    """:func:`measure` in a fresh interpreter; a row with "failed" where it did not come back."""
+    names = ("device", "backbone", "height", "width", "seconds", "epochs")
+    case = {"row": row, "root": root, "options": {name: getattr(options, name) for name in names}}
+    command = [sys.executable, __file__, "--one", json.dumps(case)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=options.timeout)
+    except subprocess.TimeoutExpired:
+        return {"row": row, "failed": f"more than {options.timeout} s"}
+    if done.returncode:
+        return {"row": row, "failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def compare(rows: list[dict[str, Any]]) -> None:
+    """Add utilisation, and ratios to the plain way where that was measured."""
+    plain = next((row for row in rows if row["row"] == "plain" and "failed" not in row), None)
+    for row in (row for row in rows if "failed" not in row):
+        if "flops_per_image" in row:
+            row["utilisation"] = row["images_per_second"] * row["flops_per_image"] / row["peak_flops_per_second"]
+        if plain:
+            row["ratio_images_per_second"] = row["images_per_second"] / plain["images_per_second"]
+            row["ratio_seconds"] = plain["seconds"] / row["seconds"]
+
+
+def line(row: dict[str, Any]) -> str:
+    if "failed" in row:
+        return f"{row['row']:14} failed: {row['failed']}"
+    ratio = f"{row['ratio_images_per_second']:5.1f}x {row['ratio_seconds']:5.1f}x" if "ratio_seconds" in row else ""
+    text = f"{row['row']:14} {row['images_per_second']:9.1f} images/s  whole {row['seconds'] / 60:8.2f} min  {ratio}"
+    if "shares" in row:
+        text += f"  {100 * row['utilisation']:5.1f}% of peak, measured {100 * row['measured_share_of_steps']:.0f}%;"
+        text += "".join(f" {phase} {100 * share:.1f}%" for phase, share in row["shares"].items())
+    return text
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((text.partition(":")[2].strip() for text in lines if text.startswith("model name")), "CPU")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=12936)
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--rows", nargs="+", default=["plain", "dbc", "dbc+bfloat16", "dbc_fast"])
+    parser.add_argument("--epochs", type=int, default=1, help="of a stage, at most")
+    parser.add_argument("--seconds", type=float, default=80, help="after which a row begins no stage")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds until a row is given up")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/training.json")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(**json.loads(options.one))))
+        return
+    device = choose_device(options.device)
+    report: dict[str, Any] = {
+        "command": "python tools/bench_training.py " + " ".join(sys.argv[1:]),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {processor()}, torch {torch.__version__}, "
+        + (torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU used"),
+        "load": Path("/proc/loadavg").read_text().split()[0],
+        "images": options.images,
+        "input": f"{options.backbone}, {options.height}x{options.width}",
+        "rows": [],
+    }
+    with tempfile.TemporaryDirectory() as root:
+        draw_set(Path(root), options.images)
+        for name in options.rows:
+            report["rows"].append(in_a_process(name, root, options))
+            compare(report["rows"])
+            print(line(report["rows"][-1]), flush=True)
+            options.out.write_text(json.dumps(report, indent=1) + "\n")
+    sys.exit(any("failed" in row for row in report["rows"]))
+
+
+if __name__ == "__main__":
+    main()

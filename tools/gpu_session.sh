@@ -1,0 +1,49 @@
+#!/bin/sh
+# All that waits for a GPU, in one go of under ten minutes: the tests marked gpu, merging, training.
+#
+#     OUT=results sh tools/gpu_session.sh
+#     TINY=1 OUT=results sh tools/gpu_session.sh      the same on a CPU in miniature, to try this script
+#
+# OUT gets a log of each step, merging.json and .png, and training.json. PYTHON names the interpreter. WHEELS, a folder
+# of wheels, is installed first and without dependencies: for a machine with torch and without a network. A step that
+# fails or outlasts its time is named, and the next one begins; the status is 1 if there was one.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+PYTHON=${PYTHON:-python3}
+OUT=${OUT:?name a folder for the results, e.g. OUT=results}
+export PYTHONUNBUFFERED=1 PYTHONPATH=.
+mkdir -p "$OUT" || exit 1
+failed=0
+
+# step NAME SECONDS COMMAND...
+step() {
+    name=$1 limit=$2
+    shift 2
+    echo "== $name: $*"
+    timeout --kill-after=5 "$limit" "$@" > "$OUT/$name.log" 2>&1
+    status=$?
+    tail -n 12 "$OUT/$name.log"
+    case $status in
+        0) ;;
+        124 | 137) echo "== $name: stopped after $limit s" && failed=1 ;;
+        *) echo "== $name: failed with status $status" && failed=1 ;;
+    esac
+}
+
+if [ -n "${WHEELS:-}" ]; then
+    step install 40 "$PYTHON" -m pip install --quiet --no-index --no-deps "$WHEELS"/*.whl
+fi
+if [ -n "${TINY:-}" ]; then
+    step tests 60 "$PYTHON" -m pytest -q -m gpu tests/method tests/training
+    step merging 60 "$PYTHON" tools/bench_merging.py --sizes 500 1000 --dimension 64 --paths dense bounded \
+        --data clustered --out "$OUT/merging.json"
+    step training 170 "$PYTHON" tools/bench_training.py --device cpu --images 128 --height 32 --width 32 \
+        --backbone resnet18 --seconds 5 --out "$OUT/training.json"
+else
+    step tests 80 "$PYTHON" -m pytest -q -m gpu tests
+    step training 320 "$PYTHON" tools/bench_training.py --device cuda --seconds 55 --timeout 130 \
+        --out "$OUT/training.json"
+    step merging 130 "$PYTHON" tools/bench_merging.py --device cuda --tf32 --sizes 16522 100000 1000000 \
+        --dimension 2048 --data clustered --paths dense bounded --timeout 90 --out "$OUT/merging.json"
+fi
+exit $failed
