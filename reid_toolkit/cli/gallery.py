@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli import options
+from reid_toolkit.cli import copying, options
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
 from reid_toolkit.cli.root import log, print_json
 from reid_toolkit.errors import GalleryError
@@ -13,7 +13,11 @@ from reid_toolkit.errors import GalleryError
 
 @click.group()
 def command() -> None:
-    """Look into a gallery, and delete from it."""
+    """Look into a gallery, delete from it, and bring it elsewhere."""
+
+
+command.add_command(copying.copy)
+command.add_command(copying.sync)
 
 
 @command.command()

@@ -1,0 +1,72 @@
+"""``reid gallery copy`` and ``reid gallery sync``: between galleries, wherever they are kept."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from reid_toolkit.cli import options
+from reid_toolkit.cli.progress import progress_bar
+from reid_toolkit.cli.root import print_json, warn
+from reid_toolkit.errors import InputError
+
+
+@click.command()
+@click.argument("source", metavar="A")
+@click.argument("target", metavar="B")
+@options.json_output
+def copy(source: str, target: str, as_json: bool) -> None:
+    """Make gallery B, which may be new, hold exactly what A holds, and compare count and checksum.
+
+    Each is a folder, milvus://host:port/name or milvus-lite:///folder.db/name. Run it again to go on.
+    """
+    from reid_toolkit.gallery import open_gallery
+    from reid_toolkit.gallery.copying import copy as copy_gallery
+
+    refuse_same(source, target)
+    with (
+        open_gallery(source, create=False) as held,
+        open_gallery(target) as other,
+        progress_bar("copy", "records") as on_progress,
+    ):
+        done = copy_gallery(held, other, on_progress)
+    if as_json:
+        print_json({"source": source, "target": target, **asdict(done)})
+        return
+    click.echo(f"{target}: {done.count} records, {done.written} of them new; both have checksum {done.checksum}")
+
+
+@click.command()
+@click.argument("source", metavar="A")
+@click.argument("target", metavar="B")
+@options.json_output
+def sync(source: str, target: str, as_json: bool) -> None:
+    """Bring what folder A, an edge box's gallery, enrolled and forgot since the last time to B, the centre.
+
+    B keeps what it has of others. Run it as often as you like; after an interruption, run it again.
+    """
+    from reid_toolkit.gallery import open_gallery
+    from reid_toolkit.gallery.syncing import sync as sync_gallery
+
+    if "://" in source:
+        raise InputError(f"{source}: expected a gallery in a folder, as an edge box has; use `reid gallery copy`")
+    refuse_same(source, target)
+    # A folder is the same from wherever it is named.
+    name = target if "://" in target else str(Path(target).resolve())
+    # Opened first, so that a mistyped A makes no B.
+    with open_gallery(source, create=False):
+        pass
+    with open_gallery(target) as centre, progress_bar("sync", "records") as on_progress:
+        done = sync_gallery(Path(source), centre, name, on_progress)
+    if done.absent:
+        warn(f"{done.absent} records sent before are not at {target} any more: forgotten there, or lost")
+    if as_json:
+        print_json({"source": source, "target": target, **asdict(done)})
+        return
+    click.echo(f"{target}: {done.sent} sent, {done.forgotten} forgotten, {done.unchanged} unchanged")
+
+
+def refuse_same(source: str, target: str) -> None:
+    """Raise :class:`InputError` when both name one gallery."""
+    if source == target or ("://" not in source + target and Path(source).resolve() == Path(target).resolve()):
+        raise InputError(f"{source}: is both galleries: expected two")

@@ -1,0 +1,203 @@
+"""Copying and syncing: the same records to the last bit, after interruptions of every kind."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from galleries import address_of
+from gallery_people import D, make_people
+
+from reid_toolkit.cli import main
+from reid_toolkit.errors import GalleryError
+from reid_toolkit.gallery import Gallery, GalleryStore, copying, open_gallery
+from reid_toolkit.gallery.copying import contents, copy
+from reid_toolkit.gallery.syncing import NAME, sync
+from reid_toolkit.records import Record
+
+CHILD = """
+import sys
+from pathlib import Path
+from reid_toolkit.gallery import Gallery, copying, open_gallery
+from reid_toolkit.gallery.syncing import sync
+copying.STEP = 7
+verb, source, target = sys.argv[1:]
+print("begun", flush=True)
+with open_gallery(target) as other:
+    if verb == "sync":
+        sync(Path(source), other, target)
+    else:
+        with open_gallery(source, create=False) as held:
+            copying.copy(held, other)
+"""
+
+
+def kill_often(verb: str, source: Path, target: Path, times: int = 4) -> None:
+    """Run it so many times, and kill it with -9 somewhere in the middle."""
+    rng = random.Random(0)
+    for _ in range(times):
+        command = [sys.executable, "-c", CHILD, verb, str(source), str(target)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            time.sleep(rng.random() * 0.2)
+            child.kill()
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Path:
+    vectors, records = make_people(count=120)
+    with Gallery.open(tmp_path / "edge", dimension=D, model="m1") as gallery:
+        gallery.add(vectors, records)
+        gallery.remember_model_file(Path("/models/m1.onnx"))
+    return tmp_path / "edge"
+
+
+def synced(edge: Path, centre: GalleryStore) -> tuple[int, int, int, int]:
+    done = sync(edge, centre, "centre")
+    return done.sent, done.forgotten, done.unchanged, done.absent
+
+
+@pytest.mark.parametrize("kind", ["folder", "milvus-lite", "milvus"])
+def test_there_and_back_again_is_the_same_gallery(kind: str, edge: Path, tmp_path: Path) -> None:
+    where = address_of(kind, tmp_path)
+    with Gallery.open(edge) as first, open_gallery(where) as middle, Gallery.open(tmp_path / "back") as last:
+        out = copy(first, middle)
+        assert (out.count, out.written) == (120, 120)
+        back = copy(middle, last)
+        assert back.checksum == out.checksum
+        assert contents(last) == contents(first)
+        assert last.info().model == "m1"
+        assert last.model_file == Path("/models/m1.onnx")
+        assert copy(first, middle).written == 0
+
+
+def test_copy_mends_what_differs_and_refuses_what_is_foreign(edge: Path, tmp_path: Path) -> None:
+    vectors, records = make_people(count=120)
+    with Gallery.open(edge) as first, Gallery.open(tmp_path / "b", model="m1") as second:
+        second.add(vectors[5:9], records[1:5])
+        assert copy(first, second).written == 120
+        second.add(vectors[:1], [Record("stranger", "a")])
+        with pytest.raises(GalleryError, match="1 records that the source does not"):
+            copy(first, second)
+    with Gallery.open(edge) as first, Gallery.open(tmp_path / "c", model="m2") as third:
+        with pytest.raises(GalleryError, match="model m2, got model m1"):
+            copy(first, third)
+        assert len(third) == 0
+
+
+@pytest.mark.parametrize("verb", ["copy", "sync"])
+def test_killed_and_run_again_it_ends_the_same(verb: str, edge: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    kill_often(verb, edge, target)
+    if verb == "sync":
+        with Gallery.open(edge) as gallery:
+            gallery.forget(camera="b")
+        kill_often(verb, edge, target)
+    subprocess.run([sys.executable, "-c", CHILD, verb, str(edge), str(target)], check=True, timeout=60)
+    with Gallery.open(edge) as first, Gallery.open(target, create=False) as second:
+        assert contents(second) == contents(first)
+        assert len(second) == (90 if verb == "sync" else 120)
+
+
+@pytest.mark.parametrize("kind", ["folder", "milvus-lite"])
+def test_adds_replacements_and_forgets_travel_and_others_are_left_alone(kind: str, edge: Path, tmp_path: Path) -> None:
+    vectors, records = make_people(count=124)
+    with open_gallery(address_of(kind, tmp_path)) as centre:
+        assert synced(edge, centre) == (120, 0, 0, 0)
+        assert synced(edge, centre) == (0, 0, 120, 0)
+        centre.add(vectors[:1], [Record("of another edge", "b", source="/s/1")])
+        with Gallery.open(edge) as gallery:
+            gallery.add(vectors[120:], records[120:])
+            gallery.add(vectors[9:10], records[2:3])
+            gallery.forget(camera="b")
+        # One of the four new ones is of camera b, too.
+        assert synced(edge, centre) == (4, 30, 89, 0)
+        assert synced(edge, centre) == (0, 0, 93, 0)
+        with Gallery.open(edge) as gallery:
+            here = contents(gallery)
+        there = contents(centre)
+        assert here.items() <= there.items()
+        assert len(there) == len(here) + 1
+        centre.forget(tracklet="t0")
+        assert synced(edge, centre) == (0, 0, 93, 1)
+        assert centre.enrolled(records[:1]) == [False]
+
+
+def test_a_forgotten_tracklet_leaves_the_crops_below_it(edge: Path, tmp_path: Path) -> None:
+    vectors, _ = make_people(count=4)
+    whole, crop = Record("t", "a", source="/d"), Record("t", "a", source="/d/1.jpg")
+    with Gallery.open(tmp_path / "c") as centre:
+        with Gallery.open(edge) as gallery:
+            gallery.add(vectors[:2], [whole, crop])
+        sync(edge, centre, "centre")
+        with Gallery.open(edge) as gallery:
+            gallery.discard([whole])
+        assert synced(edge, centre) == (0, 1, 121, 0)
+        assert centre.enrolled([whole, crop]) == [False, True]
+
+
+def test_while_the_centre_fails_nothing_is_lost(edge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "STEP", 50)
+    with Gallery.open(tmp_path / "c") as centre:
+        add, calls = centre.add, iter([True, False])
+
+        def fails_once(vectors, records) -> None:
+            if not next(calls, True):
+                raise GalleryError("the centre is away")
+            add(vectors, records)
+
+        monkeypatch.setattr(centre, "add", fails_once)
+        with pytest.raises(GalleryError, match="away"):
+            sync(edge, centre, "centre")
+        assert synced(edge, centre) == (70, 0, 50, 0)
+        with Gallery.open(edge) as gallery:
+            assert contents(centre) == contents(gallery)
+
+
+def test_damaged_records_are_not_taken_for_forgotten_ones(edge: Path, tmp_path: Path) -> None:
+    import sqlite3
+
+    with Gallery.open(tmp_path / "c") as centre:
+        sync(edge, centre, "centre")
+        with sqlite3.connect(edge / "gallery.sqlite") as database:
+            database.execute("UPDATE record SET camera = 'x' WHERE id = 3")
+        database.close()
+        with pytest.raises(GalleryError, match="1 records could not be read"):
+            sync(edge, centre, "centre")
+        with Gallery.open(edge) as first, pytest.raises(GalleryError, match="could not be read"):
+            copy(first, centre)
+        assert len(centre) == 120
+
+
+def test_a_damaged_journal_is_one_line(edge: Path, tmp_path: Path) -> None:
+    (edge / NAME).write_bytes(b"no database" * 1000)
+    with Gallery.open(tmp_path / "c") as centre, pytest.raises(GalleryError, match=r"sync.sqlite: damaged"):
+        sync(edge, centre, "centre")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["copy", "{edge}", "{edge}/../edge"], "is both galleries"),
+        (["sync", "milvus://127.0.0.1:1/a", "{edge}"], "expected a gallery in a folder"),
+        (["sync", "{edge}x", "{edge}y"], "no gallery there"),
+        (["copy", "{edge}", "ftp://x/y"], "no gallery of kind"),
+    ],
+)
+def test_what_the_commands_refuse(arguments, message, edge: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["gallery", *(argument.format(edge=edge) for argument in arguments)])
+    assert stop.value.code == 1
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not Path(f"{edge}y").exists()
+
+
+def test_the_commands(edge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, shown in (("copy", "120 records, 120 of them new"), ("sync", "120 sent, 0 forgotten, 0 unchanged")):
+        with pytest.raises(SystemExit) as stop:
+            main(["gallery", verb, str(edge), str(tmp_path / verb)])
+        assert stop.value.code == 0
+        assert shown in capsys.readouterr().out
