@@ -38,7 +38,7 @@ class Calibrated:
 
 
 def calibrate(path: Path, crops: list[Image]) -> Calibrated:
-    """Run the float model of ``path``, one of ``reid export``, on crops and note each tensor's least and largest value.
+    """Run the float model of ``path``, one of ``reid export``, on crops and note the range of each tensor.
 
     ``crops`` are at least one (H, W, 3) uint8 BGR picture of any size.
     """
@@ -51,7 +51,11 @@ def calibrate(path: Path, crops: list[Image]) -> Calibrated:
         for number, node in enumerate(model.graph.node):  # what onnxruntime splits an activation into has no names
             node.name = node.name or f"{node.op_type}_{number}"
         onnx.save(model, prepared)
-        calibrator = create_calibrator(str(prepared), augmented_model_path=str(Path(folder) / "augmented.onnx"))
+        # A range is the mean over batches of their least and largest values, so that one odd crop does not stretch it.
+        calibrator = create_calibrator(
+            str(prepared), augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            extra_options={"moving_average": True},
+        )  # fmt: skip
         calibrator.collect_data(Reader(crops, model))
         ranges = calibrator.compute_data()
     ranges[pixels] = TensorData(lowest=np.float32(-GREY), highest=np.float32(255 - GREY))
