@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import grpc
 import numpy as np
 from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient
@@ -220,6 +221,9 @@ class Collection:
             yield
         except MilvusException as error:
             raise GalleryError(f"{self.address.text}: {_explain(str(error.message))}") from error
+        except grpc.RpcError as error:
+            # Of a call that took too long, pymilvus lets this through.
+            raise GalleryError(f"{self.address.text}: {_explain(str(error))}") from error
 
 
 def _explain(text: str) -> str:
