@@ -16,7 +16,7 @@ skip_bad = click.option(
     "--skip-bad", is_flag=True, help="Leave out images that cannot be read, with a counted warning."
 )
 model_option = click.option("--model", type=FILE, required=True, help="The ONNX model of `reid export`.")
-gallery_option = click.option("--gallery", required=True, metavar="WHERE", help="The gallery: a folder.")
+gallery_option = click.option("--gallery", required=True, metavar="WHERE", help="A folder, or milvus://host:port/name.")
 wait = click.option(
     "--wait",
     type=click.FloatRange(0),
