@@ -229,7 +229,11 @@ class Collection:
 def _explain(text: str) -> str:
     lower = text.lower()
     if "fail connecting" in lower or "unavailable" in lower or "retry" in lower or "deadline" in lower:
-        return f"no Milvus server answers there within {PATIENCE:g} s: start it, or see host and port; nothing was lost"
+        # A wrong password looks the same to pymilvus as no server.
+        return (
+            f"no Milvus server there that answers us within {PATIENCE:g} s: see that it runs, host and port, and user "
+            f"and password in {TOKEN}; what was stored is safe"
+        )
     if "auth" in lower:
         return f"the server refuses us: give user:password or an API key in {TOKEN}"
     return f"Milvus says: {' '.join(text.split())[:300]}"
