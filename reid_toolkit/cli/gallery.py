@@ -101,20 +101,20 @@ def compact(gallery: str, wait: float, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("gallery", type=options.ANY_PATH)
+@click.argument("gallery")
 @options.json_output
-def check(gallery: Path, as_json: bool) -> None:
-    """Read every record of a gallery folder and its files, and name what is damaged.
+def check(gallery: str, as_json: bool) -> None:
+    """Read every record of a gallery and its files, and name what is damaged.
 
     Exit status 1 when a record is damaged or missing. What is whole stays usable; `reid enroll` run again
     stores damaged records anew, and a damaged index is built again by itself.
     """
-    from reid_toolkit.gallery import Gallery
+    from reid_toolkit.gallery import open_gallery
 
-    with Gallery.open(gallery, create=False) as store, progress_bar("check", "records") as on_progress:
+    with open_gallery(gallery, create=False) as store, progress_bar("check", "records") as on_progress:
         report = store.check(on_progress)
     if as_json:
-        print_json({"gallery": str(gallery), "sound": report.sound, **asdict(report)})
+        print_json({"gallery": gallery, "sound": report.sound, **asdict(report)})
     else:
         for one in report.damaged:
             who = f"{one.source}, tracklet {one.tracklet}, camera {one.camera}" if one.tracklet else "its name is lost"

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reid_toolkit.records import Match, Record
+
+if TYPE_CHECKING:
+    from reid_toolkit.gallery.report import Report
 
 OnProgress = Callable[[int, int | None], None]
 """Called with (done, total); total is None when it cannot be known."""
@@ -140,6 +143,9 @@ class GalleryStore(Protocol):
 
     def build_index(self, on_progress: OnProgress | None = None) -> None:
         """Make searching as quick as it gets, if the gallery is large enough for that to matter."""
+
+    def check(self, on_progress: OnProgress | None = None) -> "Report":
+        """Read everything, and say what is damaged, record by record."""
 
     def remember_model_file(self, path: Path) -> None:
         """Keep where the model lies, so that a search need not be told."""
