@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 @click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped.")
 @click.option(
-    "--checkpoint-seconds", type=click.FloatRange(min=0), default=60.0, show_default=True,
+    "--checkpoint-seconds",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
     help="Time between two files to go on from within a stage.",
 )
 @click.option("--weights", help="'imagenet', 'none', or a state dict's file; instead of the recipe's.")
 @click.option("--seed", type=int, help="Instead of the recipe's.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs of this machine to share.")
 @skip_bad
 @json_output
 def command(
@@ -39,6 +43,7 @@ def command(
     weights: str | None,
     seed: int | None,
     device: str,
+    gpus: int,
     skip_bad: bool,
     as_json: bool,
 ) -> None:
@@ -51,20 +56,35 @@ def command(
     from reid_toolkit.config import load_recipe
     from reid_toolkit.datasets import open_dataset
     from reid_toolkit.training.checkpoint import RunFolder
+    from reid_toolkit.training.launch import check_gpus, is_one_of_many, launch, telling_launcher
     from reid_toolkit.training.rounds import choose_device, train
+    from reid_toolkit.training.world import join_world
 
     chosen = load_recipe(recipe)
     if weights is not None:
         chosen = replace(chosen, network=replace(chosen.network, weights=weights))
     if seed is not None:
         chosen = replace(chosen, seed=seed)
-    data = open_dataset(dataset)
-    bad: list[str] | None = [] if skip_bad else None
-    with training_bars() as (on_load, on_step):
-        metrics = train(
-            data, chosen, out, resume=resume, device=choose_device(device), checkpoint_seconds=checkpoint_seconds,
-            bad=bad, on_load=on_load, on_step=on_step, on_warning=warn,
-        )  # fmt: skip
+    if gpus > 1 and not is_one_of_many():
+        check_gpus(gpus, device)
+        options = {"--recipe": recipe, "--out": out, "--checkpoint-seconds": checkpoint_seconds, "--weights": weights}
+        options |= {"--seed": seed, "--device": device}
+        flags = {"--resume": resume, "--skip-bad": skip_bad, "--json": as_json}
+        launch(gpus, [
+            "train", str(dataset), *(flag for flag, given in flags.items() if given),
+            *(str(part) for option in options.items() if option[1] is not None for part in option),
+        ])  # fmt: skip
+        return
+    with telling_launcher(), join_world(device) as (world, device):
+        data = open_dataset(dataset)
+        bad: list[str] | None = [] if skip_bad else None
+        with training_bars(hidden=not world.first) as (on_load, on_step):
+            metrics = train(
+                data, chosen, out, resume=resume, device=choose_device(device), checkpoint_seconds=checkpoint_seconds,
+                bad=bad, on_load=on_load, on_step=on_step, on_warning=warn, world=world,
+            )  # fmt: skip
+    if not world.first:
+        return
     warn_bad(bad)
     model = RunFolder(out).model()
     if as_json:
@@ -92,12 +112,14 @@ def read_from(metrics: list[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def training_bars() -> Iterator[tuple[Callable[[int, int | None], None], Callable[["Step"], None]]]:
+def training_bars(
+    *, hidden: bool = False
+) -> Iterator[tuple[Callable[[int, int | None], None], Callable[["Step"], None]]]:
     """Yield two callbacks: one for crops read, one for training steps (stage, clusters left, loss, time left)."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=log) as progress:
+    with Progress(*columns, console=log, disable=hidden) as progress:
         reading = progress.add_task("read crops", total=None, state="")
         training = progress.add_task("train", total=None, state="", visible=False)
 

@@ -4,6 +4,7 @@ It is drawn from (seed, stage, epoch) and from nothing else. So a training step 
 goes on in the middle of an epoch, and several processes share one, without a generator's state to keep.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -38,11 +39,17 @@ class Epoch:
     def __len__(self) -> int:
         return len(self.samples)
 
+    def part(self, rank: int, size: int) -> "Epoch":
+        """What process ``rank`` of ``size`` takes of each batch."""
+        return self._each(lambda part: part.chunk(size, dim=1)[rank])
+
     def to(self, device: torch.device) -> "Epoch":
         """All of it on a device: one copy an epoch, and none a step."""
-        return replace(
-            self, **{f.name: part.to(device) for f in fields(self) if (part := getattr(self, f.name)) is not None}
-        )
+        return self._each(lambda part: part.to(device))
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> "Epoch":
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: function(part) for name, part in parts.items() if part is not None})
 
     def views(self, step: int) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """``boxes``, ``colours`` and ``kept`` of one step."""

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from reid_toolkit.training.network import ReidNetwork, mixed_precision, standardise, to_rgb
 from reid_toolkit.training.store import Samples
+from reid_toolkit.training.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,12 @@ def extract(
     device: torch.device,
     batch_size: int | None = None,
     precision: str = "float32",
+    world: World = ALONE,
 ) -> Features:
     """Run the network over every crop once; memory is bounded by ``batch_size`` however long a tracklet is.
 
     It is by default what keeps a CPU's caches or a GPU busy. ``precision`` is that of the backbone, as in training.
+    The processes of a ``world`` share the crops, and all of them get all features.
     """
     network.eval()
     batch_size = batch_size or (512 if device.type == "cuda" else 64)
@@ -45,13 +48,15 @@ def extract(
     half_of, sample_of = half_of.to(device), sample_of.to(device)
     unit = torch.zeros(2 * count, network.dimension, device=device)
     pooled = torch.zeros(count, network.dimension, device=device)
-    chunks = torch.arange(len(samples.crops)).split(batch_size)
+    chunks = torch.arange(len(samples.crops)).split(batch_size)[world.rank :: world.size]
     for chunk, crops in zip(chunks, samples.read_ahead(chunks), strict=True):
         with mixed_precision(device, precision):
             features = network(standardise(to_rgb(crops.to(device))))
         features, rows = features.float(), slice(int(chunk[0]), int(chunk[-1]) + 1)
         unit.index_add_(0, half_of[rows] * count + sample_of[rows], F.normalize(features, dim=1))
         pooled.index_add_(0, sample_of[rows], features)
+    world.sum(unit)
+    world.sum(pooled)
     halves = unit.view(2, count, -1)
     embeddings = torch.cat(
         [network.embed(part) for part in (pooled / starts.diff().to(device)[:, None]).split(batch_size)]

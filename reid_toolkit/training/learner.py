@@ -1,21 +1,24 @@
 """One training step, and what it changes: the network, its optimiser, and the lookup table."""
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 from reid_toolkit.config import TrainingRecipe
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.training.graph import GraphedStep
 from reid_toolkit.training.network import ReidNetwork, mixed_precision, standardise, to_rgb
 from reid_toolkit.training.transforms import augment
+from reid_toolkit.training.world import ALONE, World
 
 
 class Batch(NamedTuple):
-    """All that a step depends on, on the device that trains: B samples of F frames."""
+    """All that a step depends on, on the device that trains: B samples of F frames, or this process's part of them."""
 
     pixels: Tensor
     """(B * F, H, W, 3) uint8 BGR."""
@@ -27,17 +30,48 @@ class Batch(NamedTuple):
     """(B,) int64: each sample's cluster."""
 
 
+class Embedder(nn.Module):
+    """The network from images to embeddings, as one call."""
+
+    def __init__(self, network: ReidNetwork, recipe: TrainingRecipe) -> None:
+        super().__init__()
+        self.network = network
+        self.recipe = recipe
+
+    def forward(self, images: Tensor, kept: Tensor | None) -> Tensor:
+        """Standardised images (B * F, 3, H, W) -> unit embeddings (B, E); ``kept`` (B, E) is dropout's choice."""
+        with mixed_precision(images.device, self.recipe.precision):
+            pooled = self.network(images)  # (B * F, D)
+        pooled = pooled.float().unflatten(0, (-1, self.recipe.frames)).mean(dim=1)
+        return self.network.embed(pooled, kept)
+
+
 class Learner:
     """Learns one stage's clusters with the repelled loss (Eq. 2)."""
 
     def __init__(
-        self, network: ReidNetwork, table: LookupTable, recipe: TrainingRecipe, *, graph: bool = False
+        self,
+        network: ReidNetwork,
+        table: LookupTable,
+        recipe: TrainingRecipe,
+        *,
+        world: World = ALONE,
+        graph: bool = False,
     ) -> None:
-        """``graph`` runs the step as a CUDA graph; the network and the table are on the GPU then."""
+        """``graph`` runs the step as a CUDA graph, where this process is alone; the network and the table are on the
+        GPU then. In a larger ``world`` its batch norm is :mod:`reid_toolkit.training.batch_norm`'s."""
         self.network = network.train()
         self.table = table
         self.recipe = recipe
+        self.world = world
         self.device = table.rows.device
+        embedder: nn.Module = Embedder(network, recipe)
+        if world.size > 1:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch 2.15 has another name for it, 2.8 has not
+                # The statistics of batch norm are the same everywhere as it is.
+                embedder = DistributedDataParallel(embedder, broadcast_buffers=False)
+        self._embedder = embedder
         cuda = self.device.type == "cuda"
         self.optimiser = torch.optim.SGD(
             network.parameter_groups(recipe.backbone_factor), lr=recipe.first_learning_rate,
@@ -70,21 +104,19 @@ class Learner:
             else:
                 group["lr"] = rate * group["factor"]
 
-    def step(self, batch: Batch, passes: Sequence[Tensor]) -> None:
-        """Learn from a batch; ``passes`` as :func:`reid_toolkit.method.lookup_table.in_passes` finds them."""
-        embedded = self._descend(batch)
-        self.table.update(embedded, batch.classes, passes)
+    def step(self, batch: Batch, classes: Tensor, passes: Sequence[Tensor]) -> None:
+        """Learn from a batch, this process's part of it; ``classes`` are those of the whole, and ``passes`` as
+        :func:`reid_toolkit.method.lookup_table.in_passes` finds them."""
+        embedded = self.world.gather(self._descend(batch))
+        self.table.update(embedded, classes, passes)
 
     def descend(self, batch: Batch) -> Tensor:
         """Move the weights; returns the batch's embeddings (B, E)."""
         images = standardise(augment(to_rgb(batch.pixels), batch.boxes, batch.colours))
-        with mixed_precision(self.device, self.recipe.precision):
-            pooled = self.network(images)  # (B * F, D)
-        pooled = pooled.float().view(len(batch.classes), self.recipe.frames, -1).mean(dim=1)
-        embedded = self.network.embed(pooled, batch.kept)
+        embedded = self._embedder(images, batch.kept)
         loss = F.cross_entropy(self.table.logits(embedded, self.recipe.temperature), batch.classes)
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
-        self.loss_sum += loss.detach()
+        self.loss_sum += self.world.sum(loss.detach()) / self.world.size
         return embedded.detach()

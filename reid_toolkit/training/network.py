@@ -53,9 +53,9 @@ class ReidNetwork(nn.Module):
         nn.init.kaiming_normal_(self.embedding.weight, mode="fan_out")
         nn.init.zeros_(self.embedding.bias)
         depth = 0 if recipe.frozen == "none" else STEM.index(recipe.frozen) + 1
-        self.frozen = [getattr(self.backbone, name) for name in STEM[:depth]]
-        for part in self.frozen:
-            part.requires_grad_(False)
+        self.frozen = STEM[:depth]
+        for name in self.frozen:
+            getattr(self.backbone, name).requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Standardised images (B, 3, H, W) -> pooled features (B, D)."""
@@ -74,8 +74,8 @@ class ReidNetwork(nn.Module):
     def train(self, mode: bool = True) -> "ReidNetwork":
         """As in torch; frozen parts stay in evaluation mode, their batch statistics as loaded."""
         super().train(mode)
-        for part in self.frozen:
-            part.eval()
+        for name in self.frozen:
+            getattr(self.backbone, name).eval()
         return self
 
     def parameter_groups(self, backbone_factor: float) -> list[dict[str, object]]:

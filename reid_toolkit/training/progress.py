@@ -30,13 +30,13 @@ class AfterStep:
     schedule: Plan
     clusters: int
     on_step: Callable[[Step], None] | None
-    save: Callable[[Place], None]
+    save: Callable[[Place], None] | None
     every: float
     """Seconds between two calls of ``save``."""
     saved: float = field(default_factory=time.monotonic)
 
     def __call__(self, place: Place, loss: float) -> None:
-        if time.monotonic() - self.saved >= self.every:
+        if self.save and time.monotonic() - self.saved >= self.every:
             self.save(place)
             self.saved = time.monotonic()
         if self.on_step:

@@ -1,11 +1,15 @@
 """Algorithm 1: learn from the clusters, extract, select, merge, and again."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -13,6 +17,7 @@ from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import Dataset, without_identities
 from reid_toolkit.errors import RunError
 from reid_toolkit.method.lookup_table import LookupTable
+from reid_toolkit.training.batch_norm import over_processes
 from reid_toolkit.training.checkpoint import Checkpoint, RunFolder
 from reid_toolkit.training.clock import Clock
 from reid_toolkit.training.constraints import can_merge, cannot_link, merge_allowed
@@ -27,9 +32,10 @@ from reid_toolkit.training.resume import latest, snapshot
 from reid_toolkit.training.schedule import plan
 from reid_toolkit.training.selection import select
 from reid_toolkit.training.stage import learn
-from reid_toolkit.training.state import Place, remove_states, save_state
-from reid_toolkit.training.store import load_samples
+from reid_toolkit.training.state import Place, State, remove_states, save_state
+from reid_toolkit.training.store import Samples, load_samples
 from reid_toolkit.training.tensor_files import save_tensors
+from reid_toolkit.training.world import ALONE, World
 
 
 def train(
@@ -44,6 +50,7 @@ def train(
     on_load: Callable[[int, int | None], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
+    world: World = ALONE,
 ) -> list[dict[str, Any]]:
     """Run Algorithm 1 on a dataset and write a run folder; returns the rows of metrics.jsonl.
 
@@ -51,20 +58,25 @@ def train(
     the last file that it wrote: at the end of a stage, and within one every ``checkpoint_seconds``. On the CPU it
     gives what an unbroken run would have given, to the bit. ``on_warning`` is told of damaged files passed over.
 
+    The processes of a ``world`` share each batch and the extraction of features; the first one merges and writes.
+
     Raises:
-        RunError: the folder holds another run, the loss diverges, or there are fewer than two samples.
+        RunError: the folder holds another run, the loss diverges, there are fewer than two samples, or the processes
+            cannot share a batch evenly or see different datasets.
         ImageError: a crop cannot be read and ``bad`` is None (see ``datasets.reading.read_crops``).
     """
     device = device or torch.device("cpu")
     clock, folder, precision = Clock(), RunFolder(out), recipe.training.precision
     fingerprint = dataset.fingerprint
-    folder.check(recipe, fingerprint, resume=resume)
-    begun = latest(folder, on_warning or (lambda message: None))
-    if begun:
-        network = ReidNetwork(recipe.network)
-        network.load_state_dict(begun.weights)
-    else:
-        network = build_network(recipe.network, recipe.seed)
+
+    def begin() -> tuple[State | None, dict[str, Tensor]]:
+        folder.check(recipe, fingerprint, resume=resume)
+        state = latest(folder, on_warning or (lambda message: None))
+        return state, state.weights if state else build_network(recipe.network, recipe.seed).state_dict()
+
+    begun, weights = world.share(begin)
+    network = ReidNetwork(recipe.network)
+    network.load_state_dict(weights)
     with clock.phase("load"):
         samples = load_samples(
             without_identities(dataset), recipe.network.height, recipe.network.width,
@@ -73,6 +85,8 @@ def train(
     names = [(tracklet.name, tracklet.camera) for tracklet in samples.tracklets]
     pairs = cannot_link(samples) if recipe.merging.cannot_link else None
     schedule = plan(recipe, len(samples))
+    world.check_same((fingerprint, len(samples)), f"{dataset.root}: differs between processes: copy one to all")
+    world.check_divides(min(recipe.training.batch_size, len(samples)))
 
     labels = begun.labels if begun else torch.arange(len(samples))
     metrics = begun.metrics if begun else []
@@ -81,17 +95,20 @@ def train(
             f"{out}: was trained on {len(labels)} samples, of which {len(samples)} can be read now: restore the "
             "others, or train into another --out"
         )
-    if not begun:
+    if world.first and not begun:
         folder.start(recipe, fingerprint)
         save_tensors(folder.checkpoints / "initial.safetensors", network.state_dict(), {"stage": "initial"})
-    if metrics:
+    if world.first and metrics:
         folder.publish(metrics, names, select(metrics, recipe.selection))
     network.to(device)
     if device.type == "cuda":
         network.to(memory_format=torch.channels_last)
+    if world.size > 1:
+        over_processes(network, device)
     features: Features | None = None
 
-    with SummaryWriter(str(folder.events), purge_step=len(metrics)) as board, training_on(device, recipe):
+    board = SummaryWriter(str(folder.events), purge_step=len(metrics)) if world.first else None
+    with board or nullcontext(), training_on(device, recipe):
         for stage in range(len(metrics), schedule.stages):
             if metrics and not metrics[-1]["merges"]:
                 break  # the constraints forbid every merge that is left
@@ -100,9 +117,10 @@ def train(
                 clock.add(begun.seconds)
             else:
                 with clock.phase("extract"):
-                    features = features or extract(network, samples, device, precision=precision)
+                    features = features or extract(network, samples, device, precision=precision, world=world)
                 table, place = make_table(features, labels, recipe, device), Place(stage)
-            learner = Learner(network, table, recipe.training, graph=device.type == "cuda")
+            graph = device.type == "cuda" and world.size == 1
+            learner = Learner(network, table, recipe.training, world=world, graph=graph)
             if begun:
                 learner.restore(begun.momentum, begun.loss_sum)
                 begun = None
@@ -113,41 +131,67 @@ def train(
 
             clusters = int(labels.max()) + 1
             with clock.phase("train"):
-                after_step = AfterStep(schedule, clusters, on_step, save, checkpoint_seconds)
+                after_step = AfterStep(schedule, clusters, on_step, save if world.first else None, checkpoint_seconds)
                 loss = learn(learner, samples, labels, recipe, place, after_step)
             with clock.phase("extract"):
-                features = extract(network, samples, device, precision=precision)
+                features = extract(network, samples, device, precision=precision, world=world)
             if not bool(features.descriptors.isfinite().all()):
                 raise RunError(f"stage {stage}: the network diverged: lower the recipe's learning rates")
             crops = schedule.steps[stage] * min(recipe.training.batch_size, len(samples)) * recipe.training.frames
-            with clock.phase("measure"):
-                row: dict[str, Any] = {
-                    "stage": stage, "clusters": clusters, "loss": loss,
-                    **asdict(stage_figures(features, labels, [camera for _, camera in names], device)),
-                    "largest_cluster": int(torch.bincount(labels).max()), "merges": 0, "merges_forbidden": None,
-                    "violations_without": None, "images_per_second": round(crops / clock.seconds["train"], 1),
-                    "crops": samples.tier,
-                }  # fmt: skip
-            next_labels = labels
-            if stage + 1 < schedule.stages and can_merge(labels.numpy(), pairs):
-                with clock.phase("merge"):
-                    merging, stopped = merge_allowed(
-                        features.descriptors, labels, schedule.merges, pairs, recipe.merging, device
-                    )
-                next_labels = merging.labels
-                row |= {"merges": len(merging.history), **stopped}
-            metrics.append(row | clock.row())
-            for key, value in metrics[-1].items():
-                if key not in ("stage", "crops") and value is not None:
-                    board.add_scalar(key, value, stage)
-            with clock.phase("save"):
-                weights = {key: value.cpu() for key, value in network.state_dict().items()}
-                folder.save(Checkpoint(stage, weights, labels, next_labels, metrics))
-                folder.publish(metrics, names, select(metrics, recipe.selection))
+            speed = round(crops / clock.seconds["train"], 1)
+            row: dict[str, Any] = {"stage": stage, "clusters": clusters, "loss": loss, "images_per_second": speed}
+            row["crops"] = samples.tier
+            last = stage + 1 == schedule.stages
+            merge = partial(
+                measure_and_merge,
+                features,
+                labels,
+                samples,
+                pairs,
+                0 if last else schedule.merges,
+                recipe,
+                clock,
+                device,
+            )
+            found, next_labels = world.share(merge)
+            row |= found | clock.row()
+            metrics.append(row)
+            if board:
+                for key, value in row.items():
+                    if key not in ("stage", "crops") and value is not None:
+                        board.add_scalar(key, value, stage)
+                with clock.phase("save"):
+                    weights = {key: value.cpu() for key, value in network.state_dict().items()}
+                    folder.save(Checkpoint(stage, weights, labels, next_labels, metrics))
+                    folder.publish(metrics, names, select(metrics, recipe.selection))
             labels = next_labels
-    remove_states(folder.checkpoints)
-    remove_crop_file(folder.crops)
+    if world.first:
+        remove_states(folder.checkpoints)
+        remove_crop_file(folder.crops)
     return metrics
+
+
+def measure_and_merge(
+    features: Features,
+    labels: Tensor,
+    samples: Samples,
+    pairs: NDArray[np.int64] | None,
+    merges: int,
+    recipe: Recipe,
+    clock: Clock,
+    device: torch.device,
+) -> tuple[dict[str, Any], Tensor]:
+    """What a stage's features say of its clusters, for metrics.jsonl, and the clusters (N,) of the next."""
+    with clock.phase("measure"):
+        cameras = [tracklet.camera for tracklet in samples.tracklets]
+        row = asdict(stage_figures(features, labels, cameras, device))
+        row |= {"largest_cluster": int(torch.bincount(labels).max())}
+    row |= {"merges": 0, "merges_forbidden": None, "violations_without": None}
+    if not merges or not can_merge(labels.numpy(), pairs):
+        return row, labels
+    with clock.phase("merge"):
+        merging, stopped = merge_allowed(features.descriptors, labels, merges, pairs, recipe.merging, device)
+    return row | {"merges": len(merging.history)} | stopped, merging.labels
 
 
 def make_table(features: Features, labels: Tensor, recipe: Recipe, device: torch.device) -> LookupTable:

@@ -48,11 +48,13 @@ def learn(
         classes = labels[drawn.samples]
         order, sizes = in_passes(classes)
         device = learner.device
-        classes, order, at_device = classes.to(device), order.to(device), drawn.to(device)
-        crops = drawn.crops.to(samples.pixels.rows.device)
+        own = drawn.part(learner.world.rank, learner.world.size)
+        classes, order, at_device = classes.to(device), order.to(device), own.to(device)
+        own_classes = classes.chunk(learner.world.size, dim=1)[learner.world.rank]
+        crops = own.crops.to(samples.pixels.rows.device)
         for step, pixels in enumerate(samples.read_ahead(crops[first:]), first):
-            batch = Batch(pixels, *at_device.views(step), classes[step])
-            learner.step(batch, order[step].split(sizes[step]))
+            batch = Batch(pixels, *at_device.views(step), own_classes[step])
+            learner.step(batch, classes[step], order[step].split(sizes[step]))
             if time.monotonic() - looked > READ_EVERY:
                 loss, looked = float(learner.loss_sum) / (step + 1), time.monotonic()
             after_step(Place(stage, epoch, step + 1), loss)

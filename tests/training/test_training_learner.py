@@ -42,7 +42,7 @@ def learner(settings: TrainingRecipe = SETTINGS, device: torch.device = CPU, **o
 
 def step(learner: Learner, batch: Batch) -> None:
     order, sizes = in_passes(batch.classes[None].cpu())
-    learner.step(batch, order[0].to(learner.device).split(sizes[0]))
+    learner.step(batch, batch.classes, order[0].to(learner.device).split(sizes[0]))
 
 
 def test_a_step_is_the_papers_by_torchs_own_parts() -> None:
@@ -131,11 +131,11 @@ def test_a_step_waits_for_nothing_on_a_gpu() -> None:
         [part.to(device) for part in order[0].split(sizes[0])]
         for order, sizes in (in_passes(batch.classes[None].cpu()) for batch in prepared)
     ]
-    ours.step(prepared[0], passes[0])
+    ours.step(prepared[0], prepared[0].classes, passes[0])
     torch.cuda.set_sync_debug_mode("error")
     try:
         for batch, places in zip(prepared[1:], passes[1:], strict=True):
-            ours.step(batch, places)
+            ours.step(batch, batch.classes, places)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert float(ours.loss_sum) > 0

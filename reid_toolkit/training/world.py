@@ -1,0 +1,102 @@
+"""The processes that train one model, each on a GPU of its own: torch.distributed, or nothing at all for one alone."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from reid_toolkit.errors import RunError
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class World:
+    """Who this process is among all; every process calls these methods in the same order."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that merges, writes and reports."""
+        return self.rank == 0
+
+    def share(self, make: Callable[[], Value]) -> Value:
+        """What ``make`` gives the first process, on every one; the others do not call it."""
+        if self.size == 1:
+            return make()
+        box: list[Value | None] = [make() if self.first else None]
+        dist.broadcast_object_list(box, src=0)
+        return cast(Value, box[0])
+
+    def gather(self, part: Tensor) -> Tensor:
+        """(B, ...) of each process -> (size * B, ...) in the order of processes."""
+        if self.size == 1:
+            return part
+        parts = [torch.empty_like(part) for _ in range(self.size)]
+        dist.all_gather(parts, part.contiguous())
+        return torch.cat(parts)
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Over processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(value)
+        return value
+
+    def check_same(self, value: object, message: str) -> None:
+        """Raise :class:`RunError` where a process has another value than the first."""
+        if self.share(lambda: value) != value:
+            raise RunError(message)
+
+    def check_divides(self, batch: int) -> None:
+        """Raise :class:`RunError` unless every process gets as many samples of a batch as the others."""
+        if batch % self.size:
+            raise RunError(
+                f"a batch of {batch} cannot be shared evenly by {self.size} processes: expected training.batch_size, "
+                "and the number of samples where that is less, to be a multiple of them"
+            )
+
+
+ALONE = World()
+
+
+@contextmanager
+def join_world(device: str) -> Iterator[tuple[World, str]]:
+    """The world that ``torchrun`` describes in the environment, or one of one process; and the device in it.
+
+    ``device`` is a name as for ``choose_device``; of several processes each takes the GPU of its number.
+
+    Raises:
+        RunError: the other processes are gone.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield ALONE, device
+        return
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    dist.init_process_group("gloo" if device == "cpu" else "nccl")
+    world = World(dist.get_rank(), dist.get_world_size())
+    try:
+        yield world, device
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and not is_lost_connection(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"process {world.rank} of {world.size} lost the others ({reason}): see what ended them"
+        ) from None
+    dist.destroy_process_group()
+
+
+def is_lost_connection(error: RuntimeError) -> bool:
+    """Gloo has no error of its own, but names its source files."""
+    return "gloo/" in str(error) or "Gloo" in str(error)

@@ -1,0 +1,131 @@
+"""Several processes learn what one learns, and end together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_training_rounds import learn
+
+from reid_toolkit.config import Recipe, dump_recipe
+from reid_toolkit.errors import RunError
+from reid_toolkit.training.checkpoint import RunFolder
+from reid_toolkit.training.launch import check_gpus
+from reid_toolkit.training.world import ALONE, World
+
+
+def command(data: Path, recipe: Recipe, out: Path, *options: str) -> list[str]:
+    path = out.with_suffix(".toml")
+    path.write_text(dump_recipe(recipe))
+    return [
+        sys.executable, "-m", "reid_toolkit", "train", str(data), "--recipe", str(path), "--out", str(out),
+        "--device", "cpu", "--gpus", "2", *options,
+    ]  # fmt: skip
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_two_processes_make_the_merges_of_one(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """With dropout, views, and layers that are frozen, batch norm's statistics included.
+
+    Few steps, and small ones: from random weights, rounding grows tenfold in each.
+    """
+    network = replace(recipe.network, backbone="resnet18", frozen="layer1", dropout=0.2)
+    steps = {"first_epochs": 2, "batch_size": 12, "first_learning_rate": 0.002, "later_learning_rate": 0.002}
+    chosen = replace(recipe, network=network, training=replace(recipe.training, **steps))
+    alone = learn(tiny_dataset, chosen, tmp_path / "alone")
+    done = subprocess.run(
+        command(tiny_dataset, chosen, tmp_path / "both", "--json"),
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    together = json.loads(done.stdout)["stages"]
+    assert [row["clusters"] for row in together] == [12, 9, 6]
+    for a, b in zip(alone, together, strict=True):
+        assert a.keys() == b.keys()
+        assert (a["merges"], a["largest_cluster"]) == (b["merges"], b["largest_cluster"])
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+        assert a["between"] == pytest.approx(b["between"], rel=1e-3)
+    for stage in range(3):
+        one, two = (RunFolder(tmp_path / name).load(stage) for name in ("alone", "both"))
+        assert torch.equal(one.next_labels, two.next_labels)
+        assert one.weights.keys() == two.weights.keys()
+        for name, value in one.weights.items():  # batch norm's statistics among them
+            torch.testing.assert_close(two.weights[name], value, atol=1e-3, rtol=1e-3)
+    initial = load_file(tmp_path / "both" / "checkpoints" / "initial.safetensors")
+    assert not torch.equal(
+        initial["backbone.layer2.0.bn1.running_mean"], two.weights["backbone.layer2.0.bn1.running_mean"]
+    )
+    assert torch.equal(initial["backbone.bn1.running_mean"], two.weights["backbone.bn1.running_mean"])
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task").exists(), reason="finds processes by Linux's /proc")
+@pytest.mark.parametrize("how", ["killed", "interrupted"])
+def test_one_that_ends_ends_all_with_one_line(tiny_dataset: Path, recipe: Recipe, tmp_path: Path, how: str) -> None:
+    longer = replace(recipe, training=replace(recipe.training, first_epochs=100_000))
+    begun = subprocess.Popen(
+        command(tiny_dataset, longer, tmp_path / "run", "--checkpoint-seconds", "0"), env=ENVIRONMENT,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while begun.poll() is None and not list((tmp_path / "run").rglob("state-*.safetensors")):
+        time.sleep(0.05)
+    workers = children(begun.pid)
+    if how == "killed":
+        os.kill(workers[-1], signal.SIGKILL)
+    else:
+        begun.send_signal(signal.SIGINT)
+    _, said = begun.communicate(timeout=120)
+    (line,) = [line for line in said.splitlines() if "error" in line.lower()]
+    assert "Traceback" not in said
+    assert "arning" not in said
+    assert "signal" not in said
+    if how == "killed":
+        assert begun.returncode == 1
+        assert line.startswith("error: process 1 of 2 was ended by SIGKILL, and the others with it")
+    else:
+        assert begun.returncode == 130
+        assert "interrupted" in line
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_a_named_error_is_said_once(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
+    odd = replace(recipe, training=replace(recipe.training, batch_size=5))
+    done = subprocess.run(
+        command(tiny_dataset, odd, tmp_path / "run"), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+    assert line.startswith("error: a batch of 5 cannot be shared evenly by 2 processes")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_gpus_that_are_not_there_are_refused() -> None:
+    with pytest.raises(RunError, match=r"--gpus 99: \d+ found"):
+        check_gpus(99, "auto")
+    with pytest.raises(RunError, match="expected auto, cuda or cpu"):
+        check_gpus(2, "cuda:1")
+    check_gpus(2, "cpu")
+
+
+def test_a_process_alone_is_a_world() -> None:
+    rows = torch.arange(3)
+    assert ALONE.first
+    assert ALONE.gather(rows) is rows
+    assert ALONE.sum(rows) is rows
+    assert ALONE.share(lambda: 7) == 7
+    World(1, 2).check_divides(6)
