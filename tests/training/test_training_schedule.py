@@ -1,6 +1,6 @@
 import pytest
 
-from reid_toolkit.config import Recipe, TrainingRecipe, load_recipe
+from reid_toolkit.config import Recipe, TrainingRecipe, difference, load_recipe
 from reid_toolkit.training.schedule import epochs, learning_rate, plan, steps_per_epoch
 
 
@@ -34,3 +34,13 @@ def test_the_papers_learning_rates() -> None:
     rates = [learning_rate(recipe, 0, epoch) for epoch in range(epochs(recipe, 0))]
     assert rates == [0.1] * 15 + [0.1 / 10] * 5
     assert [learning_rate(recipe, 7, epoch) for epoch in range(epochs(recipe, 7))] == [0.01, 0.01]
+
+
+def test_the_fast_recipe_differs_from_the_papers_in_what_it_says() -> None:
+    fast, paper = load_recipe("dbc_fast"), load_recipe("dbc")
+    assert difference(paper, fast) == [
+        "training.batch_size: 16 is now 64",
+        "training.precision: float32 is now bfloat16",
+        "training.first_learning_rate: 0.1 is now 0.2",
+        "training.later_learning_rate: 0.01 is now 0.02",
+    ]
