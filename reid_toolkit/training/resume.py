@@ -21,11 +21,14 @@ def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None
     A file that is damaged, or was copied from a run of another recipe or dataset, is set aside with a warning, and
     the one before it is used: nothing but time is lost.
     """
+    files = folder.checkpoints
+    if not files.is_dir():
+        return None  # not ours, or not yet
+    for path in (*folder.path.glob(".*.partial*"), *files.glob(".*.partial*")):
+        path.unlink()  # of a process that was killed while it wrote
     if not (folder.path / "run.json").exists():
         return None
-    files, settings, fingerprint = folder.checkpoints, dump_recipe(folder.recipe()), folder.dataset()
-    for path in files.glob(".*.partial.safetensors"):
-        path.unlink()  # of a process that was killed while it wrote
+    settings, fingerprint = dump_recipe(folder.recipe()), folder.dataset()
     found: list[tuple[Place, Path, Callable[[], State]]] = [
         *((Place(stage + 1), folder.stage_path(stage), partial(after, folder, stage)) for stage in folder.stages()),
         *((place, state_path(files, place), partial(load_state, files, place)) for place in states(files)),
