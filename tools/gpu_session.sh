@@ -2,7 +2,8 @@
 # All that waits for a GPU, in one go of under ten minutes: the tests marked gpu, merging, training.
 #
 #     OUT=results sh tools/gpu_session.sh
-#     TINY=1 OUT=results sh tools/gpu_session.sh      the same on a CPU in miniature, to try this script
+#     PICTURES=labeled WEIGHTS=resnet50.pth OUT=results sh tools/gpu_session.sh      Table II's rows on CUHK03, instead
+#     TINY=1 ... sh tools/gpu_session.sh              either of them on a CPU in miniature, to try this script
 #
 # OUT gets a log of each step, merging.json and .png, and training.json. PYTHON names the interpreter. WHEELS, a folder
 # of wheels, is installed first and without dependencies: for a machine with torch and without a network. A step that
@@ -33,7 +34,12 @@ step() {
 if [ -n "${WHEELS:-}" ]; then
     step install 40 "$PYTHON" -m pip install --quiet --no-index --no-deps "$WHEELS"/*.whl
 fi
-if [ -n "${TINY:-}" ]; then
+if [ -n "${PICTURES:-}" ]; then
+    small=${TINY:+--people 6 --size 64 32 --epochs 1 1 --recipes dbc}
+    # shellcheck disable=SC2086  # several words, or none
+    step cuhk03 570 "$PYTHON" tools/study_cuhk03.py --pictures "$PICTURES" --weights "$WEIGHTS" --runs "$OUT/../runs" \
+        --json "$OUT/cuhk03.json" $small
+elif [ -n "${TINY:-}" ]; then
     step tests 60 "$PYTHON" -m pytest -q -m gpu tests/method tests/training
     step merging 60 "$PYTHON" tools/bench_merging.py --sizes 500 1000 --dimension 64 --paths dense bounded \
         --data clustered --out "$OUT/merging.json"

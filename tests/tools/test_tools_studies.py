@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe, dump_recipe
+from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, TrainingRecipe, dump_recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
@@ -203,3 +204,33 @@ def test_nothing_is_frozen_where_there_is_nothing_to_keep(monkeypatch: pytest.Mo
 
     random = replace(TINY, network=replace(TINY.network, backbone="resnet18"))
     assert "frozen-layer2" not in variants(random) | variants(TINY)
+
+
+def test_the_rows_of_table_two_on_people_held_out(
+    use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        for person in range(4):
+            for number in (0, 1, 5, 6):
+                picture = rng.integers(0, 255, (64, 32, 3), np.uint8)
+                cv2.imwrite(str(tmp_path / part / f"{person:04d}_{number:02d}.jpg"), picture)
+    quick = replace(TINY, network=replace(TINY.network, backbone="resnet18"), merging=MergingRecipe(fraction=0.4))
+    quick = replace(quick, training=replace(quick.training, frames=1))
+    (tmp_path / "quick.toml").write_text(dump_recipe(quick))
+    save_file(build_backbone("resnet18")[0].state_dict(), tmp_path / "weights.safetensors")
+    words = ("--pictures", tmp_path, "--weights", tmp_path / "weights.safetensors", "--runs", tmp_path / "runs")
+    small = ("--size", 32, 32, "--epochs", 1, 1, "--people", 3, "--recipes", tmp_path / "quick.toml")
+    use("study_cuhk03", *words, "--json", tmp_path / "found.json", *small)
+    found = read(tmp_path / "found.json")
+    assert (found["training_crops"], found["held_out_crops"]) == (12, 16)
+    assert [(row["recipe"], row["stage"]) for row in found["rows"][::2]] == [
+        ("not trained", "initial"), (str(tmp_path / "quick.toml"), "last"), (str(tmp_path / "quick.toml"), "best"),
+    ]  # fmt: skip
+    assert all(0 < row["mAP"] <= 1 for row in found["rows"])
+    assert "not trained" in capsys.readouterr().out
+    manifest = open_dataset(tmp_path / "runs" / "train")
+    assert {crop.identity for crop in manifest.crops} == {None}  # nobody is named to training
+    with pytest.raises(SystemExit, match="no folder train: expected CUHK03's labeled"):
+        use("study_cuhk03", "--pictures", tmp_path / "train", *words[2:], "--json", tmp_path / "no.json")
