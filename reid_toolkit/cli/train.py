@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Instead of the recipe's.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs of this machine to share.")
+@click.option(
+    "--deterministic", is_flag=True, help="On a GPU, the same bits each time, and slower; a CPU gives them anyway."
+)
 @skip_bad
 @json_output
 def command(
@@ -44,6 +47,7 @@ def command(
     seed: int | None,
     device: str,
     gpus: int,
+    deterministic: bool,
     skip_bad: bool,
     as_json: bool,
 ) -> None:
@@ -69,7 +73,7 @@ def command(
         check_gpus(gpus, device)
         options = {"--recipe": recipe, "--out": out, "--checkpoint-seconds": checkpoint_seconds, "--weights": weights}
         options |= {"--seed": seed, "--device": device}
-        flags = {"--resume": resume, "--skip-bad": skip_bad, "--json": as_json}
+        flags = {"--resume": resume, "--deterministic": deterministic, "--skip-bad": skip_bad, "--json": as_json}
         launch(gpus, [
             "train", str(dataset), *(flag for flag, given in flags.items() if given),
             *(str(part) for option in options.items() if option[1] is not None for part in option),
@@ -80,8 +84,9 @@ def command(
         bad: list[str] | None = [] if skip_bad else None
         with training_bars(hidden=not world.first) as (on_load, on_step):
             metrics = train(
-                data, chosen, out, resume=resume, device=choose_device(device), checkpoint_seconds=checkpoint_seconds,
-                bad=bad, on_load=on_load, on_step=on_step, on_warning=warn, world=world,
+                data, chosen, out, resume=resume, device=choose_device(device), deterministic=deterministic,
+                checkpoint_seconds=checkpoint_seconds, bad=bad, on_load=on_load, on_step=on_step, on_warning=warn,
+                world=world,
             )  # fmt: skip
     if not world.first:
         return

@@ -1,5 +1,6 @@
 """Where training runs, and what is said when that has too little memory."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -10,15 +11,19 @@ from reid_toolkit.errors import RunError
 
 
 @contextmanager
-def training_on(device: torch.device, recipe: Recipe) -> Iterator[None]:
+def training_on(device: torch.device, recipe: Recipe, *, deterministic: bool = False) -> Iterator[None]:
     """Make a GPU the current one, have cuDNN try which convolutions are fastest, and name the settings that
-    would fit when memory runs out.
+    would fit when memory runs out. ``deterministic`` has torch take, or else refuse, only what gives the same bits
+    each time; cuDNN then tries nothing, since what wins may differ.
 
     Raises:
         RunError: the GPU's memory is too small.
     """
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = device.type == "cuda"
+    before = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it, when it starts
+        torch.use_deterministic_algorithms(True)
     try:
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             yield
@@ -30,4 +35,5 @@ def training_on(device: torch.device, recipe: Recipe) -> Iterator[None]:
             "training.batch_size (and the learning rates) or training.frames, or freeze layers (network.frozen)"
         ) from None
     finally:
-        torch.backends.cudnn.benchmark = before
+        torch.backends.cudnn.benchmark = before[0]
+        torch.use_deterministic_algorithms(before[1])

@@ -45,6 +45,7 @@ def train(
     *,
     resume: bool = False,
     device: torch.device | None = None,
+    deterministic: bool = False,
     checkpoint_seconds: float = 60.0,
     bad: list[str] | None = None,
     on_load: Callable[[int, int | None], None] | None = None,
@@ -56,7 +57,8 @@ def train(
 
     Identities in the dataset are dropped before anything else. With ``resume``, a run that was stopped goes on from
     the last file that it wrote: at the end of a stage, and within one every ``checkpoint_seconds``. On the CPU it
-    gives what an unbroken run would have given, to the bit. ``on_warning`` is told of damaged files passed over.
+    gives what an unbroken run would have given, to the bit; ``deterministic`` asks torch for the same on a GPU.
+    ``on_warning`` is told of damaged files passed over.
 
     The processes of a ``world`` share each batch and the extraction of features; the first one merges and writes.
 
@@ -108,7 +110,7 @@ def train(
     features: Features | None = None
 
     board = SummaryWriter(str(folder.events), purge_step=len(metrics)) if world.first else None
-    with board or nullcontext(), training_on(device, recipe):
+    with board or nullcontext(), training_on(device, recipe, deterministic=deterministic):
         for stage in range(len(metrics), schedule.stages):
             if metrics and not metrics[-1]["merges"]:
                 break  # the constraints forbid every merge that is left

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,10 @@ def test_ctrl_c_is_status_130_and_resume_completes(train, monkeypatch: pytest.Mo
     assert (result.status, result.out) == (130, "")
     assert "run the same command again" in result.err
     assert len(train("--resume", "--json").json["stages"]) == 3
+
+
+def test_deterministic_reaches_training(train, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(rounds, "training_on", lambda *_, deterministic: seen.append(deterministic) or nullcontext())
+    train("--deterministic")
+    assert seen == [True]

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 import pytest
@@ -139,3 +140,15 @@ def test_a_step_waits_for_nothing_on_a_gpu() -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert float(ours.loss_sum) > 0
+
+
+def test_deterministic_asks_torch_for_it_and_leaves_it_as_it_was(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # a choice of the user's stays
+    with training_on(CPU, recipe):
+        assert not torch.are_deterministic_algorithms_enabled()
+    with training_on(CPU, recipe, deterministic=True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+    assert not torch.are_deterministic_algorithms_enabled()
