@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import reid_toolkit
 from reid_toolkit.cli import root
 
 
@@ -87,6 +88,9 @@ def test_a_command_whose_extra_is_missing(reid, tmp_path, monkeypatch: pytest.Mo
             raise ModuleNotFoundError("No module named 'torch'", name="torch")
         return real(name, *rest, **named)
 
+    for package in ("training", "export"):
+        if hasattr(reid_toolkit, package):  # else the attribute would stay with what is imported below
+            monkeypatch.setattr(reid_toolkit, package, getattr(reid_toolkit, package))
     for name in [m for m in sys.modules if m.startswith(("reid_toolkit.training", "reid_toolkit.export"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", no_torch)

