@@ -1,6 +1,7 @@
 """What a gallery refuses before it stores or compares anything."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +27,31 @@ def unit_rows(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
         raise InputError(f"{what}: row {row} has {got}: expected finite, L2-normalised descriptors")
     # To the last bit, so that nearest by product and nearest by distance are the same.
     return (matrix / lengths[:, None]).astype(np.float32)
+
+
+def one_row(vector: ArrayLike) -> NDArray:
+    """One query (D,) as a batch (1, D), or :class:`InputError`."""
+    flat = np.asarray(vector)
+    if flat.ndim != 1:
+        raise InputError(f"query has shape {flat.shape}: expected one descriptor, (D,)")
+    return flat[None]
+
+
+def checked_queries(vectors: ArrayLike, top_k: int, where: Filter) -> NDArray[np.float32]:
+    """The rows of a search as :func:`unit_rows`; :class:`InputError` for those, ``top_k`` under 1, and a filter that
+    :func:`check_filter` refuses."""
+    if top_k < 1:
+        raise InputError(f"top_k is {top_k}: expected 1 or more")
+    check_filter(where)
+    return unit_rows(vectors, "query")
+
+
+def check_records(records: Sequence[Record], descriptors: int) -> None:
+    """Raise :class:`InputError` unless there is one record a descriptor, each as :func:`check_record` has it."""
+    if descriptors != len(records):
+        raise InputError(f"{descriptors} descriptors for {len(records)} records: expected one each")
+    for record in records:
+        check_record(record)
 
 
 def check_record(record: Record) -> None:

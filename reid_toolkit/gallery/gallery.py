@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import cache
-from reid_toolkit.gallery.checks import check_filter, check_record, unit_rows
+from reid_toolkit.gallery.checks import check_records, checked_queries, one_row
 from reid_toolkit.gallery.precision import stored_rows
 from reid_toolkit.gallery.protocol import Batch, Filter, Info, OnProgress
 from reid_toolkit.gallery.report import Report, info_of, report_on
@@ -124,10 +124,7 @@ class Gallery:
         in disorder or tags out of order, :class:`GalleryError` for another width.
         """
         matrix = stored_rows(vectors, "descriptors")
-        if len(matrix) != len(records):
-            raise InputError(f"{len(matrix)} descriptors for {len(records)} records: expected one each")
-        for record in records:
-            check_record(record)
+        check_records(records, len(matrix))
         if not len(records):
             return
         with self._locks.writer, self._writer.writing():
@@ -152,19 +149,13 @@ class Gallery:
         distances the earlier enrolled comes first.
         Raises :class:`InputError` for another shape or NaN, :class:`GalleryError` when nothing is enrolled.
         """
-        flat = np.asarray(vector)
-        if flat.ndim != 1:
-            raise InputError(f"query has shape {flat.shape}: expected one descriptor, (D,)")
         where = Filter(cameras, since, until, sources, tags, exclude)
-        return self.search_batch(flat[None], top_k, where)[0]
+        return self.search_batch(one_row(vector), top_k, where)[0]
 
     def search_batch(self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D), which is quicker than one by one."""
-        if top_k < 1:
-            raise InputError(f"top_k is {top_k}: expected 1 or more")
         where = where or Filter()
-        check_filter(where)
-        queries = unit_rows(vectors, "query")
+        queries = checked_queries(vectors, top_k, where)
         while True:
             with self._locks.reader, self._reader.reading():
                 self._searcher.sync(self._reader, len(queries))

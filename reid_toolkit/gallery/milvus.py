@@ -7,11 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from reid_toolkit.errors import GalleryError, InputError
-from reid_toolkit.gallery.checks import check_filter, check_record, unit_rows
+from reid_toolkit.gallery.checks import check_records, checked_queries, one_row
 from reid_toolkit.gallery.fingerprints import key_digest
 from reid_toolkit.gallery.milvus_address import parse_address
 from reid_toolkit.gallery.milvus_collection import EF, EF_CONSTRUCTION, IDS, METRIC, Collection, M
@@ -148,10 +147,7 @@ class MilvusGallery:
         A record with the tracklet, camera and source of one that is there replaces it.
         """
         matrix = stored_rows(vectors, "descriptors")
-        if len(matrix) != len(records):
-            raise InputError(f"{len(matrix)} descriptors for {len(records)} records: expected one each")
-        for record in records:
-            check_record(record)
+        check_records(records, len(matrix))
         if not len(records):
             return
         self._bind(self._expected | {"width": matrix.shape[1]})
@@ -171,18 +167,12 @@ class MilvusGallery:
         exclude: Many[Record] = (),
     ) -> list[Match]:
         """The ``top_k`` records nearest to ``vector`` (D,) that pass the filters, nearest first."""
-        flat = np.asarray(vector)
-        if flat.ndim != 1:
-            raise InputError(f"query has shape {flat.shape}: expected one descriptor, (D,)")
-        return self.search_batch(flat[None], top_k, Filter(cameras, since, until, sources, tags, exclude))[0]
+        return self.search_batch(one_row(vector), top_k, Filter(cameras, since, until, sources, tags, exclude))[0]
 
     def search_batch(self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D), which is quicker than one by one."""
-        if top_k < 1:
-            raise InputError(f"top_k is {top_k}: expected 1 or more")
         where = where or Filter()
-        check_filter(where)
-        queries = unit_rows(vectors, "query")
+        queries = checked_queries(vectors, top_k, where)
         if self._is_there() and queries.shape[1] != self._dimension:
             raise InputError(f"query has width {queries.shape[1]}: expected {self._dimension}, as enrolled")
         answers = nearest(self._collection, queries, top_k, expression(where)) if self._is_there() else []
