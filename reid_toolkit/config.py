@@ -30,7 +30,7 @@ class NetworkRecipe:
     """A torchvision model name: resnet18, resnet50, mobilenet_v3_small, ... (training/backbones.py lists them)."""
     weights: str = "imagenet"
     """What the backbone begins with: "imagenet" (torchvision's, downloaded once), "none" (random), or the path of
-    a torchvision-named state dict, .safetensors or weights-only .pth."""
+    a torchvision-named state dict, .safetensors or weights-only .pth, or of a run's checkpoint (best.safetensors)."""
     embedding: int = 1024
     """Width of the embedding that feeds the loss. Descriptors are the pooled features, not this."""
     dropout: float = 0.5

@@ -24,6 +24,9 @@ CLASSIFIERS = {
 }
 """Backbone -> its last part, which is cut off; what is left ends in global average pooling."""
 
+RUN_PREFIX = "backbone."
+"""Of the backbone's tensors in a run's checkpoints, where the head's and the clusters' stand beside them."""
+
 
 def build_backbone(name: str, *, stride_in_1x1: bool = False) -> tuple[nn.Module, int]:
     """A torchvision model with random weights that maps (B, 3, H, W) to (B, D), and D.
@@ -45,7 +48,8 @@ def build_backbone(name: str, *, stride_in_1x1: bool = False) -> tuple[nn.Module
 
 
 def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
-    """Fill a backbone of :func:`build_backbone`: ``weights`` is "none", "imagenet" or a state dict's path.
+    """Fill a backbone of :func:`build_backbone`: ``weights`` is "none", "imagenet", or the path of a state dict or
+    of a run's checkpoint, of which only the backbone is taken.
 
     Raises :class:`ModelError` when the file does not fit, or when there is no network to download from.
     """
@@ -53,6 +57,8 @@ def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
         return
     state = download_imagenet(name) if weights == "imagenet" else read_state_dict(Path(weights))
     state = {key.removeprefix("module."): value for key, value in state.items()}
+    if any(key.startswith(RUN_PREFIX) for key in state):
+        state = {key.removeprefix(RUN_PREFIX): value for key, value in state.items() if key.startswith(RUN_PREFIX)}
     prefix = CLASSIFIERS[name] + "."
     state = {key: value for key, value in state.items() if not key.startswith(prefix) and is_learned(key)}
     own = {key: value for key, value in backbone.state_dict().items() if is_learned(key)}

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
@@ -7,8 +8,11 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from reid_toolkit.config import NetworkRecipe
 from reid_toolkit.errors import ModelError, RecipeError
 from reid_toolkit.training.backbones import CLASSIFIERS, build_backbone, load_weights
+from reid_toolkit.training.checkpoint import LABELS
+from reid_toolkit.training.network import build_network
 
 State = dict[str, Tensor]
 
@@ -54,6 +58,14 @@ def test_the_stride_moves_to_the_first_1x1() -> None:
 def test_weights_come_from_safetensors(state: State, tmp_path: Path) -> None:
     save_file(state, tmp_path / "w.safetensors")
     assert_loaded(load(tmp_path / "w.safetensors"), state)
+
+
+def test_weights_come_from_a_run_without_its_head(tmp_path: Path) -> None:
+    recipe = NetworkRecipe("resnet18", weights="none", embedding=8, height=32, width=32)
+    network = build_network(recipe, seed=3)
+    save_file(network.state_dict() | {LABELS: torch.zeros(4)}, tmp_path / "best.safetensors")
+    again = build_network(replace(recipe, weights=str(tmp_path / "best.safetensors"), embedding=16), seed=4)
+    assert_loaded(again.backbone, network.backbone.state_dict())
 
 
 @pytest.mark.parametrize("wrap", [False, True])
