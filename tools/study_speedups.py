@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from study import arguments, measure, print_rows, run, train_run, write_json, write_png
 
 from reid_toolkit.config import Recipe, load_recipe
+from reid_toolkit.errors import InputError
 from reid_toolkit.reporting.stages import open_study
 from reid_toolkit.training.schedule import plan
 
@@ -46,11 +47,19 @@ def variants(recipe: Recipe) -> dict[str, Recipe]:
     return found
 
 
+def chosen(recipe: Recipe, names: list[str] | None) -> dict[str, Recipe]:
+    found = variants(recipe)
+    unknown = set(names or ()) - set(found)
+    if unknown:
+        raise InputError(f"--variants: no {min(unknown)!r} of this recipe: expected some of {', '.join(found)}")
+    return {name: variant for name, variant in found.items() if names is None or name in names}
+
+
 def main(options: Namespace) -> None:
     recipe = load_recipe(options.recipe)
     rows = []
     for seed in options.seeds:
-        for name, variant in variants(replace(recipe, seed=seed)).items():
+        for name, variant in chosen(replace(recipe, seed=seed), options.variants).items():
             path = options.runs / f"{name}-{seed}"
             train_run(options.dataset, variant, path)
             study = open_study(path, options.dataset, options.identities)
@@ -66,7 +75,7 @@ def main(options: Namespace) -> None:
             })  # fmt: skip
     print_rows(rows)
     print()
-    means = [mean(name, rows) for name in variants(recipe)]
+    means = [mean(name, rows) for name in chosen(recipe, options.variants)]
     print_rows(means)
     write_json(options.json, {"recipe": asdict(recipe), "rows": rows, "means": means})
     write_png(options.png, draw(rows))
@@ -74,9 +83,9 @@ def main(options: Namespace) -> None:
 
 def mean(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Over the seeds; the spread of mAP is its sample standard deviation."""
-    chosen = [row for row in rows if row["variant"] == name]
-    speed, scores = ({key: np.mean([row[key] for row in chosen]) for key in keys} for keys in (SPEED, SCORES))
-    spread = float(np.std([row["mAP"] for row in chosen], ddof=1)) if len(chosen) > 1 else None
+    own = [row for row in rows if row["variant"] == name]
+    speed, scores = ({key: np.mean([row[key] for row in own]) for key in keys} for keys in (SPEED, SCORES))
+    spread = float(np.std([row["mAP"] for row in own], ddof=1)) if len(own) > 1 else None
     return {"variant": name, **{k: round(v) for k, v in speed.items()}, **{k: float(v) for k, v in scores.items()},
             "mAP spread": spread}  # fmt: skip
 
@@ -88,8 +97,8 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for name in dict.fromkeys(row["variant"] for row in rows):
-        chosen = [row for row in rows if row["variant"] == name]
-        axes.plot([row["images/s"] for row in chosen], [100 * row["mAP"] for row in chosen], "o", label=name)
+        own = [row for row in rows if row["variant"] == name]
+        axes.plot([row["images/s"] for row in own], [100 * row["mAP"] for row in own], "o", label=name)
     axes.set(xlabel="images/s in training steps", ylabel="mAP of the last stage, %")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -100,4 +109,5 @@ if __name__ == "__main__":
     parser = arguments(__doc__, trains=True)
     parser.add_argument("--json", type=Path, required=True, help="the figures to write")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each variant is trained with each")
+    parser.add_argument("--variants", nargs="+", help="only these; bfloat16 is emulated, slowly, on most CPUs")
     run(main, parser)
