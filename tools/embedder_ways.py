@@ -154,6 +154,22 @@ def to_pil(image: Any) -> Any:
     return Image.fromarray(image[:, :, ::-1]) if isinstance(image, np.ndarray) else image
 
 
+def settle(network: Any, crops: list[Pixels], recipe: Any) -> None:
+    """Set batch norm's statistics by the crops. Random weights without it shrink what they see, layer by layer, to
+    numbers that no trained network has: INT8's ranges would be all wrong."""
+    import torch
+
+    from reid_toolkit.runtime.preprocess import to_batch
+    from reid_toolkit.training.network import standardise, to_rgb
+
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 1.0
+    with torch.no_grad():
+        network.train()(standardise(to_rgb(torch.from_numpy(to_batch(crops, recipe.height, recipe.width)))))
+    network.eval()
+
+
 def make_models(folder: Path, recipe: Any, crops: list[Pixels]) -> dict[str, int]:
     """The files of one recipe, from random weights: a run, our two ONNX files, and a plain one of float planes."""
     import torch
@@ -165,7 +181,8 @@ def make_models(folder: Path, recipe: Any, crops: list[Pixels]) -> dict[str, int
 
     run, plain = RunFolder(folder / "run"), folder / "plain.onnx"
     run.start(recipe, "0" * 16)
-    network = build_network(recipe.network, seed=0).eval()
+    network = build_network(recipe.network, seed=0)
+    settle(network, crops, recipe.network)
     save_tensors(run.checkpoints / "initial.safetensors", network.state_dict(), {"stage": "initial"})
     export(run.path, folder / Ours.file, crops[:17], stage="initial")
     # Random weights may lose anything; only the speed counts here.

@@ -31,7 +31,7 @@ CALIBRATION, HELD_OUT = 128, 64
 @click.option("--identities", type=FILE, help="CSV tracklet,identity for --evaluate; instead of the dataset's own.")
 @click.option("--int8", is_flag=True, help="Write it in INT8.")
 @click.option("--calibrate", type=FOLDER, help="Whose crops set INT8's ranges; the --dataset's, if not given.")
-@click.option("--target", help="x86 (default), x86-avx2 (before VNNI) or arm.")
+@click.option("--target", help="x86 (with VNNI), x86-avx2 (without) or arm; this machine's, if not given.")
 @click.option(
     "--max-loss",
     type=click.FloatRange(0),
@@ -96,7 +96,7 @@ def command(
             held_out = read_first([crop for crop in crops if crop not in used] or crops, HELD_OUT, bad)
             with progress_bar("try layers", "layers") as on_progress:
                 quantised = quantize(
-                    model, out, ranges, held_out, target=target or "x86",
+                    model, out, ranges, held_out, target=target,
                     max_loss=MAX_LOSS if max_loss is None else max_loss,
                     mean_ap=(lambda embedder: score(embedder)["mAP"]) if score else None, on_progress=on_progress,
                 )  # fmt: skip

@@ -93,7 +93,7 @@ def pad_with_grey(model: onnx.ModelProto) -> str:
     bias = np.einsum("oihw,i->o", weight.astype(np.float64), GREY - mean.astype(np.float64).reshape(3))
     if len(first.input) > 2:  # the exporter leaves out a bias of zeros
         bias += numpy_helper.to_array(constants[first.input[2]])
-    for name, value in (("grey_bias", bias.astype(np.float32)), ("grey", np.full_like(mean, GREY))):
+    for name, value in (("grey_bias", bias.astype(np.float32)), ("grey", np.full((1, 1, 1), GREY, np.float32))):
         model.graph.initializer.append(numpy_helper.from_array(value, name))
     subtraction.input[1] = "grey"
     first.input[:] = [*first.input[:2], "grey_bias"]

@@ -1,13 +1,16 @@
 """INT8 variants of a calibrated model, as quantise and dequantise pairs (QDQ) that every runtime reads."""
 
 import copy
+import platform
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 from onnxruntime.quantization import QDQQuantizer, QuantType
 
 from reid_toolkit.export.calibration import Calibrated
+from reid_toolkit.export.integer_forms import align_hard_sigmoids, clip_hard_sigmoids, widen_stem
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,23 @@ TARGETS = {
 }
 """x86: with VNNI (Intel from Cascade Lake, AMD from Zen 4); x86-avx2: without. arm: also what TensorRT wants."""
 
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def target_here() -> str:
+    """Which of ``TARGETS`` fits this machine; x86-avx2, which is right on every x86, where its processor says nothing.
+
+    x86 on one with AVX2 alone is no faster and can be wrong; the other way round is right and nearly as fast.
+    """
+    if platform.machine().lower() in ("aarch64", "arm64", "armv7l", "armv8l"):
+        return "arm"
+    try:
+        flags = CPUINFO.read_text().split()
+    except OSError:
+        flags = []
+    return "x86" if {"avx512_vnni", "avx_vnni"} & set(flags) else "x86-avx2"
+
+
 LAYERS = ("Conv", "Add", "Mul")
 """Kinds of nodes that have arithmetic of their own in INT8; activations go with the node before them."""
 
@@ -39,19 +59,26 @@ def layers(calibrated: Calibrated) -> list[str]:
 def insert_int8(calibrated: Calibrated, target: str, in_float: Collection[str]) -> onnx.ModelProto:
     """The model in INT8 but for the layers ``in_float``. It takes and gives what the float model does."""
     chosen = TARGETS[target]
+    model, ranges = copy.deepcopy((calibrated.model, calibrated.ranges))
+    unsigned = chosen.activations == QuantType.QUInt8
+    if unsigned:
+        align_hard_sigmoids(model, ranges)
+    nodes = [name for name in calibrated.nodes if name not in in_float]
+    if calibrated.nodes[0] not in in_float:
+        nodes += widen_stem(model, ranges, calibrated.pixels)
     quantizer = QDQQuantizer(
-        copy.deepcopy(calibrated.model), per_channel=True, reduce_range=chosen.seven_bits,
+        model, per_channel=True, reduce_range=chosen.seven_bits,
         weight_qType=QuantType.QInt8, activation_qType=chosen.activations,
-        tensors_range=copy.deepcopy(calibrated.ranges),
-        nodes_to_quantize=[name for name in calibrated.nodes if name not in in_float],
-        nodes_to_exclude=[], op_types_to_quantize=[*LAYERS, "Relu", "Clip", "Sigmoid", "MaxPool"],
+        tensors_range=ranges, nodes_to_quantize=nodes, nodes_to_exclude=[],
+        op_types_to_quantize=[*LAYERS, "Relu", "Clip", "Sigmoid", "MaxPool", "Transpose", "Reshape"],
         extra_options={},
     )  # fmt: skip
     quantizer.quantize_model()
     quantizer.model.topological_sort()
-    model: onnx.ModelProto = quantizer.model.model
-    if chosen.activations == QuantType.QUInt8:
+    model = quantizer.model.model
+    if unsigned:
         feed_bytes(model, calibrated.pixels)
+        clip_hard_sigmoids(model)
     return model
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reid_toolkit.errors import InputError, ModelError
 from reid_toolkit.export.calibration import calibrate
-from reid_toolkit.export.int8 import TARGETS, insert_int8, layers
+from reid_toolkit.export.int8 import TARGETS, insert_int8, layers, target_here
 from reid_toolkit.export.loss import descriptor_loss, mean_cosine, seconds_per_crop
 from reid_toolkit.export.onnx import save_model
 from reid_toolkit.files import atomic_path
@@ -49,7 +49,7 @@ def quantize(
     calibration: list[Image],
     held_out: list[Image],
     *,
-    target: str = "x86",
+    target: str | None = None,
     max_loss: float = MAX_LOSS,
     mean_ap: Callable[[Embedder], float] | None = None,
     on_progress: Progress | None = None,
@@ -64,7 +64,7 @@ def quantize(
         out: the file to write; it appears only when the loss is within the limit.
         calibration: crops that set the ranges, at least one.
         held_out: other crops, at least two, on which the loss is measured.
-        target: one of ``int8.TARGETS``.
+        target: one of ``int8.TARGETS``; None takes the one that fits this machine.
         max_loss: limit of the loss: of mAP lost (0.01 is one point) when ``mean_ap`` is given, else of
             :func:`descriptor_loss`.
         mean_ap: the mAP of an embedder, 0-1, where identities are known.
@@ -74,6 +74,7 @@ def quantize(
         InputError: an unknown target, or too few crops.
         ModelError: the loss stays over the limit with half of the layers in float.
     """
+    target = target or target_here()
     if target not in TARGETS:
         raise InputError(f"no INT8 target {target!r}: expected one of {', '.join(TARGETS)}")
     if not calibration or len(held_out) < 2:

@@ -5,8 +5,9 @@ import onnx
 import pytest
 
 from reid_toolkit.errors import InputError, ModelError
+from reid_toolkit.export import int8
 from reid_toolkit.export.calibration import calibrate
-from reid_toolkit.export.int8 import TARGETS, insert_int8, layers
+from reid_toolkit.export.int8 import TARGETS, insert_int8, layers, target_here
 from reid_toolkit.export.loss import descriptor_loss, mean_cosine, seconds_per_crop
 from reid_toolkit.export.onnx import save_model
 from reid_toolkit.export.parity import Parity
@@ -34,7 +35,7 @@ def test_int8_is_smaller_and_nearly_the_same(exported: Exported, crops: list[Ima
     assert found.cosine > 0.99
     assert found.cosine == pytest.approx(mean_cosine(before.embed(crops), after.embed(crops)), abs=1e-5)
     assert found.in_float == ()
-    assert after.metadata.precision == "int8 for x86"
+    assert after.metadata.precision == f"int8 for {target_here()}"
     assert after.metadata.dimension == before.metadata.dimension
     rows = after.embed(crops * 5)  # any batch
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
@@ -67,7 +68,7 @@ def test_nothing_is_computed_before_the_first_convolution(
     quantize(exported[1], tmp_path / "model.onnx", crops, crops, max_loss=10.0)
     found = kinds(tmp_path / "model.onnx")
     assert {"Cast", "Sub"} <= set(kinds(exported[1]))
-    assert set(found[: found.index("Conv")]) <= {"Transpose", "DequantizeLinear"}
+    assert set(found[: found.index("Conv")]) <= {"Reshape", "Transpose", "DequantizeLinear"}
 
 
 @RESNET
@@ -104,6 +105,27 @@ def test_where_identities_are_known_map_decides(exported: Exported, crops: list[
     precise = iter([0.9, 0.85])  # the float model's, then INT8's
     found = quantize(path, out, crops, crops, max_loss=0.06, mean_ap=lambda _: next(precise))
     assert found.loss == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "target"),
+    [
+        ("x86_64", "flags : fpu avx2 avx512_vnni", "x86"),
+        ("AMD64", "flags : avx_vnni", "x86"),
+        ("x86_64", "flags : fpu avx2", "x86-avx2"),
+        ("x86_64", None, "x86-avx2"),
+        ("aarch64", "Features : asimd asimddp", "arm"),
+        ("arm64", None, "arm"),
+    ],
+)
+def test_the_target_is_that_of_the_machine(
+    machine: str, flags: str | None, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if flags:
+        (tmp_path / "cpuinfo").write_text(flags)
+    monkeypatch.setattr(int8, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert target_here() == target
 
 
 def test_too_few_crops_and_unknown_targets(tmp_path: Path) -> None:

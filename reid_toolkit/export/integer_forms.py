@@ -1,0 +1,144 @@
+"""Two steps of a float model laid out so that onnxruntime computes them in whole numbers, and fast.
+
+Neither changes what is computed, but for where it is rounded; both need only ONNX's standard operators.
+"""
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import TensorData, TensorsData
+
+GROUP = 4
+"""Columns that the first convolution takes as one: 4 pixels of 3 channels are 12, a multiple of 4."""
+
+CORNER = 3.0
+"""Where a hard sigmoid, clip(x / 6 + 1 / 2, 0, 1), leaves 0, below, and reaches 1, above."""
+
+
+def widen_stem(model: onnx.ModelProto, ranges: TensorsData, pixels: str) -> list[str]:
+    """Let the first convolution take four columns as one and give two at once; changes ``model`` and ``ranges``.
+
+    With three channels onnxruntime gathers each window byte by byte, which takes longer than the products do: a
+    quarter of a whole MobileNetV3-small. With twelve its kernels read the picture where it lies. In memory a row of W
+    pixels of 3 channels is one of W / 4 pixels of 12, and one of W / 4 pixels of 2 * O channels is one of W / 2 of
+    O: nothing is moved but the weights, once, with zeros between them.
+
+    Args:
+        model: crops (B, H, W, 3) -> ... -> ``pixels`` (B, 3, H, W) -> the first convolution.
+        ranges: of the model's tensors; the new ones take the range of that which they are made of.
+        pixels: name of the first convolution's input.
+
+    Returns the names of the nodes added after it; none, and nothing has changed, where it is not of stride 2, half its
+    size padded, or H is odd or W no multiple of 4.
+    """
+    graph = model.graph
+    conv = next(node for node in graph.node if pixels in node.input)
+    settings = {item.name: helper.get_attribute_value(item) for item in conv.attribute}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    weight, bias = (numpy_helper.to_array(constants[name]) for name in conv.input[1:])
+    crops = graph.input[0].name
+    height, width = (axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim[1:3])
+    outputs, channels, *size = weight.shape
+    half = [side // 2 for side in size]
+    if (settings["strides"], settings["pads"]) != ([2, 2], half * 2) or width % GROUP or height % 2:
+        return []
+
+    wide, before, after = widen_weights(weight)
+    graph.initializer.extend(
+        numpy_helper.from_array(value, name)
+        for name, value in {
+            "stem_weight": wide,
+            "stem_bias": np.tile(bias, 2),
+            "stem_groups_shape": np.array([0, height, width // GROUP, GROUP * channels]),
+            "stem_pixels_shape": np.array([0, height // 2, width // 2, outputs]),
+        }.items()
+    )
+    for node in graph.node:
+        node.input[:] = ["stem_groups" if name == crops else name for name in node.input]
+    graph.node.insert(0, helper.make_node("Reshape", [crops, "stem_groups_shape"], ["stem_groups"], "stem_groups"))
+    conv.input[1:] = ["stem_weight", "stem_bias"]
+    del conv.attribute[:]
+    pads = [half[0], before, half[0], after]
+    conv.attribute.extend([helper.make_attribute("strides", [2, 1]), helper.make_attribute("pads", pads)])
+
+    # An activation stays next to its convolution, which takes it in.
+    readers = [node for node in graph.node if conv.output[0] in node.input]
+    last = readers[0] if [reader.op_type for reader in readers] in (["Relu"], ["Clip"]) else conv
+    whole = last.output[0]
+    last.output[0] = "stem_pairs"
+    added = [
+        helper.make_node("Transpose", ["stem_pairs"], ["stem_rows"], "stem_rows", perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", ["stem_rows", "stem_pixels_shape"], ["stem_pixels"], "stem_pixels"),
+        helper.make_node("Transpose", ["stem_pixels"], [whole], "stem_whole", perm=[0, 3, 1, 2]),
+    ]
+    place = list(graph.node).index(last) + 1
+    for node in reversed(added):
+        graph.node.insert(place, node)
+        ranges.data[node.input[0]] = ranges[whole]
+    del graph.value_info[:]
+    model.CopyFrom(onnx.shape_inference.infer_shapes(model, strict_mode=True))
+    return [node.name for node in added]
+
+
+def widen_weights(weight: NDArray[np.float32]) -> tuple[NDArray[np.float32], int, int]:
+    """(O, C, h, w) of stride 2, padded by w // 2 -> (2 * O, 4 * C, h, v), and the padding left and right, in groups.
+
+    The first O channels are the window of the even column, the others that of the odd one.
+    """
+    outputs, channels, height, width = weight.shape
+    places = [[divmod(2 * window + column - width // 2, GROUP) for column in range(width)] for window in range(2)]
+    groups = [group for row in places for group, _ in row]
+    wide = np.zeros((2, outputs, GROUP, channels, height, max(groups) - min(groups) + 1), np.float32)
+    for window, row in enumerate(places):
+        for column, (group, inside) in enumerate(row):
+            wide[window, :, inside, :, :, group - min(groups)] = weight[:, :, :, column]
+    return wide.reshape(2 * outputs, GROUP * channels, height, -1), -min(groups), max(groups)
+
+
+def align_hard_sigmoids(model: onnx.ModelProto, ranges: TensorsData) -> None:
+    """Change the ranges of hard sigmoids' inputs so that -3 is in them and a whole number of their 255 steps from 0.
+
+    A range that would be more than doubled is left as it is: that input hardly leaves 0, and would lose over a bit.
+    """
+    for name in {node.input[0] for node in model.graph.node if node.op_type == "HardSigmoid"}:
+        low, high = (float(np.min(end)) for end in ranges[name].range_value)
+        least, span = min(low, -CORNER), max(high, 0.0) - min(low, -CORNER)
+        if span > 2 * (high - low):
+            continue
+        step = CORNER / int(CORNER * 255 / span)
+        zero = round(-least / step)
+        ranges[name] = TensorData(lowest=np.float32(-zero * step), highest=np.float32((255 - zero) * step))
+
+
+def clip_hard_sigmoids(model: onnx.ModelProto) -> None:
+    """Put a clip of the bytes for each hard sigmoid between an aligned tensor and one in INT8; changes ``model``.
+
+    onnxruntime computes it in float, there and back. But where x = step * (q - zero), and 3 is n steps, x / 6 + 1 / 2
+    is step / 6 * (q - (zero - n)): the same bytes on another scale, clipped to zero - n and zero + n. A hard-swish,
+    x * hard_sigmoid(x), is then a product of whole numbers, for which there is a kernel.
+    """
+    graph = model.graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    made_by = {name: node for node in graph.node for name in node.output}
+    for node in [node for node in graph.node if node.op_type == "HardSigmoid"]:
+        source = made_by[node.input[0]]
+        readers = [other for other in graph.node if node.output[0] in other.input]
+        if source.op_type != "DequantizeLinear" or [reader.op_type for reader in readers] != ["QuantizeLinear"]:
+            continue
+        step, zero = (constants[name] for name in source.input[1:])
+        steps = round(CORNER / float(step))
+        low, high = int(zero) - steps, min(int(zero) + steps, np.iinfo(zero.dtype).max)
+        if abs(steps * float(step) - CORNER) > 1e-4 or low < np.iinfo(zero.dtype).min:
+            continue
+        name = node.name
+        values = {"low": np.array(low, zero.dtype), "high": np.array(high, zero.dtype), "step": np.float32(step / 6)}
+        graph.initializer.extend(numpy_helper.from_array(np.array(v), f"{name}_{key}") for key, v in values.items())
+        clip = helper.make_node(
+            "Clip", [source.input[0], f"{name}_low", f"{name}_high"], [f"{name}_bytes"], f"{name}_clip"
+        )
+        for reader in [other for other in graph.node if readers[0].output[0] in other.input]:
+            reader.input[:] = [f"{name}_bytes", f"{name}_step", f"{name}_low"]
+        graph.node.insert(list(graph.node).index(node), clip)
+        for gone in (node, readers[0]):
+            graph.node.remove(gone)

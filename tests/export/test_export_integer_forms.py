@@ -1,0 +1,140 @@
+"""The forms that INT8 models take for speed compute what the plain ones do."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import TensorData, TensorsData
+
+from reid_toolkit.export import int8
+from reid_toolkit.export.calibration import calibrate
+from reid_toolkit.export.int8 import insert_int8
+from reid_toolkit.export.integer_forms import align_hard_sigmoids, clip_hard_sigmoids, widen_stem
+from reid_toolkit.export.parity import Parity
+from reid_toolkit.images import Image
+from reid_toolkit.runtime.preprocess import to_batch
+
+Ranges = dict[str, tuple[float, float]]
+
+
+def ranges_of(limits: Ranges) -> TensorsData:
+    found = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in limits.items()}
+    return TensorsData(onnxruntime.quantization.CalibrationMethod.MinMax, found)
+
+
+def run(model: onnx.ModelProto, batch: NDArray[np.generic]) -> NDArray[np.float32]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: batch})[0])
+
+
+def stem(kernel: int, height: int, width: int, *, activation: str | None, pad: int) -> onnx.ModelProto:
+    generator = np.random.default_rng(0)
+    weight = generator.normal(size=(16, 3, kernel, kernel)).astype(np.float32)
+    bias = generator.normal(size=16).astype(np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["crops"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["planes"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["numbers", "grey"], ["pixels"]),
+        helper.make_node("Conv", ["pixels", "weight", "bias"], ["sums"], strides=[2, 2], pads=[pad] * 4),
+        helper.make_node(activation or "Identity", ["sums"], ["features"]),
+        helper.make_node("Neg", ["features"], ["negated"]),
+    ]
+    constants = {"weight": weight, "bias": bias, "grey": np.full((1, 1, 1), 114, np.float32)}
+    ends = [
+        helper.make_tensor_value_info("crops", TensorProto.UINT8, ["batch", height, width, 3]),
+        helper.make_tensor_value_info("negated", TensorProto.FLOAT, ["batch", 16, None, None]),
+    ]
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "stem", ends[:1], ends[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("activation", [None, "Relu"])
+def test_a_wide_stem_computes_the_same(kernel: int, activation: str | None) -> None:
+    plain = stem(kernel, 16, 24, activation=activation, pad=kernel // 2)
+    wide = stem(kernel, 16, 24, activation=activation, pad=kernel // 2)
+    ranges = ranges_of({"sums": (-9.0, 9.0), "features": (0.0, 9.0)})
+    assert len(widen_stem(wide, ranges, "pixels")) == 3
+    conv = next(node for node in wide.graph.node if node.op_type == "Conv")
+    shapes = {tensor.name: list(tensor.dims) for tensor in wide.graph.initializer}
+    assert shapes[conv.input[1]][:2] == [32, 12]
+    assert ranges["stem_pairs"].range_value == ranges["features" if activation else "sums"].range_value
+    batch = np.random.default_rng(1).integers(0, 256, (3, 16, 24, 3), np.uint8)
+    before, after = run(plain, batch), run(wide, batch)
+    assert before.shape == (3, 16, 8, 12)
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize(("height", "width", "pad"), [(16, 22, 1), (15, 24, 1), (16, 24, 0)])
+def test_what_does_not_fit_stays_as_it_is(height: int, width: int, pad: int) -> None:
+    model = stem(3, height, width, activation=None, pad=pad)
+    before = model.SerializeToString(deterministic=True)
+    assert widen_stem(model, ranges_of({"sums": (-9.0, 9.0), "features": (-9.0, 9.0)}), "pixels") == []
+    assert model.SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize(("low", "high"), [(-5.0, 7.3), (-2.0, 2.9), (-3.0, 0.5), (-40.0, 1.0)])
+def test_a_hard_sigmoid_of_bytes_is_one_of_numbers(low: float, high: float) -> None:
+    """For every byte there is, to within the step that the output is rounded to."""
+    sigmoid = helper.make_node("HardSigmoid", ["x"], ["h"], "hard", alpha=1 / 6, beta=0.5)
+    ranges = ranges_of({"x": (low, high)})
+    align_hard_sigmoids(helper.make_model(helper.make_graph([sigmoid], "one", [], [])), ranges)
+    least, most = ranges["x"].range_value
+    step = np.float32((most - least) / 255)
+    assert least <= min(low + step, -3)
+    assert most >= high - step
+    constants = {
+        "step": step, "zero": np.uint8(round(-least / float(step))), "h_step": np.float32(1 / 255),
+        "h_zero": np.uint8(0),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("DequantizeLinear", ["bytes", "step", "zero"], ["x"]),
+        sigmoid,
+        helper.make_node("QuantizeLinear", ["h", "h_step", "h_zero"], ["h_bytes"]),
+        helper.make_node("DequantizeLinear", ["h_bytes", "h_step", "h_zero"], ["out"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info("bytes", TensorProto.UINT8, ["n"]),
+        helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n"]),
+    ]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "hard", ends[:1], ends[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    batch = np.arange(256, dtype=np.uint8)
+    before = run(model, batch)
+    clip_hard_sigmoids(model)
+    assert [node.op_type for node in model.graph.node] == ["DequantizeLinear", "Clip", "DequantizeLinear"]
+    assert {0.0, 1.0} <= set(np.round(before, 6)) or most < 3
+    np.testing.assert_allclose(run(model, batch), before, atol=0.6 / 255)
+
+
+def test_a_range_that_would_lose_over_a_bit_is_kept() -> None:
+    sigmoid = helper.make_node("HardSigmoid", ["x"], ["h"])
+    ranges = ranges_of({"x": (-0.5, 0.5)})
+    align_hard_sigmoids(helper.make_model(helper.make_graph([sigmoid], "one", [], [])), ranges)
+    assert ranges["x"].range_value == (-0.5, 0.5)
+
+
+@pytest.mark.parametrize("run", ["resnet18"], indirect=True)
+@pytest.mark.usefixtures("run")
+def test_a_whole_network_with_a_wide_stem(
+    exported: tuple[Path, Path, Parity], crops: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit: zeros between the weights change neither their scales nor a sum of whole numbers."""
+    calibrated = calibrate(exported[1], crops)
+    batch = to_batch(crops, 48, 32)
+    wide = insert_int8(calibrated, "x86-avx2", [])
+    assert any(node.name == "stem_pixels" for node in wide.graph.node)
+    monkeypatch.setattr(int8, "widen_stem", lambda *_: [])
+    plain = insert_int8(calibrated, "x86-avx2", [])
+    session = onnxruntime.InferenceSession
+    rows = [session(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"crops": batch})[0]
+            for m in (wide, plain)]  # fmt: skip
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
