@@ -2,10 +2,12 @@
 
     python tools/bench_embedder.py --out docs/benchmarks/embedder.json
 
-From JPEG bytes and from boxes of a decoded frame, one and sixteen at a time, on one and two threads. Every case runs in
-a process of its own, so that its memory is its own, and in turns with the others (--rounds), so that a busy machine
-slows all alike; medians over the rounds. Ratios are to onnxruntime with PIL and numpy in the same run. Weights are
-random; speed does not depend on them. Cases whose package is not installed are left out.
+From JPEG bytes and from boxes of a decoded frame, one and sixteen at a time, on one and two threads. Every way has a
+process of its own, a new one for each number of threads and in each round, so that its memory is its own; inside it the
+batches come in growing order, so that a peak is not that of a larger one. Ways take turns, and rounds repeat them all,
+so that a busy machine slows all alike; medians over the rounds. Ratios are to onnxruntime with PIL and numpy in the
+same run. Weights are random, with batch norm's statistics of the crops; speed does not depend on them. Ways whose
+package is not installed are left out. INT8 is for the machine this runs on (reid export's default).
 """
 
 import argparse
@@ -54,34 +56,48 @@ def pictures() -> tuple[list[bytes], list[Pixels]]:
     return files, views
 
 
-def measure(folder: str, way: str, source: str, batch: int, threads: int, seconds: float) -> dict[str, Any]:
-    """One case, in this process."""
+def measure(
+    folder: str, way: str, sources: list[str], batches: list[int], threads: int, seconds: float
+) -> list[dict[str, Any]]:
+    """All cases of one way, in this process, a row each."""
     cv2.setNumThreads(threads)
     files, views = pictures()
     began = time.perf_counter()
-    embedder = WAYS[way](Path(folder), threads, batch)
-    first = [embedder.decode(content) for content in files[:batch]] if source == "jpeg" else views[:batch]
-    rows = embedder.embed(first)
+    embedder = WAYS[way](Path(folder), threads, max(batches))
+    rows = embedder.embed(views[:1])
     cold = time.perf_counter() - began
-    assert rows.shape[0] == batch
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3)
+    found = []
+    for batch, source in product(sorted(batches), sources):
+        case = {"source": source, "batch": batch, "load_seconds": cold}
+        found.append(case | measure_case(embedder, files if source == "jpeg" else views, source, batch, seconds))
+    return found
+
+
+def measure_case(embedder: Any, pool: list[Any], source: str, batch: int, seconds: float) -> dict[str, Any]:
+    """One source and batch; a tenth of ``seconds`` more warms it up."""
 
     def call(number: int) -> tuple[float, float, float]:
         """Seconds to decode, to prepare alone, and to embed (which prepares)."""
-        picked = [(number * batch + i) % COUNT for i in range(batch)]
+        picked = [pool[(number * batch + i) % COUNT] for i in range(batch)]
         start = time.perf_counter()
-        images = [embedder.decode(files[i]) for i in picked] if source == "jpeg" else [views[i] for i in picked]
+        images = [embedder.decode(content) for content in picked] if source == "jpeg" else picked
         decoded = time.perf_counter()
-        embedder.embed(images)
+        rows = embedder.embed(images)
         embedded = time.perf_counter()
         embedder.prepare(images)
+        assert len(rows) == batch
         return decoded - start, time.perf_counter() - embedded, embedded - decoded
 
-    for number in range(5):
-        call(number)
-    calls, until = [], time.perf_counter() + seconds
-    while time.perf_counter() < until or len(calls) < 5:
-        calls.append(call(len(calls)))
+    def calls_for(span: float, least: int) -> list[tuple[float, float, float]]:
+        calls: list[tuple[float, float, float]] = []
+        until = time.perf_counter() + span
+        while time.perf_counter() < until or len(calls) < least:
+            calls.append(call(len(calls)))
+        return calls
+
+    calls_for(seconds / 10, 1)
+    calls = calls_for(seconds, 3)
     decode, prepare, embed = np.array(calls).T
     whole = decode + embed
     return {
@@ -91,7 +107,6 @@ def measure(folder: str, way: str, source: str, batch: int, threads: int, second
         "decoding_share": float(np.median(decode) / np.median(whole)),
         "preprocessing_share": float(np.median(prepare) / np.median(whole)),
         "peak_megabytes": peak_bytes() / 1e6,
-        "load_seconds": cold,
         "calls": len(calls),
     }
 
@@ -102,12 +117,12 @@ def peak_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
-def in_a_process(case: dict[str, Any]) -> dict[str, Any]:
+def in_a_process(task: dict[str, Any]) -> list[dict[str, Any]]:
     """:func:`measure` in a fresh interpreter."""
-    threads = {name: str(case["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    command = [sys.executable, __file__, "--one", json.dumps(case)]
+    threads = {name: str(task["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    command = [sys.executable, __file__, "--one", json.dumps(task)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | threads, check=True)
-    return dict(json.loads(done.stdout))
+    return list(json.loads(done.stdout))
 
 
 def recipe(name: str) -> Any:
@@ -124,26 +139,30 @@ def installed(way: str) -> bool:
 
 
 def run(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """All cases, and their ratios."""
-    rows = []
+    """All cases, and their ratios, a table after another."""
+    rows: list[dict[str, Any]] = []
+    ways = [way for way in options.ways if installed(way)]
     for model in options.models:
         files = make_models(folder / model, recipe(model), [view.copy() for view in pictures()[1]])
+        found: dict[tuple[str, int, int, str], list[dict[str, Any]]] = {}
+        for _, threads, way in product(range(options.rounds), options.threads, ways):
+            task = {"folder": str(folder / model), "way": way, "threads": threads, "seconds": options.seconds}
+            for case in in_a_process({**task, "sources": options.sources, "batches": options.batches}):
+                found.setdefault((case.pop("source"), case.pop("batch"), threads, way), []).append(case)
         for source, batch, threads in product(options.sources, options.batches, options.threads):
-            group: dict[str, list[dict[str, Any]]] = {way: [] for way in options.ways if installed(way)}
-            for _ in range(options.rounds):
-                for way, found in group.items():
-                    case = {"folder": str(folder / model), "way": way, "source": source, "batch": batch}
-                    found.append(in_a_process({**case, "threads": threads, "seconds": options.seconds}))
-            for way, found in group.items():
+            group = []
+            for way in ways:
+                cases = found[source, batch, threads, way]
                 row = {"model": model, "source": source, "batch": batch, "threads": threads, "way": way}
-                row |= {key: float(np.median([one[key] for one in found])) for key in found[0]}
-                speeds = [one["crops_per_second"] for one in found]
+                row |= {key: float(np.median([case[key] for case in cases])) for key in cases[0]}
+                speeds = [case["crops_per_second"] for case in cases]
                 row |= {"spread": (max(speeds) - min(speeds)) / row["crops_per_second"], "files": files}
-                rows.append(row)
-            speed = {row["way"]: row["crops_per_second"] for row in rows[-len(group) :]}
-            for row in rows[-len(group) :]:
+                group.append(row)
+            speed = {row["way"]: row["crops_per_second"] for row in group}
+            for row in group:
                 row["ratio"] = row["crops_per_second"] / speed[REFERENCE] if REFERENCE in speed else None
                 print(table_line(row), file=sys.stderr, flush=True)
+            rows += group
     return rows
 
 
@@ -183,8 +202,8 @@ def main() -> None:
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--batches", type=int, nargs="+", default=(1, 16))
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2))
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.8, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     if "--one" in sys.argv[1:2]:
         print(json.dumps(measure(**json.loads(sys.argv[2]))))
@@ -196,11 +215,14 @@ def main() -> None:
     import onnxruntime
     import torch
 
+    from reid_toolkit.export.int8 import target_here
+
     result = {
         "command": "python tools/bench_embedder.py " + " ".join(sys.argv[1:]),
         "date": datetime.date.today().isoformat(),
         "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}",
         "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__, "opencv": cv2.__version__},
+        "int8_target": target_here(),
         "load": os.getloadavg()[0],
         "crops": {
             "count": COUNT,

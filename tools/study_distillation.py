@@ -1,0 +1,96 @@
+"""What a small network and INT8 cost in accuracy: a trained run, its students, each in float and in INT8.
+
+    reid demo --out demo --seed 0
+    python tools/study_distillation.py demo/run demo/people --identities demo/identities.csv --runs students \\
+        --json docs/benchmarks/distillation.json
+
+The same steps as `reid distill` and `reid export --int8 --evaluate`, and rank-1 and mAP as `reid evaluate` gives them,
+over all cameras. INT8 is for this machine; layers stay in float where it would lose more than a point of mAP. Speed is
+of one crop at a time after another, batches of 16, one thread. Students that are there, whole or not, go on.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench_embedder import processor
+
+from reid_toolkit.cli.export import CALIBRATION, HELD_OUT, open_score, read_first
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.export.onnx import export
+from reid_toolkit.export.quantize import quantize
+from reid_toolkit.export.samples import spread_over_cameras
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.training.distillation import Student, distill
+
+
+def measure(run: Path, name: str, dataset: Path, identities: Path | None, folder: Path) -> list[dict[str, Any]]:
+    """A row for the float file of a run and one for its INT8 file; fractions 0-1."""
+    score = open_score(dataset, identities)
+    crops = read_first(spread_over_cameras(open_dataset(dataset).crops), CALIBRATION + HELD_OUT, [])
+    model, small = folder / f"{name}.onnx", folder / f"{name}-int8.onnx"
+    export(run, model, crops[:17])
+    found = quantize(
+        model, small, crops[:CALIBRATION], crops[CALIBRATION:], mean_ap=lambda embedder: score(embedder)["mAP"]
+    )
+    float_row = {"form": "float", "bytes": found.float_bytes, "seconds_per_crop": found.float_seconds_per_crop}
+    int8_row = {
+        "form": f"int8 for {found.target}", "bytes": found.bytes, "seconds_per_crop": found.seconds_per_crop,
+        "descriptor_loss": found.descriptor_loss, "layers": found.layers, "in_float": len(found.in_float),
+    }  # fmt: skip
+    return [
+        {"model": name, **row, **score(Embedder(path, providers=["cpu"]))}
+        for row, path in ((float_row, model), (int8_row, small))
+    ]
+
+
+def line(row: dict[str, Any]) -> str:
+    return (
+        f"| {row['model']} | {row['form']} | {100 * row['rank-1']:.1f} | {100 * row['mAP']:.1f} | "
+        f"{row['bytes'] / 1e6:.1f} | {1e3 * row['seconds_per_crop']:.2f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN", help="the teacher, folder of a training run")
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="whose crops to learn on and to evaluate on")
+    parser.add_argument("--identities", type=Path, help="CSV tracklet,identity; instead of the dataset's own")
+    parser.add_argument("--students", nargs="*", default=["mobilenet_v3_small"])
+    parser.add_argument("--weights", default="none", help="what students begin with, as for reid distill")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the students and their files")
+    parser.add_argument("--json", type=Path, required=True, help="the figures to write")
+    options = parser.parse_args()
+    options.runs.mkdir(parents=True, exist_ok=True)
+    print("| network | form | rank-1 | mAP | MB | ms a crop |", "|---" * 6 + "|", sep="\n")
+    rows = []
+    runs = {"teacher": options.run}
+    for name in options.students:
+        runs[name] = options.runs / name
+        student = Student(name, options.weights, options.epochs, learning_rate=options.learning_rate)
+        resume = (runs[name] / "run.json").exists()
+        distill(options.run, open_dataset(options.dataset), student, runs[name], resume=resume)
+    for name, run in runs.items():
+        rows += measure(run, name, options.dataset, options.identities, options.runs)
+        print(*map(line, rows[-2:]), sep="\n", flush=True)
+    result = {
+        "command": "python tools/study_distillation.py " + " ".join(
+            Path(word).name if Path(word).exists() else word for word in sys.argv[1:]
+        ),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}",
+        "load": os.getloadavg()[0],
+        "rows": rows,
+    }  # fmt: skip
+    options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
