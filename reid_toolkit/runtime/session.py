@@ -44,7 +44,7 @@ def open_session(
     usable = onnxruntime.get_available_providers()
     tried = [name for name in asked or PROVIDERS.values() if name in usable]
     try:
-        session = start(content, options, tried or [PROVIDERS["cpu"]])
+        session = start(content, options, tried or [PROVIDERS["cpu"]], threads)
     except Exception as error:  # onnxruntime's exceptions have no common base of their own
         raise ModelError(f"{where}: not a usable ONNX model: {first_line(error)}") from None
     # onnxruntime passes over a provider whose libraries or device are missing, and says nothing.
@@ -60,16 +60,24 @@ def open_session(
     return session
 
 
-def start(content: bytes, options: onnxruntime.SessionOptions, providers: list[str]) -> onnxruntime.InferenceSession:
+def start(
+    content: bytes, options: onnxruntime.SessionOptions, providers: list[str], threads: int | None = None
+) -> onnxruntime.InferenceSession:
     """A session; TensorRT is passed over where its libraries are missing, as onnxruntime does with all others."""
+    # OpenVINO has threads of its own, and does not look at the session's number.
+    settings = [
+        {"num_of_threads": str(threads)} if threads and name == PROVIDERS["openvino"] else {} for name in providers
+    ]
     try:
         # Its fallback would print to stdout, where results go, and begin again on the CPU.
-        return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
+        return onnxruntime.InferenceSession(
+            content, options, providers=providers, provider_options=settings, enable_fallback=0
+        )
     except RuntimeError as error:
         if PROVIDERS["tensorrt"] not in providers or "TensorRT" not in str(error):
             raise
     others = [name for name in providers if name != PROVIDERS["tensorrt"]]
-    return start(content, options, others or [PROVIDERS["cpu"]])
+    return start(content, options, others or [PROVIDERS["cpu"]], threads)
 
 
 def full_names(providers: Sequence[str] | None, strict: bool) -> list[str]:

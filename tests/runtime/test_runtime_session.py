@@ -43,6 +43,23 @@ def test_without_a_wish_all_are_tried_in_order_and_nothing_is_said(machine) -> N
     assert open_session(b"", "m.onnx").get_providers()[0] == PROVIDERS["tensorrt"]
 
 
+def test_openvino_is_told_how_many_threads(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not look at the session's own number."""
+    machine({"openvino"})
+    given: list[dict[str, dict[str, str]]] = []
+    plain = onnxruntime.InferenceSession
+
+    def session(content: bytes, options: object, providers: list[str], provider_options: list, **_: object) -> object:
+        given.append(dict(zip(providers, provider_options, strict=True)))
+        return plain(content, options, providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    for threads in (3, None):
+        open_session(b"", "m.onnx", threads, ["openvino", "cpu"])
+    openvino = PROVIDERS["openvino"]
+    assert given == [{openvino: {"num_of_threads": "3"}, CPU: {}}, {openvino: {}, CPU: {}}]
+
+
 def test_tensorrt_alone_where_it_is_missing_is_the_cpu(machine) -> None:
     machine(set())
     with pytest.warns(RuntimeWarning, match=f"runs on {CPU}, not on Tensorrt"):
