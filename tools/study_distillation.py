@@ -5,7 +5,7 @@
         --json docs/benchmarks/distillation.json
 
 The same steps as `reid distill` and `reid export --int8 --evaluate`, and rank-1 and mAP as `reid evaluate` gives them,
-over all cameras. INT8 is for this machine; layers stay in float where it would lose more than a point of mAP. Speed is
+over all cameras. INT8 is for this machine; layers stay in float where it would lose more than --max-loss. Speed is
 of one crop at a time after another, batches of 16, one thread. Students that are there, whole or not, go on.
 """
 
@@ -23,20 +23,27 @@ from bench_embedder import processor
 from reid_toolkit.cli.export import CALIBRATION, HELD_OUT, open_score, read_first
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.export.onnx import export
-from reid_toolkit.export.quantize import quantize
+from reid_toolkit.export.quantize import MAX_LOSS, quantize
 from reid_toolkit.export.samples import spread_over_cameras
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.training.distillation import Student, distill
 
 
-def measure(run: Path, name: str, dataset: Path, identities: Path | None, folder: Path) -> list[dict[str, Any]]:
+def measure(
+    run: Path, name: str, dataset: Path, identities: Path | None, folder: Path, max_loss: float
+) -> list[dict[str, Any]]:
     """A row for the float file of a run and one for its INT8 file; fractions 0-1."""
     score = open_score(dataset, identities)
     crops = read_first(spread_over_cameras(open_dataset(dataset).crops), CALIBRATION + HELD_OUT, [])
     model, small = folder / f"{name}.onnx", folder / f"{name}-int8.onnx"
     export(run, model, crops[:17])
     found = quantize(
-        model, small, crops[:CALIBRATION], crops[CALIBRATION:], mean_ap=lambda embedder: score(embedder)["mAP"]
+        model,
+        small,
+        crops[:CALIBRATION],
+        crops[CALIBRATION:] or crops,
+        max_loss=max_loss,
+        mean_ap=lambda embedder: score(embedder)["mAP"],
     )
     float_row = {"form": "float", "bytes": found.float_bytes, "seconds_per_crop": found.float_seconds_per_crop}
     int8_row = {
@@ -65,6 +72,7 @@ def main() -> None:
     parser.add_argument("--weights", default="none", help="what students begin with, as for reid distill")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--max-loss", type=float, default=MAX_LOSS, help="of mAP in INT8, a fraction")
     parser.add_argument("--runs", type=Path, required=True, help="folder for the students and their files")
     parser.add_argument("--json", type=Path, required=True, help="the figures to write")
     options = parser.parse_args()
@@ -78,7 +86,7 @@ def main() -> None:
         resume = (runs[name] / "run.json").exists()
         distill(options.run, open_dataset(options.dataset), student, runs[name], resume=resume)
     for name, run in runs.items():
-        rows += measure(run, name, options.dataset, options.identities, options.runs)
+        rows += measure(run, name, options.dataset, options.identities, options.runs, options.max_loss)
         print(*map(line, rows[-2:]), sep="\n", flush=True)
     result = {
         "command": "python tools/study_distillation.py " + " ".join(

@@ -17,6 +17,7 @@ from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, TrainingRe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
+from reid_toolkit.export.int8 import target_here
 from reid_toolkit.reporting.stages import open_study
 from reid_toolkit.training.backbones import build_backbone
 from reid_toolkit.training.checkpoint import RunFolder
@@ -130,6 +131,37 @@ def test_what_constraints_are_worth(use: Callable[..., None], tiny_dataset: Path
     assert kept[0]["violations_without"] == free[1]["violations"]
     assert all(row["merges_forbidden"] >= 0 for row in kept[:2])
     assert is_picture(tmp_path / "a.png")
+
+
+def test_what_a_student_keeps(use: Callable[..., None], tiny_dataset: Path, tmp_path: Path) -> None:
+    train(open_dataset(tiny_dataset), TINY, tmp_path / "run")
+    use(
+        "study_distillation", tmp_path / "run", tiny_dataset, "--identities", tiny_dataset / "identities.csv",
+        "--students", "resnet18", "--epochs", 1, "--max-loss", 1, "--runs", tmp_path / "students",
+        "--json", tmp_path / "a.json",
+    )  # fmt: skip
+    rows = read(tmp_path / "a.json")["rows"]
+    forms = ["float", f"int8 for {target_here()}"]
+    assert [(row["model"], row["form"]) for row in rows] == [
+        (name, form) for name in ("teacher", "resnet18") for form in forms
+    ]
+    for before, after in (rows[:2], rows[2:]):
+        assert after["bytes"] < before["bytes"]
+        assert 0 <= after["mAP"] <= 1
+        assert after["in_float"] == 0
+    assert rows[0]["bytes"] < rows[2]["bytes"]
+
+
+def test_a_backbone_is_exported_in_both_forms(
+    use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use("check_backbones", "--backbones", "resnet18", "--out", tmp_path / "a.json")
+    (row,) = read(tmp_path / "a.json")["rows"]
+    assert (row["backbone"], row["dimension"], row["float"]["batches"]) == ("resnet18", 512, [1, 2, 17])
+    assert row["float"]["max_difference"] < 1e-4
+    assert row["int8"]["cosine"] > 0.9
+    assert row["bytes"]["int8"] < row["bytes"]["float"] / 3
+    assert "| resnet18 | 512 |" in capsys.readouterr().out
 
 
 def test_what_each_rule_is_worth(
