@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reid_toolkit import files
+from reid_toolkit.export.int8 import target_here
 from reid_toolkit.runtime import Embedder
 
 
@@ -79,7 +80,8 @@ def test_int8_says_what_it_cost(walked, reid, tmp_path: Path) -> None:
     assert found["torch"]["mAP"] == pytest.approx(found["onnx"]["mAP"], abs=0.01)
     assert found["int8"]["loss"] == pytest.approx(found["onnx"]["mAP"] - found["int8"]["mAP"])
     assert found["int8"]["in_float"] == []
-    assert Embedder(out).metadata.precision == "int8 for x86"
+    assert found["int8"]["target"] == target_here()
+    assert Embedder(out).metadata.precision == f"int8 for {target_here()}"
     assert list(tmp_path.iterdir()) == [out]
 
 
