@@ -90,7 +90,7 @@ def main() -> None:
         print(*map(line, rows[-2:]), sep="\n", flush=True)
     result = {
         "command": "python tools/study_distillation.py " + " ".join(
-            Path(word).name if Path(word).exists() else word for word in sys.argv[1:]
+            Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]
         ),
         "date": datetime.date.today().isoformat(),
         "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}",
