@@ -20,6 +20,7 @@ from torch import Tensor
 from reid_toolkit.config import Recipe, difference, dump_recipe, load_recipe
 from reid_toolkit.errors import RunError
 from reid_toolkit.files import link_atomic, write_atomic
+from reid_toolkit.training.selection import describe
 from reid_toolkit.training.tensor_files import load_tensor, load_tensors, save_tensors
 from reid_toolkit.version import __version__
 
@@ -118,15 +119,15 @@ class RunFolder:
         except (KeyError, ValueError):
             raise RunError(f"{self.stage_path(stage)}: not a stage's checkpoint: parts are missing") from None
 
-    def publish(self, metrics: list[dict[str, Any]], names: list[tuple[str, str]], best: int) -> None:
-        """Write metrics.jsonl, and the selected stage as best.safetensors, model.json and clusters.csv.
+    def publish(self, metrics: list[dict[str, Any]], names: list[tuple[str, str]], rule: str) -> None:
+        """Write metrics.jsonl, and the stage that ``rule`` selects as best.safetensors, model.json and clusters.csv.
 
         ``names`` are (tracklet, camera) of each sample, in the labels' order.
         """
+        model = describe(metrics, rule)
+        best = model["stage"]
         write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in metrics))
         link_atomic(self.stage_path(best), self.path / "best.safetensors")
-        row = next(row for row in metrics if row["stage"] == best)
-        model = {"stage": best, "clusters": row["clusters"], "selection": row.get("self_retrieval")}
         model |= {"dataset": self.dataset(), "toolkit": __version__}
         write_atomic(self.path / "model.json", json.dumps(model, indent=2) + "\n")
         labels = load_tensor(self.stage_path(best), LABELS)

@@ -30,7 +30,6 @@ from reid_toolkit.training.network import ReidNetwork, build_network
 from reid_toolkit.training.progress import AfterStep, Step
 from reid_toolkit.training.resume import latest, snapshot
 from reid_toolkit.training.schedule import plan
-from reid_toolkit.training.selection import select
 from reid_toolkit.training.stage import learn
 from reid_toolkit.training.state import Place, State, remove_states, save_state
 from reid_toolkit.training.store import Samples, load_samples
@@ -101,7 +100,7 @@ def train(
         folder.start(recipe, fingerprint)
         save_tensors(folder.checkpoints / "initial.safetensors", network.state_dict(), {"stage": "initial"})
     if world.first and metrics:
-        folder.publish(metrics, names, select(metrics, recipe.selection))
+        folder.publish(metrics, names, recipe.selection)
     network.to(device)
     if device.type == "cuda":
         network.to(memory_format=torch.channels_last)
@@ -165,7 +164,7 @@ def train(
                 with clock.phase("save"):
                     weights = {key: value.cpu() for key, value in network.state_dict().items()}
                     folder.save(Checkpoint(stage, weights, labels, next_labels, metrics))
-                    folder.publish(metrics, names, select(metrics, recipe.selection))
+                    folder.publish(metrics, names, recipe.selection)
             labels = next_labels
     if world.first:
         remove_states(folder.checkpoints)

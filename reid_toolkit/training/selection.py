@@ -5,59 +5,65 @@ A finished run can so be judged by another rule than its recipe's (``reid report
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 Row = dict[str, Any]
 """One stage's line of metrics.jsonl; runs of older versions have fewer figures."""
 
 
-def last(row: Row, before: Row) -> float | None:
-    """The last stage."""
-    return float(row["stage"])
+class Rule(NamedTuple):
+    """What a stage is judged by."""
 
-
-def self_retrieval(row: Row, before: Row) -> float | None:
-    """The highest mAP of tracklets finding themselves, half by half."""
-    return row.get("self_retrieval")
+    figure: str
+    """Its name in model.json; that of metrics.jsonl where it stands there."""
+    of: Callable[[Row, Row], float | None]
+    """The figure, from a stage's row and the row of the stage before ({} for the first); None where it has nothing to
+    go by."""
+    lowest: bool = False
+    """Whether less is better."""
 
 
 def violations(row: Row, before: Row) -> float | None:
-    """The fewest of those seen at once whom the merges that made this stage's clusters would have joined."""
+    """Of those seen at once, the share whom the merges that made this stage's clusters would have joined, 0-1."""
     if not before:  # nothing is merged yet
         return None if row.get("violations_without") is None else 0.0
-    return negative(before.get("violations_without"))
+    return before.get("violations_without")
 
 
 def dispersion(row: Row, before: Row) -> float | None:
-    """The smallest dispersion within clusters, as a share of that between them."""
+    """Dispersion within clusters, as a share of that between them."""
     within, between = row.get("within"), row.get("between")
-    return negative(within / between) if within is not None and between else None
+    return within / between if within is not None and between else None
 
 
-def stability(row: Row, before: Row) -> float | None:
-    """The largest share of merged samples whose nearest one stays in their cluster."""
-    return row.get("stability")
-
-
-def across_cameras(row: Row, before: Row) -> float | None:
-    """The nearest matches in other cameras, against the average distance there."""
-    return negative(row.get("across_cameras"))
-
-
-RULES: dict[str, Callable[[Row, Row], float | None]] = {
-    rule.__name__: rule for rule in (last, self_retrieval, violations, dispersion, stability, across_cameras)
+RULES = {
+    "last": Rule("stage", lambda row, before: row["stage"]),
+    "self_retrieval": Rule("self_retrieval", lambda row, before: row.get("self_retrieval")),
+    "violations": Rule("violations_without", violations, lowest=True),
+    "dispersion": Rule("within_by_between", dispersion, lowest=True),
+    "stability": Rule("stability", lambda row, before: row.get("stability")),
+    "across_cameras": Rule("across_cameras", lambda row, before: row.get("across_cameras"), lowest=True),
 }
-"""Rule by its name in a recipe: how well a stage does, more is better, from its row and the row of the stage before
-({} for the first); None where it has nothing to go by."""
+"""By the name in a recipe. ``StageFigures`` says what the figures are."""
+
+
+def figures(metrics: list[Row], rule: str) -> list[float | None]:
+    """The rule's figure of each row of metrics.jsonl."""
+    return [RULES[rule].of(row, before) for row, before in zip(metrics, [{}, *metrics], strict=False)]
 
 
 def select(metrics: list[Row], rule: str) -> int:
-    """The stage to keep, from the rows of metrics.jsonl; of equals the later, and "last" where the rule has nothing
+    """The stage to keep, from the rows of metrics.jsonl; of equals the later, and the last where the rule has nothing
     to go by."""
-    scores = [RULES[rule](row, before) for row, before in zip(metrics, [{}, *metrics], strict=False)]
-    scored = [(score, int(row["stage"])) for score, row in zip(scores, metrics, strict=True) if score is not None]
+    sign = -1 if RULES[rule].lowest else 1
+    pairs = zip(figures(metrics, rule), metrics, strict=True)
+    scored = [(sign * value, int(row["stage"])) for value, row in pairs if value is not None]
     return max(scored)[1] if scored else int(metrics[-1]["stage"])
 
 
-def negative(value: float | None) -> float | None:
-    return None if value is None else -value
+def describe(metrics: list[Row], rule: str) -> dict[str, Any]:
+    """For model.json: the stage to keep, its clusters, the rule, and the rule's figure of that stage by its name."""
+    stage = select(metrics, rule)
+    place = next(i for i, row in enumerate(metrics) if row["stage"] == stage)
+    found = {"stage": stage, "clusters": metrics[place]["clusters"], "selection": rule}
+    return found | {RULES[rule].figure: figures(metrics, rule)[place]}

@@ -65,7 +65,9 @@ def test_a_run_writes_all_that_it_says(tiny_dataset: Path, recipe: Recipe, tmp_p
     assert folder.recipe() == recipe
     assert folder.stages() == [0, 1, 2]
     assert folder.dataset() == open_dataset(tiny_dataset).fingerprint
-    best = folder.model()["stage"]
+    model = folder.model()
+    best = model["stage"]
+    assert (model["selection"], model["self_retrieval"]) == ("self_retrieval", metrics[best]["self_retrieval"])
     assert best == max(metrics, key=lambda row: (row["self_retrieval"], row["stage"]))["stage"]
     chosen = folder.load(best)
     found = load_file(out / "best.safetensors")

@@ -3,7 +3,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from reid_toolkit.config import Recipe
-from reid_toolkit.training.selection import RULES, select
+from reid_toolkit.training.selection import RULES, describe, select
 
 FIGURES = ("self_retrieval", "violations_without", "within", "between", "stability", "across_cameras")
 
@@ -56,3 +56,20 @@ def test_what_a_run_is_worth_is_not_looked_at(rule: str) -> None:
     for best in range(4):
         truth = {"mAP": float(best), "rank-1": float(best), "purity": float(best), "f": float(best)}
         assert select([{**row, **(truth if row["stage"] == best else {})} for row in blind], rule) == chosen
+
+
+def test_a_model_names_its_rule_and_that_rules_own_figure() -> None:
+    metrics = rows(
+        self_retrieval=[0.5, 0.9, 0.7], violations_without=[0.0, 0.25, None], within=[None, 0.2, 0.3],
+        between=[0.8, 0.8, 0.8], stability=[None, 0.8, 0.9], across_cameras=[None, None, None], clusters=[12, 9, 6],
+    )  # fmt: skip
+    second, third = {"stage": 1, "clusters": 9}, {"stage": 2, "clusters": 6}
+    assert {rule: describe(metrics, rule) for rule in RULES} == {
+        "last": third | {"selection": "last"},
+        "self_retrieval": second | {"selection": "self_retrieval", "self_retrieval": 0.9},
+        # Of the merges before: those that made the clusters of stage 1 would have joined nobody.
+        "violations": second | {"selection": "violations", "violations_without": 0.0},
+        "dispersion": second | {"selection": "dispersion", "within_by_between": 0.25},
+        "stability": third | {"selection": "stability", "stability": 0.9},
+        "across_cameras": third | {"selection": "across_cameras", "across_cameras": None},
+    }
