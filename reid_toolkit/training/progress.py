@@ -1,9 +1,11 @@
 """What happens between two training steps: a display is told, and now and then the run is saved."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from reid_toolkit.training.interrupt import Interrupt
 from reid_toolkit.training.schedule import Plan
 from reid_toolkit.training.state import Place
 
@@ -33,13 +35,33 @@ class AfterStep:
     save: Callable[[Place], None] | None
     every: float
     """Seconds between two calls of ``save``."""
+    interrupt: Interrupt
     saved: float = field(default_factory=time.monotonic)
+    unsaved: Place | None = None
+    """The place that was reached, where it is not saved."""
 
     def __call__(self, place: Place, loss: float) -> None:
-        if self.save and time.monotonic() - self.saved >= self.every:
-            self.save(place)
-            self.saved = time.monotonic()
+        self.unsaved = place
+        if self.interrupt.asked or time.monotonic() - self.saved >= self.every:
+            self.save_now()
+        self.interrupt.check()
         if self.on_step:
             stages, steps = self.schedule.stages, self.schedule.steps
             done = sum(steps[: place.stage]) + place.epoch * self.schedule.per_epoch + place.step
             self.on_step(Step(place.stage, stages, self.clusters, loss, done, sum(steps)))
+
+    def save_now(self) -> None:
+        """Unless that place is saved."""
+        if self.save and self.unsaved:
+            self.save(self.unsaved)
+            self.saved, self.unsaved = time.monotonic(), None
+
+    @contextmanager
+    def saving_at_interrupt(self) -> Iterator[None]:
+        """What follows a stage's last step, and can be done again from there: Ctrl-C inside saves that place."""
+        try:
+            self.interrupt.check()  # of the last step's end
+            yield
+        except KeyboardInterrupt:
+            self.save_now()
+            raise

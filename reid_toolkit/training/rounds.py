@@ -25,6 +25,7 @@ from reid_toolkit.training.crop_file import remove_crop_file
 from reid_toolkit.training.devices import training_on
 from reid_toolkit.training.features import Features, extract
 from reid_toolkit.training.figures import stage_figures
+from reid_toolkit.training.interrupt import Interrupt
 from reid_toolkit.training.learner import Learner
 from reid_toolkit.training.network import ReidNetwork, build_network
 from reid_toolkit.training.progress import AfterStep, Step
@@ -55,9 +56,9 @@ def train(
     """Run Algorithm 1 on a dataset and write a run folder; returns the rows of metrics.jsonl.
 
     Identities in the dataset are dropped before anything else. With ``resume``, a run that was stopped goes on from
-    the last file that it wrote: at the end of a stage, and within one every ``checkpoint_seconds``. On the CPU it
-    gives what an unbroken run would have given, to the bit; ``deterministic`` asks torch for the same on a GPU.
-    ``on_warning`` is told of damaged files passed over.
+    the last file that it wrote: at the end of a stage, within one every ``checkpoint_seconds``, and at Ctrl-C (see
+    ``interrupt.py``). On the CPU it gives what an unbroken run would have given, to the bit; ``deterministic`` asks
+    torch for the same on a GPU. ``on_warning`` is told of damaged files passed over.
 
     The processes of a ``world`` share each batch and the extraction of features; the first one merges and writes.
 
@@ -109,7 +110,10 @@ def train(
     features: Features | None = None
 
     board = SummaryWriter(str(folder.events), purge_step=len(metrics)) if world.first else None
-    with board or nullcontext(), training_on(device, recipe, deterministic=deterministic):
+    interrupt = Interrupt()
+    # Several processes would have to agree on a step to end at: they end at once, and lose what is not saved yet.
+    watched = interrupt.watched() if world.size == 1 else nullcontext()
+    with watched, board or nullcontext(), training_on(device, recipe, deterministic=deterministic):
         for stage in range(len(metrics), schedule.stages):
             if metrics and not metrics[-1]["merges"]:
                 break  # the constraints forbid every merge that is left
@@ -128,43 +132,48 @@ def train(
 
             def save(place: Place, learner: Learner = learner, labels: Tensor = labels) -> None:
                 with clock.phase("save"):
-                    save_state(folder.checkpoints, snapshot(learner, place, labels, metrics, clock, folder))
+                    # Of the stages before: at an interrupt, this one's row may be among them already.
+                    before = metrics[: place.stage]
+                    save_state(folder.checkpoints, snapshot(learner, place, labels, before, clock, folder))
 
             clusters = int(labels.max()) + 1
-            with clock.phase("train"):
-                after_step = AfterStep(schedule, clusters, on_step, save if world.first else None, checkpoint_seconds)
-                loss = learn(learner, samples, labels, recipe, place, after_step)
-            with clock.phase("extract"):
-                features = extract(network, samples, device, precision=precision, world=world)
-            if not bool(features.descriptors.isfinite().all()):
-                raise RunError(f"stage {stage}: the network diverged: lower the recipe's learning rates")
-            crops = schedule.steps[stage] * min(recipe.training.batch_size, len(samples)) * recipe.training.frames
-            speed = round(crops / clock.seconds["train"], 1)
-            row: dict[str, Any] = {"stage": stage, "clusters": clusters, "loss": loss, "images_per_second": speed}
-            row["crops"] = samples.tier
-            last = stage + 1 == schedule.stages
-            merge = partial(
-                measure_and_merge,
-                features,
-                labels,
-                samples,
-                pairs,
-                0 if last else schedule.merges,
-                recipe,
-                clock,
-                device,
+            after_step = AfterStep(
+                schedule, clusters, on_step, save if world.first else None, checkpoint_seconds, interrupt
             )
-            found, next_labels = world.share(merge)
-            row |= found | clock.row()
-            metrics.append(row)
-            if board:
-                for key, value in row.items():
-                    if key not in ("stage", "crops") and value is not None:
-                        board.add_scalar(key, value, stage)
-                with clock.phase("save"):
-                    weights = {key: value.cpu() for key, value in network.state_dict().items()}
-                    folder.save(Checkpoint(stage, weights, labels, next_labels, metrics))
-                    folder.publish(metrics, names, recipe.selection)
+            with clock.phase("train"), interrupt.held():
+                loss = learn(learner, samples, labels, recipe, place, after_step)
+            with after_step.saving_at_interrupt():
+                with clock.phase("extract"):
+                    features = extract(network, samples, device, precision=precision, world=world)
+                if not bool(features.descriptors.isfinite().all()):
+                    raise RunError(f"stage {stage}: the network diverged: lower the recipe's learning rates")
+                crops = schedule.steps[stage] * min(recipe.training.batch_size, len(samples)) * recipe.training.frames
+                speed = round(crops / clock.seconds["train"], 1)
+                row: dict[str, Any] = {"stage": stage, "clusters": clusters, "loss": loss, "images_per_second": speed}
+                row["crops"] = samples.tier
+                last = stage + 1 == schedule.stages
+                merge = partial(
+                    measure_and_merge,
+                    features,
+                    labels,
+                    samples,
+                    pairs,
+                    0 if last else schedule.merges,
+                    recipe,
+                    clock,
+                    device,
+                )
+                found, next_labels = world.share(merge)
+                row |= found | clock.row()
+                metrics.append(row)
+                if board:
+                    for key, value in row.items():
+                        if key not in ("stage", "crops") and value is not None:
+                            board.add_scalar(key, value, stage)
+                    with clock.phase("save"):
+                        weights = {key: value.cpu() for key, value in network.state_dict().items()}
+                        folder.save(Checkpoint(stage, weights, labels, next_labels, metrics))
+                        folder.publish(metrics, names, recipe.selection)
             labels = next_labels
     if world.first:
         remove_states(folder.checkpoints)

@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from test_training_rounds import learn, tensors, without_times
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import RunError
+from reid_toolkit.training import rounds
 from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.progress import Step
 from reid_toolkit.training.rounds import train
@@ -76,6 +79,89 @@ def test_a_run_goes_on_from_any_step(tiny_dataset: Path, longer: Recipe, tmp_pat
         learn(tiny_dataset, longer, out, resume=True, on_step=lambda step, done=done: done.append(step.done))
         assert done == list(range(steps + 1, 17))
         assert_same(out, whole)
+
+
+class SignalAfter:
+    """A signal to this very process, once ``steps`` are done."""
+
+    def __init__(self, steps: int, number: int, *, times: int = 1) -> None:
+        self.steps, self.number, self.times = steps, number, times
+
+    def __call__(self, step: Step) -> None:
+        if step.done == self.steps:
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture
+def ends_at_sigterm() -> Iterator[None]:
+    """As the command line has it."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("ends_at_sigterm")
+@pytest.mark.parametrize(
+    ("steps", "number", "saved"),
+    [
+        (3, signal.SIGINT, Place(0, 1, 2)),  # the step that was begun is finished
+        (6, signal.SIGTERM, Place(0, 3, 1)),
+        (8, signal.SIGINT, Place(0, 3, 2)),  # a stage's last step
+    ],
+)
+def test_a_signal_saves_the_step_it_comes_at(
+    tiny_dataset: Path, longer: Recipe, tmp_path: Path, whole: Path, steps: int, number: int, saved: Place
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        learn(tiny_dataset, longer, out, on_step=SignalAfter(steps, number))
+    assert states(out / "checkpoints") == [saved]
+    assert signal.getsignal(number) is signal.default_int_handler
+    done: list[int] = []
+    learn(tiny_dataset, longer, out, resume=True, on_step=lambda step: done.append(step.done))
+    assert done[0] == min(steps + 2, 9)
+    assert_same(out, whole)
+
+
+@pytest.mark.parametrize("where", ["extract", "measure_and_merge", "Checkpoint"])
+def test_a_signal_after_a_stages_last_step_saves_that(
+    tiny_dataset: Path, longer: Recipe, tmp_path: Path, whole: Path, where: str
+) -> None:
+    """In all that follows it, up to when the stage's own file is written, with this stage's row among the figures."""
+    out, as_it_is, calls = tmp_path / "run", getattr(rounds, where), []
+
+    def interrupted(*given: Any, **named: Any) -> Any:
+        calls.append(where)
+        if len(calls) == (3 if where == "extract" else 2):  # once before stage 0
+            os.kill(os.getpid(), signal.SIGINT)
+        return as_it_is(*given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds, where, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            learn(tiny_dataset, longer, out)
+    assert states(out / "checkpoints") == [Place(1, 1, 2)]
+    done: list[int] = []
+    learn(tiny_dataset, longer, out, resume=True, on_step=lambda step: done.append(step.done))
+    assert done == [13, 14, 15, 16]
+    assert_same(out, whole)
+
+
+def test_a_second_signal_does_not_wait(tiny_dataset: Path, longer: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        learn(tiny_dataset, longer, tmp_path, on_step=SignalAfter(3, signal.SIGINT, times=2))
+    assert states(tmp_path / "checkpoints") == []
+
+
+def test_signals_that_mean_something_else_are_left_alone(tiny_dataset: Path, longer: Recipe, tmp_path: Path) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        learn(tiny_dataset, longer, tmp_path, on_step=SignalAfter(3, signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
 
 
 def test_two_states_are_kept_and_none_of_a_run_that_is_done(tiny_dataset: Path, longer: Recipe, tmp_path: Path) -> None:
@@ -235,3 +321,56 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(
                 chance.choice([cut, flip, empty, Path.unlink])(files[-1])
         assert_same(out, tmp_path / "whole")
         assert not list(out.rglob("*.partial*"))
+
+
+def train_as_the_command_does(dataset: Path, recipe: Recipe, out: Path, told: Path | None = None) -> None:
+    """In a process of its own; writes a line into ``told`` after each step."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def tell(step: Step) -> None:
+        if told:
+            with told.open("a") as file:
+                file.write(f"{step.done}\n")
+
+    try:
+        train(open_dataset(dataset), recipe, out, resume=True, on_step=tell, checkpoint_seconds=3600)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def test_a_process_that_is_stopped_again_and_again_loses_no_step(
+    tiny_dataset: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C and SIGTERM in turn, from outside, at random moments; nothing else writes a state."""
+    chosen = replace(recipe, training=replace(recipe.training, first_epochs=15))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reid_toolkit.training.rounds"])
+    whole, out, told = tmp_path / "whole", tmp_path / "run", tmp_path / "told"
+
+    def start(*given: Any) -> BaseProcess:
+        child = context.Process(target=train_as_the_command_does, args=(tiny_dataset, chosen, *given))
+        child.start()
+        return child
+
+    start(whole).join()
+    chance, begun, ended = random.Random(0), 0, []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGTERM, None):
+        child = start(out, told)
+        while number and child.is_alive() and (told.read_text().count("\n") if told.exists() else 0) < begun + 3:
+            time.sleep(chance.uniform(0.001, 0.01))
+        if number and child.pid:
+            os.kill(child.pid, number)
+        child.join()
+        ended.append(child.exitcode)
+        done = [int(line) for line in told.read_text().split()]
+        if child.exitcode == 130:
+            *_, place = states(out / "checkpoints")
+            # Told before the signal; the step that was begun is saved and not told.
+            assert place.epoch * 2 + place.step == done[-1] + 1
+            begun = len(done)
+    assert ended == [130, 130, 130, 130, 0]
+    # Each step once, but for those that were saved and could not be told any more.
+    assert done == sorted(set(done))
+    assert set(range(1, 35)) - set(done) == {done[i - 1] + 1 for i in range(1, len(done)) if done[i] > done[i - 1] + 1}
+    assert_same(out, whole)
