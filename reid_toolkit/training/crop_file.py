@@ -44,9 +44,11 @@ def file_key(crops: Sequence[Crop], height: int, width: int) -> bytes:
     return digest.digest()
 
 
-def open_crop_file(path: Path, key: bytes, shape: Shape) -> tuple[NDArray[np.uint8], list[bytes]] | None:
-    """Mapped pixels and each crop's digest; None where there is no file of this key, or one that lacks crops, which
-    may be readable by now."""
+def open_crop_file(
+    path: Path, key: bytes, shape: Shape, *, lacking: bool = False
+) -> tuple[NDArray[np.uint8], list[bytes]] | None:
+    """Mapped pixels and each crop's digest; None where there is no file of this key, or, unless ``lacking`` is allowed,
+    one that lacks crops, which may be readable by now."""
     pixels = int(np.prod(shape))
     try:
         with open(path, "rb") as file:
@@ -57,7 +59,7 @@ def open_crop_file(path: Path, key: bytes, shape: Shape) -> tuple[NDArray[np.uin
             if tail[-32:] != key:
                 return None
             digests = [tail[i : i + 32] for i in range(0, len(tail) - 32, 32)]
-            return None if UNREADABLE in digests else (map_pixels(file, shape), digests)
+            return None if UNREADABLE in digests and not lacking else (map_pixels(file, shape), digests)
     except OSError:
         return None
 

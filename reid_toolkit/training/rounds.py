@@ -83,6 +83,7 @@ def train(
         samples = load_samples(
             without_identities(dataset), recipe.network.height, recipe.network.width,
             images=recipe.training.samples == "images", device=device, cache=folder.crops, bad=bad, on_progress=on_load,
+            world=world,
         )  # fmt: skip
     names = [(tracklet.name, tracklet.camera) for tracklet in samples.tracklets]
     pairs = cannot_link(samples) if recipe.merging.cannot_link else None
@@ -177,6 +178,7 @@ def train(
             labels = next_labels
     if world.first:
         remove_states(folder.checkpoints)
+    if world.local_rank == 0:
         remove_crop_file(folder.crops)
     return metrics
 

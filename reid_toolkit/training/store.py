@@ -20,6 +20,7 @@ from reid_toolkit.records import Crop, Tracklet
 from reid_toolkit.training.ahead import map_ahead
 from reid_toolkit.training.crop_file import UNREADABLE, file_key, open_crop_file, write_crop_file
 from reid_toolkit.training.pixels import Indices, Pixels, Tier, choose_tier
+from reid_toolkit.training.world import ALONE, World
 
 CHUNK = 32
 """Crops that a thread decodes at a time."""
@@ -71,6 +72,7 @@ def load_samples(
     bad: list[str] | None = None,
     memory_limit: int | None = None,
     on_progress: Progress | None = None,
+    world: World = ALONE,
 ) -> Samples:
     """Decode every crop once, refuse or count the unreadable, and lay the samples out.
 
@@ -88,6 +90,7 @@ def load_samples(
         bad: as in :func:`reid_toolkit.datasets.reading.read_crops`.
         memory_limit: bytes of the machine's memory they may take; by default a quarter.
         on_progress: called with (crops done, crops in all).
+        world: whose processes all call this; those of one machine share the file.
 
     Raises:
         ImageError: a crop cannot be read, and ``bad`` is None.
@@ -96,17 +99,20 @@ def load_samples(
     shape = (len(dataset.crops), height, width, 3)
     tier = choose_tier(int(np.prod(shape)), device, memory_limit)
     decode = partial(decode_all, dataset.crops, height, width, bad, on_progress)
-    if tier == "disk":
-        key = file_key(dataset.crops, height, width)
-        stored = open_crop_file(cache, key, shape) if cache else None
-        if stored and on_progress:
-            on_progress(len(dataset.crops), len(dataset.crops))
-        mapped, digests = stored or write_crop_file(cache, key, shape, decode)
-        block = torch.from_numpy(mapped)
-    else:
-        block = torch.empty(shape, dtype=torch.uint8, device=device if tier == "device" else CPU)
-        places = iter(block.split(CHUNK))
-        digests = decode(lambda chunk: next(places).copy_(torch.from_numpy(chunk)))
+    with world.after_first_here(waits=tier == "disk"):
+        if tier == "disk":
+            key = file_key(dataset.crops, height, width)
+            # What the first process of this machine could not read just now, the others need not try.
+            lacking = world.local_rank > 0
+            stored = open_crop_file(cache, key, shape, lacking=lacking) if cache else None
+            if stored and on_progress:
+                on_progress(len(dataset.crops), len(dataset.crops))
+            mapped, digests = stored or write_crop_file(cache, key, shape, decode)
+            block = torch.from_numpy(mapped)
+        else:
+            block = torch.empty(shape, dtype=torch.uint8, device=device if tier == "device" else CPU)
+            places = iter(block.split(CHUNK))
+            digests = decode(lambda chunk: next(places).copy_(torch.from_numpy(chunk)))
     digest_of = dict(zip(dataset.crops, digests, strict=True))
     tracklets = keep_crops(dataset, {crop for crop in dataset.crops if digest_of[crop] != UNREADABLE}).tracklets
     if images:

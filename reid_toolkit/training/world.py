@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
@@ -14,6 +15,15 @@ from reid_toolkit.errors import RunError
 
 Value = TypeVar("Value")
 
+PATIENCE = timedelta(days=7)
+"""How long a process waits for the others. They wait while the first one merges, which for a million samples takes
+longer than torch's limits (10 minutes for NCCL, 30 for gloo); one that died is found by whoever started it, and not by
+this."""
+
+ON_GPUS = "cpu:gloo,cuda:nccl"
+"""Tensors on GPUs travel by NCCL. Objects go by gloo, and so does waiting for them: NCCL would have a kernel spin on
+the GPU all the while."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -21,6 +31,8 @@ class World:
 
     rank: int = 0
     size: int = 1
+    local_rank: int = 0
+    """Among those of its machine."""
 
     @property
     def first(self) -> bool:
@@ -34,6 +46,22 @@ class World:
         box: list[Value | None] = [make() if self.first else None]
         dist.broadcast_object_list(box, src=0)
         return cast(Value, box[0])
+
+    @contextmanager
+    def after_first_here(self, waits: bool) -> Iterator[None]:
+        """What is inside is done by a process that ``waits`` after the first one of its machine did it, which never
+        waits. All processes call this; which of them wait need not be agreed on."""
+        waits = waits and self.local_rank > 0
+        if waits:
+            self.meet()
+        yield
+        if not waits:
+            self.meet()
+
+    def meet(self) -> None:
+        """Go on when all processes are here."""
+        if self.size > 1:
+            dist.all_gather_object([None] * self.size, None)
 
     def gather(self, part: Tensor) -> Tensor:
         """(B, ...) of each process -> (size * B, ...) in the order of processes."""
@@ -83,8 +111,8 @@ def join_world(device: str) -> Iterator[tuple[World, str]]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    dist.init_process_group("gloo" if device == "cpu" else "nccl")
-    world = World(dist.get_rank(), dist.get_world_size())
+    dist.init_process_group("gloo" if device == "cpu" else ON_GPUS, timeout=PATIENCE)
+    world = World(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
     try:
         yield world, device
     except RuntimeError as error:

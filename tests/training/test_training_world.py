@@ -1,13 +1,18 @@
 """Several processes learn what one learns, and end together."""
 
 import json
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +20,14 @@ from safetensors.torch import load_file
 from test_training_rounds import learn
 
 from reid_toolkit.config import Recipe, dump_recipe
+from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import RunError
+from reid_toolkit.records import Crop
+from reid_toolkit.training import store
 from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.launch import check_gpus
-from reid_toolkit.training.world import ALONE, World
+from reid_toolkit.training.store import load_samples
+from reid_toolkit.training.world import ALONE, PATIENCE, World, join_world
 
 
 def command(data: Path, recipe: Recipe, out: Path, *options: str) -> list[str]:
@@ -129,3 +138,71 @@ def test_a_process_alone_is_a_world() -> None:
     assert ALONE.sum(rows) is rows
     assert ALONE.share(lambda: 7) == 7
     World(1, 2).check_divides(6)
+
+
+@pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda", "cpu:gloo,cuda:nccl")])
+def test_processes_wait_for_a_long_merging(monkeypatch: pytest.MonkeyPatch, device: str, backend: str) -> None:
+    """Past torch's own limits, of at most half an hour; and not on the GPU."""
+    asked: list[dict[str, Any]] = []
+    for name, value in {"WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    for name, value in {
+        "init_process_group": lambda backend, **options: asked.append({"backend": backend, **options}),
+        "get_rank": lambda: 3, "get_world_size": lambda: 4, "destroy_process_group": lambda: None,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.distributed, name, value)
+    with join_world(device) as (world, chosen):
+        assert world == World(3, 4, 1)
+        assert chosen == {"cpu": "cpu", "cuda": "cuda:1"}[device]
+    assert asked == [{"backend": backend, "timeout": PATIENCE}]
+    assert timedelta(days=1) < PATIENCE
+
+
+def read_in_a_world(rank: int, port: int, data: Path, cache: Path, answers: Any) -> None:
+    """One of two processes, of which each may keep nothing in memory."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    decoded, decode_chunk = [], store.decode_chunk
+
+    def count(crops: Sequence[Crop], height: int, width: int) -> Any:
+        decoded.extend(crops)
+        return decode_chunk(crops, height, width)
+
+    store.decode_chunk = count
+    bad: list[str] = []
+    with join_world("cpu") as (world, _):
+        samples = load_samples(open_dataset(data), 32, 16, cache=cache, memory_limit=0, bad=bad, world=world)
+        mapped = [line.split()[4] for line in Path("/proc/self/maps").read_text().splitlines() if "crops.u8" in line]
+        pixels = samples.read(range(len(samples.crops))).sum(dtype=torch.int64)
+        answers.put((rank, len(decoded), len(bad), len(samples.crops), int(pixels), set(mapped)))
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="finds mapped files by Linux's /proc")
+def test_processes_of_a_machine_share_one_file_of_crops(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of its crops cannot be read, which the second process takes from the first too."""
+    open_dataset(tiny_dataset).crops[5].path.write_bytes(b"no picture")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reid_toolkit.training.rounds"])
+    answers = context.SimpleQueue()
+    cache = tmp_path / "crops.u8"
+    children = [
+        context.Process(target=read_in_a_world, args=(rank, port, tiny_dataset, cache, answers)) for rank in range(2)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0]
+    first, second = sorted(answers.get() for _ in children)
+    assert first[:4] == (0, 48, 1, 47)
+    assert second[:4] == (1, 0, 0, 47)  # nothing decoded
+    assert second[4:] == first[4:]
+    assert first[5] == {str(cache.stat().st_ino)}
+    assert [path.name for path in tmp_path.iterdir() if "crops" in path.name] == ["crops.u8"]
