@@ -14,7 +14,7 @@ from reid_toolkit.cli.root import log, print_json, rich_escape
 @click.option("--dataset", type=FOLDER, help="What the run learned from: adds clusters' pictures and t-SNE.")
 @click.option("--identities", type=FILE, help="CSV tracklet,identity; instead of the dataset's own. Needs --dataset.")
 @click.option("--out", type=FILE, help="The page to write.  [default: report.html in RUN]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @json_output
 def command(
     run: Path, dataset: Path | None, identities: Path | None, out: Path | None, device: str, as_json: bool

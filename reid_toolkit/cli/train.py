@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--weights", help="'imagenet', 'none', or a state dict's file; instead of the recipe's.")
 @click.option("--seed", type=int, help="Instead of the recipe's.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs of this machine to share.")
 @click.option(
     "--deterministic", is_flag=True, help="On a GPU, the same bits each time, and slower; a CPU gives them anyway."

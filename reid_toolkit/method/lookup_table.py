@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from reid_toolkit.errors import InputError
+from reid_toolkit.method.exact import with_float64
 
 
 class LookupTable:
@@ -27,16 +28,17 @@ class LookupTable:
 
         Built from the labels AFTER a merge: the authors' code keeps rows of the clusters before it, which
         belong to other labels than those trained on next. Sums are float64, so that storage order can move a
-        row by no more than float32's own rounding.
+        row by no more than float32's own rounding; the CPU adds them up where the device has no float64.
         """
         if len(embeddings) != len(labels):
             raise InputError(f"lookup table: {len(embeddings)} embeddings but {len(labels)} labels: expected equal")
         sizes = torch.bincount(labels)
         if len(sizes) == 0 or bool((sizes == 0).any()):
             raise InputError("lookup table: a cluster has no sample: expected labels to use all of 0..C-1")
-        sums = torch.zeros(len(sizes), embeddings.shape[1], dtype=torch.float64, device=embeddings.device)
-        sums.index_add_(0, labels, embeddings.detach().double())
-        return cls(normalize(sums / sizes[:, None]).float(), momentum)
+        device = with_float64(embeddings.device)
+        sums = torch.zeros(len(sizes), embeddings.shape[1], dtype=torch.float64, device=device)
+        sums.index_add_(0, labels.to(device), embeddings.detach().to(device).double())
+        return cls(normalize(sums / sizes.to(device)[:, None]).float().to(embeddings.device), momentum)
 
     def logits(self, features: Tensor, temperature: float) -> Tensor:
         """The exponents of Eq. 2, V_j·v/τ: (B, D) -> (B, C). The gradient reaches the features only."""

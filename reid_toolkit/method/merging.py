@@ -14,7 +14,7 @@ from reid_toolkit.method.bounded import merge_bounded
 from reid_toolkit.method.clusters import Clusters, History
 from reid_toolkit.method.criterion import Criterion, Dispersion
 from reid_toolkit.method.dense import Rows, Stored
-from reid_toolkit.method.exact import ExactDistances
+from reid_toolkit.method.exact import ExactDistances, with_float64
 from reid_toolkit.method.links import Links
 from reid_toolkit.method.memory import plan_memory
 
@@ -66,7 +66,7 @@ def merge_clusters(
         metric: "euclidean" or "squared_euclidean".
         size_weight: w of BUC's size term, at least 0.
         cannot_link: (M, 2) integers, pairs of samples that no cluster may hold together.
-        device: where to compute; by default where the features are.
+        device: where to compute; by default where the features are. One without float64 (MPS) leaves it to the CPU.
         max_memory: bytes to use beside the features; by default a quarter of the machine's memory, or half of what
             a GPU has free.
 
@@ -128,7 +128,8 @@ def as_features(features: Tensor | ArrayLike, device: torch.device | str | None)
     if points.is_complex():
         raise InputError(f"merging: features are {points.dtype}: expected real numbers")
     try:
-        return points.to(device=device, dtype=None if points.is_floating_point() else torch.float64)
+        chosen = with_float64(points.device if device is None else torch.device(device))
+        return points.to(device=chosen, dtype=None if points.is_floating_point() else torch.float64)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"merging: device {device} cannot be used: {reason}; expected e.g. 'cpu'") from None

@@ -27,7 +27,10 @@ def training_on(device: torch.device, recipe: Recipe, *, deterministic: bool = F
     try:
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        # MPS has no error of its own for it.
+        if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+            raise
         settings, network = recipe.training, recipe.network
         raise RunError(
             f"{device}: out of memory with training.batch_size = {settings.batch_size}, training.frames = "

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from reid_toolkit.config import TrainingRecipe
+from reid_toolkit.method.exact import with_float64
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.training.graph import GraphedStep
 from reid_toolkit.training.network import ReidNetwork, mixed_precision, standardise, to_rgb
@@ -80,7 +81,8 @@ class Learner:
         if cuda:  # where a graph reads it anew each time
             for group in self.optimiser.param_groups:
                 group["lr"] = torch.zeros((), device=self.device)
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        precise = torch.float64 if with_float64(self.device) == self.device else torch.float32
+        self.loss_sum = torch.zeros((), dtype=precise, device=self.device)
         """Of the epoch's steps so far. It stays on the device, where nothing waits for it."""
         self._descend = GraphedStep(self.descend) if graph else self.descend
 

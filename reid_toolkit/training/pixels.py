@@ -15,7 +15,7 @@ from reid_toolkit.training.ahead import map_ahead
 
 Tier = Literal["device", "pinned", "memory", "disk"]
 """From the fastest: the training GPU's memory; the machine's, from where batches travel to a GPU by page-locked
-buffers; the machine's, where the CPU trains; a file."""
+buffers; the machine's, where the CPU trains, or a GPU that shares it (MPS); a file."""
 
 Indices: TypeAlias = Sequence[int] | NDArray[np.int64] | Tensor
 """(B,) of crops."""
@@ -50,9 +50,10 @@ class Pixels:
             return self.block[rows]
         # The rows of a batch lie apart, so they have to be gathered here; page-locked, the copy to the GPU need not
         # be waited for. Locking the whole block would gain nothing, and torch rounds it up to a power of two.
-        batch = torch.empty(len(rows), *self.block.shape[1:], dtype=torch.uint8, pin_memory=True)
+        pin = self.device.type == "cuda"
+        batch = torch.empty(len(rows), *self.block.shape[1:], dtype=torch.uint8, pin_memory=pin)
         torch.index_select(self.block, 0, rows, out=batch)
-        return batch.to(self.device, non_blocking=True)
+        return batch.to(self.device, non_blocking=pin)
 
     def read_ahead(self, batches: Iterable[Indices]) -> Iterator[Tensor]:
         """:meth:`read` of each, in order; a thread keeps ahead where reading would be waited for."""
@@ -69,7 +70,7 @@ def choose_tier(size: int, device: torch.device, memory_limit: int | None = None
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's, each with crops of its own
         memory_limit = int(MEMORY_SHARE * machine_memory()) // processes
     if size <= memory_limit:
-        return "memory" if device.type == "cpu" else "pinned"
+        return "pinned" if device.type == "cuda" else "memory"
     return "disk"
 
 

@@ -37,6 +37,8 @@ from reid_toolkit.training.store import Samples, load_samples
 from reid_toolkit.training.tensor_files import save_tensors
 from reid_toolkit.training.world import ALONE, World
 
+DEVICES = "cpu, cuda, cuda:N or mps"
+
 
 def train(
     dataset: Dataset,
@@ -213,15 +215,18 @@ def make_table(features: Features, labels: Tensor, recipe: Recipe, device: torch
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N"; else :class:`RunError`."""
+    """ "auto" (CUDA where there is one, else Apple's MPS, else the CPU), "cpu", "cuda", "cuda:N" or "mps"; else
+    :class:`RunError`."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise RunError(f"device {name!r} cannot be used here ({reason}): expected cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise RunError(f"device {name!r} is not one we train on: expected cpu, cuda or cuda:N")
+        raise RunError(f"device {name!r} cannot be used here ({reason}): expected {DEVICES}") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise RunError(f"device {name!r} is not one we train on: expected {DEVICES}")
     return device

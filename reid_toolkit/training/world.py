@@ -101,7 +101,7 @@ def join_world(device: str) -> Iterator[tuple[World, str]]:
     ``device`` is a name as for ``choose_device``; of several processes each takes the GPU of its number.
 
     Raises:
-        RunError: the other processes are gone.
+        RunError: the other processes are gone, or cannot share such a device.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield ALONE, device
@@ -111,6 +111,8 @@ def join_world(device: str) -> Iterator[tuple[World, str]]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
+    if device == "mps":
+        raise RunError("--device mps: one process can train on it: expected cuda or cpu for several")
     dist.init_process_group("gloo" if device == "cpu" else ON_GPUS, timeout=PATIENCE)
     world = World(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
     try:

@@ -305,8 +305,17 @@ def test_devices() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type in ("cpu", "cuda")
     for name in ("gpu", "meta", "cuda:99", ""):
-        with pytest.raises(RunError, match="expected cpu, cuda or cuda:N"):
+        with pytest.raises(RunError, match="expected cpu, cuda, cuda:N or mps"):
             choose_device(name)
+
+
+@pytest.mark.parametrize(("cuda", "mps", "chosen"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_auto_is_cuda_then_mps_then_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_device("auto") == torch.device(chosen)
 
 
 def test_other_backbones_train(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
