@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from reid_toolkit.config import TrainingRecipe
-from reid_toolkit.method.exact import with_float64
+from reid_toolkit.method.exact import WITHOUT_FLOAT64
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.training.graph import GraphedStep
 from reid_toolkit.training.network import ReidNetwork, mixed_precision, standardise, to_rgb
@@ -81,10 +81,10 @@ class Learner:
         if cuda:  # where a graph reads it anew each time
             for group in self.optimiser.param_groups:
                 group["lr"] = torch.zeros((), device=self.device)
-        precise = torch.float64 if with_float64(self.device) == self.device else torch.float32
+        precise = torch.float32 if self.device.type in WITHOUT_FLOAT64 else torch.float64
         self.loss_sum = torch.zeros((), dtype=precise, device=self.device)
         """Of the epoch's steps so far. It stays on the device, where nothing waits for it."""
-        self._descend = GraphedStep(self.descend) if graph else self.descend
+        self._graph = GraphedStep() if graph else None
 
     def momentum(self) -> dict[str, Tensor]:
         """The optimiser's, by the parameter's name; empty before the first step."""
@@ -109,8 +109,8 @@ class Learner:
     def step(self, batch: Batch, classes: Tensor, passes: Sequence[Tensor]) -> None:
         """Learn from a batch, this process's part of it; ``classes`` are those of the whole, and ``passes`` as
         :func:`reid_toolkit.method.lookup_table.in_passes` finds them."""
-        embedded = self.world.gather(self._descend(batch))
-        self.table.update(embedded, classes, passes)
+        embedded = self._graph(self.descend, batch) if self._graph else self.descend(batch)
+        self.table.update(self.world.gather(embedded), classes, passes)
 
     def descend(self, batch: Batch) -> Tensor:
         """Move the weights; returns the batch's embeddings (B, E)."""

@@ -49,7 +49,7 @@ def test_the_guard_sees_what_a_device_with_float64_is_asked_for() -> None:
 def test_a_training_step_asks_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = learner()
     step(expected, batches(1)[0])
-    monkeypatch.setattr(exact, "WITHOUT_FLOAT64", {"cpu"})
+    monkeypatch.setattr("reid_toolkit.training.learner.WITHOUT_FLOAT64", {"cpu"})
     with NoFloat64("cpu"):
         without = learner()
         step(without, batches(1)[0])

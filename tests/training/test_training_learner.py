@@ -1,8 +1,13 @@
+import gc
 import os
+import weakref
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe
@@ -10,6 +15,7 @@ from reid_toolkit.errors import RunError
 from reid_toolkit.method.equations import repelled_loss
 from reid_toolkit.method.lookup_table import LookupTable, in_passes
 from reid_toolkit.training.devices import training_on
+from reid_toolkit.training.graph import GraphedStep
 from reid_toolkit.training.learner import Batch, Learner
 from reid_toolkit.training.network import build_network, standardise, to_rgb
 
@@ -152,3 +158,29 @@ def test_deterministic_asks_torch_for_it_and_leaves_it_as_it_was(
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_stage_that_is_over_leaves_no_memory_behind(monkeypatch: pytest.MonkeyPatch, graph: bool) -> None:
+    """Not even until Python looks for rings: a graph's memory is gigabytes. What a CPU lacks for one is played."""
+
+    class Played(GraphedStep):
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, function: Callable[[Any], Tensor], inputs: Any) -> Tensor:
+            self.calls += 1
+            self.inputs, self.output = inputs, function(inputs)
+            return self.output
+
+    monkeypatch.setattr("reid_toolkit.training.learner.GraphedStep", Played)
+    gc.disable()
+    try:
+        made = learner(graph=graph)
+        step(made, batches(1)[0])
+        assert graph is (made._graph is not None and made._graph.calls == 1)
+        gone = weakref.ref(made)
+        del made
+        assert gone() is None
+    finally:
+        gc.enable()
