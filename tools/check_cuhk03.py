@@ -33,12 +33,16 @@ def link_pictures(pictures: Path, out: Path) -> Dataset:
     out.mkdir()
     crops = []
     for picture in sorted(pictures.glob("*.jpg")):
-        identity, number = picture.stem.split("_")
         os.link(picture, out / picture.name)
-        camera = "A" if int(number) < 5 else "B"
-        crops.append(Crop(out / picture.name, camera, picture.stem, identity=str(int(identity) + 1)))
+        crops.append(crop_of(out / picture.name))
     write_manifest(out, crops)
     return read_manifest(out)
+
+
+def crop_of(picture: Path) -> Crop:
+    """A file of CUHK03, by its name, as a tracklet of its own."""
+    identity, number = picture.stem.split("_")
+    return Crop(picture, "A" if int(number) < 5 else "B", picture.stem, identity=str(int(identity) + 1))
 
 
 def main() -> None:

@@ -3,9 +3,12 @@
 #
 #     OUT=results sh tools/gpu_session.sh
 #     PICTURES=labeled WEIGHTS=resnet50.pth OUT=results sh tools/gpu_session.sh      Table II's rows on CUHK03, instead
-#     TINY=1 ... sh tools/gpu_session.sh              either of them on a CPU in miniature, to try this script
+#     PACK=pack OUT=results sh tools/gpu_session.sh   the same, from what tools/pack_session.py made small enough to send
+#     PACK=pack SPEEDUPS=1 OUT=results sh tools/gpu_session.sh     what is faster, on the pack's 100 people, instead
+#     TINY=1 ... sh tools/gpu_session.sh              any of them on a CPU in miniature, to try this script
 #
-# OUT gets a log of each step, merging.json and .png, and training.json. PYTHON names the interpreter. WHEELS, a folder
+# OUT gets a log of each step, merging.json and .png, and training.json; cuhk03.json; or speedups.json and .png. Runs go
+# into OUT/../runs, where another call finds what is finished. PYTHON names the interpreter. WHEELS, a folder
 # of wheels, is installed first and without dependencies: for a machine with torch and without a network. A step that
 # fails or outlasts its time is named, and the next one begins; the status is 1 if there was one.
 set -u
@@ -14,6 +17,9 @@ PYTHON=${PYTHON:-python3}
 OUT=${OUT:?name a folder for the results, e.g. OUT=results}
 export PYTHONUNBUFFERED=1 PYTHONPATH=.
 mkdir -p "$OUT" || exit 1
+if [ -n "${PACK:-}" ]; then
+    PICTURES=$PACK WEIGHTS=$PACK/weights.safetensors
+fi
 failed=0
 
 # step NAME SECONDS COMMAND...
@@ -34,7 +40,16 @@ step() {
 if [ -n "${WHEELS:-}" ]; then
     step install 40 "$PYTHON" -m pip install --quiet --no-index --no-deps "$WHEELS"/*.whl
 fi
-if [ -n "${PICTURES:-}" ]; then
+if [ -n "${SPEEDUPS:-}" ]; then
+    {
+        printf '[network]\nweights = "%s"\nstride_in_1x1 = true\n' "${WEIGHTS:?give PACK too}"
+        [ -z "${TINY:-}" ] || printf 'height = 64\nwidth = 32\n'
+        printf '[training]\nsamples = "images"\n'
+        [ -z "${TINY:-}" ] || printf 'first_epochs = 1\nlater_epochs = 1\n[merging]\nfraction = 0.4\n'
+    } > "$OUT/speedups.toml"
+    step speedups 570 "$PYTHON" tools/study_speedups.py "$PACK/val" --recipe "$OUT/speedups.toml" \
+        --runs "$OUT/../runs/speedups" --png "$OUT/speedups.png" --json "$OUT/speedups.json"
+elif [ -n "${PICTURES:-}" ]; then
     small=${TINY:+--people 6 --size 64 32 --epochs 1 1 --recipes dbc}
     # shellcheck disable=SC2086  # several words, or none
     step cuhk03 570 "$PYTHON" tools/study_cuhk03.py --pictures "$PICTURES" --weights "$WEIGHTS" --runs "$OUT/../runs" \

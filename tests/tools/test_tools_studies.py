@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, TrainingRecipe, dump_recipe
@@ -19,7 +20,7 @@ from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
 from reid_toolkit.export.int8 import target_here
 from reid_toolkit.reporting.stages import open_study
-from reid_toolkit.training.backbones import build_backbone
+from reid_toolkit.training.backbones import build_backbone, load_weights
 from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.rounds import train
 from reid_toolkit.training.selection import RULES, select
@@ -239,16 +240,56 @@ def test_nothing_is_frozen_where_there_is_nothing_to_keep(monkeypatch: pytest.Mo
     assert "frozen-layer2" not in variants(random) | variants(TINY)
 
 
+def noise(root: Path, people: int, height: int = 64, width: int = 32) -> Path:
+    """CUHK03's layout: ``people`` in each part, two pictures in each camera."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        (root / part).mkdir(parents=True)
+        for person in range(people):
+            for number in (0, 1, 5, 6):
+                picture = rng.integers(0, 255, (height, width, 3), np.uint8)
+                cv2.imwrite(str(root / part / f"{person:04d}_{number:02d}.jpg"), picture)
+    return root
+
+
+def test_pictures_and_weights_are_packed_under_a_limit(
+    use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, pack, name = noise(tmp_path / "labeled", 4, 300, 60), tmp_path / "pack", "mobilenet_v3_small"
+    full = {f"module.{key}": value for key, value in build_backbone(name)[0].state_dict().items()}
+    save_file({**full, "module.classifier.0.weight": torch.ones(2, 2)}, tmp_path / "weights.safetensors")
+    words = ("--pictures", pictures, "--weights", tmp_path / "weights.safetensors", "--backbone", name, "--out", pack)
+    use("pack_session", *words)
+    weights = (pack / "weights.safetensors").stat().st_size / 2**20
+    use("pack_session", *words, "--limit", weights + 0.13)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "32 pictures of at most 256x128, JPEG quality 90" in first
+    assert "32 pictures of at most 128x64, JPEG quality 75" in second
+    pictures_taken = sum(path.stat().st_size for path in pack.rglob("*.jpg")) / 2**20
+    assert 0.1 < pictures_taken < 0.13
+    assert weights < sum(value.nbytes for value in full.values()) / 2**20 * 0.6
+    for part in ("train", "val"):
+        assert {path.name for path in (pack / part).glob("*.jpg")} == {p.name for p in (pictures / part).iterdir()}
+    assert {cv2.imread(str(path)).shape for path in pack.rglob("*.jpg")} == {(128, 60, 3)}  # never enlarged
+    val = open_dataset(pack / "val")
+    assert (len(val.crops), len(val.cameras), {t.identity for t in val.tracklets}) == (16, 2, {"1", "2", "3", "4"})
+    backbone = build_backbone(name)[0]
+    load_weights(backbone, name, str(pack / "weights.safetensors"))
+    for key, value in backbone.state_dict().items():
+        exact = value.dim() < 2  # batch norm
+        assert torch.allclose(value, full[f"module.{key}"], rtol=0 if exact else 1e-3, atol=0 if exact else 1e-6)
+    with pytest.raises(SystemExit, match="32 pictures do not fit into 0"):
+        use("pack_session", *words, "--limit", weights)
+    full["module.features.0.0.weight"][0, 0, 0, 0] = 1e5
+    save_file(full, tmp_path / "weights.safetensors")
+    with pytest.raises(SystemExit, match=r"features\.0\.0\.weight: holds values that half precision cannot"):
+        use("pack_session", *words)
+
+
 def test_the_rows_of_table_two_on_people_held_out(
     use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rng = np.random.default_rng(0)
-    for part in ("train", "val"):
-        (tmp_path / part).mkdir()
-        for person in range(4):
-            for number in (0, 1, 5, 6):
-                picture = rng.integers(0, 255, (64, 32, 3), np.uint8)
-                cv2.imwrite(str(tmp_path / part / f"{person:04d}_{number:02d}.jpg"), picture)
+    noise(tmp_path, 4)
     quick = replace(TINY, network=replace(TINY.network, backbone="resnet18"), merging=MergingRecipe(fraction=0.4))
     quick = replace(quick, training=replace(quick.training, frames=1))
     (tmp_path / "quick.toml").write_text(dump_recipe(quick))

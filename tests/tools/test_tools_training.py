@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from reid_toolkit.config import load_recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.training.schedule import plan
@@ -127,3 +129,23 @@ def test_the_gpu_session_goes_on_after_a_step_that_fails(tmp_path: Path, python:
     assert done.stdout.count("failed with status 1") == 3 * status
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{step}.log" for step in steps}
     assert not done.stderr
+
+
+@pytest.mark.parametrize("tiny", ["", "1"])
+def test_the_gpu_session_uses_a_pack(tmp_path: Path, tiny: str) -> None:
+    """Nothing is run: ``echo`` stands for Python, and the logs hold what it was asked."""
+    environment = os.environ | {"OUT": str(tmp_path / "out"), "PYTHON": "echo", "PACK": "pack", "TINY": tiny}
+    for more in ({}, {"SPEEDUPS": "1"}):
+        subprocess.run(["sh", TOOLS / "gpu_session.sh"], env=environment | more, check=True, capture_output=True)
+    table_two = (tmp_path / "out" / "cuhk03.log").read_text()
+    assert "study_cuhk03.py --pictures pack --weights pack/weights.safetensors --runs" in table_two
+    assert ("--people 6" in table_two) == bool(tiny)
+    speedups = (tmp_path / "out" / "speedups.log").read_text()
+    assert f"study_speedups.py pack/val --recipe {tmp_path}/out/speedups.toml --runs" in speedups
+    recipe, expected = load_recipe(str(tmp_path / "out" / "speedups.toml")), load_recipe("dbc")
+    network = replace(expected.network, weights="pack/weights.safetensors", stride_in_1x1=True)
+    training = replace(expected.training, samples="images")
+    if tiny:
+        network, training = replace(network, height=64, width=32), replace(training, first_epochs=1, later_epochs=1)
+        training = replace(training, decay_after=recipe.training.decay_after)
+    assert (recipe.network, recipe.training) == (network, training)

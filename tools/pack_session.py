@@ -1,0 +1,106 @@
+"""Pictures and weights made small enough to travel to a machine with a GPU in one go, for tools/gpu_session.sh.
+
+    python tools/pack_session.py --pictures labeled --weights resnet50.pth --out .carry/pack
+
+``--pictures`` holds folders ``train`` and ``val`` of JPEGs as tools/study_cuhk03.py reads them. OUT gets the same
+names, in the finest of a few sizes and qualities with which all of it stays under --limit MiB;
+``weights.safetensors``, the backbone without its classifier, in half precision but for what has one dimension (batch
+norm's values pass it); and ``val/manifest.csv``, with the identities that the names say.
+
+What is measured on such pictures is not quite what the full ones would give: say so beside it. The quality is printed.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+from check_cuhk03 import crop_of
+from safetensors.torch import save
+from torch import Tensor
+
+from reid_toolkit.datasets.manifest import write_manifest
+from reid_toolkit.errors import DatasetError, ModelError, ReidError
+from reid_toolkit.files import write_atomic
+from reid_toolkit.images import read_image, resize
+from reid_toolkit.training.backbones import CLASSIFIERS, read_state_dict
+
+FINEST_FIRST = (
+    (256, 128, 90),
+    (256, 128, 75),
+    (192, 96, 80),
+    (160, 80, 80),
+    (128, 64, 85),
+    (128, 64, 75),
+    (128, 64, 60),
+)
+"""Height and width at most, and JPEG's quality."""
+
+
+def half(weights: Path, backbone: str) -> bytes:
+    """A safetensors file of the backbone's weights."""
+    state = {key.removeprefix("module."): value for key, value in read_state_dict(weights).items()}
+    state = {key: value for key, value in state.items() if not key.startswith(CLASSIFIERS[backbone] + ".")}
+    state = {key: narrowed(key, value) for key, value in state.items()}
+    return save(state)
+
+
+def narrowed(key: str, value: Tensor) -> Tensor:
+    small = value.half() if value.dim() > 1 and value.is_floating_point() else value
+    if not bool(small.isfinite().all()):
+        raise ModelError(f"{key}: holds values that half precision cannot: expected at most 65504")
+    return small.contiguous()
+
+
+def shrink(pictures: list[Path], height: int, width: int, quality: int) -> Iterator[bytes]:
+    """Each picture as a JPEG no larger than that; a smaller one keeps its size."""
+    for path in pictures:
+        image = read_image(path)
+        image = resize(image, min(height, image.shape[0]), min(width, image.shape[1]))
+        yield bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
+
+
+def within(pictures: list[Path], room: int) -> tuple[tuple[int, int, int], list[bytes]]:
+    """The finest of FINEST_FIRST with which all pictures take ``room`` bytes at most, and their files."""
+    for size in FINEST_FIRST:
+        files, taken = [], 0
+        for content in shrink(pictures, *size):
+            files.append(content)
+            taken += len(content)
+            if taken > room:
+                break
+        else:
+            return size, files
+    raise DatasetError(f"{len(pictures)} pictures do not fit into {room / 2**20:.1f} MiB: expected fewer")
+
+
+def main(options: argparse.Namespace) -> None:
+    weights = half(options.weights, options.backbone)
+    pictures = [path for part in ("train", "val") for path in sorted((options.pictures / part).glob("*.jpg"))]
+    if {path.parent.name for path in pictures} != {"train", "val"}:
+        raise DatasetError(f"{options.pictures}: expected folders train and val with JPEGs")
+    (height, width, quality), files = within(pictures, int(options.limit * 2**20) - len(weights))
+    for path, content in zip(pictures, files, strict=True):
+        write_atomic(options.out / path.parent.name / path.name, content)
+    val = options.out / "val"
+    write_manifest(val, [crop_of(val / path.name) for path in pictures if path.parent.name == "val"])
+    write_atomic(options.out / "weights.safetensors", weights)
+    total = (sum(map(len, files)) + len(weights)) / 2**20
+    print(
+        f"{options.out}: {len(files)} pictures of at most {height}x{width}, JPEG quality {quality}, and weights of "
+        f"{len(weights) / 2**20:.1f} MiB: {total:.1f} MiB in all"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--backbone", choices=CLASSIFIERS, default="resnet50")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--limit", type=float, default=60.0, metavar="MIB")
+    try:
+        main(parser.parse_args())
+    except ReidError as error:
+        sys.exit(f"error: {error}")
