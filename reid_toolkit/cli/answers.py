@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,12 +9,11 @@ import click
 
 from reid_toolkit.cli.root import log
 from reid_toolkit.records import Match, Record
+from reid_toolkit.times import format_span
 
 if TYPE_CHECKING:
     from reid_toolkit.images import Image
 
-UNIX_TIMES = (1e8, 1e11)
-"""Seconds that are taken for Unix time (1973 to 5138), and not for a place in a recording of three years."""
 SHOWN = 8
 """Pictures of the query on the page."""
 WORDS = {True: "right", False: "wrong", None: ""}
@@ -74,18 +72,6 @@ def captions(match: Match) -> tuple[str, str, str, str]:
     """Distance, camera, time and tracklet as text."""
     record = match.record
     return f"{match.distance:.3f}", record.camera, format_span(record.start, record.end), record.tracklet
-
-
-def format_span(start: float | None, end: float | None) -> str:
-    """A time or a span of times, in UTC or in seconds of the recording; empty when unknown."""
-    if start is None or end is None:
-        return ""
-    if not UNIX_TIMES[0] <= start <= end <= UNIX_TIMES[1]:
-        return f"{start:.1f} s" if start == end else f"{start:.1f}–{end:.1f} s"
-    first, last = (datetime.fromtimestamp(time, UTC) for time in (start, end))
-    until = f"{last:%H:%M:%S}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M:%S}"
-    whole = f"{first:%Y-%m-%d %H:%M:%S}"
-    return whole if whole.endswith(until) else f"{whole}–{until}"
 
 
 def picture_of(record: Record) -> "Image | Path | None":

@@ -9,6 +9,7 @@ from reid_toolkit.cli import copying, options
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
 from reid_toolkit.cli.root import log, print_json
 from reid_toolkit.errors import GalleryError
+from reid_toolkit.times import format_span
 
 
 @click.group()
@@ -25,7 +26,6 @@ command.add_command(copying.sync)
 @options.json_output
 def info(gallery: str, as_json: bool) -> None:
     """How many records, of which cameras and sources, and of which model; and how good its index is."""
-    from reid_toolkit.cli.answers import format_span
     from reid_toolkit.gallery import open_gallery
 
     with open_gallery(gallery, create=False) as store:

@@ -1,6 +1,5 @@
 """The page of an evaluation: figures, and for some queries the pictures of what was found."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from reid_toolkit.contact_sheet import Card, Mark, Section, Table, page
 from reid_toolkit.evaluation.protocol import Evaluation
 from reid_toolkit.files import write_atomic
 from reid_toolkit.records import Tracklet
+from reid_toolkit.times import format_span
 
 QUERIES = 12
 SHOWN = 6
@@ -42,7 +42,7 @@ def figures(results: dict[str, Evaluation]) -> Section:
         "Per cent. Each query is ranked against the gallery; entries of the same person in the same camera are "
         "left out, so every right answer is in another camera.\n\n"
         "Below, queries from the best to the worst, and what each model finds first: rank and Euclidean distance (0 to "
-        "2) of the descriptors, camera, time."
+        "2) of the descriptors, camera, time (UTC, or seconds of the recording)."
     )
     return Section("How often the right person is found", text, Table(header, tuple(rows)))
 
@@ -82,15 +82,6 @@ def matches(result: Evaluation, query: int) -> list[tuple[Tracklet, float]]:
 
 def card(tracklet: Tracklet, lines: tuple[str, ...], mark: Mark | None = None) -> Card:
     """The middle crop of a tracklet, its camera and its time."""
-    when = "" if tracklet.start is None else f" · {clock(tracklet.start)}"
+    when = format_span(tracklet.start, tracklet.start)
     middle = tracklet.crops[len(tracklet.crops) // 2].path
-    return Card(middle, (*lines, f"{tracklet.camera}{when}"), mark)
-
-
-def clock(seconds: float) -> str:
-    """Seconds from a recording's start as 1:02:03, or an absolute time as UTC date and time."""
-    if seconds > 1e8:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
+    return Card(middle, (*lines, f"{tracklet.camera} · {when}" if when else tracklet.camera), mark)

@@ -7,7 +7,7 @@ import pytest
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.evaluation.protocol import Embedded, Evaluation, evaluate
-from reid_toolkit.evaluation.report import QUERIES, SHOWN, clock, matches, write_report
+from reid_toolkit.evaluation.report import QUERIES, SHOWN, matches, write_report
 
 
 @pytest.fixture
@@ -70,17 +70,3 @@ def test_queries_run_from_the_best_to_the_worst(tmp_path: Path, results: dict[st
     assert shown == sorted(shown, reverse=True)
     assert shown[-1] == round(100 * np.nanmin(bad.overall.average_precisions))
     assert shown[0] == round(100 * np.nanmax(bad.overall.average_precisions))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0:00:00"),
-        (59.9, "0:00:59"),
-        (3723.0, "1:02:03"),
-        (1763800000.0, "2025-11-22 08:26:40 UTC"),
-        (253402300799.0, "9999-12-31 23:59:59 UTC"),
-    ],
-)
-def test_times_read_as_clocks(seconds: float, text: str) -> None:
-    assert clock(seconds) == text
