@@ -1,6 +1,6 @@
 """A gallery in a folder: SQLite is the record, and what searches look at is kept in step with it."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Lock
@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import cache
-from reid_toolkit.gallery.checks import check_records, checked_queries, one_row
+from reid_toolkit.gallery.asking import Asking
+from reid_toolkit.gallery.checks import check_records, checked_queries
 from reid_toolkit.gallery.precision import stored_rows
 from reid_toolkit.gallery.protocol import Batch, Filter, Info, OnProgress
 from reid_toolkit.gallery.report import Report, info_of, report_on
@@ -23,7 +24,7 @@ WAIT = 10.0
 """Seconds for which a write waits for another one by default."""
 
 
-class Gallery:
+class Gallery(Asking):
     """A folder of enrolled descriptors. Threads may share one; processes each open their own.
 
         with Gallery.open("gallery", dimension=512) as gallery:
@@ -130,27 +131,6 @@ class Gallery:
         with self._locks.writer, self._writer.writing():
             self._bind(self._expected | {"dimension": str(matrix.shape[1])})
             self._writer.insert(matrix, records)
-
-    def search(
-        self,
-        vector: ArrayLike,
-        top_k: int = 10,
-        cameras: Collection[str] | None = None,
-        since: float | None = None,
-        until: float | None = None,
-        *,
-        sources: Collection[str] | None = None,
-        tags: Collection[str] = (),
-        exclude: Collection[Record] = (),
-    ) -> list[Match]:
-        """The ``top_k`` records nearest to ``vector`` (D,) float L2-normalised, nearest first.
-
-        Only those that pass all filters, which are those of :class:`Filter`. Fewer when fewer pass; of equal
-        distances the earlier enrolled comes first.
-        Raises :class:`InputError` for another shape or NaN, :class:`GalleryError` when nothing is enrolled.
-        """
-        where = Filter(cameras, since, until, sources, tags, exclude)
-        return self.search_batch(one_row(vector), top_k, where)[0]
 
     def search_batch(self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D), which is quicker than one by one."""

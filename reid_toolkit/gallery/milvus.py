@@ -1,7 +1,6 @@
 """A gallery that Milvus keeps: the answers of the embedded one, past one machine."""
 
 import time
-from collections.abc import Collection as Many
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Self
 from numpy.typing import ArrayLike
 
 from reid_toolkit.errors import GalleryError, InputError
-from reid_toolkit.gallery.checks import check_records, checked_queries, one_row
+from reid_toolkit.gallery.asking import Asking
+from reid_toolkit.gallery.checks import check_records, checked_queries
 from reid_toolkit.gallery.fingerprints import key_digest
 from reid_toolkit.gallery.milvus_address import parse_address
 from reid_toolkit.gallery.milvus_collection import EF, EF_CONSTRUCTION, IDS, METRIC, Collection, M
@@ -28,7 +28,7 @@ FORMAT, MODEL, MODEL_FILE = "reid.gallery", "reid.model", "reid.model_file"
 """Properties of the collection: what it is ("1"), the fingerprint of its model, and where that lies."""
 
 
-class MilvusGallery:
+class MilvusGallery(Asking):
     """A :class:`GalleryStore` in one collection of Milvus. Threads may share one; any number of processes write.
 
     ``add`` returns when Milvus has it in its log, in parts of 16 MB of which each is whole or not there: after an
@@ -153,21 +153,6 @@ class MilvusGallery:
         self._bind(self._expected | {"width": matrix.shape[1]})
         # Nanoseconds, so that what is enrolled later comes later, whoever enrolls it.
         self._collection.upsert(encode(matrix, records, time.time_ns()))
-
-    def search(
-        self,
-        vector: ArrayLike,
-        top_k: int = 10,
-        cameras: Many[str] | None = None,
-        since: float | None = None,
-        until: float | None = None,
-        *,
-        sources: Many[str] | None = None,
-        tags: Many[str] = (),
-        exclude: Many[Record] = (),
-    ) -> list[Match]:
-        """The ``top_k`` records nearest to ``vector`` (D,) that pass the filters, nearest first."""
-        return self.search_batch(one_row(vector), top_k, Filter(cameras, since, until, sources, tags, exclude))[0]
 
     def search_batch(self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D), which is quicker than one by one."""

@@ -1,4 +1,4 @@
-"""Exact search until it hurts, then the index: which of the two answers, and keeping both in step with the record."""
+"""Exact search until it hurts, then the index: both kept in step with the record, for many searches at once."""
 
 import contextlib
 import threading
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.gallery import cache
-from reid_toolkit.gallery.exact import Found, Positions, closest, nearest
+from reid_toolkit.gallery.answering import best
 from reid_toolkit.gallery.index import Index
 from reid_toolkit.gallery.locks import ReadWriteLock
 from reid_toolkit.gallery.protocol import Filter, OnProgress
@@ -22,11 +22,6 @@ build and now and then miss somebody."""
 LOAD_AFTER = 50
 """Searches of a process that are exact before it reads the index: at any size reading it takes as long as these,
 so a process that asks once is answered at once, and one that asks on loses no more than it would have anyway."""
-EXACT_ROWS = 15_000
-"""Exact search takes 0.2 us a row that passes a filter; the graph, which asks the filter in Python for each row it
-walks past, 3 ms divided by the share that passes: so of N rows, exact is quicker for up to sqrt(15,000 N)."""
-MANY_QUERIES = 8
-"""From so many queries at once with one filter, exact search is quicker, as it is a product of matrices."""
 TAKE_IN = 64
 """Rows that are new to a loaded index and are taken in before one search: about 50 ms. Others are searched exactly."""
 EXTEND_ROWS = 200
@@ -157,48 +152,8 @@ class Searcher:
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """For each of ``queries`` (B, D), ids and distances of the ``k`` nearest that pass, nearest first."""
         with self._lock.reading():
-            snapshot = self._snapshot
-            mask = snapshot.passing(where, without)
-            passing = snapshot.held if mask is None else int(np.count_nonzero(mask))
-            found = None
-            if self._index is not None and not self._quicker_exact(passing, mask is not None, len(queries), k):
-                found = self._through_graph(self._index, queries, k, mask, passing)
-            if found is None:
-                all_rows = mask is None and not snapshot.dead
-                among = None if all_rows else np.flatnonzero(snapshot.live if mask is None else mask)
-                found = list(nearest(snapshot.vectors, queries, k, among))
-            return [(snapshot.ids[rows], distances) for rows, distances in found]
-
-    def _quicker_exact(self, passing: int, filtered: bool, queries: int, k: int) -> bool:
-        assert self._index is not None
-        # Past ef the graph walks so far that the product is as quick.
-        if not passing or k > self._index.ef:
-            return True
-        return filtered and (passing**2 < EXACT_ROWS * self._snapshot.count or queries >= MANY_QUERIES)
-
-    def _through_graph(
-        self, index: Index, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None, passing: int
-    ) -> list[Found] | None:
-        """The graph proposes, the record decides: distances and ties are computed from the descriptors."""
-        snapshot = self._snapshot
-        passes = snapshot.live if mask is None else mask
-        tail = index.rows + np.flatnonzero(passes[index.rows :])
-        covered = passing - len(tail)
-        # More than k, so that of rows at one distance the earlier enrolled are among them.
-        reach = min(2 * k + 16, covered)
-        proposed = np.empty((len(queries), 0), np.intp)
-        if reach:
-            answer = index.query(queries, reach, mask)
-            if answer is None:
-                return None
-            proposed = answer
-        waiting: list[Positions] = [tail[:0]] * len(queries)
-        if len(tail):
-            waiting = [rows for rows, _ in nearest(snapshot.vectors, queries, k, tail)]
-        return [
-            closest(snapshot.vectors, query, np.sort(np.concatenate([near, new])), k)
-            for query, near, new in zip(queries, proposed, waiting, strict=True)
-        ]
+            found = best(self._snapshot, self._index, queries, k, where, without)
+            return [(self._snapshot.ids[rows], distances) for rows, distances in found]
 
     def build(self, reader: Store, writer: Store, locks: "Locks", on_progress: OnProgress | None) -> None:
         """Make or renew the index and its files, where that is due. Searches go on meanwhile, exactly."""

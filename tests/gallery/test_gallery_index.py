@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gallery_people import N, make_people
 
-from reid_toolkit.gallery import Filter, Gallery, cache, searcher
+from reid_toolkit.gallery import Filter, Gallery, answering, cache, searcher
 from reid_toolkit.gallery.checksum import text_checksum
 from reid_toolkit.gallery.database import NAME
 from reid_toolkit.gallery.index import Index
@@ -74,7 +74,7 @@ def test_it_finds_what_exact_search_finds(indexed: Path, builds: list[int], quer
 )
 @pytest.mark.parametrize("exact_rows", [0, 10**9], ids=["graph", "subset"])
 def test_filters(indexed: Path, monkeypatch, queried: list[int], filters, exact_rows: int) -> None:
-    monkeypatch.setattr(searcher, "EXACT_ROWS", exact_rows)
+    monkeypatch.setattr(answering, "EXACT_ROWS", exact_rows)
     assert_search_is_exact(indexed, **filters)
     if exact_rows:
         assert queried == []
