@@ -2,6 +2,6 @@
 
 from reid_toolkit.gallery.gallery import Gallery
 from reid_toolkit.gallery.open import open_gallery
-from reid_toolkit.gallery.protocol import Filter, GalleryStore
+from reid_toolkit.gallery.protocol import Filter, GalleryStore, Page
 
-__all__ = ["Filter", "Gallery", "GalleryStore", "open_gallery"]
+__all__ = ["Filter", "Gallery", "GalleryStore", "Page", "open_gallery"]

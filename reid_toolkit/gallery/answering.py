@@ -5,9 +5,9 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_toolkit.gallery.exact import Found, Positions, closest, nearest
+from reid_toolkit.gallery.exact import Found, Positions, closest, following, nearest
 from reid_toolkit.gallery.index import Index
-from reid_toolkit.gallery.protocol import Filter
+from reid_toolkit.gallery.protocol import Filter, Position
 from reid_toolkit.gallery.snapshot import Mask, Snapshot
 
 EXACT_ROWS = 15_000
@@ -36,6 +36,22 @@ def best(
         if found is not None:
             return found
     return list(nearest(snapshot.vectors, queries, k, _rows(snapshot, mask)))
+
+
+def behind(
+    snapshot: Snapshot,
+    query: NDArray[np.float32],
+    k: int,
+    where: Filter,
+    without: Collection[int],
+    after: Position | None,
+) -> Found:
+    """As :func:`best` for one ``query`` (D,), exactly, of what is behind ``after`` in the ranking, or of all."""
+    rows = _rows(snapshot, snapshot.passing(where, without))
+    if after is None:
+        return next(nearest(snapshot.vectors, query[None], k, rows))
+    tie = int(np.searchsorted(snapshot.ids, after.place, side="right"))
+    return following(snapshot.vectors, query, k, after.distance, tie, rows)
 
 
 def _rows(snapshot: Snapshot, mask: Mask | None) -> Positions | None:

@@ -37,12 +37,39 @@ def nearest(
         products = (matrix @ block[0])[None] if len(block) == 1 else block @ matrix.T  # (b, N)
         for query, scores in zip(block, products, strict=True):
             chosen = scores if copied or among is None else scores[among]
-            candidates = rows
-            if len(rows) > k:
-                # All that may be among the k best; their distances decide.
-                worst = np.partition(chosen, len(rows) - k)[len(rows) - k]
-                candidates = rows[chosen >= worst - ROUNDING - vectors.shape[1] * 2.0**-23]
-            yield closest(vectors, query, candidates, k)
+            yield closest(vectors, query, _leading(rows, chosen, k, vectors.shape[1]), k)
+
+
+def following(
+    vectors: NDArray[np.float32],
+    query: NDArray[np.float32],
+    k: int,
+    distance: float,
+    tie: int,
+    among: Positions | None = None,
+) -> Found:
+    """As :func:`nearest` for one ``query`` (D,), of the rows that are further than ``distance``, or as far and not
+    before row ``tie``."""
+    rows = np.arange(len(vectors)) if among is None else among
+    copied = len(rows) * 4 < len(vectors)
+    scores = vectors[rows] @ query if copied else (vectors @ query)[rows]
+    # The product of a row at this distance; by this much it may mislead.
+    cut, slack = 1 - distance**2 / 2, (ROUNDING + vectors.shape[1] * 2.0**-23) / 2
+    rest = scores <= cut + slack
+    rows, scores = rows[rest], scores[rest]
+    # So many at most turn out to be before the cut when their distances are known.
+    enough = k + int(np.count_nonzero(scores >= cut - slack))
+    near, distances = closest(vectors, query, _leading(rows, scores, enough, vectors.shape[1]), enough)
+    behind = (distances > distance) | ((distances == distance) & (near >= tie))
+    return near[behind][:k], distances[behind][:k]
+
+
+def _leading(rows: Positions, scores: NDArray[np.float32], k: int, width: int) -> Positions:
+    """All of ``rows`` that may be among the ``k`` best by these products; their distances decide."""
+    if len(rows) <= k:
+        return rows
+    worst = np.partition(scores, len(rows) - k)[len(rows) - k]
+    return rows[scores >= worst - ROUNDING - width * 2.0**-23]
 
 
 def closest(vectors: NDArray[np.float32], query: NDArray[np.float32], rows: Positions, k: int) -> Found:

@@ -1,22 +1,23 @@
 """A gallery in a folder: SQLite is the record, and what searches look at is kept in step with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Lock
 from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import cache
 from reid_toolkit.gallery.asking import Asking
-from reid_toolkit.gallery.checks import check_records, checked_queries
+from reid_toolkit.gallery.checks import check_records, checked_queries, one_row
 from reid_toolkit.gallery.precision import stored_rows
-from reid_toolkit.gallery.protocol import Batch, Filter, Info, OnProgress
+from reid_toolkit.gallery.protocol import Batch, Filter, Info, OnProgress, Position
 from reid_toolkit.gallery.report import Report, info_of, report_on
 from reid_toolkit.gallery.searcher import EXACT_BELOW, Locks, Searcher
+from reid_toolkit.gallery.searching import Numbers, answer
 from reid_toolkit.gallery.store import Store, key_of, record_of, vectors_of
 from reid_toolkit.records import Match, Record
 
@@ -136,27 +137,30 @@ class Gallery(Asking):
         """As :meth:`search`, for each row of ``vectors`` (B, D), which is quicker than one by one."""
         where = where or Filter()
         queries = checked_queries(vectors, top_k, where)
-        while True:
-            with self._locks.reader, self._reader.reading():
-                self._searcher.sync(self._reader, len(queries))
-                version = self._reader.version()
-                without = self._reader.ids_of(map(key_of, where.exclude)).values()
-            if not self._searcher.held:
-                raise GalleryError(f"{self._reader.folder}: {self._searcher.why_nothing()}")
-            if queries.shape[1] != self._searcher.dimension:
-                raise InputError(
-                    f"query has width {queries.shape[1]}: expected {self._searcher.dimension}, as enrolled"
-                )
-            found = self._searcher.find(queries, top_k, where, without)
-            ids = {number for numbers, _ in found for number in numbers.tolist()}
-            with self._locks.reader, self._reader.reading():
-                records = self._reader.records(ids)
-                unchanged = self._reader.version() == version
-            if len(records) == len(ids):
-                return [_matches(numbers.tolist(), distances.tolist(), records) for numbers, distances in found]
-            # Deleted since we looked, or else damaged since we read them: so there are others to answer with.
-            if unchanged:
-                self._searcher.leave_out(ids - records.keys())
+        answers = self._answer(queries, where, lambda without: self._searcher.find(queries, top_k, where, without))
+        return [[match for _, match in row] for row in answers]
+
+    def search_after(
+        self, vector: ArrayLike, top_k: int = 10, where: Filter | None = None, after: Position | None = None
+    ) -> list[tuple[Match, Position]]:
+        """The ``top_k`` records nearest to ``vector`` (D,) of those behind ``after``, and where each stands; exact."""
+        where = where or Filter()
+        queries = checked_queries(one_row(vector), top_k, where)
+        answers = self._answer(
+            queries, where, lambda without: [self._searcher.find_after(queries[0], top_k, where, without, after)]
+        )
+        return [(match, Position(match.distance, number)) for number, match in answers[0]]
+
+    def _answer(
+        self, queries: NDArray[np.float32], where: Filter, find: Callable[[Collection[int]], Sequence[Numbers]]
+    ) -> list[list[tuple[int, Match]]]:
+        return answer(self._reader, self._locks.reader, self._searcher, queries, where, find)
+
+    @property
+    def identity(self) -> str:
+        """The gallery's own id, which moves with its folder; a copy made by ``reid gallery copy`` has another."""
+        with self._locks.reader, self._reader.reading():
+            return self._reader.meta("id") or ""
 
     @property
     def damage(self) -> dict[int, str]:
@@ -251,8 +255,3 @@ class Gallery(Asking):
         """Counts, model and size; reads indexes of the file, not the descriptors."""
         with self._locks.reader, self._reader.reading():
             return info_of(self._reader)
-
-
-def _matches(ids: list[int], distances: list[float], records: dict[int, Record]) -> list[Match]:
-    found = zip(ids, distances, strict=True)
-    return [Match(rank, distance, records[number]) for rank, (number, distance) in enumerate(found, start=1)]

@@ -6,20 +6,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery.asking import Asking
-from reid_toolkit.gallery.checks import check_records, checked_queries
+from reid_toolkit.gallery.checks import check_records, checked_queries, one_row
 from reid_toolkit.gallery.fingerprints import key_digest
 from reid_toolkit.gallery.milvus_address import parse_address
 from reid_toolkit.gallery.milvus_collection import EF, EF_CONSTRUCTION, IDS, METRIC, Collection, M
 from reid_toolkit.gallery.milvus_filter import among, chosen, expression
 from reid_toolkit.gallery.milvus_report import Tally, report_on, tally
 from reid_toolkit.gallery.milvus_rows import ALL, encode, is_whole, record_of, vectors_of
-from reid_toolkit.gallery.milvus_search import nearest
+from reid_toolkit.gallery.milvus_search import following, nearest
 from reid_toolkit.gallery.precision import stored_rows
-from reid_toolkit.gallery.protocol import Batch, Filter, Info, OnProgress
+from reid_toolkit.gallery.protocol import Batch, Filter, Info, OnProgress, Position
 from reid_toolkit.gallery.report import Report
 from reid_toolkit.gallery.searcher import EXACT_BELOW
 from reid_toolkit.records import Match, Record
@@ -157,13 +158,38 @@ class MilvusGallery(Asking):
     def search_batch(self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D), which is quicker than one by one."""
         where = where or Filter()
+        queries = self._checked(vectors, top_k, where)
+        answers = nearest(self._collection, queries, top_k, expression(where)) if self._is_there() else []
+        self._refuse_empty(answers)
+        return answers
+
+    def search_after(
+        self, vector: ArrayLike, top_k: int = 10, where: Filter | None = None, after: Position | None = None
+    ) -> list[tuple[Match, Position]]:
+        """The ``top_k`` records nearest to ``vector`` (D,) of those behind ``after``, and where each stands.
+
+        Milvus is asked for all that come before them too, up to what it gives in one answer; past that, all is read.
+        """
+        where = where or Filter()
+        queries = self._checked(one_row(vector), top_k, where)
+        found = following(self._collection, queries[0], top_k, expression(where), after) if self._is_there() else []
+        self._refuse_empty(found)
+        return found
+
+    def _checked(self, vectors: ArrayLike, top_k: int, where: Filter) -> NDArray[np.float32]:
         queries = checked_queries(vectors, top_k, where)
         if self._is_there() and queries.shape[1] != self._dimension:
             raise InputError(f"query has width {queries.shape[1]}: expected {self._dimension}, as enrolled")
-        answers = nearest(self._collection, queries, top_k, expression(where)) if self._is_there() else []
-        if not any(answers) and not len(self):
+        return queries
+
+    def _refuse_empty(self, found: Sequence) -> None:
+        if not any(found) and not len(self):
             raise GalleryError(f"{self._where}: the gallery is empty: enroll something first")
-        return answers
+
+    @property
+    def identity(self) -> str:
+        """The server and the collection."""
+        return f"{self._collection.address.uri}/{self._collection.address.name}"
 
     def enrolled(self, records: Sequence[Record]) -> list[bool]:
         """For each record, whether one with its tracklet, camera and source is there."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,36 @@ class Filter:
     """Carrying every one of these."""
     exclude: Collection[Record] = ()
     """Not of the tracklet, camera and source of one of these."""
+
+
+class Position(NamedTuple):
+    """A place in the ranking of all records for one query. Positions compare as the ranking goes, and adding or
+    deleting a record moves no other's."""
+
+    distance: float
+    """Euclidean, 0-2."""
+    place: int
+    """The number under which it was enrolled: of equal distances the earlier enrolled comes first."""
+    digest: str = ""
+    """Of its key, where records may share a ``place``."""
+
+
+Grouping = Literal["tracklet", "camera"]
+"""One answer a tracklet, or the best of each camera."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some matches of a ranking, and how to get those that follow."""
+
+    matches: tuple[Match, ...]
+    """Nearest first, ranks going on from the page before. Grouped by camera: one camera after the other, that of the
+    nearest match first, and ranks count within the camera."""
+    crops: tuple[int, ...] | None
+    """Grouped by tracklet: of each match, how many records of its tracklet are nearer than any of the tracklets that
+    follow this page; else None."""
+    after: str | None
+    """The cursor of the next page; None when everything that passes was shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +135,29 @@ class GalleryStore(Protocol):
 
     def search_batch(self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D)."""
+
+    def search_after(
+        self, vector: ArrayLike, top_k: int = 10, where: Filter | None = None, after: Position | None = None
+    ) -> list[tuple[Match, Position]]:
+        """The ``top_k`` records nearest to ``vector`` (D,) of those behind ``after`` in the ranking, and where each
+        stands in it; ranks count from 1. Exact, so that no match is between two pages, unless Milvus has an index.
+        """
+
+    def search_page(
+        self,
+        vector: ArrayLike,
+        top_k: int = 10,
+        where: Filter | None = None,
+        *,
+        group: Grouping | None = None,
+        after: str | None = None,
+    ) -> Page:
+        """The next ``top_k`` matches behind the cursor ``after``: of records; of tracklets, each shown by its nearest
+        record; or of each camera."""
+
+    @property
+    def identity(self) -> str:
+        """Tells this gallery from all others, for as long as it is there."""
 
     @property
     def damage(self) -> dict[int, str]:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.gallery import cache
-from reid_toolkit.gallery.answering import best
+from reid_toolkit.gallery.answering import behind, best
 from reid_toolkit.gallery.index import Index
 from reid_toolkit.gallery.locks import ReadWriteLock
-from reid_toolkit.gallery.protocol import Filter, OnProgress
+from reid_toolkit.gallery.protocol import Filter, OnProgress, Position
 from reid_toolkit.gallery.snapshot import Snapshot, Version
 from reid_toolkit.gallery.store import Store
 
@@ -154,6 +154,14 @@ class Searcher:
         with self._lock.reading():
             found = best(self._snapshot, self._index, queries, k, where, without)
             return [(self._snapshot.ids[rows], distances) for rows, distances in found]
+
+    def find_after(
+        self, query: NDArray[np.float32], k: int, where: Filter, without: Collection[int], after: Position | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """As :meth:`find` for one ``query`` (D,), exactly, of what is behind ``after`` in the ranking."""
+        with self._lock.reading():
+            rows, distances = behind(self._snapshot, query, k, where, without, after)
+            return self._snapshot.ids[rows], distances
 
     def build(self, reader: Store, writer: Store, locks: "Locks", on_progress: OnProgress | None) -> None:
         """Make or renew the index and its files, where that is due. Searches go on meanwhile, exactly."""

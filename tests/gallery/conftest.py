@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from galleries import KINDS, address_of
 from gallery_people import make_people
 
 from reid_toolkit.gallery import Gallery, searcher
@@ -18,3 +19,8 @@ def indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         gallery.build_index()
     assert len(list((tmp_path / "g").glob("index*"))) == 3
     return tmp_path / "g"
+
+
+@pytest.fixture(params=KINDS)
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return address_of(request.param, tmp_path)

@@ -1,0 +1,118 @@
+"""Pages of answers: of records, of tracklets or of each camera, the next of them behind a cursor."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.errors import InputError
+from reid_toolkit.gallery.checks import checked_queries
+from reid_toolkit.gallery.cursor import Cursor, Mark, bond, digest, read_cursor
+from reid_toolkit.gallery.protocol import Filter, Grouping, Info, Page, Position
+from reid_toolkit.records import Match, Record
+
+GROUPINGS = ("tracklet", "camera")
+DEEPER = 4
+"""Times as many records are asked for when those so far were of too few tracklets."""
+BEGINNING = Mark(0, None)
+
+
+class Ranking(Protocol):
+    """What is asked of a gallery here."""
+
+    @property
+    def identity(self) -> str: ...
+
+    def info(self) -> Info: ...
+
+    def search_after(
+        self, vector: NDArray[np.float32], top_k: int = 10, where: Filter | None = None, after: Position | None = None
+    ) -> list[tuple[Match, Position]]: ...
+
+
+def page_of(
+    gallery: Ranking, vector: NDArray, top_k: int, where: Filter, group: Grouping | None, after: str | None
+) -> Page:
+    """See :meth:`GalleryStore.search_page`; ``vector`` is (1, D)."""
+    if group is not None and group not in GROUPINGS:
+        raise InputError(f"group is {group!r}: expected 'tracklet', 'camera' or None")
+    query = checked_queries(vector, top_k, where)[0]
+    made_for = bond(gallery.identity, query, where, group)
+    held = read_cursor(after, made_for) if after is not None else None
+    if group == "camera":
+        known = None if held is None else held.marks
+        matches, marks = _each_camera(gallery, query, top_k, where, known)
+        return Page(matches, None, str(Cursor(made_for, marks)) if marks else None)
+    begin, shown = (held.marks[""], held.shown) if held else (BEGINNING, frozenset[str]())
+    if group == "tracklet":
+        return _tracklets(gallery, query, top_k, where, Cursor(made_for, {"": begin}, shown))
+    found, mark = _next(gallery, query, top_k, where, begin)
+    return Page(tuple(match for match, _ in found), None, str(Cursor(made_for, {"": mark})) if mark else None)
+
+
+def _next(
+    gallery: Ranking, query: NDArray[np.float32], top_k: int, where: Filter, begin: Mark
+) -> tuple[list[tuple[Match, Position]], Mark | None]:
+    """Up to ``top_k`` matches behind ``begin`` and their places, and their end; None when nothing follows it."""
+    # One more, to know whether there is another page.
+    found = gallery.search_after(query, top_k + 1, where, begin.position)
+    shown = [(replace(match, rank=begin.rank + match.rank), at) for match, at in found[:top_k]]
+    return shown, Mark(begin.rank + top_k, shown[-1][1]) if len(found) > top_k else None
+
+
+def _each_camera(
+    gallery: Ranking, query: NDArray[np.float32], top_k: int, where: Filter, known: Mapping[str, Mark] | None
+) -> tuple[tuple[Match, ...], dict[str, Mark]]:
+    """``_next`` of each camera: of those of the cursor, or of all that pass."""
+    if known is None:
+        cameras: Collection[str] = gallery.info().cameras if where.cameras is None else where.cameras
+        known = dict.fromkeys(cameras, BEGINNING)
+    sections, marks = [], {}
+    for camera, begin in known.items():
+        found, mark = _next(gallery, query, top_k, replace(where, cameras=[camera]), begin)
+        if found:
+            sections.append(found)
+        if mark:
+            marks[camera] = mark
+    sections.sort(key=lambda section: section[0][1])
+    return tuple(match for section in sections for match, _ in section), marks
+
+
+def _tracklets(gallery: Ranking, query: NDArray[np.float32], top_k: int, where: Filter, cursor: Cursor) -> Page:
+    """Walk down the ranking until ``top_k`` tracklets were met that no page before has shown, and the next one too."""
+    rank, position = cursor.marks[""]
+    found: dict[str, Match] = {}
+    crops: dict[str, int] = {}
+    ask, more = DEEPER * top_k, True
+    while more:
+        deeper = gallery.search_after(query, ask, where, position)
+        for match, at in deeper:
+            tracklet = tracklet_digest(match.record)
+            if tracklet not in found and tracklet not in cursor.shown:
+                if len(found) == top_k:
+                    end = Cursor(cursor.bond, {"": Mark(rank + top_k, position)}, cursor.shown | found.keys())
+                    return Page(tuple(found.values()), tuple(crops.values()), str(end))
+                found[tracklet] = replace(match, rank=rank + len(found) + 1)
+                crops[tracklet] = 0
+            if tracklet in found:
+                crops[tracklet] += 1
+            position = at
+        more = len(deeper) == ask
+        ask *= DEEPER
+    return Page(tuple(found.values()), tuple(crops.values()), None)
+
+
+def tracklet_digest(record: Record) -> str:
+    """The same for all crops of one tracklet.
+
+    Names of tracklets are unique in a dataset only, and a crop that was enrolled by itself names its file as its
+    source and not its dataset: its folder stands for that.
+    """
+    source = record.source
+    if source and source == record.image:
+        source = str(PurePosixPath(source).parent)
+    words = (record.tracklet, record.camera, source)
+    return digest(b"".join(len(word).to_bytes(8, "little") + word for word in map(str.encode, words)))
