@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,36 +13,50 @@ from reid_toolkit.records import Match, Record
 from reid_toolkit.times import format_span
 
 if TYPE_CHECKING:
+    from reid_toolkit.contact_sheet import Card, Mark, Section
+    from reid_toolkit.gallery import Page
     from reid_toolkit.images import Image
 
 SHOWN = 8
 """Pictures of the query on the page."""
+SCHEMA = 1
+"""Of the JSON of a search: another when a field goes or changes its meaning; new ones come without."""
 WORDS = {True: "right", False: "wrong", None: ""}
+MARKS: "dict[bool | None, Mark | None]" = {True: "right", False: "wrong", None: None}
 
 
 class Answer(NamedTuple):
-    """A match, and whether it is right; None where the truth is not known."""
+    """A match, and what is known of it."""
 
     match: Match
     right: bool | None
+    """None where the truth is not known."""
+    crops: tuple[Match, ...] | None
+    """Of a search for tracklets: those of its crops that were found, nearest first; else None."""
 
 
-def judge(matches: Sequence[Match], query: str, truth: dict[str, str]) -> list[Answer]:
+def judge(page: "Page", query: str, truth: dict[str, str]) -> list[Answer]:
     """Matches against the identities of tracklets; ``query`` is the tracklet that was searched for."""
     wanted = truth.get(query)
     answers = []
-    for match in matches:
+    for match, crops in zip(page.matches, page.crops or repeat(None), strict=False):
         identity = truth.get(match.record.tracklet)
         known = wanted is not None and identity is not None
-        answers.append(Answer(match, identity == wanted if known else None))
+        answers.append(Answer(match, identity == wanted if known else None, crops))
     return answers
 
 
 def as_list(answers: Sequence[Answer]) -> list[dict[str, object]]:
     """The stable form for other programs, described in docs/gallery.md."""
     return [
-        {"rank": match.rank, "distance": round(match.distance, 6), **as_dict(match.record), "right": right}
-        for match, right in answers
+        {
+            "rank": answer.match.rank,
+            "distance": round(answer.match.distance, 6),
+            **as_dict(answer.match.record),
+            "crops": None if answer.crops is None else len(answer.crops),
+            "right": answer.right,
+        }
+        for answer in answers
     ]
 
 
@@ -52,7 +67,7 @@ def as_dict(record: Record) -> dict[str, object]:
     return fields
 
 
-def print_table(answers: Sequence[Answer]) -> None:
+def print_table(answers: Sequence[Answer], group: str | None, after: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -60,12 +75,26 @@ def print_table(answers: Sequence[Answer]) -> None:
     if not answers:
         click.echo("no record passes the filters")
         return
-    marked = any(right is not None for _, right in answers)
-    table = Table("rank", "distance", "camera", "time", "tracklet", *(["truth"] if marked else []), box=None)
-    for match, right in answers:
-        cells = [str(match.rank), *captions(match)]
-        table.add_row(*map(Text, cells), *([WORDS[right]] if marked else []))
+    marked = any(answer.right is not None for answer in answers)
+    columns = [*(["crops"] if group == "tracklet" else []), *(["truth"] if marked else [])]
+    table = Table("rank", "distance", "camera", "time", "tracklet", *columns, box=None)
+    for number, section in enumerate(sections_of(answers, group)):
+        if number:
+            table.add_row()
+        for answer in section:
+            cells = [str(answer.match.rank), *captions(answer.match)]
+            cells += [] if answer.crops is None else [str(len(answer.crops))]
+            table.add_row(*map(Text, cells), *([WORDS[answer.right]] if marked else []))
     Console(highlight=False).print(table)
+    if after:
+        click.echo(f"more: --after {after}")
+
+
+def sections_of(answers: Sequence[Answer], group: str | None) -> list[list[Answer]]:
+    """The answers of each camera where they are grouped so, else all of them."""
+    if group != "camera":
+        return [list(answers)]
+    return [list(part) for _, part in groupby(answers, key=lambda answer: answer.match.record.camera)]
 
 
 def captions(match: Match) -> tuple[str, str, str, str]:
@@ -93,26 +122,48 @@ def warn_damage(damage: dict[int, str]) -> None:
         )
 
 
-def write_sheet(path: Path, query: str, pictures: Sequence[Path], answers: Sequence[Answer]) -> None:
-    """The query's ``pictures`` and the matches, as one HTML file."""
+def write_sheet(path: Path, query: str, pictures: Sequence[Path], answers: Sequence[Answer], group: str | None) -> None:
+    """The query's ``pictures`` and the matches, as one HTML file: a row, or one a group."""
     from reid_toolkit.contact_sheet import Card, Section, page
     from reid_toolkit.files import write_atomic
 
     step = max(len(pictures) / SHOWN, 1)
     shown = [pictures[int(i * step)] for i in range(min(len(pictures), SHOWN))]
     mean = f"{len(pictures)} crops, searched by their mean." if len(pictures) > 1 else ""
-    found = tuple(
-        Card(
-            picture_of(match.record),
-            (f"{match.rank} · {distance}", *(line for line in lines if line)),
-            None if right is None else "right" if right else "wrong",
-        )
-        for match, right in answers
-        for distance, *lines in [captions(match)]
-    )
     legend = "Rank and distance, camera, time, tracklet. Distances are Euclidean between descriptors, 0 to 2."
-    sections = [
-        Section("Query", mean, rows=(tuple(Card(picture, (picture.name,), "query") for picture in shown),)),
-        Section("Matches", legend if answers else "No record passes the filters.", rows=(found,)),
-    ]
+    sections = [Section("Query", mean, rows=(tuple(Card(picture, (picture.name,), "query") for picture in shown),))]
+    if not answers:
+        sections.append(Section("Matches", "No record passes the filters."))
+    elif any(len(answer.crops or ()) > 1 for answer in answers):
+        sections.append(Section("Matches by tracklet", f"{legend} Up to {SHOWN} crops of each, the nearest first."))
+        sections += [tracklet_section(answer) for answer in answers]
+    elif group == "camera":
+        sections.append(Section("Matches by camera", f"{legend} Ranks count within a camera."))
+        sections += [
+            Section(part[0].match.record.camera or "(no name)", rows=(tuple(map(match_card, part)),))
+            for part in sections_of(answers, group)
+        ]
+    else:
+        sections.append(Section("Matches", legend, rows=(tuple(map(match_card, answers)),)))
     write_atomic(path, page(f"Search for {query}", sections))
+
+
+def match_card(answer: Answer) -> "Card":
+    """One match with its caption."""
+    from reid_toolkit.contact_sheet import Card
+
+    match = answer.match
+    distance, *lines = captions(match)
+    mark = MARKS[answer.right]
+    return Card(picture_of(match.record), (f"{match.rank} · {distance}", *filter(None, lines)), mark)
+
+
+def tracklet_section(answer: Answer) -> "Section":
+    """A tracklet, and of its crops that were found the nearest."""
+    from reid_toolkit.contact_sheet import Section
+
+    crops = answer.crops or ()
+    heading = f"{answer.match.rank} · {answer.match.record.tracklet}"
+    count = f"{len(crops)} of its crops found." if len(crops) > 1 else "One of its crops found."
+    row = tuple(match_card(answer._replace(match=crop)) for crop in crops[:SHOWN])
+    return Section(heading, count, rows=(row,))

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.answers import as_list, judge, print_table, warn_damage, write_sheet
+from reid_toolkit.cli.answers import SCHEMA, as_list, judge, print_table, warn_damage, write_sheet
 from reid_toolkit.cli.root import log, print_json
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.records import Crop, Record
 
 if TYPE_CHECKING:
     from reid_toolkit.gallery import GalleryStore
+    from reid_toolkit.gallery.protocol import Grouping
     from reid_toolkit.runtime import Embedder
 
 
@@ -57,7 +58,15 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 @click.option(
     "--tag", "tags", multiple=True, metavar="WORD", help="Only enrolled with this tag; several times: with all."
 )
-@click.option("--top-k", type=click.IntRange(1), default=10, show_default=True, help="How many matches.")
+@click.option(
+    "--top-k", type=click.IntRange(1), default=10, show_default=True, help="How many matches; by camera: of each."
+)
+@click.option(
+    "--group",
+    type=click.Choice(["tracklet", "camera"]),
+    help="One match a tracklet, where crops are enrolled each; or the best of each camera.",
+)
+@click.option("--after", metavar="CURSOR", help="Go on behind the matches that this very search ended with.")
 @click.option("--identities", type=options.FILE, help="CSV tracklet,identity: mark matches right or wrong.")
 @click.option("--html", type=options.FILE, help="Write the query and its matches as a page of pictures.")
 @options.json_output
@@ -72,6 +81,8 @@ def command(
     sources: tuple[str, ...],
     tags: tuple[str, ...],
     top_k: int,
+    group: "Grouping | None",
+    after: str | None,
     identities: Path | None,
     html: Path | None,
     as_json: bool,
@@ -82,7 +93,7 @@ def command(
     Distances are Euclidean between descriptors, from 0 (the same) to 2.
     """
     from reid_toolkit.datasets.manifest import read_identities
-    from reid_toolkit.gallery import open_gallery
+    from reid_toolkit.gallery import Filter, open_gallery
     from reid_toolkit.images import read_image
 
     with open_gallery(gallery, create=False) as store:
@@ -94,12 +105,10 @@ def command(
         wanted = find_query(query, tracklet)
         images = [read_image(crop.path, crop.origin) for crop in wanted.crops]
         vector = open_embedder(store, gallery, model).embed_tracklet(images)
-        matches = store.search(
-            vector, top_k, cameras or None, since, until, tags=tags,
-            # Sources are kept as absolute paths; one that is gone from the disk can still be named.
-            sources=[str(Path(source).resolve()) for source in sources] or None,
-            exclude=enrolled_as(wanted, list(held.cameras)),
-        )  # fmt: skip
+        # Sources are kept as absolute paths; one that is gone from the disk can still be named.
+        within = [str(Path(source).resolve()) for source in sources] or None
+        where = Filter(cameras or None, since, until, within, tags, enrolled_as(wanted, list(held.cameras)))
+        page = store.search_page(vector, top_k, where, group=group, after=after)
         warn_damage(store.damage)
     if identities and wanted.name not in truth:
         log.print(
@@ -107,15 +116,15 @@ def command(
             markup=False,
             soft_wrap=True,
         )
-    answers = judge(matches, wanted.name, truth)
+    answers = judge(page, wanted.name, truth)
     if html:
-        write_sheet(html, wanted.name, [crop.path for crop in wanted.crops], answers)
+        write_sheet(html, wanted.name, [crop.path for crop in wanted.crops], answers, group)
         log.print(f"wrote {html}", markup=False, soft_wrap=True)
     if as_json:
-        images_used = [str(crop.path) for crop in wanted.crops]
-        print_json({"query": {"name": wanted.name, "images": images_used}, "matches": as_list(answers)})
+        asked = {"name": wanted.name, "images": [str(crop.path) for crop in wanted.crops]}
+        print_json({"schema": SCHEMA, "query": asked, "group": group, "matches": as_list(answers), "after": page.after})
     else:
-        print_table(answers)
+        print_table(answers, group, page.after)
 
 
 def refuse_unknown(what: str, asked: Sequence[str], known: Collection[str], gallery: str) -> None:

@@ -36,7 +36,7 @@ class Bond(NamedTuple):
 
     gallery: str
     query: str
-    filters: str
+    filter: str
     grouping: str
 
 

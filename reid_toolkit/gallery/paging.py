@@ -84,25 +84,24 @@ def _each_camera(
 def _tracklets(gallery: Ranking, query: NDArray[np.float32], top_k: int, where: Filter, cursor: Cursor) -> Page:
     """Walk down the ranking until ``top_k`` tracklets were met that no page before has shown, and the next one too."""
     rank, position = cursor.marks[""]
-    found: dict[str, Match] = {}
-    crops: dict[str, int] = {}
-    ask, more = DEEPER * top_k, True
-    while more:
+    found: dict[str, list[Match]] = {}
+    ask, after, more = DEEPER * top_k, None, True
+    while more and after is None:
         deeper = gallery.search_after(query, ask, where, position)
         for match, at in deeper:
             tracklet = tracklet_digest(match.record)
-            if tracklet not in found and tracklet not in cursor.shown:
-                if len(found) == top_k:
-                    end = Cursor(cursor.bond, {"": Mark(rank + top_k, position)}, cursor.shown | found.keys())
-                    return Page(tuple(found.values()), tuple(crops.values()), str(end))
-                found[tracklet] = replace(match, rank=rank + len(found) + 1)
-                crops[tracklet] = 0
-            if tracklet in found:
-                crops[tracklet] += 1
+            if tracklet not in cursor.shown:
+                if tracklet not in found and len(found) == top_k:
+                    shown = cursor.shown | found.keys()
+                    after = str(Cursor(cursor.bond, {"": Mark(rank + top_k, position)}, shown))
+                    break
+                crops = found.setdefault(tracklet, [])
+                crops.append(replace(match, rank=len(crops) + 1))
             position = at
         more = len(deeper) == ask
         ask *= DEEPER
-    return Page(tuple(found.values()), tuple(crops.values()), None)
+    best = tuple(replace(crops[0], rank=rank + number) for number, crops in enumerate(found.values(), start=1))
+    return Page(best, tuple(map(tuple, found.values())), after)
 
 
 def tracklet_digest(record: Record) -> str:

@@ -59,9 +59,9 @@ class Page:
     matches: tuple[Match, ...]
     """Nearest first, ranks going on from the page before. Grouped by camera: one camera after the other, that of the
     nearest match first, and ranks count within the camera."""
-    crops: tuple[int, ...] | None
-    """Grouped by tracklet: of each match, how many records of its tracklet are nearer than any of the tracklets that
-    follow this page; else None."""
+    crops: tuple[tuple[Match, ...], ...] | None
+    """Grouped by tracklet: for each match, it and the other records of its tracklet that are nearer than any of the
+    tracklets that follow this page, nearest first and ranked among themselves; else None."""
     after: str | None
     """The cursor of the next page; None when everything that passes was shown."""
 

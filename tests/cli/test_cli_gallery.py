@@ -289,13 +289,22 @@ def test_the_same_person_is_found_in_the_other_camera(run: Run, gallery: Path, d
         assert f"door-{colour}" not in {match["tracklet"] for match in found}
 
 
+def json_of(run: Run, *arguments: object) -> dict:
+    status, out, err = run("search", *arguments, "--json")
+    assert status == 0, err
+    return json.loads(out)
+
+
 def test_json_is_stable(run: Run, gallery: Path, dataset: Path) -> None:
     query = dataset / "door" / "green-1.png"
-    document = json.loads(run("search", query, "--gallery", gallery, "--top-k", 1, "--json")[1])
+    document = json_of(run, query, "--gallery", gallery, "--top-k", 1)
     distance = document["matches"][0].pop("distance")
     assert 0 <= distance < 0.1
+    assert re.fullmatch(r"WzEs[\w-]{60,300}", document.pop("after"))
     assert document == {
+        "schema": 1,
         "query": {"name": "green-1", "images": [str(query)]},
+        "group": None,
         "matches": [
             {
                 "rank": 1,
@@ -306,10 +315,62 @@ def test_json_is_stable(run: Run, gallery: Path, dataset: Path) -> None:
                 "source": str(dataset),
                 "image": str(query),
                 "tags": [],
+                "crops": None,
                 "right": None,
             }
         ],
     }
+    whole = json_of(run, query, "--gallery", gallery)
+    assert (len(whole["matches"]), whole["after"]) == (6, None)
+
+
+def test_json_of_groups_is_stable_and_pages_end_where_the_next_begin(
+    run: Run, dataset: Path, model: Path, tmp_path: Path
+) -> None:
+    run("enroll", dataset, "--crops", "--model", model, "--gallery", tmp_path / "g")
+    asked = (dataset, "--tracklet", "door-red", "--gallery", tmp_path / "g", "--group", "tracklet", "--top-k", 2)
+    first = json_of(run, *asked)
+    assert first["group"] == "tracklet"
+    assert [(m["rank"], m["tracklet"], m["crops"]) for m in first["matches"]] == [
+        (1, "hall-red", 3), (2, "hall-green", 3)
+    ]  # fmt: skip
+    assert first["matches"][0].keys() == {
+        "rank", "distance", "tracklet", "camera", "start", "end", "source", "image", "tags", "crops", "right",
+    }  # fmt: skip
+    seen = list(first["matches"])
+    page = first
+    while page["after"] is not None:
+        page = json_of(run, *asked, "--after", page["after"])
+        seen += page["matches"]
+    assert page.keys() == first.keys() == {"schema", "query", "group", "matches", "after"}
+    assert [m["rank"] for m in seen] == [1, 2, 3, 4, 5]
+    assert len({m["tracklet"] for m in seen}) == 5
+    assert [m["distance"] for m in seen] == sorted(m["distance"] for m in seen)
+    # The cameras of a gallery, each with its best, and the same again.
+    asked = (*asked[:-4], "--group", "camera", "--top-k", 4)
+    first = json_of(run, *asked)
+    second = json_of(run, *asked, "--after", first["after"])
+    assert [(m["camera"], m["rank"]) for m in first["matches"]] == [
+        (camera, rank) for camera in ("hall", "door") for rank in (1, 2, 3, 4)
+    ]
+    assert [(m["camera"], m["rank"]) for m in second["matches"] if m["camera"] == "door"] == [("door", 5), ("door", 6)]
+    assert [(m["camera"], m["rank"]) for m in second["matches"] if m["camera"] == "hall"] == [
+        ("hall", rank) for rank in (5, 6, 7, 8)
+    ]
+
+
+def test_a_cursor_that_does_not_fit_is_one_line(run: Run, gallery: Path, dataset: Path, tmp_path: Path) -> None:
+    query = (dataset / "door" / "red-0.png", "--gallery", gallery, "--top-k", 1)
+    cursor = json_of(run, *query)["after"]
+    other = (dataset / "door" / "blue-0.png", *query[1:])
+    shutil.copytree(gallery, tmp_path / "moved")
+    assert json_of(run, query[0], "--gallery", tmp_path / "moved", "--after", cursor)["matches"][0]["rank"] == 2
+    assert_fails(run("search", *query, "--after", cursor[:-3]), "not whole", "begins anew")
+    assert_fails(run("search", *query, "--after", "1"), "not whole")
+    assert_fails(run("search", *other, "--after", cursor), "another query")
+    assert_fails(run("search", *query, "--camera", "hall", "--after", cursor), "another filter")
+    assert_fails(run("search", *query, "--group", "camera", "--after", cursor), "another grouping")
+    assert run("search", *query, "--group", "person")[0] == 2
 
 
 def test_a_folder_of_crops_is_a_tracklet(run: Run, gallery: Path, dataset: Path, tmp_path: Path) -> None:
@@ -340,6 +401,51 @@ def test_the_table(run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.M
     out = run("search", dataset, "--tracklet", "door-red", "--gallery", gallery)[1]
     assert re.search(r"1 +0\.\d{3} +hall +2026-09-21 14:15:00–14:15:02 +hall-red", out)
     assert "truth" not in out
+
+
+def test_the_table_of_groups(
+    run: Run, dataset: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    run("enroll", dataset, "--crops", "--model", model, "--gallery", tmp_path / "g")
+    asked = (dataset, "--tracklet", "door-red", "--gallery", tmp_path / "g")
+    out = run("search", *asked, "--group", "tracklet", "--top-k", 1)[1]
+    assert re.search(r"tracklet +crops *\n", out)
+    assert re.search(r" 1 +0\.\d{3} +hall +\S+ \S+ +hall-red +3 *\n", out)
+    cursor = re.search(r"^more: --after (\S+)$", out, re.MULTILINE)
+    assert cursor
+    out = run("search", *asked, "--group", "tracklet", "--top-k", 9, "--after", cursor[1])[1]
+    assert re.findall(r"(hall|door)-(\w+) +3 *$", out, re.MULTILINE) == [
+        (camera, colour) for colour in ("green", "blue") for camera in ("hall", "door")
+    ]
+    assert "more:" not in out
+    out = run("search", *asked, "--group", "camera", "--top-k", 1)[1]
+    rows = out.partition("more:")[0].splitlines()
+    assert [row.split()[2] if row.strip() else "" for row in rows[1:]] == ["hall", "", "door"]
+
+
+def test_the_sheet_of_groups(run: Run, dataset: Path, model: Path, tmp_path: Path) -> None:
+    run("enroll", dataset, "--crops", "--model", model, "--gallery", tmp_path / "g")
+    page = tmp_path / "x.html"
+    asked = (dataset, "--tracklet", "door-red", "--gallery", tmp_path / "g", "--html", page)
+
+    def headings(*arguments: object) -> list[tuple[str, int]]:
+        """Of each section, and how many pictures it shows."""
+        assert run("search", *asked, *arguments)[0] == 0
+        sections = re.findall(r"<section>\n<h2>(.*?)</h2>(.*?)</section>", page.read_text(), re.DOTALL)
+        return [(heading, body.count("<img")) for heading, body in sections]
+
+    assert headings("--group", "tracklet", "--top-k", 2) == [
+        ("Query", 3), ("Matches by tracklet", 0), ("1 · hall-red", 3), ("2 · hall-green", 3),
+    ]  # fmt: skip
+    assert headings("--group", "camera", "--top-k", 4) == [
+        ("Query", 3), ("Matches by camera", 0), ("hall", 4), ("door", 4),
+    ]  # fmt: skip
+    assert headings("--top-k", 4) == [("Query", 3), ("Matches", 4)]
+    run("gallery", "forget", tmp_path / "g", "--source", dataset / "hall", "--yes")
+    run("enroll", dataset / "door" / "green-0.png", "--camera", "x", "--model", model, "--gallery", tmp_path / "w")
+    assert run("search", dataset / "door", "--gallery", tmp_path / "w", "--html", page, "--group", "tracklet")[0] == 0
+    assert "Matches by tracklet" not in page.read_text()  # rows of one picture each say less than one row
 
 
 def test_marks_and_the_sheet(run: Run, gallery: Path, dataset: Path, tmp_path: Path) -> None:

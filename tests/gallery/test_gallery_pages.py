@@ -62,16 +62,16 @@ def first_of_each(ranking: list[Record]) -> list[Record]:
     return list(seen.values())
 
 
-@pytest.mark.parametrize("size", [1, 7, 160])
+@pytest.mark.parametrize("size", [1, 30, 80])
 def test_pages_together_are_the_whole_ranking(where: str, size: int) -> None:
-    vectors, records = make_people(count=160)
-    vectors[40:60] = vectors[7]  # ties across many pages
+    vectors, records = make_people(count=80)
+    vectors[20:60] = vectors[7]  # ties across pages
     with open_gallery(where, dimension=D) as gallery:
-        gallery.add(vectors[:90], records[:90])
-        gallery.add(vectors[90:], records[90:])
-        for given in (Filter(), Filter(cameras=["b", "d"], since=9), Filter(tags=["nobody's"])):
+        gallery.add(vectors[:50], records[:50])
+        gallery.add(vectors[50:], records[50:])
+        for given in (Filter(), Filter(cameras=["b", "d"], since=60), Filter(tags=["nobody's"])):
             if size == 1 and given == Filter():
-                continue  # 160 searches
+                continue  # 80 searches
             ranking = slow_search(vectors, records, vectors[7], len(records), given)
             shown = list(pages(gallery, vectors[7], size, given))
             found = [match for page in shown for match in page.matches]
@@ -84,7 +84,7 @@ def test_pages_together_are_the_whole_ranking(where: str, size: int) -> None:
             assert [(m.distance, m.record) for m in flat] == [(m.distance, m.record) for m in found]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_one_answer_a_tracklet_is_its_nearest_crop(where: str, seed: int) -> None:
     vectors, records = make_crops(seed)
     query = vectors[20]
@@ -92,7 +92,7 @@ def test_one_answer_a_tracklet_is_its_nearest_crop(where: str, seed: int) -> Non
     wanted = first_of_each(ranking)
     with open_gallery(where, dimension=D) as gallery:
         gallery.add(vectors, records)
-        for size in (1, 2, 4, 100):
+        for size in (1, 4, 100):
             shown = list(pages(gallery, query, size, group="tracklet"))
             found = [match for page in shown for match in page.matches]
             assert records_of(tuple(found)) == wanted
@@ -100,13 +100,17 @@ def test_one_answer_a_tracklet_is_its_nearest_crop(where: str, seed: int) -> Non
             assert [len(page.matches) for page in shown[:-1]] == [size] * (len(shown) - 1)
             for page, following_page in zip(shown, [*shown[1:], None], strict=True):
                 end = len(ranking) if following_page is None else ranking.index(following_page.matches[0].record)
-                nearer = [tracklet(record) for record in ranking[:end]]
-                assert page.crops == tuple(nearer.count(tracklet(match.record)) for match in page.matches)
+                nearer = ranking[:end]
+                assert page.crops is not None
+                for match, crops in zip(page.matches, page.crops, strict=True):
+                    assert records_of(crops) == [r for r in nearer if tracklet(r) == tracklet(match.record)]
+                    assert [crop.rank for crop in crops] == list(range(1, len(crops) + 1))
+                    assert crops[0].distance == match.distance
         given = Filter(cameras=["b"], since=2, exclude=[records[20]])
         few = [r for r in ranking if r.camera == "b" and r.start >= 2 and r != records[20]]
         page = gallery.search_page(query, 100, given, group="tracklet")
     assert records_of(page.matches) == first_of_each(few)
-    assert sum(page.crops) == len(few)
+    assert sum(map(len, page.crops)) == len(few)
     assert page.after is None
 
 
@@ -119,25 +123,25 @@ def test_tracklets_of_one_name_in_two_datasets_are_two(where: str) -> None:
         gallery.add(vectors, [*crops, *whole, *bare])
         page = gallery.search_page(vectors[1], 10, group="tracklet")
     expected = {crops[1]: 2, crops[2]: 1} | dict.fromkeys([*whole, *bare], 1)
-    assert dict(zip(records_of(page.matches), page.crops, strict=True)) == expected
+    assert {match.record: len(crops) for match, crops in zip(page.matches, page.crops, strict=True)} == expected
 
 
 def test_the_best_of_each_camera(where: str) -> None:
-    vectors, records = make_people(count=160)
-    vectors[40:60] = vectors[7]
+    vectors, records = make_people(count=80)
+    vectors[30:42] = vectors[7]
     query = vectors[7]
     with open_gallery(where, dimension=D) as gallery:
         gallery.add(vectors, records)
-        for given, cameras in ((Filter(), "abcd"), (Filter(cameras=["c", "a", "nobody's"], since=100), "ac")):
+        for given, cameras in ((Filter(), "abcd"), (Filter(cameras=["c", "a", "nobody's"], since=30), "ac")):
             ranking = slow_search(vectors, records, query, len(records), given)
-            shown = list(pages(gallery, query, 9, given, group="camera"))
+            shown = list(pages(gallery, query, 8, given, group="camera"))
             for camera in cameras:
                 wanted = [record for record in ranking if record.camera == camera]
                 parts = [[m for m in page.matches if m.record.camera == camera] for page in shown]
                 assert [m.record for part in parts for m in part] == wanted
                 assert [m.rank for part in parts for m in part] == list(range(1, len(wanted) + 1))
                 assert [len(part) for part in parts] == [
-                    max(0, min(9, len(wanted) - 9 * number)) for number in range(len(shown))
+                    max(0, min(8, len(wanted) - 8 * number)) for number in range(len(shown))
                 ]
             first = [m.record.camera for m in shown[0].matches if m.rank == 1]
             assert first == list(dict.fromkeys(record.camera for record in ranking if record.camera in cameras))
@@ -160,7 +164,7 @@ def test_what_is_there_all_along_is_shown_once_whatever_else_comes_and_goes(wher
     with open_gallery(where, dimension=D) as gallery:
         gallery.add(vectors, records)
         while True:
-            page = gallery.search_page(query, 3, group=group, after=after)
+            page = gallery.search_page(query, 5, group=group, after=after)
             shown += records_of(page.matches)
             after = page.after
             if after is None:
@@ -193,7 +197,7 @@ def test_a_cursor_of_another_search_is_refused(where: str, tmp_path: Path) -> No
         assert len(gallery.search_page(vectors[0], 1, same, after=cursor).matches) == 1
         for call, message in (
             (lambda: gallery.search_page(vectors[1], 1, given, after=cursor), "another query"),
-            (lambda: gallery.search_page(vectors[0], 1, after=cursor), "another filters"),
+            (lambda: gallery.search_page(vectors[0], 1, after=cursor), "another filter"),
             (lambda: gallery.search_page(vectors[0], 1, given, group="camera", after=cursor), "another grouping"),
             (lambda: other.search_page(vectors[0], 1, given, after=cursor), "another gallery"),
             (lambda: gallery.search_page(vectors[0], 1, given, after=cursor[:-5]), "not whole"),
