@@ -21,7 +21,8 @@ EXACT_BELOW = 100_000
 build and now and then miss somebody."""
 LOAD_AFTER = 50
 """Searches of a process that are exact before it reads the index: at any size reading it takes as long as these,
-so a process that asks once is answered at once, and one that asks on loses no more than it would have anyway."""
+so a process that asks once is answered at once, and one that asks on loses no more than it would have anyway.
+Not in a thread of its own: hnswlib holds Python's lock while it reads, so the others would wait all the same."""
 TAKE_IN = 64
 """Rows that are new to a loaded index and are taken in before one search: about 50 ms. Others are searched exactly."""
 EXTEND_ROWS = 200
