@@ -12,7 +12,7 @@ import reid_toolkit
 NAMES = {
     "reid_toolkit": ["Crop", "Match", "Record", "ReidError", "Tracklet", "__version__"],
     "reid_toolkit.datasets": ["Dataset", "Split", "open_dataset", "without_identities"],
-    "reid_toolkit.gallery": ["Filter", "Gallery", "GalleryStore", "open_gallery"],
+    "reid_toolkit.gallery": ["Filter", "Gallery", "GalleryStore", "Page", "open_gallery"],
     "reid_toolkit.runtime": ["Embedder", "TrackletAverage"],
 }
 

@@ -72,9 +72,6 @@ def print_table(answers: Sequence[Answer], group: str | None, after: str | None)
     from rich.table import Table
     from rich.text import Text
 
-    if not answers:
-        click.echo("no record passes the filters")
-        return
     marked = any(answer.right is not None for answer in answers)
     columns = [*(["crops"] if group == "tracklet" else []), *(["truth"] if marked else [])]
     table = Table("rank", "distance", "camera", "time", "tracklet", *columns, box=None)
@@ -133,7 +130,7 @@ def write_sheet(path: Path, query: str, pictures: Sequence[Path], answers: Seque
     legend = "Rank and distance, camera, time, tracklet. Distances are Euclidean between descriptors, 0 to 2."
     sections = [Section("Query", mean, rows=(tuple(Card(picture, (picture.name,), "query") for picture in shown),))]
     if not answers:
-        sections.append(Section("Matches", "No record passes the filters."))
+        sections.append(Section("Matches", "No record passes the filters, or no further one."))
     elif any(len(answer.crops or ()) > 1 for answer in answers):
         sections.append(Section("Matches by tracklet", f"{legend} Up to {SHOWN} crops of each, the nearest first."))
         sections += [tracklet_section(answer) for answer in answers]

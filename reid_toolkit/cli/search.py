@@ -123,8 +123,10 @@ def command(
     if as_json:
         asked = {"name": wanted.name, "images": [str(crop.path) for crop in wanted.crops]}
         print_json({"schema": SCHEMA, "query": asked, "group": group, "matches": as_list(answers), "after": page.after})
-    else:
+    elif answers:
         print_table(answers, group, page.after)
+    else:
+        click.echo(f"no {'further ' if after else ''}record passes the filters")
 
 
 def refuse_unknown(what: str, asked: Sequence[str], known: Collection[str], gallery: str) -> None:

@@ -33,7 +33,11 @@ class Gallery(Asking):
             matches = gallery.search(vector, top_k=10, cameras={"entrance"})
 
     Searches see what other processes have added, and run beside each other and beside a write. One process
-    writes at a time; a second waits, then gives up by name.
+    writes at a time; a second waits, then gives up by name. Descriptors are (N, D) or (D,) float of length 1 to
+    within 1e-3, and come back as float32; times are seconds, distances Euclidean, 0-2.
+
+    Any method raises :class:`GalleryError` when the file is damaged or gone, the disk full, or another process
+    writes for longer than ``wait``; what else one raises, it says.
     """
 
     def __init__(self, path: Path, create: bool, exact_below: int, wait: float) -> None:
@@ -134,7 +138,10 @@ class Gallery(Asking):
             self._writer.insert(matrix, records)
 
     def search_batch(self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None) -> list[list[Match]]:
-        """As :meth:`search`, for each row of ``vectors`` (B, D), which is quicker than one by one."""
+        """As :meth:`search`, for each row of ``vectors`` (B, D) float; a list of matches each, B of them.
+
+        Quicker than one by one. Raises what :meth:`search` does.
+        """
         where = where or Filter()
         queries = checked_queries(vectors, top_k, where)
         answers = self._answer(queries, where, lambda without: self._searcher.find(queries, top_k, where, without))
@@ -143,7 +150,10 @@ class Gallery(Asking):
     def search_after(
         self, vector: ArrayLike, top_k: int = 10, where: Filter | None = None, after: Position | None = None
     ) -> list[tuple[Match, Position]]:
-        """The ``top_k`` records nearest to ``vector`` (D,) of those behind ``after``, and where each stands; exact."""
+        """The ``top_k`` records nearest to ``vector`` (D,) of those behind ``after``, and where each stands.
+
+        Exact: the index is not asked. Raises what :meth:`search` does.
+        """
         where = where or Filter()
         queries = checked_queries(one_row(vector), top_k, where)
         answers = self._answer(
@@ -190,7 +200,7 @@ class Gallery(Asking):
                     yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
 
     def matching(self, tracklet: str | None = None, camera: str | None = None, source: str | None = None) -> int:
-        """How many records :meth:`delete` and :meth:`forget` would delete."""
+        """How many records :meth:`delete` and :meth:`forget` would delete; raises :class:`InputError` as they do."""
         with self._locks.reader, self._reader.reading():
             return self._reader.matching(tracklet, camera, source)
 
@@ -198,7 +208,7 @@ class Gallery(Asking):
         """Delete the records that match all that is given; how many there were. Quick, as the index only marks them.
 
         A source stands for itself and for all files below it. What the files of an index hold of them stays
-        until :meth:`compact`.
+        until :meth:`compact`. Raises :class:`InputError` when nothing is given.
         """
         with self._locks.writer, self._writer.writing():
             return self._writer.delete(tracklet, camera, source)
@@ -228,7 +238,10 @@ class Gallery(Asking):
         *,
         on_progress: OnProgress | None = None,
     ) -> int:
-        """:meth:`delete`, then :meth:`compact`: the descriptors' bytes leave every file. How many there were."""
+        """:meth:`delete`, then :meth:`compact`: the descriptors' bytes leave every file. How many there were.
+
+        Raises :class:`InputError` when nothing is given.
+        """
         gone = self.delete(tracklet, camera, source)
         if gone:
             self.compact(on_progress)

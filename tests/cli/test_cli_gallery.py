@@ -365,6 +365,11 @@ def test_a_cursor_that_does_not_fit_is_one_line(run: Run, gallery: Path, dataset
     other = (dataset / "door" / "blue-0.png", *query[1:])
     shutil.copytree(gallery, tmp_path / "moved")
     assert json_of(run, query[0], "--gallery", tmp_path / "moved", "--after", cursor)["matches"][0]["rank"] == 2
+    run("gallery", "forget", tmp_path / "moved", "--camera", "hall", "--yes")
+    run("gallery", "forget", tmp_path / "moved", "--camera", "door", "--tracklet", "door-blue", "--yes")
+    run("gallery", "forget", tmp_path / "moved", "--camera", "door", "--tracklet", "door-green", "--yes")
+    out = run("search", query[0], "--gallery", tmp_path / "moved", "--after", cursor)[1]
+    assert out == "no further record passes the filters\n"
     assert_fails(run("search", *query, "--after", cursor[:-3]), "not whole", "begins anew")
     assert_fails(run("search", *query, "--after", "1"), "not whole")
     assert_fails(run("search", *other, "--after", cursor), "another query")
