@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 """Pictures of the query on the page."""
+CROPS_SHOWN = 6
+"""Pictures of a tracklet on the page: a row of it."""
+DISTANCES = "Distances are Euclidean between descriptors, 0 to 2."
 SCHEMA = 1
 """Of the JSON of a search: another when a field goes or changes its meaning; new ones come without."""
 WORDS = {True: "right", False: "wrong", None: ""}
@@ -127,40 +130,51 @@ def write_sheet(path: Path, query: str, pictures: Sequence[Path], answers: Seque
     step = max(len(pictures) / SHOWN, 1)
     shown = [pictures[int(i * step)] for i in range(min(len(pictures), SHOWN))]
     mean = f"{len(pictures)} crops, searched by their mean." if len(pictures) > 1 else ""
-    legend = "Rank and distance, camera, time, tracklet. Distances are Euclidean between descriptors, 0 to 2."
     sections = [Section("Query", mean, rows=(tuple(Card(picture, (picture.name,), "query") for picture in shown),))]
     if not answers:
         sections.append(Section("Matches", "No record passes the filters, or no further one."))
     elif any(len(answer.crops or ()) > 1 for answer in answers):
-        sections.append(Section("Matches by tracklet", f"{legend} Up to {SHOWN} crops of each, the nearest first."))
+        text = f"Rank, tracklet, camera; of its crops that were found up to {CROPS_SHOWN}, the nearest first, with"
+        sections.append(Section("Matches by tracklet", f"{text} distance and time. {DISTANCES}"))
         sections += [tracklet_section(answer) for answer in answers]
     elif group == "camera":
-        sections.append(Section("Matches by camera", f"{legend} Ranks count within a camera."))
-        sections += [
-            Section(part[0].match.record.camera or "(no name)", rows=(tuple(map(match_card, part)),))
-            for part in sections_of(answers, group)
-        ]
+        sections.append(Section("Matches by camera", f"Rank in the camera and distance, time, tracklet. {DISTANCES}"))
+        sections += [camera_section(part) for part in sections_of(answers, group)]
     else:
-        sections.append(Section("Matches", legend, rows=(tuple(map(match_card, answers)),)))
+        cards = tuple(card_of(answer, rank_of(answer), *captions(answer.match)[1:]) for answer in answers)
+        sections.append(Section("Matches", f"Rank and distance, camera, time, tracklet. {DISTANCES}", rows=(cards,)))
     write_atomic(path, page(f"Search for {query}", sections))
 
 
-def match_card(answer: Answer) -> "Card":
-    """One match with its caption."""
+def rank_of(answer: Answer) -> str:
+    return f"{answer.match.rank} · {captions(answer.match)[0]}"
+
+
+def card_of(answer: Answer, *lines: str) -> "Card":
+    """The picture of a match with those of ``lines`` that say something."""
     from reid_toolkit.contact_sheet import Card
 
-    match = answer.match
-    distance, *lines = captions(match)
-    mark = MARKS[answer.right]
-    return Card(picture_of(match.record), (f"{match.rank} · {distance}", *filter(None, lines)), mark)
+    return Card(picture_of(answer.match.record), tuple(filter(None, lines)), MARKS[answer.right])
+
+
+def camera_section(answers: Sequence[Answer]) -> "Section":
+    """The matches of one camera."""
+    from reid_toolkit.contact_sheet import Section
+
+    cards = tuple(card_of(answer, rank_of(answer), *captions(answer.match)[2:]) for answer in answers)
+    return Section(answers[0].match.record.camera or "(no name)", rows=(cards,))
 
 
 def tracklet_section(answer: Answer) -> "Section":
     """A tracklet, and of its crops that were found the nearest."""
     from reid_toolkit.contact_sheet import Section
 
+    _, camera, _, tracklet = captions(answer.match)
     crops = answer.crops or ()
-    heading = f"{answer.match.rank} · {answer.match.record.tracklet}"
-    count = f"{len(crops)} of its crops found." if len(crops) > 1 else "One of its crops found."
-    row = tuple(match_card(answer._replace(match=crop)) for crop in crops[:SHOWN])
-    return Section(heading, count, rows=(row,))
+    cards = [
+        card_of(answer._replace(match=crop), distance, time)
+        for crop in crops[:CROPS_SHOWN]
+        for distance, _, time, _ in [captions(crop)]
+    ]
+    heading = " · ".join(filter(None, (str(answer.match.rank), tracklet, camera)))
+    return Section(heading, f"{len(crops)} crops found.", rows=(tuple(cards),))

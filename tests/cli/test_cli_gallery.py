@@ -441,7 +441,7 @@ def test_the_sheet_of_groups(run: Run, dataset: Path, model: Path, tmp_path: Pat
         return [(heading, body.count("<img")) for heading, body in sections]
 
     assert headings("--group", "tracklet", "--top-k", 2) == [
-        ("Query", 3), ("Matches by tracklet", 0), ("1 · hall-red", 3), ("2 · hall-green", 3),
+        ("Query", 3), ("Matches by tracklet", 0), ("1 · hall-red · hall", 3), ("2 · hall-green · hall", 3),
     ]  # fmt: skip
     assert headings("--group", "camera", "--top-k", 4) == [
         ("Query", 3), ("Matches by camera", 0), ("hall", 4), ("door", 4),
