@@ -16,7 +16,7 @@ from reid_toolkit.records import Crop, Record
 
 if TYPE_CHECKING:
     from reid_toolkit.gallery import GalleryStore
-    from reid_toolkit.gallery.protocol import Grouping
+    from reid_toolkit.gallery.paging import Grouping
     from reid_toolkit.runtime import Embedder
 
 

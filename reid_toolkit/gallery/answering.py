@@ -5,9 +5,10 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_toolkit.gallery.criteria import Filter
+from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.exact import Found, Positions, closest, following, nearest
 from reid_toolkit.gallery.index import Index
-from reid_toolkit.gallery.protocol import Filter, Position
 from reid_toolkit.gallery.snapshot import Mask, Snapshot
 
 EXACT_ROWS = 15_000

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.gallery.protocol import Filter
+from reid_toolkit.gallery.criteria import Filter
 from reid_toolkit.records import Record
 
 UNIT_TOLERANCE = 1e-3

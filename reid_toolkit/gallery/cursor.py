@@ -15,11 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.gallery.protocol import Filter, Position
+from reid_toolkit.gallery.criteria import Filter
 
 FORMAT = 1
 CHECK_BYTES = 4
 """Of the checksum: a cursor that was cut short or mistyped is told from one of another search."""
+
+
+class Position(NamedTuple):
+    """A place in the ranking of all records for one query. Positions compare as the ranking goes, and adding or
+    deleting a record moves no other's."""
+
+    distance: float
+    """Euclidean, 0-2."""
+    place: int
+    """The number under which it was enrolled: of equal distances the earlier enrolled comes first."""
+    digest: str = ""
+    """Of its key, where records may share a ``place``."""
 
 
 class Mark(NamedTuple):

@@ -4,20 +4,20 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Lock
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import cache
-from reid_toolkit.gallery.asking import Asking
 from reid_toolkit.gallery.checks import check_records, checked_queries, one_row
+from reid_toolkit.gallery.criteria import Filter
+from reid_toolkit.gallery.cursor import Position
+from reid_toolkit.gallery.finding import Numbers, answer
 from reid_toolkit.gallery.precision import stored_rows
-from reid_toolkit.gallery.protocol import Batch, Filter, Info, OnProgress, Position
+from reid_toolkit.gallery.protocol import Batch, GalleryStore, Info, OnProgress
 from reid_toolkit.gallery.report import Report, info_of, report_on
 from reid_toolkit.gallery.searcher import EXACT_BELOW, Locks, Searcher
-from reid_toolkit.gallery.searching import Numbers, answer
 from reid_toolkit.gallery.store import Store, key_of, record_of, vectors_of
 from reid_toolkit.records import Match, Record
 
@@ -25,7 +25,7 @@ WAIT = 10.0
 """Seconds for which a write waits for another one by default."""
 
 
-class Gallery(Asking):
+class Gallery(GalleryStore):
     """A folder of enrolled descriptors. Threads may share one; processes each open their own.
 
         with Gallery.open("gallery", dimension=512) as gallery:
@@ -83,12 +83,6 @@ class Gallery(Asking):
             self._reader.close()
         with self._locks.writer:
             self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __len__(self) -> int:
         with self._locks.reader, self._reader.reading():

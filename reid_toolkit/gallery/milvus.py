@@ -4,14 +4,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reid_toolkit.errors import GalleryError, InputError
-from reid_toolkit.gallery.asking import Asking
 from reid_toolkit.gallery.checks import check_records, checked_queries, one_row
+from reid_toolkit.gallery.criteria import Filter
+from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.fingerprints import key_digest
 from reid_toolkit.gallery.milvus_address import parse_address
 from reid_toolkit.gallery.milvus_collection import EF, EF_CONSTRUCTION, IDS, METRIC, Collection, M
@@ -20,7 +20,7 @@ from reid_toolkit.gallery.milvus_report import Tally, report_on, tally
 from reid_toolkit.gallery.milvus_rows import ALL, encode, is_whole, record_of, vectors_of
 from reid_toolkit.gallery.milvus_search import following, nearest
 from reid_toolkit.gallery.precision import stored_rows
-from reid_toolkit.gallery.protocol import Batch, Filter, Info, OnProgress, Position
+from reid_toolkit.gallery.protocol import Batch, GalleryStore, Info, OnProgress
 from reid_toolkit.gallery.report import Report
 from reid_toolkit.gallery.searcher import EXACT_BELOW
 from reid_toolkit.records import Match, Record
@@ -29,7 +29,7 @@ FORMAT, MODEL, MODEL_FILE = "reid.gallery", "reid.model", "reid.model_file"
 """Properties of the collection: what it is ("1"), the fingerprint of its model, and where that lies."""
 
 
-class MilvusGallery(Asking):
+class MilvusGallery(GalleryStore):
     """A :class:`GalleryStore` in one collection of Milvus. Threads may share one; any number of processes write.
 
     ``add`` returns when Milvus has it in its log, in parts of 16 MB of which each is whole or not there: after an
@@ -94,12 +94,6 @@ class MilvusGallery(Asking):
     def close(self) -> None:
         """Close the connection. The gallery cannot be used afterwards."""
         self._collection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __len__(self) -> int:
         return self._collection.count() if self._is_there() else 0

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Iterable
 
 from reid_toolkit.errors import InputError
+from reid_toolkit.gallery.criteria import Filter
 from reid_toolkit.gallery.fingerprints import key_digest
-from reid_toolkit.gallery.protocol import Filter
 
 LARGEST = sys.float_info.max
 ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})

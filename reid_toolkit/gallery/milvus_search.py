@@ -5,10 +5,10 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.exact import closest
 from reid_toolkit.gallery.milvus_collection import WINDOW, Collection
 from reid_toolkit.gallery.milvus_rows import SCALARS, Row, record_of, vectors_of
-from reid_toolkit.gallery.protocol import Position
 from reid_toolkit.records import Match
 
 FIELDS = (*SCALARS, "vector", "place")

@@ -1,23 +1,42 @@
 """Pages of answers: of records, of tracklets or of each camera, the next of them behind a cursor."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.gallery.checks import checked_queries
-from reid_toolkit.gallery.cursor import Cursor, Mark, bond, digest, read_cursor
-from reid_toolkit.gallery.protocol import Filter, Grouping, Info, Page, Position
+from reid_toolkit.gallery.criteria import Filter
+from reid_toolkit.gallery.cursor import Cursor, Mark, Position, bond, digest, read_cursor
 from reid_toolkit.records import Match, Record
 
+if TYPE_CHECKING:
+    from reid_toolkit.gallery.protocol import Info
+
+Grouping = Literal["tracklet", "camera"]
+"""One answer a tracklet, or the best of each camera."""
 GROUPINGS = ("tracklet", "camera")
 DEEPER = 4
 """Times as many records are asked for when those so far were of too few tracklets."""
 BEGINNING = Mark(0, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some matches of a ranking, and how to get those that follow."""
+
+    matches: tuple[Match, ...]
+    """Nearest first, ranks going on from the page before. Grouped by camera: one camera after the other, that of the
+    nearest match first, and ranks count within the camera."""
+    crops: tuple[tuple[Match, ...], ...] | None
+    """Grouped by tracklet: for each match, it and the other records of its tracklet that are nearer than any of the
+    tracklets that follow this page, nearest first and ranked among themselves; else None."""
+    after: str | None
+    """The cursor of the next page; None when everything that passes was shown."""
 
 
 class Ranking(Protocol):
@@ -26,7 +45,7 @@ class Ranking(Protocol):
     @property
     def identity(self) -> str: ...
 
-    def info(self) -> Info: ...
+    def info(self) -> "Info": ...
 
     def search_after(
         self, vector: NDArray[np.float32], top_k: int = 10, where: Filter | None = None, after: Position | None = None

@@ -3,11 +3,15 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reid_toolkit.gallery.checks import one_row
+from reid_toolkit.gallery.criteria import Filter
+from reid_toolkit.gallery.cursor import Position
+from reid_toolkit.gallery.paging import Grouping, Page, page_of
 from reid_toolkit.records import Match, Record
 
 if TYPE_CHECKING:
@@ -17,53 +21,6 @@ OnProgress = Callable[[int, int | None], None]
 """Called with (done, total); total is None when it cannot be known."""
 Batch = tuple[list[Record], NDArray[np.float32]]
 """Records and their descriptors, (B, D) float32."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which records a search looks among: those that pass all that is given here."""
-
-    cameras: Collection[str] | None = None
-    """Seen by one of these; None for all."""
-    since: float | None = None
-    """Seconds. The record's time, from start to end, overlaps [since, until]; one without times never does."""
-    until: float | None = None
-    sources: Collection[str] | None = None
-    """From one of these. A source stands for itself and for everything below it, as a folder for its files."""
-    tags: Collection[str] = ()
-    """Carrying every one of these."""
-    exclude: Collection[Record] = ()
-    """Not of the tracklet, camera and source of one of these."""
-
-
-class Position(NamedTuple):
-    """A place in the ranking of all records for one query. Positions compare as the ranking goes, and adding or
-    deleting a record moves no other's."""
-
-    distance: float
-    """Euclidean, 0-2."""
-    place: int
-    """The number under which it was enrolled: of equal distances the earlier enrolled comes first."""
-    digest: str = ""
-    """Of its key, where records may share a ``place``."""
-
-
-Grouping = Literal["tracklet", "camera"]
-"""One answer a tracklet, or the best of each camera."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some matches of a ranking, and how to get those that follow."""
-
-    matches: tuple[Match, ...]
-    """Nearest first, ranks going on from the page before. Grouped by camera: one camera after the other, that of the
-    nearest match first, and ranks count within the camera."""
-    crops: tuple[tuple[Match, ...], ...] | None
-    """Grouped by tracklet: for each match, it and the other records of its tracklet that are nearer than any of the
-    tracklets that follow this page, nearest first and ranked among themselves; else None."""
-    after: str | None
-    """The cursor of the next page; None when everything that passes was shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +54,15 @@ class GalleryStore(Protocol):
     """Descriptors in, matches out. ``Gallery.open`` and ``open_gallery`` return one.
 
     The methods raise :class:`InputError` for arguments that cannot be right, and :class:`GalleryError` for a
-    gallery that cannot do it: of another model or width, empty, damaged, or not reached.
+    gallery that cannot do it: of another model or width, empty, damaged, or not reached. What follows from other
+    methods is written here, once for every kind.
     """
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go of files and connections. What was added is stored already."""
@@ -131,7 +91,15 @@ class GalleryStore(Protocol):
         tags: Collection[str] = (),
         exclude: Collection[Record] = (),
     ) -> list[Match]:
-        """The ``top_k`` records nearest to ``vector`` (D,) that pass the filters, nearest first."""
+        """The ``top_k`` records nearest to ``vector`` (D,) float L2-normalised, nearest first.
+
+        Only those that pass all filters, which are those of :class:`Filter`. Fewer when fewer pass; of equal
+        distances the earlier enrolled comes first.
+        Raises :class:`InputError` for another shape, width or length, NaN, or a filter that cannot be right,
+        :class:`GalleryError` when nothing is enrolled.
+        """
+        where = Filter(cameras, since, until, sources, tags, exclude)
+        return self.search_batch(one_row(vector), top_k, where)[0]
 
     def search_batch(self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D)."""
@@ -152,8 +120,15 @@ class GalleryStore(Protocol):
         group: Grouping | None = None,
         after: str | None = None,
     ) -> Page:
-        """The next ``top_k`` matches behind the cursor ``after``: of records; of tracklets, each shown by its nearest
-        record; or of each camera."""
+        """The next ``top_k`` matches of ``vector`` (D,) float L2-normalised behind the cursor ``after``, or the first.
+
+        group: None for records as they are; "tracklet" for one match a tracklet, its nearest record, where crops are
+        enrolled each; "camera" for the ``top_k`` of each camera. With the cursors of all pages, everything that
+        passes is shown: what is there all along once, whatever is added or deleted between two pages.
+        Raises what :meth:`search` does, and :class:`InputError` for a cursor that is none, or was made with another
+        descriptor (to the last bit), gallery, filter or grouping; ``top_k`` may change.
+        """
+        return page_of(self, one_row(vector), top_k, where or Filter(), group, after)
 
     @property
     def identity(self) -> str:

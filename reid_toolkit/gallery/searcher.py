@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from reid_toolkit.gallery import cache
 from reid_toolkit.gallery.answering import behind, best
+from reid_toolkit.gallery.criteria import Filter
+from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.index import Index
 from reid_toolkit.gallery.locks import ReadWriteLock
-from reid_toolkit.gallery.protocol import Filter, OnProgress, Position
+from reid_toolkit.gallery.protocol import OnProgress
 from reid_toolkit.gallery.snapshot import Snapshot, Version
 from reid_toolkit.gallery.store import Store
 

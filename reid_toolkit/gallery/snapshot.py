@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.gallery.checksum import Fields
-from reid_toolkit.gallery.protocol import Filter
+from reid_toolkit.gallery.criteria import Filter
 from reid_toolkit.gallery.store import UNFIT, Damage, Store, vectors_of
 
 COLUMNS = np.dtype(

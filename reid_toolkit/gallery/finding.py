@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import GalleryError, InputError
-from reid_toolkit.gallery.protocol import Filter
+from reid_toolkit.gallery.criteria import Filter
 from reid_toolkit.gallery.searcher import Searcher
 from reid_toolkit.gallery.store import Store, key_of
 from reid_toolkit.records import Match
