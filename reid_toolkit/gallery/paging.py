@@ -89,6 +89,8 @@ def _each_camera(
     if known is None:
         cameras: Collection[str] = gallery.info().cameras if where.cameras is None else where.cameras
         known = dict.fromkeys(cameras, BEGINNING)
+        if not known:
+            gallery.search_after(query, 1, where)  # which says why there is nothing
     sections, marks = [], {}
     for camera, begin in known.items():
         found, mark = _next(gallery, query, top_k, replace(where, cameras=[camera]), begin)

@@ -214,7 +214,7 @@ def test_a_cursor_of_another_search_is_refused(where: str, tmp_path: Path) -> No
         assert again.search_page(vectors[0], 1, given, after=cursor).matches[0].rank == 2
 
 
-@pytest.mark.parametrize("group", [None, "tracklet"])
+@pytest.mark.parametrize("group", [None, "tracklet", "camera"])
 def test_an_empty_gallery_has_no_pages(where: str, group: str | None) -> None:
     vectors, _ = make_people(count=4)
     with open_gallery(where, dimension=D) as gallery, pytest.raises(GalleryError, match="empty"):
