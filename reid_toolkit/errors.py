@@ -8,6 +8,7 @@
     │   └── RecipeError         a recipe contradicts itself or names something unknown
     ├── ModelError              a model file is not ours, damaged, or of another shape
     ├── GalleryError            a gallery is damaged, locked, or of another model
+    │   └── AuditError          what must be written to the audit log could not be, so it was not done
     ├── RunError                a training run cannot start, resume or be read
     └── MissingDependencyError  an optional package is not installed (also an ImportError)
 
@@ -46,6 +47,10 @@ class ModelError(ReidError):
 
 class GalleryError(ReidError):
     """A gallery is damaged, locked, or of another model."""
+
+
+class AuditError(GalleryError):
+    """What must be written to a gallery's audit log could not be, so it was not done."""
 
 
 class RunError(ReidError):

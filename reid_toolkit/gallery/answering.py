@@ -10,6 +10,7 @@ from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.exact import Found, Positions, closest, following, nearest
 from reid_toolkit.gallery.index import Index
 from reid_toolkit.gallery.snapshot import Mask, Snapshot
+from reid_toolkit.gallery.store import Past
 
 EXACT_ROWS = 15_000
 """Exact search takes 0.2 us a row that passes a filter; the graph, which asks the filter in Python for each row it
@@ -25,12 +26,13 @@ def best(
     k: int,
     where: Filter,
     without: Collection[int],
+    past: Past | None,
 ) -> list[Found]:
     """For each of ``queries`` (B, D), rows and distances of the ``k`` nearest that pass, nearest first.
 
-    without: ids that never pass. ``index`` covers the first rows of ``snapshot``.
+    without: ids that never pass, as nothing does that is ``past``. ``index`` covers the first rows of ``snapshot``.
     """
-    mask = snapshot.passing(where, without)
+    mask = snapshot.passing(where, without, past)
     passing = snapshot.held if mask is None else int(np.count_nonzero(mask))
     if index is not None and not _quicker_exact(snapshot, index, passing, mask is not None, len(queries), k):
         found = _through_graph(snapshot, index, queries, k, mask, passing)
@@ -45,10 +47,11 @@ def behind(
     k: int,
     where: Filter,
     without: Collection[int],
+    past: Past | None,
     after: Position | None,
 ) -> Found:
     """As :func:`best` for one ``query`` (D,), exactly, of what is behind ``after`` in the ranking, or of all."""
-    rows = _rows(snapshot, snapshot.passing(where, without))
+    rows = _rows(snapshot, snapshot.passing(where, without, past))
     if after is None:
         return next(nearest(snapshot.vectors, query[None], k, rows))
     tie = int(np.searchsorted(snapshot.ids, after.place, side="right"))

@@ -75,3 +75,17 @@ def check_filter(where: Filter) -> None:
         time = getattr(where, name)
         if time is not None and math.isnan(time):
             raise InputError(f"{name} is {time}: expected seconds")
+
+
+def check_seconds(seconds: float | None) -> None:
+    """Raise :class:`InputError` for a retention that is no length of time."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise InputError(f"retention of {seconds} seconds: expected more than 0, or None for ever")
+
+
+def of_another(where: str, what: str, held: object, got: object) -> str:
+    """That a gallery holds descriptors of another width or model, in words."""
+    return (
+        f"{where}: holds descriptors of {what} {held or 'unknown'}, got {what} {got}: use the model it was enrolled "
+        "with, or another gallery"
+    )

@@ -42,6 +42,8 @@ def copy(source: GalleryStore, target: GalleryStore, on_progress: OnProgress | N
     target.expect(about.dimension, about.model)
     if source.model_file:
         target.remember_model_file(source.model_file)
+    if source.retention is not None and target.retention is None:
+        target.keep_for(source.retention)
     written, missing = 0, sum(there.get(key) != content for key, content in wanted.items())
     for records, vectors in parts(source):
         rows = [

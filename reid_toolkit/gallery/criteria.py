@@ -1,9 +1,14 @@
-"""Which records are meant."""
+"""Which records: those that a search looks among, and those that are to be deleted."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from reid_toolkit.errors import InputError
 from reid_toolkit.records import Record
+from reid_toolkit.times import UNIX_TIMES
+
+DATED_FROM = UNIX_TIMES[0]
+"""Seconds from which on an end is taken for Unix time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +26,27 @@ class Filter:
     """Carrying every one of these."""
     exclude: Collection[Record] = ()
     """Not of the tracklet, camera and source of one of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which records to delete: those that match all that is given here; raises :class:`InputError` when nothing is."""
+
+    tracklet: str | None = None
+    camera: str | None = None
+    source: str | None = None
+    """A source stands for itself and for everything below it."""
+    before: float | None = None
+    """Unix time. Seen last before it, or enrolled before it. Times in a recording, which are no Unix times, do not
+    tell when that was: of these records, and of those without times, only the enrolment counts."""
+    keep_undated: bool = False
+    """Of what ``before`` chooses, leave those whose times are no Unix times."""
+
+    def __post_init__(self) -> None:
+        if all(value is None for value in (self.tracklet, self.camera, self.source, self.before)):
+            raise InputError("nothing chosen: expected a tracklet, a camera, a source or a time")
+
+
+def is_past(record: Record, kept_since: float | None) -> bool:
+    """Whether a record would be past a gallery's retention as soon as it is enrolled; None for no retention."""
+    return kept_since is not None and record.end is not None and DATED_FROM <= record.end < kept_since

@@ -145,13 +145,18 @@ class Database:
         with self._explained():
             self._patiently(lambda: self._db.execute("VACUUM"))
             deadline = time.monotonic() + self._wait
-            while self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            while not self.empty_log():
                 if time.monotonic() >= deadline:
                     raise GalleryError(
                         f"{self.folder}: the rows are deleted, but another process is reading, so their bytes are "
                         "still in the write-ahead log: run `reid gallery compact` when it is done"
                     )
                 time.sleep(0.02)
+
+    def empty_log(self) -> bool:
+        """Move all of the write-ahead log into the file, where deleted rows are overwritten; whether that went."""
+        with self._explained():
+            return not self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
     def _patiently(self, step: Callable[[], object]) -> None:
         """Try again, for as long as we may wait, while another process writes."""

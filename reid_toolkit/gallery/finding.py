@@ -1,17 +1,21 @@
 """A search of the embedded gallery: rows in step with the record are searched, and the record gives the answers."""
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.errors import AuditError, GalleryError, InputError
+from reid_toolkit.gallery import audit
 from reid_toolkit.gallery.criteria import Filter
-from reid_toolkit.gallery.searcher import Searcher
-from reid_toolkit.gallery.store import Store, key_of
+from reid_toolkit.gallery.searcher import Locks, Searcher
+from reid_toolkit.gallery.store import Past, Store, key_of
 from reid_toolkit.records import Match
 
+Find = Callable[[Collection[int], Past | None], Sequence["Numbers"]]
+"""Searches, without the records of these ids and those that are past the retention."""
 Numbers = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Ids, nearest first, and distances."""
 
@@ -22,29 +26,32 @@ def answer(
     searcher: Searcher,
     queries: NDArray[np.float32],
     where: Filter,
-    find: Callable[[Collection[int]], Sequence[Numbers]],
-) -> list[list[tuple[int, Match]]]:
-    """For each of ``queries`` (B, D), the matches that ``find`` finds, each with its record's id.
+    find: Find,
+) -> tuple[list[list[tuple[int, Match]]], bool]:
+    """For each of ``queries`` (B, D), the matches that ``find`` finds, each with its record's id; and whether searches
+    are to be put into the audit log.
 
-    find: called with the ids to leave out; again, when what it found was deleted meanwhile or is damaged.
-    Raises :class:`GalleryError` when there is nothing to search, :class:`InputError` for queries of another width.
+    find: called with the ids to leave out and what is past the retention; again, when what it found was deleted
+    meanwhile or is damaged. Raises :class:`GalleryError` when there is nothing to search, :class:`InputError` for
+    queries of another width.
     """
     while True:
         with lock, store.reading():
             searcher.sync(store, len(queries))
-            version = store.version()
+            version, retention, audited = store.state()
             without = store.ids_of(map(key_of, where.exclude)).values()
+            past = None if retention is None else store.past(time.time() - retention)
         if not searcher.held:
             raise GalleryError(f"{store.folder}: {searcher.why_nothing()}")
         if queries.shape[1] != searcher.dimension:
             raise InputError(f"query has width {queries.shape[1]}: expected {searcher.dimension}, as enrolled")
-        found = find(without)
+        found = find(without, past)
         ids = {number for numbers, _ in found for number in numbers.tolist()}
         with lock, store.reading():
             records = store.records(ids)
             unchanged = store.version() == version
         if len(records) == len(ids):
-            return [
+            answers = [
                 [
                     (number, Match(rank, distance, records[number]))
                     for rank, (number, distance) in enumerate(
@@ -53,6 +60,21 @@ def answer(
                 ]
                 for numbers, distances in found
             ]
+            return answers, audited
         # Deleted since we looked, or else damaged since we read them: so there are others to answer with.
         if unchanged:
             searcher.leave_out(ids - records.keys())
+
+
+def log(writer: Store, locks: Locks, events: Sequence[audit.Event]) -> None:
+    """Put what is read into the audit log, if it is on; raises :class:`AuditError`, so that nothing is given out
+    that is not there."""
+    try:
+        with locks.writer:
+            with writer.reading():
+                on = writer.audit_head().on
+            if on:
+                with writer.writing():
+                    writer.log(*events)
+    except GalleryError as error:
+        raise AuditError(f"not answered, as it could not be put into the audit log: {error}") from error

@@ -1,6 +1,6 @@
 """A gallery in a folder: SQLite is the record, and what searches look at is kept in step with it."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Lock
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reid_toolkit.errors import GalleryError
-from reid_toolkit.gallery import cache
-from reid_toolkit.gallery.checks import check_records, checked_queries, one_row
-from reid_toolkit.gallery.criteria import Filter
+from reid_toolkit.gallery import audit, cache
+from reid_toolkit.gallery.checks import check_records, check_seconds, checked_queries, of_another
+from reid_toolkit.gallery.criteria import Filter, Which
 from reid_toolkit.gallery.cursor import Position
-from reid_toolkit.gallery.finding import Numbers, answer
+from reid_toolkit.gallery.finding import Find, answer, log
 from reid_toolkit.gallery.precision import stored_rows
 from reid_toolkit.gallery.protocol import Batch, GalleryStore, Info, OnProgress
 from reid_toolkit.gallery.report import Report, info_of, report_on
@@ -50,6 +50,8 @@ class Gallery(GalleryStore):
         self._locks = Locks(Lock(), Lock())
         self._expected: dict[str, str] = {}  # "dimension" and "model", as far as given
         self._searcher = Searcher(exact_below)
+        self._audited = False
+        """Whether a search has met a log that is on. Never reset, or threads could undo each other's; ``log`` looks."""
 
     @classmethod
     def open(
@@ -110,10 +112,7 @@ class Gallery(GalleryStore):
             held = self._expected.get(key, value) if empty else self._writer.meta(key)
             if held != value:
                 what = {"dimension": "width", "model": "model"}[key]
-                raise GalleryError(
-                    f"{self._writer.folder}: holds descriptors of {what} {held or 'unknown'}, got {what} "
-                    f"{value}: use the model it was enrolled with, or another gallery"
-                )
+                raise GalleryError(of_another(str(self._writer.folder), what, held, value))
             self._writer.set_meta(key, value)
 
     def add(self, vectors: ArrayLike, records: Sequence[Record]) -> None:
@@ -131,34 +130,39 @@ class Gallery(GalleryStore):
             self._bind(self._expected | {"dimension": str(matrix.shape[1])})
             self._writer.insert(matrix, records)
 
-    def search_batch(self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None) -> list[list[Match]]:
+    def search_batch(
+        self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None, *, name: str = ""
+    ) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D) float; a list of matches each, B of them.
 
         Quicker than one by one. Raises what :meth:`search` does.
         """
         where = where or Filter()
         queries = checked_queries(vectors, top_k, where)
-        answers = self._answer(queries, where, lambda without: self._searcher.find(queries, top_k, where, without))
+        answers = self._answer(
+            queries, where, lambda without, past: self._searcher.find(queries, top_k, where, without, past)
+        )
+        self._log(name, queries, top_k, where, [len(row) for row in answers])
         return [[match for _, match in row] for row in answers]
 
-    def search_after(
-        self, vector: ArrayLike, top_k: int = 10, where: Filter | None = None, after: Position | None = None
+    def _behind(
+        self, query: NDArray[np.float32], top_k: int, where: Filter, after: Position | None
     ) -> list[tuple[Match, Position]]:
-        """The ``top_k`` records nearest to ``vector`` (D,) of those behind ``after``, and where each stands.
+        (found,) = self._answer(
+            query[None], where,
+            lambda without, past: [self._searcher.find_after(query, top_k, where, without, past, after)],
+        )  # fmt: skip
+        return [(match, Position(match.distance, number)) for number, match in found]
 
-        Exact: the index is not asked. Raises what :meth:`search` does.
-        """
-        where = where or Filter()
-        queries = checked_queries(one_row(vector), top_k, where)
-        answers = self._answer(
-            queries, where, lambda without: [self._searcher.find_after(queries[0], top_k, where, without, after)]
-        )
-        return [(match, Position(match.distance, number)) for number, match in answers[0]]
+    def _answer(self, queries: NDArray[np.float32], where: Filter, find: Find) -> list[list[tuple[int, Match]]]:
+        answers, audited = answer(self._reader, self._locks.reader, self._searcher, queries, where, find)
+        if audited:
+            self._audited = True
+        return answers
 
-    def _answer(
-        self, queries: NDArray[np.float32], where: Filter, find: Callable[[Collection[int]], Sequence[Numbers]]
-    ) -> list[list[tuple[int, Match]]]:
-        return answer(self._reader, self._locks.reader, self._searcher, queries, where, find)
+    def _log(self, name: str, queries: NDArray[np.float32], top_k: int, where: Filter, found: Sequence[int]) -> None:
+        if self._audited:
+            log(self._writer, self._locks, audit.searches(name, queries, top_k, where, found))
 
     @property
     def identity(self) -> str:
@@ -172,7 +176,7 @@ class Gallery(GalleryStore):
         return self._searcher.damage
 
     def build_index(self, on_progress: OnProgress | None = None) -> None:
-        """Make or renew the index if the gallery is large enough for one and it is due; others may search meanwhile.
+        """Make or renew the index if the gallery is large enough for one and it is due. Others may search meanwhile.
 
         Without it every search is exact, and slow in a large gallery.
         """
@@ -187,59 +191,83 @@ class Gallery(GalleryStore):
 
     def records(self) -> Iterator[Batch]:
         """All whole records and their descriptors, (B, D) float32, in the order of enrolment; as of the first."""
+        log(self._writer, self._locks, [{"action": "read all"}])
         with closing(Store(self._reader.folder, False, WAIT)) as store, store.reading():
             dimension = store.number("dimension")
             for rows in store.scan(0, 2 * dimension, {}):
                 if rows:
                     yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
 
-    def matching(self, tracklet: str | None = None, camera: str | None = None, source: str | None = None) -> int:
-        """How many records :meth:`delete` and :meth:`forget` would delete; raises :class:`InputError` as they do."""
+    def count_of(self, which: Which) -> int:
+        """How many records match."""
         with self._locks.reader, self._reader.reading():
-            return self._reader.matching(tracklet, camera, source)
+            return self._reader.matching(which)
 
-    def delete(self, tracklet: str | None = None, camera: str | None = None, source: str | None = None) -> int:
-        """Delete the records that match all that is given; how many there were. Quick, as the index only marks them.
+    def delete_those(self, which: Which) -> int:
+        """Delete the records that match; how many there were. Quick, as the index only marks them.
 
-        A source stands for itself and for all files below it. What the files of an index hold of them stays
-        until :meth:`compact`. Raises :class:`InputError` when nothing is given.
+        What the files of an index hold of them stays until :meth:`compact`.
         """
         with self._locks.writer, self._writer.writing():
-            return self._writer.delete(tracklet, camera, source)
+            count = self._writer.delete(which)
+            self._writer.log(audit.deletion(which, count))
+            return count
 
     def discard(self, records: Sequence[Record]) -> int:
         """:meth:`delete` of just the records with the tracklet, camera and source of one of these."""
         with self._locks.writer, self._writer.writing():
-            return self._writer.remove(map(key_of, records))
+            count = self._writer.remove(map(key_of, records))
+            self._writer.log(audit.removal(records, count))
+            return count
+
+    @property
+    def retention(self) -> float | None:
+        """Seconds after which a record is not shown any more; None for ever."""
+        with self._locks.reader, self._reader.reading():
+            return self._reader.retention()
+
+    def keep_for(self, seconds: float | None) -> None:
+        """Set the retention, in seconds; None for ever. Deletes nothing: :meth:`expire` does."""
+        check_seconds(seconds)
+        with self._locks.writer, self._writer.writing():
+            self._writer.set_meta("retention", "" if seconds is None else repr(float(seconds)))
+            self._writer.log({"action": "retention", "seconds": seconds})
+
+    def expire(self) -> int:
+        """:meth:`delete` what is past the retention; how many records that were. Quick: the bytes leave the file and
+        its log, unless somebody is reading, but those in the files of an index stay until :meth:`compact`."""
+        gone = super().expire()
+        if gone:
+            with self._locks.writer:
+                self._writer.empty_log()
+        return gone
+
+    def switch_audit(self, on: bool) -> None:
+        """Switch the audit log of searches, deletions, and readings of everything on or off; it is never cut.
+        Raises :class:`AuditError` when there is one that does not fit, which stays as it is.
+        """
+        with self._locks.writer, self._writer.writing():
+            self._writer.switch_log(on)
+
+    def audit_log(self) -> list[audit.Event]:
+        """The lines of the audit log so far, oldest first."""
+        with self._locks.reader, self._reader.reading():
+            return audit.read(self._reader.folder, self._reader.audit_head())
 
     def compact(self, on_progress: OnProgress | None = None) -> None:
-        """Rewrite all files without what was deleted or replaced: its bytes are gone. The index is built anew.
+        """:meth:`expire`, and rewrite all files without what was deleted or replaced: its bytes are gone. The index
+        is built anew.
 
         Raises :class:`GalleryError` when another process is reading for too long, and the log keeps the bytes.
         """
+        self.expire()
         with self._locks.writer:
             with self._writer.writing():
                 self._writer.begin_epoch()
+                self._writer.log({"action": "compact"})
             cache.clear(self._writer.folder)
             self._writer.shrink()
         self.build_index(on_progress)
-
-    def forget(
-        self,
-        tracklet: str | None = None,
-        camera: str | None = None,
-        source: str | None = None,
-        *,
-        on_progress: OnProgress | None = None,
-    ) -> int:
-        """:meth:`delete`, then :meth:`compact`: the descriptors' bytes leave every file. How many there were.
-
-        Raises :class:`InputError` when nothing is given.
-        """
-        gone = self.delete(tracklet, camera, source)
-        if gone:
-            self.compact(on_progress)
-        return gone
 
     def check(self, on_progress: OnProgress | None = None) -> Report:
         """Read everything, and say what is damaged, record by record and file by file."""

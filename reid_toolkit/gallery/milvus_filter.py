@@ -4,15 +4,18 @@ import sys
 from collections.abc import Iterable
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.gallery.criteria import Filter
+from reid_toolkit.gallery.criteria import DATED_FROM, Filter, Which
 from reid_toolkit.gallery.fingerprints import key_digest
 
 LARGEST = sys.float_info.max
 ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
-def expression(where: Filter) -> str:
-    """The expression that is true of the records which pass ``where``; empty when all do."""
+def expression(where: Filter, kept_since: float | None = None) -> str:
+    """The expression that is true of the records which pass ``where``; empty when all do.
+
+    kept_since: Unix time; those that were seen last, or enrolled, before it do not pass either.
+    """
     tests = []
     if where.cameras is not None:
         tests.append(f"camera in {_list(where.cameras)}")
@@ -26,17 +29,23 @@ def expression(where: Filter) -> str:
     tests += [f'json_contains(tags["tags"], {_quoted(tag)})' for tag in sorted(where.tags)]
     if where.exclude:
         tests.append(f"id not in {_list({key_digest(record) for record in where.exclude})}")
+    if kept_since is not None:
+        tests.append(f"place >= {_nanoseconds(kept_since)}")
+        tests.append(f"end_time < {DATED_FROM!r} or end_time >= {_seconds(kept_since)}")
     return _all(tests)
 
 
-def chosen(tracklet: str | None, camera: str | None, source: str | None) -> str:
-    """The records that match all that is given; raises :class:`InputError` when nothing is."""
-    named = (("tracklet", tracklet), ("camera", camera))
+def chosen(which: Which) -> str:
+    """The records that match all that is given."""
+    named = (("tracklet", which.tracklet), ("camera", which.camera))
     tests = [f"{name} == {_quoted(value)}" for name, value in named if value is not None]
-    if source is not None:
-        tests.append(_below(source))
-    if not tests:
-        raise InputError("nothing chosen: expected a tracklet, a camera or a source")
+    if which.source is not None:
+        tests.append(_below(which.source))
+    if which.before is not None:
+        seen_before = f"end_time >= {DATED_FROM!r} and end_time < {_seconds(which.before)}"
+        tests.append(f"place < {_nanoseconds(which.before)} or ({seen_before})")
+        if which.keep_undated:
+            tests.append(f"end_time >= {DATED_FROM!r}")
     return _all(tests)
 
 
@@ -75,3 +84,8 @@ def _quoted(text: str) -> str:
 
 def _seconds(time: float) -> str:
     return repr(max(-LARGEST, min(float(time), LARGEST)))
+
+
+def _nanoseconds(time: float) -> int:
+    # A row's place is the time of its enrolment.
+    return int(max(-9e9, min(time, 9e9)) * 1e9)

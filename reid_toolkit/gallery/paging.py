@@ -1,6 +1,6 @@
 """Pages of answers: of records, of tracklets or of each camera, the next of them behind a cursor."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -47,15 +47,21 @@ class Ranking(Protocol):
 
     def info(self) -> "Info": ...
 
-    def search_after(
-        self, vector: NDArray[np.float32], top_k: int = 10, where: Filter | None = None, after: Position | None = None
-    ) -> list[tuple[Match, Position]]: ...
+
+SearchAfter = Callable[[NDArray[np.float32], int, Filter, Position | None], list[tuple[Match, Position]]]
+"""The next of a ranking, behind a place in it."""
 
 
 def page_of(
-    gallery: Ranking, vector: NDArray, top_k: int, where: Filter, group: Grouping | None, after: str | None
+    gallery: Ranking,
+    search: SearchAfter,
+    vector: NDArray,
+    top_k: int,
+    where: Filter,
+    group: Grouping | None,
+    after: str | None,
 ) -> Page:
-    """See :meth:`GalleryStore.search_page`; ``vector`` is (1, D)."""
+    """See :meth:`GalleryStore.search_page`; ``search`` is that gallery's, ``vector`` (1, D)."""
     if group is not None and group not in GROUPINGS:
         raise InputError(f"group is {group!r}: expected 'tracklet', 'camera' or None")
     query = checked_queries(vector, top_k, where)[0]
@@ -63,37 +69,37 @@ def page_of(
     held = read_cursor(after, made_for) if after is not None else None
     if group == "camera":
         known = None if held is None else held.marks
-        matches, marks = _each_camera(gallery, query, top_k, where, known)
+        if known is None:
+            cameras: Collection[str] = gallery.info().cameras if where.cameras is None else where.cameras
+            known = dict.fromkeys(cameras, BEGINNING)
+            if not known:
+                search(query, 1, where, None)  # which says why there is nothing
+        matches, marks = _each_camera(search, query, top_k, where, known)
         return Page(matches, None, str(Cursor(made_for, marks)) if marks else None)
     begin, shown = (held.marks[""], held.shown) if held else (BEGINNING, frozenset[str]())
     if group == "tracklet":
-        return _tracklets(gallery, query, top_k, where, Cursor(made_for, {"": begin}, shown))
-    found, mark = _next(gallery, query, top_k, where, begin)
+        return _tracklets(search, query, top_k, where, Cursor(made_for, {"": begin}, shown))
+    found, mark = _next(search, query, top_k, where, begin)
     return Page(tuple(match for match, _ in found), None, str(Cursor(made_for, {"": mark})) if mark else None)
 
 
 def _next(
-    gallery: Ranking, query: NDArray[np.float32], top_k: int, where: Filter, begin: Mark
+    search: SearchAfter, query: NDArray[np.float32], top_k: int, where: Filter, begin: Mark
 ) -> tuple[list[tuple[Match, Position]], Mark | None]:
     """Up to ``top_k`` matches behind ``begin`` and their places, and their end; None when nothing follows it."""
     # One more, to know whether there is another page.
-    found = gallery.search_after(query, top_k + 1, where, begin.position)
+    found = search(query, top_k + 1, where, begin.position)
     shown = [(replace(match, rank=begin.rank + match.rank), at) for match, at in found[:top_k]]
     return shown, Mark(begin.rank + top_k, shown[-1][1]) if len(found) > top_k else None
 
 
 def _each_camera(
-    gallery: Ranking, query: NDArray[np.float32], top_k: int, where: Filter, known: Mapping[str, Mark] | None
+    search: SearchAfter, query: NDArray[np.float32], top_k: int, where: Filter, known: Mapping[str, Mark]
 ) -> tuple[tuple[Match, ...], dict[str, Mark]]:
-    """``_next`` of each camera: of those of the cursor, or of all that pass."""
-    if known is None:
-        cameras: Collection[str] = gallery.info().cameras if where.cameras is None else where.cameras
-        known = dict.fromkeys(cameras, BEGINNING)
-        if not known:
-            gallery.search_after(query, 1, where)  # which says why there is nothing
+    """``_next`` of each camera."""
     sections, marks = [], {}
     for camera, begin in known.items():
-        found, mark = _next(gallery, query, top_k, replace(where, cameras=[camera]), begin)
+        found, mark = _next(search, query, top_k, replace(where, cameras=[camera]), begin)
         if found:
             sections.append(found)
         if mark:
@@ -102,13 +108,13 @@ def _each_camera(
     return tuple(match for section in sections for match, _ in section), marks
 
 
-def _tracklets(gallery: Ranking, query: NDArray[np.float32], top_k: int, where: Filter, cursor: Cursor) -> Page:
+def _tracklets(search: SearchAfter, query: NDArray[np.float32], top_k: int, where: Filter, cursor: Cursor) -> Page:
     """Walk down the ranking until ``top_k`` tracklets were met that no page before has shown, and the next one too."""
     rank, position = cursor.marks[""]
     found: dict[str, list[Match]] = {}
     ask, after, more = DEEPER * top_k, None, True
     while more and after is None:
-        deeper = gallery.search_after(query, ask, where, position)
+        deeper = search(query, ask, where, position)
         for match, at in deeper:
             tracklet = tracklet_digest(match.record)
             if tracklet not in cursor.shown:

@@ -1,5 +1,6 @@
 """What every gallery does, wherever it is kept: one protocol, and one set of behaviour tests run on each."""
 
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reid_toolkit.gallery.checks import one_row
-from reid_toolkit.gallery.criteria import Filter
+from reid_toolkit.gallery.checks import checked_queries, one_row
+from reid_toolkit.gallery.criteria import Filter, Which
 from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.paging import Grouping, Page, page_of
 from reid_toolkit.records import Match, Record
@@ -48,6 +49,12 @@ class Info:
     index: dict[str, Any] | None
     """The index: how many records it covers, its settings, and the recall that was checked when it was built;
     None where search is exact."""
+    retention: float | None
+    """Seconds after which a record is not shown any more; None for ever."""
+    past: int
+    """Records that are past it, and wait for the next writer to delete them."""
+    audit: dict[str, Any] | None
+    """The audit log: whether it is on, how many lines it has, and the digest of the last; None where there is none."""
 
 
 class GalleryStore(Protocol):
@@ -90,26 +97,49 @@ class GalleryStore(Protocol):
         sources: Collection[str] | None = None,
         tags: Collection[str] = (),
         exclude: Collection[Record] = (),
+        name: str = "",
     ) -> list[Match]:
         """The ``top_k`` records nearest to ``vector`` (D,) float L2-normalised, nearest first.
 
-        Only those that pass all filters, which are those of :class:`Filter`. Fewer when fewer pass; of equal
-        distances the earlier enrolled comes first.
+        Only those that pass all filters, which are those of :class:`Filter`, and are not past the gallery's
+        retention. Fewer when fewer pass; of equal distances the earlier enrolled comes first. An audit log, where
+        the gallery keeps one, calls the query ``name``.
         Raises :class:`InputError` for another shape, width or length, NaN, or a filter that cannot be right,
-        :class:`GalleryError` when nothing is enrolled.
+        :class:`GalleryError` when nothing is enrolled, :class:`AuditError` when an audit log cannot be written.
         """
         where = Filter(cameras, since, until, sources, tags, exclude)
-        return self.search_batch(one_row(vector), top_k, where)[0]
+        return self.search_batch(one_row(vector), top_k, where, name=name)[0]
 
-    def search_batch(self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None) -> list[list[Match]]:
+    def search_batch(
+        self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None, *, name: str = ""
+    ) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D)."""
 
     def search_after(
-        self, vector: ArrayLike, top_k: int = 10, where: Filter | None = None, after: Position | None = None
+        self,
+        vector: ArrayLike,
+        top_k: int = 10,
+        where: Filter | None = None,
+        after: Position | None = None,
+        *,
+        name: str = "",
     ) -> list[tuple[Match, Position]]:
         """The ``top_k`` records nearest to ``vector`` (D,) of those behind ``after`` in the ranking, and where each
         stands in it; ranks count from 1. Exact, so that no match is between two pages, unless Milvus has an index.
         """
+        where = where or Filter()
+        queries = checked_queries(one_row(vector), top_k, where)
+        found = self._behind(queries[0], top_k, where, after)
+        self._log(name, queries, top_k, where, [len(found)])
+        return found
+
+    def _behind(
+        self, query: NDArray[np.float32], top_k: int, where: Filter, after: Position | None
+    ) -> list[tuple[Match, Position]]:
+        """:meth:`search_after` for a checked query (D,), as a part of a search."""
+
+    def _log(self, name: str, queries: NDArray[np.float32], top_k: int, where: Filter, found: Sequence[int]) -> None:
+        """Put searches for ``queries`` (B, D), and how much each found, into the audit log, if there is one."""
 
     def search_page(
         self,
@@ -119,6 +149,7 @@ class GalleryStore(Protocol):
         *,
         group: Grouping | None = None,
         after: str | None = None,
+        name: str = "",
     ) -> Page:
         """The next ``top_k`` matches of ``vector`` (D,) float L2-normalised behind the cursor ``after``, or the first.
 
@@ -128,7 +159,11 @@ class GalleryStore(Protocol):
         Raises what :meth:`search` does, and :class:`InputError` for a cursor that is none, or was made with another
         descriptor (to the last bit), gallery, filter or grouping; ``top_k`` may change.
         """
-        return page_of(self, one_row(vector), top_k, where or Filter(), group, after)
+        where = where or Filter()
+        queries = checked_queries(one_row(vector), top_k, where)
+        page = page_of(self, self._behind, queries, top_k, where, group, after)
+        self._log(name, queries, top_k, where, [len(page.matches)])
+        return page
 
     @property
     def identity(self) -> str:
@@ -144,17 +179,33 @@ class GalleryStore(Protocol):
     def records(self) -> Iterator[Batch]:
         """Everything that is there and whole, each record once, in no set order; as of when it was begun."""
 
-    def matching(self, tracklet: str | None = None, camera: str | None = None, source: str | None = None) -> int:
-        """How many records :meth:`delete` and :meth:`forget` would delete."""
+    def matching(
+        self,
+        tracklet: str | None = None,
+        camera: str | None = None,
+        source: str | None = None,
+        *,
+        before: float | None = None,
+        keep_undated: bool = False,
+    ) -> int:
+        """How many records :meth:`delete` and :meth:`forget` would delete; raises :class:`InputError` as they do."""
+        return self.count_of(Which(tracklet, camera, source, before, keep_undated))
 
-    def delete(self, tracklet: str | None = None, camera: str | None = None, source: str | None = None) -> int:
-        """Delete the records that match all that is given; how many there were. Their bytes may stay for a while.
+    def delete(
+        self,
+        tracklet: str | None = None,
+        camera: str | None = None,
+        source: str | None = None,
+        *,
+        before: float | None = None,
+        keep_undated: bool = False,
+    ) -> int:
+        """Delete the records that match all that is given, see :class:`Which`; how many there were.
 
-        A source stands for itself and for everything below it.
+        Quick. Their bytes may stay for a while, until :meth:`compact`. Raises :class:`InputError` when nothing is
+        given.
         """
-
-    def discard(self, records: Sequence[Record]) -> int:
-        """:meth:`delete` of just the records with the tracklet, camera and source of one of these."""
+        return self.delete_those(Which(tracklet, camera, source, before, keep_undated))
 
     def forget(
         self,
@@ -162,12 +213,47 @@ class GalleryStore(Protocol):
         camera: str | None = None,
         source: str | None = None,
         *,
+        before: float | None = None,
+        keep_undated: bool = False,
         on_progress: OnProgress | None = None,
     ) -> int:
-        """:meth:`delete`, then :meth:`compact`: the descriptors' bytes are gone. How many records there were."""
+        """:meth:`delete`, then :meth:`compact`: the descriptors' bytes are gone. How many records there were.
+
+        Raises :class:`InputError` when nothing is given.
+        """
+        gone = self.delete(tracklet, camera, source, before=before, keep_undated=keep_undated)
+        if gone:
+            self.compact(on_progress)
+        return gone
+
+    def count_of(self, which: Which) -> int:
+        """:meth:`matching` of criteria in one."""
+
+    def delete_those(self, which: Which) -> int:
+        """:meth:`delete` by criteria in one."""
+
+    def discard(self, records: Sequence[Record]) -> int:
+        """:meth:`delete` of just the records with the tracklet, camera and source of one of these."""
+
+    @property
+    def retention(self) -> float | None:
+        """Seconds after which a record is not shown any more; None for ever."""
+
+    def keep_for(self, seconds: float | None) -> None:
+        """Set the gallery's retention; None for ever. Deletes nothing: :meth:`expire` does.
+
+        A record is past it when it was seen last, or enrolled, longer ago; see :attr:`Which.before`.
+        """
+
+    def expire(self) -> int:
+        """:meth:`delete` what is past the retention; how many records that were. Quick where there is nothing."""
+        if self.retention is None:
+            return 0
+        before = time.time() - self.retention
+        return self.delete(before=before) if self.matching(before=before) else 0
 
     def compact(self, on_progress: OnProgress | None = None) -> None:
-        """Rewrite what is stored without what was deleted or replaced."""
+        """:meth:`expire`, and rewrite what is stored without what was deleted or replaced."""
 
     def build_index(self, on_progress: OnProgress | None = None) -> None:
         """Make searching as quick as it gets, if the gallery is large enough for that to matter."""

@@ -1,9 +1,11 @@
 """What is in a gallery; and what is damaged, record by record and file by file."""
 
+import time
 from dataclasses import dataclass
 
-from reid_toolkit.gallery import cache
+from reid_toolkit.gallery import audit, cache
 from reid_toolkit.gallery.checksum import file_checksum
+from reid_toolkit.gallery.criteria import Which
 from reid_toolkit.gallery.database import UNREADABLE
 from reid_toolkit.gallery.protocol import Info, OnProgress
 from reid_toolkit.gallery.searcher import identity_of
@@ -37,17 +39,20 @@ class Report:
     """What SQLite finds wrong in the file's pages and indexes."""
     index: str
     """"none", "whole", or "damaged", which costs no record: it is made again."""
+    audit: tuple[str, ...] = ()
+    """What does not fit in the audit log."""
 
     @property
     def sound(self) -> bool:
-        """Whether every record is there and whole, and so are SQLite's own structures."""
-        return not (self.damaged or self.missing or self.pages)
+        """Whether every record is there and whole, and so are SQLite's own structures and the audit log."""
+        return not (self.damaged or self.missing or self.pages or self.audit)
 
 
 def info_of(store: Store) -> Info:
     """Within ``store.reading()``. Reads the indexes of the file, not the descriptors."""
     index = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
     first, last = store.span()
+    retention, head = store.retention(), store.audit_head()
     return Info(
         path=str(store.folder),
         count=store.count(),
@@ -61,6 +66,9 @@ def info_of(store: Store) -> Info:
         last=last,
         bytes=sum(file.stat().st_size for file in store.folder.iterdir() if file.is_file()),
         index=index.index if index else None,
+        retention=retention,
+        past=store.matching(Which(before=time.time() - retention)) if retention else 0,
+        audit={"on": head.on, "lines": head.lines, "last": head.digest} if head.lines else None,
     )
 
 
@@ -76,7 +84,8 @@ def report_on(store: Store, on_progress: OnProgress | None = None) -> Report:
     keys = _keys(store) if damage else {}
     damaged = tuple(Damaged(number, why, *keys.get(number, (None,) * 3)) for number, why in sorted(damage.items()))
     missing = max(0, count - whole - len(damage))
-    return Report(count, whole, damaged, missing, tuple(store.integrity()), _index_state(store))
+    log = tuple(audit.faults(store.folder, store.audit_head()))
+    return Report(count, whole, damaged, missing, tuple(store.integrity()), _index_state(store), log)
 
 
 def _keys(store: Store) -> dict[int, Key]:

@@ -55,6 +55,15 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "INSERT INTO meta SELECT 'last_id', coalesce(max(seq), 0) FROM sqlite_sequence",
         ),
     ),
+    (
+        "when records were enrolled",
+        (
+            # Ids only grow, so one line says of many records when they came. Of those that are there already, no
+            # more is known than that it was before now.
+            "CREATE TABLE enrolment (first_id INTEGER PRIMARY KEY, time REAL NOT NULL)",
+            "INSERT INTO enrolment VALUES (0, CAST(strftime('%s', 'now') AS REAL))",
+        ),
+    ),
 )
 """Each step is one transaction and leaves ``PRAGMA user_version`` at its number, from 1. Append only."""
 

@@ -16,7 +16,7 @@ from reid_toolkit.gallery.index import Index
 from reid_toolkit.gallery.locks import ReadWriteLock
 from reid_toolkit.gallery.protocol import OnProgress
 from reid_toolkit.gallery.snapshot import Snapshot, Version
-from reid_toolkit.gallery.store import Store
+from reid_toolkit.gallery.store import Past, Store
 
 EXACT_BELOW = 100_000
 """Rows from which on an index is made. Below, exact search takes 7 ms at most; an index would take minutes to
@@ -151,19 +151,25 @@ class Searcher:
                 self._index.bury(rows)
 
     def find(
-        self, queries: NDArray[np.float32], k: int, where: Filter, without: Collection[int]
+        self, queries: NDArray[np.float32], k: int, where: Filter, without: Collection[int], past: Past | None
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """For each of ``queries`` (B, D), ids and distances of the ``k`` nearest that pass, nearest first."""
         with self._lock.reading():
-            found = best(self._snapshot, self._index, queries, k, where, without)
+            found = best(self._snapshot, self._index, queries, k, where, without, past)
             return [(self._snapshot.ids[rows], distances) for rows, distances in found]
 
     def find_after(
-        self, query: NDArray[np.float32], k: int, where: Filter, without: Collection[int], after: Position | None
+        self,
+        query: NDArray[np.float32],
+        k: int,
+        where: Filter,
+        without: Collection[int],
+        past: Past | None,
+        after: Position | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """As :meth:`find` for one ``query`` (D,), exactly, of what is behind ``after`` in the ranking."""
         with self._lock.reading():
-            rows, distances = behind(self._snapshot, query, k, where, without, after)
+            rows, distances = behind(self._snapshot, query, k, where, without, past, after)
             return self._snapshot.ids[rows], distances
 
     def build(self, reader: Store, writer: Store, locks: "Locks", on_progress: OnProgress | None) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.gallery.checksum import Fields
-from reid_toolkit.gallery.criteria import Filter
-from reid_toolkit.gallery.store import UNFIT, Damage, Store, vectors_of
+from reid_toolkit.gallery.criteria import DATED_FROM, Filter
+from reid_toolkit.gallery.store import UNFIT, Damage, Past, Store, vectors_of
 
 COLUMNS = np.dtype(
     [("id", "<i8"), ("start", "<f8"), ("end", "<f8"), ("camera", "<i4"), ("source", "<i4"), ("tags", "<i4")]
@@ -44,6 +44,7 @@ class Snapshot:
         """Take over the first ``count`` rows of these arrays, which may have room for more."""
         self._vectors, self._columns, self._live, self.count = vectors, columns, live, count
         self.dead = count - int(np.count_nonzero(live[:count]))
+        self._oldest = (-np.inf, 0)
 
     @property
     def vectors(self) -> NDArray[np.float32]:
@@ -130,19 +131,37 @@ class Snapshot:
             for row in rows
         ]  # fmt: skip
         self._live[self.count : end] = True
+        self._oldest = min(self._oldest[0], _oldest_end(self._columns["end"][self.count : end])), self._oldest[1]
         self.count = end
 
     def _code(self, column: str, name: str) -> int:
         names = self.names[column]
         return names.setdefault(name, len(names))
 
-    def passing(self, where: Filter, without: Collection[int]) -> Mask | None:
-        """Which rows pass, (N,) bool, dead ones never; None when nothing is filtered. without: ids."""
-        tests = _tests(where)
-        if not tests and where.since is None and where.until is None and not without:
+    def _not_past(self, past: Past) -> Mask | None:
+        """Live rows that are not past this moment; None when all are, as is quick to tell mostly."""
+        oldest_end, oldest_id = self._oldest
+        if oldest_end >= past.before and oldest_id >= past.first_id:
             return None
+        ends = self.columns["end"]
+        keep = self.live & ~((ends >= DATED_FROM) & (ends < past.before))
+        keep[: np.searchsorted(self.ids, past.first_id)] = False
+        if np.count_nonzero(keep) < self.held:
+            return keep
+        # Nobody is, so it need not be asked again until the oldest is.
+        rows = np.flatnonzero(self.live)
+        self._oldest = _oldest_end(ends[rows]), int(self.ids[rows[0]]) if len(rows) else 0
+        return None
+
+    def passing(self, where: Filter, without: Collection[int], past: Past | None = None) -> Mask | None:
+        """Which rows pass, (N,) bool, dead ones never; None when nothing is filtered. without: ids; past: also those
+        that are not shown any more."""
+        tests = _tests(where)
+        kept = None if past is None else self._not_past(past)
+        if not tests and where.since is None and where.until is None and not without:
+            return kept
         columns = self.columns
-        mask = self.live.copy()
+        mask = self.live.copy() if kept is None else kept
         for column, passes in tests:
             table = np.fromiter(map(passes, self.names[column]), bool, len(self.names[column]))
             mask &= table[columns[column]]
@@ -168,6 +187,10 @@ def _tests(where: Filter) -> list[tuple[str, Callable[[str], bool]]]:
         tags = frozenset(where.tags)
         tests.append(("tags", lambda name: tags.issubset(json.loads(name))))
     return tests
+
+
+def _oldest_end(ends: NDArray[np.float64]) -> float:
+    return float(np.min(ends, where=ends >= DATED_FROM, initial=np.inf))
 
 
 def enlarged(array: NDArray, room: int) -> NDArray:

@@ -1,14 +1,17 @@
 """The record: what was enrolled. What :meth:`Store.insert` stored within ``writing`` is on the disk after it."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_toolkit.errors import InputError
+from reid_toolkit.gallery import audit
 from reid_toolkit.gallery.checksum import Fields, row_checksum
+from reid_toolkit.gallery.criteria import DATED_FROM, Which
 from reid_toolkit.gallery.database import UNREADABLE, Database, is_busy
 from reid_toolkit.records import Record
 
@@ -18,11 +21,22 @@ FIELDS = "id, tracklet, camera, source, start_time, end_time, image, tags, thumb
 ASKED_ROWS = 500
 """Ids in one question: SQLite takes 999 at least."""
 UNFIT = "does not fit its checksum"
+ENROLMENT_SECONDS = 600.0
+"""Records count as enrolled at the beginning of ten minutes, so that what tells when they came stays small."""
 
 Key = tuple[str, str, str]
 """(source, tracklet, camera): what makes a record the same record."""
 Damage = dict[int, str]
 """Id of a record that cannot be used, and why."""
+
+
+class Past(NamedTuple):
+    """Which records are past a moment: those whose last sight has a date, and it is before; and the first enrolled."""
+
+    before: float
+    """Unix time."""
+    first_id: int
+    """The first record that was not enrolled before it."""
 
 
 def key_of(record: Record) -> Key:
@@ -47,8 +61,14 @@ class Store(Database):
 
         Ids only grow. A new epoch means that bytes were erased, so that no copy of older rows may be kept.
         """
-        rows = dict(self._db.execute("SELECT key, value FROM meta WHERE key IN ('epoch', 'last_id', 'removed')"))
-        return int(rows["epoch"]), int(rows["last_id"]), int(rows["removed"])
+        return self.state()[0]
+
+    def state(self) -> tuple[tuple[int, int, int], float | None, bool]:
+        """:meth:`version`, :meth:`retention`, and whether the audit log is on: all that a search asks, in one go."""
+        query = "SELECT key, value FROM meta WHERE key IN ('epoch', 'last_id', 'removed', 'retention', 'audit')"
+        rows = dict(self._db.execute(query))
+        version = int(rows["epoch"]), int(rows["last_id"]), int(rows["removed"])
+        return version, float(rows.get("retention") or 0) or None, audit.Head.of(rows.get("audit")).on
 
     def count(self) -> int:
         return self.number("count")
@@ -61,6 +81,7 @@ class Store(Database):
         halves = vectors.astype(np.float16)
         before = self.number("last_id")
         self.set_meta("last_id", str(before + len(last)))
+        self._note_time(before + 1)
         self._db.executemany(
             f"INSERT INTO record ({FIELDS}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -79,22 +100,51 @@ class Store(Database):
         self._count(0, gone)
         return gone
 
-    def delete(self, tracklet: str | None, camera: str | None, source: str | None) -> int:
-        """Inside :meth:`writing`. Delete the rows that match all that is given; how many there were."""
-        where, values = _where(tracklet, camera, source)
+    def delete(self, which: Which) -> int:
+        """Inside :meth:`writing`. Delete the rows that match; how many there were."""
+        where, values = self._where(which)
         gone = self._db.execute(f"DELETE FROM record WHERE {where}", values).rowcount
         self._count(0, gone)
         return gone
 
-    def matching(self, tracklet: str | None, camera: str | None, source: str | None) -> int:
+    def matching(self, which: Which) -> int:
         """How many rows :meth:`delete` would delete."""
-        where, values = _where(tracklet, camera, source)
+        where, values = self._where(which)
         count: int = self._db.execute(f"SELECT count(*) FROM record WHERE {where}", values).fetchone()[0]
         return count
+
+    def past(self, before: float) -> Past:
+        """Which records are past this Unix time."""
+        query = "SELECT min(first_id) FROM enrolment WHERE time >= ?"
+        first = self._db.execute(query, (before,)).fetchone()[0]
+        return Past(before, self.number("last_id") + 1 if first is None else first)
+
+    def retention(self) -> float | None:
+        """Seconds for which records are shown; None for ever."""
+        return float(self.meta("retention") or 0) or None
+
+    def audit_head(self) -> audit.Head:
+        """What is known of the audit log."""
+        return audit.Head.of(self.meta("audit"))
+
+    def log(self, *events: audit.Event) -> None:
+        """Inside :meth:`writing`, and the last thing there, so that little can still undo it. If the log is on."""
+        head = self.audit_head()
+        if head.on:
+            self.set_meta("audit", audit.append(self.folder, head, events).text)
+
+    def switch_log(self, on: bool) -> None:
+        """Inside :meth:`writing`."""
+        self.set_meta("audit", audit.switched(self.folder, self.audit_head(), on).text)
 
     def begin_epoch(self) -> None:
         """Inside :meth:`writing`. No cache made before this may be used, or be saved, after it."""
         self.set_meta("epoch", str(self.number("epoch") + 1))
+        # When records came that are all gone.
+        self._db.execute(
+            """DELETE FROM enrolment WHERE first_id < (
+                SELECT max(first_id) FROM enrolment WHERE first_id <= (SELECT min(id) FROM record))"""
+        )
 
     def ids_of(self, keys: Iterable[Key]) -> dict[Key, int]:
         """The ids of those of ``keys`` that are enrolled and whole."""
@@ -193,6 +243,32 @@ class Store(Database):
         first, last = self._db.execute("SELECT min(start_time), max(end_time) FROM record").fetchone()
         return first, last
 
+    def _note_time(self, first_id: int) -> None:
+        newest = self._db.execute("SELECT CAST(max(time) AS REAL) FROM enrolment").fetchone()[0] or 0.0
+        now = time.time()
+        # Under a clock that went back, records count as enrolled when it was last right.
+        if now >= newest + ENROLMENT_SECONDS:
+            self._db.execute("INSERT OR REPLACE INTO enrolment VALUES (?, ?)", (first_id, now))
+
+    def _where(self, which: Which) -> tuple[str, list[str | int | float]]:
+        tests: list[tuple[str, list[str | int | float]]] = []
+        if which.tracklet is not None:
+            tests.append(("tracklet = ?", [which.tracklet]))
+        if which.camera is not None:
+            tests.append(("camera = ?", [which.camera]))
+        if which.source is not None:
+            # A folder stands for the files in it too, as crops that were enrolled one by one have them.
+            below = which.source.rstrip("/") + "/"
+            tests.append(("(source = ? OR substr(source, 1, ?) = ?)", [which.source, len(below), below]))
+        if which.before is not None:
+            before, first_id = self.past(which.before)
+            # Asked of an index, which need not walk through all descriptors.
+            seen = "id IN (SELECT id FROM record WHERE end_time >= ? AND end_time < ?)"
+            tests.append((f"(id < ? OR {seen})", [first_id, DATED_FROM, before]))
+            if which.keep_undated:
+                tests.append(("end_time >= ?", [DATED_FROM]))
+        return " AND ".join(test for test, _ in tests), [value for _, values in tests for value in values]
+
     def _count(self, added: int, removed: int) -> None:
         self.set_meta("count", str(self.number("count") + added - removed))
         self.set_meta("removed", str(self.number("removed") + removed))
@@ -211,18 +287,3 @@ def _is_whole(row: Sequence) -> bool:
         return bool(row_checksum(row[:-1]) == row[-1])  # type: ignore[arg-type]
     except (TypeError, ValueError, AttributeError):
         return False
-
-
-def _where(tracklet: str | None, camera: str | None, source: str | None) -> tuple[str, list[str | int]]:
-    tests: list[tuple[str, list[str | int]]] = []
-    if tracklet is not None:
-        tests.append(("tracklet = ?", [tracklet]))
-    if camera is not None:
-        tests.append(("camera = ?", [camera]))
-    if source is not None:
-        # A folder stands for the files in it too, as crops that were enrolled one by one have them.
-        below = source.rstrip("/") + "/"
-        tests.append(("(source = ? OR substr(source, 1, ?) = ?)", [source, len(below), below]))
-    if not tests:
-        raise InputError("nothing chosen: expected a tracklet, a camera or a source")
-    return " AND ".join(test for test, _ in tests), [value for _, values in tests for value in values]

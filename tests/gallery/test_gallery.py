@@ -1,5 +1,6 @@
 """The gallery against the slow, obvious search, and against everything that must not get in."""
 
+import os
 import shutil
 import sqlite3
 import stat
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.database import NAME
+from reid_toolkit.gallery.syncing import sync
 from reid_toolkit.records import Record
 
 D = 16
@@ -226,13 +228,22 @@ def test_a_reader_that_holds_the_old_pages_is_named(path: Path) -> None:
         assert len(gallery) == 2
 
 
-def test_only_the_owner_can_read_it(path: Path) -> None:
-    with Gallery.open(path, exact_below=5) as gallery:
-        gallery.add(unit(10), records(10))
-        gallery.build_index()
-        assert stat.S_IMODE(path.stat().st_mode) == 0o700
-        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.iterdir()}
-    assert {Path(name).suffix for name in modes} >= {".sqlite", ".sqlite-wal", ".graph", ".rows", ".json"}
+def test_only_the_owner_can_read_it_whatever_the_umask(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Gallery.open(path, exact_below=5) as gallery, Gallery.open(path.parent / "centre") as centre:
+            gallery.add(unit(10), records(10))
+            gallery.build_index()
+            gallery.compact()
+            gallery.add(unit(1), records(1))
+            sync(path, centre, "centre")
+            assert stat.S_IMODE(path.stat().st_mode) == 0o700
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.iterdir()}
+    finally:
+        os.umask(before)
+    ends = {".sqlite", ".sqlite-wal", ".sqlite-shm", ".graph", ".rows", ".json"}
+    assert {Path(name).suffix for name in modes} == ends
+    assert "sync.sqlite" in modes
     assert set(modes.values()) == {0o600}
 
 

@@ -1,5 +1,7 @@
 """What every gallery does, wherever it is kept: the same tests on each kind."""
 
+import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +159,89 @@ def test_forget_takes_what_matches_and_nothing_else(where: str) -> None:
         assert {m.record for m in gallery.search(vectors[0])} == {rows[2], rows[5]}
         with pytest.raises(InputError, match="nothing chosen"):
             gallery.forget()
+
+
+DAY = 86_400.0
+
+
+def aged(now: float) -> list[Record]:
+    """Records of every kind of time there is."""
+    return [
+        Record("old", "a", now - 50 * DAY, now - 40 * DAY, "/s/old"),
+        Record("long", "a", now - 50 * DAY, now - DAY, "/s/long"),
+        Record("new", "b", now - 60, now - 60, "/s/new"),
+        Record("relative", "b", 5.0, 900.0, "/s/relative"),
+        Record("untimed", "b", None, None, "/s/untimed"),
+    ]
+
+
+def names(matches: list) -> set[str]:
+    return {match.record.tracklet for match in matches}
+
+
+def test_age_is_since_the_last_sight_or_the_enrolment(where: str) -> None:
+    vectors, _ = make_people(count=8)
+    now = time.time()
+    rows = aged(now)
+    with open_gallery(where) as gallery:
+        gallery.add(vectors[:5], rows)
+        assert gallery.matching(before=now - 30 * DAY) == gallery.matching("old", before=now - 30 * DAY) == 1
+        assert gallery.matching(camera="b", before=now - 30 * DAY) == 0
+        assert gallery.matching(before=now - DAY / 2) == 2
+        assert gallery.matching(before=now - 60 * DAY) == gallery.matching(before=-math.inf) == 0
+        # They were enrolled just now, whenever that recording was.
+        assert gallery.matching(before=now + DAY) == gallery.matching(before=math.inf) == 5
+        assert gallery.matching(before=now + DAY, keep_undated=True) == 3
+        with pytest.raises(InputError, match="nothing chosen"):
+            gallery.forget(keep_undated=True)
+        assert gallery.forget(before=now - 30 * DAY) == 1
+        assert gallery.enrolled(rows) == [False, True, True, True, True]
+        assert gallery.delete(camera="b", before=now + DAY, keep_undated=True) == 1
+        assert gallery.enrolled(rows) == [False, True, False, True, True]
+        assert gallery.forget(before=now + DAY) == 3
+        assert len(gallery) == 0
+
+
+def test_what_is_past_the_retention_is_not_shown_and_then_deleted(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, _ = make_people(count=8)
+    rows = aged(time.time())
+    with open_gallery(where) as gallery:
+        gallery.add(vectors[:5], rows)
+        assert gallery.retention is None
+        assert gallery.expire() == 0
+        assert names(gallery.search(vectors[0])) == {row.tracklet for row in rows}
+        gallery.keep_for(30 * DAY)
+    with open_gallery(where, create=False) as gallery:
+        assert gallery.retention == gallery.info().retention == 30 * DAY
+        assert (len(gallery), gallery.info().past) == (5, 1)
+        assert [match.record for match in gallery.search(vectors[0], top_k=1)] != [rows[0]]
+        assert names(gallery.search(vectors[0])) == {"long", "new", "relative", "untimed"}
+        assert gallery.search(vectors[0], sources=["/s/old"]) == []
+        assert [names(found) for found in gallery.search_batch(vectors[:2], 9, Filter(cameras=["a"]))] == [{"long"}] * 2
+        page = gallery.search_page(vectors[0], 3)
+        rest = gallery.search_page(vectors[0], 3, after=page.after)
+        assert [match.record for match in (*page.matches, *rest.matches)] == [
+            match.record for match in gallery.search(vectors[0])
+        ]
+        gallery.keep_for(DAY / 2)
+        assert names(gallery.search(vectors[0])) == {"new", "relative", "untimed"}
+        gallery.keep_for(None)
+        assert len(gallery.search(vectors[0])) == 5
+        gallery.keep_for(30 * DAY)
+        assert gallery.expire() == 1
+        assert gallery.expire() == 0
+        assert gallery.enrolled(rows) == [False, True, True, True, True]
+        for seconds in (0.0, -1.0, math.nan, math.inf):
+            with pytest.raises(InputError, match="expected more than 0"):
+                gallery.keep_for(seconds)
+        clock = time.time
+        monkeypatch.setattr(time, "time", lambda: clock() + 29.5 * DAY)
+        assert names(gallery.search(vectors[0])) == {"new", "relative", "untimed"}
+        monkeypatch.setattr(time, "time", lambda: clock() + 31 * DAY)
+        # Nothing is known of when these were seen, but when they were enrolled is.
+        assert gallery.search(vectors[0]) == []
+        gallery.compact()
+        assert len(gallery) == 0
 
 
 def test_names_are_never_taken_for_a_part_of_a_query(where: str) -> None:

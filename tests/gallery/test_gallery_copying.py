@@ -201,3 +201,13 @@ def test_the_commands(edge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
             main(["gallery", verb, str(edge), str(tmp_path / verb)])
         assert stop.value.code == 0
         assert shown in capsys.readouterr().out
+
+
+def test_a_copy_keeps_to_the_retention_of_what_it_was_copied_from(edge: Path, tmp_path: Path) -> None:
+    with Gallery.open(edge) as gallery, Gallery.open(tmp_path / "copy") as other:
+        gallery.keep_for(86_400.0)
+        copy(gallery, other)
+        assert other.retention == 86_400.0
+        other.keep_for(3_600.0)
+        copy(gallery, other)
+        assert other.retention == 3_600.0
