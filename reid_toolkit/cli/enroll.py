@@ -1,5 +1,6 @@
 """``reid enroll``: descriptors of tracklets or crops into a gallery."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
-from reid_toolkit.cli.root import log, print_json
+from reid_toolkit.cli.root import log, print_json, warn
 from reid_toolkit.errors import InputError
 from reid_toolkit.records import Crop, Record
 
@@ -61,6 +62,7 @@ def command(
     A tracklet's descriptor is the normalised mean over its crops. Run again, what is enrolled is left out.
     """
     from reid_toolkit.gallery import open_gallery
+    from reid_toolkit.gallery.criteria import is_past
     from reid_toolkit.runtime import Embedder
 
     units = [unit for path in inputs for unit in units_of(path, camera, crops, tags)]
@@ -71,21 +73,31 @@ def command(
         store.remember_model_file(model.resolve())
         there = store.enrolled([unit.record for unit in units])
         missing = [unit for unit, known in zip(units, there, strict=True) if not known]
+        kept_since = None if store.retention is None else time.time() - store.retention
+        wanted = [unit for unit in missing if not is_past(unit.record, kept_since)]
         with progress_bar("enroll", "crops" if crops else "tracklets") as on_progress:
-            for records, vectors in describe(missing, embedder, batch_size, bad):
+            for records, vectors in describe(wanted, embedder, batch_size, bad):
                 if records:
                     store.add(vectors, with_thumbnails(records) if thumbnails else records)
                 enrolled += len(records)
-                on_progress(enrolled, len(missing))
+                on_progress(enrolled, len(wanted))
+        expired = store.expire()
         count = len(store)
         with late_progress_bar("index", "records") as on_progress:
             store.build_index(on_progress)
+    if len(wanted) < len(missing):
+        warn(f"left out {len(missing) - len(wanted)} that are older than the gallery's retention")
+    if expired:
+        warn(f"deleted {expired} records that were past the gallery's retention")
     if bad:
         log.print(f"[yellow]warning:[/] left out {len(bad)} images; the first: ", end="")
         log.print(bad[0], markup=False, soft_wrap=True)
         if not count:
             raise InputError("nothing was enrolled: not one of the images could be read")
-    report = {"enrolled": enrolled, "already": sum(there), "bad": len(bad or ()), "count": count}
+    report = {
+        "enrolled": enrolled, "already": sum(there), "bad": len(bad or ()), "too_old": len(missing) - len(wanted),
+        "expired": expired, "count": count,
+    }  # fmt: skip
     if as_json:
         print_json({"gallery": gallery, **report})
         return

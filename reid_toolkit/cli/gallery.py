@@ -1,13 +1,12 @@
 """``reid gallery``: what is in a gallery, whether it is whole, and taking things out of it."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
-from reid_toolkit.cli import copying, options
+from reid_toolkit.cli import copying, forgetting, keeping, options
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
-from reid_toolkit.cli.root import log, print_json
+from reid_toolkit.cli.root import print_json
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.times import format_span
 
@@ -17,8 +16,8 @@ def command() -> None:
     """Look into a gallery, delete from it, and bring it elsewhere."""
 
 
-command.add_command(copying.copy)
-command.add_command(copying.sync)
+for part in (copying.copy, copying.sync, forgetting.forget, forgetting.purge, keeping.retention, keeping.audit):
+    command.add_command(part)
 
 
 @command.command()
@@ -42,39 +41,12 @@ def info(gallery: str, as_json: bool) -> None:
         click.echo(f"index    {settings}")
     else:
         click.echo("index    none: every search is exact")
+    click.echo(f"keeps    {keeping.describe_retention(held.retention, held.past)}")
+    if held.audit:
+        click.echo(f"audit    {'on' if held.audit['on'] else 'off'}, {held.audit['lines']} lines")
     for title, counts in (("cameras", held.cameras), ("sources", held.sources), ("tags", held.tags)):
         for number, (name, count) in enumerate(counts.items()):
             click.echo(f"{'' if number else title:8} {count:8}  {name or '(no name)'}")
-
-
-@command.command()
-@click.argument("gallery")
-@click.option("--tracklet", metavar="ID", help="Records of this tracklet.")
-@click.option("--camera", metavar="NAME", help="Records of this camera.")
-@click.option("--source", metavar="PATH", help="Records of this dataset folder or image file.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@options.wait
-@options.json_output
-def forget(
-    gallery: str, tracklet: str | None, camera: str | None, source: str | None, yes: bool, wait: float, as_json: bool
-) -> None:
-    """Delete the records that match all options given, for good: their bytes leave the files too."""
-    from reid_toolkit.gallery import open_gallery
-
-    # Sources are kept as absolute paths; one that is gone from the disk can still be named.
-    source = source if source is None else str(Path(source).resolve())
-    with open_gallery(gallery, create=False, wait=wait) as store:
-        count = store.matching(tracklet, camera, source)
-        if count and not yes and not click.confirm(f"Delete {count} records for good?", err=True):
-            log.print("nothing was deleted")
-            return
-        with late_progress_bar("index", "records") as on_progress:
-            gone = store.forget(tracklet, camera, source, on_progress=on_progress)
-        left = len(store)
-    if as_json:
-        print_json({"gallery": gallery, "forgotten": gone, "count": left})
-        return
-    click.echo(f"{gallery}: {gone} records forgotten, {left} left")
 
 
 @command.command()
@@ -121,7 +93,11 @@ def check(gallery: str, as_json: bool) -> None:
             click.echo(f"record {one.id}: {one.why}: {who}")
         for line in report.pages:
             click.echo(f"file: {line}")
+        for line in report.audit:
+            click.echo(f"audit log: {line}")
         click.echo(f"{gallery}: {report.whole} of {report.count} records whole; index: {report.index}")
+    if report.audit and not (report.damaged or report.missing or report.pages):
+        raise GalleryError(f"{gallery}: its records are whole, but not its audit log: {report.audit[0]}")
     if not report.sound:
         raise GalleryError(
             f"{gallery}: {len(report.damaged)} damaged and {report.missing} missing records, {len(report.pages)} "

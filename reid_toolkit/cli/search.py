@@ -108,7 +108,7 @@ def command(
         # Sources are kept as absolute paths; one that is gone from the disk can still be named.
         within = [str(Path(source).resolve()) for source in sources] or None
         where = Filter(cameras or None, since, until, within, tags, enrolled_as(wanted, list(held.cameras)))
-        page = store.search_page(vector, top_k, where, group=group, after=after)
+        page = store.search_page(vector, top_k, where, group=group, after=after, name=wanted.name)
         warn_damage(store.damage)
     if identities and wanted.name not in truth:
         log.print(

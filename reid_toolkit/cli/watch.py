@@ -133,9 +133,10 @@ def describe(report: "WatchReport") -> str:
     """The same as one line for people."""
     tally = report.tally
     again = f", {report.reconnects} reconnects" if report.reconnects else ""
+    expired = f", {tally.expired} past the retention deleted" if tally.expired else ""
     return (
         f"{tally.frames} frames, {report.dropped} dropped{again}, {tally.tracklets} tracklets, {tally.enrolled} "
-        f"enrolled, {report.frames_per_second:.1f} frames/s on {report.cores:.2f} cores"
+        f"enrolled{expired}, {report.frames_per_second:.1f} frames/s on {report.cores:.2f} cores"
     )
 
 

@@ -40,6 +40,8 @@ class Tally:
     """That ended."""
     enrolled: int = 0
     """Of these; the others had too few crops."""
+    expired: int = 0
+    """Records of the gallery that were past its retention, and deleted."""
 
 
 @dataclass(frozen=True)

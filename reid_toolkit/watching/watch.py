@@ -1,5 +1,6 @@
 """One camera, from its frames to the gallery, for as long as it runs."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -18,6 +19,8 @@ from reid_toolkit.watching.follow import Follower, Tally, View
 
 LOOK_SECONDS = 0.5
 """Between looks at whether to stop, where no frame comes."""
+EXPIRE_SECONDS = 600.0
+"""Between deletions of what is past the gallery's retention. Searches do not show it anyway."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def watch(
     A file is read frame by frame. Of a stream the newest frame is taken, and those that came meanwhile are dropped;
     when it breaks it is opened again. Ends after ``seconds``, or when ``stop`` is set; whoever is in view is enrolled
     then. ``on_status`` is called after each frame, and from time to time when there is none. Run again on the same
-    file, the same records replace the first ones.
+    file, the same records replace the first ones. What is past the gallery's retention is deleted at the beginning,
+    now and then, and at the end.
 
     The rest is in :class:`View`. Raises :class:`InputError` for settings that contradict each other, and what the
     detector, the embedder and the gallery raise.
@@ -90,6 +94,8 @@ def watch(
             time.process_time() - cpu,
         )
 
+    expired = -math.inf
+
     frames = frames_of_stream(live) if live else frames_of_file(recording, loops, view.patience)
     with closing(frames):
         for frame in frames:
@@ -99,8 +105,12 @@ def watch(
                 follower.see(frame)
             elif time.time() - follower.last > view.patience:
                 follower.end_all()
+            if time.monotonic() - expired >= EXPIRE_SECONDS:
+                follower.tally.expired += gallery.expire()
+                expired = time.monotonic()
             on_status(report())
     follower.end_all()
+    follower.tally.expired += gallery.expire()
     return report()
 
 

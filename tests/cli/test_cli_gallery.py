@@ -133,7 +133,9 @@ def search(run: Run, *arguments: object) -> list[dict]:
 def test_tracklets_are_enrolled_once(run: Run, dataset: Path, model: Path, tmp_path: Path) -> None:
     arguments = ("enroll", dataset, "--model", model, "--gallery", tmp_path / "g", "--json")
     first, second = (json.loads(run(*arguments)[1]) for _ in range(2))
-    assert first == {"gallery": str(tmp_path / "g"), "enrolled": 6, "already": 0, "bad": 0, "count": 6}
+    assert first == {
+        "gallery": str(tmp_path / "g"), "enrolled": 6, "already": 0, "bad": 0, "too_old": 0, "expired": 0, "count": 6,
+    }  # fmt: skip
     assert (second["enrolled"], second["already"], second["count"]) == (0, 6, 6)
 
 

@@ -33,10 +33,15 @@ class Shelf:
 
     rows: list[np.ndarray] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    expiries: int = 0
 
     def add(self, vectors: np.ndarray, records: list[Record]) -> None:
         self.rows += list(vectors)
         self.records += records
+
+    def expire(self) -> int:
+        self.expiries += 1
+        return 3
 
 
 @dataclass
@@ -240,6 +245,9 @@ def test_a_gallery_that_fails_is_heard_and_the_thread_ends(see) -> None:
         def add(self, *_: object) -> None:
             raise GalleryError("the gallery is of another model")
 
+        def expire(self) -> int:
+            return 0
+
     before = threading.active_count()
     with pytest.raises(GalleryError, match="another model"):
         see(gallery=Full())
@@ -269,3 +277,26 @@ def test_memory_is_flat_over_thousands_of_frames(see, embedder: Embedder, tmp_pa
     assert report.tally.frames == 60 * FRAMES
     assert sizes[-1][0] - sizes[1][0] < 6e6
     assert sizes[-1][1] - sizes[1][1] < 200
+
+
+@pytest.mark.parametrize(("seconds", "expiries"), [(0.0, FRAMES + 1), (3600.0, 2)])
+def test_retention_is_applied_at_both_ends_and_now_and_then(
+    see, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, seconds: float, expiries: int
+) -> None:
+    monkeypatch.setattr("reid_toolkit.watching.watch.EXPIRE_SECONDS", seconds)
+    report = see()
+    assert (shelf.expiries, report.tally.expired) == (expiries, 3 * expiries)
+
+
+def test_what_is_past_the_retention_leaves_a_gallery_that_is_watched_into(
+    see, embedder: Embedder, tmp_path: Path
+) -> None:
+    vectors = np.eye(2, embedder.dimension, dtype=np.float32)
+    with Gallery.open(tmp_path / "gallery") as gallery:
+        gallery.add(vectors, [Record("last year", "a", 1.7e9, 1.7e9), Record("undated", "a", 5.0, 6.0)])
+        gallery.keep_for(86_400.0)
+        assert see(gallery=gallery).tally.expired == 1
+        assert {record.tracklet for records, _ in gallery.records() for record in records} == {
+            "undated",
+            "north-yard-00000",
+        }

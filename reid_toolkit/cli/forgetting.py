@@ -1,0 +1,213 @@
+"""``reid gallery forget`` and ``reid gallery purge``: records out of a gallery, for good."""
+
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reid_toolkit.cli import options
+from reid_toolkit.cli.durations import format_moment, parse_moment
+from reid_toolkit.cli.progress import OnProgress, late_progress_bar
+from reid_toolkit.cli.root import log, print_json
+from reid_toolkit.errors import GalleryError
+
+if TYPE_CHECKING:
+    from reid_toolkit.cli.answers import Answer
+    from reid_toolkit.gallery import GalleryStore
+    from reid_toolkit.records import Match
+
+STEP = 1_000
+"""Matches asked for at once with --within, until one is too far."""
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+@click.command()
+@click.argument("gallery")
+@click.option("--tracklet", metavar="ID", help="Records of this tracklet.")
+@click.option("--camera", metavar="NAME", help="Records of this camera.")
+@click.option("--source", metavar="PATH", help="Records of this dataset folder or image file.")
+@click.option("--like", type=options.ANY_PATH, metavar="IMAGE", help="Records that look like this image, or folder of "
+              "crops of one person; with --within or --top-k.")  # fmt: skip
+@click.option("--within", type=click.FloatRange(0, 2), metavar="DISTANCE", help="With --like: those as near as this.")
+@click.option("--top-k", type=click.IntRange(1), metavar="N", help="With --like: the N nearest.")
+@click.option("--model", type=options.FILE, help="With --like: the ONNX model. [default: the one it was enrolled with]")
+@click.option("--html", type=options.FILE, help="With --like: write what would be deleted as a page of pictures.")
+@yes_option
+@options.wait
+@options.json_output
+def forget(
+    gallery: str,
+    tracklet: str | None,
+    camera: str | None,
+    source: str | None,
+    like: Path | None,
+    within: float | None,
+    top_k: int | None,
+    model: Path | None,
+    html: Path | None,
+    yes: bool,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Delete the records that match all options given, for good: their bytes leave the files too.
+
+    With --like, what would be deleted is shown first, with its distance to the image.
+    """
+    from reid_toolkit.cli.answers import as_list
+    from reid_toolkit.gallery import open_gallery
+
+    if like is None and any(option is not None for option in (within, top_k, model, html)):
+        raise click.UsageError("--within, --top-k, --model and --html go with --like IMAGE")
+    if like is not None and (within is None) == (top_k is None):
+        raise click.UsageError("--like IMAGE needs --within DISTANCE or --top-k N, and not both")
+    if like is not None and tracklet is not None:
+        raise click.UsageError("--like IMAGE and --tracklet ID: expected one of both; --camera and --source go with it")
+    # Sources are kept as absolute paths; one that is gone from the disk can still be named.
+    source = source if source is None else str(Path(source).resolve())
+    with open_gallery(gallery, create=False, wait=wait) as store:
+        if like is None:
+            shown: dict[str, object] = {}
+            count = store.matching(tracklet, camera, source)
+
+            def delete(on_progress: OnProgress) -> int:
+                return store.forget(tracklet, camera, source, on_progress=on_progress)
+
+        else:
+            answers = alike(store, gallery, like, model, camera, source, within, top_k, html)
+            shown, count = {"matches": as_list(answers)}, len(answers)
+            if not as_json or not yes:
+                show(answers)
+
+            def delete(on_progress: OnProgress) -> int:
+                gone = store.discard([answer.match.record for answer in answers])
+                store.compact(on_progress)
+                return gone
+
+        gone = erase(count, "", yes, delete)
+        left = len(store)
+    if gone is None:
+        return
+    if as_json:
+        print_json({"gallery": gallery, "forgotten": gone, "count": left, **shown})
+        return
+    click.echo(f"{gallery}: {gone} records forgotten, {left} left")
+
+
+@click.command()
+@click.argument("gallery")
+@click.option(
+    "--older-than",
+    "before",
+    callback=parse_moment,
+    metavar="AGE|TIME",
+    help="90m, 12h, 30d, 4w, or ISO 8601. [default: the gallery's retention]",
+)
+@click.option("--camera", metavar="NAME", help="Only records of this camera.")
+@click.option("--source", metavar="PATH", help="Only records of this dataset folder or image file.")
+@click.option("--keep-undated", is_flag=True, help="Leave records whose times are no dates, whenever enrolled.")
+@yes_option
+@options.wait
+@options.json_output
+def purge(
+    gallery: str,
+    before: float | None,
+    camera: str | None,
+    source: str | None,
+    keep_undated: bool,
+    yes: bool,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Delete the records that are older, for good: their bytes leave the files too.
+
+    A record is as old as its end, the last sight of the person; where that is no date, as in a recording that counts
+    from its own beginning, as old as its enrolment. None is younger than its enrolment.
+    """
+    import time
+
+    from reid_toolkit.gallery import open_gallery
+
+    source = source if source is None else str(Path(source).resolve())
+    with open_gallery(gallery, create=False, wait=wait) as store:
+        if before is None:
+            kept = store.retention
+            if kept is None:
+                raise GalleryError(f"{gallery}: has no retention to go by: give --older-than, such as 30d")
+            before = time.time() - kept
+        dated = store.matching(None, camera, source, before=before, keep_undated=True)
+        count = dated if keep_undated else store.matching(None, camera, source, before=before)
+        undated = f" ({count - dated} without a date)" if count > dated else ""
+
+        def delete(on_progress: OnProgress) -> int:
+            return store.forget(None, camera, source, before=before, keep_undated=keep_undated, on_progress=on_progress)
+
+        gone = erase(count, f", last seen or enrolled before {format_moment(before)}{undated}", yes, delete)
+        left = len(store)
+    if gone is None:
+        return
+    if as_json:
+        print_json({"gallery": gallery, "purged": gone, "undated": count - dated, "before": before, "count": left})
+        return
+    click.echo(f"{gallery}: {gone} records purged, {left} left")
+
+
+def erase(count: int, which: str, yes: bool, delete: Callable[[OnProgress], int]) -> int | None:
+    """Ask, unless nothing is to be deleted, and delete; how many records, or None when the answer is no."""
+    if count and not yes and not click.confirm(f"Delete {count} records for good{which}?", err=True):
+        log.print("nothing was deleted")
+        return None
+    with late_progress_bar("index", "records") as on_progress:
+        return delete(on_progress) if count else 0
+
+
+def alike(
+    store: "GalleryStore",
+    gallery: str,
+    like: Path,
+    model: Path | None,
+    camera: str | None,
+    source: str | None,
+    within: float | None,
+    top_k: int | None,
+    html: Path | None,
+) -> "list[Answer]":
+    """The records that look like an image: the ``top_k`` nearest, or all at a distance of ``within`` at most."""
+    from reid_toolkit.cli.answers import judge, write_sheet
+    from reid_toolkit.cli.search import find_query, open_embedder
+    from reid_toolkit.gallery import Filter, Page
+    from reid_toolkit.images import read_image
+
+    query = find_query(like, None)
+    images = [read_image(crop.path, crop.origin) for crop in query.crops]
+    vector = open_embedder(store, gallery, model).embed_tracklet(images)
+
+    where = Filter(None if camera is None else [camera], sources=None if source is None else [source])
+    matches: list[Match] = []
+    after, more = None, True
+    while more:
+        # By pages, which are exact: an index may miss somebody.
+        page = store.search_page(vector, top_k or STEP, where, after=after, name=query.name)
+        near = [match for match in page.matches if within is None or match.distance <= within]
+        matches += near
+        after = page.after
+        more = within is not None and after is not None and len(near) == len(page.matches)
+    answers = judge(Page(tuple(matches), None, None), query.name, {})
+    if html:
+        write_sheet(html, query.name, [crop.path for crop in query.crops], answers, None)
+        log.print(f"wrote {html}", markup=False, soft_wrap=True)
+    return answers
+
+
+def show(answers: "list[Answer]") -> None:
+    """The table of a search, on stderr: stdout is for what was done."""
+    from reid_toolkit.cli.answers import print_table
+
+    with redirect_stdout(sys.stderr):
+        if answers:
+            print_table(answers, None, None)
+        else:
+            click.echo("no record is that near")

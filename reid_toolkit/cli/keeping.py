@@ -1,0 +1,93 @@
+"""``reid gallery retention`` and ``reid gallery audit``: what a gallery holds its users to."""
+
+import click
+
+from reid_toolkit.cli import options
+from reid_toolkit.cli.durations import format_duration, parse_duration
+from reid_toolkit.cli.root import log, print_json
+from reid_toolkit.errors import InputError
+
+OFF = "off"
+SHOWN_FIRST = ("line", "time", "user", "action", "previous")
+"""Of a line of the audit log, what is not shown among its details."""
+
+
+@click.command()
+@click.argument("gallery")
+@click.argument("period", required=False, metavar="[AGE|off]")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@options.wait
+@options.json_output
+def retention(gallery: str, period: str | None, yes: bool, wait: float, as_json: bool) -> None:
+    """Show for how long a gallery keeps records, or set it: 12h, 30d, 4w, or off for ever.
+
+    Older records are not shown in any search from then on. `enroll`, `watch`, `compact` and `purge` delete them. A
+    record is as old as for `purge`.
+    """
+    import time
+
+    from reid_toolkit.gallery import open_gallery
+
+    seconds = None if period in (None, OFF) else parse_duration(period or "")
+    with open_gallery(gallery, create=False, wait=wait) as store:
+        if seconds is not None:
+            count = store.matching(before=time.time() - seconds)
+            question = f"Hide {count} records that are older, and delete them with the next enroll, watch or compact?"
+            if count and not yes and not click.confirm(question, err=True):
+                log.print("nothing was changed")
+                return
+        if period is not None:
+            store.keep_for(seconds)
+        kept, past = store.retention, store.info().past
+    if as_json:
+        print_json({"gallery": gallery, "retention": kept, "past": past})
+        return
+    click.echo(f"{gallery}: {describe_retention(kept, past)}")
+
+
+def describe_retention(kept: float | None, past: int) -> str:
+    """The retention, and how many records wait for being deleted, in words."""
+    if kept is None:
+        return "records are kept for ever"
+    waiting = f"; {past} records are past it, not shown, and not deleted yet" if past else ""
+    return f"records are kept for {format_duration(kept)}{waiting}"
+
+
+def in_words(value: object) -> str:
+    """A detail of a line: what it holds, if it is a list or an object, as JSON."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+
+
+@click.command()
+@click.argument("gallery")
+@click.argument("state", type=click.Choice(["on", OFF, "show"]))
+@options.wait
+@options.json_output
+def audit(gallery: str, state: str, wait: float, as_json: bool) -> None:
+    """Switch the log of searches and deletions on or off, or show it.
+
+    While it is on, a search or deletion that cannot be put into the log is not done. `reid gallery check` tells
+    whether a line was changed or removed.
+    """
+    from reid_toolkit.gallery import Gallery
+
+    if "://" in gallery:
+        raise InputError(
+            f"{gallery}: audit logs are kept by galleries in folders: expected a folder; a Milvus server has an access "
+            "log of its own (proxy.accessLog in its configuration)"
+        )
+    with Gallery.open(gallery, create=False, wait=wait) as store:
+        if state != "show":
+            store.switch_audit(state == "on")
+        events = store.audit_log() if state == "show" else []
+        head = store.info().audit or {"on": False, "lines": 0, "last": None}
+    if as_json:
+        print_json({"gallery": gallery, **head, **({"events": events} if state == "show" else {})})
+        return
+    for event in events:
+        details = (f"{key} {in_words(value)}" for key, value in event.items() if key not in SHOWN_FIRST and value)
+        click.echo(f"{event['time']}  {event['user']}  {event['action']}  {', '.join(details)}".rstrip())
+    last = f", the last {head['last']}" if head["lines"] else ""
+    click.echo(f"{gallery}: audit log {'on' if head['on'] else OFF}, {head['lines']} lines{last}")
