@@ -18,7 +18,7 @@ OUT=${OUT:?name a folder for the results, e.g. OUT=results}
 export PYTHONUNBUFFERED=1 PYTHONPATH=.
 mkdir -p "$OUT" || exit 1
 if [ -n "${PACK:-}" ]; then
-    PICTURES=$PACK WEIGHTS=$PACK/weights.safetensors
+    PICTURES=$PACK WEIGHTS=${WEIGHTS:-$PACK/weights.safetensors}
 fi
 failed=0
 

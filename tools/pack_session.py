@@ -1,6 +1,8 @@
 """Pictures and weights made small enough to travel to a machine with a GPU in one go, for tools/gpu_session.sh.
 
     python tools/pack_session.py --pictures labeled --weights resnet50.pth --out .carry/pack
+    python tools/pack_session.py --weights resnet50.pth --out .carry/weights     one call's load, and
+    python tools/pack_session.py --pictures labeled --out .carry/pack            the next one's, with finer pictures
 
 ``--pictures`` holds folders ``train`` and ``val`` of JPEGs as tools/study_cuhk03.py reads them. OUT gets the same
 names, in the finest of a few sizes and qualities with which all of it stays under --limit MiB;
@@ -27,7 +29,7 @@ from reid_toolkit.images import read_image, resize
 from reid_toolkit.training.backbones import CLASSIFIERS, read_state_dict
 
 FINEST_FIRST = (
-    (256, 128, 90), (256, 128, 75), (192, 96, 80), (160, 80, 80), (128, 64, 85), (128, 64, 75), (128, 64, 60),
+    (256, 128, 90), (256, 128, 85), (256, 128, 75), (192, 96, 80), (160, 80, 80), (128, 64, 85), (128, 64, 75), (128, 64, 60),
     (128, 64, 45), (128, 64, 30),
 )  # fmt: skip
 """Height and width at most, and JPEG's quality."""
@@ -73,27 +75,35 @@ def within(pictures: list[Path], room: int) -> tuple[tuple[int, int, int], list[
 
 
 def main(options: argparse.Namespace) -> None:
-    weights = half(options.weights, options.backbone)
+    room = int(options.limit * 2**20)
+    if options.weights:
+        weights = half(options.weights, options.backbone)
+        write_atomic(options.out / "weights.safetensors", weights)
+        print(f"{options.out}: weights of {len(weights) / 2**20:.1f} MiB")
+        room -= len(weights)
+    if options.pictures:
+        pack_pictures(options, room)
+
+
+def pack_pictures(options: argparse.Namespace, room: int) -> None:
     pictures = [path for part in ("train", "val") for path in sorted((options.pictures / part).glob("*.jpg"))]
     if {path.parent.name for path in pictures} != {"train", "val"}:
         raise DatasetError(f"{options.pictures}: expected folders train and val with JPEGs")
-    (height, width, quality), files = within(pictures, int(options.limit * 2**20) - len(weights))
+    (height, width, quality), files = within(pictures, room)
     for path, content in zip(pictures, files, strict=True):
         write_atomic(options.out / path.parent.name / path.name, content)
     val = options.out / "val"
     write_manifest(val, [crop_of(val / path.name) for path in pictures if path.parent.name == "val"])
-    write_atomic(options.out / "weights.safetensors", weights)
-    total = (sum(map(len, files)) + len(weights)) / 2**20
     print(
-        f"{options.out}: {len(files)} pictures of at most {height}x{width}, JPEG quality {quality}, and weights of "
-        f"{len(weights) / 2**20:.1f} MiB: {total:.1f} MiB in all"
+        f"{options.out}: {len(files)} pictures of at most {height}x{width}, JPEG quality {quality}: "
+        f"{sum(map(len, files)) / 2**20:.1f} MiB"
     )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--weights", type=Path)
     parser.add_argument("--backbone", choices=CLASSIFIERS, default="resnet50")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--limit", type=float, default=60.0, metavar="MIB")

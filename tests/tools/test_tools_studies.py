@@ -266,9 +266,15 @@ def test_pictures_and_weights_are_packed_under_a_limit(
     use("pack_session", *words)
     weights = (pack / "weights.safetensors").stat().st_size / 2**20
     use("pack_session", *words, "--limit", weights + 0.13)
-    first, second = capsys.readouterr().out.splitlines()
+    _, first, _, second = capsys.readouterr().out.splitlines()
     assert "32 pictures of at most 256x128, JPEG quality 90" in first
     assert "32 pictures of at most 128x64, JPEG quality 75" in second
+    apart = tmp_path / "apart"
+    use("pack_session", *words[2:6], "--out", apart / "weights")
+    use("pack_session", *words[:2], "--out", apart / "pictures", "--limit", 0.13)
+    assert "128x64, JPEG quality 75" in capsys.readouterr().out  # the same room, as no weights take any
+    assert [path.name for path in (apart / "weights").iterdir()] == ["weights.safetensors"]
+    assert {path.name for path in (apart / "pictures").iterdir()} == {"train", "val"}
     pictures_taken = sum(path.stat().st_size for path in pack.rglob("*.jpg")) / 2**20
     assert 0.1 < pictures_taken < 0.13
     assert weights < sum(value.nbytes for value in full.values()) / 2**20 * 0.6
