@@ -9,28 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reid_toolkit.config import MergingRecipe
+from reid_toolkit.datasets.clocks import times
 from reid_toolkit.method.constraints import cannot_link_pairs
 from reid_toolkit.method.merging import Merging, merge_clusters
-from reid_toolkit.records import Tracklet
 from reid_toolkit.training.store import Samples
-
-UNIX_TIME = 1e8
-"""Seconds from which a time is taken for absolute (1973), and not for a place in a recording of three years."""
 
 
 def cannot_link(samples: Samples) -> NDArray[np.int64]:
     """Pairs of samples (M, 2) seen at once in one camera; tracklets without times are in none."""
-    starts, ends = (
-        np.array([getattr(tracklet, name) for tracklet in samples.tracklets], np.float64) for name in ("start", "end")
-    )  # None becomes NaN
-    return cannot_link_pairs([clock(tracklet) for tracklet in samples.tracklets], starts, ends)
-
-
-def clock(tracklet: Tracklet) -> str:
-    """Name of what a tracklet's times can be compared within: its camera, and where times count from the start of
-    a recording, that recording, whose crops `reid ingest` keeps in one folder."""
-    absolute = tracklet.start is not None and tracklet.start >= UNIX_TIME
-    return f"{tracklet.camera}\0{'' if absolute else tracklet.crops[0].path.parent.parent}"
+    return cannot_link_pairs(*times(samples.tracklets))
 
 
 def can_merge(labels: NDArray[np.int64], pairs: NDArray[np.int64] | None) -> bool:
