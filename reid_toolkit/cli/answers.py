@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from reid_toolkit.cli.meaning import SAME, UNKNOWN, Meaning
 from reid_toolkit.cli.root import log
 from reid_toolkit.records import Match, Record
 from reid_toolkit.times import format_span
@@ -36,6 +37,8 @@ class Answer(NamedTuple):
     """None where the truth is not known."""
     crops: tuple[Match, ...] | None
     """Of a search for tracklets: those of its crops that were found, nearest first; else None."""
+    meaning: Meaning = Meaning()
+    """What its distance means."""
 
 
 def judge(page: "Page", query: str, truth: dict[str, str]) -> list[Answer]:
@@ -58,6 +61,7 @@ def as_list(answers: Sequence[Answer]) -> list[dict[str, object]]:
             **as_dict(answer.match.record),
             "crops": None if answer.crops is None else len(answer.crops),
             "right": answer.right,
+            **answer.meaning._asdict(),
         }
         for answer in answers
     ]
@@ -76,7 +80,12 @@ def print_table(answers: Sequence[Answer], group: str | None, after: str | None)
     from rich.text import Text
 
     marked = any(answer.right is not None for answer in answers)
-    columns = [*(["crops"] if group == "tracklet" else []), *(["truth"] if marked else [])]
+    told = any(answer.meaning.text for answer in answers)
+    columns = [
+        *(["crops"] if group == "tracklet" else []),
+        *(["same person"] if told else []),
+        *(["truth"] if marked else []),
+    ]
     table = Table("rank", "distance", "camera", "time", "tracklet", *columns, box=None)
     for number, section in enumerate(sections_of(answers, group)):
         if number:
@@ -84,10 +93,19 @@ def print_table(answers: Sequence[Answer], group: str | None, after: str | None)
         for answer in section:
             cells = [str(answer.match.rank), *captions(answer.match)]
             cells += [] if answer.crops is None else [str(len(answer.crops))]
+            cells += [answer.meaning.text] if told else []
             table.add_row(*map(Text, cells), *([WORDS[answer.right]] if marked else []))
     Console(highlight=False).print(table)
+    if verdict(answers) == UNKNOWN:
+        click.echo("unknown: none of these matches is as near as the false-match rate asks")
     if after:
         click.echo(f"more: --after {after}")
+
+
+def verdict(answers: Sequence[Answer]) -> str | None:
+    """Of all together: "same" where one match is near enough; None where no false-match rate was asked for."""
+    verdicts = {answer.meaning.verdict for answer in answers}
+    return SAME if SAME in verdicts else UNKNOWN if UNKNOWN in verdicts else None
 
 
 def sections_of(answers: Sequence[Answer], group: str | None) -> list[list[Answer]]:
@@ -131,18 +149,21 @@ def write_sheet(path: Path, query: str, pictures: Sequence[Path], answers: Seque
     shown = [pictures[int(i * step)] for i in range(min(len(pictures), SHOWN))]
     mean = f"{len(pictures)} crops, searched by their mean." if len(pictures) > 1 else ""
     sections = [Section("Query", mean, rows=(tuple(Card(picture, (picture.name,), "query") for picture in shown),))]
+    told = "probability of the same person, " if any(answer.meaning.text for answer in answers) else ""
     if not answers:
         sections.append(Section("Matches", "No record passes the filters, or no further one."))
     elif any(len(answer.crops or ()) > 1 for answer in answers):
-        text = f"Rank, tracklet, camera; of its crops that were found up to {CROPS_SHOWN}, the nearest first, with"
+        text = f"Rank, tracklet, {told}camera; of its crops that were found up to {CROPS_SHOWN}, the nearest first, with"
         sections.append(Section("Matches by tracklet", f"{text} distance and time. {DISTANCES}"))
         sections += [tracklet_section(answer) for answer in answers]
     elif group == "camera":
-        sections.append(Section("Matches by camera", f"Rank in the camera and distance, time, tracklet. {DISTANCES}"))
+        text = f"Rank in the camera and distance, {told}time, tracklet. {DISTANCES}"
+        sections.append(Section("Matches by camera", text))
         sections += [camera_section(part) for part in sections_of(answers, group)]
     else:
         cards = tuple(card_of(answer, rank_of(answer), *captions(answer.match)[1:]) for answer in answers)
-        sections.append(Section("Matches", f"Rank and distance, camera, time, tracklet. {DISTANCES}", rows=(cards,)))
+        text = f"Rank and distance, {told}camera, time, tracklet. {DISTANCES}"
+        sections.append(Section("Matches", text, rows=(cards,)))
     write_atomic(path, page(f"Search for {query}", sections))
 
 
@@ -150,11 +171,11 @@ def rank_of(answer: Answer) -> str:
     return f"{answer.match.rank} · {captions(answer.match)[0]}"
 
 
-def card_of(answer: Answer, *lines: str) -> "Card":
-    """The picture of a match with those of ``lines`` that say something."""
+def card_of(answer: Answer, title: str, *lines: str) -> "Card":
+    """The picture of a match with what it means and those of ``lines`` that say something."""
     from reid_toolkit.contact_sheet import Card
 
-    return Card(picture_of(answer.match.record), tuple(filter(None, lines)), MARKS[answer.right])
+    return Card(picture_of(answer.match.record), tuple(filter(None, (title, answer.meaning.text, *lines))), MARKS[answer.right])
 
 
 def camera_section(answers: Sequence[Answer]) -> "Section":
@@ -172,9 +193,9 @@ def tracklet_section(answer: Answer) -> "Section":
     _, camera, _, tracklet = captions(answer.match)
     crops = answer.crops or ()
     cards = [
-        card_of(answer._replace(match=crop), distance, time)
+        card_of(answer._replace(match=crop, meaning=Meaning()), distance, time)
         for crop in crops[:CROPS_SHOWN]
         for distance, _, time, _ in [captions(crop)]
     ]
-    heading = " · ".join(filter(None, (str(answer.match.rank), tracklet, camera)))
+    heading = " · ".join(filter(None, (str(answer.match.rank), tracklet, answer.meaning.text, camera)))
     return Section(heading, f"{len(crops)} crops found.", rows=(tuple(cards),))

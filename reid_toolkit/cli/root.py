@@ -17,8 +17,8 @@ from reid_toolkit.errors import ReidError
 from reid_toolkit.version import __version__
 
 COMMANDS = (
-    "demo", "ingest", "train", "report", "distill", "export", "enroll", "search", "evaluate", "gallery", "embed",
-    "watch",
+    "demo", "ingest", "train", "report", "distill", "export", "calibrate", "enroll", "search", "evaluate",
+    "gallery", "embed", "watch",
 )  # fmt: skip
 """In the order of the work. Help loads them all, so their modules import torch and the like inside functions."""
 

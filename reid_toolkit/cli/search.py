@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.answers import SCHEMA, as_list, judge, print_table, warn_damage, write_sheet
+from reid_toolkit.cli.answers import SCHEMA, as_list, judge, print_table, verdict, warn_damage, write_sheet
+from reid_toolkit.cli.meaning import Scale, calibration_options
 from reid_toolkit.cli.root import log, print_json
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.records import Crop, Record
@@ -69,6 +70,7 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 @click.option("--after", metavar="CURSOR", help="Go on behind the matches that this very search ended with.")
 @click.option("--identities", type=options.FILE, help="CSV tracklet,identity: mark matches right or wrong.")
 @click.option("--html", type=options.FILE, help="Write the query and its matches as a page of pictures.")
+@calibration_options
 @options.json_output
 def command(
     query: Path,
@@ -85,12 +87,16 @@ def command(
     after: str | None,
     identities: Path | None,
     html: Path | None,
+    calibration: Path | None,
+    people: int | None,
+    false_match_rate: float | None,
     as_json: bool,
 ) -> None:
     """Find the enrolled people who look most like QUERY: an image, a folder of crops of one person, or a
     dataset folder with --tracklet.
 
-    Distances are Euclidean between descriptors, from 0 (the same) to 2.
+    Distances are Euclidean between descriptors, from 0 (the same) to 2. Where the model was calibrated (`reid
+    calibrate`), each match has the probability that it is the same person.
     """
     from reid_toolkit.datasets.manifest import read_identities
     from reid_toolkit.gallery import Filter, open_gallery
@@ -104,7 +110,9 @@ def command(
         truth = read_identities(identities) if identities else {}
         wanted = find_query(query, tracklet)
         images = [read_image(crop.path, crop.origin) for crop in wanted.crops]
-        vector = open_embedder(store, gallery, model).embed_tracklet(images)
+        embedder = open_embedder(store, gallery, model)
+        scale = Scale(embedder, held.count, wanted.crops[0].camera or None, calibration, people, false_match_rate)
+        vector = embedder.embed_tracklet(images)
         # Sources are kept as absolute paths; one that is gone from the disk can still be named.
         within = [str(Path(source).resolve()) for source in sources] or None
         where = Filter(cameras or None, since, until, within, tags, enrolled_as(wanted, list(held.cameras)))
@@ -116,13 +124,14 @@ def command(
             markup=False,
             soft_wrap=True,
         )
-    answers = judge(page, wanted.name, truth)
+    answers = [one._replace(meaning=scale.of(one.match)) for one in judge(page, wanted.name, truth)]
     if html:
         write_sheet(html, wanted.name, [crop.path for crop in wanted.crops], answers, group)
         log.print(f"wrote {html}", markup=False, soft_wrap=True)
     if as_json:
         asked = {"name": wanted.name, "images": [str(crop.path) for crop in wanted.crops]}
-        print_json({"schema": SCHEMA, "query": asked, "group": group, "matches": as_list(answers), "after": page.after})
+        about = {"schema": SCHEMA, "query": asked, "group": group, "base_rate": scale.base_rate}
+        print_json({**about, "verdict": verdict(answers), "matches": as_list(answers), "after": page.after})
     elif answers:
         print_table(answers, group, page.after)
     else:

@@ -1,0 +1,168 @@
+"""What distances of one model mean at one site, kept as a file beside the model."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from reid_toolkit.calibration.curve import LEAST, Curve, fit_curve
+from reid_toolkit.calibration.evidence import CameraPair, Evidence, pool
+from reid_toolkit.errors import InputError, ModelError
+from reid_toolkit.files import write_atomic
+from reid_toolkit.version import __version__
+
+FORMAT = "reid-calibration-1"
+SUFFIX = ".calibration.json"
+
+Basis = Literal["camera pair", "pooled", "one camera"]
+"""Where an answer's evidence is from: just these two cameras (or the one); all pairs of different cameras together,
+or all cameras against themselves; or, for two cameras, only from within one camera, which cannot know what a change
+of camera does."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Curves of one model, by pair of cameras."""
+
+    model: str
+    """Fingerprint of the model whose distances these are."""
+    dataset: str
+    """Fingerprint of the dataset that they were measured on."""
+    tracklets: int
+    per_person: float | None
+    """Tracklets of one person in that dataset, on average, as its clusters have it; None without clusters."""
+    within: Curve
+    """Of two tracklets of one camera, whichever it is."""
+    across: Curve | None
+    """Of tracklets of two cameras, whichever they are; None where nothing is known across cameras."""
+    pairs: dict[CameraPair, Curve]
+    """Of the pairs of cameras that have enough evidence of their own."""
+
+    def probability(self, distance: float, query: str | None, found: str, base_rate: float) -> tuple[float, Basis]:
+        """That a query from camera ``query`` and a record of camera ``found`` show one person, and by what evidence.
+
+        base_rate: the share of comparisons that are of one person, above 0 and below 1. ``query`` is None where the
+        camera is not known: it may be the record's or another, so the lower of both is the answer.
+        """
+        best = [curves[0] for curves in self.chains(query, found)]
+        return min((curve.probability(distance, base_rate), basis) for curve, basis in best)
+
+    def threshold(self, false_match_rate: float, query: str | None, found: str) -> float:
+        """The distance under which two people come in at most ``false_match_rate`` (0-1) of comparisons.
+
+        Where a pair of cameras has too few distances of two people, those of all such pairs answer. Raises
+        :class:`InputError` where they are too few too.
+        """
+        limits = []
+        for curves in self.chains(query, found):
+            known = [limit for curve, _ in curves if (limit := curve.threshold(false_match_rate)) is not None]
+            if not known:
+                enough = max(curve.different for curve, _ in curves)
+                raise InputError(
+                    f"a false-match rate of {false_match_rate:g} needs {1 / false_match_rate - 1:.0f} distances "
+                    f"between different people, the calibration has {enough} for cameras {query or 'unknown'!r} and "
+                    f"{found!r}: ask for {1 / (enough + 1):.2g} or more, or calibrate on more footage"
+                )
+            limits.append(known[0])
+        return min(limits)
+
+    def chains(self, query: str | None, found: str) -> list[list[tuple[Curve, Basis]]]:
+        """The curves that can answer for two cameras, the best one first; of an unknown query one such list for
+        each of the two that it may be."""
+        between: list[tuple[Curve, Basis]] = [(self.across, "pooled")] if self.across else [(self.within, "one camera")]
+        if query is None:
+            return [*self.chains(found, found), *([between] if self.across else [])]
+        own = self.pairs.get((min(query, found), max(query, found)))
+        chain: list[tuple[Curve, Basis]] = [(own, "camera pair")] if own else []
+        return [chain + ([(self.within, "pooled")] if query == found else between)]
+
+    def base_rate(self, records: int, people: int | None = None) -> float:
+        """The share of ``records`` that show the person searched for, if that is somebody among them.
+
+        With ``people`` different ones in the gallery, one in so many; else by how many tracklets a person had where
+        it was calibrated, one where that is not known. Never above a half.
+        """
+        return min(1 / people if people else (self.per_person or 1.0) / max(records, 1), 0.5)
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, all or nothing."""
+        curves = {name: curve and asdict(curve) for name, curve in (("within", self.within), ("across", self.across))}
+        pairs = [{"cameras": list(pair), **asdict(curve)} for pair, curve in self.pairs.items()]
+        about = {
+            "format": FORMAT, "model": self.model, "dataset": self.dataset, "toolkit": __version__,
+            "tracklets": self.tracklets, "per_person": self.per_person,
+        }  # fmt: skip
+        write_atomic(path, json.dumps({**about, **curves, "pairs": pairs}, indent=1, allow_nan=False) + "\n")
+
+
+def calibrate(
+    evidence: Mapping[CameraPair, Evidence],
+    *,
+    model: str,
+    dataset: str,
+    tracklets: int,
+    per_person: float | None = None,
+) -> Calibration:
+    """Fit what ``collect`` found; for the other arguments see :class:`Calibration`.
+
+    Raises :class:`InputError` when it is too little even with all cameras together, or when nearer is not likelier.
+    """
+    within = pool([one for (a, b), one in evidence.items() if a == b])
+    across = pool([one for (a, b), one in evidence.items() if a != b])
+    curve = fit_curve(within)
+    if curve is None:
+        raise InputError(
+            f"{len(within.same)} distances within a person and {len(within.different)} between people seen at once "
+            f"in one camera: expected at least {LEAST} of each, the first smaller: calibrate on more footage, with "
+            "several crops a tracklet and with times"
+        )
+    fitted = {pair: fit_curve(one) for pair, one in evidence.items()}
+    return Calibration(
+        model, dataset, tracklets, per_person, curve, fit_curve(across),
+        {pair: one for pair, one in fitted.items() if one},
+    )  # fmt: skip
+
+
+def beside(model: Path) -> Path:
+    """Where a model's calibration is looked for."""
+    return model.with_suffix(SUFFIX)
+
+
+def load_calibration(path: Path, model: str) -> Calibration:
+    """Read what :meth:`Calibration.save` wrote; ``model`` is the fingerprint of the model in use.
+
+    Raises :class:`ModelError` when the file is missing, damaged, of another format or of another model.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        held = table["format"]
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot read the calibration: {error.strerror}: make it by `reid calibrate`"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        held = None
+    if held != FORMAT:
+        raise ModelError(f"{path}: not a calibration of format {FORMAT}: make it anew by `reid calibrate`")
+    if table.get("model") != model:
+        raise ModelError(
+            f"{path}: calibrates model {table.get('model')}, got model {model}: distances of two models do not "
+            "compare; make it anew by `reid calibrate`, or delete it"
+        )
+    try:
+        return Calibration(
+            model, str(table["dataset"]), int(table["tracklets"]), _number(table["per_person"]),
+            _curve(table["within"]), table["across"] and _curve(table["across"]),
+            {(str(a), str(b)): _curve(one) for one in table["pairs"] for a, b in [one.pop("cameras")]},
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: damaged ({error!r}): make it anew by `reid calibrate`") from None
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _curve(table: dict[str, Any]) -> Curve:
+    return Curve(**table | {"ranks": tuple(table["ranks"]), "quantiles": tuple(table["quantiles"])})

@@ -1,0 +1,64 @@
+"""The whole of it: from a dataset, and perhaps a run trained on it, to a calibration."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.calibration.calibration import Calibration, calibrate
+from reid_toolkit.calibration.clusters import read_clusters
+from reid_toolkit.calibration.describe import CropEmbedder, Described, describe
+from reid_toolkit.calibration.evidence import CameraPair, Evidence, collect
+from reid_toolkit.datasets.clocks import times
+from reid_toolkit.datasets.dataset import Dataset
+from reid_toolkit.method.constraints import cannot_link_pairs
+
+
+class KnownEmbedder(CropEmbedder, Protocol):
+    """What is needed of :class:`reid_toolkit.runtime.Embedder`."""
+
+    fingerprint: str
+
+
+def measure(
+    embedder: KnownEmbedder,
+    dataset: Dataset,
+    run: Path | None = None,
+    *,
+    bad: list[str] | None = None,
+    on_progress: Callable[[int, int | None], None] | None = None,
+) -> Calibration:
+    """Embed ``dataset`` and fit what its tracklets tell; no identity is looked at.
+
+    run: a training run on this dataset, whose clusters are evidence across cameras. ``bad`` as for
+    :func:`describe`. Raises :class:`InputError` for too little evidence, :class:`DatasetError` for crops that cannot
+    be read, :class:`RunError` for a run that is none or of another dataset.
+    """
+    labels = read_clusters(run, dataset.tracklets) if run else None
+    described = describe(embedder, dataset, bad=bad, on_progress=on_progress)
+    clusters = None
+    if labels is not None:
+        of = {tracklet.name: label for tracklet, label in zip(dataset.tracklets, labels, strict=True)}
+        clusters = np.array([of[tracklet.name] for tracklet in described.tracklets], np.int64)
+    return calibrate(
+        evidence_of(described, clusters),
+        model=embedder.fingerprint,
+        dataset=dataset.fingerprint,
+        tracklets=len(described.tracklets),
+        per_person=per_person(clusters),
+    )
+
+
+def evidence_of(described: Described, clusters: NDArray[np.int64] | None = None) -> dict[CameraPair, Evidence]:
+    """:func:`collect` of tracklets: who was seen at once is read off their times."""
+    cameras = [tracklet.camera for tracklet in described.tracklets]
+    seen_at_once = cannot_link_pairs(*times(described.tracklets))
+    return collect(described.whole, described.halves, cameras, seen_at_once, clusters)
+
+
+def per_person(clusters: NDArray[np.int64] | None) -> float | None:
+    """Tracklets a cluster, on average; None without clusters."""
+    known = None if clusters is None else clusters[clusters >= 0]
+    return None if known is None or not len(known) else len(known) / len(np.unique(known))

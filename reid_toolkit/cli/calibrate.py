@@ -1,0 +1,107 @@
+"""``reid calibrate``: which distance is the same person, from tracklets alone."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reid_toolkit.cli import options
+from reid_toolkit.cli.progress import progress_bar
+from reid_toolkit.cli.root import print_json, warn, warn_bad
+
+if TYPE_CHECKING:
+    from reid_toolkit.calibration import Calibration
+    from reid_toolkit.calibration.curve import Curve
+
+RATES = (0.05, 0.01, 0.001)
+"""False-match rates whose distances are shown."""
+
+
+@click.command()
+@click.argument("dataset", type=options.FOLDER)
+@options.model_option
+@click.option(
+    "--run", type=options.FOLDER, help="The run trained on DATASET: its clusters are evidence across cameras."
+)
+@click.option("--out", type=options.FILE, help="Where to write it. [default: beside the model, MODEL.calibration.json]")
+@options.skip_bad
+@options.batch_size
+@options.json_output
+def command(
+    dataset: Path,
+    model: Path,
+    run: Path | None,
+    out: Path | None,
+    skip_bad: bool,
+    batch_size: int,
+    as_json: bool,
+) -> None:
+    """Learn from DATASET's tracklets, without labels, how likely a distance is one person.
+
+    One person: the two halves of a tracklet. Two people: tracklets seen at once in one camera. With --run also what
+    its clusters say, which reaches across cameras. `reid search` finds the result beside the model.
+    """
+    from reid_toolkit.calibration import beside
+    from reid_toolkit.calibration.measure import measure
+    from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.runtime import Embedder
+
+    embedder = Embedder(model, batch_size=batch_size)
+    held = open_dataset(dataset)
+    bad: list[str] | None = [] if skip_bad else None
+    with progress_bar("calibrate", "tracklets") as on_progress:
+        calibration = measure(embedder, held, run, bad=bad, on_progress=on_progress)
+    warn_bad(bad)
+    out = out or beside(model)
+    calibration.save(out)
+    if as_json:
+        print_json({"calibration": str(out), **as_dict(calibration)})
+    else:
+        print_table(calibration)
+        click.echo(f"{out}: {calibration.tracklets} tracklets of {len(held.cameras)} cameras")
+    if calibration.across is None and len(held.cameras) > 1:
+        warn(
+            "nothing is known across cameras: between two of them, probabilities rest on evidence within one, and "
+            "are too low; "
+            + ("train longer, or on more footage" if run else "give --run, the run that was trained on this dataset")
+        )
+
+
+def rows_of(calibration: "Calibration") -> "list[tuple[str, Curve]]":
+    pooled = [("one camera", calibration.within), ("two cameras", calibration.across)]
+    own = [(" – ".join(dict.fromkeys(pair)) or "(no name)", curve) for pair, curve in calibration.pairs.items()]
+    return [(name, curve) for name, curve in pooled if curve] + own
+
+
+def print_table(calibration: "Calibration") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("cameras", "one person", "two people", "as likely", *(f"{rate:.1%}" for rate in RATES), box=None)
+    for name, curve in rows_of(calibration):
+        limits = [curve.threshold(rate) for rate in RATES]
+        cells = ["too few" if limit is None else f"{limit:.3f}" for limit in limits]
+        table.add_row(Text(name), str(curve.same), str(curve.different), f"{curve.even:.3f}", *cells)
+    Console(highlight=False).print(table)
+
+
+def as_dict(calibration: "Calibration") -> dict[str, object]:
+    """As the file has it, with the distances of some false-match rates in place of all quantiles."""
+
+    def one(curve: "Curve | None") -> dict[str, object] | None:
+        if curve is None:
+            return None
+        table = {key: value for key, value in asdict(curve).items() if key not in ("ranks", "quantiles")}
+        return {**table, "even": curve.even, "thresholds": {f"{rate:g}": curve.threshold(rate) for rate in RATES}}
+
+    return {
+        "model": calibration.model,
+        "dataset": calibration.dataset,
+        "tracklets": calibration.tracklets,
+        "per_person": calibration.per_person,
+        "within": one(calibration.within),
+        "across": one(calibration.across),
+        "pairs": [{"cameras": list(pair), **(one(curve) or {})} for pair, curve in calibration.pairs.items()],
+    }

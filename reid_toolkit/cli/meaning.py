@@ -1,0 +1,101 @@
+"""What the distances of a search mean, where the model was calibrated: options, probabilities, verdicts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from reid_toolkit.cli.options import FILE
+from reid_toolkit.records import Match
+
+if TYPE_CHECKING:
+    from reid_toolkit.calibration import Calibration
+    from reid_toolkit.runtime import Embedder
+
+SAME, UNKNOWN = "same", "unknown"
+
+
+class Meaning(NamedTuple):
+    """Of one match. All None where the model was not calibrated."""
+
+    probability: float | None = None
+    """That it is the person searched for, 0-1."""
+    basis: str | None = None
+    """"camera pair", "pooled" or "one camera": see ``calibration.Basis``."""
+    verdict: str | None = None
+    """"same" or "unknown", where a false-match rate was asked for."""
+
+    @property
+    def text(self) -> str:
+        """For people: the probability in per cent, and what there is to say beside it."""
+        if self.probability is None:
+            return ""
+        words = [f"{100 * self.probability:.0f}%", *([UNKNOWN] if self.verdict == UNKNOWN else [])]
+        return ", ".join([*words, *(["same-camera evidence only"] if self.basis == "one camera" else [])])
+
+
+OPTIONS = (
+    click.option(
+        "--calibration",
+        type=FILE,
+        help="What distances mean, by `reid calibrate`. [default: MODEL.calibration.json, if it is there]",
+    ),
+    click.option(
+        "--people",
+        type=click.IntRange(2),
+        metavar="N",
+        help="How many different people the gallery holds, about: the query is one of so many. "
+        "[default: by the calibration]",
+    ),
+    click.option(
+        "--false-match-rate",
+        type=click.FloatRange(0, 0.5, min_open=True),
+        metavar="RATE",
+        help="Answer unknown where other people come as near in more than RATE of comparisons, e.g. 0.001.",
+    ),
+)
+
+
+def calibration_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How to say what distances mean."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+class Scale:
+    """What one search's distances mean; ``Meaning()`` throughout where there is no calibration."""
+
+    def __init__(
+        self,
+        embedder: "Embedder",
+        records: int,
+        camera: str | None,
+        calibration: Path | None,
+        people: int | None,
+        false_match_rate: float | None,
+    ) -> None:
+        """``camera`` is the query's, None where it is not known; ``records`` are those of the gallery."""
+        from reid_toolkit.calibration import beside, load_calibration
+
+        path = calibration or beside(embedder.path)
+        asked = [calibration, people, false_match_rate] != [None] * 3
+        self.calibration: Calibration | None = None
+        self.base_rate: float | None = None
+        if asked or path.exists():
+            self.calibration = load_calibration(path, embedder.fingerprint)
+            self.base_rate = self.calibration.base_rate(records, people)
+        self.camera = camera
+        self.rate = false_match_rate
+
+    def of(self, match: Match) -> Meaning:
+        """What ``match`` means."""
+        if self.calibration is None or self.base_rate is None:
+            return Meaning()
+        found = match.record.camera
+        probability, basis = self.calibration.probability(match.distance, self.camera, found, self.base_rate)
+        if self.rate is None:
+            return Meaning(probability, basis)
+        near = match.distance < self.calibration.threshold(self.rate, self.camera, found)
+        return Meaning(probability, basis, SAME if near else UNKNOWN)
