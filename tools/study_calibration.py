@@ -1,0 +1,173 @@
+"""Do the probabilities of `reid calibrate` come true, on drawn footage, whose truth is known?
+
+    python tools/study_calibration.py DEMO --held-out OTHER --people 16 --json calibration.json --png calibration.png
+
+DEMO is a folder of `reid demo`; OTHER one with `people` and `identities.csv` of other people, whom the model has not
+seen. Calibrations are fitted to DEMO/people without its identities: from pairs within a camera alone, and with the
+run's clusters. Identities serve to judge them. An answer is one of the ten records that a search shows.
+"""
+
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from study import print_rows, run, write_json, write_png
+
+from reid_toolkit.calibration import Calibration, calibrate
+from reid_toolkit.calibration.clusters import read_clusters
+from reid_toolkit.calibration.describe import Described, describe
+from reid_toolkit.calibration.measure import evidence_of, per_person
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.datasets.manifest import read_identities
+from reid_toolkit.errors import InputError
+from reid_toolkit.evaluation.reliability import Reliability, reliability
+from reid_toolkit.runtime import Embedder
+
+SHOWN = 10
+RATES = (0.05, 0.01, 0.005)
+JUNK = "-1"
+
+
+class Pairs:
+    """All pairs of tracklets whose identities are known: (N, N), the diagonal left out."""
+
+    def __init__(self, described: Described, truth: dict[str, str]) -> None:
+        who = np.array([truth.get(one.name, JUNK) for one in described.tracklets])
+        self.cameras = [one.camera for one in described.tracklets]
+        camera = np.array(self.cameras)
+        rows = described.whole
+        self.distances = np.linalg.norm(rows[:, None] - rows[None], axis=2)
+        self.known = (who != JUNK)[:, None] & (who != JUNK)[None] & ~np.eye(len(who), dtype=bool)
+        self.same = who[:, None] == who[None]
+        self.within = camera[:, None] == camera[None]
+        self.halves = np.linalg.norm(described.halves[:, 0] - described.halves[:, 1], axis=1)
+
+    def answers(self, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The nearest ``SHOWN`` of each row, among these pairs."""
+        shown = np.zeros_like(among)
+        for row, allowed in enumerate(among):
+            places = np.flatnonzero(allowed)
+            shown[row, places[np.argsort(self.distances[row, places], kind="stable")[:SHOWN]]] = True
+        return shown
+
+    def gap(self) -> dict[str, float]:
+        """Median distances: what a positive of each kind looks like."""
+        kinds = {
+            "halves of a tracklet": self.halves[np.isfinite(self.halves)],
+            "one person, one camera": self.distances[self.known & self.same & self.within],
+            "one person, two cameras": self.distances[self.known & self.same & ~self.within],
+            "two people, one camera": self.distances[self.known & ~self.same & self.within],
+            "two people, two cameras": self.distances[self.known & ~self.same & ~self.within],
+        }
+        return {name: round(float(np.median(values)), 4) for name, values in kinds.items()}
+
+
+def judge(calibration: Calibration, pairs: Pairs, people: int | None) -> dict[str, Any]:
+    """Reliability, and false-match rates as they are beside those asked for."""
+    rate = calibration.base_rate(len(pairs.cameras) - 1, people)
+    said = np.array(
+        [
+            [calibration.probability(float(d), a, b, rate)[0] for b, d in zip(pairs.cameras, row, strict=True)]
+            for a, row in zip(pairs.cameras, pairs.distances, strict=True)
+        ]
+    )
+    sets = {
+        "answers": pairs.answers(pairs.known),
+        "answers from other cameras": pairs.answers(pairs.known & ~pairs.within),
+        "all pairs": pairs.known,
+        "pairs across cameras": pairs.known & ~pairs.within,
+    }
+    found: dict[str, Reliability] = {name: reliability(said[rows], pairs.same[rows]) for name, rows in sets.items()}
+    return {
+        "base_rate": round(rate, 4),
+        **{name: rounded(asdict(one)) for name, one in found.items()},
+        "false_matches": [row for asked in RATES for row in [false_matches(calibration, pairs, asked)] if row],
+    }
+
+
+def false_matches(calibration: Calibration, pairs: Pairs, asked: float) -> dict[str, Any] | None:
+    """What happens at a false-match rate; None where the calibration refuses it."""
+    try:
+        limits = {
+            (a, b): calibration.threshold(asked, a, b) for a in set(pairs.cameras) for b in set(pairs.cameras)
+        }
+    except InputError:
+        return None
+    limit = np.array([[limits[a, b] for b in pairs.cameras] for a in pairs.cameras])
+    near = pairs.distances < limit
+    row: dict[str, Any] = {"asked": asked}
+    for place, where in (("one camera", pairs.within), ("two cameras", ~pairs.within)):
+        for kind, which in (("false", ~pairs.same), ("found", pairs.same)):
+            row[f"{place}, {kind}"] = round(float(near[pairs.known & where & which].mean()), 4)
+    return row
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [rounded(one) for one in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def main(options: Namespace) -> None:
+    demo: Path = options.demo
+    embedder = Embedder(demo / "model.onnx")
+    dataset = open_dataset(demo / "people")
+    described = describe(embedder, dataset)
+    clusters = read_clusters(demo / "run", described.tracklets)
+    footage = {"its own people": Pairs(described, read_identities(demo / "identities.csv"))}
+    if options.held_out:
+        other = describe(embedder, open_dataset(options.held_out / "people"))
+        footage["other people"] = Pairs(other, read_identities(options.held_out / "identities.csv"))
+    results: dict[str, Any] = {}
+    rows = []
+    for evidence, labels in (("one camera alone", None), ("with clusters", clusters)):
+        calibration = calibrate(
+            evidence_of(described, labels), model=embedder.fingerprint, dataset=dataset.fingerprint,
+            tracklets=len(described.tracklets), per_person=per_person(labels),
+        )  # fmt: skip
+        for name, pairs in footage.items():
+            for prior, people in (("default", None), ("people", options.people)):
+                found = judge(calibration, pairs, people)
+                results.setdefault(name, {}).setdefault(evidence, {})[prior] = found
+                row = {"footage": name, "evidence": evidence, "base rate": prior}
+                rows.append(row | {key: one["error"] for key, one in found.items() if isinstance(one, dict)})
+            for row in found["false_matches"]:
+                print(name, evidence, row)
+    print_rows(rows)
+    gaps = {name: pairs.gap() for name, pairs in footage.items()}
+    print(gaps)
+    write_json(options.json, {"people": options.people, "median distances": gaps, "footage": results})
+    write_png(options.png, draw(results))
+
+
+def draw(results: dict[str, Any]) -> Figure:
+    """Said against true, for the answers from other cameras; the size of a point is how many there were."""
+    figure = Figure(figsize=(4.2 * len(results), 4.2), layout="constrained")
+    for axes, (name, by_evidence) in zip(np.atleast_1d(figure.subplots(1, len(results))), results.items(), strict=True):
+        axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+        for evidence, by_prior in by_evidence.items():
+            found = by_prior["people"]["answers from other cameras"]
+            said, true, count = (np.array([one[key] for one in found["bins"]]) for key in ("said", "true", "count"))
+            label = f"{evidence}: error {100 * found['error']:.1f}%"
+            (line,) = axes.plot(said, true, "-", label=label)
+            axes.scatter(said, true, s=8 + 160 * count / count.sum(), color=line.get_color())
+        axes.set(title=name, xlabel="probability said", ylabel="share right", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    return figure
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("demo", type=Path, metavar="DEMO", help="folder of a finished `reid demo`")
+    parser.add_argument("--held-out", type=Path, metavar="OTHER", help="footage of other people")
+    parser.add_argument("--people", type=int, required=True, help="how many there are, as `reid search --people`")
+    parser.add_argument("--json", type=Path, required=True, help="the figures to write")
+    parser.add_argument("--png", type=Path, required=True, help="the picture to write")
+    run(main, parser)
