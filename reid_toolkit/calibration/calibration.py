@@ -138,9 +138,7 @@ def load_calibration(path: Path, model: str) -> Calibration:
         table = json.loads(path.read_text(encoding="utf-8"))
         held = table["format"]
     except OSError as error:
-        raise ModelError(
-            f"{path}: cannot read the calibration: {error.strerror}: make it by `reid calibrate`"
-        ) from None
+        raise ModelError(f"{path}: cannot read it: {error.strerror}: `reid calibrate` makes a calibration") from None
     except (ValueError, KeyError, TypeError):
         held = None
     if held != FORMAT:

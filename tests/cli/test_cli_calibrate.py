@@ -1,0 +1,166 @@
+"""calibrate, and what search then says, as a user runs them."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
+import pytest
+from crowd import PEOPLE, write_clusters, write_crowd
+from tiny_model import METADATA, PROJECTION, build_model
+
+
+class Site(NamedTuple):
+    """A model, footage, a run's clusters and a gallery."""
+
+    people: Path
+    model: Path
+    run: Path
+    gallery: Path
+
+
+@pytest.fixture(scope="module")
+def enrolled(tmp_path_factory: pytest.TempPathFactory, reid) -> Site:
+    root = tmp_path_factory.mktemp("site")
+    site = Site(root / "people", root / "model.onnx", root / "run", root / "gallery")
+    onnx.save(build_model(), str(site.model))
+    write_crowd(site.people)
+    write_clusters(site.run)
+    assert reid("enroll", site.people, "--model", site.model, "--gallery", site.gallery).status == 0
+    return site
+
+
+@pytest.fixture
+def calibration(enrolled: Site, tmp_path: Path, reid) -> Path:
+    """In a place of its own, where search does not find it by itself."""
+    out = tmp_path / "c.json"
+    assert reid("calibrate", enrolled.people, "--model", enrolled.model, "--run", enrolled.run, "--out", out).status == 0
+    return out
+
+
+@pytest.fixture
+def query(enrolled: Site) -> tuple:
+    return ("search", enrolled.people, "--tracklet", "door-0-4", "--gallery", enrolled.gallery)
+
+
+def test_what_it_says(enrolled: Site, tmp_path: Path, reid, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    arguments = ("calibrate", enrolled.people, "--model", enrolled.model, "--out", tmp_path / "c.json")
+    result = reid(*arguments)
+    assert result.status == 0
+    assert re.search(r"one camera +54 +54 +0\.\d{3} +0\.\d{3} +too few +too few", result.out)
+    assert "two cameras" not in result.out
+    assert "warning: nothing is known across cameras" in result.err
+    assert "give --run" in result.err
+    document = reid(*arguments, "--run", enrolled.run, "--json")
+    assert "warning" not in document.err
+    found = document.json
+    assert (found["calibration"], found["tracklets"], found["per_person"]) == (str(tmp_path / "c.json"), 54, 6)
+    assert [one["cameras"] for one in found["pairs"]] == [["door", "door"], ["door", "hall"], ["hall", "hall"]]
+    assert found["across"]["thresholds"]["0.05"] < found["across"]["even"]
+    assert found["within"]["thresholds"]["0.001"] is None
+
+
+def test_search_finds_it_beside_the_model(enrolled: Site, query: tuple, tmp_path: Path, reid) -> None:
+    before = reid(*query, "--json").json
+    assert {(m["probability"], m["basis"], m["verdict"]) for m in before["matches"]} == {(None, None, None)}
+    assert (before["base_rate"], before["verdict"]) == (None, None)
+    model = tmp_path / "model.onnx"
+    shutil.copy(enrolled.model, model)
+    assert reid("calibrate", enrolled.people, "--model", model, "--run", enrolled.run).status == 0
+    assert (tmp_path / "model.calibration.json").is_file()
+    after = reid(*query, "--model", model, "--json").json
+    assert after["base_rate"] == pytest.approx(1 / PEOPLE)
+    said = [m["probability"] for m in after["matches"]]
+    right = [m["tracklet"].endswith("-4") for m in after["matches"]]
+    assert right[0]
+    assert said[0] > 0.6 > 0.2 > said[-1]
+    assert {m["basis"] for m in after["matches"]} == {"camera pair"}
+    for match in [*before["matches"], *after["matches"]]:
+        for key in ("probability", "basis", "verdict"):
+            del match[key]
+    assert before["matches"] == after["matches"]  # what it means changes nothing of what is found
+    shutil.copytree(enrolled.gallery, tmp_path / "moved")
+    copied = reid("gallery", "copy", enrolled.gallery, tmp_path / "copy")
+    assert copied.status == 0
+    there = (*query[:-1], tmp_path / "copy", "--model", model, "--json")
+    assert [m["probability"] for m in reid(*there).json["matches"]] == said
+
+
+def test_people_sets_the_base_rate(query: tuple, calibration: Path, reid) -> None:
+    few, many = (
+        reid(*query, "--calibration", calibration, "--people", people, "--json").json for people in (2, 1000)
+    )
+    assert (few["base_rate"], many["base_rate"]) == (0.5, 0.001)
+    for a, b in zip(few["matches"], many["matches"], strict=True):
+        odds = a["probability"] / (1 - a["probability"])
+        assert b["probability"] == pytest.approx(odds / 999 / (1 + odds / 999), rel=1e-6)
+
+
+def test_unknown_beyond_a_false_match_rate(
+    enrolled: Site, query: tuple, calibration: Path, tmp_path: Path, reid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    asked = ("--calibration", calibration, "--false-match-rate", 0.003)
+    document = reid(*query, *asked, "--json", "--html", tmp_path / "page.html").json
+    verdicts = [m["verdict"] for m in document["matches"]]
+    assert set(verdicts) == {"same", "unknown"}
+    assert (verdicts[0], document["verdict"]) == ("same", "same")
+    assert all(m["tracklet"].endswith("-4") for m in document["matches"] if m["verdict"] == "same")
+    page = (tmp_path / "page.html").read_text()
+    assert re.search(r"<span>1 · 0\.\d+</span><span>\d+%</span>", page)
+    assert page.count("%, unknown</span>") == verdicts.count("unknown")
+    table = reid(*query, *asked)
+    assert re.search(r"^ *1 .* \d+% *$", table.out, re.MULTILINE)
+    assert re.search(r"^ *10 .* \d+%, unknown *$", table.out, re.MULTILINE)
+    assert "unknown: no match" not in table.out
+
+    stranger = write_crowd(tmp_path / "others", seed=1) / "door" / "door-0-3-0.png"
+    nobody = ("search", stranger, "--gallery", enrolled.gallery, *asked)
+    assert reid(*nobody, "--json").json["verdict"] == "unknown"
+    assert reid(*nobody).out.endswith("unknown: no match is as near as the false-match rate asks\n")
+
+
+def test_evidence_of_one_camera_is_said_to_be_that(
+    enrolled: Site, query: tuple, tmp_path: Path, reid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    out = tmp_path / "c.json"
+    assert reid("calibrate", enrolled.people, "--model", enrolled.model, "--out", out).status == 0
+    found = reid(*query, "--calibration", out, "--json").json
+    assert {(m["camera"], m["basis"]) for m in found["matches"]} == {("door", "camera pair"), ("hall", "one camera")}
+    assert "same-camera evidence only" in reid(*query, "--calibration", out, "--camera", "hall").out
+    assert "same-camera evidence only" not in reid(*query, "--calibration", out, "--camera", "door").out
+
+
+def test_what_cannot_be_said_is_refused(
+    enrolled: Site, query: tuple, calibration: Path, tmp_path: Path, reid
+) -> None:
+    there = ("--calibration", calibration)
+    assert "ask for" in reid(*query, *there, "--false-match-rate", 1e-6).error
+    assert "`reid calibrate` makes a calibration" in reid(*query, "--false-match-rate", 0.01).error
+    assert "no.json" in reid(*query, "--calibration", tmp_path / "no.json").error
+    for wrong in (("--false-match-rate", 0), ("--false-match-rate", 0.6), ("--people", 1)):
+        assert reid(*query, *there, *wrong).status == 2
+    other = tmp_path / "other.onnx"
+    onnx.save(build_model(-PROJECTION, metadata=METADATA.to_strings()), str(other))
+    assert reid("calibrate", enrolled.people, "--model", other).status == 0
+    assert "two models do not compare" in reid(*query, "--calibration", other.with_suffix(".calibration.json")).error
+    calibration.write_text("{")
+    assert "make it anew by `reid calibrate`" in reid(*query, *there).error
+
+
+def test_what_cannot_be_calibrated(enrolled: Site, tmp_path: Path, reid) -> None:
+    there = ("--model", enrolled.model, "--out", tmp_path / "c.json")
+    assert "calibrate on more footage" in reid("calibrate", write_crowd(tmp_path / "t", times=False), *there).error
+    assert "no such file" in reid("calibrate", enrolled.people, *there, "--run", tmp_path).error
+    assert "no such folder" in reid("calibrate", tmp_path / "no", *there).error
+    broken = write_crowd(tmp_path / "b")
+    (broken / "hall" / "hall-1-1-1.png").write_bytes(b"")
+    assert "hall-1-1-1.png" in reid("calibrate", broken, *there).error
+    assert not (tmp_path / "c.json").exists()
+    result = reid("calibrate", broken, *there, "--skip-bad", "--json")
+    assert json.loads(result.out)["tracklets"] == 54
+    assert "1 unreadable images were left out" in result.err
