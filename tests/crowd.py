@@ -1,5 +1,6 @@
 """A dataset of people who are easily told apart, three at once in each camera, and what a run would say of them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -10,17 +11,20 @@ from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.records import Crop
 
 PEOPLE, VISITS, CROPS, AT_ONCE = 9, 3, 4, 3
-CAMERAS = ("door", "hall")
+CAMERAS = ("door", "hall", "yard")
+TRACKLETS = len(CAMERAS) * VISITS * PEOPLE
 
 
-def write_crowd(root: Path, seed: int = 0, *, times: bool = True, identities: bool = False) -> Path:
-    """``CAMERAS`` x ``VISITS`` x ``PEOPLE`` tracklets, called door-0-8 (camera, visit, person); cameras differ in
+def write_crowd(
+    root: Path, seed: int = 0, *, cameras: Sequence[str] = CAMERAS, times: bool = True, identities: bool = False
+) -> Path:
+    """``cameras`` x ``VISITS`` x ``PEOPLE`` tracklets, called door-0-8 (camera, visit, person); cameras differ in
     light. ``identities`` fills the manifest's column."""
     rng = np.random.default_rng(seed)
     looks = rng.uniform(0, 255, (PEOPLE, HEIGHT, 1, 3))
-    light = rng.uniform(-35, 35, (len(CAMERAS), HEIGHT, 1, 3))
+    light = rng.uniform(-35, 35, (len(cameras), HEIGHT, 1, 3))
     crops = []
-    for c, camera in enumerate(CAMERAS):
+    for c, camera in enumerate(cameras):
         for visit in range(VISITS):
             for place, person in enumerate(rng.permutation(PEOPLE)):
                 name = f"{camera}-{visit}-{person}"

@@ -3,8 +3,9 @@
     python tools/study_calibration.py DEMO --held-out OTHER --people 16 --json calibration.json --png calibration.png
 
 DEMO is a folder of `reid demo`; OTHER one with `people` and `identities.csv` of other people, whom the model has not
-seen. Calibrations are fitted to DEMO/people without its identities: from pairs within a camera alone, and with the
-run's clusters. Identities serve to judge them. An answer is one of the ten records that a search shows.
+seen. Calibrations are fitted to DEMO/people without its identities: from pairs within a camera alone, with reciprocal
+nearest neighbours (what `reid calibrate` does), and with the run's clusters (--run). Identities serve to judge them. An
+answer is one of the ten records that a search shows.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -20,11 +21,15 @@ from study import print_rows, run, write_json, write_png
 from reid_toolkit.calibration import Calibration, calibrate
 from reid_toolkit.calibration.clusters import read_clusters
 from reid_toolkit.calibration.describe import Described, describe
-from reid_toolkit.calibration.measure import evidence_of, per_person
+from reid_toolkit.calibration.evidence import collect
+from reid_toolkit.calibration.measure import per_person
+from reid_toolkit.calibration.neighbours import reciprocal_clusters
 from reid_toolkit.datasets import open_dataset
+from reid_toolkit.datasets.clocks import times
 from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.errors import InputError
 from reid_toolkit.evaluation.reliability import Reliability, reliability
+from reid_toolkit.method.constraints import cannot_link_pairs
 from reid_toolkit.runtime import Embedder
 
 SHOWN = 10
@@ -92,9 +97,7 @@ def judge(calibration: Calibration, pairs: Pairs, people: int | None) -> dict[st
 def false_matches(calibration: Calibration, pairs: Pairs, asked: float) -> dict[str, Any] | None:
     """What happens at a false-match rate; None where the calibration refuses it."""
     try:
-        limits = {
-            (a, b): calibration.threshold(asked, a, b) for a in set(pairs.cameras) for b in set(pairs.cameras)
-        }
+        limits = {(a, b): calibration.threshold(asked, a, b) for a in set(pairs.cameras) for b in set(pairs.cameras)}
     except InputError:
         return None
     limit = np.array([[limits[a, b] for b in pairs.cameras] for a in pairs.cameras])
@@ -120,16 +123,22 @@ def main(options: Namespace) -> None:
     dataset = open_dataset(demo / "people")
     described = describe(embedder, dataset)
     clusters = read_clusters(demo / "run", described.tracklets)
+    cameras = [one.camera for one in described.tracklets]
+    seen_at_once = cannot_link_pairs(*times(described.tracklets))
+    neighbours = reciprocal_clusters(described.whole, cameras, seen_at_once)
+    kinds = {"one camera alone": None, "neighbours": neighbours, "run": clusters}
     footage = {"its own people": Pairs(described, read_identities(demo / "identities.csv"))}
     if options.held_out:
         other = describe(embedder, open_dataset(options.held_out / "people"))
         footage["other people"] = Pairs(other, read_identities(options.held_out / "identities.csv"))
     results: dict[str, Any] = {}
     rows = []
-    for evidence, labels in (("one camera alone", None), ("with clusters", clusters)):
+    for evidence, labels in kinds.items():
         calibration = calibrate(
-            evidence_of(described, labels), model=embedder.fingerprint, dataset=dataset.fingerprint,
-            tracklets=len(described.tracklets), per_person=per_person(labels),
+            collect(described.whole, described.halves, cameras, seen_at_once, labels), model=embedder.fingerprint,
+            dataset=dataset.fingerprint, tracklets=len(described.tracklets),
+            links="run" if labels is clusters else "neighbours",
+            per_person=per_person(clusters) if labels is clusters else None,
         )  # fmt: skip
         for name, pairs in footage.items():
             for prior, people in (("default", None), ("people", options.people)):

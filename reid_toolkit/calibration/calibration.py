@@ -20,6 +20,8 @@ Basis = Literal["camera pair", "pooled", "one camera"]
 or all cameras against themselves; or, for two cameras, only from within one camera, which cannot know what a change
 of camera does."""
 
+Links = Literal["run", "neighbours"]
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -30,8 +32,10 @@ class Calibration:
     dataset: str
     """Fingerprint of the dataset that they were measured on."""
     tracklets: int
+    links: Links
+    """What told who is who across cameras: a training run's clusters, or reciprocal nearest neighbours."""
     per_person: float | None
-    """Tracklets of one person in that dataset, on average, as its clusters have it; None without clusters."""
+    """Tracklets of one person in that dataset, on average, as the run's clusters have it; None without a run."""
     within: Curve
     """Of two tracklets of one camera, whichever it is."""
     across: Curve | None
@@ -91,7 +95,7 @@ class Calibration:
         pairs = [{"cameras": list(pair), **asdict(curve)} for pair, curve in self.pairs.items()]
         about = {
             "format": FORMAT, "model": self.model, "dataset": self.dataset, "toolkit": __version__,
-            "tracklets": self.tracklets, "per_person": self.per_person,
+            "tracklets": self.tracklets, "links": self.links, "per_person": self.per_person,
         }  # fmt: skip
         write_atomic(path, json.dumps({**about, **curves, "pairs": pairs}, indent=1, allow_nan=False) + "\n")
 
@@ -102,6 +106,7 @@ def calibrate(
     model: str,
     dataset: str,
     tracklets: int,
+    links: Links,
     per_person: float | None = None,
 ) -> Calibration:
     """Fit what ``collect`` found; for the other arguments see :class:`Calibration`.
@@ -119,7 +124,7 @@ def calibrate(
         )
     fitted = {pair: fit_curve(one) for pair, one in evidence.items()}
     return Calibration(
-        model, dataset, tracklets, per_person, curve, fit_curve(across),
+        model, dataset, tracklets, links, per_person, curve, fit_curve(across),
         {pair: one for pair, one in fitted.items() if one},
     )  # fmt: skip
 
@@ -150,7 +155,7 @@ def load_calibration(path: Path, model: str) -> Calibration:
         )
     try:
         return Calibration(
-            model, str(table["dataset"]), int(table["tracklets"]), _number(table["per_person"]),
+            model, str(table["dataset"]), int(table["tracklets"]), table["links"], _number(table["per_person"]),
             _curve(table["within"]), table["across"] and _curve(table["across"]),
             {(str(a), str(b)): _curve(one) for one in table["pairs"] for a, b in [one.pop("cameras")]},
         )  # fmt: skip

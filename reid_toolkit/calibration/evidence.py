@@ -34,10 +34,10 @@ def collect(
 ) -> dict[CameraPair, Evidence]:
     """What tracklets tell of distances, by pair of cameras; pairs of which nothing is known are left out.
 
-    One person: the two halves of a tracklet; and with ``clusters``, two tracklets of one cluster that were not seen
-    at once. Two people: tracklets seen at once; and with ``clusters``, any two tracklets whose clusters had members
-    that were seen at once anywhere. The first of each is (nearly) sure, and of one camera only. The second reaches
-    across cameras, and is as good as the clusters are.
+    One person: the two halves of a tracklet, and two tracklets of one cluster that were not seen at once. Two people:
+    tracklets seen at once, and any two tracklets whose clusters had members that were seen at once anywhere. The first
+    of each is (nearly) sure, and of one camera only. The second reaches across cameras, and is as good as the
+    clusters are.
 
     Args:
         descriptors: (N, D), unit rows, of each tracklet.

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from reid_toolkit.calibration.calibration import Calibration, calibrate
 from reid_toolkit.calibration.clusters import read_clusters
-from reid_toolkit.calibration.describe import CropEmbedder, Described, describe
-from reid_toolkit.calibration.evidence import CameraPair, Evidence, collect
+from reid_toolkit.calibration.describe import CropEmbedder, describe
+from reid_toolkit.calibration.evidence import collect
+from reid_toolkit.calibration.neighbours import reciprocal_clusters
 from reid_toolkit.datasets.clocks import times
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.method.constraints import cannot_link_pairs
@@ -32,33 +33,30 @@ def measure(
 ) -> Calibration:
     """Embed ``dataset`` and fit what its tracklets tell; no identity is looked at.
 
-    run: a training run on this dataset, whose clusters are evidence across cameras. ``bad`` as for
-    :func:`describe`. Raises :class:`InputError` for too little evidence, :class:`DatasetError` for crops that cannot
-    be read, :class:`RunError` for a run that is none or of another dataset.
+    run: a training run on this dataset, whose clusters are evidence across cameras; without one, reciprocal nearest
+    neighbours are. ``bad`` as for :func:`describe`. Raises :class:`InputError` for too little evidence,
+    :class:`DatasetError` for crops that cannot be read, :class:`RunError` for a run that is none or of another dataset.
     """
-    labels = read_clusters(run, dataset.tracklets) if run else None
+    labels = read_clusters(run, dataset.tracklets) if run else None  # a wrong run is refused before the long part
     described = describe(embedder, dataset, bad=bad, on_progress=on_progress)
-    clusters = None
-    if labels is not None:
+    seen_at_once = cannot_link_pairs(*times(described.tracklets))
+    cameras = [tracklet.camera for tracklet in described.tracklets]
+    if labels is None:
+        clusters = reciprocal_clusters(described.whole, cameras, seen_at_once)
+    else:
         of = {tracklet.name: label for tracklet, label in zip(dataset.tracklets, labels, strict=True)}
         clusters = np.array([of[tracklet.name] for tracklet in described.tracklets], np.int64)
     return calibrate(
-        evidence_of(described, clusters),
+        collect(described.whole, described.halves, cameras, seen_at_once, clusters),
         model=embedder.fingerprint,
         dataset=dataset.fingerprint,
         tracklets=len(described.tracklets),
-        per_person=per_person(clusters),
+        links="neighbours" if labels is None else "run",
+        per_person=None if labels is None else per_person(clusters),
     )
 
 
-def evidence_of(described: Described, clusters: NDArray[np.int64] | None = None) -> dict[CameraPair, Evidence]:
-    """:func:`collect` of tracklets: who was seen at once is read off their times."""
-    cameras = [tracklet.camera for tracklet in described.tracklets]
-    seen_at_once = cannot_link_pairs(*times(described.tracklets))
-    return collect(described.whole, described.halves, cameras, seen_at_once, clusters)
-
-
-def per_person(clusters: NDArray[np.int64] | None) -> float | None:
-    """Tracklets a cluster, on average; None without clusters."""
-    known = None if clusters is None else clusters[clusters >= 0]
-    return None if known is None or not len(known) else len(known) / len(np.unique(known))
+def per_person(clusters: NDArray[np.int64]) -> float | None:
+    """Tracklets a cluster, on average; None where all are in none (-1)."""
+    known = clusters[clusters >= 0]
+    return len(known) / len(np.unique(known)) if len(known) else None

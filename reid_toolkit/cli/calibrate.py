@@ -39,8 +39,9 @@ def command(
 ) -> None:
     """Learn from DATASET's tracklets, without labels, how likely a distance is one person.
 
-    One person: the two halves of a tracklet. Two people: tracklets seen at once in one camera. With --run also what
-    its clusters say, which reaches across cameras. `reid search` finds the result beside the model.
+    One person: the two halves of a tracklet. Two people: tracklets seen at once in one camera. Across cameras:
+    tracklets that are each other's nearest, or with --run what its clusters say. `reid search` finds the result
+    beside the model.
     """
     from reid_toolkit.calibration import beside
     from reid_toolkit.calibration.measure import measure
@@ -62,9 +63,8 @@ def command(
         click.echo(f"{out}: {calibration.tracklets} tracklets of {len(held.cameras)} cameras")
     if calibration.across is None and len(held.cameras) > 1:
         warn(
-            "nothing is known across cameras: between two of them, probabilities rest on evidence within one, and "
-            "are too low; "
-            + ("train longer, or on more footage" if run else "give --run, the run that was trained on this dataset")
+            "too little is known across cameras: between two of them, probabilities rest on evidence within one, and "
+            "are too low; calibrate on more footage"
         )
 
 
@@ -100,6 +100,7 @@ def as_dict(calibration: "Calibration") -> dict[str, object]:
         "model": calibration.model,
         "dataset": calibration.dataset,
         "tracklets": calibration.tracklets,
+        "links": calibration.links,
         "per_person": calibration.per_person,
         "within": one(calibration.within),
         "across": one(calibration.across),

@@ -67,7 +67,7 @@ def test_a_new_person_passes_a_threshold_as_seldom_as_was_asked() -> None:
     """Over many calibrations from 199 distances; each says nothing about one draw alone."""
     for rate, passed in ((0.005, 0.005), (0.1, 0.1), (0.003, None)):
         shares = []
-        for seed in range(400):
+        for seed in range(200):
             curve = fit_curve(Evidence(draw(50, 0.4, seed + 1000), draw(199, 0.6, seed)))
             assert curve is not None
             limit = curve.threshold(rate)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from crowd import CAMERAS, PEOPLE, VISITS, write_clusters, write_crowd
+from crowd import CAMERAS, PEOPLE, TRACKLETS, VISITS, write_clusters, write_crowd
 from tiny_model import build_model
 
 from reid_toolkit.calibration import Calibration, beside, load_calibration
@@ -40,7 +40,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(embedder: Embedder, crowd: Path) -> Calibration:
+def alone(embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Calibration:
+    """Of one camera."""
+    return measure(embedder, open_dataset(write_crowd(tmp_path_factory.mktemp("alone"), cameras=("door",))))
+
+
+@pytest.fixture(scope="module")
+def neighbours(embedder: Embedder, crowd: Path) -> Calibration:
     return measure(embedder, open_dataset(crowd))
 
 
@@ -68,11 +74,11 @@ def test_a_single_crop_has_no_halves(embedder: Embedder, tmp_path: Path) -> None
 
 
 def test_what_tracklets_alone_tell(alone: Calibration) -> None:
-    tracklets = len(CAMERAS) * VISITS * PEOPLE
+    tracklets = VISITS * PEOPLE
     assert alone.tracklets == alone.within.same == tracklets
     assert alone.within.different == tracklets  # three at once: three pairs a group
     assert (alone.across, alone.per_person) == (None, None)
-    assert set(alone.pairs) == {(camera, camera) for camera in CAMERAS}
+    assert set(alone.pairs) == {("door", "door")}
     near, far = alone.pairs["door", "door"].nearest, alone.pairs["door", "door"].farthest
     assert alone.probability(near, "door", "door", 0.5)[0] > 0.8
     assert alone.probability(far, "door", "door", 0.5) == (pytest.approx(0, abs=0.1), "camera pair")
@@ -81,18 +87,27 @@ def test_what_tracklets_alone_tell(alone: Calibration) -> None:
     assert alone.base_rate(50) == 1 / 50
 
 
-def test_clusters_reach_across_cameras(alone: Calibration, clustered: Calibration) -> None:
+def test_clusters_reach_across_cameras(clustered: Calibration) -> None:
     assert clustered.across is not None
-    assert set(clustered.pairs) == {("door", "door"), ("door", "hall"), ("hall", "hall")}
-    assert clustered.across.same == PEOPLE * VISITS * VISITS
+    assert set(clustered.pairs) == {(a, b) for a in CAMERAS for b in CAMERAS if a <= b}
+    assert clustered.across.same == 3 * PEOPLE * VISITS * VISITS
     # Cameras differ in light, so the same person is farther there, and the same distance says more.
     assert clustered.across.even > clustered.within.even
-    distance = clustered.across.even
+    distance = clustered.pairs["door", "hall"].even
     assert clustered.probability(distance, "hall", "door", 0.5) == (pytest.approx(0.5), "camera pair")
-    assert clustered.within.probability(distance, 0.5) < 0.5
-    assert clustered.base_rate(len(CAMERAS) * VISITS * PEOPLE) == pytest.approx(1 / PEOPLE)
+    assert clustered.within.probability(clustered.across.even, 0.5) < 0.5
+    assert clustered.base_rate(TRACKLETS) == pytest.approx(1 / PEOPLE)
     assert clustered.base_rate(1000, people=10) == 0.1
     assert clustered.base_rate(1) == 0.5
+
+
+def test_without_a_run_neighbours_reach_across_cameras(neighbours: Calibration, clustered: Calibration) -> None:
+    assert (neighbours.links, clustered.links) == ("neighbours", "run")
+    assert neighbours.across is not None
+    assert clustered.across is not None
+    assert neighbours.across.same < clustered.across.same
+    assert neighbours.across.even > neighbours.within.even
+    assert (neighbours.per_person, neighbours.base_rate(50)) == (None, 1 / 50)
 
 
 def test_a_camera_not_seen_before_is_answered_from_all(clustered: Calibration, alone: Calibration) -> None:
@@ -123,17 +138,17 @@ def test_a_pair_with_too_few_others_is_answered_from_all(clustered: Calibration)
 
 def test_a_rate_that_nothing_supports_is_refused(alone: Calibration) -> None:
     count = alone.within.different
-    with pytest.raises(InputError, match=f"needs 9999 .* has {count} .*: ask for 0.018 or more") as refused:
+    with pytest.raises(InputError, match=f"needs 9999 .* has {count} .*: ask for 0.036 or more") as refused:
         alone.threshold(0.0001, "door", "hall")
     assert "\n" not in str(refused.value)
-    assert alone.threshold(0.0185, "door", "hall") == alone.within.quantiles[0]
+    assert alone.threshold(0.036, "door", "hall") == alone.within.quantiles[0]
 
 
-def test_it_reads_no_identity(embedder: Embedder, alone: Calibration, crowd: Path) -> None:
+def test_it_reads_no_identity(embedder: Embedder, neighbours: Calibration, crowd: Path) -> None:
     """The same pictures with and without a manifest that names everybody."""
     named = write_crowd(crowd, identities=True)
     assert any(one.identity for one in open_dataset(named).tracklets)
-    assert measure(embedder, open_dataset(named)) == alone
+    assert measure(embedder, open_dataset(named)) == neighbours
 
 
 def test_a_file_and_back(clustered: Calibration, alone: Calibration, tmp_path: Path) -> None:
@@ -150,11 +165,11 @@ def test_files_that_are_none_are_refused(clustered: Calibration, tmp_path: Path)
         load_calibration(path, clustered.model)
     clustered.save(path)
     whole = path.read_text()
-    with pytest.raises(ModelError, match="calibrates model .*, got model 0123"):
+    with pytest.raises(ModelError, match=r"calibrates model .*, got model 0123"):
         load_calibration(path, "0123")
     for content in ("", "[]", "7", whole[:-40], whole.replace("reid-calibration-1", "reid-calibration-9")):
         path.write_text(content)
-        with pytest.raises(ModelError, match="not a calibration|damaged"):
+        with pytest.raises(ModelError, match=r"not a calibration|damaged"):
             load_calibration(path, clustered.model)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ModelError, match="not a calibration"):
@@ -173,7 +188,7 @@ def test_a_file_damaged_anywhere_is_named_or_read_whole(clustered: Calibration, 
     document = json.loads(path.read_text())
     refused = 0
     for *way, last in (way for way in places(document) if way):
-        for wrong in (None, "x", -1e9, [], {}):
+        for wrong in (None, -1e9, []):
             damaged = json.loads(json.dumps(document))
             at = damaged
             for key in way:
@@ -191,7 +206,7 @@ def test_a_file_damaged_anywhere_is_named_or_read_whole(clustered: Calibration, 
 
 def test_too_little_to_go_by(embedder: Embedder, tmp_path: Path) -> None:
     timeless = open_dataset(write_crowd(tmp_path, times=False))
-    with pytest.raises(InputError, match="54 distances within a person and 0 between people seen at once"):
+    with pytest.raises(InputError, match=r"\d+ distances within a person and 0 between people seen at once"):
         measure(embedder, timeless)
 
 
@@ -217,11 +232,11 @@ def test_unreadable_crops_are_named_or_left_out(embedder: Embedder, run: Path, t
     for frame in range(4):
         (root / "door" / f"door-0-0-{frame}.png").write_bytes(b"text")
     dataset = open_dataset(root)
-    with pytest.raises(ImageError, match="door-0-0-0.png"):
+    with pytest.raises(ImageError, match=r"door-0-0-0\.png"):
         measure(embedder, dataset, run)
     bad: list[str] = []
     found = measure(embedder, dataset, run, bad=bad)
-    assert (len(bad), found.tracklets) == (4, 53)
+    assert (len(bad), found.tracklets) == (4, TRACKLETS - 1)
     for path in root.glob("*/*.png"):
         path.write_bytes(b"text")
     with pytest.raises(DatasetError, match="not one of its crops"):
