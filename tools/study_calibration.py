@@ -3,7 +3,7 @@
     python tools/study_calibration.py DEMO --held-out OTHER --people 16 --json calibration.json --png calibration.png
 
 DEMO is a folder of `reid demo`; OTHER one with `people` and `identities.csv` of other people, whom the model has not
-seen. Calibrations are fitted to DEMO/people without its identities: from pairs within a camera alone, with reciprocal
+seen. Calibrations are fitted to footage without its identities: from pairs within a camera alone, with reciprocal
 nearest neighbours (what `reid calibrate` does), and with the run's clusters (--run). Identities serve to judge them. An
 answer is one of the ten records that a search shows.
 """
@@ -120,53 +120,63 @@ def rounded(value: Any) -> Any:
 def main(options: Namespace) -> None:
     demo: Path = options.demo
     embedder = Embedder(demo / "model.onnx")
-    dataset = open_dataset(demo / "people")
-    described = describe(embedder, dataset)
-    clusters = read_clusters(demo / "run", described.tracklets)
-    cameras = [one.camera for one in described.tracklets]
-    seen_at_once = cannot_link_pairs(*times(described.tracklets))
-    neighbours = reciprocal_clusters(described.whole, cameras, seen_at_once)
-    kinds = {"one camera alone": None, "neighbours": neighbours, "run": clusters}
-    footage = {"its own people": Pairs(described, read_identities(demo / "identities.csv"))}
-    if options.held_out:
-        other = describe(embedder, open_dataset(options.held_out / "people"))
-        footage["other people"] = Pairs(other, read_identities(options.held_out / "identities.csv"))
-    results: dict[str, Any] = {}
-    rows = []
-    for evidence, labels in kinds.items():
-        calibration = calibrate(
-            collect(described.whole, described.halves, cameras, seen_at_once, labels), model=embedder.fingerprint,
-            dataset=dataset.fingerprint, tracklets=len(described.tracklets),
-            links="run" if labels is clusters else "neighbours",
-            per_person=per_person(clusters) if labels is clusters else None,
-        )  # fmt: skip
-        for name, pairs in footage.items():
-            for prior, people in (("default", None), ("people", options.people)):
+    folders = {"trained on": demo, **({"not trained on": options.held_out} if options.held_out else {})}
+    footage: dict[str, Pairs] = {}
+    calibrations: dict[tuple[str, str], Calibration] = {}
+    for name, folder in folders.items():
+        dataset = open_dataset(folder / "people")
+        described = describe(embedder, dataset)
+        footage[name] = Pairs(described, read_identities(folder / "identities.csv"))
+        seen_at_once = cannot_link_pairs(*times(described.tracklets))
+        cameras = footage[name].cameras
+        kinds = {"one camera": None, "neighbours": reciprocal_clusters(described.whole, cameras, seen_at_once)}
+        if folder == demo:
+            kinds["run"] = read_clusters(demo / "run", described.tracklets)
+        for kind, clusters in kinds.items():
+            calibrations[name, kind] = calibrate(
+                collect(described.whole, described.halves, cameras, seen_at_once, clusters),
+                model=embedder.fingerprint, dataset=dataset.fingerprint, tracklets=len(described.tracklets),
+                links="run" if kind == "run" else "neighbours",
+                per_person=per_person(clusters) if clusters is not None and kind == "run" else None,
+            )  # fmt: skip
+    results = []
+    for (fitted, kind), calibration in calibrations.items():
+        for judged, pairs in footage.items():
+            for people in (None, options.people):
                 found = judge(calibration, pairs, people)
-                results.setdefault(name, {}).setdefault(evidence, {})[prior] = found
-                row = {"footage": name, "evidence": evidence, "base rate": prior}
-                rows.append(row | {key: one["error"] for key, one in found.items() if isinstance(one, dict)})
-            for row in found["false_matches"]:
-                print(name, evidence, row)
-    print_rows(rows)
+                results.append({"fitted": fitted, "evidence": kind, "judged": judged, "people": people, **found})
+    print_rows({key: error_of(value) for key, value in row.items() if key != "false_matches"} for row in results)
+    print_rows(
+        {key: row[key] for key in ("fitted", "evidence", "judged")} | rates
+        for row in results
+        if row["people"]
+        for rates in row["false_matches"]
+    )
     gaps = {name: pairs.gap() for name, pairs in footage.items()}
     print(gaps)
-    write_json(options.json, {"people": options.people, "median distances": gaps, "footage": results})
+    write_json(options.json, {"median distances": gaps, "results": results})
     write_png(options.png, draw(results))
 
 
-def draw(results: dict[str, Any]) -> Figure:
-    """Said against true, for the answers from other cameras; the size of a point is how many there were."""
-    figure = Figure(figsize=(4.2 * len(results), 4.2), layout="constrained")
-    for axes, (name, by_evidence) in zip(np.atleast_1d(figure.subplots(1, len(results))), results.items(), strict=True):
+def error_of(value: Any) -> Any:
+    return value["error"] if isinstance(value, dict) else "-" if value is None else value
+
+
+def draw(results: list[dict[str, Any]]) -> Figure:
+    """Said against true, for the answers of a search of the footage that was calibrated on; a point's size is how many
+    there were."""
+    shown = [row for row in results if row["people"] and row["fitted"] == row["judged"]]
+    names = list(dict.fromkeys(row["judged"] for row in shown))
+    figure = Figure(figsize=(4.2 * len(names), 4.2), layout="constrained")
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
-        for evidence, by_prior in by_evidence.items():
-            found = by_prior["people"]["answers from other cameras"]
+        for row in (row for row in shown if row["judged"] == name):
+            found = row["answers"]
             said, true, count = (np.array([one[key] for one in found["bins"]]) for key in ("said", "true", "count"))
-            label = f"{evidence}: error {100 * found['error']:.1f}%"
-            (line,) = axes.plot(said, true, "-", label=label)
+            (line,) = axes.plot(said, true, "-", label=f"{row['evidence']}: error {100 * found['error']:.1f}%")
             axes.scatter(said, true, s=8 + 160 * count / count.sum(), color=line.get_color())
-        axes.set(title=name, xlabel="probability said", ylabel="share right", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        axes.set(title=f"footage the model was {name}", xlabel="probability said", ylabel="share right")
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     return figure

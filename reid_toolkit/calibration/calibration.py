@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from reid_toolkit.calibration.curve import LEAST, Curve, fit_curve
 from reid_toolkit.calibration.evidence import CameraPair, Evidence, pool
 from reid_toolkit.errors import InputError, ModelError
@@ -42,6 +44,9 @@ class Calibration:
     """Of tracklets of two cameras, whichever they are; None where nothing is known across cameras."""
     pairs: dict[CameraPair, Curve]
     """Of the pairs of cameras that have enough evidence of their own."""
+    usual: dict[CameraPair, float]
+    """Of every pair of cameras, the median distance between any two tracklets: by it ``within`` and ``across`` are
+    moved to the cameras in question."""
 
     def probability(self, distance: float, query: str | None, found: str, base_rate: float) -> tuple[float, Basis]:
         """That a query from camera ``query`` and a record of camera ``found`` show one person, and by what evidence.
@@ -74,12 +79,14 @@ class Calibration:
     def chains(self, query: str | None, found: str) -> list[list[tuple[Curve, Basis]]]:
         """The curves that can answer for two cameras, the best one first; of an unknown query one such list for
         each of the two that it may be."""
-        between: list[tuple[Curve, Basis]] = [(self.across, "pooled")] if self.across else [(self.within, "one camera")]
         if query is None:
-            return [*self.chains(found, found), *([between] if self.across else [])]
-        own = self.pairs.get((min(query, found), max(query, found)))
-        chain: list[tuple[Curve, Basis]] = [(own, "camera pair")] if own else []
-        return [chain + ([(self.within, "pooled")] if query == found else between)]
+            return [*self.chains(found, found), *([[(self.across, "pooled")]] if self.across else [])]
+        pair = min(query, found), max(query, found)
+        pooled = self.within if query == found else self.across
+        if pooled is None:
+            return [[(self.within, "one camera")]]
+        chain: list[tuple[Curve, Basis]] = [(self.pairs[pair], "camera pair")] if pair in self.pairs else []
+        return [[*chain, (pooled.moved(self.usual.get(pair, pooled.usual)), "pooled")]]
 
     def base_rate(self, records: int, people: int | None = None) -> float:
         """The share of ``records`` that show the person searched for, if that is somebody among them.
@@ -97,7 +104,9 @@ class Calibration:
             "format": FORMAT, "model": self.model, "dataset": self.dataset, "toolkit": __version__,
             "tracklets": self.tracklets, "links": self.links, "per_person": self.per_person,
         }  # fmt: skip
-        write_atomic(path, json.dumps({**about, **curves, "pairs": pairs}, indent=1, allow_nan=False) + "\n")
+        usual = [{"cameras": list(pair), "distance": distance} for pair, distance in self.usual.items()]
+        table = {**about, **curves, "pairs": pairs, "usual": usual}
+        write_atomic(path, json.dumps(table, indent=1, allow_nan=False) + "\n")
 
 
 def calibrate(
@@ -113,8 +122,9 @@ def calibrate(
 
     Raises :class:`InputError` when it is too little even with all cameras together, or when nearer is not likelier.
     """
-    within = pool([one for (a, b), one in evidence.items() if a == b])
-    across = pool([one for (a, b), one in evidence.items() if a != b])
+    known = {pair: one for pair, one in evidence.items() if np.isfinite(one.usual)}
+    within = pool([one for (a, b), one in known.items() if a == b])
+    across = pool([one for (a, b), one in known.items() if a != b])
     curve = fit_curve(within)
     if curve is None:
         raise InputError(
@@ -122,10 +132,11 @@ def calibrate(
             f"in one camera: expected at least {LEAST} of each, the first smaller: calibrate on more footage, with "
             "several crops a tracklet and with times"
         )
-    fitted = {pair: fit_curve(one) for pair, one in evidence.items()}
+    fitted = {pair: fit_curve(one) for pair, one in known.items()}
     return Calibration(
         model, dataset, tracklets, links, per_person, curve, fit_curve(across),
         {pair: one for pair, one in fitted.items() if one},
+        {pair: one.usual for pair, one in known.items()},
     )  # fmt: skip
 
 
@@ -156,8 +167,9 @@ def load_calibration(path: Path, model: str) -> Calibration:
     try:
         return Calibration(
             model, str(table["dataset"]), int(table["tracklets"]), table["links"], _number(table["per_person"]),
-            _curve(table["within"]), table["across"] and _curve(table["across"]),
+            _curve(table["within"]), None if table["across"] is None else _curve(table["across"]),
             {(str(a), str(b)): _curve(one) for one in table["pairs"] for a, b in [one.pop("cameras")]},
+            {(str(a), str(b)): _distance(one) for one in table["usual"] for a, b in [one["cameras"]]},
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: damaged ({error!r}): make it anew by `reid calibrate`") from None
@@ -165,6 +177,13 @@ def load_calibration(path: Path, model: str) -> Calibration:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _distance(table: dict[str, Any]) -> float:
+    distance = float(table["distance"])
+    if not 0 <= distance <= 2:
+        raise ValueError(f"a distance of {distance}")
+    return distance
 
 
 def _curve(table: dict[str, Any]) -> Curve:

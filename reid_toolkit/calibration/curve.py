@@ -1,7 +1,7 @@
 """From a distance to the odds of one person, and to how often two people are as near: fitted, and kept small."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ class Curve:
     intercept: float
     slope: float
     """Natural logarithm of the likelihood ratio, same to different, is intercept + slope x distance."""
+    usual: float
+    """Median distance between any two tracklets of these cameras, or of such cameras in the middle."""
     nearest: float
     farthest: float
     """The distances between which there was evidence; the line is not drawn on beyond them."""
@@ -36,12 +38,14 @@ class Curve:
 
     def __post_init__(self) -> None:
         """Raise :class:`ValueError` for numbers that no fit gives, as a damaged file may hold."""
-        values = np.array([self.intercept, self.slope, self.nearest, self.farthest, *self.quantiles], np.float64)
+        values = np.array(
+            [self.intercept, self.slope, self.usual, self.nearest, self.farthest, *self.quantiles], np.float64
+        )
         ranks = np.array(self.ranks)
         sound = (
             np.isfinite(values).all()
             and self.slope < 0
-            and 0 <= self.nearest <= self.farthest
+            and self.nearest <= self.farthest
             and len(ranks) == len(self.quantiles) > 0
             and ranks[0] == 1
             and ranks[-1] == self.different
@@ -71,6 +75,18 @@ class Curve:
         known = [value for rank, value in zip(self.ranks, self.quantiles, strict=True) if rank <= allowed]
         return known[-1] if known else None
 
+    def moved(self, usual: float) -> "Curve":
+        """The same for cameras between which ``usual`` is the median distance of any two tracklets."""
+        by = usual - self.usual
+        return replace(
+            self,
+            intercept=self.intercept - self.slope * by,
+            usual=usual,
+            nearest=self.nearest + by,
+            farthest=self.farthest + by,
+            quantiles=tuple(value + by for value in self.quantiles),
+        )
+
     @property
     def even(self) -> float:
         """The distance that is as likely between crops of one person as of two."""
@@ -93,6 +109,7 @@ def fit_curve(evidence: Evidence) -> Curve | None:
         different=count,
         intercept=intercept,
         slope=slope,
+        usual=evidence.usual,
         nearest=float(min(same.min(), different[0])),
         farthest=float(max(same.max(), different[-1])),
         ranks=tuple(ranks.tolist()),

@@ -1,8 +1,8 @@
 """Pairs of tracklets that are one person, and pairs that are two, as far as can be told without a label."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +11,23 @@ CameraPair = tuple[str, str]
 """Two cameras, sorted; the same one twice for tracklets of one camera."""
 MOST_PAIRS = 2_000_000
 """Of each kind, of all cameras together; more are drawn from by chance. A quantile needs no more."""
+USUAL_PAIRS = 100_000
+"""Of a camera pair, from which its usual distance is taken."""
 STEP = 65_536
 """Pairs whose descriptors are laid beside each other at once: 270 MB at a width of 512."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Distances, Euclidean, of one pair of cameras or of several."""
+    """Distances, Euclidean, of one pair of cameras."""
 
     same: NDArray[np.float64]
     """(P,) between descriptors taken for one person."""
     different: NDArray[np.float64]
     """(M,) between descriptors taken for two people."""
+    usual: float
+    """Median between any two tracklets of these cameras, nearly all of which are of two people: how far apart the
+    cameras lie, whoever is in front of them. NaN where one has no tracklet, or none but that one."""
 
 
 def collect(
@@ -32,7 +37,7 @@ def collect(
     seen_at_once: NDArray[np.int64],
     clusters: NDArray[np.int64] | None = None,
 ) -> dict[CameraPair, Evidence]:
-    """What tracklets tell of distances, by pair of cameras; pairs of which nothing is known are left out.
+    """What tracklets tell of distances, by pair of cameras.
 
     One person: the two halves of a tracklet, and two tracklets of one cluster that were not seen at once. Two people:
     tracklets seen at once, and any two tracklets whose clusters had members that were seen at once anywhere. The first
@@ -64,7 +69,7 @@ def collect(
         same = same[~np.isin(same @ [count, 1], np.sort(seen_at_once, axis=1) @ [count, 1])]
     in_two = np.flatnonzero(np.isfinite(halves).all(axis=(1, 2)))
 
-    found: defaultdict[CameraPair, tuple[list[NDArray[np.float64]], ...]] = defaultdict(lambda: ([], []))
+    found: dict[CameraPair, tuple[list[NDArray[np.float64]], ...]] = {}
     for kind, pairs, distances in (
         (0, np.stack([in_two, in_two], axis=1), np.linalg.norm(halves[in_two, 0] - halves[in_two, 1], axis=1)),
         (0, same, between(descriptors, same)),
@@ -72,19 +77,38 @@ def collect(
     ):
         places = np.sort(camera[pairs], axis=1) @ [len(names), 1]
         for place in np.unique(places):
-            a, b = divmod(int(place), len(names))
-            found[names[a], names[b]][kind].append(distances[places == place].astype(np.float64))
+            pair = names[place // len(names)], names[place % len(names)]
+            found.setdefault(pair, ([], []))[kind].append(distances[places == place].astype(np.float64))
+    rows = {name: np.flatnonzero(camera == number) for number, name in enumerate(names)}
     return {
-        pair: Evidence(*(np.concatenate(parts) if parts else np.empty(0) for parts in kinds))
-        for pair, kinds in sorted(found.items())
+        (a, b): Evidence(
+            *(np.concatenate([np.empty(0), *parts]) for parts in found.get((a, b), ([], []))),
+            usual_distance(descriptors, rows[a], rows[b], rng),
+        )
+        for a, b in combinations_with_replacement(names, 2)
     }
 
 
+def usual_distance(
+    descriptors: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64], rng: np.random.Generator
+) -> float:
+    """Median distance between rows ``first`` and rows ``second``, none with itself; NaN where there are none."""
+    total = len(first) * len(second)
+    chosen = np.arange(total) if total <= USUAL_PAIRS else rng.integers(total, size=USUAL_PAIRS)
+    a, b = np.divmod(chosen, len(second))
+    pairs = np.stack([first[a], second[b]], axis=1)
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    return float(np.median(between(descriptors, pairs))) if len(pairs) else float("nan")
+
+
 def pool(evidence: Sequence[Evidence]) -> Evidence:
-    """All of it together."""
+    """All of it together, each moved to what is usual for them all: so cameras that lie farther apart than others
+    blur nothing. (A simple form of the score normalisation of biometrics, with unlabelled pairs as the impostors.)"""
+    usual = float(np.median([one.usual for one in evidence])) if evidence else float("nan")
     return Evidence(
-        np.concatenate([np.empty(0), *(one.same for one in evidence)]),
-        np.concatenate([np.empty(0), *(one.different for one in evidence)]),
+        np.concatenate([np.empty(0), *(one.same - one.usual + usual for one in evidence)]),
+        np.concatenate([np.empty(0), *(one.different - one.usual + usual for one in evidence)]),
+        usual,
     )
 
 

@@ -8,6 +8,10 @@ from reid_toolkit.calibration.curve import LEAST, fit_curve, fit_logistic
 from reid_toolkit.calibration.evidence import Evidence
 
 
+def evidence(same: np.ndarray, different: np.ndarray) -> Evidence:
+    return Evidence(same, different, 0.7)
+
+
 def draw(count: int, mean: float, seed: int, spread: float = 0.1) -> np.ndarray:
     return np.random.default_rng(seed).normal(mean, spread, count)
 
@@ -38,7 +42,7 @@ def test_against_a_general_minimiser() -> None:
 
 @pytest.mark.parametrize("spread", [0.05, 1e-4, 0.0])
 def test_kinds_that_do_not_overlap_stay_finite(spread: float) -> None:
-    curve = fit_curve(Evidence(draw(40, 0.2, 4, spread), draw(60, 0.9, 5, spread)))
+    curve = fit_curve(evidence(draw(40, 0.2, 4, spread), draw(60, 0.9, 5, spread)))
     assert curve is not None
     assert 0.9 < curve.probability(0.2, 0.5) < 1
     assert 0 < curve.probability(0.9, 0.5) < 0.1
@@ -46,7 +50,7 @@ def test_kinds_that_do_not_overlap_stay_finite(spread: float) -> None:
 
 
 def test_the_base_rate_is_bayes_rule() -> None:
-    curve = fit_curve(Evidence(draw(500, 0.4, 6), draw(500, 0.6, 7)))
+    curve = fit_curve(evidence(draw(500, 0.4, 6), draw(500, 0.6, 7)))
     assert curve is not None
     for distance in (0.3, 0.5, 0.7):
         ratio = math.exp(curve.log_ratio(distance))
@@ -57,7 +61,7 @@ def test_the_base_rate_is_bayes_rule() -> None:
 
 def test_no_surer_than_the_evidence_reaches() -> None:
     same, different = draw(500, 0.4, 6), draw(500, 0.6, 7)
-    curve = fit_curve(Evidence(same, different))
+    curve = fit_curve(evidence(same, different))
     assert curve is not None
     assert curve.probability(0.0, 0.5) == curve.probability(float(same.min()), 0.5)
     assert curve.probability(2.0, 0.5) == curve.probability(float(different.max()), 0.5)
@@ -68,7 +72,7 @@ def test_a_new_person_passes_a_threshold_as_seldom_as_was_asked() -> None:
     for rate, passed in ((0.005, 0.005), (0.1, 0.1), (0.003, None)):
         shares = []
         for seed in range(200):
-            curve = fit_curve(Evidence(draw(50, 0.4, seed + 1000), draw(199, 0.6, seed)))
+            curve = fit_curve(evidence(draw(50, 0.4, seed + 1000), draw(199, 0.6, seed)))
             assert curve is not None
             limit = curve.threshold(rate)
             assert (limit is None) == (passed is None)
@@ -79,7 +83,7 @@ def test_a_new_person_passes_a_threshold_as_seldom_as_was_asked() -> None:
 
 def test_thresholds_are_the_smallest_distances_in_turn() -> None:
     different = draw(5_000, 0.6, 8)
-    curve = fit_curve(Evidence(draw(50, 0.3, 9), different))
+    curve = fit_curve(evidence(draw(50, 0.3, 9), different))
     assert curve is not None
     ordered = np.sort(different)
     assert curve.threshold(1 / 5_002) is None
@@ -89,20 +93,32 @@ def test_thresholds_are_the_smallest_distances_in_turn() -> None:
     assert len(curve.quantiles) <= 200
 
 
+def test_moved_to_cameras_farther_apart_it_says_the_same_farther_out() -> None:
+    curve = fit_curve(evidence(draw(50, 0.4, 14), draw(300, 0.6, 15)))
+    assert curve is not None
+    farther = curve.moved(0.8)
+    for distance in (0.0, 0.4, 0.5, 0.6, 2.0):
+        assert farther.probability(distance + 0.1, 0.2) == pytest.approx(curve.probability(distance, 0.2))
+    assert farther.threshold(0.01) == pytest.approx(curve.threshold(0.01) + 0.1)
+    assert farther.even == pytest.approx(curve.even + 0.1)
+    back = farther.moved(0.7)
+    assert (back.intercept, back.quantiles) == (pytest.approx(curve.intercept), pytest.approx(curve.quantiles))
+
+
 def test_too_little_or_the_wrong_way_round_is_no_curve() -> None:
     near, far = draw(LEAST, 0.3, 10), draw(LEAST, 0.6, 11)
-    assert fit_curve(Evidence(near, far)) is not None
-    assert fit_curve(Evidence(near[1:], far)) is None
-    assert fit_curve(Evidence(near, far[1:])) is None
-    assert fit_curve(Evidence(far, near)) is None
+    assert fit_curve(evidence(near, far)) is not None
+    assert fit_curve(evidence(near[1:], far)) is None
+    assert fit_curve(evidence(near, far[1:])) is None
+    assert fit_curve(evidence(far, near)) is None
 
 
 def test_a_curve_of_nonsense_is_refused() -> None:
-    curve = fit_curve(Evidence(draw(30, 0.3, 12), draw(30, 0.6, 13)))
+    curve = fit_curve(evidence(draw(30, 0.3, 12), draw(30, 0.6, 13)))
     assert curve is not None
     for wrong in (
-        {"slope": 1.0}, {"intercept": math.nan}, {"ranks": curve.ranks[:-1]}, {"nearest": 3.0}, {"different": 7},
-        {"quantiles": curve.quantiles[::-1]},
+        {"slope": 1.0}, {"intercept": math.nan}, {"ranks": curve.ranks[:-1]}, {"nearest": 3.0},
+        {"different": 7}, {"usual": math.inf}, {"quantiles": curve.quantiles[::-1]},
     ):  # fmt: skip
         with pytest.raises(ValueError, match="fit together"):
             replace(curve, **wrong)

@@ -1,3 +1,4 @@
+import math
 from itertools import combinations, product
 
 import numpy as np
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid_toolkit.calibration import evidence
-from reid_toolkit.calibration.evidence import collect, members, pool
+from reid_toolkit.calibration.evidence import Evidence, collect, members, pool
 
 CROWD = st.lists(st.tuples(st.sampled_from("ab"), st.integers(-1, 3)), min_size=1, max_size=12)
 
@@ -30,15 +31,17 @@ def test_against_all_pairs_one_by_one(crowd: list[tuple[str, int]], data: st.Dat
     def one_cluster(i: int, j: int) -> bool:
         return i == j or labels[i] == labels[j] != -1
 
-    wanted: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    names = sorted(set(cameras))
+    wanted: dict = {(a, b): ([], [], []) for a in names for b in names if a <= b}
 
     def note(kind: int, i: int, j: int, a: np.ndarray, b: np.ndarray) -> None:
         pair = tuple(sorted((cameras[i], cameras[j])))
-        wanted.setdefault(pair, ([], []))[kind].append(float(np.linalg.norm(a - b)))
+        wanted[pair][kind].append(float(np.linalg.norm(a - b)))
 
     for i in set(range(count)) - single:
         note(0, i, i, *halves[i])
     for i, j in combinations(range(count), 2):
+        note(2, i, j, rows[i], rows[j])
         if one_cluster(i, j):
             if (i, j) not in seen:
                 note(0, i, j, rows[i], rows[j])
@@ -47,21 +50,42 @@ def test_against_all_pairs_one_by_one(crowd: list[tuple[str, int]], data: st.Dat
         ):
             note(1, i, j, rows[i], rows[j])
     found = collect(rows, halves, cameras, np.array(seen, np.int64).reshape(-1, 2), np.array(labels))
-    assert {pair: (sorted(one.same), sorted(one.different)) for pair, one in found.items()} == {
-        pair: (pytest.approx(sorted(a)), pytest.approx(sorted(b))) for pair, (a, b) in wanted.items()
-    }
+    assert set(found) == set(wanted)
+    for pair, one in found.items():
+        assert sorted(one.same) == pytest.approx(sorted(wanted[pair][0]))
+        assert sorted(one.different) == pytest.approx(sorted(wanted[pair][1]))
+        usual = float(np.median(wanted[pair][2])) if wanted[pair][2] else math.nan
+        assert one.usual == pytest.approx(usual, nan_ok=True, abs=1e-6)
 
 
 def test_without_clusters_nothing_reaches_across_cameras() -> None:
     rows = unit(np.random.default_rng(0).normal(size=(6, 4)))
     halves = np.stack([rows, rows], axis=1)
     found = collect(rows, halves, ["a", "a", "a", "b", "b", "b"], np.array([[0, 1], [3, 5]]))
-    assert set(found) == {("a", "a"), ("b", "b")}
+    assert len(found["a", "b"].same) == len(found["a", "b"].different) == 0
     for pair, (i, j) in (("a", (0, 1)), ("b", (3, 5))):
         assert found[pair, pair].same.tolist() == [0, 0, 0]
         assert found[pair, pair].different.tolist() == [pytest.approx(np.linalg.norm(rows[i] - rows[j]))]
     assert len(pool(list(found.values())).different) == 2
     assert len(pool([]).same) == 0
+
+
+def test_pooled_distances_are_moved_to_what_is_usual() -> None:
+    near = Evidence(np.array([0.1]), np.array([0.4, 0.6]), usual=0.5)
+    middle = Evidence(np.array([0.3]), np.array([0.7]), usual=0.7)
+    far = Evidence(np.empty(0), np.array([1.0]), usual=0.9)
+    found = pool([near, middle, far])
+    assert found.usual == 0.7
+    assert found.same.tolist() == pytest.approx([0.3, 0.3])
+    assert found.different.tolist() == pytest.approx([0.6, 0.8, 0.7, 0.8])
+
+
+def test_the_usual_distance_of_many_pairs_is_that_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = unit(np.random.default_rng(0).normal(size=(200, 8)))
+    a, b = np.arange(80), np.arange(80, 200)
+    exact = evidence.usual_distance(rows, a, b, np.random.default_rng(1))
+    monkeypatch.setattr(evidence, "USUAL_PAIRS", 2_000)
+    assert evidence.usual_distance(rows, a, b, np.random.default_rng(1)) == pytest.approx(exact, rel=0.02)
 
 
 def test_of_too_many_pairs_some_are_drawn_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,11 @@ def test_what_it_says(enrolled: Site, tmp_path: Path, reid, monkeypatch: pytest.
     document = reid(*arguments, "--run", enrolled.run, "--json")
     assert "warning" not in document.err
     found = document.json
-    assert (found["calibration"], found["tracklets"], found["per_person"]) == (str(tmp_path / "c.json"), TRACKLETS, TRACKLETS / PEOPLE)
+    assert (found["calibration"], found["tracklets"], found["per_person"]) == (
+        str(tmp_path / "c.json"),
+        TRACKLETS,
+        TRACKLETS / PEOPLE,
+    )
     assert [one["cameras"] for one in found["pairs"]] == [[a, b] for a in CAMERAS for b in CAMERAS if a <= b]
     assert found["across"]["thresholds"]["0.05"] < found["across"]["even"]
     assert found["within"]["thresholds"]["0.001"] is None
