@@ -137,7 +137,7 @@ def main(options: Namespace) -> None:
                 collect(described.whole, described.halves, cameras, seen_at_once, clusters),
                 model=embedder.fingerprint, dataset=dataset.fingerprint, tracklets=len(described.tracklets),
                 links="run" if kind == "run" else "neighbours",
-                per_person=per_person(clusters) if clusters is not None and kind == "run" else None,
+                per_person=per_person(clusters) if kind == "run" else None,
             )  # fmt: skip
     results = []
     for (fitted, kind), calibration in calibrations.items():

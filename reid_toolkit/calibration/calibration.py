@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from reid_toolkit.calibration.base_rate import share_of_same
 from reid_toolkit.calibration.curve import LEAST, Curve, fit_curve
 from reid_toolkit.calibration.evidence import CameraPair, Evidence, pool
 from reid_toolkit.errors import InputError, ModelError
@@ -36,8 +37,9 @@ class Calibration:
     tracklets: int
     links: Links
     """What told who is who across cameras: a training run's clusters, or reciprocal nearest neighbours."""
-    per_person: float | None
-    """Tracklets of one person in that dataset, on average, as the run's clusters have it; None without a run."""
+    per_person: float
+    """Tracklets of one person in that dataset, on average: by the run's clusters; without a run by how often people
+    came back to a camera, as far as the distances tell (``share_of_same``); 1 at least."""
     within: Curve
     """Of two tracklets of one camera, whichever it is."""
     across: Curve | None
@@ -80,7 +82,8 @@ class Calibration:
         """The curves that can answer for two cameras, the best one first; of an unknown query one such list for
         each of the two that it may be."""
         if query is None:
-            return [*self.chains(found, found), *([[(self.across, "pooled")]] if self.across else [])]
+            other: list[tuple[Curve, Basis]] = [(self.across, "pooled")] if self.across else []
+            return self.chains(found, found) + ([other] if other else [])
         pair = min(query, found), max(query, found)
         pooled = self.within if query == found else self.across
         if pooled is None:
@@ -92,9 +95,9 @@ class Calibration:
         """The share of ``records`` that show the person searched for, if that is somebody among them.
 
         With ``people`` different ones in the gallery, one in so many; else by how many tracklets a person had where
-        it was calibrated, one where that is not known. Never above a half.
+        it was calibrated. Never above a half.
         """
-        return min(1 / people if people else (self.per_person or 1.0) / max(records, 1), 0.5)
+        return min(1 / people if people else self.per_person / max(records, 1), 0.5)
 
     def save(self, path: Path) -> None:
         """Write it as JSON, all or nothing."""
@@ -120,7 +123,8 @@ def calibrate(
 ) -> Calibration:
     """Fit what ``collect`` found; for the other arguments see :class:`Calibration`.
 
-    Raises :class:`InputError` when it is too little even with all cameras together, or when nearer is not likelier.
+    ``per_person`` None is estimated. Raises :class:`InputError` when the evidence is too little even with all cameras
+    together, or when nearer is not likelier.
     """
     known = {pair: one for pair, one in evidence.items() if np.isfinite(one.usual)}
     within = pool([one for (a, b), one in known.items() if a == b])
@@ -132,6 +136,8 @@ def calibrate(
             f"in one camera: expected at least {LEAST} of each, the first smaller: calibrate on more footage, with "
             "several crops a tracklet and with times"
         )
+    if per_person is None:
+        per_person = max(share_of_same(curve.log_ratios(within.any)) * tracklets, 1.0)
     fitted = {pair: fit_curve(one) for pair, one in known.items()}
     return Calibration(
         model, dataset, tracklets, links, per_person, curve, fit_curve(across),
@@ -166,17 +172,13 @@ def load_calibration(path: Path, model: str) -> Calibration:
         )
     try:
         return Calibration(
-            model, str(table["dataset"]), int(table["tracklets"]), table["links"], _number(table["per_person"]),
+            model, str(table["dataset"]), int(table["tracklets"]), table["links"], float(table["per_person"]),
             _curve(table["within"]), None if table["across"] is None else _curve(table["across"]),
             {(str(a), str(b)): _curve(one) for one in table["pairs"] for a, b in [one.pop("cameras")]},
             {(str(a), str(b)): _distance(one) for one in table["usual"] for a, b in [one["cameras"]]},
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: damaged ({error!r}): make it anew by `reid calibrate`") from None
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def _distance(table: dict[str, Any]) -> float:

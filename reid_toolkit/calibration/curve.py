@@ -57,7 +57,11 @@ class Curve:
 
     def log_ratio(self, distance: float) -> float:
         """Logarithm of how many times likelier ``distance`` is between crops of one person than of two."""
-        return self.intercept + self.slope * min(max(distance, self.nearest), self.farthest)
+        return float(self.log_ratios(np.array(distance)))
+
+    def log_ratios(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        """:meth:`log_ratio` of each."""
+        return self.intercept + self.slope * np.clip(distances, self.nearest, self.farthest)
 
     def probability(self, distance: float, base_rate: float) -> float:
         """That it is one person, 0-1, where that is so in ``base_rate`` (above 0, below 1) of comparisons."""

@@ -1,6 +1,7 @@
 """Pairs of tracklets that are one person, and pairs that are two, as far as can be told without a label."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -11,8 +12,8 @@ CameraPair = tuple[str, str]
 """Two cameras, sorted; the same one twice for tracklets of one camera."""
 MOST_PAIRS = 2_000_000
 """Of each kind, of all cameras together; more are drawn from by chance. A quantile needs no more."""
-USUAL_PAIRS = 100_000
-"""Of a camera pair, from which its usual distance is taken."""
+ANY_PAIRS = 100_000
+"""Of a camera pair, any two of its tracklets."""
 STEP = 65_536
 """Pairs whose descriptors are laid beside each other at once: 270 MB at a width of 512."""
 
@@ -25,9 +26,14 @@ class Evidence:
     """(P,) between descriptors taken for one person."""
     different: NDArray[np.float64]
     """(M,) between descriptors taken for two people."""
-    usual: float
-    """Median between any two tracklets of these cameras, nearly all of which are of two people: how far apart the
-    cameras lie, whoever is in front of them. NaN where one has no tracklet, or none but that one."""
+    any: NDArray[np.float64]
+    """(A,) between any two tracklets of these cameras, or some of them, drawn by chance."""
+
+    @property
+    def usual(self) -> float:
+        """Median between any two tracklets, nearly all of which are of two people: how far apart the cameras lie,
+        whoever is in front of them. NaN where there are no two."""
+        return float(np.median(self.any)) if len(self.any) else float("nan")
 
 
 def collect(
@@ -69,7 +75,7 @@ def collect(
         same = same[~np.isin(same @ [count, 1], np.sort(seen_at_once, axis=1) @ [count, 1])]
     in_two = np.flatnonzero(np.isfinite(halves).all(axis=(1, 2)))
 
-    found: dict[CameraPair, tuple[list[NDArray[np.float64]], ...]] = {}
+    found: defaultdict[tuple[CameraPair, int], list[NDArray[np.float64]]] = defaultdict(lambda: [np.empty(0)])
     for kind, pairs, distances in (
         (0, np.stack([in_two, in_two], axis=1), np.linalg.norm(halves[in_two, 0] - halves[in_two, 1], axis=1)),
         (0, same, between(descriptors, same)),
@@ -78,38 +84,38 @@ def collect(
         places = np.sort(camera[pairs], axis=1) @ [len(names), 1]
         for place in np.unique(places):
             pair = names[place // len(names)], names[place % len(names)]
-            found.setdefault(pair, ([], []))[kind].append(distances[places == place].astype(np.float64))
+            found[pair, kind].append(distances[places == place].astype(np.float64))
     rows = {name: np.flatnonzero(camera == number) for number, name in enumerate(names)}
     return {
         (a, b): Evidence(
-            *(np.concatenate([np.empty(0), *parts]) for parts in found.get((a, b), ([], []))),
-            usual_distance(descriptors, rows[a], rows[b], rng),
+            np.concatenate(found[(a, b), 0]),
+            np.concatenate(found[(a, b), 1]),
+            any_distances(descriptors, rows[a], rows[b], rng),
         )
         for a, b in combinations_with_replacement(names, 2)
     }
 
 
-def usual_distance(
+def any_distances(
     descriptors: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64], rng: np.random.Generator
-) -> float:
-    """Median distance between rows ``first`` and rows ``second``, none with itself; NaN where there are none."""
+) -> NDArray[np.float64]:
+    """Distances between rows ``first`` and rows ``second``, none with itself; ``ANY_PAIRS`` of them at most."""
     total = len(first) * len(second)
-    chosen = np.arange(total) if total <= USUAL_PAIRS else rng.integers(total, size=USUAL_PAIRS)
+    chosen = np.arange(total) if total <= ANY_PAIRS else rng.integers(total, size=ANY_PAIRS)
     a, b = np.divmod(chosen, len(second))
     pairs = np.stack([first[a], second[b]], axis=1)
-    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    return float(np.median(between(descriptors, pairs))) if len(pairs) else float("nan")
+    return between(descriptors, pairs[pairs[:, 0] != pairs[:, 1]]).astype(np.float64)
 
 
 def pool(evidence: Sequence[Evidence]) -> Evidence:
     """All of it together, each moved to what is usual for them all: so cameras that lie farther apart than others
     blur nothing. (A simple form of the score normalisation of biometrics, with unlabelled pairs as the impostors.)"""
     usual = float(np.median([one.usual for one in evidence])) if evidence else float("nan")
-    return Evidence(
-        np.concatenate([np.empty(0), *(one.same - one.usual + usual for one in evidence)]),
-        np.concatenate([np.empty(0), *(one.different - one.usual + usual for one in evidence)]),
-        usual,
-    )
+
+    def moved(kind: Callable[[Evidence], NDArray[np.float64]]) -> NDArray[np.float64]:
+        return np.concatenate([np.empty(0), *(kind(one) - one.usual + usual for one in evidence)])
+
+    return Evidence(moved(lambda one: one.same), moved(lambda one: one.different), moved(lambda one: one.any))
 
 
 def members(blocks: NDArray[np.int64], labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from reid_toolkit.calibration.evidence import Evidence
 
 
 def evidence(same: np.ndarray, different: np.ndarray) -> Evidence:
-    return Evidence(same, different, 0.7)
+    return Evidence(same, different, np.array([0.7]))
 
 
 def draw(count: int, mean: float, seed: int, spread: float = 0.1) -> np.ndarray:

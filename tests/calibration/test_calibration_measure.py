@@ -77,14 +77,13 @@ def test_what_tracklets_alone_tell(alone: Calibration) -> None:
     tracklets = VISITS * PEOPLE
     assert alone.tracklets == alone.within.same == tracklets
     assert alone.within.different == tracklets  # three at once: three pairs a group
-    assert (alone.across, alone.per_person) == (None, None)
+    assert alone.across is None
     assert set(alone.pairs) == {("door", "door")}
     near, far = alone.pairs["door", "door"].nearest, alone.pairs["door", "door"].farthest
     assert alone.probability(near, "door", "door", 0.5)[0] > 0.8
     assert alone.probability(far, "door", "door", 0.5) == (pytest.approx(0, abs=0.1), "camera pair")
     # Nothing was learned across cameras, and that is said.
     assert alone.probability(near, "door", "hall", 0.5)[1] == "one camera"
-    assert alone.base_rate(50) == 1 / 50
 
 
 def test_clusters_reach_across_cameras(clustered: Calibration) -> None:
@@ -107,7 +106,9 @@ def test_without_a_run_neighbours_reach_across_cameras(neighbours: Calibration, 
     assert clustered.across is not None
     assert neighbours.across.same < clustered.across.same
     assert neighbours.probability(0.2, "door", "hall", 0.5)[1] != "one camera"
-    assert (neighbours.per_person, neighbours.base_rate(50)) == (None, 1 / 50)
+    # The true shares: of two tracklets of one camera, and of any two.
+    assert neighbours.per_person / TRACKLETS == pytest.approx((VISITS - 1) / (VISITS * PEOPLE - 1), rel=0.3)
+    assert neighbours.base_rate(10 * TRACKLETS) == pytest.approx(neighbours.base_rate(TRACKLETS) / 10)
 
 
 def test_a_camera_not_seen_before_is_answered_from_all(clustered: Calibration, alone: Calibration) -> None:
