@@ -24,6 +24,7 @@ ARROWS = {
     "footage": BASE | {"datasets"},
     "runtime": BASE,
     "gallery": BASE - {"images"},
+    "calibration": BASE | {"datasets", "method.constraints", "runtime"},
     "evaluation": BASE | {"datasets", "contact_sheet"},
     "training": BASE | {"datasets", "method", "evaluation.ranking"},
     "reporting": BASE | {"datasets", "training", "evaluation", "contact_sheet"},
@@ -31,8 +32,8 @@ ARROWS = {
     "watching": BASE | {"footage", "runtime", "gallery"},
     "demo": BASE | {"datasets"},
     "cli": BASE | {
-        "contact_sheet", "datasets", "demo", "evaluation", "export", "footage", "gallery", "reporting", "runtime",
-        "training", "watching",
+        "calibration", "contact_sheet", "datasets", "demo", "evaluation", "export", "footage", "gallery", "reporting",
+        "runtime", "training", "watching",
     },
     "__init__": {"errors", "records", "version"},
     "__main__": {"cli"},

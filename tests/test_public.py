@@ -11,6 +11,7 @@ import reid_toolkit
 
 NAMES = {
     "reid_toolkit": ["Crop", "Match", "Record", "ReidError", "Tracklet", "__version__"],
+    "reid_toolkit.calibration": ["Calibration", "beside", "calibrate", "load_calibration"],
     "reid_toolkit.datasets": ["Dataset", "Split", "open_dataset", "without_identities"],
     "reid_toolkit.gallery": ["Filter", "Gallery", "GalleryStore", "Page", "open_gallery"],
     "reid_toolkit.runtime": ["Embedder", "TrackletAverage"],
@@ -76,6 +77,7 @@ def test_help_loads_every_command_and_nothing_heavy() -> None:
 def test_the_edge_runs_without_torch() -> None:
     program = (
         "import reid_toolkit.runtime, reid_toolkit.gallery, reid_toolkit.datasets, reid_toolkit.contact_sheet\n"
+        "import reid_toolkit.calibration.measure, reid_toolkit.evaluation.reliability\n"
         "import reid_toolkit.evaluation.protocol, reid_toolkit.evaluation.report, reid_toolkit.config\n"
     )
     assert not loaded_by(program) & {"torch", "torchvision", "scipy", "trackers", "supervision", "onnx"}

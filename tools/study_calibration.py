@@ -74,12 +74,13 @@ class Pairs:
 def judge(calibration: Calibration, pairs: Pairs, people: int | None) -> dict[str, Any]:
     """Reliability, and false-match rates as they are beside those asked for."""
     rate = calibration.base_rate(len(pairs.cameras) - 1, people)
-    said = np.array(
-        [
-            [calibration.probability(float(d), a, b, rate)[0] for b, d in zip(pairs.cameras, row, strict=True)]
-            for a, row in zip(pairs.cameras, pairs.distances, strict=True)
-        ]
-    )
+    said = np.empty_like(pairs.distances)
+    cameras = np.array(pairs.cameras)
+    for a in set(pairs.cameras):
+        for b in set(pairs.cameras):
+            block = np.ix_(cameras == a, cameras == b)
+            curve, _ = calibration.chains(a, b)[0][0]
+            said[block] = curve.probabilities(pairs.distances[block], rate)
     sets = {
         "answers": pairs.answers(pairs.known),
         "answers from other cameras": pairs.answers(pairs.known & ~pairs.within),
@@ -96,11 +97,13 @@ def judge(calibration: Calibration, pairs: Pairs, people: int | None) -> dict[st
 
 def false_matches(calibration: Calibration, pairs: Pairs, asked: float) -> dict[str, Any] | None:
     """What happens at a false-match rate; None where the calibration refuses it."""
+    names = sorted(set(pairs.cameras))
     try:
-        limits = {(a, b): calibration.threshold(asked, a, b) for a in set(pairs.cameras) for b in set(pairs.cameras)}
+        limits = np.array([[calibration.threshold(asked, a, b) for b in names] for a in names])
     except InputError:
         return None
-    limit = np.array([[limits[a, b] for b in pairs.cameras] for a in pairs.cameras])
+    places = np.searchsorted(names, pairs.cameras)
+    limit = limits[places[:, None], places[None]]
     near = pairs.distances < limit
     row: dict[str, Any] = {"asked": asked}
     for place, where in (("one camera", pairs.within), ("two cameras", ~pairs.within)):

@@ -65,8 +65,12 @@ class Curve:
 
     def probability(self, distance: float, base_rate: float) -> float:
         """That it is one person, 0-1, where that is so in ``base_rate`` (above 0, below 1) of comparisons."""
-        odds = self.log_ratio(distance) + math.log(base_rate / (1 - base_rate))
-        return 1 / (1 + math.exp(-odds)) if odds > 0 else math.exp(odds) / (1 + math.exp(odds))
+        return float(self.probabilities(np.array(distance), base_rate))
+
+    def probabilities(self, distances: NDArray[np.float64], base_rate: float) -> NDArray[np.float64]:
+        """:meth:`probability` of each."""
+        odds = self.log_ratios(distances) + math.log(base_rate / (1 - base_rate))
+        return 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
 
     def threshold(self, false_match_rate: float) -> float | None:
         """The distance under which two people come in at most ``false_match_rate`` of comparisons; None when there

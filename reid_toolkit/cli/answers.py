@@ -153,7 +153,9 @@ def write_sheet(path: Path, query: str, pictures: Sequence[Path], answers: Seque
     if not answers:
         sections.append(Section("Matches", "No record passes the filters, or no further one."))
     elif any(len(answer.crops or ()) > 1 for answer in answers):
-        text = f"Rank, tracklet, {told}camera; of its crops that were found up to {CROPS_SHOWN}, the nearest first, with"
+        text = (
+            f"Rank, tracklet, {told}camera; up to {CROPS_SHOWN} of its crops that were found, the nearest first, with"
+        )
         sections.append(Section("Matches by tracklet", f"{text} distance and time. {DISTANCES}"))
         sections += [tracklet_section(answer) for answer in answers]
     elif group == "camera":
@@ -175,7 +177,8 @@ def card_of(answer: Answer, title: str, *lines: str) -> "Card":
     """The picture of a match with what it means and those of ``lines`` that say something."""
     from reid_toolkit.contact_sheet import Card
 
-    return Card(picture_of(answer.match.record), tuple(filter(None, (title, answer.meaning.text, *lines))), MARKS[answer.right])
+    caption = tuple(filter(None, (title, answer.meaning.text, *lines)))
+    return Card(picture_of(answer.match.record), caption, MARKS[answer.right])
 
 
 def camera_section(answers: Sequence[Answer]) -> "Section":

@@ -319,8 +319,13 @@ def test_json_is_stable(run: Run, gallery: Path, dataset: Path) -> None:
                 "tags": [],
                 "crops": None,
                 "right": None,
+                "probability": None,
+                "basis": None,
+                "verdict": None,
             }
         ],
+        "base_rate": None,
+        "verdict": None,
     }
     whole = json_of(run, query, "--gallery", gallery)
     assert (len(whole["matches"]), whole["after"]) == (6, None)
@@ -338,13 +343,16 @@ def test_json_of_groups_is_stable_and_pages_end_where_the_next_begin(
     ]  # fmt: skip
     assert first["matches"][0].keys() == {
         "rank", "distance", "tracklet", "camera", "start", "end", "source", "image", "tags", "crops", "right",
+        "probability", "basis", "verdict",
     }  # fmt: skip
     seen = list(first["matches"])
     page = first
     while page["after"] is not None:
         page = json_of(run, *asked, "--after", page["after"])
         seen += page["matches"]
-    assert page.keys() == first.keys() == {"schema", "query", "group", "matches", "after"}
+    assert page.keys() == first.keys() == {
+        "schema", "query", "group", "base_rate", "verdict", "matches", "after",
+    }  # fmt: skip
     assert [m["rank"] for m in seen] == [1, 2, 3, 4, 5]
     assert len({m["tracklet"] for m in seen}) == 5
     assert [m["distance"] for m in seen] == sorted(m["distance"] for m in seen)
