@@ -82,8 +82,10 @@ class Calibration:
         """The curves that can answer for two cameras, the best one first; of an unknown query one such list for
         each of the two that it may be."""
         if query is None:
-            other: list[tuple[Curve, Basis]] = [(self.across, "pooled")] if self.across else []
-            return self.chains(found, found) + ([other] if other else [])
+            own = self.chains(found, found)
+            if self.across is None:
+                return [[(curve, "one camera") for curve, _ in own[0]]]
+            return [*own, [(self.across, "pooled")]]
         pair = min(query, found), max(query, found)
         pooled = self.within if query == found else self.across
         if pooled is None:

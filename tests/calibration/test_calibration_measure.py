@@ -121,7 +121,7 @@ def test_a_camera_not_seen_before_is_answered_from_all(clustered: Calibration, a
     assert alone.probability(0.3, "roof", "door", 0.1) == (alone.within.probability(0.3, 0.1), "one camera")
 
 
-def test_of_a_query_from_an_unknown_camera_the_lower_counts(clustered: Calibration) -> None:
+def test_of_a_query_from_an_unknown_camera_the_lower_counts(clustered: Calibration, alone: Calibration) -> None:
     across = clustered.across
     assert across is not None
     for distance in (0.05, 0.3, 0.6, 1.0):
@@ -129,6 +129,7 @@ def test_of_a_query_from_an_unknown_camera_the_lower_counts(clustered: Calibrati
         assert clustered.probability(distance, None, "door", 0.1)[0] == min(both)
     limits = [clustered.threshold(0.05, camera, "door") for camera in ("door", "roof", None)]
     assert limits[2] == min(limits[:2])
+    assert alone.probability(0.3, None, "door", 0.1) == (alone.probability(0.3, "door", "door", 0.1)[0], "one camera")
 
 
 def test_a_pair_with_too_few_others_is_answered_from_all(clustered: Calibration) -> None:
