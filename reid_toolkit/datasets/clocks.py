@@ -6,15 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.records import Tracklet
-
-UNIX_TIME = 1e8
-"""Seconds from which a time is taken for absolute (1973), and not for a place in a recording of three years."""
+from reid_toolkit.times import UNIX_TIMES
 
 
 def clock(tracklet: Tracklet) -> str:
     """Name of what a tracklet's times can be compared within: its camera, and where times count from the start of
     a recording, that recording, whose crops `reid ingest` keeps in one folder."""
-    absolute = tracklet.start is not None and tracklet.start >= UNIX_TIME
+    absolute = tracklet.start is not None and tracklet.start >= UNIX_TIMES[0]
     return f"{tracklet.camera}\0{'' if absolute else tracklet.crops[0].path.parent.parent}"
 
 

@@ -128,6 +128,23 @@ def test_unknown_beyond_a_false_match_rate(
     assert reid(*nobody).out.count("unknown: none of these matches is as near as the false-match rate asks\n") == 1
 
 
+def test_groups_are_told_what_they_mean(
+    enrolled: Site, query: tuple, calibration: Path, tmp_path: Path, reid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    crops = tmp_path / "crops"
+    assert reid("enroll", enrolled.people, "--crops", "--model", enrolled.model, "--gallery", crops).status == 0
+    page = tmp_path / "page.html"
+    asked = (*query[:-1], crops, "--calibration", calibration, "--people", PEOPLE, "--html", page)
+    table = reid(*asked, "--group", "tracklet").out
+    assert re.search(r"^ *1 .* 4 +\d+% *$", table, re.MULTILINE)
+    assert re.search(r"<h2>1 · \w+-\d-4 · \d+% · \w+</h2>", page.read_text())
+    assert not re.search(r"<span>\d+%</span>", page.read_text())  # of the tracklet, and not of each crop
+    found = reid(*asked, "--group", "camera", "--json").json["matches"]
+    assert all(m["probability"] is not None for m in found)
+    assert page.read_text().count("%</span>") == len(found)
+
+
 def test_evidence_of_one_camera_is_said_to_be_that(
     enrolled: Site, query: tuple, tmp_path: Path, reid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
