@@ -56,7 +56,7 @@ def test_bad_input_is_one_line_and_writes_nothing(walked, reid, run: Path, tmp_p
     nobody = tmp_path / "nobody.csv"
     nobody.write_text("tracklet,identity\n")
     assert "no identities to evaluate against" in error(run, *data, "--identities", nobody)
-    assert "expected cpu, cuda or cuda:N" in error(run, "--device", "abacus")
+    assert "expected cpu, cuda, cuda:N or mps" in error(run, "--device", "abacus")
     assert reid("report", run, "--identities", walked.identities).status == 2
     assert sorted(run.rglob("*")) == before
     last = max((run / "checkpoints").glob("stage-*"))

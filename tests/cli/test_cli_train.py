@@ -3,13 +3,14 @@ import json
 import os
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from reid_toolkit import files
 from reid_toolkit.datasets.manifest import COLUMNS
-from reid_toolkit.training import rounds
+from reid_toolkit.training import checkpoint, rounds
 
 
 @pytest.fixture
@@ -142,16 +143,16 @@ def test_a_full_disk_is_one_line_and_resume_completes(train, tmp_path: Path, mon
 
 
 def test_ctrl_c_is_status_130_and_resume_completes(train, monkeypatch: pytest.MonkeyPatch) -> None:
-    select, stages = rounds.select, []
+    describe, stages = checkpoint.describe, []
 
-    def interrupted(*arguments: object) -> int:
+    def interrupted(*arguments: Any) -> dict[str, Any]:
         stages.append(1)
         if len(stages) == 2:
             raise KeyboardInterrupt
-        return select(*arguments)
+        return describe(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(rounds, "select", interrupted)
+        patch.setattr(checkpoint, "describe", interrupted)
         result = train()
     assert (result.status, result.out) == (130, "")
     assert "run the same command again" in result.err

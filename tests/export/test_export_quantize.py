@@ -203,7 +203,8 @@ def test_calibration_reads_the_ranges_of_the_crops(exported: Exported, crops: li
     one, all_four = calibrate(exported[1], crops[:1]), calibrate(exported[1], crops)
     assert [float(np.max(end)) for end in one.ranges[one.pixels].range_value] == [-114.0, 141.0]
     highest = [tuple(float(np.max(c.ranges[name].range_value[1])) for c in (one, all_four)) for name in one.ranges]
-    assert all(a <= b + 1e-6 for a, b in highest)
+    # Sums of another batch size are rounded otherwise, by some units of float32's last place.
+    assert all(a <= b + 1e-6 * max(abs(b), 1) for a, b in highest)
     assert any(a < b for a, b in highest)
     assert len(set(one.nodes)) == len(one.nodes), "each node can be named"
     assert "" not in one.nodes
