@@ -29,8 +29,8 @@ from reid_toolkit.images import read_image, resize
 from reid_toolkit.training.backbones import CLASSIFIERS, read_state_dict
 
 FINEST_FIRST = (
-    (256, 128, 90), (256, 128, 85), (256, 128, 75), (192, 96, 80), (160, 80, 80), (128, 64, 85), (128, 64, 75), (128, 64, 60),
-    (128, 64, 45), (128, 64, 30),
+    (256, 128, 90), (256, 128, 85), (256, 128, 75), (192, 96, 80), (160, 80, 80), (128, 64, 85), (128, 64, 75),
+    (128, 64, 60), (128, 64, 45), (128, 64, 30),
 )  # fmt: skip
 """Height and width at most, and JPEG's quality."""
 
