@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector
 
 from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe
 from reid_toolkit.errors import RunError
@@ -73,13 +74,16 @@ def test_a_step_is_the_papers_by_torchs_own_parts() -> None:
         torch.testing.assert_close(moved[name], before - rate * (gradient + 0.9 * gradient))
 
 
-def test_bfloat16_learns_much_the_same_and_keeps_weights_in_float32() -> None:
+def test_bfloat16_steps_much_the_same_way_and_keeps_weights_in_float32() -> None:
+    """One step: with four samples a batch, batch norm blows rounding up from step to step, on each processor anew."""
     full, half = learner(), learner(replace(SETTINGS, precision="bfloat16"))
-    for batch in batches(3):
-        step(full, batch)
-        step(half, batch)
+    before = parameters_to_vector(full.network.parameters()).detach().clone()
+    for each in (full, half):
+        step(each, batches(1)[0])
     assert float(half.loss_sum) == pytest.approx(float(full.loss_sum), rel=0.05)
     assert float(half.loss_sum) != float(full.loss_sum)
+    moves = [parameters_to_vector(each.network.parameters()).detach() - before for each in (full, half)]
+    assert float(F.cosine_similarity(*moves, dim=0)) > 0.7  # of millions of directions
     assert {value.dtype for value in half.network.parameters()} == {torch.float32}
     assert half.table.rows.dtype == torch.float32
 
