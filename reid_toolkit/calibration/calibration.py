@@ -1,6 +1,7 @@
 """What distances of one model mean at one site, kept as a file beside the model."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -163,7 +164,7 @@ def load_calibration(path: Path, model: str) -> Calibration:
         held = table["format"]
     except OSError as error:
         raise ModelError(f"{path}: cannot read it: {error.strerror}: `reid calibrate` makes a calibration") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         held = None
     if held != FORMAT:
         raise ModelError(f"{path}: not a calibration of format {FORMAT}: make it anew by `reid calibrate`")
@@ -174,13 +175,20 @@ def load_calibration(path: Path, model: str) -> Calibration:
         )
     try:
         return Calibration(
-            model, str(table["dataset"]), int(table["tracklets"]), table["links"], float(table["per_person"]),
+            model, str(table["dataset"]), int(table["tracklets"]), table["links"], _per_person(table),
             _curve(table["within"]), None if table["across"] is None else _curve(table["across"]),
             {(str(a), str(b)): _curve(one) for one in table["pairs"] for a, b in [one.pop("cameras")]},
             {(str(a), str(b)): _distance(one) for one in table["usual"] for a, b in [one["cameras"]]},
         )  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(f"{path}: damaged ({error!r}): make it anew by `reid calibrate`") from None
+
+
+def _per_person(table: dict[str, Any]) -> float:
+    count = float(table["per_person"])
+    if not 1 <= count < math.inf:  # of NaN, none or fewer there is no base rate
+        raise ValueError(f"{count} tracklets a person")
+    return count
 
 
 def _distance(table: dict[str, Any]) -> float:

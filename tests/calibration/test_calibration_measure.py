@@ -1,6 +1,7 @@
 """From a dataset to a file and back, with the smallest model there is."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,22 @@ def test_files_that_are_none_are_refused(clustered: Calibration, tmp_path: Path)
         with pytest.raises(ModelError, match=r"not a calibration|damaged"):
             load_calibration(path, clustered.model)
     path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ModelError, match="not a calibration"):
+        load_calibration(path, clustered.model)
+
+
+def test_numbers_without_a_meaning_are_refused(clustered: Calibration, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    clustered.save(path)
+    document = json.loads(path.read_text())
+    for per_person in (math.nan, math.inf, 0, -3, 10**400):
+        path.write_text(json.dumps({**document, "per_person": per_person}))
+        with pytest.raises(ModelError, match="damaged"):
+            load_calibration(path, clustered.model)
+    path.write_text(json.dumps({**document, "tracklets": math.inf}))
+    with pytest.raises(ModelError, match="damaged"):
+        load_calibration(path, clustered.model)
+    path.write_text("[" * 200_000)
     with pytest.raises(ModelError, match="not a calibration"):
         load_calibration(path, clustered.model)
 
