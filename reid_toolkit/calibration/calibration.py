@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,8 +65,10 @@ class Calibration:
         """The distance under which two people come in at most ``false_match_rate`` (0-1) of comparisons.
 
         Where a pair of cameras has too few distances of two people, those of all such pairs answer. Raises
-        :class:`InputError` where they are too few too.
+        :class:`InputError` where they are too few too, and for what is no rate.
         """
+        if not 0 < false_match_rate <= 1:
+            raise InputError(f"a false-match rate of {false_match_rate:g}: expected more than 0 and at most 1")
         limits = []
         for curves in self.chains(query, found):
             known = [limit for curve, _ in curves if (limit := curve.threshold(false_match_rate)) is not None]
@@ -74,7 +77,7 @@ class Calibration:
                 raise InputError(
                     f"a false-match rate of {false_match_rate:g} needs {1 / false_match_rate - 1:.0f} distances "
                     f"between different people, the calibration has {enough} for cameras {query or 'unknown'!r} and "
-                    f"{found!r}: ask for {1 / (enough + 1):.2g} or more, or calibrate on more footage"
+                    f"{found!r}: ask for {_rounded_up(1 / (enough + 1))} or more, or calibrate on more footage"
                 )
             limits.append(known[0])
         return min(limits)
@@ -182,6 +185,12 @@ def load_calibration(path: Path, model: str) -> Calibration:
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(f"{path}: damaged ({error!r}): make it anew by `reid calibrate`") from None
+
+
+def _rounded_up(rate: float) -> str:
+    """To two digits; to the nearest it might be less than what can be answered."""
+    digit = Decimal(f"{rate:.1e}")
+    return f"{float(digit if digit >= Decimal(rate) else digit + Decimal(1).scaleb(digit.adjusted() - 1)):g}"
 
 
 def _per_person(table: dict[str, Any]) -> float:

@@ -43,7 +43,7 @@ OPTIONS = (
     ),
     click.option(
         "--people",
-        type=click.IntRange(2),
+        type=click.IntRange(2, 10_000_000_000),  # as many as there are
         metavar="N",
         help="How many different people the gallery holds, about: the query is one of so many. "
         "[default: by the calibration]",

@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,23 @@ def test_a_rate_that_nothing_supports_is_refused(alone: Calibration) -> None:
         alone.threshold(0.0001, "door", "hall")
     assert "\n" not in str(refused.value)
     assert alone.threshold(0.036, "door", "hall") == alone.within.quantiles[0]
+    for rate in (math.nan, math.inf, 0.0, -0.1):
+        with pytest.raises(InputError, match="expected more than 0"):
+            alone.threshold(rate, "door", "hall")
+
+
+@pytest.mark.parametrize("different", [20, 49, 229, 999, 1_234])
+def test_the_rate_that_a_refusal_names_is_answered(alone: Calibration, different: int) -> None:
+    curve = replace(
+        alone.within, different=different, ranks=(1, different), quantiles=(0.5, 0.9), nearest=0.1, farthest=0.9
+    )
+    one = replace(alone, within=curve, pairs={})
+    with pytest.raises(InputError) as refused:
+        one.threshold(1e-9, "door", "hall")
+    named = re.search(r"ask for (\S+) or more", str(refused.value))
+    assert named
+    assert one.threshold(float(named[1]), "door", "hall") == 0.5
+    assert float(named[1]) <= 1.1 / (different + 1)
 
 
 def test_it_reads_no_identity(embedder: Embedder, neighbours: Calibration, crowd: Path) -> None:
