@@ -32,6 +32,8 @@ def parse_moment(_: click.Context, __: click.Parameter, value: str | None) -> fl
     seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if seconds > time.time():
         raise click.BadParameter(f"{value!r} is still to come: everything would be older")
+    if seconds < time.time() - LONGEST:
+        raise click.BadParameter(f"{value!r} is over three centuries ago: expected a time of some record")
     return seconds
 
 

@@ -136,7 +136,7 @@ def _follows(line: bytes, lines: int, digest: str) -> bool:
     try:
         event = json.loads(line)
         return bool((event["line"], event["previous"]) == (lines + 1, digest))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -148,11 +148,13 @@ def _too_short(size: int, head: Head) -> str:
 
 
 def read(folder: Path, head: Head) -> list[Event]:
-    """The lines that the record knows of; those that are no JSON are left out, see :func:`faults`."""
+    """The lines that the record knows of; those that are no events are left out, see :func:`faults`."""
     found = []
     for line in _lines(folder, head):
-        with suppress(ValueError):
-            found.append(json.loads(line))
+        with suppress(ValueError, RecursionError):
+            event = json.loads(line)
+            if isinstance(event, dict) and {"time", "user", "action"} <= event.keys():
+                found.append(event)
     return found
 
 

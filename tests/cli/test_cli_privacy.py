@@ -175,7 +175,7 @@ def test_records_without_a_date_are_as_old_as_their_enrolment(
 
 
 def test_ages_that_are_none(run: Run, gallery: Path) -> None:
-    for age in ("30", "d", "0d", "-3d", "30 days", "1y", "yesterday", "2999-01-01", "99999999w"):
+    for age in ("30", "d", "0d", "-3d", "30 days", "1y", "yesterday", "2999-01-01", "99999999w", "0001-01-01T00:00+14:00"):
         status, _, err = run("gallery", "purge", gallery, "--yes", "--older-than", age)
         assert status == 2, age
         assert "expected" in err or "still to come" in err
@@ -279,6 +279,13 @@ def test_a_log_that_was_changed_is_named_by_check_and_one_that_is_away_stops_sea
     assert "audit log: line 3 does not follow from line 2" in out
     assert "its records are whole, but not its audit log" in err
     assert json.loads(run("gallery", "check", gallery, "--json")[1])["sound"] is False
+    first, _, rest = content.partition(b"\n")
+    for wrong in (b"[1, 2]", b"7", b"{}", b"\xff", b"[" * len(rest)):
+        log.write_bytes(first + b"\n" + wrong.ljust(len(rest)))
+        assert "audit log: line 2 does not follow from line 1" in run("gallery", "check", gallery)[1]
+        status, out, _ = run("gallery", "audit", gallery, "show")
+        assert status == 0
+        assert len(out.splitlines()) == 2
     log.unlink()
     assert_fails(run(*query), "not answered", "lines are missing from the audit log")
     assert_fails(run("gallery", "forget", gallery, "--camera", "door", "--yes"), "lines are missing")
