@@ -1,5 +1,6 @@
 """What is passed between the parts: plain frozen records, no behaviour beyond a derived field."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,3 +86,8 @@ class Match:
     distance: float
     """Euclidean distance between L2-normalised descriptors, 0-2."""
     record: Record
+
+
+def without_password(address: str) -> str:
+    """A stream's address as records name it: without the user and the password."""
+    return re.sub(r"(?<=://)[^/@]*@", "", address)

@@ -29,7 +29,8 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 @click.argument("gallery")
 @click.option("--tracklet", metavar="ID", help="Records of this tracklet.")
 @click.option("--camera", metavar="NAME", help="Records of this camera.")
-@click.option("--source", metavar="PATH", help="Records of this dataset folder or image file.")
+@click.option("--source", metavar="PATH", callback=options.parse_source, help="Records of this dataset folder, image "
+              "or video file, or stream.")  # fmt: skip
 @click.option("--like", type=options.ANY_PATH, metavar="IMAGE", help="Records that look like this image, or folder of "
               "crops of one person; with --within or --top-k.")  # fmt: skip
 @click.option("--within", type=click.FloatRange(0, 2), metavar="DISTANCE", help="With --like: those as near as this.")
@@ -66,8 +67,6 @@ def forget(
         raise click.UsageError("--like IMAGE needs --within DISTANCE or --top-k N, and not both")
     if like is not None and tracklet is not None:
         raise click.UsageError("--like IMAGE and --tracklet ID: expected one of both; --camera and --source go with it")
-    # Sources are kept as absolute paths; one that is gone from the disk can still be named.
-    source = source if source is None else str(Path(source).resolve())
     with open_gallery(gallery, create=False, wait=wait) as store:
         if like is None:
             shown: dict[str, object] = {}
@@ -107,7 +106,8 @@ def forget(
     help="90m, 12h, 30d, 4w, or ISO 8601. [default: the gallery's retention]",
 )
 @click.option("--camera", metavar="NAME", help="Only records of this camera.")
-@click.option("--source", metavar="PATH", help="Only records of this dataset folder or image file.")
+@click.option("--source", metavar="PATH", callback=options.parse_source, help="Only records of this dataset folder, "
+              "image or video file, or stream.")  # fmt: skip
 @click.option("--keep-undated", is_flag=True, help="Leave records whose times are no dates, whenever enrolled.")
 @yes_option
 @options.wait
@@ -131,7 +131,6 @@ def purge(
 
     from reid_toolkit.gallery import open_gallery
 
-    source = source if source is None else str(Path(source).resolve())
     with open_gallery(gallery, create=False, wait=wait) as store:
         if before is None:
             kept = store.retention

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from reid_toolkit.records import without_password
+
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 ANY_PATH = click.Path(path_type=Path)
@@ -36,6 +38,19 @@ provider = click.option(
     "[default: the first of these that works]",
 )
 strict = click.option("--strict", is_flag=True, help="Stop when the first --provider is not the one in use.")
+
+
+def parse_source(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """A source as records have it: an absolute path, though nothing need be there any more, or a stream's address."""
+    if value == "":  # which would be the working directory, and everything below it
+        raise click.BadParameter("'': expected a dataset folder, an image or video file, or a stream's address")
+    if value is None:
+        return None
+    return without_password(value) if "://" in value else str(Path(value).resolve())
+
+
+def parse_sources(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    return [source for value in values if (source := parse_source(context, option, value)) is not None]
 
 
 def parse_start(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:

@@ -55,7 +55,14 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 @click.option("--camera", "cameras", multiple=True, help="Only in this camera; may be given several times.")
 @click.option("--since", callback=parse_time, metavar="T", help="Only seen at T or later: ISO 8601 or seconds.")
 @click.option("--until", callback=parse_time, metavar="T", help="Only seen at T or earlier.")
-@click.option("--source", "sources", multiple=True, metavar="PATH", help="Only from this dataset folder or image file.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="PATH",
+    callback=options.parse_sources,
+    help="Only from this dataset folder, image or video file, or stream.",
+)
 @click.option(
     "--tag", "tags", multiple=True, metavar="WORD", help="Only enrolled with this tag; several times: with all."
 )
@@ -80,7 +87,7 @@ def command(
     cameras: tuple[str, ...],
     since: float | None,
     until: float | None,
-    sources: tuple[str, ...],
+    sources: list[str],
     tags: tuple[str, ...],
     top_k: int,
     group: "Grouping | None",
@@ -113,9 +120,7 @@ def command(
         embedder = open_embedder(store, gallery, model)
         scale = Scale(embedder, held.count, wanted.crops[0].camera or None, calibration, people, false_match_rate)
         vector = embedder.embed_tracklet(images)
-        # Sources are kept as absolute paths; one that is gone from the disk can still be named.
-        within = [str(Path(source).resolve()) for source in sources] or None
-        where = Filter(cameras or None, since, until, within, tags, enrolled_as(wanted, list(held.cameras)))
+        where = Filter(cameras or None, since, until, sources or None, tags, enrolled_as(wanted, list(held.cameras)))
         page = store.search_page(vector, top_k, where, group=group, after=after, name=wanted.name)
         warn_damage(store.damage)
     if identities and wanted.name not in truth:

@@ -3,7 +3,6 @@
 import hashlib
 import math
 import os
-import re
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from reid_toolkit.errors import VideoError
 from reid_toolkit.images import IMAGE_SUFFIXES, Image, read_image
+from reid_toolkit.records import without_password
 
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".m4v", ".mkv", ".mov", ".mpg", ".mpeg", ".ts", ".webm", ".wmv", ".flv"})
 DEFAULT_FRAME_RATE = 25.0
@@ -145,7 +145,7 @@ def open_folder(folder: Path, pictures: list[Path], frame_rate: float) -> Record
 
 def open_stream(url: str) -> Recording:
     """Look whether a stream can be reached; its frame rate is taken from it where it says one."""
-    shown = re.sub(r"(?<=://)[^/@]*@", "", url)
+    shown = without_password(url)
     capture = open_capture(url)
     try:
         if not capture.isOpened():

@@ -175,7 +175,18 @@ def test_records_without_a_date_are_as_old_as_their_enrolment(
 
 
 def test_ages_that_are_none(run: Run, gallery: Path) -> None:
-    for age in ("30", "d", "0d", "-3d", "30 days", "1y", "yesterday", "2999-01-01", "99999999w", "0001-01-01T00:00+14:00"):
+    for age in (
+        "30",
+        "d",
+        "0d",
+        "-3d",
+        "30 days",
+        "1y",
+        "yesterday",
+        "2999-01-01",
+        "99999999w",
+        "0001-01-01T00:00+14:00",
+    ):
         status, _, err = run("gallery", "purge", gallery, "--yes", "--older-than", age)
         assert status == 2, age
         assert "expected" in err or "still to come" in err
@@ -188,6 +199,34 @@ def test_lengths_of_time_are_read_and_written_alike(text: str, seconds: float) -
     assert parse_duration(text) == seconds
     assert format_duration(seconds) == text
     assert parse_duration(format_duration(1.5 * seconds)) == 1.5 * seconds
+
+
+# ---- sources
+
+
+def test_a_stream_is_found_and_forgotten_by_its_address(run: Run, gallery: Path, dataset: Path) -> None:
+    with Gallery.open(gallery, create=False) as held:
+        vector = next(iter(held.records()))[1][:1]
+        held.add(vector, [Record("yard-1", "yard", source="rtsp://camera/stream")])
+    for address in ("rtsp://camera/stream", "rtsp://user:secret@camera/stream"):
+        there = ("--gallery", gallery, "--source", address)
+        found = search(run, dataset / "door" / "red-0.png", *there)
+        assert [match["tracklet"] for match in found] == ["yard-1"]
+    status, out, _ = run("gallery", "forget", gallery, "--source", "rtsp://user:secret@camera/stream", "--yes")
+    assert (status, out) == (0, f"{gallery}: 1 records forgotten, 6 left\n")
+
+
+def test_no_source_is_not_the_working_directory(
+    run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a script whose variable is not set."""
+    monkeypatch.chdir(dataset)
+    for command in (("forget",), ("purge", "--older-than", "1d")):
+        status, _, err = run("gallery", command[0], gallery, *command[1:], "--source", "", "--yes")
+        assert status == 2
+        assert "expected a dataset folder" in err
+    assert run("search", dataset / "door" / "red-0.png", "--gallery", gallery, "--source", "")[0] == 2
+    assert len(names(gallery)) == 6
 
 
 # ---- retention
