@@ -31,7 +31,10 @@ class Meaning(NamedTuple):
         """For people: the probability in per cent, and what there is to say beside it."""
         if self.probability is None:
             return ""
-        words = [f"{100 * self.probability:.0f}%", *([UNKNOWN] if self.verdict == UNKNOWN else [])]
+        # Nothing is certain, and nothing impossible: rounded to the whole, it would read so.
+        percent = 100 * self.probability
+        share = ">99%" if percent > 99 else "<1%" if percent < 1 else f"{percent:.0f}%"
+        words = [share, *([UNKNOWN] if self.verdict == UNKNOWN else [])]
         return ", ".join([*words, *(["same-camera evidence only"] if self.basis == "one camera" else [])])
 
 

@@ -11,6 +11,8 @@ import pytest
 from crowd import CAMERAS, PEOPLE, TRACKLETS, write_clusters, write_crowd
 from tiny_model import METADATA, PROJECTION, build_model
 
+from reid_toolkit.cli.meaning import Meaning
+
 
 class Site(NamedTuple):
     """A model, footage, a run's clusters and a gallery."""
@@ -104,6 +106,13 @@ def test_people_sets_the_base_rate(query: tuple, calibration: Path, reid) -> Non
         assert b["probability"] == pytest.approx(odds / 999 / (1 + odds / 999), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("probability", "text"), [(1.0, ">99%"), (0.995, ">99%"), (0.99, "99%"), (0.5, "50%"), (0.01, "1%"), (0.0, "<1%")]
+)
+def test_nothing_is_said_to_be_certain(probability: float, text: str) -> None:
+    assert Meaning(probability, "pooled").text == text
+
+
 def test_unknown_beyond_a_false_match_rate(
     enrolled: Site, query: tuple, calibration: Path, tmp_path: Path, reid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +128,7 @@ def test_unknown_beyond_a_false_match_rate(
     assert page.count("%, unknown</span>") == verdicts.count("unknown")
     table = reid(*query, *asked)
     assert re.search(r"^ *1 .* \d+% *$", table.out, re.MULTILINE)
-    assert re.search(r"^ *30 .* \d+%, unknown *$", table.out, re.MULTILINE)
+    assert re.search(r"^ *30 .* <?\d+%, unknown *$", table.out, re.MULTILINE)
     assert "unknown: none" not in table.out
 
     stranger = write_crowd(tmp_path / "others", seed=1) / "door" / "door-0-3-0.png"

@@ -175,18 +175,8 @@ def test_records_without_a_date_are_as_old_as_their_enrolment(
 
 
 def test_ages_that_are_none(run: Run, gallery: Path) -> None:
-    for age in (
-        "30",
-        "d",
-        "0d",
-        "-3d",
-        "30 days",
-        "1y",
-        "yesterday",
-        "2999-01-01",
-        "99999999w",
-        "0001-01-01T00:00+14:00",
-    ):
+    never = ("30", "d", "0d", "-3d", "30 days", "1y", "yesterday", "2999-01-01", "99999999w", "0001-01-01T00:00+14:00")
+    for age in never:
         status, _, err = run("gallery", "purge", gallery, "--yes", "--older-than", age)
         assert status == 2, age
         assert "expected" in err or "still to come" in err
