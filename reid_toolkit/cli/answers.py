@@ -166,7 +166,8 @@ def write_sheet(path: Path, query: str, pictures: Sequence[Path], answers: Seque
         cards = tuple(card_of(answer, rank_of(answer), *captions(answer.match)[1:]) for answer in answers)
         text = f"Rank and distance, {told}camera, time, tracklet. {DISTANCES}"
         sections.append(Section("Matches", text, rows=(cards,)))
-    write_atomic(path, page(f"Search for {query}", sections))
+    # A file's name need not be Unicode; the page has "?" there.
+    write_atomic(path, page(f"Search for {query}", sections).encode(errors="replace"))
 
 
 def rank_of(answer: Answer) -> str:

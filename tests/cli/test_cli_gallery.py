@@ -388,6 +388,17 @@ def test_a_cursor_that_does_not_fit_is_one_line(run: Run, gallery: Path, dataset
     assert run("search", *query, "--group", "person")[0] == 2
 
 
+def test_a_query_whose_name_is_no_unicode(run: Run, gallery: Path, dataset: Path, tmp_path: Path) -> None:
+    query = tmp_path / os.fsdecode(b"q \xff.png")
+    try:
+        shutil.copy(dataset / "door" / "red-0.png", query)
+    except OSError:
+        pytest.skip("this file system has Unicode names only")
+    page = tmp_path / "x.html"
+    assert run("search", query, "--gallery", gallery, "--html", page)[0] == 0
+    assert "Search for q ?" in page.read_text()
+
+
 def test_a_folder_of_crops_is_a_tracklet(run: Run, gallery: Path, dataset: Path, tmp_path: Path) -> None:
     folder = tmp_path / "query"
     folder.mkdir()
