@@ -30,6 +30,12 @@ def copy(source: str, target: str, as_json: bool) -> None:
         progress_bar("copy", "records") as on_progress,
     ):
         done = copy_gallery(held, other, on_progress)
+        past = held.info().past
+    if past:
+        warn(
+            f"{past} records that are past the retention of {source} were copied too; those of them whose times are no "
+            "dates count as enrolled now: to leave them out, `reid gallery purge` both, and copy again"
+        )
     if as_json:
         print_json({"source": source, "target": target, **asdict(done)})
         return

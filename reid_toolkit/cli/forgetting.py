@@ -11,7 +11,7 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.durations import format_moment, parse_moment
 from reid_toolkit.cli.progress import OnProgress, late_progress_bar
-from reid_toolkit.cli.root import log, print_json
+from reid_toolkit.cli.root import log, print_json, warn
 from reid_toolkit.errors import GalleryError
 
 if TYPE_CHECKING:
@@ -78,6 +78,11 @@ def forget(
         else:
             answers = alike(store, gallery, like, model, camera, source, within, top_k, html)
             shown, count = {"matches": as_list(answers)}, len(answers)
+            if hidden := store.info().past:
+                warn(
+                    f"{hidden} records are past the retention of {gallery}, so no search looks at them, nor did this: "
+                    "`reid gallery purge` deletes them"
+                )
             if not as_json or not yes:
                 show(answers)
 

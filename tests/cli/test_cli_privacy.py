@@ -239,6 +239,12 @@ def test_retention(run: Run, gallery: Path, dataset: Path, later, answer) -> Non
     assert "records are kept for 2w; 6 records are past it, not shown, and not deleted yet" in out
     held = json.loads(run("gallery", "info", gallery, "--json")[1])
     assert (held["count"], held["retention"], held["past"]) == (6, 14 * DAY, 6)
+    status, out, err = run("gallery", "forget", gallery, "--like", picture, "--top-k", 1, "--yes")
+    assert (status, out) == (0, f"{gallery}: 0 records forgotten, 6 left\n")
+    assert "6 records are past the retention" in " ".join(err.split())
+    status, out, err = run("gallery", "copy", gallery, gallery.with_name("copy"))
+    assert status == 0
+    assert "6 records that are past the retention" in " ".join(err.split())
     assert "kept for ever" in run(*retention, "off")[1]
     assert len(search(run, picture, "--gallery", gallery)) == 6
     assert run(*retention, "31d")[0] == 0
