@@ -9,6 +9,7 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import print_json, warn, warn_bad
+from reid_toolkit.errors import InputError
 
 if TYPE_CHECKING:
     from reid_toolkit.calibration import Calibration
@@ -48,13 +49,15 @@ def command(
     from reid_toolkit.datasets import open_dataset
     from reid_toolkit.runtime import Embedder
 
+    out = out or beside(model)
+    if out.resolve() == model.resolve():
+        raise InputError(f"{out}: is the model itself: expected another file for the calibration")
     embedder = Embedder(model, batch_size=batch_size)
     held = open_dataset(dataset)
     bad: list[str] | None = [] if skip_bad else None
     with progress_bar("calibrate", "tracklets") as on_progress:
         calibration = measure(embedder, held, run, bad=bad, on_progress=on_progress)
     warn_bad(bad)
-    out = out or beside(model)
     calibration.save(out)
     if as_json:
         print_json({"calibration": str(out), **as_dict(calibration)})

@@ -184,6 +184,13 @@ def test_what_cannot_be_said_is_refused(enrolled: Site, query: tuple, calibratio
     assert "make it anew by `reid calibrate`" in reid(*query, *there).error
 
 
+def test_the_model_is_not_overwritten(enrolled: Site, reid) -> None:
+    before = enrolled.model.read_bytes()
+    there = enrolled.model.parent / "people" / ".." / enrolled.model.name
+    assert "is the model itself" in reid("calibrate", enrolled.people, "--model", enrolled.model, "--out", there).error
+    assert enrolled.model.read_bytes() == before
+
+
 def test_what_cannot_be_calibrated(enrolled: Site, tmp_path: Path, reid) -> None:
     there = ("--model", enrolled.model, "--out", tmp_path / "c.json")
     assert "calibrate on more footage" in reid("calibrate", write_crowd(tmp_path / "t", times=False), *there).error
