@@ -37,8 +37,8 @@ def answer(
     """
     while True:
         with lock, store.reading():
-            searcher.sync(store, len(queries))
             version, retention, audited = store.state()
+            searcher.sync(store, version, len(queries))
             without = store.ids_of(map(key_of, where.exclude)).values()
             past = None if retention is None else store.past(time.time() - retention)
         if not searcher.held:
@@ -49,7 +49,7 @@ def answer(
         ids = {number for numbers, _ in found for number in numbers.tolist()}
         with lock, store.reading():
             records = store.records(ids)
-            unchanged = store.version() == version
+            unchanged = len(records) < len(ids) and store.version() == version
         if len(records) == len(ids):
             answers = [
                 [

@@ -67,10 +67,11 @@ class Searcher:
             return f"all {lost} records are damaged: see `reid gallery check`; put back a copy, or enroll them again"
         return "the gallery is empty: enroll something first"
 
-    def sync(self, store: Store, searches: int = 0) -> None:
-        """Take over all changes of the record, before ``searches`` searches; within ``store.reading()``."""
+    def sync(self, store: Store, now: tuple[int, int, int], searches: int = 0) -> None:
+        """Take over all changes of the record, whose ``store.version()`` is ``now``, before ``searches`` searches;
+        within the same ``store.reading()``."""
         self._searches += searches
-        version = Version(*store.version())
+        version = Version(*now)
         if version == self._snapshot.version and not self._wants_index() and not self._behind():
             return
         with self._lock.writing():
@@ -178,7 +179,7 @@ class Searcher:
             with locks.reader, reader.reading():
                 if reader.count() < max(1, self._exact_below) or not self._due(reader):
                     return
-                self.sync(reader)
+                self.sync(reader, reader.version())
                 if self._index is None:
                     with self._lock.writing():
                         self._load_index(reader)
