@@ -1,7 +1,6 @@
 """Crops without end to descriptors on the disk, with several processes on this machine and on others."""
 
 import multiprocessing
-import os
 import signal
 import sys
 import threading
@@ -19,6 +18,7 @@ from reid_toolkit.records import Crop
 from reid_toolkit.runtime.claims import Claims
 from reid_toolkit.runtime.embedder import Embedder
 from reid_toolkit.runtime.results import EmbedReport, result_of
+from reid_toolkit.runtime.session import usable_cores
 from reid_toolkit.runtime.shards import Job, open_job, work
 from reid_toolkit.runtime.tables import WRITERS, import_pyarrow
 
@@ -158,11 +158,6 @@ def run_worker(job: Job, engine: Engine, stale_after: float, sender: "Connection
         work(job, engine.start(), Claims(job.shards, stale_after), look)
     except (ReidError, OSError) as error:
         sender.send(error)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

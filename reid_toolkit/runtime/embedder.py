@@ -1,17 +1,19 @@
 """The edge's one class: pictures of people in, descriptors out."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 
 from reid_toolkit.errors import InputError, ModelError
 from reid_toolkit.runtime.averager import average, quality
 from reid_toolkit.runtime.metadata import ModelMetadata
 from reid_toolkit.runtime.preprocess import to_batch, to_bgr
-from reid_toolkit.runtime.session import first_line, open_session
+from reid_toolkit.runtime.session import PROVIDERS, first_line, open_session, usable_cores
 
 UNIT_TOLERANCE = 1e-3
 """How far a descriptor's length may be from 1, as in a gallery."""
@@ -24,8 +26,9 @@ class Embedder:
 
     Args:
         path: the model file.
-        batch_size: crops in one run of the network; longer lists are cut, which bounds memory.
-        threads: CPU threads of one run; None leaves it to onnxruntime.
+        batch_size: crops on their way through the network at once; longer lists are cut, which bounds memory.
+        threads: CPU threads that share the work; None takes the cores this process may use. A number is a promise
+            that so many cores are free: while one crop is computed alone, its threads wait busily for each other.
         providers: which of "tensorrt", "cuda", "openvino" and "cpu" to use, in order of preference (onnxruntime's
             own names do, too); None takes the first that works, in that order. Which one it became is in
             ``provider``; a ``RuntimeWarning`` says so when it is not the first that was asked for.
@@ -59,6 +62,13 @@ class Embedder:
         self._session = open_session(content, str(path), threads, providers, strict)
         self.provider: str = self._session.get_providers()[0]
         """The execution provider in use, e.g. "CPUExecutionProvider"."""
+        cores = threads or usable_cores()
+        self._shares = cores if self.provider == PROVIDERS["cpu"] else 1
+        if self._shares > 1:
+            # Cores with crops of their own need not wait for each other after each layer, as the threads of one run
+            # must. Only a crop alone is for all of them.
+            self._single = open_session(content, str(path), 1, ["cpu"])
+            self._pool = ThreadPoolExecutor(cores, "embedder")
         try:
             strings = dict(self._session.get_modelmeta().custom_metadata_map)
             self.metadata = ModelMetadata.from_strings(strings, str(path))
@@ -83,10 +93,23 @@ class Embedder:
         if isinstance(images, np.ndarray) and images.ndim != 4:
             raise InputError(f"expected a list of images, got one array of shape {images.shape}: put it in a list")
         rows = [
-            self._run(to_batch(images[first : first + self.batch_size], *self._size, first))
+            share
             for first in range(0, len(images), self.batch_size)
+            for share in self._embed_batch(images[first : first + self.batch_size], first)
         ]
         return np.concatenate(rows) if rows else np.empty((0, self.dimension), np.float32)
+
+    def _embed_batch(self, images: Sequence[NDArray[np.uint8]], first: int) -> Iterator[Descriptors]:
+        """The rows of one batch, in order, from each core; ``first`` is its place in the caller's list."""
+        shares = min(self._shares, len(images))
+        if shares == 1:
+            return iter([self._run(self._session, to_batch(images, *self._size, first))])
+
+        def run(start: int, end: int) -> Descriptors:
+            return self._run(self._single, to_batch(images[start:end], *self._size, first + start))
+
+        ends = [len(images) * share // shares for share in range(shares + 1)]
+        return self._pool.map(run, ends, ends[1:])
 
     def embed_tracklet(self, images: Sequence[NDArray[np.uint8]], *, by_quality: bool = False) -> Descriptors:
         """One descriptor of a tracklet's frames: their descriptors' mean, normalised -> (D,) float32.
@@ -120,9 +143,9 @@ class Embedder:
                 f"{expected[1]} after the batch axis, got {got[0]} and {got[1]}; export the run again"
             )
 
-    def _run(self, batch: NDArray[np.uint8]) -> Descriptors:
+    def _run(self, session: InferenceSession, batch: NDArray[np.uint8]) -> Descriptors:
         try:
-            rows = self._session.run(None, {self._session.get_inputs()[0].name: batch})[0]
+            rows = session.run(None, {session.get_inputs()[0].name: batch})[0]
         except Exception as error:  # as in open_session
             raise ModelError(f"{self.path}: the network failed on {len(batch)} images: {first_line(error)}") from None
         if rows.shape != (len(batch), self.dimension) or not np.isfinite(rows).all():

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from onnxruntime import InferenceSession
 from tiny_model import DIMENSION, HEIGHT, METADATA, PROJECTION, WIDTH, build_model
 
 from reid_toolkit.errors import InputError, ModelError, ReidError
@@ -73,12 +74,45 @@ def test_a_batch_gives_what_each_picture_gives_alone(embedder: Embedder) -> None
     np.testing.assert_allclose(embedder.embed(images), alone, atol=1e-6)
 
 
-def test_no_run_is_larger_than_the_batch_size(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
+def sizes_of_runs(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by the crops of each run of the network from now on."""
+    sizes: list[int] = []
     run = embedder._run
-    monkeypatch.setattr(embedder, "_run", lambda batch: (sizes.append(len(batch)), run(batch))[1])
+    monkeypatch.setattr(embedder, "_run", lambda session, batch: (sizes.append(len(batch)), run(session, batch))[1])
+    return sizes
+
+
+def test_no_run_is_larger_than_the_batch_size(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = sizes_of_runs(embedder, monkeypatch)
     embedder.embed(pictures(7))
     assert sizes == [3, 3, 1]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 9])
+def test_cores_share_a_batch_and_its_order_stays(
+    save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    several = Embedder(save(), batch_size=8, threads=3, providers=["cpu"])
+    sizes = sizes_of_runs(several, monkeypatch)
+    images = pictures(count)
+    rows = several.embed(images)
+    np.testing.assert_allclose(rows, [expected(image) for image in images], atol=1e-5)
+    assert sorted(sizes) == {1: [1], 2: [1, 1], 3: [1, 1, 1], 8: [2, 3, 3], 9: [1, 2, 3, 3]}[count]
+
+
+def test_only_a_cpu_cuts_a_batch(save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InferenceSession, "get_providers", lambda _: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    elsewhere = Embedder(save(), threads=3)
+    sizes = sizes_of_runs(elsewhere, monkeypatch)
+    elsewhere.embed(pictures(8))
+    assert sizes == [8]
+
+
+def test_of_pictures_that_are_none_the_first_is_named_whichever_core_met_it(save: Callable[..., Path]) -> None:
+    images = [image / 255 if number in (5, 6, 9) else image for number, image in enumerate(pictures(10))]
+    for threads in (2, 4):
+        with pytest.raises(InputError, match="image 5: expected a uint8 array"):
+            Embedder(save(), threads=threads).embed(images)
 
 
 def test_grey_and_alpha_pictures_are_converted(embedder: Embedder) -> None:
@@ -265,7 +299,7 @@ def test_weights_that_are_not_finite_are_found_at_the_first_run(save: Callable[.
 
 
 def test_a_network_that_fails_is_named(save: Callable[..., Path]) -> None:
-    one_at_a_time = Embedder(save(batch=1))
+    one_at_a_time = Embedder(save(batch=1), threads=1)
     assert one_at_a_time.embed(pictures(1)).shape == (1, DIMENSION)
     with pytest.raises(ModelError, match=r"model\.onnx: the network failed on 2 images: "):
         one_at_a_time.embed(pictures(2))

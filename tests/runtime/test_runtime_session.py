@@ -1,6 +1,7 @@
 """Which processor a session becomes, and how it says so. What onnxruntime answers is put in its mouth here."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import onnxruntime
@@ -58,6 +59,13 @@ def test_openvino_is_told_how_many_threads(machine, monkeypatch: pytest.MonkeyPa
         open_session(b"", "m.onnx", threads, ["openvino", "cpu"])
     openvino = PROVIDERS["openvino"]
     assert given == [{openvino: {"num_of_threads": "3"}, CPU: {}}, {openvino: {}, CPU: {}}]
+
+
+def test_threads_never_wait_busily_between_runs_and_within_one_only_when_asked_for(model: Path) -> None:
+    for threads, within in ((None, "0"), (2, "1")):
+        options = open_session(model.read_bytes(), "m.onnx", threads, ["cpu"]).get_session_options()
+        assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == within
 
 
 def test_tensorrt_alone_where_it_is_missing_is_the_cpu(machine) -> None:
