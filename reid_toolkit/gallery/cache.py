@@ -1,7 +1,7 @@
 """The files that make a large gallery quick to open and to search. They may be deleted at any time.
 
     index.json            what the other two hold, their checksums, and its own
-    index-TOKEN.rows      the snapshot: names, columns, descriptors
+    index-TOKEN.rows      the snapshot: names, columns, descriptors in half precision, as the record has them
     index-TOKEN.graph     the index over them
 
 Each save has its own token and ``index.json`` is replaced last, so that a save that is killed leaves the files of
@@ -12,6 +12,8 @@ import contextlib
 import json
 import uuid
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,10 +25,12 @@ from reid_toolkit.files import atomic_path
 from reid_toolkit.gallery.checksum import BLOCK, file_checksum, text_checksum
 from reid_toolkit.gallery.index import EF_CONSTRUCTION, SAMPLE, Index, M
 from reid_toolkit.gallery.schema import METRIC
-from reid_toolkit.gallery.snapshot import COLUMNS, Snapshot, Version
+from reid_toolkit.gallery.snapshot import COLUMNS, Snapshot, Version, enlarged
 
 SIDECAR = "index.json"
-FORMAT = 1
+FORMAT = 2
+READERS = 2
+"""Threads that read descriptors: a million of 512 in a second. More would wait for memory."""
 
 
 class Identity(NamedTuple):
@@ -59,7 +63,10 @@ class Sidecar:
     names_bytes: int
     """Length of the names at the beginning of the rows file."""
     rows_bytes: int
-    rows_checksum: int
+    head_checksum: int
+    """Of names, deletions and columns."""
+    vector_checksums: list[int]
+    """Of the descriptors, one a block (:func:`_blocks`), so that several threads can read them."""
     graph_bytes: int
     graph_checksum: int
     index: dict[str, Any]
@@ -111,10 +118,14 @@ def save(folder: Path, identity: Identity, snapshot: Snapshot, index: Index) -> 
         with atomic_path(rows_path) as temporary:
             temporary.touch(mode=0o600)
             with open(temporary, "wb") as handle:
-                rows_checksum = 0
-                for part in (names, snapshot.live[:count], snapshot.columns[:count], snapshot.vectors[:count]):
+                head_checksum, vector_checksums = 0, []
+                for part in (names, snapshot.live[:count], snapshot.columns[:count]):
                     handle.write(_bytes(part))
-                    rows_checksum = zlib.crc32(_bytes(part), rows_checksum)
+                    head_checksum = zlib.crc32(_bytes(part), head_checksum)
+                for block in _blocks(count, snapshot.dimension):
+                    halves = _bytes(snapshot.vectors[block].astype(np.float16))
+                    handle.write(halves)
+                    vector_checksums.append(zlib.crc32(halves))
         with atomic_path(graph_path) as temporary:
             temporary.touch(mode=0o600)
             index.save(temporary)
@@ -130,7 +141,8 @@ def save(folder: Path, identity: Identity, snapshot: Snapshot, index: Index) -> 
             token=token,
             names_bytes=len(names),
             rows_bytes=rows_path.stat().st_size,
-            rows_checksum=rows_checksum,
+            head_checksum=head_checksum,
+            vector_checksums=vector_checksums,
             graph_bytes=graph_path.stat().st_size,
             graph_checksum=graph_checksum,
             index={
@@ -172,31 +184,69 @@ def clear(folder: Path, keep: tuple[str, ...] = ()) -> None:
 def load_rows(folder: Path, about: Sidecar) -> Snapshot | None:
     """The snapshot as it was saved; None when the file is not what it should be."""
     count = about.count
-    names = np.empty(about.names_bytes, np.uint8)
     # A tenth more room, so that the next rows need no copy of all.
-    columns = np.empty(count + count // 10 + 64, COLUMNS)
-    vectors = np.empty((len(columns), about.dimension), np.float32)
-    live = np.empty(len(columns), bool)
-    checksum = 0
+    room = count + count // 10 + 64
+    vectors = np.empty((room, about.dimension), np.float32)
+    path = folder / about.rows_name
+
+    def read(block: slice, checksum: int) -> bool:
+        halves = _read_block(path, about, block, checksum)
+        if halves is not None:
+            vectors[block] = halves
+        return halves is not None
+
     try:
-        with open(folder / about.rows_name, "rb") as handle:
-            for part in (names, live[:count], columns[:count], vectors[:count]):
-                view = _bytes(part)
-                for at in range(0, len(view), BLOCK):
-                    block = view[at : at + BLOCK]
-                    if handle.readinto(block) != len(block):
-                        return None
-                    checksum = zlib.crc32(block, checksum)
-            if checksum != about.rows_checksum or handle.read(1):
+        head = _read_head(path, about)
+        with ThreadPoolExecutor(READERS) as pool:
+            if head is None or not all(pool.map(read, _blocks(count, about.dimension), about.vector_checksums)):
                 return None
     except OSError:
         return None
+    names, live, columns = head
     snapshot = Snapshot(about.dimension)
-    snapshot.hold(vectors, columns, live, count)
+    snapshot.hold(vectors, enlarged(columns, room), enlarged(live, room), count)
     snapshot.names = json.loads(names.tobytes())
     snapshot.damage = {int(number): why for number, why in about.damage.items()}
     snapshot.version = Version(*about.version)
     return snapshot
+
+
+def whole(folder: Path, about: Sidecar) -> bool:
+    """Whether both files are what they should be, read through once."""
+    path = folder / about.rows_name
+    try:
+        return (
+            _read_head(path, about) is not None
+            and all(
+                _read_block(path, about, block, checksum) is not None
+                for block, checksum in zip(_blocks(about.count, about.dimension), about.vector_checksums, strict=True)
+            )
+            and file_checksum(folder / about.graph_name) == about.graph_checksum
+        )
+    except OSError:
+        return False
+
+
+def _read_head(path: Path, about: Sidecar) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray] | None:
+    """Names as JSON, which rows are live, and their columns; None when they, or the file's size, do not fit."""
+    if path.stat().st_size != about.rows_bytes:
+        return None
+    head = np.empty(about.names_bytes, np.uint8), np.empty(about.count, bool), np.empty(about.count, COLUMNS)
+    checksum = 0
+    with open(path, "rb") as handle:
+        for part in head:
+            handle.readinto(_bytes(part))
+            checksum = zlib.crc32(_bytes(part), checksum)
+    return head if checksum == about.head_checksum else None
+
+
+def _read_block(path: Path, about: Sidecar, block: slice, checksum: int) -> NDArray[np.float16] | None:
+    """The descriptors of a block of rows; None when they do not fit ``checksum``."""
+    halves = np.empty((block.stop - block.start, about.dimension), np.float16)
+    with open(path, "rb") as handle:
+        handle.seek(about.rows_bytes - (about.count - block.start) * halves.strides[0])
+        handle.readinto(_bytes(halves))
+    return halves if zlib.crc32(_bytes(halves)) == checksum else None
 
 
 def load_graph(folder: Path, about: Sidecar) -> Index | None:
@@ -208,6 +258,12 @@ def load_graph(folder: Path, about: Sidecar) -> Index | None:
     except OSError:
         return None
     return Index.load(path, about.dimension, about.count, about.index["ef"], about.index["recall_at_10"])
+
+
+def _blocks(count: int, dimension: int) -> Iterator[slice]:
+    """Rows whose descriptors are read and checked together."""
+    step = max(1, BLOCK // (2 * dimension))
+    return (slice(at, min(at + step, count)) for at in range(0, count, step))
 
 
 def _bytes(array: NDArray) -> memoryview:

@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 
 from reid_toolkit.gallery import audit, cache
-from reid_toolkit.gallery.checksum import file_checksum
 from reid_toolkit.gallery.criteria import Which
 from reid_toolkit.gallery.database import UNREADABLE
 from reid_toolkit.gallery.protocol import Info, OnProgress
@@ -99,8 +98,4 @@ def _index_state(store: Store) -> str:
     about = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
     if about is None:
         return "damaged" if (store.folder / cache.SIDECAR).exists() else "none"
-    names = {about.rows_name: about.rows_checksum, about.graph_name: about.graph_checksum}
-    try:
-        return "whole" if all(file_checksum(store.folder / name) == sum_ for name, sum_ in names.items()) else "damaged"
-    except OSError:
-        return "damaged"
+    return "whole" if cache.whole(store.folder, about) else "damaged"

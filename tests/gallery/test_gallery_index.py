@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery_people import N, make_people
+from gallery_people import D, N, make_people
 
 from reid_toolkit.gallery import Filter, Gallery, answering, cache, searcher
 from reid_toolkit.gallery.checksum import text_checksum
@@ -232,6 +232,28 @@ def test_a_damaged_one_is_built_again(
     assert_search_is_exact(indexed)  # and was saved
     assert len(builds) == 1
     assert len(list(indexed.glob("index*"))) == 3
+
+
+@pytest.mark.parametrize("row", [0, 30, 31, 200, N - 1])
+def test_descriptors_are_read_and_checked_block_by_block(
+    indexed: Path, monkeypatch: pytest.MonkeyPatch, row: int
+) -> None:
+    monkeypatch.setattr(cache, "BLOCK", 31 * 2 * D)  # rows in a block, the last of which is shorter
+    with Gallery.open(indexed, exact_below=100) as gallery:
+        gallery.compact()
+        vectors = np.concatenate([vectors for _, vectors in gallery.records()])
+        about = cache.read_sidecar(indexed, cache.Identity(gallery.identity, None, D), 1)
+    assert about is not None
+    assert len(about.vector_checksums) == 13
+    rows = cache.load_rows(indexed, about)
+    assert rows is not None
+    np.testing.assert_array_equal(rows.vectors, vectors)
+    assert cache.whole(indexed, about)
+    content = bytearray((indexed / about.rows_name).read_bytes())
+    content[len(content) - (N - row) * 2 * D] ^= 1
+    (indexed / about.rows_name).write_bytes(content)
+    assert cache.load_rows(indexed, about) is None
+    assert not cache.whole(indexed, about)
 
 
 def test_it_follows_additions_replacements_and_deletions(indexed: Path, builds: list[int]) -> None:
