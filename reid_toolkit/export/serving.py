@@ -22,6 +22,9 @@ class ServingNetwork(nn.Module):
         super().__init__()
         self.backbone = copy.deepcopy(network.backbone).eval()
         replace_pooling(self.backbone)
+        for part in self.backbone.modules():
+            if hasattr(part, "inplace"):  # the same graph, but the exporter takes twice as long to undo it
+                part.inplace = False
         first = next(part for part in self.backbone.modules() if isinstance(part, nn.Conv2d))
         scale = 255 * torch.tensor(STD).view(1, 3, 1, 1)
         with torch.no_grad():

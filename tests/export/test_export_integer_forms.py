@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import TensorData, TensorsData
+from small_backbone import SMALL
 
 from reid_toolkit.export import int8
 from reid_toolkit.export.calibration import calibrate
@@ -122,7 +123,7 @@ def test_a_range_that_would_lose_over_a_bit_is_kept() -> None:
     assert ranges["x"].range_value == (-0.5, 0.5)
 
 
-@pytest.mark.parametrize("run", ["resnet18"], indirect=True)
+@pytest.mark.parametrize("run", [SMALL], indirect=True)
 @pytest.mark.usefixtures("run")
 def test_a_whole_network_with_a_wide_stem(
     exported: tuple[Path, Path, Parity], crops: list[Image], monkeypatch: pytest.MonkeyPatch

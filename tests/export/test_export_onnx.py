@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from small_backbone import SMALL
 
 from reid_toolkit.config import NetworkRecipe
 from reid_toolkit.datasets import open_dataset
@@ -54,7 +55,7 @@ def test_the_file_does_what_torch_does_and_says_what_it_is(
     rows = embedder.embed(crops * 10)
     assert rows.shape == (40, embedder.dimension)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
-    if about.backbone == "resnet18":  # a MobileNetV3 of three steps takes all noise for the same
+    if about.backbone == SMALL:  # a MobileNetV3 of three steps takes all noise for the same
         assert np.abs(rows[0] - rows[1]).max() > 1e-3
 
 
@@ -90,7 +91,7 @@ def test_stages(run: Path) -> None:
             load_network(folder, stage)
 
 
-@pytest.mark.parametrize("run", ["resnet18"], indirect=True)
+@pytest.mark.parametrize("run", [SMALL], indirect=True)
 def test_a_graph_that_differs_is_refused_and_leaves_no_file(
     run: Path, crops: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +137,7 @@ def test_folding_the_preprocessing_changes_no_number(backbone: str) -> None:
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("run", ["resnet18"], indirect=True)
+@pytest.mark.parametrize("run", [SMALL], indirect=True)
 def test_training_and_serving_resize_by_the_very_same_call(
     run: Path, pictures: Path, crops: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:

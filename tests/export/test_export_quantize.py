@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from small_backbone import SMALL
 
 from reid_toolkit.errors import InputError, ModelError
 from reid_toolkit.export import int8
@@ -18,7 +19,7 @@ from reid_toolkit.records import Crop
 from reid_toolkit.runtime import Embedder
 
 Exported = tuple[Path, Path, Parity]
-RESNET = pytest.mark.parametrize("run", ["resnet18"], indirect=True)
+RESNET = pytest.mark.parametrize("run", [SMALL], indirect=True)
 
 
 def kinds(model: Path) -> list[str]:
@@ -52,7 +53,7 @@ def test_what_each_target_gets(exported: Exported, crops: list[Image]) -> None:
         quantisers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
         types[target] = {str(constants[node.input[2]].dtype) for node in quantisers}
         weights = [value for value in constants.values() if value.dtype == np.int8 and value.ndim == 4]
-        assert len(weights) == 20  # every convolution of a ResNet-18
+        assert len(weights) == 12  # every convolution
         largest[target] = max(int(np.abs(value.astype(int)).max()) for value in weights)
         scales = [node.input[1] for node in model.graph.node if node.op_type == "DequantizeLinear"]
         assert any(constants[name].size > 1 for name in scales), "a scale a channel"
@@ -92,9 +93,9 @@ def test_layers_can_be_left_in_float(exported: Exported, crops: list[Image], tmp
 def test_a_limit_that_cannot_be_kept_is_refused(exported: Exported, crops: list[Image], tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
     seen: list[tuple[int, int | None]] = []
-    with pytest.raises(ModelError, match=r"INT8 refused: the loss is .* with 14 of 28 layers in float"):
+    with pytest.raises(ModelError, match=r"INT8 refused: the loss is .* with 8 of 16 layers in float"):
         quantize(exported[1], out, crops, crops, max_loss=0.0, on_progress=lambda *done: seen.append(done))
-    assert seen == [(done, 28) for done in range(1, 29)]
+    assert seen == [(done, 16) for done in range(1, 17)]
     assert not list(tmp_path.iterdir())
 
 
