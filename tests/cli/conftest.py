@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from small_backbone import SMALL
 
 from reid_toolkit.cli import main
 from reid_toolkit.datasets.manifest import read_manifest
@@ -54,9 +55,9 @@ def reid() -> Reid:
     return call
 
 
-RECIPE = """
+RECIPE = f"""
 [network]
-backbone = "resnet18"
+backbone = "{SMALL}"
 weights = "none"
 embedding = 16
 height = 32

@@ -1,29 +1,30 @@
 from pathlib import Path
 
 import pytest
+from small_backbone import DIMENSION, SMALL
 
 from reid_toolkit.runtime import Embedder
 
-SMALL = ("--student", "mobilenet_v3_small", "--weights", "none", "--epochs", 2, "--device", "cpu")
+OPTIONS = ("--student", SMALL, "--weights", "none", "--epochs", 2, "--device", "cpu")
 
 
 def test_the_student_is_a_run_that_can_be_exported(walked, reid, tmp_path: Path) -> None:
     out, model = tmp_path / "small", tmp_path / "small.onnx"
-    first = reid("distill", walked.run, *SMALL, "--dataset", walked.dataset, "--out", out, "--json").json
+    first = reid("distill", walked.run, *OPTIONS, "--dataset", walked.dataset, "--out", out, "--json").json
     assert [row["epoch"] for row in first["epochs"]] == [0, 1]
-    again = reid("distill", walked.run, *SMALL, "--dataset", walked.dataset, "--out", out, "--resume")
+    again = reid("distill", walked.run, *OPTIONS, "--dataset", walked.dataset, "--out", out, "--resume")
     assert again.status == 0
-    assert "mobilenet_v3_small after 2 epochs: mean cosine to the teacher" in again.err
+    assert f"{SMALL} after 2 epochs: mean cosine to the teacher" in again.err
     assert reid("export", out, "--dataset", walked.dataset, "--out", model).status == 0
     about = Embedder(model)
-    assert (about.metadata.backbone, about.dimension) == ("mobilenet_v3_small", 576)
+    assert (about.metadata.backbone, about.dimension) == (SMALL, DIMENSION)
 
 
 def test_bad_input_is_one_line_and_writes_nothing(walked, reid, tmp_path: Path) -> None:
     out = tmp_path / "small"
 
     def error(run: Path, *more: object, data: Path = walked.dataset) -> str:
-        return reid("distill", run, "--dataset", data, "--out", out, *SMALL, *more).error
+        return reid("distill", run, "--dataset", data, "--out", out, *OPTIONS, *more).error
 
     assert "not a training run" in error(tmp_path / "gone")
     assert "no such folder" in error(walked.run, data=tmp_path / "gone")
@@ -33,12 +34,12 @@ def test_bad_input_is_one_line_and_writes_nothing(walked, reid, tmp_path: Path) 
     assert "device 'abacus'" in error(walked.run, "--device", "abacus")
     assert (
         "holds a run already"
-        in reid("distill", walked.run, *SMALL, "--dataset", walked.dataset, "--out", walked.run).error
+        in reid("distill", walked.run, *OPTIONS, "--dataset", walked.dataset, "--out", walked.run).error
     )
     assert not out.exists()
 
 
 @pytest.mark.parametrize("words", [("--epochs", 0), ("--batch-size", 1), ("--learning-rate", 0)])
 def test_wrong_usage(walked, reid, tmp_path: Path, words: tuple[object, ...]) -> None:
-    found = reid("distill", walked.run, *SMALL, "--dataset", walked.dataset, "--out", tmp_path / "a", *words)
+    found = reid("distill", walked.run, *OPTIONS, "--dataset", walked.dataset, "--out", tmp_path / "a", *words)
     assert found.status == 2

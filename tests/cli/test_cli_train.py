@@ -7,18 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from small_backbone import SMALL
 
 from reid_toolkit import files
 from reid_toolkit.datasets.manifest import COLUMNS
 from reid_toolkit.training import checkpoint, rounds
-
-
-@pytest.fixture
-def recipe(recipe: Path, tmp_path: Path) -> Path:
-    """With a backbone that is quicker to store."""
-    path = tmp_path / "small.toml"
-    path.write_text(recipe.read_text().replace("resnet18", "mobilenet_v3_small"))
-    return path
 
 
 @pytest.fixture
@@ -106,7 +99,7 @@ def test_bad_weights_are_one_line(train, tmp_path: Path) -> None:
     text.write_text("text")
     assert "damaged, or more than plain tensors" in train("--weights", text).error
     torch.save({"conv1.weight": torch.zeros(1)}, text)
-    assert "do not fit mobilenet_v3_small" in train("--weights", text).error
+    assert f"do not fit {SMALL}" in train("--weights", text).error
     assert not (tmp_path / "run").exists()
 
 

@@ -1,13 +1,14 @@
 """tools/bench_embedder.py: every way gives the same descriptors, and a small run gives a whole table."""
 
 import json
-import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from small_backbone import DIMENSION, SMALL
 
 from reid_toolkit.config import NetworkRecipe, Recipe
 from reid_toolkit.export.loss import descriptor_loss
@@ -30,14 +31,14 @@ def test_every_way_gives_the_same_descriptors(ways: Any, tmp_path: Path) -> None
     bench, made = ways
     files, views = bench.pictures()
     files, views = files[:6], views[:6]
-    recipe = Recipe(network=NetworkRecipe("resnet18", weights="none", embedding=8, height=64, width=32))
+    recipe = Recipe(network=NetworkRecipe(SMALL, weights="none", embedding=8, height=64, width=32))
     sizes = made.make_models(tmp_path, recipe, [view.copy() for view in views])
     assert sizes["int8.onnx"] < sizes["float.onnx"] / 2
     rows, prepared = {}, {}
     for name in ("ours", "ours int8", "torch eager", "torchreid way", made.REFERENCE):
         way = made.WAYS[name](tmp_path, 1, 6)
         rows[name] = way.embed(views)
-        assert rows[name].shape == (6, 512)
+        assert rows[name].shape == (6, DIMENSION)
         decoded = way.embed([way.decode(content) for content in files])
         assert descriptor_loss(rows[name], decoded) < 0.2, "JPEG loses a little"
         prepared[name] = way.prepare(views)
@@ -57,9 +58,10 @@ def test_a_small_run(ways: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
         "bench_embedder.py", "--models", "demo", "--ways", "ours", made.REFERENCE, "--sources", "frame",
         "--batches", "2", "1", "--threads", "1", "--seconds", "0.01", "--rounds", "2", "--out", str(out),
     ]  # fmt: skip
+    demo = bench.recipe("demo")
+    monkeypatch.setattr(bench, "recipe", lambda _: replace(demo, network=replace(demo.network, backbone=SMALL)))
     monkeypatch.setattr(sys, "argv", words)
-    monkeypatch.syspath_prepend(str(TOOLS))
-    runpy.run_path(str(TOOLS / "bench_embedder.py"), run_name="__main__")
+    bench.main()
     found = json.loads(out.read_text())
     ours, reference, *single = found["rows"]
     assert [(row["batch"], row["way"]) for row in single] == [(1, "ours"), (1, made.REFERENCE)]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_backbone import DIMENSION, SMALL
 
 from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, TrainingRecipe, dump_recipe
 from reid_toolkit.datasets import open_dataset
@@ -136,17 +137,17 @@ def test_what_constraints_are_worth(use: Callable[..., None], tiny_dataset: Path
 
 def test_what_a_student_keeps(use: Callable[..., None], tiny_dataset: Path, tmp_path: Path) -> None:
     # A MobileNetV3 of three steps takes all noise for the same.
-    teacher = replace(TINY, network=replace(TINY.network, backbone="resnet18"))
+    teacher = replace(TINY, network=replace(TINY.network, backbone=SMALL))
     train(open_dataset(tiny_dataset), teacher, tmp_path / "run")
     use(
         "study_distillation", tmp_path / "run", tiny_dataset, "--identities", tiny_dataset / "identities.csv",
-        "--students", "resnet18", "--epochs", 1, "--max-loss", 1, "--runs", tmp_path / "students",
+        "--students", SMALL, "--epochs", 1, "--max-loss", 1, "--runs", tmp_path / "students",
         "--json", tmp_path / "a.json",
     )  # fmt: skip
     rows = read(tmp_path / "a.json")["rows"]
     forms = ["float", f"int8 for {target_here()}"]
     assert [(row["model"], row["form"]) for row in rows] == [
-        (name, form) for name in ("teacher", "resnet18") for form in forms
+        (name, form) for name in ("teacher", SMALL) for form in forms
     ]
     for before, after in (rows[:2], rows[2:]):
         assert after["bytes"] < before["bytes"]
@@ -157,13 +158,13 @@ def test_what_a_student_keeps(use: Callable[..., None], tiny_dataset: Path, tmp_
 def test_a_backbone_is_exported_in_both_forms(
     use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    use("check_backbones", "--backbones", "resnet18", "--out", tmp_path / "a.json")
+    use("check_backbones", "--backbones", SMALL, "--out", tmp_path / "a.json")
     (row,) = read(tmp_path / "a.json")["rows"]
-    assert (row["backbone"], row["dimension"], row["float"]["batches"]) == ("resnet18", 512, [1, 2, 17])
+    assert (row["backbone"], row["dimension"], row["float"]["batches"]) == (SMALL, DIMENSION, [1, 2, 17])
     assert row["float"]["max_difference"] < 1e-4
     assert row["int8"]["cosine"] > 0.9
     assert row["bytes"]["int8"] < row["bytes"]["float"] / 3
-    assert "| resnet18 | 512 |" in capsys.readouterr().out
+    assert f"| {SMALL} | {DIMENSION} |" in capsys.readouterr().out
 
 
 def test_what_each_rule_is_worth(
@@ -210,8 +211,8 @@ def test_crops_that_were_samples_keep_their_identity(tiny_dataset: Path, tmp_pat
 
 
 def test_what_faster_variants_cost(use: Callable[..., None], tiny_dataset: Path, tmp_path: Path) -> None:
-    network = replace(TINY.network, backbone="resnet18")
-    save_file(build_backbone("resnet18")[0].state_dict(), tmp_path / "weights.safetensors")
+    network = replace(TINY.network, backbone=SMALL)
+    save_file(build_backbone(SMALL)[0].state_dict(), tmp_path / "weights.safetensors")
     network = replace(network, weights=str(tmp_path / "weights.safetensors"))
     known = replace(TINY, network=network, merging=replace(TINY.merging, fraction=0.5))  # one stage
     (tmp_path / "tiny.toml").write_text(dump_recipe(known))
@@ -240,7 +241,7 @@ def test_nothing_is_frozen_where_there_is_nothing_to_keep(monkeypatch: pytest.Mo
     monkeypatch.syspath_prepend(TOOLS)
     from study_speedups import variants
 
-    random = replace(TINY, network=replace(TINY.network, backbone="resnet18"))
+    random = replace(TINY, network=replace(TINY.network, backbone=SMALL))
     assert "frozen-layer2" not in variants(random) | variants(TINY)
 
 
@@ -300,10 +301,10 @@ def test_the_rows_of_table_two_on_people_held_out(
     use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     noise(tmp_path, 4)
-    quick = replace(TINY, network=replace(TINY.network, backbone="resnet18"), merging=MergingRecipe(fraction=0.4))
+    quick = replace(TINY, network=replace(TINY.network, backbone=SMALL), merging=MergingRecipe(fraction=0.4))
     quick = replace(quick, training=replace(quick.training, frames=1))
     (tmp_path / "quick.toml").write_text(dump_recipe(quick))
-    save_file(build_backbone("resnet18")[0].state_dict(), tmp_path / "weights.safetensors")
+    save_file(build_backbone(SMALL)[0].state_dict(), tmp_path / "weights.safetensors")
     words = ("--pictures", tmp_path, "--weights", tmp_path / "weights.safetensors", "--runs", tmp_path / "runs")
     small = ("--size", 32, 32, "--epochs", 1, 1, "--people", 3, "--recipes", tmp_path / "quick.toml")
     use("study_cuhk03", *words, "--json", tmp_path / "found.json", *small)

@@ -1,4 +1,8 @@
+import multiprocessing
+from multiprocessing.context import ForkServerContext
+
 import pytest
+from small_backbone import SMALL
 
 from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, TrainingRecipe
 
@@ -8,10 +12,19 @@ def recipe() -> Recipe:
     """Three stages of two steps each on the 12 tracklets of ``tiny_dataset``: 12, 9 and 6 clusters."""
     return Recipe(
         selection="self_retrieval",
-        network=NetworkRecipe("mobilenet_v3_small", weights="none", embedding=16, dropout=0.2, height=32, width=32),
+        network=NetworkRecipe(SMALL, weights="none", embedding=16, dropout=0.2, height=32, width=32),
         training=TrainingRecipe(
             frames=2, batch_size=6, first_epochs=1, later_epochs=1, first_learning_rate=0.02, backbone_factor=1.0,
             colour_jitter=0.2,
         ),
         merging=MergingRecipe(fraction=0.25),
     )  # fmt: skip
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> ForkServerContext:
+    """Processes forked from one that has torch loaded, which is most of a start, and has used none of its threads."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reid_toolkit.training.rounds", "reid_toolkit.training.launch"])
+    return context

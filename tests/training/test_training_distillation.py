@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_backbone import DIMENSION, SMALL
 from torch.nn import functional as F
 
 from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe
@@ -19,7 +20,7 @@ from reid_toolkit.training.network import ReidNetwork, build_network, standardis
 from reid_toolkit.training.store import load_samples
 from reid_toolkit.training.trained import load_network
 
-STUDENT = Student("resnet18", weights="none", epochs=3, batch_size=16, learning_rate=2e-3)
+STUDENT = Student(SMALL, weights="none", epochs=3, batch_size=16, learning_rate=2e-3)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def data(tiny_dataset: Path) -> Dataset:
 def teacher(tmp_path: Path, data: Dataset) -> Path:
     """A run whose network is random, but for batch norm's statistics: so it tells the crops apart."""
     recipe = Recipe(
-        network=NetworkRecipe("resnet34", weights="none", embedding=8, height=32, width=32),
+        network=NetworkRecipe(SMALL, weights="none", embedding=8, height=32, width=32),
         training=TrainingRecipe(crop_scale=1.0, flip=False),
     )
     folder = RunFolder(tmp_path / "teacher")
@@ -80,7 +81,7 @@ def test_a_student_comes_nearer_to_its_teacher(teacher: Path, data: Dataset, tmp
 
     folder = RunFolder(out)
     assert folder.recipe().network == NetworkRecipe(
-        "resnet18", weights="none", embedding=512, dropout=0.0, height=32, width=32
+        SMALL, weights="none", embedding=DIMENSION, dropout=0.0, height=32, width=32
     )
     assert folder.dataset() == data.fingerprint
     assert folder.model()["stage"] == "distilled"
@@ -151,14 +152,14 @@ def test_a_loss_that_is_not_finite_is_named(teacher: Path, data: Dataset, tmp_pa
 
 @torch.no_grad()
 def test_losses_are_zero_for_the_teacher_itself_and_as_written() -> None:
-    network = ReidNetwork(NetworkRecipe("resnet18", weights="none", embedding=512, dropout=0.0, height=32, width=32))
+    network = ReidNetwork(NetworkRecipe(SMALL, weights="none", embedding=DIMENSION, dropout=0.0, height=32, width=32))
     network.eval()
     images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     wanted = F.normalize(network(images), dim=1)
-    network.embedding.weight.copy_(torch.eye(512))  # changes nothing, but for batch norm's epsilon
+    network.embedding.weight.copy_(torch.eye(DIMENSION))  # changes nothing, but for batch norm's epsilon
     assert distillation_losses(network, images, wanted).tolist() == pytest.approx([0, 0], abs=1e-5)
 
-    other = F.normalize(torch.randn(6, 512, generator=torch.Generator().manual_seed(1)), dim=1)
+    other = F.normalize(torch.randn(6, DIMENSION, generator=torch.Generator().manual_seed(1)), dim=1)
     descriptors, pairs = distillation_losses(network, images, other).tolist()
     slow = [1 - float(a @ b) for a, b in zip(wanted, other, strict=True)]
     assert descriptors == pytest.approx(np.mean(slow), abs=1e-4)

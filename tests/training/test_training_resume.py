@@ -1,7 +1,6 @@
 """A run that was stopped anywhere ends as one that was not: weights, labels and figures, to the bit."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -9,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_backbone import call
 from test_training_rounds import learn, tensors, without_times
 
 from reid_toolkit.config import Recipe
@@ -288,18 +289,14 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_run_killed_again_and_again_ends_as_one_that_was_not(
-    tiny_dataset: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: Path, recipe: Recipe, tmp_path: Path, forked: ForkServerContext
 ) -> None:
     """kill -9 at random moments; now and then the newest file is cut, changed or gone as well."""
     chosen = replace(recipe, training=replace(recipe.training, first_epochs=6, later_epochs=3))
-    # Its processes are forked from one that has torch loaded and has used none of its threads.
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reid_toolkit.training.rounds"])
 
     def start(out: Path) -> BaseProcess:
         how = {"resume": True, "checkpoint_seconds": 0.05}
-        child = context.Process(target=train, args=(open_dataset(tiny_dataset), chosen, out), kwargs=how)
+        child = forked.Process(target=call, args=(train, open_dataset(tiny_dataset), chosen, out), kwargs=how)
         child.start()
         return child
 
@@ -339,17 +336,14 @@ def train_as_the_command_does(dataset: Path, recipe: Recipe, out: Path, told: Pa
 
 
 def test_a_process_that_is_stopped_again_and_again_loses_no_step(
-    tiny_dataset: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: Path, recipe: Recipe, tmp_path: Path, forked: ForkServerContext
 ) -> None:
     """Ctrl-C and SIGTERM in turn, from outside, at random moments; nothing else writes a state."""
     chosen = replace(recipe, training=replace(recipe.training, first_epochs=15))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reid_toolkit.training.rounds"])
     whole, out, told = tmp_path / "whole", tmp_path / "run", tmp_path / "told"
 
     def start(*given: Any) -> BaseProcess:
-        child = context.Process(target=train_as_the_command_does, args=(tiny_dataset, chosen, *given))
+        child = forked.Process(target=call, args=(train_as_the_command_does, tiny_dataset, chosen, *given))
         child.start()
         return child
 

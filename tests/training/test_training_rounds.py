@@ -2,11 +2,13 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_backbone import SMALL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_training_store import shuffled
 
@@ -241,7 +243,7 @@ def test_resume_needs_no_weights_file(tiny_dataset: Path, recipe: Recipe, tmp_pa
     from reid_toolkit.training.backbones import build_backbone
 
     path = tmp_path / "weights.safetensors"
-    save_file(build_backbone("mobilenet_v3_small")[0].state_dict(), path)
+    save_file(build_backbone(SMALL)[0].state_dict(), path)
     chosen = replace(recipe, network=replace(recipe.network, weights=str(path)))
     with pytest.raises(KeyboardInterrupt):
         learn(tiny_dataset, chosen, tmp_path / "run", on_step=StopAt(1))
@@ -318,6 +320,9 @@ def test_auto_is_cuda_then_mps_then_the_cpu(
     assert choose_device("auto") == torch.device(chosen)
 
 
-def test_other_backbones_train(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
-    resnet = NetworkRecipe("resnet18", weights="none", embedding=16, height=32, width=32, frozen="layer1")
-    assert len(learn(tiny_dataset, replace(recipe, network=resnet), tmp_path)) == 3
+@pytest.mark.parametrize(("backbone", "frozen"), [("resnet18", "layer1"), ("mobilenet_v3_small", "none")])
+def test_torchvisions_backbones_train(
+    tiny_dataset: Path, recipe: Recipe, tmp_path: Path, backbone: str, frozen: Any
+) -> None:
+    network = NetworkRecipe(backbone, weights="none", embedding=16, height=32, width=32, frozen=frozen)
+    assert len(learn(tiny_dataset, replace(recipe, network=network), tmp_path)) == 3

@@ -1,16 +1,14 @@
 """Several processes learn what one learns, and end together."""
 
 import json
-import multiprocessing
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from test_training_rounds import learn
 
+from reid_toolkit.cli import main
 from reid_toolkit.config import Recipe, dump_recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import RunError
@@ -29,20 +28,43 @@ from reid_toolkit.training.launch import check_gpus
 from reid_toolkit.training.store import load_samples
 from reid_toolkit.training.world import ALONE, PATIENCE, World, join_world
 
-
-def command(data: Path, recipe: Recipe, out: Path, *options: str) -> list[str]:
-    path = out.with_suffix(".toml")
-    path.write_text(dump_recipe(recipe))
-    return [
-        sys.executable, "-m", "reid_toolkit", "train", str(data), "--recipe", str(path), "--out", str(out),
-        "--device", "cpu", "--gpus", "2", *options,
-    ]  # fmt: skip
+Begin = Callable[..., ForkServerProcess]
 
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+@pytest.fixture
+def recipe(recipe: Recipe) -> Recipe:
+    """Of a backbone that the two processes know, which are started as commands."""
+    return replace(recipe, network=replace(recipe.network, backbone="mobilenet_v3_small"))
 
 
-def test_two_processes_make_the_merges_of_one(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
+@pytest.fixture
+def begin(forked: ForkServerContext, tiny_dataset: Path) -> Iterator[Begin]:
+    """``begin(recipe, out, *options)``: the command, which starts two processes to train on ``tiny_dataset``."""
+
+    def start(recipe: Recipe, out: Path, *options: str) -> ForkServerProcess:
+        path = out.with_suffix(".toml")
+        path.write_text(dump_recipe(recipe))
+        words = ["train", tiny_dataset, "--recipe", path, "--out", out, "--device", "cpu", "--gpus", "2", *options]
+        child = forked.Process(target=run_command, args=(out, [str(word) for word in words]))
+        child.start()
+        started.append(child)
+        return child
+
+    started: list[ForkServerProcess] = []
+    yield start
+    for child in started:
+        child.terminate()
+        child.join()
+
+
+def run_command(out: Path, words: list[str]) -> None:
+    """What ``python -m reid_toolkit`` does, and what it says into files beside ``out``."""
+    for number, name in ((1, ".stdout"), (2, ".stderr")):
+        os.dup2(os.open(out.with_suffix(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    main(words)
+
+
+def test_two_processes_make_the_merges_of_one(tiny_dataset: Path, recipe: Recipe, tmp_path: Path, begin: Begin) -> None:
     """With dropout, views, and layers that are frozen, batch norm's statistics included.
 
     Few steps, and small ones: from random weights, rounding grows tenfold in each.
@@ -51,15 +73,10 @@ def test_two_processes_make_the_merges_of_one(tiny_dataset: Path, recipe: Recipe
     steps = {"first_epochs": 2, "batch_size": 12, "first_learning_rate": 0.002, "later_learning_rate": 0.002}
     chosen = replace(recipe, network=network, training=replace(recipe.training, **steps))
     alone = learn(tiny_dataset, chosen, tmp_path / "alone")
-    done = subprocess.run(
-        command(tiny_dataset, chosen, tmp_path / "both", "--json"),
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    together = json.loads(done.stdout)["stages"]
+    both = begin(chosen, tmp_path / "both", "--json")
+    both.join(300)
+    assert both.exitcode == 0, (tmp_path / "both.stderr").read_text()
+    together = json.loads((tmp_path / "both.stdout").read_text())["stages"]
     assert [row["clusters"] for row in together] == [12, 9, 6]
     for a, b in zip(alone, together, strict=True):
         assert a.keys() == b.keys()
@@ -85,40 +102,38 @@ def children(process: int) -> list[int]:
 
 @pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task").exists(), reason="finds processes by Linux's /proc")
 @pytest.mark.parametrize("how", ["killed", "interrupted"])
-def test_one_that_ends_ends_all_with_one_line(tiny_dataset: Path, recipe: Recipe, tmp_path: Path, how: str) -> None:
+def test_one_that_ends_ends_all_with_one_line(recipe: Recipe, tmp_path: Path, begin: Begin, how: str) -> None:
     longer = replace(recipe, training=replace(recipe.training, first_epochs=100_000))
-    begun = subprocess.Popen(
-        command(tiny_dataset, longer, tmp_path / "run", "--checkpoint-seconds", "0"), env=ENVIRONMENT,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while begun.poll() is None and not list((tmp_path / "run").rglob("state-*.safetensors")):
+    begun = begin(longer, tmp_path / "run", "--checkpoint-seconds", "0")
+    while begun.is_alive() and not list((tmp_path / "run").rglob("state-*.safetensors")):
         time.sleep(0.05)
     workers = children(begun.pid)
     if how == "killed":
         os.kill(workers[-1], signal.SIGKILL)
     else:
-        begun.send_signal(signal.SIGINT)
-    _, said = begun.communicate(timeout=120)
+        os.kill(begun.pid, signal.SIGINT)
+    begun.join(120)
+    said = (tmp_path / "run.stderr").read_text()
     (line,) = [line for line in said.splitlines() if "error" in line.lower()]
     assert "Traceback" not in said
     assert "arning" not in said
     assert "signal" not in said
     if how == "killed":
-        assert begun.returncode == 1
+        assert begun.exitcode == 1
         assert line.startswith("error: process 1 of 2 was ended by SIGKILL, and the others with it")
     else:
-        assert begun.returncode == 130
+        assert begun.exitcode == 130
         assert "interrupted" in line
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
-def test_a_named_error_is_said_once(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_named_error_is_said_once(recipe: Recipe, tmp_path: Path, begin: Begin) -> None:
     odd = replace(recipe, training=replace(recipe.training, batch_size=5))
-    done = subprocess.run(
-        command(tiny_dataset, odd, tmp_path / "run"), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    (line,) = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+    done = begin(odd, tmp_path / "run")
+    done.join(300)
+    assert (done.exitcode, (tmp_path / "run.stdout").read_text()) == (1, "")
+    said = (tmp_path / "run.stderr").read_text()
+    (line,) = [line for line in said.splitlines() if "error" in line.lower()]
     assert line.startswith("error: a batch of 5 cannot be shared evenly by 2 processes")
     assert not (tmp_path / "run" / "run.json").exists()
 
@@ -180,20 +195,17 @@ def read_in_a_world(rank: int, port: int, data: Path, cache: Path, answers: Any)
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="finds mapped files by Linux's /proc")
 def test_processes_of_a_machine_share_one_file_of_crops(
-    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: Path, tmp_path: Path, forked: ForkServerContext
 ) -> None:
     """One of its crops cannot be read, which the second process takes from the first too."""
     open_dataset(tiny_dataset).crops[5].path.write_bytes(b"no picture")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reid_toolkit.training.rounds"])
-    answers = context.SimpleQueue()
+    answers = forked.SimpleQueue()
     cache = tmp_path / "crops.u8"
     children = [
-        context.Process(target=read_in_a_world, args=(rank, port, tiny_dataset, cache, answers)) for rank in range(2)
+        forked.Process(target=read_in_a_world, args=(rank, port, tiny_dataset, cache, answers)) for rank in range(2)
     ]
     for child in children:
         child.start()
