@@ -1,5 +1,6 @@
 """Small inputs that many tests need: pictures of nobody, and a dataset made of them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.records import Crop
+
+# Before torch is loaded, here or in a process of a test. Networks this small gain nothing by a second thread, and on a
+# busy machine threads that wait for each other cost many times the work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Tests that name no number of examples take the profile's: pytest --hypothesis-profile=thorough tests/method
 settings.register_profile("quick", max_examples=200, deadline=None)
