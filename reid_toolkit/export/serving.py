@@ -24,7 +24,7 @@ class ServingNetwork(nn.Module):
         replace_pooling(self.backbone)
         for part in self.backbone.modules():
             if hasattr(part, "inplace"):  # the same graph, but the exporter takes twice as long to undo it
-                part.inplace = False
+                part.inplace = False  # type: ignore[assignment]
         first = next(part for part in self.backbone.modules() if isinstance(part, nn.Conv2d))
         scale = 255 * torch.tensor(STD).view(1, 3, 1, 1)
         with torch.no_grad():
