@@ -18,7 +18,8 @@ from reid_toolkit.errors import InputError
 def copy(source: str, target: str, as_json: bool) -> None:
     """Make gallery B, which may be new, hold exactly what A holds, and compare count and checksum.
 
-    Each is a folder, milvus://host:port/name or milvus-lite:///folder.db/name. Run it again to go on.
+    What is past A's retention is left out, and deleted at B if it is there. Run it again to go on. Each is a folder,
+    milvus://host:port/name or milvus-lite:///folder.db/name.
     """
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.gallery.copying import copy as copy_gallery
@@ -30,16 +31,12 @@ def copy(source: str, target: str, as_json: bool) -> None:
         progress_bar("copy", "records") as on_progress,
     ):
         done = copy_gallery(held, other, on_progress)
-        past = held.info().past
-    if past:
-        warn(
-            f"{past} records that are past the retention of {source} were copied too; those of them whose times are no "
-            "dates count as enrolled now: to leave them out, `reid gallery purge` both, and copy again"
-        )
     if as_json:
         print_json({"source": source, "target": target, **asdict(done)})
         return
-    click.echo(f"{target}: {done.count} records, {done.written} of them new; both have checksum {done.checksum}")
+    deleted = f", {done.removed} of them deleted here" if done.removed else ""
+    past = f"; {done.past} past the retention of {source} left out{deleted}" if done.past else ""
+    click.echo(f"{target}: {done.count} records, {done.written} of them new; both have checksum {done.checksum}{past}")
 
 
 @click.command()
@@ -49,7 +46,8 @@ def copy(source: str, target: str, as_json: bool) -> None:
 def sync(source: str, target: str, as_json: bool) -> None:
     """Bring what folder A, an edge box's gallery, enrolled and forgot since the last time to B, the centre.
 
-    B keeps what it has of others. Run it as often as you like; after an interruption, run it again.
+    What is past A's retention counts as forgotten. B keeps what it has of others. Run it as often as you like; after
+    an interruption, run it again.
     """
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.gallery.syncing import sync as sync_gallery
@@ -69,7 +67,8 @@ def sync(source: str, target: str, as_json: bool) -> None:
     if as_json:
         print_json({"source": source, "target": target, **asdict(done)})
         return
-    click.echo(f"{target}: {done.sent} sent, {done.forgotten} forgotten, {done.unchanged} unchanged")
+    past = f"; {done.past} past the retention of {source} not sent" if done.past else ""
+    click.echo(f"{target}: {done.sent} sent, {done.forgotten} forgotten, {done.unchanged} unchanged{past}")
 
 
 def refuse_same(source: str, target: str) -> None:

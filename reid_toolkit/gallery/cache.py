@@ -96,6 +96,16 @@ def read_sidecar(folder: Path, identity: Identity, epoch: int) -> Sidecar | None
     return about if held == wanted else None
 
 
+def holds_deleted(folder: Path, about: Sidecar | None, removed: int) -> bool:
+    """Whether a file may hold rows that were deleted: one of ``about``, or what a killed save left behind.
+
+    removed: rows removed so far, as :class:`Version` counts them.
+    """
+    known = (SIDECAR, about.rows_name, about.graph_name) if about else ()
+    dead = about.dead + removed - about.version[2] if about else 0
+    return dead > 0 or any(path.name not in known for path in _files(folder))
+
+
 def complete(folder: Path, about: Sidecar) -> bool:
     """Whether both files are there and of the right size; their checksums are looked at when they are read."""
     try:
@@ -176,9 +186,13 @@ def remove(folder: Path, about: Sidecar) -> None:
 
 def clear(folder: Path, keep: tuple[str, ...] = ()) -> None:
     """Remove the files but those to ``keep``, and what killed saves left behind."""
-    for path in (*folder.glob("index*"), *folder.glob(".index*")):
+    for path in _files(folder):
         if path.name not in keep:
             path.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [*folder.glob("index*"), *folder.glob(".index*")]
 
 
 def load_rows(folder: Path, about: Sidecar) -> Snapshot | None:

@@ -1,12 +1,15 @@
 """Making one gallery equal another, wherever they are kept; verified, and safe to break off at any moment."""
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reid_toolkit.errors import GalleryError
+from reid_toolkit.gallery.criteria import Which
 from reid_toolkit.gallery.fingerprints import content_digest, key_digest
 from reid_toolkit.gallery.protocol import Batch, GalleryStore, OnProgress
+from reid_toolkit.records import Record
 
 STEP = 1_000
 """Records written at once, so that little is sent again after an interruption."""
@@ -17,9 +20,13 @@ class Copied:
     """What :func:`copy` did and verified."""
 
     count: int
-    """Records that both galleries hold."""
+    """Records that both galleries hold, and may show."""
     written: int
     """Of these, how many were not there before, or were others."""
+    past: int
+    """Records of the source that are past its retention, and so were not copied."""
+    removed: int
+    """Of these, how many an earlier copy had brought to the target, from which they were deleted now."""
     checksum: str
     """Of all records and descriptors: the same for galleries that hold the same, in whatever order."""
 
@@ -27,10 +34,14 @@ class Copied:
 def copy(source: GalleryStore, target: GalleryStore, on_progress: OnProgress | None = None) -> Copied:
     """Make ``target`` hold what ``source`` holds, and compare them when that is done.
 
-    What is there already is left out, so it can be run again to go on. Keeps about 200 bytes a record in memory.
+    What is past the source's retention is as good as deleted there, so it is not copied, and deleted at the target if
+    an earlier copy brought it. What is there already is left out, so it can be run again to go on. Keeps about 200
+    bytes a record in memory.
     Raises :class:`GalleryError` when the target holds records that the source does not, or descriptors of another
     model, when records of the source are damaged, and when the galleries differ at the end.
     """
+    # Both before anything is read, so that no record grows too old between two looks at it.
+    kept, now = source.retention, time.time()
     wanted, there = contents(source), contents(target)
     foreign = len(there.keys() - wanted.keys())
     if foreign:
@@ -42,14 +53,19 @@ def copy(source: GalleryStore, target: GalleryStore, on_progress: OnProgress | N
     target.expect(about.dimension, about.model)
     if source.model_file:
         target.remember_model_file(source.model_file)
-    if source.retention is not None and target.retention is None:
-        target.keep_for(source.retention)
+    if kept is not None and target.retention is None:
+        target.keep_for(kept)
+    hidden = hidden_of(source, kept, now)
+    past = sum(wanted.pop(key, None) is not None for key in hidden)
+    removed = take_out(target, [record for key, record in hidden.items() if key in there]) if hidden else 0
+    if removed:
+        there = contents(target)  # anew, as compacting deletes what is past the target's own retention
     written, missing = 0, sum(there.get(key) != content for key, content in wanted.items())
     for records, vectors in parts(source):
         rows = [
             row
             for row, record in enumerate(records)
-            if there.get(key_digest(record)) != content_digest(record, vectors[row])
+            if (key := key_digest(record)) not in hidden and there.get(key) != content_digest(record, vectors[row])
         ]
         if rows:
             target.add(vectors[rows], [records[row] for row in rows])
@@ -63,7 +79,28 @@ def copy(source: GalleryStore, target: GalleryStore, on_progress: OnProgress | N
         raise GalleryError(
             f"after copying, {differing} records differ: one of the galleries changed meanwhile; run this again"
         )
-    return Copied(len(after), written, checksum(after))
+    return Copied(len(after), written, past, removed, checksum(after))
+
+
+def hidden_of(store: GalleryStore, kept: float | None, now: float) -> dict[str, Record]:
+    """What is past a retention of ``kept`` seconds at ``now``, and must not leave the gallery; None for no retention.
+
+    By the digest of its key; of the records, what makes them the same record, and no picture.
+    """
+    if kept is None:
+        return {}
+    return {
+        key_digest(record): Record(record.tracklet, record.camera, source=record.source)
+        for record in store.listed(Which(before=now - kept))
+    }
+
+
+def take_out(target: GalleryStore, records: Sequence[Record]) -> int:
+    """Delete these records at the target, for good; how many were there."""
+    gone = sum(target.discard(records[at : at + STEP]) for at in range(0, len(records), STEP))
+    if gone or target.leftover():  # by a copy that was interrupted here
+        target.compact()
+    return gone
 
 
 def contents(store: GalleryStore) -> dict[str, int]:

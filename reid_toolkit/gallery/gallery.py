@@ -16,7 +16,7 @@ from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.finding import Find, answer, log
 from reid_toolkit.gallery.precision import stored_rows
 from reid_toolkit.gallery.protocol import Batch, GalleryStore, Info, OnProgress
-from reid_toolkit.gallery.report import Report, info_of, report_on
+from reid_toolkit.gallery.report import Report, info_of, leftover, report_on
 from reid_toolkit.gallery.searcher import EXACT_BELOW, Locks, Searcher
 from reid_toolkit.gallery.store import Store, key_of, record_of, vectors_of
 from reid_toolkit.records import Match, Record
@@ -133,10 +133,8 @@ class Gallery(GalleryStore):
     def search_batch(
         self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None, *, name: str = ""
     ) -> list[list[Match]]:
-        """As :meth:`search`, for each row of ``vectors`` (B, D) float; a list of matches each, B of them.
-
-        Quicker than one by one. Raises what :meth:`search` does.
-        """
+        """As :meth:`search`, for each row of ``vectors`` (B, D) float; a list of matches each, B of them. Quicker than
+        one by one."""
         where = where or Filter()
         queries = checked_queries(vectors, top_k, where)
         answers = self._answer(
@@ -197,6 +195,11 @@ class Gallery(GalleryStore):
             for rows in store.scan(0, 2 * dimension, {}):
                 if rows:
                     yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
+
+    def listed(self, which: Which) -> Iterator[Record]:
+        """The whole records that match, as of the first, without their descriptors."""
+        with closing(Store(self._reader.folder, False, WAIT)) as store, store.reading():
+            yield from store.listed(which)
 
     def count_of(self, which: Which) -> int:
         """How many records match."""
@@ -268,6 +271,11 @@ class Gallery(GalleryStore):
             cache.clear(self._writer.folder)
             self._writer.shrink()
         self.build_index(on_progress)
+
+    def leftover(self) -> bool:
+        """Whether files of the index may hold bytes of deleted records, until :meth:`compact`."""
+        with self._locks.reader, self._reader.reading():
+            return leftover(self._reader)
 
     def check(self, on_progress: OnProgress | None = None) -> Report:
         """Read everything, and say what is damaged, record by record and file by file."""

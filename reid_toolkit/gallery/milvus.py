@@ -18,7 +18,7 @@ from reid_toolkit.gallery.milvus_address import parse_address
 from reid_toolkit.gallery.milvus_collection import EF, EF_CONSTRUCTION, IDS, Collection, M
 from reid_toolkit.gallery.milvus_filter import among, chosen, expression
 from reid_toolkit.gallery.milvus_report import Tally, report_on, tally
-from reid_toolkit.gallery.milvus_rows import ALL, encode, is_whole, record_of, vectors_of
+from reid_toolkit.gallery.milvus_rows import ALL, SCALARS, encode, is_whole, record_of, vectors_of
 from reid_toolkit.gallery.milvus_search import following, nearest
 from reid_toolkit.gallery.precision import stored_rows
 from reid_toolkit.gallery.protocol import Batch, GalleryStore, Info, OnProgress
@@ -137,6 +137,11 @@ class MilvusGallery(About, GalleryStore):
             whole = [row for row in rows if is_whole(row)]
             if whole:
                 yield [record_of(row) for row in whole], vectors_of(whole)
+
+    def listed(self, which: Which) -> Iterator[Record]:
+        """The records that match, in no set order, without their descriptors."""
+        for rows in self._collection.pages(SCALARS, chosen(which)) if self._is_there() else ():
+            yield from map(record_of, rows)
 
     def count_of(self, which: Which) -> int:
         """How many records match."""

@@ -179,6 +179,9 @@ class GalleryStore(Protocol):
     def records(self) -> Iterator[Batch]:
         """Everything that is there and whole, each record once, in no set order; as of when it was begun."""
 
+    def listed(self, which: Which) -> Iterator[Record]:
+        """The whole records that match, in no set order, without their descriptors."""
+
     def matching(
         self,
         tracklet: str | None = None,
@@ -219,12 +222,18 @@ class GalleryStore(Protocol):
     ) -> int:
         """:meth:`delete`, then :meth:`compact`: the descriptors' bytes are gone. How many records there were.
 
-        Raises :class:`InputError` when nothing is given.
+        Those of what was deleted before, too: run it again after an interruption. Raises :class:`InputError` when
+        nothing is given.
         """
         gone = self.delete(tracklet, camera, source, before=before, keep_undated=keep_undated)
-        if gone:
+        if gone or self.leftover():
             self.compact(on_progress)
         return gone
+
+    def leftover(self) -> bool:
+        """Whether files may still hold bytes of deleted records, which :meth:`compact` removes. Of an engine that
+        removes them by itself, later, False."""
+        return False
 
     def count_of(self, which: Which) -> int:
         """:meth:`matching` of criteria in one."""

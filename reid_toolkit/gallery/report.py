@@ -71,6 +71,12 @@ def info_of(store: Store) -> Info:
     )
 
 
+def leftover(store: Store) -> bool:
+    """Within ``store.reading()``. Whether a file of the index may hold bytes of rows that were deleted."""
+    about = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
+    return cache.holds_deleted(store.folder, about, store.number("removed"))
+
+
 def report_on(store: Store, on_progress: OnProgress | None = None) -> Report:
     """Read all of ``store``, within ``store.reading()``."""
     count = store.count()

@@ -113,6 +113,13 @@ class Store(Database):
         count: int = self._db.execute(f"SELECT count(*) FROM record WHERE {where}", values).fetchone()[0]
         return count
 
+    def listed(self, which: Which) -> Iterator[Record]:
+        """The whole rows that match, by and by, as their pictures may be large."""
+        where, values = self._where(which)
+        ids = [row[0] for row in self._db.execute(f"SELECT id FROM record WHERE {where}", values)]
+        for at in range(0, len(ids), READ_ROWS):
+            yield from self.records(ids[at : at + READ_ROWS]).values()
+
     def past(self, before: float) -> Past:
         """Which records are past this Unix time."""
         query = "SELECT min(first_id) FROM enrolment WHERE time >= ?"

@@ -6,6 +6,7 @@ struck out after it was taken back, so that whatever is at the centre because of
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import copying
-from reid_toolkit.gallery.copying import parts, refuse_damaged
+from reid_toolkit.gallery.copying import hidden_of, parts, refuse_damaged
 from reid_toolkit.gallery.fingerprints import content_digest, key_digest
 from reid_toolkit.gallery.gallery import Gallery
 from reid_toolkit.gallery.protocol import GalleryStore, OnProgress
@@ -40,13 +41,16 @@ class Synced:
     """Sent before."""
     absent: int
     """Of the unchanged, how many the centre has forgotten or lost. They are not sent again."""
+    past: int
+    """Past the edge's retention and not deleted there yet: not sent, and taken back where they were sent before."""
 
 
 def sync(folder: Path, target: GalleryStore, where: str, on_progress: OnProgress | None = None) -> Synced:
     """Bring what changed in the gallery at ``folder`` since the last time to ``target``, which is at ``where``.
 
     Run it again after anything, and it ends as if nothing had happened. Others' records at the target are left
-    alone. What the target forgot of its own stays forgotten, and is counted.
+    alone. What the target forgot of its own stays forgotten, and is counted. What is past the edge's retention counts
+    as forgotten at the edge.
     Raises :class:`GalleryError` when another sync of this gallery is running, or records of it are damaged: then
     nothing is taken back.
     """
@@ -56,9 +60,12 @@ def sync(folder: Path, target: GalleryStore, where: str, on_progress: OnProgress
         if edge.model_file and target.model_file is None:
             target.remember_model_file(edge.model_file)
         before, read, sent, absent = len(edge), 0, 0, 0
+        hidden = hidden_of(edge, about.retention, time.time())
         here: set[str] = set()
-        for records, vectors in parts(edge):
-            read += len(records)
+        for everything, descriptors in parts(edge):
+            read += len(everything)
+            shown = [row for row, record in enumerate(everything) if key_digest(record) not in hidden]
+            records, vectors = [everything[row] for row in shown], descriptors[shown]
             here.update(map(key_digest, records))
             digests = [content_digest(record, vector) for record, vector in zip(records, vectors, strict=True)]
             known = [
@@ -79,7 +86,7 @@ def sync(folder: Path, target: GalleryStore, where: str, on_progress: OnProgress
         refuse_damaged(edge, before, read)
         forgotten = _take_back(journal, where, target, here)
     target.build_index()
-    return Synced(sent, forgotten, read - sent, absent)
+    return Synced(sent, forgotten, len(here) - sent, absent, len(hidden))
 
 
 def _take_back(journal: sqlite3.Connection, where: str, target: GalleryStore, here: set[str]) -> int:

@@ -1,11 +1,14 @@
 """Copying and syncing: the same records to the last bit, after interruptions of every kind."""
 
 import random
+import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from galleries import address_of
 from gallery_people import D, make_people
@@ -14,6 +17,7 @@ from reid_toolkit.cli import main
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import Gallery, GalleryStore, copying, open_gallery
 from reid_toolkit.gallery.copying import contents, copy
+from reid_toolkit.gallery.criteria import Which
 from reid_toolkit.gallery.syncing import NAME, sync
 from reid_toolkit.records import Record
 
@@ -53,6 +57,42 @@ def edge(tmp_path: Path) -> Path:
         gallery.add(vectors, records)
         gallery.remember_model_file(Path("/models/m1.onnx"))
     return tmp_path / "edge"
+
+
+DAY = 86_400.0
+
+
+def fill(where: str | Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """Of six records, a retention of 30 days hides the first two: seen 40 days ago, and undated but enrolled then."""
+    vectors, _ = make_people(count=8)
+    now = time.time()
+    records = [
+        Record("old", "a", now - 40 * DAY, now - 40 * DAY, thumbnail=b"picture"),
+        Record("undated", "a", 1.0, 2.0),
+        *(Record(f"new{number}", "a", now - DAY, now - DAY + number) for number in range(3)),
+        Record("undated too", "a"),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: int((now - 40 * DAY) * 1e9))  # which Milvus goes by
+        with open_gallery(where) as gallery:
+            gallery.add(vectors[:2], records[:2])
+    if "://" not in str(where):  # a new folder goes by SQLite's clock
+        with sqlite3.connect(Path(where) / "gallery.sqlite") as database:
+            database.execute("UPDATE enrolment SET time = ?", (now - 40 * DAY,))
+        database.close()
+    with open_gallery(where) as gallery:
+        gallery.add(vectors[2:6], records[2:])
+    return vectors
+
+
+def tracklets(gallery: GalleryStore) -> set[str]:
+    return {record.tracklet for records, _ in gallery.records() for record in records}
+
+
+def is_on_the_disk(folder: Path, vector: np.ndarray) -> bool:
+    half = vector.astype(np.float16)
+    secrets = (half.tobytes(), half.astype(np.float32).tobytes())
+    return any(secret in file.read_bytes() for file in folder.rglob("*") if file.is_file() for secret in secrets)
 
 
 def synced(edge: Path, centre: GalleryStore) -> tuple[int, int, int, int]:
@@ -158,8 +198,6 @@ def test_while_the_centre_fails_nothing_is_lost(edge: Path, tmp_path: Path, monk
 
 
 def test_damaged_records_are_not_taken_for_forgotten_ones(edge: Path, tmp_path: Path) -> None:
-    import sqlite3
-
     with Gallery.open(tmp_path / "c") as centre:
         sync(edge, centre, "centre")
         with sqlite3.connect(edge / "gallery.sqlite") as database:
@@ -211,3 +249,108 @@ def test_a_copy_keeps_to_the_retention_of_what_it_was_copied_from(edge: Path, tm
         other.keep_for(3_600.0)
         copy(gallery, other)
         assert other.retention == 3_600.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"), [("folder", "folder"), ("folder", "milvus-lite"), ("milvus-lite", "folder")]
+)
+def test_what_is_past_the_retention_is_not_copied(
+    kind: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "b").mkdir()
+    shown = {"new0", "new1", "new2", "undated too"}
+    where = address_of(kind, tmp_path)
+    vectors = fill(where, monkeypatch)
+    with open_gallery(where) as source, open_gallery(address_of(other, tmp_path / "b")) as target:
+        first = copy(source, target)
+        assert (first.count, first.written, first.past, first.removed) == (6, 6, 0, 0)
+        source.keep_for(30 * DAY)
+        assert {record.tracklet for record in source.listed(Which(camera="a"))} == shown | {"old", "undated"}
+        # What an earlier copy brought is taken back, its bytes too; what is there stays.
+        again = copy(source, target)
+        assert (again.count, again.written, again.past, again.removed) == (4, 0, 2, 2)
+        assert tracklets(target) == shown
+        assert target.retention == 30 * DAY
+        if other == "folder":
+            assert not is_on_the_disk(tmp_path / "b", vectors[0])
+            assert not is_on_the_disk(tmp_path / "b", vectors[1])
+        assert copy(source, target) == replace(again, removed=0)
+        target.delete(camera="a")
+        assert copy(source, target).written == 4
+        # A copy of the copy knows nothing of them.
+        assert source.expire() == 2
+        assert copy(source, target) == replace(again, past=0, removed=0)
+
+
+def test_a_target_with_a_shorter_retention_is_equal_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "a", monkeypatch)
+    with Gallery.open(tmp_path / "a") as source, Gallery.open(tmp_path / "b") as target:
+        target.keep_for(3_600.0)
+        copy(source, target)
+        source.keep_for(30 * DAY)
+        assert copy(source, target).removed == 2
+        assert target.retention == 3_600.0
+        assert tracklets(target) == {"new0", "new1", "new2", "undated too"}
+
+
+def test_a_copy_that_was_killed_while_it_took_back_ends_it_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    vectors = fill(tmp_path / "a", monkeypatch)
+    with Gallery.open(tmp_path / "a") as source, Gallery.open(tmp_path / "b", exact_below=2) as target:
+        copy(source, target)
+        source.keep_for(30 * DAY)
+        with monkeypatch.context() as patch:
+            patch.setattr(target, "compact", killed)
+            with pytest.raises(KeyboardInterrupt):
+                copy(source, target)
+        assert is_on_the_disk(tmp_path / "b", vectors[0])
+        assert copy(source, target).count == 4
+        assert not is_on_the_disk(tmp_path / "b", vectors[0])
+        assert is_on_the_disk(tmp_path / "b", vectors[2])
+
+
+def test_damage_is_not_taken_for_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time that was damaged so that it looks old hides nobody."""
+    fill(tmp_path / "a", monkeypatch)
+    with Gallery.open(tmp_path / "a") as source:
+        source.keep_for(30 * DAY)
+    with Gallery.open(tmp_path / "c") as centre:
+        assert synced(tmp_path / "a", centre) == (4, 0, 0, 0)
+        with sqlite3.connect(tmp_path / "a" / "gallery.sqlite") as database:
+            database.execute("UPDATE record SET end_time = end_time - 8640000 WHERE tracklet = 'new1'")
+        database.close()
+        with Gallery.open(tmp_path / "a") as source, pytest.raises(GalleryError, match="1 records could not be read"):
+            copy(source, centre)
+        with pytest.raises(GalleryError, match="1 records could not be read"):
+            sync(tmp_path / "a", centre, "centre")
+        assert len(centre) == 4
+
+
+@pytest.mark.parametrize("kind", ["folder", "milvus-lite"])
+def test_what_is_past_the_edges_retention_is_not_sent_and_is_taken_back(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge = tmp_path / "edge"
+    (tmp_path / "c").mkdir()
+    vectors = fill(edge, monkeypatch)
+    with open_gallery(address_of(kind, tmp_path / "c")) as centre:
+        centre.add(vectors[6:7], [Record("of another edge", "b", 1.0, 1.0)])
+        assert synced(edge, centre) == (6, 0, 0, 0)
+        with Gallery.open(edge) as gallery:
+            gallery.keep_for(30 * DAY)
+            gallery.add(vectors[7:], [Record("late", "a", time.time() - 50 * DAY, time.time() - 50 * DAY)])
+        done = sync(edge, centre, "centre")
+        assert (done.sent, done.forgotten, done.unchanged, done.past) == (0, 2, 4, 3)
+        assert tracklets(centre) == {"new0", "new1", "new2", "undated too", "of another edge"}
+        with Gallery.open(edge) as gallery:
+            assert gallery.expire() == 3
+        done = sync(edge, centre, "centre")
+        assert (done.sent, done.forgotten, done.unchanged, done.past) == (0, 0, 4, 0)
+        if kind == "folder":
+            assert not is_on_the_disk(tmp_path / "c", vectors[0])
