@@ -15,8 +15,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix, since some writers (OpenCV, numpy) choose the format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not the process id: threads, and machines that share a folder, have the same.
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.partial{path.suffix}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         with open(temporary, "rb+") as handle:
@@ -24,6 +23,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name for what becomes ``path``, which nobody else has."""
+    # Not the process id: threads, and machines that share a folder, have the same.
+    return path.with_name(f".{path.stem}.{secrets.token_hex(8)}.partial{path.suffix}")
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

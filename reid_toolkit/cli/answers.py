@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from reid_toolkit.cli.meaning import SAME, UNKNOWN, Meaning
-from reid_toolkit.cli.root import log
+from reid_toolkit.cli.root import log, printable
 from reid_toolkit.records import Match, Record
 from reid_toolkit.times import format_span
 
@@ -118,7 +118,8 @@ def sections_of(answers: Sequence[Answer], group: str | None) -> list[list[Answe
 def captions(match: Match) -> tuple[str, str, str, str]:
     """Distance, camera, time and tracklet as text."""
     record = match.record
-    return f"{match.distance:.3f}", record.camera, format_span(record.start, record.end), record.tracklet
+    span = format_span(record.start, record.end)
+    return f"{match.distance:.3f}", printable(record.camera), span, printable(record.tracklet)
 
 
 def picture_of(record: Record) -> "Image | Path | None":
@@ -187,7 +188,7 @@ def camera_section(answers: Sequence[Answer]) -> "Section":
     from reid_toolkit.contact_sheet import Section
 
     cards = tuple(card_of(answer, rank_of(answer), *captions(answer.match)[2:]) for answer in answers)
-    return Section(answers[0].match.record.camera or "(no name)", rows=(cards,))
+    return Section(captions(answers[0].match)[1] or "(no name)", rows=(cards,))
 
 
 def tracklet_section(answer: Answer) -> "Section":

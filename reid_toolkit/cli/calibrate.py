@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import options
+from reid_toolkit.cli.outputs import refuse_unwritable
 from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import print_json, warn, warn_bad
+from reid_toolkit.cli.root import print_json, printable, warn, warn_bad
 from reid_toolkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def command(
     out = out or beside(model)
     if out.resolve() == model.resolve():
         raise InputError(f"{out}: is the model itself: expected another file for the calibration")
+    refuse_unwritable(out)
     embedder = Embedder(model, batch_size=batch_size)
     held = open_dataset(dataset)
     bad: list[str] | None = [] if skip_bad else None
@@ -86,7 +88,7 @@ def print_table(calibration: "Calibration") -> None:
     for name, curve in rows_of(calibration):
         limits = [curve.threshold(rate) for rate in RATES]
         cells = ["too few" if limit is None else f"{limit:.3f}" for limit in limits]
-        table.add_row(Text(name), str(curve.same), str(curve.different), f"{curve.even:.3f}", *cells)
+        table.add_row(Text(printable(name)), str(curve.same), str(curve.different), f"{curve.even:.3f}", *cells)
     Console(highlight=False).print(table)
 
 

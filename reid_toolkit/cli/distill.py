@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli.options import FOLDER, json_output, skip_bad
+from reid_toolkit.cli.options import FOLDER, Number, json_output, skip_bad
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, warn_bad
 
@@ -18,7 +18,7 @@ from reid_toolkit.cli.root import log, print_json, warn_bad
 @click.option("--weights", default="imagenet", show_default=True, help="'imagenet', 'none', or a state dict's file.")
 @click.option("--epochs", type=click.IntRange(1), default=60, show_default=True)
 @click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True)
+@click.option("--learning-rate", type=Number(0, min_open=True), default=1e-3, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out after its last finished epoch.")

@@ -25,7 +25,7 @@ from reid_toolkit.records import Crop
 )
 @click.option(
     "--stale-after",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Number(0, min_open=True),
     default=300.0,
     show_default=True,
     help="Seconds without a sign of life after which another's shard is taken over.",

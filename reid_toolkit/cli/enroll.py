@@ -12,7 +12,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
-from reid_toolkit.cli.root import log, print_json, warn
+from reid_toolkit.cli.root import print_json, warn
 from reid_toolkit.errors import InputError
 from reid_toolkit.records import Crop, Record
 
@@ -90,8 +90,7 @@ def command(
     if expired:
         warn(f"deleted {expired} records that were past the gallery's retention")
     if bad:
-        log.print(f"[yellow]warning:[/] left out {len(bad)} images; the first: ", end="")
-        log.print(bad[0], markup=False, soft_wrap=True)
+        warn(f"left out {len(bad)} images; the first: {bad[0]}")
         if not count:
             raise InputError("nothing was enrolled: not one of the images could be read")
     report = {

@@ -10,8 +10,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from reid_toolkit.cli.options import FILE, FOLDER, batch_size, json_output, skip_bad
+from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import log, print_json, warn_bad
+from reid_toolkit.cli.root import log, print_json, printable, warn_bad
 
 if TYPE_CHECKING:
     from reid_toolkit.evaluation.protocol import Evaluation
@@ -25,7 +26,7 @@ RANKS = (1, 5, 10, 20)
 @click.argument("dataset", type=FOLDER)
 @click.option("--identities", type=FILE, help="CSV tracklet,identity; instead of the manifest's column.")
 @click.option("--baseline", type=FILE, help="A second model, shown beside.")
-@click.option("--html", type=FILE, help="Write a page with the figures and ranked pictures.")
+@click.option("--html", type=OUTPUT, help="Write a page with the figures and ranked pictures.")
 @batch_size
 @skip_bad
 @json_output
@@ -68,13 +69,13 @@ def command(
         return values
     for name, result in results.items():
         pair = Column("query → gallery", no_wrap=True)
-        title = Text(name, overflow="fold")
+        title = Text(printable(name), overflow="fold")
         table = Table(
             pair, *(f"rank-{k}" for k in RANKS), "mAP", "queries", title=title, title_justify="left", box=None
         )
         table.add_row("all cameras", *cells(result.overall))
         for (a, b), ranking in result.pairs.items():
-            table.add_row(escape(f"{a} → {b}"), *(cells(ranking) if ranking else ["nobody in common"]))
+            table.add_row(escape(printable(f"{a} → {b}")), *(cells(ranking) if ranking else ["nobody in common"]))
         Console().print(table)
     return values
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reid_toolkit.cli.options import FILE, FOLDER, json_output
+from reid_toolkit.cli.options import FILE, FOLDER, Number, json_output
+from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, warn_bad
 from reid_toolkit.records import Crop
@@ -24,7 +25,7 @@ CALIBRATION, HELD_OUT = 128, 64
 
 @click.command()
 @click.argument("run", type=FOLDER)
-@click.option("--out", type=FILE, required=True, help="The .onnx file to write.")
+@click.option("--out", type=OUTPUT, required=True, help="The .onnx file to write.")
 @click.option("--dataset", type=FOLDER, help="Whose crops prove that it equals torch; --calibrate's, if not given.")
 @click.option("--stage", default="best", show_default=True, help="best, initial, last, or a stage's number.")
 @click.option("--evaluate", "rank", is_flag=True, help="Also rank the dataset with each form of the model.")
@@ -34,7 +35,7 @@ CALIBRATION, HELD_OUT = 128, 64
 @click.option("--target", help="x86 (with VNNI), x86-avx2 (without) or arm; this machine's, if not given.")
 @click.option(
     "--max-loss",
-    type=click.FloatRange(0),
+    type=Number(0),
     help="What INT8 may lose, 0.01 by default: of mAP with --evaluate (0.01 is one point), else of the crops' "
     "mean squared distance. Layers stay in float until it holds.",
 )

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import options
+from reid_toolkit.cli.asking import confirm, yes_option
 from reid_toolkit.cli.durations import format_moment, parse_moment
+from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.progress import OnProgress, late_progress_bar
 from reid_toolkit.cli.root import log, print_json, warn
 from reid_toolkit.errors import GalleryError
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 STEP = 1_000
 """Matches asked for at once with --within, until one is too far."""
 
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
-
 
 @click.command()
 @click.argument("gallery")
@@ -33,10 +33,10 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
               "or video file, or stream.")  # fmt: skip
 @click.option("--like", type=options.ANY_PATH, metavar="IMAGE", help="Records that look like this image, or folder of "
               "crops of one person; with --within or --top-k.")  # fmt: skip
-@click.option("--within", type=click.FloatRange(0, 2), metavar="DISTANCE", help="With --like: those as near as this.")
+@click.option("--within", type=options.Number(0, 2), metavar="DISTANCE", help="With --like: those as near as this.")
 @click.option("--top-k", type=click.IntRange(1), metavar="N", help="With --like: the N nearest.")
 @click.option("--model", type=options.FILE, help="With --like: the ONNX model. [default: the one it was enrolled with]")
-@click.option("--html", type=options.FILE, help="With --like: write what would be deleted as a page of pictures.")
+@click.option("--html", type=OUTPUT, help="With --like: write what would be deleted as a page of pictures.")
 @yes_option
 @options.wait
 @options.json_output
@@ -91,7 +91,7 @@ def forget(
                 store.compact(on_progress)
                 return gone
 
-        gone = erase(count, "", yes, delete)
+        gone = erase(store, count, "", yes, delete)
         left = len(store)
     if gone is None:
         return
@@ -149,7 +149,7 @@ def purge(
         def delete(on_progress: OnProgress) -> int:
             return store.forget(None, camera, source, before=before, keep_undated=keep_undated, on_progress=on_progress)
 
-        gone = erase(count, f", last seen or enrolled before {format_moment(before)}{undated}", yes, delete)
+        gone = erase(store, count, f", last seen or enrolled before {format_moment(before)}{undated}", yes, delete)
         left = len(store)
     if gone is None:
         return
@@ -159,13 +159,21 @@ def purge(
     click.echo(f"{gallery}: {gone} records purged, {left} left")
 
 
-def erase(count: int, which: str, yes: bool, delete: Callable[[OnProgress], int]) -> int | None:
-    """Ask, unless nothing is to be deleted, and delete; how many records, or None when the answer is no."""
-    if count and not yes and not click.confirm(f"Delete {count} records for good{which}?", err=True):
+def erase(store: "GalleryStore", count: int, which: str, yes: bool, delete: Callable[[OnProgress], int]) -> int | None:
+    """Ask, unless nothing is to be deleted, and delete; how many records, or None when the answer is no.
+
+    What was deleted before leaves the files in any case: by a process that was killed, or that only deleted.
+    """
+    if count and not yes and not confirm(f"Delete {count} records for good{which}?"):
         log.print("nothing was deleted")
         return None
     with late_progress_bar("index", "records") as on_progress:
-        return delete(on_progress) if count else 0
+        if count:
+            return delete(on_progress)
+        if store.leftover():
+            store.compact(on_progress)
+            log.print("what was deleted before was still in files of the index, and is gone from them")
+    return 0
 
 
 def alike(

@@ -6,7 +6,7 @@ import click
 
 from reid_toolkit.cli import copying, forgetting, keeping, options
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
-from reid_toolkit.cli.root import print_json
+from reid_toolkit.cli.root import print_json, printable
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.times import format_span
 
@@ -34,7 +34,7 @@ def info(gallery: str, as_json: bool) -> None:
         return
     size = "" if held.bytes is None else f", {held.bytes / 1e6:.1f} MB"
     click.echo(f"records  {held.count} of width {held.dimension or 'not yet known'}{size}")
-    click.echo(f"model    {held.model or 'unknown'}  {held.model_file or ''}".rstrip())
+    click.echo(printable(f"model    {held.model or 'unknown'}  {held.model_file or ''}".rstrip()))
     click.echo(f"times    {format_span(held.first, held.last) or 'unknown'}")
     if held.index:
         settings = ", ".join(f"{name} {value}" for name, value in held.index.items())
@@ -46,7 +46,7 @@ def info(gallery: str, as_json: bool) -> None:
         click.echo(f"audit    {'on' if held.audit['on'] else 'off'}, {held.audit['lines']} lines")
     for title, counts in (("cameras", held.cameras), ("sources", held.sources), ("tags", held.tags)):
         for number, (name, count) in enumerate(counts.items()):
-            click.echo(f"{'' if number else title:8} {count:8}  {name or '(no name)'}")
+            click.echo(f"{'' if number else title:8} {count:8}  {printable(name) or '(no name)'}")
 
 
 @command.command()
@@ -90,11 +90,11 @@ def check(gallery: str, as_json: bool) -> None:
     else:
         for one in report.damaged:
             who = f"{one.source}, tracklet {one.tracklet}, camera {one.camera}" if one.tracklet else "its name is lost"
-            click.echo(f"record {one.id}: {one.why}: {who}")
+            click.echo(printable(f"record {one.id}: {one.why}: {who}"))
         for line in report.pages:
-            click.echo(f"file: {line}")
+            click.echo(printable(f"file: {line}"))
         for line in report.audit:
-            click.echo(f"audit log: {line}")
+            click.echo(printable(f"audit log: {line}"))
         click.echo(f"{gallery}: {report.whole} of {report.count} records whole; index: {report.index}")
     if report.audit and not (report.damaged or report.missing or report.pages):
         raise GalleryError(f"{gallery}: its records are whole, but not its audit log: {report.audit[0]}")

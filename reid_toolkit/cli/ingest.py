@@ -14,7 +14,7 @@ from reid_toolkit.cli.root import log, print_json, rich_escape
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @click.option("--out", type=options.FOLDER, required=True, help="The dataset folder to make or add to.")
 @options.footage
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop reading a stream after this long.")
+@click.option("--seconds", type=options.Number(0, min_open=True), help="Stop reading a stream after this long.")
 @options.json_output
 def command(
     videos: tuple[str, ...],

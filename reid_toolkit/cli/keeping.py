@@ -3,8 +3,9 @@
 import click
 
 from reid_toolkit.cli import options
+from reid_toolkit.cli.asking import confirm, yes_option
 from reid_toolkit.cli.durations import format_duration, parse_duration
-from reid_toolkit.cli.root import log, print_json
+from reid_toolkit.cli.root import log, print_json, printable
 from reid_toolkit.errors import InputError
 
 OFF = "off"
@@ -15,7 +16,7 @@ SHOWN_FIRST = ("line", "time", "user", "action", "previous")
 @click.command()
 @click.argument("gallery")
 @click.argument("period", required=False, metavar="[AGE|off]")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @options.wait
 @options.json_output
 def retention(gallery: str, period: str | None, yes: bool, wait: float, as_json: bool) -> None:
@@ -33,7 +34,7 @@ def retention(gallery: str, period: str | None, yes: bool, wait: float, as_json:
         if seconds is not None:
             count = store.matching(before=time.time() - seconds)
             question = f"Hide {count} records that are older, and delete them with the next enroll, watch or compact?"
-            if count and not yes and not click.confirm(question, err=True):
+            if count and not yes and not confirm(question):
                 log.print("nothing was changed")
                 return
         if period is not None:
@@ -88,6 +89,7 @@ def audit(gallery: str, state: str, wait: float, as_json: bool) -> None:
         return
     for event in events:
         details = (f"{key} {in_words(value)}" for key, value in event.items() if key not in SHOWN_FIRST and value)
-        click.echo(f"{event['time']}  {event['user']}  {event['action']}  {', '.join(details)}".rstrip())
+        line = f"{event['time']}  {event['user']}  {event['action']}  {', '.join(details)}"
+        click.echo(printable(line.rstrip()))
     last = f", the last {head['last']}" if head["lines"] else ""
     click.echo(f"{gallery}: audit log {'on' if head['on'] else OFF}, {head['lines']} lines{last}")

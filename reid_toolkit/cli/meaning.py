@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from reid_toolkit.cli.options import FILE
+from reid_toolkit.cli.options import FILE, Number
 from reid_toolkit.records import Match
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ OPTIONS = (
     ),
     click.option(
         "--false-match-rate",
-        type=click.FloatRange(0, 0.5, min_open=True),
+        type=Number(0, 0.5, min_open=True),
         metavar="RATE",
         help="Answer unknown where other people come as near in more than RATE of comparisons, e.g. 0.001.",
     ),

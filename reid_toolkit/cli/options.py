@@ -1,5 +1,6 @@
 """Options that more than one command takes, so that they read the same everywhere."""
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,17 @@ from typing import Any
 import click
 
 from reid_toolkit.records import without_password
+
+
+class Number(click.FloatRange):
+    """A float in a range. Not NaN, which click lets pass every range, nor infinite."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -21,7 +33,7 @@ model_option = click.option("--model", type=FILE, required=True, help="The ONNX 
 gallery_option = click.option("--gallery", required=True, metavar="WHERE", help="A folder, or milvus://host:port/name.")
 wait = click.option(
     "--wait",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=10.0,
     show_default=True,
     metavar="SECONDS",
@@ -88,7 +100,7 @@ FOOTAGE = (
     ),
     click.option(
         "--margin",
-        type=click.FloatRange(0, 1),
+        type=Number(0, 1),
         default=0.05,
         show_default=True,
         help="Widen boxes on each side by this part of their size.",
@@ -96,7 +108,7 @@ FOOTAGE = (
     click.option("--start", callback=parse_start, help="When the one VIDEO began, ISO 8601; UTC without an offset."),
     click.option(
         "--frame-rate",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(0, min_open=True),
         default=25.0,
         show_default=True,
         help="Frames a second of folders of frames.",

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from reid_toolkit.cli.options import FILE, FOLDER, json_output
+from reid_toolkit.cli.outputs import refuse_unwritable
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, rich_escape
 
@@ -34,6 +35,7 @@ def command(
 
     chosen, path = choose_device(device), out or run / "report.html"
     study = open_study(run, dataset, identities) if dataset else None
+    refuse_unwritable(path)
     left_out = []
     if study and (identities or study.people):
         try:

@@ -4,6 +4,7 @@ import errno
 import importlib
 import signal
 import sys
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ EXTRA_OF_MODULE = {
     "onnxscript": "train", "scipy": "train", "trackers": "footage", "supervision": "footage", "pyarrow": "parquet",
     "pymilvus": "milvus", "milvus_lite": "milvus",
 }  # fmt: skip
+
+TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Unicode's signs that turn the direction of writing: what follows would be read in another order."""
 
 log = Console(stderr=True, highlight=False, emoji=False)
 """Where everything meant for a person goes; stdout carries results only."""
@@ -100,7 +104,7 @@ def explain_os_error(error: OSError) -> str:
 def fail(message: str, status: int = 1) -> NoReturn:
     """Print one line to stderr and leave."""
     line = " ".join(message.split())
-    log.print(f"[bold red]error:[/] {rich_escape(line)}", soft_wrap=True)
+    log.print(f"[bold red]error:[/] {rich_escape(printable(line))}", soft_wrap=True)
     sys.exit(status)
 
 
@@ -112,7 +116,7 @@ def warn_bad(bad: list[str] | None) -> None:
 
 def warn(message: str) -> None:
     """Print one line to stderr and go on."""
-    log.print(f"[yellow]warning:[/] {rich_escape(message)}", soft_wrap=True)
+    log.print(f"[yellow]warning:[/] {rich_escape(printable(message))}", soft_wrap=True)
 
 
 @contextmanager
@@ -129,6 +133,20 @@ def rich_escape(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
+
+
+def printable(text: str) -> str:
+    """``text`` of a record, dataset or file name on one line, and without power over a terminal.
+
+    Control characters, ends of lines, signs that turn the direction of writing, and what is no Unicode are written as
+    in a Python string, such as ``\\n`` and ``\\x1b``. Other signs and scripts stay as they are.
+    """
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(sign: str) -> str:
+    unsafe = unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(sign) in TURNS
+    return sign.encode("unicode_escape").decode() if unsafe else sign
 
 
 def print_json(value: Any) -> None:

@@ -1,8 +1,9 @@
 """``reid search``: who looks like this, in which camera, and when."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.answers import SCHEMA, as_list, judge, print_table, verdict, warn_damage, write_sheet
 from reid_toolkit.cli.meaning import Scale, calibration_options
+from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.root import log, print_json
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.records import Crop, Record
@@ -76,7 +78,7 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 )
 @click.option("--after", metavar="CURSOR", help="Go on behind the matches that this very search ended with.")
 @click.option("--identities", type=options.FILE, help="CSV tracklet,identity: mark matches right or wrong.")
-@click.option("--html", type=options.FILE, help="Write the query and its matches as a page of pictures.")
+@click.option("--html", type=OUTPUT, help="Write the query and its matches as a page of pictures.")
 @calibration_options
 @options.json_output
 def command(
@@ -110,17 +112,21 @@ def command(
     from reid_toolkit.images import read_image
 
     with open_gallery(gallery, create=False) as store:
-        held = store.info()
-        if held.count:
-            refuse_unknown("camera", cameras, held.cameras, gallery)
-            refuse_unknown("tag", tags, held.tags, gallery)
+        count = len(store)
+        held = cache(store.info)  # only where it is needed, since Milvus reads all records for it
+        if count and (cameras or tags):
+            refuse_unknown("camera", cameras, held().cameras, gallery)
+            refuse_unknown("tag", tags, held().tags, gallery)
         truth = read_identities(identities) if identities else {}
         wanted = find_query(query, tracklet)
         images = [read_image(crop.path, crop.origin) for crop in wanted.crops]
         embedder = open_embedder(store, gallery, model)
-        scale = Scale(embedder, held.count, wanted.crops[0].camera or None, calibration, people, false_match_rate)
+        camera = wanted.crops[0].camera or None
+        scale = Scale(embedder, count, camera, calibration, people, false_match_rate)
         vector = embedder.embed_tracklet(images)
-        where = Filter(cameras or None, since, until, sources or None, tags, enrolled_as(wanted, list(held.cameras)))
+        # Where the dataset names no camera, `reid enroll --camera` gave it one.
+        enrolled = enrolled_as(wanted, [camera] if camera else held().cameras) if wanted.dataset else []
+        where = Filter(cameras or None, since, until, sources or None, tags, enrolled)
         page = store.search_page(vector, top_k, where, group=group, after=after, name=wanted.name)
         warn_damage(store.damage)
     if identities and wanted.name not in truth:
@@ -179,14 +185,10 @@ def find_query(path: Path, tracklet: str | None) -> Query:
     return Query(name, tuple(Crop(image.resolve(), "", name) for image in images))
 
 
-def enrolled_as(query: Query, cameras: Sequence[str]) -> list[Record]:
-    """The records under which a dataset's tracklet itself may be enrolled, whole or crop by crop."""
-    if query.dataset is None:
-        return []
+def enrolled_as(query: Query, cameras: Iterable[str]) -> list[Record]:
+    """The records under which a dataset's tracklet itself may be enrolled in ``cameras``, whole or crop by crop."""
     sources = [query.dataset, *(crop.path.resolve() for crop in query.crops)]
-    # Where the dataset names no camera, `reid enroll --camera` gave it one.
-    names = [query.crops[0].camera] if query.crops[0].camera else cameras
-    return [Record(query.name, camera, source=str(source)) for camera in names for source in sources]
+    return [Record(query.name, camera, source=str(source)) for camera in cameras for source in sources]
 
 
 def open_embedder(store: "GalleryStore", gallery: str, model: Path | None) -> "Embedder":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from reid_toolkit.cli.options import FOLDER, json_output, skip_bad
+from reid_toolkit.cli.options import FOLDER, Number, json_output, skip_bad
 from reid_toolkit.cli.root import log, print_json, warn, warn_bad
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped.")
 @click.option(
     "--checkpoint-seconds",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=60.0,
     show_default=True,
     help="Time between two files to go on from within a stage.",

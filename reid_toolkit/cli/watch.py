@@ -28,7 +28,7 @@ REDRAW_SECONDS, LINE_SECONDS = 0.5, 60.0
 @options.gallery_option
 @options.footage
 @click.option("--loop", "loops", type=click.IntRange(1), default=1, show_default=True, help="Read a file N times over.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after this long.")
+@click.option("--seconds", type=options.Number(0, min_open=True), help="Stop after this long.")
 @click.option("--cores", type=click.IntRange(1), help="Stay within this many cores. [default: all]")
 @click.option("--quality", is_flag=True, help="Weigh a tracklet's crops by sharpness and size.")
 @options.thumbnails

@@ -646,3 +646,22 @@ def test_a_damaged_record_is_named_left_out_and_stored_anew(
     again = json.loads(run("enroll", dataset, "--model", model, "--gallery", gallery, "--json")[1])
     assert (again["enrolled"], again["already"], again["count"]) == (1, 5, 6)
     assert run("gallery", "check", gallery)[0] == 0
+
+
+def test_a_search_reads_what_is_in_the_gallery_once_and_only_where_it_must(
+    run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Milvus reads the names of all records for it."""
+    read: list[Path] = []
+    info = Gallery.info
+    monkeypatch.setattr(Gallery, "info", lambda held: read.append(gallery) or info(held))
+    picture = dataset / "door" / "red-0.png"
+    for words, times in (
+        ((picture,), 0),
+        ((dataset, "--tracklet", "door-red"), 0),
+        ((picture, "--group", "camera"), 1),
+        ((picture, "--camera", "door", "--group", "camera"), 1),
+    ):
+        read.clear()
+        assert search(run, *words, "--gallery", gallery)
+        assert len(read) == times, words

@@ -191,6 +191,22 @@ def test_lengths_of_time_are_read_and_written_alike(text: str, seconds: float) -
     assert parse_duration(format_duration(1.5 * seconds)) == 1.5 * seconds
 
 
+@pytest.mark.parametrize("command", [("purge", "--older-than", "31d"), ("forget", "--camera", "none")])
+def test_what_was_deleted_before_leaves_the_index_files_too(run: Run, gallery: Path, later, command) -> None:
+    """Of a `forget` that was killed before it was done, or of what `enroll` and `watch` deleted as too old."""
+    secrets = descriptors(gallery)
+    with Gallery.open(gallery, exact_below=1) as held:
+        held.build_index()
+        held.delete(camera="hall")
+    gone = {name for name in secrets if name.startswith("hall")}
+    assert {name for name in secrets if is_in_a_file(gallery, secrets[name])} == secrets.keys()
+    status, out, err = run("gallery", command[0], gallery, *command[1:], "--yes")
+    assert (status, out.split(": ")[1][:9]) == (0, "0 records")
+    assert "still in files of the index, and is gone from them" in " ".join(err.split())
+    assert {name for name in secrets if is_in_a_file(gallery, secrets[name])} == secrets.keys() - gone
+    assert "files of the index" not in run("gallery", command[0], gallery, *command[1:], "--yes")[2]
+
+
 # ---- sources
 
 
@@ -242,9 +258,13 @@ def test_retention(run: Run, gallery: Path, dataset: Path, later, answer) -> Non
     status, out, err = run("gallery", "forget", gallery, "--like", picture, "--top-k", 1, "--yes")
     assert (status, out) == (0, f"{gallery}: 0 records forgotten, 6 left\n")
     assert "6 records are past the retention" in " ".join(err.split())
-    status, out, err = run("gallery", "copy", gallery, gallery.with_name("copy"))
-    assert status == 0
-    assert "6 records that are past the retention" in " ".join(err.split())
+    assert run("gallery", "copy", gallery, gallery.with_name("copy"))[1].endswith(
+        f"; 6 past the retention of {gallery} left out\n"
+    )
+    assert names(gallery.with_name("copy")) == set()
+    out = run("gallery", "sync", gallery, gallery.with_name("centre"))[1]
+    assert out.endswith(f": 0 sent, 0 forgotten, 0 unchanged; 6 past the retention of {gallery} not sent\n")
+    assert names(gallery.with_name("centre")) == set()
     assert "kept for ever" in run(*retention, "off")[1]
     assert len(search(run, picture, "--gallery", gallery)) == 6
     assert run(*retention, "31d")[0] == 0

@@ -148,3 +148,26 @@ def test_sigterm_unwinds_like_ctrl_c(reid, monkeypatch: pytest.MonkeyPatch) -> N
     finally:
         signal.signal(signal.SIGTERM, before)
     assert unwound
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("door 1 – Höf, 玄関\u3000東, می\u200cخواهم, 👩\u200d🔬 \\n", None),
+        ("a\nb\r\tc", r"a\nb\r\tc"),
+        ("\x1b[2Jgone\x07\x00\x7f", r"\x1b[2Jgone\x07\x00\x7f"),
+        ("\x9b31m\u2028\u2029", r"\x9b31m\u2028\u2029"),
+        ("photo\u202egpj.exe\u2066", r"photo\u202egpj.exe\u2066"),
+        ("\udcff", r"\udcff"),
+    ],
+)
+def test_names_have_no_power_over_a_terminal(text: str, shown: str | None) -> None:
+    assert root.printable(text) == (text if shown is None else shown)
+
+
+def test_nor_have_those_in_errors_and_warnings(fails) -> None:
+    from reid_toolkit.errors import ReidError
+
+    assert fails(ReidError("no camera: expected one of \x1b[2Jdoor")).error == (
+        r"error: no camera: expected one of \x1b[2Jdoor"
+    )

@@ -1,0 +1,70 @@
+"""A place where nothing can be written is found before the work, and not after it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reid_toolkit.cli.outputs import refuse_unwritable
+from reid_toolkit.errors import InputError
+
+COMMANDS = (
+    ("calibrate", "{none}", "--model", "{none}", "--out", "{out}"),
+    ("export", "{none}", "--dataset", "{none}", "--out", "{out}"),
+    ("report", "{none}", "--device", "cpu", "--out", "{out}"),
+    ("evaluate", "{none}", "{none}", "--html", "{out}"),
+    ("search", "{none}", "--gallery", "{none}", "--html", "{out}"),
+    ("gallery", "forget", "{none}", "--like", "{none}", "--top-k", "1", "--html", "{out}"),
+)
+"""With nothing there that the work would begin with."""
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
+def test_every_command_looks_first(command: tuple[str, ...], reid, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    out = tmp_path / "file" / "below" / "out.file"
+    error = reid(*(word.format(none=tmp_path / "none", out=out) for word in command)).error
+    assert f"{out}: cannot be written" in error
+    assert "choose another place" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_place_that_can_be_written_stays_as_it_is(tmp_path: Path) -> None:
+    old = tmp_path / "old.json"
+    old.write_text("old")
+    for path in (old, tmp_path / "new.json", tmp_path / "a" / "b" / "new.json", Path("new.json")):
+        refuse_unwritable(path)
+    assert old.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "pipe")
+    for path, why in (
+        (tmp_path / "file" / "a.json", "Not a directory|is no folder"),
+        (tmp_path / "nowhere" / "a.json", "is no folder"),
+        (tmp_path / ("x" * 300 + ".json"), "File name too long"),
+        (tmp_path / ("x" * 240 + ".json"), "File name too long"),  # with what the temporary name adds
+        (tmp_path / ("x" * 300) / "a.json", "File name too long"),
+        (tmp_path / "pipe", "no file"),
+        (Path("/dev/null"), "no file"),  # which would be replaced
+        (tmp_path, "no file"),
+    ):
+        with pytest.raises(InputError, match=why):
+            refuse_unwritable(path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "nowhere", "pipe"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    program = (
+        "import os, sys; from pathlib import Path; from reid_toolkit.cli.outputs import refuse_unwritable\n"
+        "os.seteuid(65534); refuse_unwritable(Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "a" / "b.json"], capture_output=True, text=True)
+    assert "b.json: cannot be written (Permission denied): choose another place" in done.stderr
