@@ -44,6 +44,10 @@ def copy(source: GalleryStore, target: GalleryStore, on_progress: OnProgress | N
     kept, now = source.retention, time.time()
     wanted, there = contents(source), contents(target)
     foreign = len(there.keys() - wanted.keys())
+    if foreign and target.expire():
+        # The source deleted them when they were too old, and so does the target.
+        there = contents(target)
+        foreign = len(there.keys() - wanted.keys())
     if foreign:
         raise GalleryError(
             f"the target holds {foreign} records that the source does not: expected an empty gallery or a part of a "

@@ -354,3 +354,19 @@ def test_what_is_past_the_edges_retention_is_not_sent_and_is_taken_back(
         assert (done.sent, done.forgotten, done.unchanged, done.past) == (0, 0, 4, 0)
         if kind == "folder":
             assert not is_on_the_disk(tmp_path / "c", vectors[0])
+
+
+def test_what_expired_on_both_sides_does_not_stop_the_next_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "a", monkeypatch)
+    with Gallery.open(tmp_path / "a") as source, Gallery.open(tmp_path / "b") as target:
+        source.delete("undated")
+        copy(source, target)
+        source.keep_for(30 * DAY)
+        source.expire()
+        with pytest.raises(GalleryError, match="1 records that the source does not"):
+            copy(source, target)
+        target.keep_for(30 * DAY)
+        done = copy(source, target)
+        assert (done.count, done.written, done.past, done.removed) == (4, 0, 0, 0)
