@@ -1,5 +1,6 @@
 """Which records: those that a search looks among, and those that are to be deleted."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -45,6 +46,8 @@ class Which:
     def __post_init__(self) -> None:
         if all(value is None for value in (self.tracklet, self.camera, self.source, self.before)):
             raise InputError("nothing chosen: expected a tracklet, a camera, a source or a time")
+        if self.before is not None and math.isnan(self.before):  # which SQLite takes for no time at all
+            raise InputError("before is nan: expected a Unix time")
 
 
 def is_past(record: Record, kept_since: float | None) -> bool:

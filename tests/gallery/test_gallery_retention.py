@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gallery_people import D, make_people
 
+from reid_toolkit.errors import InputError
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.database import NAME
 from reid_toolkit.gallery.store import ENROLMENT_SECONDS, Store
@@ -179,3 +180,13 @@ def test_an_older_gallery_counts_from_its_upgrade(path: Path, monkeypatch: pytes
         clock = time.time
         monkeypatch.setattr(time, "time", lambda: clock() + 2 * DAY)
         assert gallery.search(vectors[0]) == []
+
+
+def test_no_time_is_not_every_time(path: Path) -> None:
+    vectors, records = dated()
+    with Gallery.open(path) as gallery:
+        gallery.add(vectors, records)
+        for remove in (gallery.matching, gallery.delete, gallery.forget):
+            with pytest.raises(InputError, match="before is nan"):
+                remove(before=math.nan)
+        assert len(gallery) == 40
