@@ -7,7 +7,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import log, print_json, rich_escape
+from reid_toolkit.cli.root import print_json, warn
 
 
 @click.command()
@@ -55,7 +55,7 @@ def command(
             on_progress=on_progress,
         )
     for warning in report.warnings:
-        log.print(f"[yellow]warning:[/] {rich_escape(warning)}", soft_wrap=True)
+        warn(warning)
     if as_json:
         print_json({**asdict(report), "frames_per_second": round(report.frames_per_second, 1)})
         return

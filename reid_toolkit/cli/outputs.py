@@ -6,11 +6,12 @@ from typing import Any
 import click
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.files import temporary_beside
 
 
 def refuse_unwritable(path: Path) -> None:
     """Raise :class:`InputError` where ``write_atomic`` of ``path`` would fail; nothing of the attempt stays."""
+    from reid_toolkit.files import temporary_beside
+
     folder = path.parent
     try:
         if path.exists() and not path.is_file():

@@ -7,7 +7,7 @@ import click
 from reid_toolkit.cli.options import FILE, FOLDER, json_output
 from reid_toolkit.cli.outputs import refuse_unwritable
 from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import log, print_json, rich_escape
+from reid_toolkit.cli.root import log, print_json, printable, rich_escape
 
 
 @click.command()
@@ -48,7 +48,7 @@ def command(
     story = read_story(run)
     omitted = write_page(path, story, study, chosen, left_out)
     for reason in omitted:
-        log.print(f"[yellow]note:[/] {rich_escape(reason)}", soft_wrap=True)
+        log.print(f"[yellow]note:[/] {rich_escape(printable(reason))}", soft_wrap=True)
     if as_json:
         print_json({"report": str(path), "kept": story.kept, "stages": story.rows, "left_out": omitted})
         return
