@@ -63,7 +63,8 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     program = (
-        "import os, sys; from pathlib import Path; from reid_toolkit.cli.outputs import refuse_unwritable\n"
+        "import os, sys, reid_toolkit.files\nfrom pathlib import Path\n"
+        "from reid_toolkit.cli.outputs import refuse_unwritable\n"
         "os.seteuid(65534); refuse_unwritable(Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "a" / "b.json"], capture_output=True, text=True)
