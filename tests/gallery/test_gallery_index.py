@@ -90,6 +90,18 @@ def test_a_batch_is_each_of_its_queries(indexed: Path, queried: list[int]) -> No
     assert queried[0] == 40
 
 
+@pytest.mark.parametrize(("queries", "walked"), [(1, True), (7, True), (8, False), (40, False)])
+def test_a_product_of_many_queries_takes_a_larger_subset(
+    indexed: Path, monkeypatch: pytest.MonkeyPatch, queried: list[int], queries: int, walked: bool
+) -> None:
+    vectors, _ = make_people()
+    half = Filter(cameras={"a", "b"})
+    monkeypatch.setattr(answering, "EXACT_ROWS", 20)  # 200 of 400 pass: 40,000 is between 8,000 and 80,000
+    with Gallery.open(indexed, exact_below=100) as gallery:
+        gallery.search_batch(vectors[:queries], 5, half)
+    assert bool(queried) == walked
+
+
 def test_a_process_that_asks_once_does_not_read_it(
     indexed: Path, monkeypatch: pytest.MonkeyPatch, queried: list[int]
 ) -> None:
