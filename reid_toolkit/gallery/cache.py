@@ -30,7 +30,7 @@ from reid_toolkit.gallery.snapshot import COLUMNS, Snapshot, Version, enlarged
 SIDECAR = "index.json"
 FORMAT = 2
 READERS = 2
-"""Threads that read descriptors: a million of 512 in a second. More would wait for memory."""
+"""Threads that read descriptors: more would wait for memory."""
 
 
 class Identity(NamedTuple):
