@@ -80,6 +80,10 @@ class Sidecar:
     def graph_name(self) -> str:
         return f"index-{self.token}.graph"
 
+    def dead_after(self, removed: int) -> int:
+        """How many rows of the files are deleted by now; ``removed``: so far, as :class:`Version` counts them."""
+        return self.dead + removed - self.version[2]
+
 
 def read_sidecar(folder: Path, identity: Identity, epoch: int) -> Sidecar | None:
     """The description of the files in ``folder``, if it is whole and of this gallery as it is now."""
@@ -102,8 +106,8 @@ def holds_deleted(folder: Path, about: Sidecar | None, removed: int) -> bool:
     removed: rows removed so far, as :class:`Version` counts them.
     """
     known = (SIDECAR, about.rows_name, about.graph_name) if about else ()
-    dead = about.dead + removed - about.version[2] if about else 0
-    return dead > 0 or any(path.name not in known for path in _files(folder))
+    dead = about is not None and about.dead_after(removed) > 0
+    return dead or any(path.name not in known for path in _files(folder))
 
 
 def complete(folder: Path, about: Sidecar) -> bool:

@@ -134,7 +134,7 @@ class Gallery(GalleryStore):
         self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None, *, name: str = ""
     ) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D) float; a list of matches each, B of them. Quicker than
-        one by one."""
+        one by one; raises the same."""
         where = where or Filter()
         queries = checked_queries(vectors, top_k, where)
         answers = self._answer(

@@ -194,7 +194,7 @@ class Searcher:
         about = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
         if about is None or not cache.complete(store.folder, about):
             return True
-        dead = about.dead + store.number("removed") - about.version[2]
+        dead = about.dead_after(store.number("removed"))
         # A dead row is still walked through: at 80% of them a query takes four times as long.
         return 2 * dead > store.count() or store.count() + dead > SAVE_GROWTH * about.count
 
