@@ -7,7 +7,7 @@ process of its own, a new one for each number of threads and in each round, so t
 batches come in growing order, so that a peak is not that of a larger one. Ways take turns, and rounds repeat them all,
 so that a busy machine slows all alike; medians over the rounds. Ratios are to onnxruntime with PIL and numpy in the
 same run. Weights are random, with batch norm's statistics of the crops; speed does not depend on them. Ways whose
-package is not installed are left out. INT8 is for the machine this runs on (reid export's default).
+package or device is not there are left out. INT8 is for the machine this runs on (reid export's default).
 """
 
 import argparse
@@ -133,8 +133,14 @@ def recipe(name: str) -> Any:
 
 
 def installed(way: str) -> bool:
+    """Whether this machine has what a way needs."""
     from importlib.util import find_spec
 
+    if way.endswith("CUDA"):
+        import onnxruntime
+        import torch
+
+        return torch.cuda.is_available() and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     return way not in NEEDS or find_spec(NEEDS[way]) is not None
 
 

@@ -21,12 +21,15 @@ class Ours:
     """reid_toolkit's Embedder: OpenCV outside, everything else in the graph."""
 
     file = "float.onnx"
+    provider = "cpu"
 
     def __init__(self, folder: Path, threads: int, batch: int) -> None:
         from reid_toolkit.runtime import Embedder
         from reid_toolkit.runtime.preprocess import to_batch
 
-        self.embedder = Embedder(folder / self.file, batch_size=batch, threads=threads, providers=["cpu"])
+        self.embedder = Embedder(
+            folder / self.file, batch_size=batch, threads=threads, providers=[self.provider], strict=True
+        )
         self.to_batch, about = to_batch, self.embedder.metadata
         self.size = about.height, about.width
 
@@ -42,6 +45,10 @@ class Ours:
 
 class OursInt8(Ours):
     file = "int8.onnx"
+
+
+class OursCuda(Ours):
+    provider = "cuda"
 
 
 class OpenVino(Ours):
@@ -65,6 +72,8 @@ class OpenVinoInt8(OpenVino):
 class TorchEager(Ours):
     """(a) The network as training runs it, on OpenCV's pictures."""
 
+    device = "cpu"
+
     def __init__(self, folder: Path, threads: int, batch: int) -> None:
         import torch
 
@@ -74,18 +83,22 @@ class TorchEager(Ours):
 
         torch.set_num_threads(threads)
         run = RunFolder(folder / "run")
-        self.torch, self.network = torch, load_network(run, "initial").eval()
+        self.torch, self.network = torch, load_network(run, "initial").to(self.device).eval()
         self.to_batch, about = to_batch, run.recipe().network
         self.size = about.height, about.width
 
     def prepare(self, images: list[Pixels]) -> Any:
         from reid_toolkit.training.network import standardise, to_rgb
 
-        return standardise(to_rgb(self.torch.from_numpy(super().prepare(images))))
+        return standardise(to_rgb(self.torch.from_numpy(super().prepare(images)).to(self.device)))
 
     def embed(self, images: list[Pixels]) -> Any:
         with self.torch.inference_mode():
-            return self.torch.nn.functional.normalize(self.network(self.prepare(images)), dim=1).numpy()
+            return self.torch.nn.functional.normalize(self.network(self.prepare(images)), dim=1).cpu().numpy()
+
+
+class TorchEagerCuda(TorchEager):
+    device = "cuda"
 
 
 class Torchreid(TorchEager):
@@ -137,6 +150,7 @@ class OnnxPil:
 WAYS: dict[str, Any] = {
     "ours": Ours, "ours int8": OursInt8, "torch eager": TorchEager, "torchreid way": Torchreid,
     "onnxruntime + PIL": OnnxPil, "openvino, our file": OpenVino, "openvino, our int8": OpenVinoInt8,
+    "ours, CUDA": OursCuda, "torch eager, CUDA": TorchEagerCuda,
 }  # fmt: skip
 REFERENCE = "onnxruntime + PIL"
 

@@ -5,8 +5,10 @@
         --json docs/benchmarks/distillation.json
 
 The same steps as `reid distill` and `reid export --int8 --evaluate`, and rank-1 and mAP as `reid evaluate` gives them,
-over all cameras. INT8 is for this machine; layers stay in float where it would lose more than --max-loss. Speed is
-of one crop at a time after another, batches of 16, one thread. Students that are there, whole or not, go on.
+over all cameras. INT8 is for this machine; layers stay in float where it would lose more than --max-loss. With
+``--held-out``, a dataset of other people, rank-1 and mAP are of those, and no identity has a say in the layers: what
+may be lost is of the crops' distances, as in `reid export --int8` without `--evaluate`. Speed is of one crop at a time
+after another, batches of 16, one thread. Students that are there go on, and whole ones are taken as they are.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_embedder import processor
+from study import DEVICE
 
 from reid_toolkit.cli.export import CALIBRATION, HELD_OUT, open_score, read_first
 from reid_toolkit.datasets import open_dataset
@@ -26,24 +29,23 @@ from reid_toolkit.export.onnx import export
 from reid_toolkit.export.quantize import MAX_LOSS, quantize
 from reid_toolkit.export.samples import spread_over_cameras
 from reid_toolkit.runtime import Embedder
+from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.distillation import Student, distill
 
 
-def measure(
-    run: Path, name: str, dataset: Path, identities: Path | None, folder: Path, max_loss: float
-) -> list[dict[str, Any]]:
+def measure(run: Path, name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for the float file of a run and one for its INT8 file; fractions 0-1."""
-    score = open_score(dataset, identities)
-    crops = read_first(spread_over_cameras(open_dataset(dataset).crops), CALIBRATION + HELD_OUT, [])
-    model, small = folder / f"{name}.onnx", folder / f"{name}-int8.onnx"
+    score = open_score(options.held_out or options.dataset, options.identities)
+    crops = read_first(spread_over_cameras(open_dataset(options.dataset).crops), CALIBRATION + HELD_OUT, [])
+    model, small = options.runs / f"{name}.onnx", options.runs / f"{name}-int8.onnx"
     export(run, model, crops[:17])
     found = quantize(
         model,
         small,
         crops[:CALIBRATION],
         crops[CALIBRATION:] or crops,
-        max_loss=max_loss,
-        mean_ap=lambda embedder: score(embedder)["mAP"],
+        max_loss=options.max_loss,
+        mean_ap=None if options.held_out else lambda embedder: score(embedder)["mAP"],
     )
     float_row = {"form": "float", "bytes": found.float_bytes, "seconds_per_crop": found.float_seconds_per_crop}
     int8_row = {
@@ -54,6 +56,11 @@ def measure(
         {"model": name, **row, **score(Embedder(path, providers=["cpu"]))}
         for row, path in ((float_row, model), (int8_row, small))
     ]
+
+
+def is_whole(run: Path, epochs: int) -> bool:
+    """Whether a student has learned for all of its epochs: then nothing but its best.safetensors need be there."""
+    return (run / "model.json").exists() and int(RunFolder(run).model()["epoch"]) == epochs - 1
 
 
 def line(row: dict[str, Any]) -> str:
@@ -68,11 +75,12 @@ def main() -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the teacher, folder of a training run")
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="whose crops to learn on and to evaluate on")
     parser.add_argument("--identities", type=Path, help="CSV tracklet,identity; instead of the dataset's own")
+    parser.add_argument("--held-out", type=Path, metavar="DATASET", help="other people, to evaluate on instead")
     parser.add_argument("--students", nargs="*", default=["mobilenet_v3_small"])
     parser.add_argument("--weights", default="none", help="what students begin with, as for reid distill")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--max-loss", type=float, default=MAX_LOSS, help="of mAP in INT8, a fraction")
+    parser.add_argument("--max-loss", type=float, default=MAX_LOSS, help="in INT8, a fraction: of mAP, or as above")
     parser.add_argument("--runs", type=Path, required=True, help="folder for the students and their files")
     parser.add_argument("--json", type=Path, required=True, help="the figures to write")
     options = parser.parse_args()
@@ -83,10 +91,11 @@ def main() -> None:
     for name in options.students:
         runs[name] = options.runs / name
         student = Student(name, options.weights, options.epochs, learning_rate=options.learning_rate)
-        resume = (runs[name] / "run.json").exists()
-        distill(options.run, open_dataset(options.dataset), student, runs[name], resume=resume)
+        if not is_whole(runs[name], options.epochs):
+            resume = (runs[name] / "run.json").exists()
+            distill(options.run, open_dataset(options.dataset), student, runs[name], resume=resume, device=DEVICE)
     for name, run in runs.items():
-        rows += measure(run, name, options.dataset, options.identities, options.runs, options.max_loss)
+        rows += measure(run, name, options)
         print(*map(line, rows[-2:]), sep="\n", flush=True)
     result = {
         "command": "python tools/study_distillation.py " + " ".join(

@@ -1,5 +1,8 @@
 """An onnxruntime session on a model's bytes, and which of the machine's processors it became."""
 
+import contextlib
+import ctypes
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -45,6 +48,8 @@ def open_session(
     asked = full_names(providers, strict)
     usable = onnxruntime.get_available_providers()
     tried = [name for name in asked or PROVIDERS.values() if name in usable]
+    if PROVIDERS["cuda"] in tried or PROVIDERS["tensorrt"] in tried:
+        load_cuda_libraries()
     try:
         session = start(content, options, tried or [PROVIDERS["cpu"]], threads)
     except Exception as error:  # onnxruntime's exceptions have no common base of their own
@@ -60,6 +65,18 @@ def open_session(
             raise ModelError(f"{message}; without strict it would run there")
         warnings.warn(message, RuntimeWarning, stacklevel=3)
     return session
+
+
+def load_cuda_libraries() -> None:
+    """Load CUDA and cuDNN out of NVIDIA's wheels, such as torch brings with it: they lie where no loader looks, and
+    without them onnxruntime passes over the GPU. Nothing where there is no NVIDIA driver."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return
+    # It prints what it does not find, which may be fine: the system's own CUDA is looked for later.
+    with contextlib.redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls()
 
 
 def start(

@@ -94,7 +94,7 @@ def distill(
     folder.check(recipe, dataset.fingerprint, resume=resume)
     state = folder.checkpoints / "distillation.safetensors"
     samples = load_samples(
-        without_identities(dataset), recipe.network.height, recipe.network.width, images=True, bad=bad
+        without_identities(dataset), recipe.network.height, recipe.network.width, images=True, device=device, bad=bad
     )
     network = build_network(recipe.network, recipe.seed).to(device)
     for part in network.modules():
@@ -143,7 +143,7 @@ def learn_epoch(
             for group in optimiser.param_groups:
                 group["lr"] = settings.first_learning_rate * (1 + math.cos(math.pi * done / total)) / 2
             boxes = draw_boxes(len(batch), settings.crop_scale, settings.flip, generator).to(device)
-            images = standardise(augment(to_rgb(samples.read(batch).to(device)), boxes, None))
+            images = standardise(augment(to_rgb(samples.read(batch)), boxes, None))
             with torch.no_grad():
                 wanted = F.normalize(teacher(images), dim=1)
             losses = distillation_losses(student, images, wanted)

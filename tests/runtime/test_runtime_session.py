@@ -1,5 +1,6 @@
 """Which processor a session becomes, and how it says so. What onnxruntime answers is put in its mouth here."""
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,3 +113,27 @@ def test_what_is_no_provider_is_refused(machine) -> None:
         open_session(b"", "m.onnx", providers="cuda")
     with pytest.raises(InputError, match="strict without providers"):
         open_session(b"", "m.onnx", strict=True)
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_cuda_is_taken_out_of_nvidias_wheels_where_there_is_a_driver(
+    driver: bool, machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded: list[str] = []
+
+    def load(name: str) -> None:
+        if not driver:
+            raise OSError(f"{name}: cannot open shared object file")
+
+    def preload() -> None:
+        print("Failed to load libcufft.so")
+        loaded.append("cuda")
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
+    machine({"cuda"} if driver else set())
+    open_session(b"", "m.onnx", providers=["cpu"])
+    assert loaded == []
+    assert open_session(b"", "m.onnx").get_providers()[0] == (CUDA if driver else CPU)
+    assert loaded == ["cuda"] * driver
+    assert capsys.readouterr().out == ""
