@@ -30,7 +30,7 @@ from embedder_ways import REFERENCE, WAYS, Pixels, make_models
 
 NEEDS = {"openvino, our file": "openvino", "openvino, our int8": "openvino"}
 SOURCES = ("jpeg", "frame")
-MODELS = ("mobilenet_v3_small", "mobilenet_v2", "resnet50", "demo")
+MODELS = ("shufflenet_v2_x0_5", "mobilenet_v3_small", "mobilenet_v2", "resnet50", "demo")
 """Backbones at 256x128, and our small recipe: a ResNet-18 at 64x32."""
 COUNT = 64
 """Different pictures."""
@@ -66,7 +66,7 @@ def measure(
     embedder = WAYS[way](Path(folder), threads, max(batches))
     rows = embedder.embed(views[:1])
     cold = time.perf_counter() - began
-    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3)
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=0.02)  # OpenVINO takes bfloat16 where a CPU has AMX
     found = []
     for batch, source in product(sorted(batches), sources):
         case = {"source": source, "batch": batch, "load_seconds": cold}

@@ -73,7 +73,12 @@ def merge_round(links: Links, forbidden: Tensor, merges: int, criterion: Criteri
         return Rows(Computed(links, forbidden), dispersion, criterion).run(merges)
     edges, threshold = found
     bans = Bans(forbidden, len(links.clusters))
-    return Graph(edges, links, dispersion, criterion, bans, threshold).run(merges)
+    # Merge after merge is of a few samples, and decides the next one: a GPU would do nothing but be waited for.
+    here = dispersion.cpu()
+    graph = Graph(Edges(*(part.cpu() for part in edges)), links.cpu(), here, criterion, bans, threshold)
+    history = graph.run(merges)
+    dispersion.take(here)
+    return history
 
 
 def near_pairs(

@@ -1,5 +1,7 @@
 """Clusters of samples, numbered by their smallest member."""
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,13 @@ class Clusters:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def cpu(self) -> "Clusters":
+        """The same in the machine's memory."""
+        here = copy(self)
+        for name, value in vars(self).items():
+            setattr(here, name, value.cpu())
+        return here
 
     def members(self, cluster: int) -> Tensor:
         """Sample indices of one cluster, ascending."""

@@ -1,5 +1,6 @@
 """What a merge costs: Eq. 5 with its options, and the within-cluster dispersion that a merge changes."""
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -73,6 +74,18 @@ class Dispersion:
             self.values[a] = merged_within_printed(self.values[a], self.values[b], between, size_a, size_b)
         else:
             self.values[a] = criterion.within(self.totals[a].double(), self.sizes[a])
+
+    def cpu(self) -> "Dispersion":
+        """The same in the machine's memory."""
+        here = copy(self)
+        here.sizes, here.totals, here.values = self.sizes.cpu(), self.totals.cpu(), self.values.cpu()
+        return here
+
+    def take(self, other: "Dispersion") -> None:
+        """Take over the values of the same clusters, wherever they are."""
+        self.sizes.copy_(other.sizes)
+        self.totals.copy_(other.totals)
+        self.values.copy_(other.values)
 
     def keep(self, survivors: Tensor) -> None:
         """Renumber: cluster i is now what ``survivors[i]`` was."""

@@ -12,6 +12,8 @@ against real arithmetic is bounded in docs/method.md.
 """
 
 import math
+from copy import copy
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -56,6 +58,13 @@ class ExactDistances:
         self.norms = torch.cat([self.rounded(part).square_().sum(dim=1) for part in parts])
         """(N,) whole squared norms, float64."""
         self.held: tuple[Tensor, Tensor] | None = None
+
+    @cached_property
+    def host(self) -> "ExactDistances":
+        """The same with the features in the machine's memory, copied there when first asked for."""
+        here = copy(self)
+        here.features, here.norms, here.held = self.features.cpu(), self.norms.cpu(), None
+        return here
 
     def rounded(self, rows: Tensor) -> Tensor:
         """The samples ``rows`` (n,) as whole numbers of the grid, (n, D) float64."""

@@ -27,6 +27,10 @@ class Links:
         """The same for average linkage: Eq. 3 and 7 need sums even where links are minima."""
         return Links(self.distances, self.clusters, False, self.plan)
 
+    def cpu(self) -> "Links":
+        """The same, computed by the CPU."""
+        return Links(self.distances.host, self.clusters.cpu(), self.minimum, self.plan)
+
     def between(self, rows: Tensor, columns: Tensor) -> Tensor:
         """The link of one group of samples (n,) with another (m,); () int64."""
         parts = [

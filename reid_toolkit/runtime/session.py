@@ -52,7 +52,7 @@ def open_session(
         load_cuda_libraries()
     try:
         session = start(content, options, tried or [PROVIDERS["cpu"]], threads)
-    except Exception as error:  # onnxruntime's exceptions have no common base of their own
+    except Exception as error:  # as in start
         raise ModelError(f"{where}: not a usable ONNX model: {first_line(error)}") from None
     # onnxruntime passes over a provider whose libraries or device are missing, and says nothing.
     became = session.get_providers()[0]
@@ -82,7 +82,8 @@ def load_cuda_libraries() -> None:
 def start(
     content: bytes, options: onnxruntime.SessionOptions, providers: list[str], threads: int | None = None
 ) -> onnxruntime.InferenceSession:
-    """A session; TensorRT is passed over where its libraries are missing, as onnxruntime does with all others."""
+    """A session. onnxruntime passes over a GPU that it cannot use, or raises: TensorRT's way where its libraries are
+    missing, CUDA's where there is a driver and no device. Such a one is passed over here."""
     # OpenVINO has threads of its own, and does not look at the session's number.
     settings = [
         {"num_of_threads": str(threads)} if threads and name == PROVIDERS["openvino"] else {} for name in providers
@@ -92,10 +93,11 @@ def start(
         return onnxruntime.InferenceSession(
             content, options, providers=providers, provider_options=settings, enable_fallback=0
         )
-    except RuntimeError as error:
-        if PROVIDERS["tensorrt"] not in providers or "TensorRT" not in str(error):
+    except Exception:  # onnxruntime's exceptions have no common base of their own
+        failed = next((PROVIDERS[name] for name in ("tensorrt", "cuda") if PROVIDERS[name] in providers), None)
+        if failed is None:
             raise
-    others = [name for name in providers if name != PROVIDERS["tensorrt"]]
+    others = [name for name in providers if name != failed]
     return start(content, options, others or [PROVIDERS["cpu"]], threads)
 
 

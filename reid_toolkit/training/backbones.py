@@ -21,6 +21,8 @@ CLASSIFIERS = {
     "mobilenet_v3_small": "classifier",
     "mobilenet_v3_large": "classifier",
     "efficientnet_b0": "classifier",
+    "shufflenet_v2_x0_5": "fc",
+    "shufflenet_v2_x1_0": "fc",
 }
 """Backbone -> its last part, which is cut off; what is left ends in global average pooling."""
 

@@ -140,6 +140,23 @@ def test_one_giant_cluster_among_many_single_samples():
     assert merge_with(ROOMY, x, labels, 60).history == expected.history
 
 
+@pytest.mark.parametrize("linkage", ["average", "minimum"])
+def test_what_the_cpu_merges_for_a_gpu_is_told_to_it(linkage, monkeypatch):
+    """As where ``Tensor.cpu`` copies: rounds of few pairs, each of which begins from what the last one left."""
+    few = Plan(dense=False, block=64, entries=4096, strip=1024, pairs=60, means=True)
+    x, options = blobs(300, 16), {"linkage": linkage, "trade_off": 0.5}
+    expected = merge_clusters(x, np.arange(300), 250, **options).history
+    copies = []
+
+    def copied(tensor):
+        copies.append(tensor.data_ptr())
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, "cpu", copied)
+    assert merge_with(few, x, np.arange(300), 250, **options).history == expected
+    assert len(copies) > 100  # of several rounds
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("linkage", ["average", "minimum"])

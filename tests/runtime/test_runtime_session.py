@@ -91,6 +91,24 @@ def test_another_processor_than_asked_for_is_said_aloud(machine) -> None:
         open_session(b"", "m.onnx", providers=["tensorrt", "cuda"])
 
 
+def test_a_gpu_that_raises_is_passed_over_too(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CUDA does where there is a driver and no device, or one that CUDA_VISIBLE_DEVICES hides."""
+    machine({"tensorrt", "cuda"})
+    plain = onnxruntime.InferenceSession
+
+    def session(content: bytes, options: object, providers: list[str], **others: object) -> object:
+        if {CUDA, PROVIDERS["tensorrt"]} & set(providers):
+            raise ValueError("CUDA failure 100: no CUDA-capable device is detected")
+        return plain(content, options, providers, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    assert open_session(b"", "m.onnx").get_providers() == [CPU]
+    with pytest.warns(RuntimeWarning, match=f"runs on {CPU}, not on {CUDA} as asked"):
+        open_session(b"", "m.onnx", providers=["cuda"])
+    with pytest.raises(ModelError, match=f"runs on {CPU}, not on {CUDA} as asked"):
+        open_session(b"", "m.onnx", providers=["cuda"], strict=True)
+
+
 def test_strict_refuses_it(machine) -> None:
     machine(set())
     with pytest.raises(ModelError, match=f"runs on {CPU}, not on {CUDA} as asked"):

@@ -135,6 +135,7 @@ def test_a_graph_learns_what_single_kernels_learn(precision: str) -> None:
 
 @gpu
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_a_step_waits_for_nothing_on_a_gpu() -> None:
     device = torch.device("cuda")
     ours, prepared = learner(SETTINGS, device), batches(3, device)
