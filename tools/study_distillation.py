@@ -4,11 +4,12 @@
     python tools/study_distillation.py demo/run demo/people --identities demo/identities.csv --runs students \\
         --json docs/benchmarks/distillation.json
 
-The same steps as `reid distill` and `reid export --int8 --evaluate`, and rank-1 and mAP as `reid evaluate` gives them,
-over all cameras. INT8 is for this machine; layers stay in float where it would lose more than --max-loss. With
-``--held-out``, a dataset of other people, rank-1 and mAP are of those, and no identity has a say in the layers: what
-may be lost is of the crops' distances, as in `reid export --int8` without `--evaluate`. Speed is of one crop at a time
-after another, batches of 16, one thread. Students that are there go on, and whole ones are taken as they are.
+The same steps as `reid distill` and `reid export --int8 --evaluate`, and rank-1 and mAP as `reid evaluate` gives them:
+over all cameras, and as the mean over pairs of cameras, one ranked against the other. INT8 is for this machine; layers
+stay in float where it would lose more than --max-loss. With ``--held-out``, a dataset of other people, rank-1 and mAP
+are of those, and no identity has a say in the layers: what may be lost is of the crops' distances, as in `reid export
+--int8` without `--evaluate`. Speed is of one crop at a time after another, batches of 16, one thread. Students that are
+there go on, and whole ones are taken as they are.
 """
 
 import argparse
@@ -20,11 +21,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from bench_embedder import processor
 from study import DEVICE
 
-from reid_toolkit.cli.export import CALIBRATION, HELD_OUT, open_score, read_first
-from reid_toolkit.datasets import open_dataset
+from reid_toolkit.cli.export import CALIBRATION, HELD_OUT, read_first
+from reid_toolkit.datasets import Dataset, open_dataset
+from reid_toolkit.evaluation.protocol import embed_dataset, evaluate, open_parts
 from reid_toolkit.export.onnx import export
 from reid_toolkit.export.quantize import MAX_LOSS, quantize
 from reid_toolkit.export.samples import spread_over_cameras
@@ -35,7 +38,7 @@ from reid_toolkit.training.distillation import Student, distill
 
 def measure(run: Path, name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for the float file of a run and one for its INT8 file; fractions 0-1."""
-    score = open_score(options.held_out or options.dataset, options.identities)
+    parts = open_parts(options.held_out or options.dataset, options.identities)
     crops = read_first(spread_over_cameras(open_dataset(options.dataset).crops), CALIBRATION + HELD_OUT, [])
     model, small = options.runs / f"{name}.onnx", options.runs / f"{name}-int8.onnx"
     export(run, model, crops[:17])
@@ -45,7 +48,7 @@ def measure(run: Path, name: str, options: argparse.Namespace) -> list[dict[str,
         crops[:CALIBRATION],
         crops[CALIBRATION:] or crops,
         max_loss=options.max_loss,
-        mean_ap=None if options.held_out else lambda embedder: score(embedder)["mAP"],
+        mean_ap=None if options.held_out else lambda embedder: score(embedder, parts)["mAP"],
     )
     float_row = {"form": "float", "bytes": found.float_bytes, "seconds_per_crop": found.float_seconds_per_crop}
     int8_row = {
@@ -53,9 +56,21 @@ def measure(run: Path, name: str, options: argparse.Namespace) -> list[dict[str,
         "descriptor_loss": found.descriptor_loss, "layers": found.layers, "in_float": len(found.in_float),
     }  # fmt: skip
     return [
-        {"model": name, **row, **score(Embedder(path, providers=["cpu"]))}
+        {"model": name, **row, **score(Embedder(path, providers=["cpu"]), parts)}
         for row, path in ((float_row, model), (int8_row, small))
     ]
+
+
+def score(embedder: Embedder, parts: list[Dataset]) -> dict[str, float]:
+    """Over all cameras, and the mean over pairs of them; fractions 0-1."""
+    embedded = [embed_dataset(embedder, part) for part in parts]
+    found = evaluate(embedded[0], embedded[-1])
+    pairs = [ranking for ranking in found.pairs.values() if ranking]
+    return {
+        "rank-1": found.overall.rank(1), "mAP": found.overall.mean_ap,
+        "pairs_rank-1": float(np.mean([pair.rank(1) for pair in pairs])),
+        "pairs_mAP": float(np.mean([pair.mean_ap for pair in pairs])),
+    }  # fmt: skip
 
 
 def is_whole(run: Path, epochs: int) -> bool:
@@ -66,6 +81,7 @@ def is_whole(run: Path, epochs: int) -> bool:
 def line(row: dict[str, Any]) -> str:
     return (
         f"| {row['model']} | {row['form']} | {100 * row['rank-1']:.1f} | {100 * row['mAP']:.1f} | "
+        f"{100 * row['pairs_rank-1']:.1f} | {100 * row['pairs_mAP']:.1f} | "
         f"{row['bytes'] / 1e6:.1f} | {1e3 * row['seconds_per_crop']:.2f} |"
     )
 
@@ -85,7 +101,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="the figures to write")
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
-    print("| network | form | rank-1 | mAP | MB | ms a crop |", "|---" * 6 + "|", sep="\n")
+    print("| network | form | rank-1 | mAP | pairs: rank-1 | mAP | MB | ms a crop |", "|---" * 8 + "|", sep="\n")
     rows = []
     runs = {"teacher": options.run}
     for name in options.students:

@@ -10,7 +10,7 @@ import onnx
 from onnxruntime.quantization import QDQQuantizer, QuantType
 
 from reid_toolkit.export.calibration import Calibrated
-from reid_toolkit.export.integer_forms import align_hard_sigmoids, clip_hard_sigmoids, widen_stem
+from reid_toolkit.export.integer_forms import align_hard_sigmoids, clip_hard_sigmoids, pool_in_bytes, widen_stem
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ def insert_int8(calibrated: Calibrated, target: str, in_float: Collection[str]) 
     if unsigned:
         feed_bytes(model, calibrated.pixels)
         clip_hard_sigmoids(model)
+    pool_in_bytes(model)
     return model
 
 

@@ -1,6 +1,6 @@
-"""Two steps of a float model laid out so that onnxruntime computes them in whole numbers, and fast.
+"""Steps of a float model laid out so that onnxruntime computes them in whole numbers, and fast.
 
-Neither changes what is computed, but for where it is rounded; both need only ONNX's standard operators.
+None changes what is computed, but for where it is rounded; all need only ONNX's standard operators.
 """
 
 import numpy as np
@@ -140,5 +140,22 @@ def clip_hard_sigmoids(model: onnx.ModelProto) -> None:
         for reader in [other for other in graph.node if readers[0].output[0] in other.input]:
             reader.input[:] = [f"{name}_bytes", f"{name}_step", f"{name}_low"]
         graph.node.insert(list(graph.node).index(node), clip)
-        for gone in (node, readers[0]):
+        left = [other for other in graph.node if source.output[0] in other.input and other is not node]
+        # onnxruntime would compute even what nobody reads.
+        for gone in (node, readers[0], *([] if left else [source])):
             graph.node.remove(gone)
+
+
+def pool_in_bytes(model: onnx.ModelProto) -> None:
+    """Call each mean over a whole map GlobalAveragePool, which has a kernel for bytes; changes ``model``.
+
+    As ReduceMean, which torch exports, the maps of a squeeze-and-excitation block go to float to be averaged.
+    """
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "ReduceMean" or len(node.input) < 2:
+            continue
+        keeps = {item.name: item.i for item in node.attribute}.get("keepdims", 1)
+        if keeps and constants[node.input[1]].tolist() in ([2, 3], [-2, -1]):
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:], node.attribute[:]

@@ -14,7 +14,12 @@ from small_backbone import SMALL
 from reid_toolkit.export import int8
 from reid_toolkit.export.calibration import calibrate
 from reid_toolkit.export.int8 import insert_int8
-from reid_toolkit.export.integer_forms import align_hard_sigmoids, clip_hard_sigmoids, widen_stem
+from reid_toolkit.export.integer_forms import (
+    align_hard_sigmoids,
+    clip_hard_sigmoids,
+    pool_in_bytes,
+    widen_stem,
+)
 from reid_toolkit.export.parity import Parity
 from reid_toolkit.images import Image
 from reid_toolkit.runtime.preprocess import to_batch
@@ -111,9 +116,30 @@ def test_a_hard_sigmoid_of_bytes_is_one_of_numbers(low: float, high: float) -> N
     batch = np.arange(256, dtype=np.uint8)
     before = run(model, batch)
     clip_hard_sigmoids(model)
-    assert [node.op_type for node in model.graph.node] == ["DequantizeLinear", "Clip", "DequantizeLinear"]
+    assert [node.op_type for node in model.graph.node] == ["Clip", "DequantizeLinear"]  # and nothing that nobody reads
     assert {0.0, 1.0} <= set(np.round(before, 6)) or most < 3
     np.testing.assert_allclose(run(model, batch), before, atol=0.6 / 255)
+
+
+@pytest.mark.parametrize(("axes", "keeps", "kind"), [
+    ([2, 3], 1, "GlobalAveragePool"), ([-2, -1], None, "GlobalAveragePool"),
+    ([2, 3], 0, "ReduceMean"), ([1], 1, "ReduceMean"),
+])  # fmt: skip
+def test_only_the_mean_of_whole_maps_is_pooling(axes: list[int], keeps: int | None, kind: str) -> None:
+    settings = {} if keeps is None else {"keepdims": keeps}
+    nodes = [helper.make_node("ReduceMean", ["maps", "axes"], ["mean"], **settings)]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("maps", [2, 3, 5, 4]), ("mean", None))
+    ]
+    axes_tensor = numpy_helper.from_array(np.array(axes), "axes")
+    graph = helper.make_graph(nodes, "mean", ends[:1], ends[1:], [axes_tensor])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    maps = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
+    before = run(model, maps)
+    pool_in_bytes(model)
+    assert model.graph.node[0].op_type == kind
+    np.testing.assert_allclose(run(model, maps), before, atol=1e-6)
 
 
 def test_a_range_that_would_lose_over_a_bit_is_kept() -> None:

@@ -152,6 +152,7 @@ def test_what_a_student_keeps(use: Callable[..., None], tiny_dataset: Path, tmp_
     for before, after in (rows[:2], rows[2:]):
         assert after["bytes"] < before["bytes"]
         assert 0 <= after["mAP"] <= 1
+        assert 0 <= after["pairs_mAP"] <= 1
         assert after["in_float"] == 0
 
 
