@@ -68,7 +68,7 @@ def merge_clusters(
         cannot_link: (M, 2) integers, pairs of samples that no cluster may hold together.
         device: where to compute; by default where the features are. One without float64 (MPS) leaves it to the CPU.
         max_memory: bytes to use beside the features; by default a quarter of the machine's memory, or half of what
-            a GPU has free.
+            a GPU has free. Where a GPU has no room for the matrix, the machine's memory holds the features, too.
 
     When cannot-link pairs leave nothing to merge before ``merges`` are done, the history is shorter: a stage
     that did some merges is of use. When they allow no merge at all, or separate samples that ``labels`` puts

@@ -62,13 +62,14 @@ class Embedder:
         self._session = open_session(content, str(path), threads, providers, strict)
         self.provider: str = self._session.get_providers()[0]
         """The execution provider in use, e.g. "CPUExecutionProvider"."""
-        cores = threads or usable_cores()
-        self._shares = cores if self.provider == PROVIDERS["cpu"] else 1
-        if self._shares > 1:
-            # Cores with crops of their own need not wait for each other after each layer, as the threads of one run
-            # must. Only a crop alone is for all of them.
-            self._single = open_session(content, str(path), 1, ["cpu"])
-            self._pool = ThreadPoolExecutor(cores, "embedder")
+        self._cores = threads or usable_cores()
+        self._single = None
+        if self._cores > 1:
+            self._pool = ThreadPoolExecutor(self._cores, "embedder")
+            if self.provider == PROVIDERS["cpu"]:
+                # Cores with crops of their own need not wait for each other after each layer, as the threads of one
+                # run must. Only a crop alone is for all of them.
+                self._single = open_session(content, str(path), 1, ["cpu"])
         try:
             strings = dict(self._session.get_modelmeta().custom_metadata_map)
             self.metadata = ModelMetadata.from_strings(strings, str(path))
@@ -100,16 +101,22 @@ class Embedder:
         return np.concatenate(rows) if rows else np.empty((0, self.dimension), np.float32)
 
     def _embed_batch(self, images: Sequence[NDArray[np.uint8]], first: int) -> Iterator[Descriptors]:
-        """The rows of one batch, in order, from each core; ``first`` is its place in the caller's list."""
-        shares = min(self._shares, len(images))
-        if shares == 1:
-            return iter([self._run(self._session, to_batch(images, *self._size, first))])
+        """The rows of one batch, in order, part by part; ``first`` is its place in the caller's list."""
+        shares = min(self._cores, len(images))
+        ends = [len(images) * share // shares for share in range(shares + 1)]
+
+        def prepare(start: int, end: int) -> NDArray[np.uint8]:
+            return to_batch(images[start:end], *self._size, first + start)
 
         def run(start: int, end: int) -> Descriptors:
-            return self._run(self._single, to_batch(images[start:end], *self._size, first + start))
+            return self._run(self._single, prepare(start, end))
 
-        ends = [len(images) * share // shares for share in range(shares + 1)]
-        return self._pool.map(run, ends, ends[1:])
+        if shares == 1:
+            return iter([self._run(self._session, prepare(0, len(images)))])
+        if self._single:
+            return self._pool.map(run, ends, ends[1:])
+        # A GPU takes a batch whole, and would wait longer for one core's resizing than it computes.
+        return iter([self._run(self._session, np.concatenate([*self._pool.map(prepare, ends, ends[1:])]))])
 
     def embed_tracklet(self, images: Sequence[NDArray[np.uint8]], *, by_quality: bool = False) -> Descriptors:
         """One descriptor of a tracklet's frames: their descriptors' mean, normalised -> (D,) float32.

@@ -100,12 +100,16 @@ def test_cores_share_a_batch_and_its_order_stays(
     assert sorted(sizes) == {1: [1], 2: [1, 1], 3: [1, 1, 1], 8: [2, 3, 3], 9: [1, 2, 3, 3]}[count]
 
 
-def test_only_a_cpu_cuts_a_batch(save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_gets_a_batch_whole_that_the_cores_have_resized(
+    save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(InferenceSession, "get_providers", lambda _: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    elsewhere = Embedder(save(), threads=3)
-    sizes = sizes_of_runs(elsewhere, monkeypatch)
-    elsewhere.embed(pictures(8))
-    assert sizes == [8]
+    elsewhere = Embedder(save(), batch_size=5, threads=3)
+    sizes, images = sizes_of_runs(elsewhere, monkeypatch), pictures(11)
+    np.testing.assert_allclose(elsewhere.embed(images), [expected(image) for image in images], atol=1e-5)
+    assert sizes == [5, 5, 1]
+    with pytest.raises(InputError, match="image 8: expected a uint8 array"):
+        elsewhere.embed([image / 255 if number == 8 else image for number, image in enumerate(images)])
 
 
 def test_of_pictures_that_are_none_the_first_is_named_whichever_core_met_it(save: Callable[..., Path]) -> None:
