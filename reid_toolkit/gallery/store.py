@@ -1,6 +1,7 @@
 """The record: what was enrolled. What :meth:`Store.insert` stored within ``writing`` is on the disk after it."""
 
 import json
+import struct
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -292,5 +293,5 @@ def _is_whole(row: Sequence) -> bool:
     """Whether the last column is the checksum of the others, which damage may have left with other types."""
     try:
         return bool(row_checksum(row[:-1]) == row[-1])  # type: ignore[arg-type]
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, struct.error):
         return False

@@ -56,6 +56,7 @@ def change(path: Path, statement: str) -> None:
         ("UPDATE record SET vector = zeroblob(32) WHERE id = 3", "does not fit its checksum"),
         ("UPDATE record SET camera = 'x' WHERE id = 3", "does not fit its checksum"),
         ("UPDATE record SET start_time = start_time + 1 WHERE id = 3", "does not fit its checksum"),
+        ("UPDATE record SET start_time = 'noon' WHERE id = 3", "does not fit its checksum"),
         ("UPDATE record SET tags = x'00ff' WHERE id = 3", "does not fit its checksum"),
         ("UPDATE record SET checksum = 'text' WHERE id = 3", "does not fit its checksum"),
         ("UPDATE record SET camera = cast(x'ff' AS TEXT) WHERE id = 3", "cannot be read"),
