@@ -156,6 +156,7 @@ def pool_in_bytes(model: onnx.ModelProto) -> None:
         if node.op_type != "ReduceMean" or len(node.input) < 2:
             continue
         keeps = {item.name: item.i for item in node.attribute}.get("keepdims", 1)
-        if keeps and constants[node.input[1]].tolist() in ([2, 3], [-2, -1]):
+        axes = constants.get(node.input[1])
+        if keeps and axes is not None and axes.tolist() in ([2, 3], [-2, -1]):
             node.op_type = "GlobalAveragePool"
             del node.input[1:], node.attribute[:]
