@@ -70,7 +70,7 @@ def insert_int8(calibrated: Calibrated, target: str, in_float: Collection[str]) 
         model, per_channel=True, reduce_range=chosen.seven_bits,
         weight_qType=QuantType.QInt8, activation_qType=chosen.activations,
         tensors_range=ranges, nodes_to_quantize=nodes, nodes_to_exclude=[],
-        op_types_to_quantize=[*LAYERS, "Relu", "Clip", "Sigmoid", "MaxPool", "Transpose", "Reshape"],
+        op_types_to_quantize=[*LAYERS, "Relu", "Clip", "Sigmoid", "MaxPool", "Concat", "Split", "Transpose", "Reshape"],
         extra_options={},
     )  # fmt: skip
     quantizer.quantize_model()

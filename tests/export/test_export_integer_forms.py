@@ -165,3 +165,15 @@ def test_a_whole_network_with_a_wide_stem(
     rows = [session(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"crops": batch})[0]
             for m in (wide, plain)]  # fmt: skip
     np.testing.assert_array_equal(rows[0], rows[1])
+
+
+@pytest.mark.parametrize("run", ["shufflenet_v2_x0_5"], indirect=True)
+@pytest.mark.usefixtures("run")
+def test_what_only_moves_numbers_moves_bytes(exported: tuple[Path, Path, Parity], crops: list[Image]) -> None:
+    """Between two splits and joins of a ShuffleNet nothing goes to float and back."""
+    graph = insert_int8(calibrate(exported[1], crops), "x86-avx2", []).graph
+    movers = [node for node in graph.node if node.op_type in ("Concat", "Split")]
+    assert {node.op_type for node in movers} == {"Concat", "Split"}
+    for mover in movers:
+        readers = {node.op_type for node in graph.node if set(mover.output) & set(node.input)}
+        assert readers == {"QuantizeLinear"}
