@@ -27,7 +27,7 @@ from study import DEVICE
 
 from reid_toolkit.cli.export import CALIBRATION, HELD_OUT, read_first
 from reid_toolkit.datasets import Dataset, open_dataset
-from reid_toolkit.evaluation.protocol import embed_dataset, evaluate, open_parts
+from reid_toolkit.evaluation.protocol import evaluate_parts, open_parts
 from reid_toolkit.export.onnx import export
 from reid_toolkit.export.quantize import MAX_LOSS, quantize
 from reid_toolkit.export.samples import spread_over_cameras
@@ -63,8 +63,7 @@ def measure(run: Path, name: str, options: argparse.Namespace) -> list[dict[str,
 
 def score(embedder: Embedder, parts: list[Dataset]) -> dict[str, float]:
     """Over all cameras, and the mean over pairs of them; fractions 0-1."""
-    embedded = [embed_dataset(embedder, part) for part in parts]
-    found = evaluate(embedded[0], embedded[-1])
+    found = evaluate_parts(embedder, parts)
     pairs = [ranking for ranking in found.pairs.values() if ranking]
     return {
         "rank-1": found.overall.rank(1), "mAP": found.overall.mean_ap,

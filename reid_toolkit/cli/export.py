@@ -151,13 +151,12 @@ def read_first(crops: list[Crop], count: int, bad: list[str]) -> "list[Image]":
 
 def open_score(dataset: Path, identities: Path | None) -> "Score":
     """A function from an embedder to its rank-1 and mAP on the dataset, fractions 0-1."""
-    from reid_toolkit.evaluation.protocol import embed_dataset, evaluate, open_parts
+    from reid_toolkit.evaluation.protocol import evaluate_parts, open_parts
 
     parts = open_parts(dataset, identities)
 
     def score(embedder: "TrackletEmbedder") -> dict[str, float]:
-        embedded = [embed_dataset(embedder, part) for part in parts]
-        overall = evaluate(embedded[0], embedded[-1]).overall
+        overall = evaluate_parts(embedder, parts).overall
         return {"rank-1": overall.rank(1), "mAP": overall.mean_ap}
 
     return score

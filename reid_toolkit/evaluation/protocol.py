@@ -90,6 +90,12 @@ def embed_dataset(
     return Embedded(tuple(kept), np.stack(rows))
 
 
+def evaluate_parts(embedder: TrackletEmbedder, parts: list[Dataset]) -> Evaluation:
+    """:func:`evaluate` of a model on what :func:`open_parts` gave. Raises what it and :func:`embed_dataset` raise."""
+    embedded = [embed_dataset(embedder, part) for part in parts]
+    return evaluate(embedded[0], embedded[-1])
+
+
 def evaluate(query: Embedded, gallery: Embedded) -> Evaluation:
     """CMC and mAP over all cameras, and per pair of cameras.
 

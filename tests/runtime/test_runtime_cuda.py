@@ -31,7 +31,6 @@ assert "torch" not in sys.modules
 """
 
 
-@pytest.mark.filterwarnings("default")
 def test_the_gpu_is_used_and_gives_the_cpus_descriptors(model: Path) -> None:
     """In a process of its own: torch, imported here, would have loaded CUDA's libraries."""
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(model)], capture_output=True, text=True)
