@@ -59,7 +59,7 @@ FOREIGN = {
 }
 """Package of others -> who may import it."""
 
-LONGEST = 300
+LONGEST = 400
 
 
 class Import(NamedTuple):

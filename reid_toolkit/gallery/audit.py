@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import AuditError
-from reid_toolkit.gallery.criteria import Filter, Which
+from reid_toolkit.gallery.criteria import Comparison, Filter, Which
 from reid_toolkit.records import Record
 
 NAME = "audit.jsonl"
@@ -181,8 +181,19 @@ def _lines(folder: Path, head: Head) -> list[bytes]:
     return content.removesuffix(b"\n").split(b"\n") if content else []
 
 
-def searches(name: str, queries: NDArray[np.float32], top_k: int, where: Filter, found: Sequence[int]) -> list[Event]:
-    """An event for each of ``queries`` (B, D) and how many records it found. The descriptor itself is not in it."""
+def searches(
+    name: str,
+    queries: NDArray[np.float32],
+    top_k: int,
+    where: Filter,
+    how: Comparison,
+    version: int,
+    found: Sequence[int],
+) -> list[Event]:
+    """An event for each of ``queries`` (B, D) and how many records it found. The descriptor itself is not in it.
+
+    version: of the camera statistics that were used, 0 for none.
+    """
     filters: Event = {
         key: sorted(value) for key in ("cameras", "sources", "tags") if (value := getattr(where, key)) not in (None, ())
     }
@@ -191,9 +202,10 @@ def searches(name: str, queries: NDArray[np.float32], top_k: int, where: Filter,
     return [
         {
             "action": "search", "query": name, "descriptor": hashlib.sha256(row.astype("<f4").tobytes()).hexdigest(),
-            "top_k": top_k, "filters": filters, "matches": matches,
+            "top_k": top_k, "filters": filters, "camera_statistics": version, "query_camera": camera,
+            "matches": matches,
         }
-        for row, matches in zip(queries, found, strict=True)
+        for row, camera, matches in zip(queries, how.query_cameras, found, strict=True)
     ]  # fmt: skip
 
 

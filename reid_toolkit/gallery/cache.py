@@ -51,8 +51,8 @@ class Sidecar:
     model: str | None
     dimension: int
     metric: str
-    version: tuple[int, int, int]
-    """:class:`Version` of the record that the rows were taken from."""
+    version: tuple[int, ...]
+    """:class:`Version` of the record that the rows were taken from. Older toolkits wrote three numbers."""
     count: int
     """Rows in both files."""
     dead: int
@@ -71,6 +71,11 @@ class Sidecar:
     graph_checksum: int
     index: dict[str, Any]
     """Settings, and the recall that was measured."""
+
+    @property
+    def statistics(self) -> int:
+        """Version of the camera statistics by which the rows are compared; 0 for none."""
+        return Version(*self.version).statistics
 
     @property
     def rows_name(self) -> str:

@@ -46,6 +46,15 @@ def checked_queries(vectors: ArrayLike, top_k: int, where: Filter) -> NDArray[np
     return unit_rows(vectors, "query")
 
 
+def checked_cameras(cameras: Sequence[str | None] | None, queries: int) -> Sequence[str | None]:
+    """The camera of each of ``queries``, None where it is not known; :class:`InputError` for another number of them."""
+    if cameras is None:
+        return [None] * queries
+    if isinstance(cameras, str) or len(cameras) != queries:
+        raise InputError(f"query_cameras is {cameras!r}: expected {queries} names, one a query, or None")
+    return cameras
+
+
 def check_records(records: Sequence[Record], descriptors: int) -> None:
     """Raise :class:`InputError` unless there is one record a descriptor, each as :func:`check_record` has it."""
     if descriptors != len(records):

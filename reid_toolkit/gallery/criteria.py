@@ -1,7 +1,7 @@
 """Which records: those that a search looks among, and those that are to be deleted."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from reid_toolkit.errors import InputError
@@ -27,6 +27,16 @@ class Filter:
     """Carrying every one of these."""
     exclude: Collection[Record] = ()
     """Not of the tracklet, camera and source of one of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How descriptors of one search are compared."""
+
+    query_cameras: Sequence[str | None] = (None,)
+    """The camera of each query; None where it is not known."""
+    camera_statistics: bool = True
+    """Free queries and records of their camera's bias, where the gallery has statistics for it."""
 
 
 @dataclass(frozen=True, slots=True)

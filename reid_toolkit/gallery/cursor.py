@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from reid_toolkit.errors import InputError
 from reid_toolkit.gallery.criteria import Filter
 
-FORMAT = 1
+FORMAT = 2
 CHECK_BYTES = 4
 """Of the checksum: a cursor that was cut short or mistyped is told from one of another search."""
 
@@ -50,6 +50,18 @@ class Bond(NamedTuple):
     query: str
     filter: str
     grouping: str
+    statistics: str
+    """Of the camera statistics' version and the query's camera."""
+
+
+ANOTHER = {
+    "gallery": "in another gallery",
+    "query": "with another query",
+    "filter": "with another filter",
+    "grouping": "with another grouping",
+    "statistics": "with other camera statistics or for another query camera",
+}
+"""How a cursor is of another search, by the part of its bond that differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +80,20 @@ class Cursor:
         return base64.urlsafe_b64encode(body + _check(body)).decode().rstrip("=")
 
 
-def bond(gallery: str, query: NDArray[np.float32], where: Filter, grouping: str | None) -> Bond:
-    """Of one search: ``query`` (D,) in the gallery of this identity."""
+def bond(
+    gallery: str, query: NDArray[np.float32], where: Filter, grouping: str | None, statistics: int, camera: str | None
+) -> Bond:
+    """Of one search: ``query`` (D,) from ``camera`` in the gallery of this identity, compared by the ``statistics`` of
+    this version; 0 for none."""
     # Of what is excluded the camera is left out: it may stand for "in any camera there is", and more come up.
     excluded = sorted({(record.source, record.tracklet) for record in where.exclude})
     several = (where.cameras, where.sources, where.tags)
     names = [None if some is None else sorted(set(some)) for some in several]
     times = [None if time is None else float(time) for time in (where.since, where.until)]
     filters = json.dumps([names, times, excluded]).encode()
-    return Bond(digest(gallery.encode()), digest(query.tobytes()), digest(filters), grouping or "")
+    # Without statistics the query's camera changes nothing.
+    compared = json.dumps([statistics, camera if statistics else None]).encode()
+    return Bond(digest(gallery.encode()), digest(query.tobytes()), digest(filters), grouping or "", digest(compared))
 
 
 def digest(content: bytes) -> str:
@@ -91,11 +108,11 @@ def read_cursor(text: str, expected: Bond) -> Cursor:
         body = content[:-CHECK_BYTES]
         if _check(body) != content[-CHECK_BYTES:]:
             raise ValueError("checksum")
-        number, gallery, query, filters, grouping, marks, shown = json.loads(body)
+        number, *made_for, marks, shown = json.loads(body)
         if number != FORMAT:
             raise ValueError("format")
         places = {name: Mark(rank, at and Position(*at)) for name, rank, at in marks}
-        cursor = Cursor(Bond(gallery, query, filters, grouping), places, frozenset(shown))
+        cursor = Cursor(Bond(*made_for), places, frozenset(shown))
     except (ValueError, TypeError):
         some = text if len(text) <= 24 else f"{text[:24]}…"
         raise InputError(
@@ -105,7 +122,7 @@ def read_cursor(text: str, expected: Bond) -> Cursor:
     for what, mine, theirs in zip(Bond._fields, expected, cursor.bond, strict=True):
         if mine != theirs:
             raise InputError(
-                f"this cursor was made with another {what}: expected the one that this very search ended with; "
+                f"this cursor was made {ANOTHER[what]}: expected the one that this very search ended with; "
                 "without one, search begins anew"
             )
     return cursor

@@ -1,5 +1,6 @@
 """A gallery in a folder: SQLite is the record, and what searches look at is kept in step with it."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -8,16 +9,18 @@ from threading import Lock
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import audit, cache
-from reid_toolkit.gallery.checks import check_records, check_seconds, checked_queries, of_another
-from reid_toolkit.gallery.criteria import Filter, Which
+from reid_toolkit.gallery.checks import check_records, check_seconds, checked_cameras, checked_queries, of_another
+from reid_toolkit.gallery.criteria import Comparison, Filter, Which
 from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.finding import Find, answer, log
 from reid_toolkit.gallery.precision import stored_rows
 from reid_toolkit.gallery.protocol import Batch, GalleryStore, Info, OnProgress
 from reid_toolkit.gallery.report import Report, info_of, leftover, report_on
-from reid_toolkit.gallery.searcher import EXACT_BELOW, Locks, Searcher
+from reid_toolkit.gallery.searcher import EXACT_BELOW, Locks, Searcher, identity_of
+from reid_toolkit.gallery.statistics import fit_gallery, worth_fitting
 from reid_toolkit.gallery.store import Store, key_of, record_of, vectors_of
 from reid_toolkit.records import Match, Record
 
@@ -50,6 +53,8 @@ class Gallery(GalleryStore):
         self._locks = Locks(Lock(), Lock())
         self._expected: dict[str, str] = {}  # "dimension" and "model", as far as given
         self._searcher = Searcher(exact_below)
+        self._plain = Searcher(exact_below, plain=True)
+        """Of searches without camera statistics in a gallery that has some; empty until there is one."""
         self._audited = False
         """Whether a search has met a log that is on. Never reset, or threads could undo each other's; ``log`` looks."""
 
@@ -113,7 +118,10 @@ class Gallery(GalleryStore):
             if held != value:
                 what = {"dimension": "width", "model": "model"}[key]
                 raise GalleryError(of_another(str(self._writer.folder), what, held, value))
-            self._writer.set_meta(key, value)
+            if self._writer.meta(key) != value:
+                self._writer.set_meta(key, value)
+                if self._writer.number("statistics"):
+                    self._writer.put_statistics(None, {})  # those that are there are of another model or width
 
     def add(self, vectors: ArrayLike, records: Sequence[Record]) -> None:
         """Store descriptors (N, D) float, L2-normalised to 1e-3, with a record each; kept in half precision.
@@ -131,36 +139,110 @@ class Gallery(GalleryStore):
             self._writer.insert(matrix, records)
 
     def search_batch(
-        self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None, *, name: str = ""
+        self,
+        vectors: ArrayLike,
+        top_k: int = 10,
+        where: Filter | None = None,
+        *,
+        query_cameras: Sequence[str | None] | None = None,
+        camera_statistics: bool = True,
+        name: str = "",
     ) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D) float; a list of matches each, B of them. Quicker than
         one by one; raises the same."""
         where = where or Filter()
         queries = checked_queries(vectors, top_k, where)
+        how = Comparison(checked_cameras(query_cameras, len(queries)), camera_statistics)
+        searcher = self._searcher_for(how)
         answers = self._answer(
-            queries, where, lambda without, past: self._searcher.find(queries, top_k, where, without, past)
-        )
-        self._log(name, queries, top_k, where, [len(row) for row in answers])
+            searcher, queries, where,
+            lambda without, past: searcher.find(queries, how.query_cameras, top_k, where, without, past),
+        )  # fmt: skip
+        self._log(name, queries, top_k, where, how, [len(row) for row in answers])
         return [[match for _, match in row] for row in answers]
 
     def _behind(
-        self, query: NDArray[np.float32], top_k: int, where: Filter, after: Position | None
+        self, query: NDArray[np.float32], top_k: int, where: Filter, after: Position | None, how: Comparison
     ) -> list[tuple[Match, Position]]:
+        searcher, (camera,) = self._searcher_for(how), how.query_cameras
         (found,) = self._answer(
-            query[None], where,
-            lambda without, past: [self._searcher.find_after(query, top_k, where, without, past, after)],
+            searcher, query[None], where,
+            lambda without, past: [searcher.find_after(query, camera, top_k, where, without, past, after)],
         )  # fmt: skip
         return [(match, Position(match.distance, number)) for number, match in found]
 
-    def _answer(self, queries: NDArray[np.float32], where: Filter, find: Find) -> list[list[tuple[int, Match]]]:
-        answers, audited = answer(self._reader, self._locks.reader, self._searcher, queries, where, find)
+    def _searcher_for(self, how: Comparison) -> Searcher:
+        if how.camera_statistics:
+            return self._searcher
+        with self._locks.reader, self._reader.reading():
+            never_fitted = not self._reader.number("statistics")
+        # Where there are no statistics one searcher does for both, and descriptors are in memory once.
+        return self._searcher if never_fitted else self._plain
+
+    def _answer(
+        self, searcher: Searcher, queries: NDArray[np.float32], where: Filter, find: Find
+    ) -> list[list[tuple[int, Match]]]:
+        answers, audited = answer(self._reader, self._locks.reader, searcher, queries, where, find)
         if audited:
             self._audited = True
         return answers
 
-    def _log(self, name: str, queries: NDArray[np.float32], top_k: int, where: Filter, found: Sequence[int]) -> None:
+    def _log(
+        self,
+        name: str,
+        queries: NDArray[np.float32],
+        top_k: int,
+        where: Filter,
+        how: Comparison,
+        found: Sequence[int],
+    ) -> None:
         if self._audited:
-            log(self._writer, self._locks, audit.searches(name, queries, top_k, where, found))
+            version = self.statistics_version(how)
+            log(self._writer, self._locks, audit.searches(name, queries, top_k, where, how, version, found))
+
+    def statistics(self) -> CameraStatistics | None:
+        """The camera statistics that searches use; None where there are none. Raises :class:`GalleryError` for damaged
+        ones."""
+        with self._locks.reader, self._reader.reading():
+            return self._reader.statistics(self._searcher.version_in_use(self._reader))
+
+    def statistics_version(self, how: Comparison) -> int:
+        """The version of the statistics by which a search compares; 0 where it uses none."""
+        if not how.camera_statistics:
+            return 0
+        with self._locks.reader, self._reader.reading():
+            return self._searcher.version_in_use(self._reader)
+
+    def refresh_statistics(self, on_progress: OnProgress | None = None, *, if_due: bool = False) -> bool:
+        """Fit camera statistics to all whole records, in one transaction; whether there is a new version.
+
+        if_due: only where it is worth it, see ``gallery/statistics.py``. Nothing changes where there were none, and
+        the records are too few for any.
+        """
+        with closing(Store(self._reader.folder, False, WAIT)) as store, store.reading():
+            seen, now = store.statistics_seen(), store.tally("camera")
+            if if_due and not worth_fitting(seen, now):
+                return False
+            dimension, model, epoch = store.number("dimension"), store.meta("model"), store.number("epoch")
+
+            def read() -> Iterator[Batch]:
+                for rows in store.scan(0, 2 * dimension, {}):
+                    if rows:
+                        yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
+
+            found = fit_gallery(read, store.count(), dimension, model, time.time(), on_progress) if dimension else None
+        with self._locks.writer, self._writer.writing():
+            about = cache.read_sidecar(self._writer.folder, identity_of(self._writer), self._writer.number("epoch"))
+            same = (self._writer.number("dimension"), self._writer.meta("model")) == (dimension, model)
+            if not same or self._writer.number("epoch") != epoch:
+                return False  # bytes were erased meanwhile, which must not come back as a part of a mean
+            if found is None and not self._writer.has_newest_statistics():
+                self._writer.set_seen(now)
+                return False
+            version = self._writer.put_statistics(found, now)
+            self._writer.drop_statistics({about.statistics} if about else ())
+            self._writer.log({"action": "camera statistics", "version": version})
+        return True
 
     @property
     def identity(self) -> str:
@@ -171,7 +253,7 @@ class Gallery(GalleryStore):
     @property
     def damage(self) -> dict[int, str]:
         """Records that searches so far had to leave out, by number, and why: see :meth:`check`."""
-        return self._searcher.damage
+        return self._searcher.damage | self._plain.damage
 
     def build_index(self, on_progress: OnProgress | None = None) -> None:
         """Make or renew the index if the gallery is large enough for one and it is due. Others may search meanwhile.
@@ -267,9 +349,14 @@ class Gallery(GalleryStore):
         with self._locks.writer:
             with self._writer.writing():
                 self._writer.begin_epoch()
+                self._writer.drop_statistics(())
                 self._writer.log({"action": "compact"})
             cache.clear(self._writer.folder)
             self._writer.shrink()
+            fitted = self._writer.number("statistics") > 0
+        if fitted:
+            # What was forgotten is a part of the means. Where nobody asked for statistics, none are made.
+            self.refresh_statistics(if_due=True)
         self.build_index(on_progress)
 
     def leftover(self) -> bool:
@@ -297,4 +384,4 @@ class Gallery(GalleryStore):
     def info(self) -> Info:
         """Counts, model and size; reads indexes of the file, not the descriptors."""
         with self._locks.reader, self._reader.reading():
-            return info_of(self._reader)
+            return info_of(self._reader, self._searcher.version_in_use(self._reader))

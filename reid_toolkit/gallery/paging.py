@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.gallery.checks import checked_queries
-from reid_toolkit.gallery.criteria import Filter
+from reid_toolkit.gallery.criteria import Comparison, Filter
 from reid_toolkit.gallery.cursor import Cursor, Mark, Position, bond, digest, read_cursor
 from reid_toolkit.records import Match, Record
 
@@ -47,6 +47,8 @@ class Ranking(Protocol):
 
     def info(self) -> "Info": ...
 
+    def statistics_version(self, how: Comparison) -> int: ...
+
 
 SearchAfter = Callable[[NDArray[np.float32], int, Filter, Position | None], list[tuple[Match, Position]]]
 """The next of a ranking, behind a place in it."""
@@ -60,12 +62,32 @@ def page_of(
     where: Filter,
     group: Grouping | None,
     after: str | None,
+    how: Comparison,
 ) -> Page:
     """See :meth:`GalleryStore.search_page`; ``search`` is that gallery's, ``vector`` (1, D)."""
+    while True:
+        version = gallery.statistics_version(how)
+        page = _page(gallery, search, vector, top_k, where, group, after, version, how.query_cameras[0])
+        # Other statistics while the page was made: it would be half of the one and half of the other.
+        if gallery.statistics_version(how) == version:
+            return page
+
+
+def _page(
+    gallery: Ranking,
+    search: SearchAfter,
+    vector: NDArray,
+    top_k: int,
+    where: Filter,
+    group: Grouping | None,
+    after: str | None,
+    version: int,
+    camera: str | None,
+) -> Page:
     if group is not None and group not in GROUPINGS:
         raise InputError(f"group is {group!r}: expected 'tracklet', 'camera' or None")
     query = checked_queries(vector, top_k, where)[0]
-    made_for = bond(gallery.identity, query, where, group)
+    made_for = bond(gallery.identity, query, where, group, version, camera)
     held = read_cursor(after, made_for) if after is not None else None
     if group == "camera":
         known = None if held is None else held.marks

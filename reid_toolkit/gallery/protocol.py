@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.gallery.checks import checked_queries, one_row
-from reid_toolkit.gallery.criteria import Filter, Which
+from reid_toolkit.gallery.criteria import Comparison, Filter, Which
 from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.paging import Grouping, Page, page_of
 from reid_toolkit.records import Match, Record
@@ -55,6 +56,9 @@ class Info:
     """Records that are past it, and wait for the next writer to delete them."""
     audit: dict[str, Any] | None
     """The audit log: whether it is on, how many lines it has, and the digest of the last; None where there is none."""
+    statistics: dict[str, Any] | None
+    """Camera statistics: "version" that searches use, "newest" (another while an index is not rebuilt yet), "fitted"
+    (Unix time), "cameras" (how many) and "digest"; None where searches use none."""
 
 
 class GalleryStore(Protocol):
@@ -97,9 +101,14 @@ class GalleryStore(Protocol):
         sources: Collection[str] | None = None,
         tags: Collection[str] = (),
         exclude: Collection[Record] = (),
+        query_camera: str | None = None,
+        camera_statistics: bool = True,
         name: str = "",
     ) -> list[Match]:
         """The ``top_k`` records nearest to ``vector`` (D,) float L2-normalised, nearest first.
+
+        query_camera: the camera that ``vector`` is from; None where it is not known. camera_statistics: compare
+        descriptors freed of their camera's bias, where the gallery has statistics for it (see :meth:`statistics`).
 
         Only those that pass all filters, which are those of :class:`Filter`, and are not past the gallery's
         retention. Fewer when fewer pass; of equal distances the earlier enrolled comes first. An audit log, where
@@ -108,12 +117,22 @@ class GalleryStore(Protocol):
         :class:`GalleryError` when nothing is enrolled, :class:`AuditError` when an audit log cannot be written.
         """
         where = Filter(cameras, since, until, sources, tags, exclude)
-        return self.search_batch(one_row(vector), top_k, where, name=name)[0]
+        cameras_of = [query_camera]
+        return self.search_batch(
+            one_row(vector), top_k, where, query_cameras=cameras_of, camera_statistics=camera_statistics, name=name
+        )[0]
 
     def search_batch(
-        self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None, *, name: str = ""
+        self,
+        vectors: ArrayLike,
+        top_k: int = 10,
+        where: Filter | None = None,
+        *,
+        query_cameras: Sequence[str | None] | None = None,
+        camera_statistics: bool = True,
+        name: str = "",
     ) -> list[list[Match]]:
-        """As :meth:`search`, for each row of ``vectors`` (B, D)."""
+        """As :meth:`search`, for each row of ``vectors`` (B, D), whose cameras are ``query_cameras``, B of them."""
 
     def search_after(
         self,
@@ -122,23 +141,33 @@ class GalleryStore(Protocol):
         where: Filter | None = None,
         after: Position | None = None,
         *,
+        query_camera: str | None = None,
+        camera_statistics: bool = True,
         name: str = "",
     ) -> list[tuple[Match, Position]]:
         """The ``top_k`` records nearest to ``vector`` (D,) of those behind ``after`` in the ranking, and where each
         stands in it; ranks count from 1. Exact, so that no match is between two pages, unless Milvus has an index.
         """
-        where = where or Filter()
+        where, how = where or Filter(), Comparison([query_camera], camera_statistics)
         queries = checked_queries(one_row(vector), top_k, where)
-        found = self._behind(queries[0], top_k, where, after)
-        self._log(name, queries, top_k, where, [len(found)])
+        found = self._behind(queries[0], top_k, where, after, how)
+        self._log(name, queries, top_k, where, how, [len(found)])
         return found
 
     def _behind(
-        self, query: NDArray[np.float32], top_k: int, where: Filter, after: Position | None
+        self, query: NDArray[np.float32], top_k: int, where: Filter, after: Position | None, how: Comparison
     ) -> list[tuple[Match, Position]]:
         """:meth:`search_after` for a checked query (D,), as a part of a search."""
 
-    def _log(self, name: str, queries: NDArray[np.float32], top_k: int, where: Filter, found: Sequence[int]) -> None:
+    def _log(
+        self,
+        name: str,
+        queries: NDArray[np.float32],
+        top_k: int,
+        where: Filter,
+        how: Comparison,
+        found: Sequence[int],
+    ) -> None:
         """Put searches for ``queries`` (B, D), and how much each found, into the audit log, if there is one."""
 
     def search_page(
@@ -149,6 +178,8 @@ class GalleryStore(Protocol):
         *,
         group: Grouping | None = None,
         after: str | None = None,
+        query_camera: str | None = None,
+        camera_statistics: bool = True,
         name: str = "",
     ) -> Page:
         """The next ``top_k`` matches of ``vector`` (D,) float L2-normalised behind the cursor ``after``, or the first.
@@ -157,13 +188,36 @@ class GalleryStore(Protocol):
         enrolled each; "camera" for the ``top_k`` of each camera. With the cursors of all pages, everything that
         passes is shown: what is there all along once, whatever is added or deleted between two pages.
         Raises what :meth:`search` does, and :class:`InputError` for a cursor that is none, or was made with another
-        descriptor (to the last bit), gallery, filter or grouping; ``top_k`` may change.
+        descriptor (to the last bit), gallery, filter, grouping or camera statistics; ``top_k`` may change.
         """
-        where = where or Filter()
+        where, how = where or Filter(), Comparison([query_camera], camera_statistics)
         queries = checked_queries(one_row(vector), top_k, where)
-        page = page_of(self, self._behind, queries, top_k, where, group, after)
-        self._log(name, queries, top_k, where, [len(page.matches)])
+
+        def search(
+            query: NDArray[np.float32], k: int, among: Filter, behind: Position | None
+        ) -> list[tuple[Match, Position]]:
+            return self._behind(query, k, among, behind, how)
+
+        page = page_of(self, search, queries, top_k, where, group, after, how)
+        self._log(name, queries, top_k, where, how, [len(page.matches)])
         return page
+
+    def statistics(self) -> CameraStatistics | None:
+        """The camera statistics that searches use; None where the gallery has none.
+
+        After a refresh an index may still answer by the version before, until it is built anew.
+        """
+
+    def statistics_version(self, how: Comparison) -> int:
+        """The version of the statistics by which a search compares; 0 where it uses none."""
+
+    def refresh_statistics(self, on_progress: OnProgress | None = None, *, if_due: bool = False) -> bool:
+        """Fit camera statistics to all records, as a new version; whether that was done.
+
+        if_due: only where some camera has twice the records of the last fit, or half (``gallery/statistics.py``).
+        A process that is killed leaves the version before. Reads everything twice; a large gallery's index keeps
+        answering by the old version until :meth:`build_index`.
+        """
 
     @property
     def identity(self) -> str:

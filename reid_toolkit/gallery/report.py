@@ -2,7 +2,10 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
+from reid_toolkit.camera_statistics import CameraStatistics
+from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import audit, cache
 from reid_toolkit.gallery.criteria import Which
 from reid_toolkit.gallery.database import UNREADABLE
@@ -40,15 +43,18 @@ class Report:
     """"none", "whole", or "damaged", which costs no record: it is made again."""
     audit: tuple[str, ...] = ()
     """What does not fit in the audit log."""
+    statistics: str = "none"
+    """Camera statistics: "none", "whole", or "damaged", which costs no record: they can be fitted anew."""
 
     @property
     def sound(self) -> bool:
         """Whether every record is there and whole, and so are SQLite's own structures and the audit log."""
-        return not (self.damaged or self.missing or self.pages or self.audit)
+        lost = self.damaged or self.missing or self.pages or self.audit
+        return not lost and self.statistics != "damaged"
 
 
-def info_of(store: Store) -> Info:
-    """Within ``store.reading()``. Reads the indexes of the file, not the descriptors."""
+def info_of(store: Store, version: int) -> Info:
+    """Within ``store.reading()``; ``version`` is that of the camera statistics that searches use. Reads the indexes of the file, not the descriptors."""
     index = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
     first, last = store.span()
     retention, head = store.retention(), store.audit_head()
@@ -68,7 +74,24 @@ def info_of(store: Store) -> Info:
         retention=retention,
         past=store.matching(Which(before=time.time() - retention)) if retention else 0,
         audit={"on": head.on, "lines": head.lines, "last": head.digest} if head.lines else None,
+        statistics=_statistics_info(store, version),
     )
+
+
+def _statistics_info(store: Store, version: int) -> dict[str, Any] | None:
+    """Where they are damaged, :func:`report_on` says so; what else there is to say is said all the same."""
+    try:
+        return about_statistics(store.statistics(version), store.number("statistics"))
+    except GalleryError:
+        return None
+
+
+def about_statistics(held: CameraStatistics | None, newest: int) -> dict[str, Any] | None:
+    """What :class:`Info` says of the camera statistics that searches use."""
+    if held is None:
+        return None
+    about = {"version": held.version, "newest": newest, "fitted": held.fitted}
+    return about | {"cameras": len(held.cameras), "digest": held.digest}
 
 
 def leftover(store: Store) -> bool:
@@ -90,7 +113,15 @@ def report_on(store: Store, on_progress: OnProgress | None = None) -> Report:
     damaged = tuple(Damaged(number, why, *keys.get(number, (None,) * 3)) for number, why in sorted(damage.items()))
     missing = max(0, count - whole - len(damage))
     log = tuple(audit.faults(store.folder, store.audit_head()))
-    return Report(count, whole, damaged, missing, tuple(store.integrity()), _index_state(store), log)
+    pages, statistics = tuple(store.integrity()), _statistics_state(store)
+    return Report(count, whole, damaged, missing, pages, _index_state(store), log, statistics)
+
+
+def _statistics_state(store: Store) -> str:
+    try:
+        return "none" if store.statistics(store.number("statistics")) is None else "whole"
+    except (GalleryError, *UNREADABLE):
+        return "damaged"
 
 
 def _keys(store: Store) -> dict[int, Key]:

@@ -64,8 +64,21 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "INSERT INTO enrolment VALUES (0, CAST(strftime('%s', 'now') AS REAL))",
         ),
     ),
+    (
+        "camera statistics",
+        # Nothing to do: their table is made with the first of them, see STATISTICS_TABLE. The number keeps older toolkits
+        # away, which would take an index over freed descriptors for one over plain ones.
+        (),
+    ),
 )
 """Each step is one transaction and leaves ``PRAGMA user_version`` at its number, from 1. Append only."""
+
+
+STATISTICS_TABLE = """CREATE TABLE IF NOT EXISTS camera_statistics (
+    version INTEGER PRIMARY KEY, content BLOB NOT NULL
+)"""
+"""Made when there are some: an empty table takes a page. An index keeps answering by the version it was built with, so
+that one is kept beside the newest. Empty content stands for a version without statistics."""
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -2,12 +2,13 @@
 
 import contextlib
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.gallery import cache
 from reid_toolkit.gallery.answering import behind, best
 from reid_toolkit.gallery.criteria import Filter
@@ -36,8 +37,10 @@ SAVE_GROWTH = 1.1
 class Searcher:
     """The snapshot, the index, and the files they are kept in. Threads may share it."""
 
-    def __init__(self, exact_below: int) -> None:
+    def __init__(self, exact_below: int, *, plain: bool = False) -> None:
+        """plain: compare descriptors as they are, whatever camera statistics there are."""
         self._exact_below = exact_below
+        self._plain = plain
         self._lock = ReadWriteLock()
         self._building = threading.Lock()
         self._identity = cache.Identity("", None, 0)
@@ -67,11 +70,40 @@ class Searcher:
             return f"all {lost} records are damaged: see `reid gallery check`; put back a copy, or enroll them again"
         return "the gallery is empty: enroll something first"
 
-    def sync(self, store: Store, now: tuple[int, int, int], searches: int = 0) -> None:
+    def version_in_use(self, store: Store) -> int:
+        """The version of the camera statistics that the next search compares by; within ``store.reading()``.
+
+        The newest; but an index that was built by an older one keeps to that, and answers as before, until there is
+        another index.
+        """
+        newest = self._version_of(store.version()).statistics
+        held = self._snapshot.version.statistics
+        if newest == held:
+            return held
+        about = self._usable(store)
+        return about.statistics if about else newest
+
+    def _version_of(self, now: tuple[int, ...]) -> Version:
+        version = Version(*now)
+        return version._replace(statistics=0) if self._plain else version
+
+    def _usable(self, store: Store) -> cache.Sidecar | None:
+        """The files of an index, where they are of the statistics in use here, or of newer ones."""
+        if store.count() < self._exact_below:
+            return None
+        about = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
+        newest = self._version_of(store.version()).statistics
+        # By older statistics than these rows nobody goes on here: they may be forgotten.
+        oldest = 0 if self._identity.gallery == "" else self._snapshot.version.statistics
+        if about is None or not oldest <= about.statistics <= newest or not store.has_statistics(about.statistics):
+            return None
+        return about
+
+    def sync(self, store: Store, now: tuple[int, ...], searches: int = 0) -> None:
         """Take over all changes of the record, whose ``store.version()`` is ``now``, before ``searches`` searches;
         within the same ``store.reading()``."""
         self._searches += searches
-        version = Version(*now)
+        version = self._version_of(now)
         if version == self._snapshot.version and not self._wants_index() and not self._behind():
             return
         with self._lock.writing():
@@ -93,8 +125,11 @@ class Searcher:
         identity = identity_of(store)
         if identity != self._identity or version.epoch != self._snapshot.version.epoch:
             # Bytes were erased, so nothing older may be kept; or this is the first time.
+            self._identity = cache.Identity("", None, 0)
+            self._load_rows(store)
             self._identity = identity
-            self._load_rows(store, version.epoch)
+        elif self.version_in_use(store) != self._snapshot.version.statistics:
+            self._load_rows(store)
         self._sync_rows(store)
 
     def _sync_rows(self, store: Store) -> None:
@@ -107,21 +142,30 @@ class Searcher:
         if changed and self._index is not None:
             self._index.bury(np.flatnonzero(~self._snapshot.live))
 
-    def _load_rows(self, store: Store, epoch: int) -> None:
+    def _load_rows(self, store: Store) -> None:
+        """Begin with the rows in the files of an index, or with none."""
+        about = self._usable(store)
         self._index = self._sidecar = None
-        if store.count() >= self._exact_below:
-            self._sidecar = cache.read_sidecar(store.folder, self._identity, epoch)
-        rows = cache.load_rows(store.folder, self._sidecar) if self._sidecar else None
-        if rows is None and self._sidecar:
-            cache.remove(store.folder, self._sidecar)
-            self._sidecar = None
-        self._snapshot = rows or Snapshot(self._identity.dimension)
+        rows = cache.load_rows(store.folder, about) if about else None
+        if about and rows is None:
+            cache.remove(store.folder, about)
+            about = None
+        newest = self._version_of(store.version()).statistics
+        self._begin_rows(store, about.statistics if about else newest, rows)
+        self._sidecar = about
+
+    def _begin_rows(self, store: Store, number: int, rows: Snapshot | None = None) -> None:
+        statistics = store.statistics(number)
+        if rows is None:
+            rows = Snapshot(identity_of(store).dimension, number)
+        rows.statistics = statistics
+        self._snapshot = rows
 
     def _load_index(self, store: Store) -> None:
         """Read the index, and the rows again when somebody has saved new files since."""
-        now = cache.read_sidecar(store.folder, self._identity, self._snapshot.version.epoch)
+        now = self._usable(store)
         if now is not None and now != self._sidecar:
-            self._load_rows(store, now.version[0])
+            self._load_rows(store)
             self._sync_rows(store)
         self._searches = 0  # if there is none, somebody may have made one when as many have gone by again
         if self._sidecar is None:
@@ -152,25 +196,35 @@ class Searcher:
                 self._index.bury(rows)
 
     def find(
-        self, queries: NDArray[np.float32], k: int, where: Filter, without: Collection[int], past: Past | None
+        self,
+        queries: NDArray[np.float32],
+        cameras: Sequence[str | None],
+        k: int,
+        where: Filter,
+        without: Collection[int],
+        past: Past | None,
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        """For each of ``queries`` (B, D), ids and distances of the ``k`` nearest that pass, nearest first."""
+        """For each of ``queries`` (B, D) from ``cameras``, ids and distances of the ``k`` nearest that pass, nearest
+        first."""
         with self._lock.reading():
-            found = best(self._snapshot, self._index, queries, k, where, without, past)
+            compared = self._snapshot.compared_queries(queries, cameras)
+            found = best(self._snapshot, self._index, compared, k, where, without, past)
             return [(self._snapshot.ids[rows], distances) for rows, distances in found]
 
     def find_after(
         self,
         query: NDArray[np.float32],
+        camera: str | None,
         k: int,
         where: Filter,
         without: Collection[int],
         past: Past | None,
         after: Position | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """As :meth:`find` for one ``query`` (D,), exactly, of what is behind ``after`` in the ranking."""
+        """As :meth:`find` for one ``query`` (D,) from ``camera``, exactly, of what is behind ``after`` in the ranking."""
         with self._lock.reading():
-            rows, distances = behind(self._snapshot, query, k, where, without, past, after)
+            compared = self._snapshot.compared_queries(query[None], [camera])[0]
+            rows, distances = behind(self._snapshot, compared, k, where, without, past, after)
             return self._snapshot.ids[rows], distances
 
     def build(self, reader: Store, writer: Store, locks: "Locks", on_progress: OnProgress | None) -> None:
@@ -180,8 +234,14 @@ class Searcher:
                 if reader.count() < max(1, self._exact_below) or not self._due(reader):
                     return
                 self.sync(reader, reader.version())
-                if self._index is None:
-                    with self._lock.writing():
+                newest = self._version_of(reader.version()).statistics
+                with self._lock.writing():
+                    if self._snapshot.version.statistics != newest:
+                        # From here on this process answers by the newest statistics: exactly, until it has an index.
+                        self._index = self._sidecar = None
+                        self._begin_rows(reader, newest)
+                        self._sync_rows(reader)
+                    elif self._index is None:
                         self._load_index(reader)
             if self._index is None or 2 * self._snapshot.dead > self._snapshot.held:
                 index = self._begin(on_progress)
@@ -193,6 +253,8 @@ class Searcher:
     def _due(self, store: Store) -> bool:
         about = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
         if about is None or not cache.complete(store.folder, about):
+            return True
+        if about.statistics != store.number("statistics"):
             return True
         dead = about.dead_after(store.number("removed"))
         # A dead row is still walked through: at 80% of them a query takes four times as long.
@@ -240,6 +302,7 @@ class Searcher:
                 # Nobody erases bytes while we are the writer.
                 if writer.number("epoch") == about.version[0]:
                     cache.publish(folder, about)
+                    writer.drop_statistics({about.statistics})
                     self._sidecar = about
                 else:
                     cache.remove(folder, about)

@@ -1,12 +1,13 @@
 """What searches look at: descriptors and the columns to filter by, in memory, in step with the record."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.gallery.checksum import Fields
 from reid_toolkit.gallery.criteria import DATED_FROM, Filter
 from reid_toolkit.gallery.store import UNFIT, Damage, Past, Store, vectors_of
@@ -26,14 +27,18 @@ class Version(NamedTuple):
     epoch: int = 0
     last_id: int = 0
     removed: int = 0
+    statistics: int = 0
+    """Of the camera statistics that descriptors are compared by; 0 for none."""
 
 
 class Snapshot:
     """Row i is ``vectors[i]``, ``columns[i]`` and ``live[i]``; rows ascend by id. A row that is gone stays, dead."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, number: int = 0, statistics: CameraStatistics | None = None) -> None:
+        """statistics: what descriptors are freed of their camera's bias by; of version ``number``."""
         self.dimension = dimension
-        self.version = Version()
+        self.version = Version(statistics=number)
+        self.statistics = statistics
         self.damage: Damage = {}
         self.missing = 0
         """Records that are counted but that no page of the file holds."""
@@ -48,7 +53,7 @@ class Snapshot:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """(N, D) float32, of unit length but for half precision."""
+        """(N, D) float32, of unit length but for half precision; freed of their camera's bias, if there are statistics."""
         return self._vectors[: self.count]
 
     @property
@@ -77,7 +82,7 @@ class Snapshot:
 
         After an exception this is between two states, and of no more use.
         """
-        version = Version(*store.version())
+        version = Version(*store.version())._replace(statistics=self.version.statistics)
         if version == self.version:
             return False
         if version.removed != self.version.removed and self.version.last_id:
@@ -121,7 +126,7 @@ class Snapshot:
             self._vectors = enlarged(self.vectors, room)
             self._columns = enlarged(self.columns, room)
             self._live = enlarged(self.live, room)
-        self._vectors[self.count : end] = vectors_of(rows, self.dimension)
+        self._vectors[self.count : end] = self._compared(vectors_of(rows, self.dimension), [row[2] for row in rows])
         nan = float("nan")
         self._columns[self.count : end] = [
             (
@@ -133,6 +138,19 @@ class Snapshot:
         self._live[self.count : end] = True
         self._oldest = min(self._oldest[0], _oldest_end(self._columns["end"][self.count : end])), self._oldest[1]
         self.count = end
+
+    def _compared(self, halves: NDArray[np.float16], cameras: list[str]) -> NDArray[np.float16]:
+        """Descriptors as searches compare them, in the precision that the files of an index keep: so rows are the same
+        wherever they were read from."""
+        if self.statistics is None:
+            return halves
+        return self.statistics.apply(halves, cameras).astype(np.float16)
+
+    def compared_queries(
+        self, queries: NDArray[np.float32], cameras: Sequence[str | None]
+    ) -> NDArray[np.float32]:
+        """Queries (B, D) from these cameras as they are compared with the rows."""
+        return queries if self.statistics is None else self.statistics.apply(queries, cameras)
 
     def _code(self, column: str, name: str) -> int:
         names = self.names[column]

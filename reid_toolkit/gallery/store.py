@@ -10,10 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_toolkit.camera_statistics import CameraStatistics, loads
+from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import audit
 from reid_toolkit.gallery.checksum import Fields, row_checksum
 from reid_toolkit.gallery.criteria import DATED_FROM, Which
 from reid_toolkit.gallery.database import UNREADABLE, Database, is_busy
+from reid_toolkit.gallery.schema import STATISTICS_TABLE
 from reid_toolkit.records import Record
 
 READ_ROWS = 4096
@@ -57,18 +60,18 @@ def vectors_of(rows: Sequence[Fields], dimension: int) -> NDArray[np.float16]:
 class Store(Database):
     """The table of records. Descriptors are stored in half precision, and given back as float32."""
 
-    def version(self) -> tuple[int, int, int]:
-        """(epoch, largest id ever given, rows removed so far): changes with every change.
+    def version(self) -> tuple[int, int, int, int]:
+        """(epoch, largest id ever given, rows removed so far, camera statistics): changes with every change.
 
         Ids only grow. A new epoch means that bytes were erased, so that no copy of older rows may be kept.
         """
         return self.state()[0]
 
-    def state(self) -> tuple[tuple[int, int, int], float | None, bool]:
+    def state(self) -> tuple[tuple[int, int, int, int], float | None, bool]:
         """:meth:`version`, :meth:`retention`, and whether the audit log is on: all that a search asks, in one go."""
-        query = "SELECT key, value FROM meta WHERE key IN ('epoch', 'last_id', 'removed', 'retention', 'audit')"
-        rows = dict(self._db.execute(query))
-        version = int(rows["epoch"]), int(rows["last_id"]), int(rows["removed"])
+        keys = "'epoch', 'last_id', 'removed', 'statistics', 'retention', 'audit'"
+        rows = dict(self._db.execute(f"SELECT key, value FROM meta WHERE key IN ({keys})"))
+        version = int(rows["epoch"]), int(rows["last_id"]), int(rows["removed"]), int(rows.get("statistics", 0))
         return version, float(rows.get("retention") or 0) or None, audit.Head.of(rows.get("audit")).on
 
     def count(self) -> int:
@@ -126,6 +129,62 @@ class Store(Database):
         query = "SELECT min(first_id) FROM enrolment WHERE time >= ?"
         first = self._db.execute(query, (before,)).fetchone()[0]
         return Past(before, self.number("last_id") + 1 if first is None else first)
+
+    def statistics(self, version: int) -> CameraStatistics | None:
+        """The camera statistics of a version; None where it has none. Raises :class:`GalleryError` for damaged ones."""
+        if not version:
+            return None
+        row = self._db.execute("SELECT content FROM camera_statistics WHERE version = ?", (version,)).fetchone()
+        try:
+            if row is None or not isinstance(row[0], bytes):
+                raise InputError(f"camera statistics are damaged (version {version} is missing)")
+            return loads(row[0], self.meta("model"), self.number("dimension")) if row[0] else None
+        except InputError as error:
+            raise GalleryError(
+                f"{self.folder}: {error}: fit them anew with `reid gallery cameras {self.folder} refresh`, or search "
+                "with --no-camera-statistics"
+            ) from None
+
+    def has_statistics(self, version: int) -> bool:
+        """Whether a version is kept, be it empty."""
+        query = "SELECT 1 FROM camera_statistics WHERE version = ?"
+        return not version or self._db.execute(query, (version,)).fetchone() is not None
+
+    def put_statistics(self, statistics: CameraStatistics | None, seen: dict[str, int]) -> int:
+        """Inside :meth:`writing`. Make these the newest, and return their version.
+
+        seen: how many records each camera had when they were fitted.
+        """
+        version = self.number("statistics") + 1
+        self._db.execute(STATISTICS_TABLE)
+        content = statistics.of_version(version).dumps() if statistics else b""
+        self._db.execute("INSERT INTO camera_statistics VALUES (?, ?)", (version, content))
+        self.set_meta("statistics", str(version))
+        self.set_seen(seen)
+        return version
+
+    def drop_statistics(self, keep: Collection[int]) -> None:
+        """Inside :meth:`writing`. Forget all versions but the newest and those to ``keep``."""
+        kept = {self.number("statistics"), *keep}
+        if kept != {0}:
+            self._db.execute(f"DELETE FROM camera_statistics WHERE version NOT IN ({', '.join(map(str, kept))})")
+
+    def has_newest_statistics(self) -> bool:
+        """Whether the newest version holds statistics, whole or damaged."""
+        version = self.number("statistics")
+        if not version:
+            return False
+        row = self._db.execute("SELECT length(content) FROM camera_statistics WHERE version = ?", (version,)).fetchone()
+        return row is None or bool(row[0])
+
+    def set_seen(self, seen: dict[str, int]) -> None:
+        """Inside :meth:`writing`. Remember how many records each camera had when too few were found."""
+        self.set_meta("statistics_seen", json.dumps(seen))
+
+    def statistics_seen(self) -> dict[str, int]:
+        """Records of each camera when statistics were last fitted."""
+        seen: dict[str, int] = json.loads(self.meta("statistics_seen") or "{}")
+        return seen
 
     def retention(self) -> float | None:
         """Seconds for which records are shown; None for ever."""

@@ -1,0 +1,306 @@
+"""Descriptors freed of their camera's bias: by the mean and the deviation of what each camera shows. numpy alone.
+
+A camera's light, angle and colours move the descriptors of everybody whom it sees in the same direction. So strangers
+of one camera look more alike than one person in two cameras. The mean of many people's descriptors shows that
+direction, and no label is needed for it. Song et al., "Exploring the camera bias of person re-identification"
+(ICLR 2025), report the same for published models.
+
+For a descriptor x of camera c (:meth:`CameraStatistics.apply`):
+
+    y = (x - m_c) * s / s_c,  normalised to length 1
+
+m_c and s_c are the camera's mean and standard deviation, component by component, and m and s those of all cameras.
+Both are drawn towards m and s where a camera has shown few people (:meth:`StatisticsFit.finish`). A descriptor whose
+camera is not known, or has no statistics, gets m and s: y = x - m, normalised.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reid_toolkit.errors import InputError
+
+LEAST = 10
+"""Tracklets of different people, about, that each of two cameras must have shown before statistics are fitted."""
+SPREAD_PRIOR = 10.0
+"""Tracklets that the standard deviation of all cameras counts for beside a camera's own."""
+FEW_PEOPLE = 0.5
+"""A camera whose descriptors are spread less than this share as widely as in the other cameras has shown few people."""
+SHORTEST = 1e-6
+"""Length under which a centred descriptor has no direction left: the descriptor itself is kept."""
+FORMAT = "reid-camera-statistics-1"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraFit:
+    """What is known of one camera."""
+
+    camera: str
+    records: int
+    """Descriptors seen."""
+    tracklets: int
+    """Tracklets they belong to."""
+    people: float
+    """Of these tracklets, how many count as of different people."""
+    weight: float
+    """How much of its own mean it uses, 0-1; the rest is the mean of all cameras."""
+    distance: float
+    """Euclidean distance of its mean from the mean of all cameras."""
+
+
+@dataclass(frozen=True)
+class CameraStatistics:
+    """Means and deviations by camera, ready to be applied. Made by :class:`StatisticsFit` or :func:`loads`."""
+
+    cameras: tuple[CameraFit, ...]
+    """Sorted by name."""
+    means: NDArray[np.float32]
+    """(C, D): what is subtracted of each camera's descriptors."""
+    scales: NDArray[np.float32]
+    """(C, D): by what the difference is multiplied."""
+    mean: NDArray[np.float32]
+    """(D,): of all cameras; subtracted where the camera is not known."""
+    model: str | None = None
+    """Fingerprint of the model whose descriptors these are."""
+    fitted: float = 0.0
+    """When, Unix time."""
+    version: int = 0
+    """Counts the fits of one gallery, from 1; 0 outside of galleries."""
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return len(self.mean)
+
+    @property
+    def records(self) -> int:
+        """How many descriptors they were fitted to."""
+        return sum(one.records for one in self.cameras)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits: equal for statistics that change descriptors in the same way."""
+        content = hashlib.sha256(json.dumps([one.camera for one in self.cameras]).encode())
+        for array in (self.means, self.scales, self.mean):
+            content.update(array.astype("<f4").tobytes())
+        return content.hexdigest()[:16]
+
+    def knows(self, camera: str | None) -> bool:
+        """Whether this camera has statistics of its own."""
+        return any(one.camera == camera for one in self.cameras)
+
+    def apply(self, descriptors: ArrayLike, cameras: Sequence[str | None]) -> NDArray[np.float32]:
+        """Free ``descriptors`` (N, D) float of the bias of ``cameras`` (N names; None or unknown: of all cameras').
+
+        Gives unit rows (N, D) float32. A row does not depend on the others, to the last bit. Raises
+        :class:`InputError` for another shape or width, or another number of cameras.
+        """
+        rows = np.ascontiguousarray(descriptors, np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.dimension or len(rows) != len(cameras):
+            raise InputError(
+                f"expected (N, {self.dimension}) descriptors and a camera for each, got shape {rows.shape} and "
+                f"{len(cameras)} cameras: these camera statistics are of width {self.dimension}"
+            )
+        places = {one.camera: place for place, one in enumerate(self.cameras)}
+        place = np.fromiter((places.get(camera, -1) if camera else -1 for camera in cameras), np.intp, len(rows))
+        freed = np.empty_like(rows)
+        for number in np.unique(place):
+            own = place == number
+            mean, scale = (self.mean, np.float32(1)) if number < 0 else (self.means[number], self.scales[number])
+            freed[own] = (rows[own] - mean) * scale
+        lengths = np.sqrt(np.square(freed).sum(axis=1, keepdims=True))
+        return np.where(lengths > SHORTEST, freed / np.maximum(lengths, SHORTEST), rows)
+
+    def of_version(self, version: int) -> "CameraStatistics":
+        """The same under another number."""
+        return replace(self, version=version)
+
+    def dumps(self) -> bytes:
+        """As bytes, with a checksum; :func:`loads` reads them."""
+        about = {
+            "format": FORMAT, "model": self.model, "fitted": self.fitted, "version": self.version,
+            "dimension": self.dimension, "cameras": [asdict(one) for one in self.cameras],
+        }  # fmt: skip
+        head = json.dumps(about).encode()
+        body = b"".join(array.astype("<f4").tobytes() for array in (self.mean, self.means, self.scales))
+        content = len(head).to_bytes(8, "little") + head + body
+        return hashlib.sha256(content).digest() + content
+
+
+def loads(content: bytes, model: str | None = None, dimension: int | None = None) -> CameraStatistics:
+    """What :meth:`CameraStatistics.dumps` wrote, of this model and width where they are given.
+
+    Raises :class:`InputError` for anything else: damaged, of another model or width, or with numbers that no fit
+    gives.
+    """
+    try:
+        if hashlib.sha256(content[32:]).digest() != content[:32]:
+            raise ValueError("its checksum does not fit")
+        end = 40 + int.from_bytes(content[32:40], "little")
+        about = json.loads(content[40:end])
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']!r}, expected {FORMAT!r}")
+        cameras = tuple(CameraFit(**one) for one in about["cameras"])
+        width, count = int(about["dimension"]), len(cameras)
+        rows = np.frombuffer(content[end:], "<f4").astype(np.float32).reshape(1 + 2 * count, width)
+        if not np.isfinite(rows).all() or not (rows[1 + count :] > 0).all():
+            raise ValueError("it holds NaN, infinity, or a scale that is not above 0")
+        held = CameraStatistics(
+            cameras, rows[1 : 1 + count], rows[1 + count :], rows[0], about["model"], float(about["fitted"]),
+            int(about["version"]),
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"camera statistics are damaged ({error})") from None
+    for what, wanted, got in (("model", model, held.model), ("width", dimension, held.dimension)):
+        if wanted is not None and got != wanted:
+            raise InputError(f"camera statistics are of {what} {got}, expected {what} {wanted}")
+    return held
+
+
+class StatisticsFit:
+    """Takes descriptors in parts, and fits statistics to all of them. Needs memory for C x D numbers only."""
+
+    def __init__(self, dimension: int) -> None:
+        self._dimension = dimension
+        self._places: dict[str, int] = {}
+        self._records: list[int] = []
+        self._sums = np.zeros((0, 1 + 2 * dimension))
+        """A row a camera: tracklets, and the weighted sums of descriptors and of their squares."""
+
+    def add(self, descriptors: ArrayLike, cameras: Sequence[str | None], weights: ArrayLike) -> Self:
+        """Take ``descriptors`` (N, D) float, the N ``cameras`` that they are from, and their ``weights`` (N,).
+
+        A weight is 1 / the number of descriptors of its tracklet: so a tracklet counts once, however long somebody
+        stood there. Descriptors without a camera (None or "") are left out. Raises :class:`InputError` for shapes
+        that do not fit, and for NaN or infinity.
+        """
+        rows, shares = np.asarray(descriptors, np.float32), np.asarray(weights, np.float64)
+        if rows.ndim != 2 or rows.shape[1] != self._dimension or shares.shape != (len(rows),):
+            raise InputError(
+                f"expected (N, {self._dimension}) descriptors and N weights, got {rows.shape} and {shares.shape}"
+            )
+        if len(cameras) != len(rows):
+            raise InputError(f"{len(rows)} descriptors from {len(cameras)} cameras: expected one camera each")
+        if not np.isfinite(rows).all() or not np.isfinite(shares).all():
+            raise InputError("descriptors or weights with NaN or infinity: expected finite numbers")
+        places = np.array([self._place(camera) if camera else -1 for camera in cameras], np.intp)
+        for place in np.unique(places[places >= 0]):
+            own = places == place
+            part, weight = rows[own].astype(np.float64), shares[own]
+            self._records[place] += len(part)
+            self._sums[place] += np.concatenate([[weight.sum()], weight @ part, weight @ np.square(part)])
+        return self
+
+    def _place(self, camera: str) -> int:
+        if camera not in self._places:
+            self._places[camera] = len(self._places)
+            self._records.append(0)
+            self._sums = np.concatenate([self._sums, np.zeros((1, self._sums.shape[1]))])
+        return self._places[camera]
+
+    def finish(self, model: str | None = None, fitted: float = 0.0) -> CameraStatistics | None:
+        """The statistics; None unless two cameras have each shown ``LEAST`` tracklets of different people.
+
+        How far a camera's own mean is believed follows from an analysis of variance. With sigma^2 the variance of
+        descriptors within cameras, tau^2 the variance of the cameras' means, and n tracklets, a camera's mean has
+        weight n / (n + sigma^2 / tau^2), the best linear predictor of a one-way random-effects model (Searle,
+        Casella and McCulloch, "Variance components", 1992; Efron and Morris, 1975). So few tracklets hardly move it,
+        and nothing is subtracted where cameras do not differ. In place of n stands the number of different people
+        (:func:`people_shown`), since a hundred tracklets of one person say no more of a camera than one.
+        """
+        names = sorted(self._places)
+        if not names:
+            return None
+        order = [self._places[name] for name in names]
+        sums, records = self._sums[order], [self._records[place] for place in order]
+        tracklets = sums[:, 0]
+        own = sums[:, 1 : 1 + self._dimension] / tracklets[:, None]  # (C, D)
+        variances = np.maximum(sums[:, 1 + self._dimension :] / tracklets[:, None] - own**2, 0)  # (C, D)
+        people = people_shown(tracklets, variances.sum(axis=1))
+        if np.count_nonzero(people >= LEAST - 1e-6) < 2:
+            return None
+        ratio = variance_ratio(people, own, variances.sum(axis=1))
+        weights = people / (people + ratio) if math.isfinite(ratio) else np.zeros(len(people))
+        # Without a difference between cameras they all weigh the same.
+        shares = weights / weights.sum() if weights.any() else people / people.sum()
+        mean = shares @ own
+        means = weights[:, None] * own + (1 - weights[:, None]) * mean
+        spread = people / (people + SPREAD_PRIOR)
+        common = (spread / spread.sum()) @ variances
+        drawn = spread[:, None] * variances + (1 - spread[:, None]) * common
+        # A component that is constant in all cameras keeps its scale.
+        scales = np.sqrt(np.divide(common, drawn, out=np.ones_like(drawn), where=drawn > 0))
+        scales = np.where(scales > 0, scales, 1)
+        distances = np.linalg.norm(own - mean, axis=1)
+        fits = (
+            CameraFit(name, records[i], round(tracklets[i]), float(people[i]), float(weights[i]), float(distances[i]))
+            for i, name in enumerate(names)
+        )
+        arrays = (array.astype(np.float32) for array in (means, scales, mean))
+        return CameraStatistics(tuple(fits), *arrays, model=model, fitted=fitted)
+
+
+def people_shown(tracklets: NDArray[np.float64], scatter: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each camera's ``tracklets`` (C,), how many count as of different people: 1 to all of them, (C,).
+
+    scatter: (C,) mean squared distance of a camera's descriptors from their mean. One person's descriptors lie close
+    together. So where a camera's scatter is under ``FEW_PEOPLE`` of that of the other cameras, it has shown few: of P
+    equally frequent people the scatter is (1 - 1/P) of what it is of many, so that P = 1 / (1 - scatter / many).
+    """
+    people = tracklets.copy()
+    unbiased = scatter * tracklets / np.maximum(tracklets - 1, 1e-9)
+    for camera in range(len(tracklets)):
+        others = (np.arange(len(tracklets)) != camera) & (tracklets > 1.5)
+        if tracklets[camera] < 1.5 or not others.any():
+            continue
+        many = FEW_PEOPLE * np.average(unbiased[others], weights=tracklets[others])
+        if unbiased[camera] < many:
+            people[camera] = min(people[camera], many / (many - unbiased[camera]))
+    return people
+
+
+def variance_ratio(people: NDArray[np.float64], means: NDArray[np.float64], scatter: NDArray[np.float64]) -> float:
+    """sigma^2 / tau^2: how much descriptors differ within cameras (C,), by how much the cameras' means (C, D) do.
+
+    The estimators of one-way analysis of variance for groups of unequal size (Searle et al., chapter 3). Infinite
+    where the means differ by no more than chance.
+    """
+    total, count = people.sum(), len(people)
+    within = float((people * scatter).sum() / (total - count))
+    centre = people @ means / total
+    between = float(people @ np.square(means - centre).sum(axis=1))
+    tau = (between - within * (count - 1)) / (total - (people**2).sum() / total)
+    return within / tau if tau > 0 else math.inf
+
+
+def fit_camera_statistics(
+    descriptors: ArrayLike,
+    cameras: Sequence[str | None],
+    tracklets: Sequence[Any] | None = None,
+    *,
+    model: str | None = None,
+    fitted: float = 0.0,
+) -> CameraStatistics | None:
+    """Fit statistics to ``descriptors`` (N, D) float of N ``cameras``; see :meth:`StatisticsFit.finish`.
+
+    tracklets: N names, of which the same in one camera mean one tracklet; None where each descriptor is one of its
+    own. Raises :class:`InputError` as :meth:`StatisticsFit.add` does.
+    """
+    rows = np.asarray(descriptors, np.float32)
+    if rows.ndim != 2:
+        raise InputError(f"expected (N, D) descriptors, got shape {rows.shape}")
+    weights = np.ones(len(rows))
+    if tracklets is not None:
+        if len(tracklets) != len(rows) or len(cameras) != len(rows):
+            raise InputError(f"{len(rows)} descriptors, {len(cameras)} cameras, {len(tracklets)} tracklets: expected "
+                             "one of each")  # fmt: skip
+        keys: dict[tuple[str | None, Any], int] = {}
+        codes = np.array([keys.setdefault(key, len(keys)) for key in zip(cameras, tracklets, strict=True)], np.intp)
+        weights = 1 / np.bincount(codes)[codes] if len(codes) else weights
+    return StatisticsFit(rows.shape[1]).add(rows, cameras, weights).finish(model, fitted)
