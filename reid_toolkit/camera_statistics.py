@@ -30,8 +30,11 @@ LEAST = 10
 """Tracklets of different people, about, that each of two cameras must have shown before statistics are fitted."""
 SPREAD_PRIOR = 10.0
 """Tracklets that the standard deviation of all cameras counts for beside a camera's own."""
-FEW_PEOPLE = 0.5
+FEW_PEOPLE = 0.6
 """A camera whose descriptors are spread less than this share as widely as in the other cameras has shown few people."""
+UNHEARD = 3
+"""People whom a camera must have shown before its own mean counts at all: their appearance is in it, not the camera's
+light alone."""
 SHORTEST = 1e-6
 """Length under which a centred descriptor has no direction left: the descriptor itself is kept."""
 FORMAT = "reid-camera-statistics-1"
@@ -208,11 +211,12 @@ class StatisticsFit:
         """The statistics; None unless two cameras have each shown ``LEAST`` tracklets of different people.
 
         How far a camera's own mean is believed follows from an analysis of variance. With sigma^2 the variance of
-        descriptors within cameras, tau^2 the variance of the cameras' means, and n tracklets, a camera's mean has
-        weight n / (n + sigma^2 / tau^2), the best linear predictor of a one-way random-effects model (Searle,
-        Casella and McCulloch, "Variance components", 1992; Efron and Morris, 1975). So few tracklets hardly move it,
-        and nothing is subtracted where cameras do not differ. In place of n stands the number of different people
-        (:func:`people_shown`), since a hundred tracklets of one person say no more of a camera than one.
+        descriptors within cameras, tau^2 the variance of the cameras' means, and n people, a camera's mean has weight
+        n / (n + sigma^2 / tau^2), the best linear predictor of a one-way random-effects model (Searle, Casella and
+        McCulloch, "Variance components", 1992; Efron and Morris, 1975). So few people hardly move it, and nothing is
+        subtracted where cameras do not differ. n is the number of tracklets, or of different people among them where
+        they are clearly fewer (:func:`people_shown`): a hundred tracklets of one person say no more of a camera than
+        one. The first ``UNHEARD`` people do not count, so that nobody's own appearance is subtracted.
         """
         names = sorted(self._places)
         if not names:
@@ -226,12 +230,13 @@ class StatisticsFit:
         if np.count_nonzero(people >= LEAST - 1e-6) < 2:
             return None
         ratio = variance_ratio(people, own, variances.sum(axis=1))
-        weights = people / (people + ratio) if math.isfinite(ratio) else np.zeros(len(people))
+        beyond = np.maximum(people - UNHEARD, 0)
+        weights = beyond / (beyond + ratio) if math.isfinite(ratio) else np.zeros(len(people))
         # Without a difference between cameras they all weigh the same.
         shares = weights / weights.sum() if weights.any() else people / people.sum()
         mean = shares @ own
         means = weights[:, None] * own + (1 - weights[:, None]) * mean
-        spread = people / (people + SPREAD_PRIOR)
+        spread = beyond / (beyond + SPREAD_PRIOR)
         common = (spread / spread.sum()) @ variances
         drawn = spread[:, None] * variances + (1 - spread[:, None]) * common
         # A component that is constant in all cameras keeps its scale.
@@ -242,8 +247,8 @@ class StatisticsFit:
             CameraFit(name, records[i], round(tracklets[i]), float(people[i]), float(weights[i]), float(distances[i]))
             for i, name in enumerate(names)
         )
-        arrays = (array.astype(np.float32) for array in (means, scales, mean))
-        return CameraStatistics(tuple(fits), *arrays, model=model, fitted=fitted)
+        single = [array.astype(np.float32) for array in (means, scales, mean)]
+        return CameraStatistics(tuple(fits), single[0], single[1], single[2], model, fitted)
 
 
 def people_shown(tracklets: NDArray[np.float64], scatter: NDArray[np.float64]) -> NDArray[np.float64]:

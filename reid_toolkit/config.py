@@ -126,6 +126,9 @@ class MergingRecipe:
     """BUC's weight of the clusters' sizes, with minimum linkage."""
     cannot_link: bool = True
     """Never merge two tracklets seen at once in one camera, where times are known."""
+    camera_statistics: bool = False
+    """Measure and merge descriptors freed of their camera's bias (camera_statistics.py). Not in the paper. Where two
+    cameras do not have ten tracklets each, descriptors stay as they are."""
 
     def __post_init__(self) -> None:
         check(0 < self.fraction < 1, f"merging.fraction is {self.fraction}: expected 0 < fraction < 1")

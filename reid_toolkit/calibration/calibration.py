@@ -17,7 +17,8 @@ from reid_toolkit.errors import InputError, ModelError
 from reid_toolkit.files import write_atomic
 from reid_toolkit.version import __version__
 
-FORMAT = "reid-calibration-1"
+FORMAT, PLAIN_FORMAT = "reid-calibration-2", "reid-calibration-1"
+"""The first is for distances with camera statistics, of which older toolkits know nothing."""
 SUFFIX = ".calibration.json"
 
 Basis = Literal["camera pair", "pooled", "one camera"]
@@ -51,6 +52,19 @@ class Calibration:
     usual: dict[CameraPair, float]
     """Of every pair of cameras, the median distance between any two tracklets: by it ``within`` and ``across`` are
     moved to the cameras in question."""
+    statistics: str | None = None
+    """Digest of the camera statistics that the distances were measured with; None for descriptors as they are."""
+
+    def misfit(self, statistics: str | None) -> str:
+        """Why it does not fit distances measured with the camera statistics of this digest, None for without any; empty
+        where it does fit."""
+        if self.statistics == statistics:
+            return ""
+        if self.statistics is None:
+            return "it was made for distances without camera statistics, and this gallery is searched with them"
+        if statistics is None:
+            return "it was made for distances with camera statistics, and this search is without them"
+        return f"it was made for other camera statistics ({self.statistics}) than this gallery has now ({statistics})"
 
     def probability(self, distance: float, query: str | None, found: str, base_rate: float) -> tuple[float, Basis]:
         """That a query from camera ``query`` and a record of camera ``found`` show one person, and by what evidence.
@@ -110,8 +124,10 @@ class Calibration:
         curves = {name: curve and asdict(curve) for name, curve in (("within", self.within), ("across", self.across))}
         pairs = [{"cameras": list(pair), **asdict(curve)} for pair, curve in self.pairs.items()]
         about = {
-            "format": FORMAT, "model": self.model, "dataset": self.dataset, "toolkit": __version__,
+            "format": FORMAT if self.statistics else PLAIN_FORMAT,
+            "model": self.model, "dataset": self.dataset, "toolkit": __version__,
             "tracklets": self.tracklets, "links": self.links, "per_person": self.per_person,
+            "camera_statistics": self.statistics,
         }  # fmt: skip
         usual = [{"cameras": list(pair), "distance": distance} for pair, distance in self.usual.items()]
         table = {**about, **curves, "pairs": pairs, "usual": usual}
@@ -126,6 +142,7 @@ def calibrate(
     tracklets: int,
     links: Links,
     per_person: float | None = None,
+    statistics: str | None = None,
 ) -> Calibration:
     """Fit what ``collect`` found; for the other arguments see :class:`Calibration`.
 
@@ -149,6 +166,7 @@ def calibrate(
         model, dataset, tracklets, links, per_person, curve, fit_curve(across),
         {pair: one for pair, one in fitted.items() if one},
         {pair: one.usual for pair, one in known.items()},
+        statistics,
     )  # fmt: skip
 
 
@@ -169,7 +187,7 @@ def load_calibration(path: Path, model: str) -> Calibration:
         raise ModelError(f"{path}: cannot read it: {error.strerror}: `reid calibrate` makes a calibration") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         held = None
-    if held != FORMAT:
+    if held not in (FORMAT, PLAIN_FORMAT):
         raise ModelError(f"{path}: not a calibration of format {FORMAT}: make it anew by `reid calibrate`")
     if table.get("model") != model:
         raise ModelError(
@@ -182,6 +200,7 @@ def load_calibration(path: Path, model: str) -> Calibration:
             _curve(table["within"]), None if table["across"] is None else _curve(table["across"]),
             {(str(a), str(b)): _curve(one) for one in table["pairs"] for a, b in [one.pop("cameras")]},
             {(str(a), str(b)): _distance(one) for one in table["usual"] for a, b in [one["cameras"]]},
+            _digest(table) if held == FORMAT else None,
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(f"{path}: damaged ({error!r}): make it anew by `reid calibrate`") from None
@@ -191,6 +210,13 @@ def _rounded_up(rate: float) -> str:
     """To two digits; to the nearest it might be less than what can be answered."""
     digit = Decimal(f"{rate:.1e}")
     return f"{float(digit if digit >= Decimal(rate) else digit + Decimal(1).scaleb(digit.adjusted() - 1)):g}"
+
+
+def _digest(table: dict[str, Any]) -> str:
+    digest = table["camera_statistics"]
+    if not isinstance(digest, str) or not digest:
+        raise ValueError(f"camera statistics {digest!r}")
+    return digest
 
 
 def _per_person(table: dict[str, Any]) -> float:

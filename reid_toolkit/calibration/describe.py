@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.reading import read_crops
 from reid_toolkit.errors import DatasetError
@@ -30,6 +31,12 @@ class Described:
     """(N, D), unit rows: the mean over all crops."""
     halves: NDArray[np.float32]
     """(N, 2, D), unit rows: over the first half of the crops in time, and over the second; NaN of a single crop."""
+
+    def freed(self, statistics: CameraStatistics) -> "Described":
+        """As searches with these camera statistics compare them."""
+        cameras = [tracklet.camera for tracklet in self.tracklets]
+        first, second = (statistics.apply(self.halves[:, half], cameras) for half in (0, 1))
+        return Described(self.tracklets, statistics.apply(self.whole, cameras), np.stack([first, second], axis=1))
 
 
 def describe(

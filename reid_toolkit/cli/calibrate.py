@@ -1,5 +1,6 @@
 """``reid calibrate``: which distance is the same person, from tracklets alone."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +11,13 @@ from reid_toolkit.cli import options
 from reid_toolkit.cli.outputs import refuse_unwritable
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import print_json, printable, warn, warn_bad
-from reid_toolkit.errors import InputError
+from reid_toolkit.errors import GalleryError, InputError
 
 if TYPE_CHECKING:
     from reid_toolkit.calibration import Calibration
     from reid_toolkit.calibration.curve import Curve
+    from reid_toolkit.camera_statistics import CameraStatistics
+    from reid_toolkit.runtime import Embedder
 
 RATES = (0.05, 0.01, 0.001)
 """False-match rates whose distances are shown."""
@@ -26,6 +29,11 @@ RATES = (0.05, 0.01, 0.001)
 @click.option(
     "--run", type=options.FOLDER, help="The run trained on DATASET: its clusters are evidence across cameras."
 )
+@click.option(
+    "--gallery",
+    metavar="WHERE",
+    help="The gallery to be searched: calibrate distances as it compares, with its camera statistics.",
+)
 @click.option("--out", type=options.FILE, help="Where to write it. [default: beside the model, MODEL.calibration.json]")
 @options.skip_bad
 @options.batch_size
@@ -34,6 +42,7 @@ def command(
     dataset: Path,
     model: Path,
     run: Path | None,
+    gallery: str | None,
     out: Path | None,
     skip_bad: bool,
     batch_size: int,
@@ -43,7 +52,8 @@ def command(
 
     One person: the two halves of a tracklet. Two people: tracklets seen at once in one camera. Across cameras:
     tracklets that are each other's nearest, or with --run what its clusters say. `reid search` finds the result
-    beside the model.
+    beside the model. A gallery with camera statistics wants a calibration made with --gallery, and another one when
+    they were fitted anew.
     """
     from reid_toolkit.calibration import beside
     from reid_toolkit.calibration.measure import measure
@@ -56,9 +66,16 @@ def command(
     refuse_unwritable(out)
     embedder = Embedder(model, batch_size=batch_size)
     held = open_dataset(dataset)
+    statistics = statistics_of(gallery, embedder) if gallery else None
+    strange = [camera for camera in held.cameras if statistics and not statistics.knows(camera)]
+    if strange:
+        warn(
+            f"{gallery} has no statistics of {listed(strange)}: what these cameras show is compared by the statistics "
+            "of all cameras"
+        )
     bad: list[str] | None = [] if skip_bad else None
     with progress_bar("calibrate", "tracklets") as on_progress:
-        calibration = measure(embedder, held, run, bad=bad, on_progress=on_progress)
+        calibration = measure(embedder, held, run, statistics=statistics, bad=bad, on_progress=on_progress)
     warn_bad(bad)
     calibration.save(out)
     if as_json:
@@ -71,6 +88,27 @@ def command(
             "too little is known across cameras: between two of them, probabilities rest on evidence within one, and "
             "are too low; calibrate on more footage"
         )
+
+
+def statistics_of(gallery: str, embedder: "Embedder") -> "CameraStatistics | None":
+    """The camera statistics that searches of a gallery use, which must be of this model."""
+    from reid_toolkit.gallery import open_gallery
+
+    with open_gallery(gallery, create=False) as store:
+        statistics = store.statistics()
+    if statistics is None:
+        warn(f"{gallery} has no camera statistics: its distances are calibrated as they are")
+    elif statistics.dimension != embedder.dimension or statistics.model not in (None, embedder.fingerprint):
+        raise GalleryError(
+            f"{gallery}: holds descriptors of model {statistics.model}, got model {embedder.fingerprint}: calibrate "
+            "with the model it was enrolled with"
+        )
+    return statistics
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few of some names, for a message."""
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def rows_of(calibration: "Calibration") -> "list[tuple[str, Curve]]":
@@ -107,6 +145,7 @@ def as_dict(calibration: "Calibration") -> dict[str, object]:
         "tracklets": calibration.tracklets,
         "links": calibration.links,
         "per_person": calibration.per_person,
+        "camera_statistics": calibration.statistics,
         "within": one(calibration.within),
         "across": one(calibration.across),
         "pairs": [{"cameras": list(pair), **(one(curve) or {})} for pair, curve in calibration.pairs.items()],

@@ -4,6 +4,7 @@ import shlex
 import sys
 import time
 from contextlib import nullcontext, redirect_stdout
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from reid_toolkit.cli.options import FOLDER, json_output
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, reid, rich_escape
 from reid_toolkit.errors import InputError
+
+PLAIN, WITH = "descriptors as they are:", "with camera statistics:"
 
 
 @click.command()
@@ -36,14 +39,17 @@ def command(out: Path, seed: int, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
-    for when in ("before", "after"):
-        scores = summary[when]
-        log.print(f"{when:>6} training: rank-1 {100 * scores['rank-1']:.1f}%  mAP {100 * scores['mAP']:.1f}%")
+    for when, how in product(("before", "after"), (PLAIN, WITH)):
+        scores = summary[when if how == WITH else f"{when}_plain"]
+        log.print(
+            f"{when:>6} training, {how:25} rank-1 {100 * scores['rank-1']:5.1f}%  mAP {100 * scores['mAP']:5.1f}%"
+        )
     log.print(f"{summary['seconds']:.0f} s in all. Open the report: {rich_escape(summary['report'])}", soft_wrap=True)
 
 
 def walk(out: Path, seed: int) -> dict[str, Any]:
     """Every step of the demo, in ``out``; returns what --json prints."""
+    from reid_toolkit.cli.evaluate import PLAIN as PLAIN_NAME
     from reid_toolkit.datasets.manifest import read_manifest
     from reid_toolkit.demo.footage import TRUTH, draw_footage
     from reid_toolkit.demo.truth import label_tracklets, read_truth, write_identities
@@ -90,8 +96,11 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
         "people": len({name for name in truth.values() if int(name) > 0}),
         "tracklets": len(dataset.tracklets),
         "crops": len(dataset.crops),
+        # By default an evaluation has camera statistics, as a search has; both footages are large enough for some.
         "before": results[before.name],
         "after": results[after.name],
+        "before_plain": results[PLAIN_NAME.format(before.name)],
+        "after_plain": results[PLAIN_NAME.format(after.name)],
         "seconds": round(time.monotonic() - began, 1),
         "report": str(report.resolve()),
     }

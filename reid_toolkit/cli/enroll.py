@@ -59,10 +59,11 @@ def command(
 ) -> None:
     """Store the descriptors of tracklets, crops or images in a gallery, which is made if there is none.
 
-    A tracklet's descriptor is the normalised mean over its crops. Run again, what is enrolled is left out.
+    A tracklet's descriptor is the normalised mean over its crops. Run again, what is enrolled is left out. Camera
+    statistics are fitted when a camera's records have doubled since the last time.
     """
     from reid_toolkit.gallery import open_gallery
-    from reid_toolkit.gallery.criteria import is_past
+    from reid_toolkit.gallery.criteria import Comparison, is_past
     from reid_toolkit.runtime import Embedder
 
     units = [unit for path in inputs for unit in units_of(path, camera, crops, tags)]
@@ -83,6 +84,9 @@ def command(
                 on_progress(enrolled, len(wanted))
         expired = store.expire()
         count = len(store)
+        with late_progress_bar("camera statistics", "records") as on_progress:
+            fitted = store.refresh_statistics(on_progress, if_due=True)
+        statistics = store.statistics_version(Comparison())
         with late_progress_bar("index", "records") as on_progress:
             store.build_index(on_progress)
     if len(wanted) < len(missing):
@@ -95,7 +99,7 @@ def command(
             raise InputError("nothing was enrolled: not one of the images could be read")
     report = {
         "enrolled": enrolled, "already": sum(there), "bad": len(bad or ()), "too_old": len(missing) - len(wanted),
-        "expired": expired, "count": count,
+        "expired": expired, "count": count, "camera_statistics": statistics or None,
     }  # fmt: skip
     if as_json:
         print_json({"gallery": gallery, **report})
@@ -104,6 +108,8 @@ def command(
         f"{gallery}: {enrolled} enrolled, {sum(there)} were there before, {len(bad or ())} unreadable images "
         f"left out; {count} records now"
     )
+    if fitted:
+        click.echo(f"camera statistics were fitted anew: `reid gallery cameras {gallery}` shows them")
 
 
 def units_of(path: Path, camera: str, each_crop: bool, tags: tuple[str, ...]) -> Iterator[Unit]:

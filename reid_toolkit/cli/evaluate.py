@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from reid_toolkit.cli.options import FILE, FOLDER, batch_size, json_output, skip_bad
+from reid_toolkit.cli.options import FILE, FOLDER, batch_size, camera_statistics, json_output, skip_bad
 from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, printable, warn_bad
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from reid_toolkit.evaluation.ranking import Ranking
 
 RANKS = (1, 5, 10, 20)
+PLAIN = "{} without camera statistics"
+"""How the figures of a model are called that are of its descriptors as they are."""
 
 
 @click.command()
@@ -27,6 +29,7 @@ RANKS = (1, 5, 10, 20)
 @click.option("--identities", type=FILE, help="CSV tracklet,identity; instead of the manifest's column.")
 @click.option("--baseline", type=FILE, help="A second model, shown beside.")
 @click.option("--html", type=OUTPUT, help="Write a page with the figures and ranked pictures.")
+@camera_statistics
 @batch_size
 @skip_bad
 @json_output
@@ -36,6 +39,7 @@ def command(
     identities: Path | None,
     baseline: Path | None,
     html: Path | None,
+    camera_statistics: bool,
     batch_size: int,
     skip_bad: bool,
     as_json: bool,
@@ -44,26 +48,42 @@ def command(
 
     On Market-1501 and MARS layouts the query split is ranked against the gallery split; elsewhere each tracklet
     against all others. Gallery entries of the query's own person and camera are left out.
+
+    As in a search, descriptors are freed of their camera's bias first, by statistics of the gallery; the figures
+    without that stand beside.
     """
-    from reid_toolkit.evaluation.protocol import embed_dataset, evaluate, open_parts
+    from reid_toolkit.camera_statistics import LEAST
+    from reid_toolkit.evaluation.protocol import embed_dataset, evaluate, free_of_cameras, open_parts
     from reid_toolkit.evaluation.report import write_report
     from reid_toolkit.runtime import Embedder
 
     parts = open_parts(dataset, identities)
     bad: list[str] | None = [] if skip_bad else None
     results: dict[str, Evaluation] = {}
+    with_statistics: set[str] = set()
     for path in [model, *([baseline] if baseline else [])]:
         embedder = Embedder(path, batch_size=batch_size)
         embedded = []
         for part in parts:
             with progress_bar(f"embed with {path.name}", "tracklets") as on_progress:
                 embedded.append(embed_dataset(embedder, part, bad=bad, on_progress=on_progress))
-        results[path.name if path.name not in results else str(path)] = evaluate(embedded[0], embedded[-1])
+        name = path.name if path.name not in results else str(path)
+        query, gallery = embedded[0], embedded[-1]
+        freed = free_of_cameras(query, gallery) if camera_statistics else None
+        if freed:
+            results[name] = evaluate(*freed)
+            with_statistics.add(name)
+        elif camera_statistics:
+            few = f"{name}: too few tracklets for camera statistics: expected {LEAST} in each of two cameras"
+            log.print(few, markup=False, soft_wrap=True)
+        results[PLAIN.format(name) if freed else name] = evaluate(query, gallery)
     warn_bad(bad and list(dict.fromkeys(bad)))  # two models and two splits meet the same crop
     if html:
         write_report(html, str(dataset), results)
         log.print(f"report: {html}", markup=False, soft_wrap=True)
-    values = {name: as_dict(result) for name, result in results.items()}
+    values = {
+        name: as_dict(result) | {"camera_statistics": name in with_statistics} for name, result in results.items()
+    }
     if as_json:
         print_json(values)
         return values

@@ -19,6 +19,7 @@ from reid_toolkit.errors import GalleryError
 if TYPE_CHECKING:
     from reid_toolkit.cli.answers import Answer
     from reid_toolkit.gallery import GalleryStore
+    from reid_toolkit.gallery.criteria import Comparison
     from reid_toolkit.records import Match
 
 STEP = 1_000
@@ -35,6 +36,8 @@ STEP = 1_000
               "crops of one person; with --within or --top-k.")  # fmt: skip
 @click.option("--within", type=options.Number(0, 2), metavar="DISTANCE", help="With --like: those as near as this.")
 @click.option("--top-k", type=click.IntRange(1), metavar="N", help="With --like: the N nearest.")
+@options.query_camera
+@options.camera_statistics
 @click.option("--model", type=options.FILE, help="With --like: the ONNX model. [default: the one it was enrolled with]")
 @click.option("--html", type=OUTPUT, help="With --like: write what would be deleted as a page of pictures.")
 @yes_option
@@ -48,6 +51,8 @@ def forget(
     like: Path | None,
     within: float | None,
     top_k: int | None,
+    query_camera: str | None,
+    camera_statistics: bool,
     model: Path | None,
     html: Path | None,
     yes: bool,
@@ -60,9 +65,10 @@ def forget(
     """
     from reid_toolkit.cli.answers import as_list
     from reid_toolkit.gallery import open_gallery
+    from reid_toolkit.gallery.criteria import Comparison
 
-    if like is None and any(option is not None for option in (within, top_k, model, html)):
-        raise click.UsageError("--within, --top-k, --model and --html go with --like IMAGE")
+    if like is None and any(option is not None for option in (within, top_k, query_camera, model, html)):
+        raise click.UsageError("--within, --top-k, --query-camera, --model and --html go with --like IMAGE")
     if like is not None and (within is None) == (top_k is None):
         raise click.UsageError("--like IMAGE needs --within DISTANCE or --top-k N, and not both")
     if like is not None and tracklet is not None:
@@ -76,7 +82,8 @@ def forget(
                 return store.forget(tracklet, camera, source, on_progress=on_progress)
 
         else:
-            answers = alike(store, gallery, like, model, camera, source, within, top_k, html)
+            how = Comparison([query_camera], camera_statistics)
+            answers = alike(store, gallery, like, model, camera, source, within, top_k, html, how)
             shown, count = {"matches": as_list(answers)}, len(answers)
             if hidden := store.info().past:
                 warn(
@@ -186,13 +193,19 @@ def alike(
     within: float | None,
     top_k: int | None,
     html: Path | None,
+    how: "Comparison",
 ) -> "list[Answer]":
     """The records that look like an image: the ``top_k`` nearest, or all at a distance of ``within`` at most."""
     from reid_toolkit.cli.answers import judge, write_sheet
-    from reid_toolkit.cli.search import find_query, open_embedder
+    from reid_toolkit.cli.search import find_query, hint_camera, open_embedder, refuse_unknown
     from reid_toolkit.gallery import Filter, Page
     from reid_toolkit.images import read_image
 
+    (query_camera,) = how.query_cameras
+    if query_camera is not None:
+        refuse_unknown("camera", [query_camera], store.info().cameras, gallery)
+    elif how.camera_statistics and store.statistics() is not None:
+        hint_camera(None)
     query = find_query(like, None)
     images = [read_image(crop.path, crop.origin) for crop in query.crops]
     vector = open_embedder(store, gallery, model).embed_tracklet(images)
@@ -202,7 +215,10 @@ def alike(
     after, more = None, True
     while more:
         # By pages, which are exact: an index may miss somebody.
-        page = store.search_page(vector, top_k or STEP, where, after=after, name=query.name)
+        page = store.search_page(
+            vector, top_k or STEP, where, after=after, query_camera=query_camera,
+            camera_statistics=how.camera_statistics, name=query.name,
+        )  # fmt: skip
         near = [match for match in page.matches if within is None or match.distance <= within]
         matches += near
         after = page.after

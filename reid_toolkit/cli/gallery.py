@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from reid_toolkit.cli import copying, forgetting, keeping, options
+from reid_toolkit.cli import cameras, copying, forgetting, keeping, options
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
 from reid_toolkit.cli.root import print_json, printable
 from reid_toolkit.errors import GalleryError
@@ -16,7 +16,15 @@ def command() -> None:
     """Look into a gallery, delete from it, and bring it elsewhere."""
 
 
-for part in (copying.copy, copying.sync, forgetting.forget, forgetting.purge, keeping.retention, keeping.audit):
+for part in (
+    cameras.cameras,
+    copying.copy,
+    copying.sync,
+    forgetting.forget,
+    forgetting.purge,
+    keeping.retention,
+    keeping.audit,
+):
     command.add_command(part)
 
 
@@ -41,6 +49,10 @@ def info(gallery: str, as_json: bool) -> None:
         click.echo(f"index    {settings}")
     else:
         click.echo("index    none: every search is exact")
+    if held.statistics:
+        click.echo(f"bias     {cameras.describe_statistics(held.statistics)}")
+    else:
+        click.echo("bias     no camera statistics: `reid gallery cameras GALLERY refresh` fits them")
     click.echo(f"keeps    {keeping.describe_retention(held.retention, held.past)}")
     if held.audit:
         click.echo(f"audit    {'on' if held.audit['on'] else 'off'}, {held.audit['lines']} lines")
@@ -95,9 +107,16 @@ def check(gallery: str, as_json: bool) -> None:
             click.echo(printable(f"file: {line}"))
         for line in report.audit:
             click.echo(printable(f"audit log: {line}"))
+        if report.statistics == "damaged":
+            click.echo(f"camera statistics: damaged; `reid gallery cameras {gallery} refresh` fits them anew")
         click.echo(f"{gallery}: {report.whole} of {report.count} records whole; index: {report.index}")
     if report.audit and not (report.damaged or report.missing or report.pages):
         raise GalleryError(f"{gallery}: its records are whole, but not its audit log: {report.audit[0]}")
+    if report.statistics == "damaged" and not (report.damaged or report.missing or report.pages or report.audit):
+        raise GalleryError(
+            f"{gallery}: its records are whole, but not its camera statistics: fit them anew with "
+            f"`reid gallery cameras {gallery} refresh`"
+        )
     if not report.sound:
         raise GalleryError(
             f"{gallery}: {len(report.damaged)} damaged and {report.missing} missing records, {len(report.pages)} "

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from reid_toolkit.cli.options import FILE, Number
+from reid_toolkit.cli.root import warn
+from reid_toolkit.errors import ModelError
 from reid_toolkit.records import Match
 
 if TYPE_CHECKING:
@@ -78,8 +80,13 @@ class Scale:
         calibration: Path | None,
         people: int | None,
         false_match_rate: float | None,
+        statistics: str | None = None,
     ) -> None:
-        """``camera`` is the query's, None where it is not known; ``records`` are those of the gallery."""
+        """``camera`` is the query's, None where it is not known; ``records`` are those of the gallery; ``statistics``
+        is the digest of the camera statistics that it is searched with.
+
+        A calibration of other distances is refused; one that nobody asked for is left out with a warning.
+        """
         from reid_toolkit.calibration import beside, load_calibration
 
         path = calibration or beside(embedder.path)
@@ -87,8 +94,19 @@ class Scale:
         self.calibration: Calibration | None = None
         self.base_rate: float | None = None
         if asked or path.exists():
-            self.calibration = load_calibration(path, embedder.fingerprint)
-            self.base_rate = self.calibration.base_rate(records, people)
+            found = load_calibration(path, embedder.fingerprint)
+            misfit = found.misfit(statistics)
+            if misfit:
+                message = (
+                    f"{path}: {misfit}: calibrate again, with `reid calibrate DATASET --model MODEL --gallery GALLERY` "
+                    "for a search with camera statistics, or without --gallery for --no-camera-statistics"
+                )
+                if asked:
+                    raise ModelError(message)
+                warn(f"no probabilities: {message}")
+            else:
+                self.calibration = found
+                self.base_rate = found.base_rate(records, people)
         self.camera = camera
         self.rate = false_match_rate
 

@@ -52,6 +52,20 @@ provider = click.option(
 strict = click.option("--strict", is_flag=True, help="Stop when the first --provider is not the one in use.")
 
 
+camera_statistics = click.option(
+    "--camera-statistics/--no-camera-statistics",
+    default=True,
+    help="Compare descriptors freed of their camera's bias, where there are statistics for it.  [default: on]",
+)
+
+
+query_camera = click.option(
+    "--query-camera",
+    metavar="NAME",
+    help="The camera that QUERY is from. [default: that of the dataset's tracklet; else not known]",
+)
+
+
 def parse_source(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     """A source as records have it: an absolute path, though nothing need be there any more, or a stream's address."""
     if value == "":  # which would be the working directory, and everything below it

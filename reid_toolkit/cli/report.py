@@ -50,6 +50,7 @@ def command(
     for reason in omitted:
         log.print(f"[yellow]note:[/] {rich_escape(printable(reason))}", soft_wrap=True)
     if as_json:
-        print_json({"report": str(path), "kept": story.kept, "stages": story.rows, "left_out": omitted})
+        about = {"report": str(path), "kept": story.kept, "untrained": story.untrained}
+        print_json({**about, "stages": story.rows, "left_out": omitted})
         return
     log.print(f"report: {path}", markup=False, soft_wrap=True)

@@ -31,6 +31,11 @@ class Query(NamedTuple):
     dataset: Path | None = None
     """The dataset it is a tracklet of."""
 
+    @property
+    def camera(self) -> str | None:
+        """That the dataset names; None where it is not known."""
+        return self.crops[0].camera or None
+
 
 def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
     """Seconds as they are; ISO 8601 as Unix time, UTC without an offset."""
@@ -54,6 +59,8 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 @options.gallery_option
 @click.option("--model", type=options.FILE, help="The ONNX model. [default: the one it was enrolled with]")
 @click.option("--tracklet", metavar="ID", help="QUERY is a dataset folder: search for this tracklet of it.")
+@options.query_camera
+@options.camera_statistics
 @click.option("--camera", "cameras", multiple=True, help="Only in this camera; may be given several times.")
 @click.option("--since", callback=parse_time, metavar="T", help="Only seen at T or later: ISO 8601 or seconds.")
 @click.option("--until", callback=parse_time, metavar="T", help="Only seen at T or earlier.")
@@ -86,6 +93,8 @@ def command(
     gallery: str,
     model: Path | None,
     tracklet: str | None,
+    query_camera: str | None,
+    camera_statistics: bool,
     cameras: tuple[str, ...],
     since: float | None,
     until: float | None,
@@ -114,6 +123,8 @@ def command(
     with open_gallery(gallery, create=False) as store:
         count = len(store)
         held = cache(store.info)  # only where it is needed, since Milvus reads all records for it
+        if count and query_camera is not None:
+            refuse_unknown("camera", [query_camera], held().cameras, gallery)
         if count and (cameras or tags):
             refuse_unknown("camera", cameras, held().cameras, gallery)
             refuse_unknown("tag", tags, held().tags, gallery)
@@ -121,13 +132,19 @@ def command(
         wanted = find_query(query, tracklet)
         images = [read_image(crop.path, crop.origin) for crop in wanted.crops]
         embedder = open_embedder(store, gallery, model)
-        camera = wanted.crops[0].camera or None
-        scale = Scale(embedder, count, camera, calibration, people, false_match_rate)
+        camera = wanted.camera
+        query_camera = query_camera or camera
+        statistics = store.statistics() if camera_statistics else None
+        digest = statistics.digest if statistics else None
+        scale = Scale(embedder, count, query_camera, calibration, people, false_match_rate, digest)
         vector = embedder.embed_tracklet(images)
         # Where the dataset names no camera, `reid enroll --camera` gave it one.
         enrolled = enrolled_as(wanted, [camera] if camera else held().cameras) if wanted.dataset else []
         where = Filter(cameras or None, since, until, sources or None, tags, enrolled)
-        page = store.search_page(vector, top_k, where, group=group, after=after, name=wanted.name)
+        page = store.search_page(
+            vector, top_k, where, group=group, after=after, query_camera=query_camera,
+            camera_statistics=camera_statistics, name=wanted.name,
+        )  # fmt: skip
         warn_damage(store.damage)
     if identities and wanted.name not in truth:
         log.print(
@@ -135,18 +152,30 @@ def command(
             markup=False,
             soft_wrap=True,
         )
+    if statistics and not statistics.knows(query_camera):
+        hint_camera(query_camera)
     answers = [one._replace(meaning=scale.of(one.match)) for one in judge(page, wanted.name, truth)]
     if html:
         write_sheet(html, wanted.name, [crop.path for crop in wanted.crops], answers, group)
         log.print(f"wrote {html}", markup=False, soft_wrap=True)
     if as_json:
-        asked = {"name": wanted.name, "images": [str(crop.path) for crop in wanted.crops]}
+        images_of = [str(crop.path) for crop in wanted.crops]
+        asked = {"name": wanted.name, "images": images_of, "camera": query_camera}
+        compared = statistics.version if statistics else None
         about = {"schema": SCHEMA, "query": asked, "group": group, "base_rate": scale.base_rate}
+        about["camera_statistics"] = compared
         print_json({**about, "verdict": verdict(answers), "matches": as_list(answers), "after": page.after})
     elif answers:
         print_table(answers, group, page.after)
     else:
         click.echo(f"no {'further ' if after else ''}record passes the filters")
+
+
+def hint_camera(camera: str | None) -> None:
+    """Say what a search with camera statistics lacks."""
+    why = "which camera the query is from is not known" if camera is None else f"{camera!r} has too few records"
+    remedy = "; --query-camera NAME finds more" if camera is None else ""
+    log.print(f"{why}: compared by the statistics of all cameras{remedy}", markup=False, soft_wrap=True)
 
 
 def refuse_unknown(what: str, asked: Sequence[str], known: Collection[str], gallery: str) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_toolkit.camera_statistics import fit_camera_statistics
 from reid_toolkit.datasets import Split, open_dataset
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.manifest import read_identities
@@ -31,6 +32,11 @@ class Embedded:
     tracklets: tuple[Tracklet, ...]
     descriptors: NDArray[np.float32]
     """(N, D), unit rows."""
+
+    @property
+    def cameras(self) -> list[str]:
+        """Of each tracklet."""
+        return [tracklet.camera for tracklet in self.tracklets]
 
     def take(self, rows: NDArray[np.intp]) -> "Embedded":
         """These rows alone, in this order."""
@@ -90,10 +96,30 @@ def embed_dataset(
     return Embedded(tuple(kept), np.stack(rows))
 
 
-def evaluate_parts(embedder: TrackletEmbedder, parts: list[Dataset]) -> Evaluation:
-    """:func:`evaluate` of a model on what :func:`open_parts` gave. Raises what it and :func:`embed_dataset` raise."""
+def evaluate_parts(embedder: TrackletEmbedder, parts: list[Dataset], *, camera_statistics: bool = True) -> Evaluation:
+    """:func:`evaluate` of a model on what :func:`open_parts` gave. Raises what it and :func:`embed_dataset` raise.
+
+    camera_statistics: compare as a gallery's search does, where there are enough tracklets for it.
+    """
     embedded = [embed_dataset(embedder, part) for part in parts]
-    return evaluate(embedded[0], embedded[-1])
+    query, gallery = embedded[0], embedded[-1]
+    freed = free_of_cameras(query, gallery) if camera_statistics else None
+    return evaluate(*(freed or (query, gallery)))
+
+
+def free_of_cameras(query: Embedded, gallery: Embedded) -> tuple[Embedded, Embedded] | None:
+    """Both freed of their cameras' bias, by statistics of the gallery alone, as search does; None of too few tracklets.
+
+    No identity is looked at. Where both are one object, so are the results.
+    """
+    statistics = fit_camera_statistics(gallery.descriptors, gallery.cameras)
+    if statistics is None:
+        return None
+    freed = [
+        Embedded(side.tracklets, statistics.apply(side.descriptors, side.cameras))
+        for side in ([gallery] if query is gallery else [query, gallery])
+    ]
+    return freed[0], freed[-1]
 
 
 def evaluate(query: Embedded, gallery: Embedded) -> Evaluation:

@@ -76,6 +76,7 @@ def copy(source: GalleryStore, target: GalleryStore, on_progress: OnProgress | N
         written += len(rows)
         if on_progress:
             on_progress(written, missing)
+    target.refresh_statistics(if_due=True)  # its own, as its records are
     target.build_index()
     after = contents(target)
     if after != wanted:

@@ -54,7 +54,10 @@ class Report:
 
 
 def info_of(store: Store, version: int) -> Info:
-    """Within ``store.reading()``; ``version`` is that of the camera statistics that searches use. Reads the indexes of the file, not the descriptors."""
+    """Within ``store.reading()``. Reads the indexes of the file, not the descriptors.
+
+    version: of the camera statistics that searches use.
+    """
     index = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
     first, last = store.span()
     retention, head = store.retention(), store.audit_head()

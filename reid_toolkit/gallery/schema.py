@@ -66,8 +66,8 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "camera statistics",
-        # Nothing to do: their table is made with the first of them, see STATISTICS_TABLE. The number keeps older toolkits
-        # away, which would take an index over freed descriptors for one over plain ones.
+        # Nothing to do: their table is made with the first of them, see STATISTICS_TABLE. The number keeps older
+        # toolkits away, which would take an index over freed descriptors for one over plain ones.
         (),
     ),
 )

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.gallery import cache
 from reid_toolkit.gallery.answering import behind, best
 from reid_toolkit.gallery.criteria import Filter
@@ -221,7 +220,7 @@ class Searcher:
         past: Past | None,
         after: Position | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """As :meth:`find` for one ``query`` (D,) from ``camera``, exactly, of what is behind ``after`` in the ranking."""
+        """As :meth:`find` for one ``query`` (D,) of ``camera``, exactly, of what is behind ``after`` in the ranking."""
         with self._lock.reading():
             compared = self._snapshot.compared_queries(query[None], [camera])[0]
             rows, distances = behind(self._snapshot, compared, k, where, without, past, after)

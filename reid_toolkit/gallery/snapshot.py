@@ -53,7 +53,7 @@ class Snapshot:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """(N, D) float32, of unit length but for half precision; freed of their camera's bias, if there are statistics."""
+        """(N, D) float32, of unit length but for half precision; by :attr:`statistics`, if there are any."""
         return self._vectors[: self.count]
 
     @property
@@ -146,9 +146,7 @@ class Snapshot:
             return halves
         return self.statistics.apply(halves, cameras).astype(np.float16)
 
-    def compared_queries(
-        self, queries: NDArray[np.float32], cameras: Sequence[str | None]
-    ) -> NDArray[np.float32]:
+    def compared_queries(self, queries: NDArray[np.float32], cameras: Sequence[str | None]) -> NDArray[np.float32]:
         """Queries (B, D) from these cameras as they are compared with the rows."""
         return queries if self.statistics is None else self.statistics.apply(queries, cameras)
 

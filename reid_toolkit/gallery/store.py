@@ -134,9 +134,11 @@ class Store(Database):
         """The camera statistics of a version; None where it has none. Raises :class:`GalleryError` for damaged ones."""
         if not version:
             return None
-        row = self._db.execute("SELECT content FROM camera_statistics WHERE version = ?", (version,)).fetchone()
+        # Damage may have left another type, text that is no UTF-8 for one.
+        query = "SELECT CAST(content AS BLOB) FROM camera_statistics WHERE version = ?"
+        row = self._db.execute(query, (version,)).fetchone()
         try:
-            if row is None or not isinstance(row[0], bytes):
+            if row is None:
                 raise InputError(f"camera statistics are damaged (version {version} is missing)")
             return loads(row[0], self.meta("model"), self.number("dimension")) if row[0] else None
         except InputError as error:

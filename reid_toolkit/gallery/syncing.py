@@ -85,6 +85,7 @@ def sync(folder: Path, target: GalleryStore, where: str, on_progress: OnProgress
                 on_progress(read, before)
         refuse_damaged(edge, before, read)
         forgotten = _take_back(journal, where, target, here)
+    target.refresh_statistics(if_due=True)
     target.build_index()
     return Synced(sent, forgotten, len(here) - sent, absent, len(hidden))
 

@@ -9,10 +9,15 @@ from typing import Any
 import torch
 
 from reid_toolkit.files import write_atomic
-from reid_toolkit.reporting.stages import Stage, Study
+from reid_toolkit.reporting.stages import Model, Stage, Study
+from reid_toolkit.training.tensor_files import load_tensors
 from reid_toolkit.version import __version__
 
 NAME = "evaluation.jsonl"
+UNTRAINED = -1
+"""Stands for the stage in the row of the network before training: the baseline of all stages."""
+MEASURES = 2
+"""Counts what is measured of a stage: rows of another number are measured again."""
 
 
 def evaluate_stages(
@@ -21,27 +26,48 @@ def evaluate_stages(
     """Measure each finished stage, with labels and without, and keep it in the run folder's ``evaluation.jsonl``.
 
     The file is written anew after each stage, and a stage that it holds already, of the same run, is taken from
-    there for the same identities: what was stopped goes on. A stage costs one pass over the pictures.
+    there for the same identities: what was stopped goes on. A stage costs one pass over the pictures. The file begins
+    with the network before training, see :func:`read_untrained`.
 
     Raises :class:`reid_toolkit.errors.InputError` where nobody is known.
     """
     path, rows = study.folder.path / NAME, []
-    kept = {row.get("of"): row for row in read_evaluation(study.folder.path)}
+    kept = {row.get("of"): row for row in _read(study.folder.path)}
+    baseline = untrained(study, device, kept)
     numbers = study.folder.stages()
     for done, number in enumerate(numbers, start=1):
         stage = Stage(study, number, device)
-        key = fingerprint(study, stage)
+        key = fingerprint(study, stage.checkpoint.metrics[-1])
         trained = stage.checkpoint.metrics[-1]
         row = {"stage": number, "clusters": trained["clusters"], "loss": trained["loss"], "of": key}
         rows.append(kept.get(key) or row | stage.truth() | stage.figures())
-        write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in [*baseline, *rows]))
         if on_progress:
             on_progress(done, len(numbers))
     return rows
 
 
+def untrained(study: Study, device: torch.device, kept: dict[str | None, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The row of the network before training; none where an older version has kept no such weights."""
+    path = study.folder.checkpoints / "initial.safetensors"
+    if not path.exists():
+        return []
+    key = fingerprint(study, UNTRAINED)
+    row = kept.get(key) or {"stage": UNTRAINED, "of": key, **Model(study, load_tensors(path)[0], device).retrieval()}
+    return [row]
+
+
 def read_evaluation(run: Path) -> list[dict[str, Any]]:
     """Rows of ``evaluation.jsonl``, one a stage; none where it is missing or damaged, since it can be made again."""
+    return [row for row in _read(run) if row["stage"] != UNTRAINED]
+
+
+def read_untrained(run: Path) -> dict[str, Any] | None:
+    """What ``evaluation.jsonl`` says of the network before training; None where it says nothing."""
+    return next((row for row in _read(run) if row["stage"] == UNTRAINED), None)
+
+
+def _read(run: Path) -> list[dict[str, Any]]:
     try:
         rows = [json.loads(line) for line in (run / NAME).read_text(encoding="utf-8").splitlines()]
     except (FileNotFoundError, ValueError):
@@ -49,9 +75,9 @@ def read_evaluation(run: Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict) and isinstance(row.get("stage"), int)]
 
 
-def fingerprint(study: Study, stage: Stage) -> str:
-    """16 hex digits over the stage as it was trained, everybody's identity, and the version that measures."""
+def fingerprint(study: Study, stage: object) -> str:
+    """16 hex digits over a stage's line of metrics.jsonl, everybody's identity, and the version that measures."""
     parts = (study.samples, study.query, study.gallery)
     people = [[(t.name, t.crops[0].identity) for t in part.tracklets] for part in parts]
-    content = json.dumps([__version__, study.folder.dataset(), stage.checkpoint.metrics[-1], people])
+    content = json.dumps([__version__, MEASURES, study.folder.dataset(), stage, people])
     return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16]

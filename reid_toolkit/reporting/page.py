@@ -14,7 +14,7 @@ from reid_toolkit.errors import InputError, MissingDependencyError
 from reid_toolkit.files import write_atomic
 from reid_toolkit.reporting.charts import bar_chart, line_chart
 from reid_toolkit.reporting.clusters import cluster_sections, plane_section
-from reid_toolkit.reporting.evaluation import read_evaluation
+from reid_toolkit.reporting.evaluation import read_evaluation, read_untrained
 from reid_toolkit.reporting.stages import Stage, Study, require_stages
 from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.selection import RULES, select
@@ -32,7 +32,8 @@ CHARTS: dict[str, dict[str, str]] = {
 """Title -> figure of metrics.jsonl -> its name in the legend. A chart without a value is left out."""
 
 TRUTH_CHARTS: dict[str, dict[str, str]] = {
-    "Retrieval, by identities": {"mAP": "mAP", "rank-1": "rank-1"},
+    "mAP, by identities": {"mAP": "with camera statistics", "plain_mAP": "without"},
+    "Rank-1, by identities": {"rank-1": "with camera statistics", "plain_rank-1": "without"},
     "Clusters, by identities": {"purity": "purity", "f": "F over pairs"},
 }
 
@@ -48,6 +49,8 @@ class Story:
     """The stage that the recipe's rule keeps."""
     labels: NDArray[np.int64]
     """(N,): the kept stage's clusters."""
+    untrained: dict[str, Any] | None = None
+    """What identities say of the network before training, where that was measured."""
 
 
 def read_story(run: Path) -> Story:
@@ -58,7 +61,8 @@ def read_story(run: Path) -> Story:
     kept = select(metrics, folder.recipe().selection)
     known = {(row["stage"], row.get("loss")): row for row in read_evaluation(run)}  # not of a run that was here before
     rows = [known.get((row["stage"], row["loss"]), {}) | row for row in metrics]
-    return Story(folder, rows, kept, folder.load(kept).labels.numpy())
+    untrained = read_untrained(run) if "mAP" in rows[kept] else None
+    return Story(folder, rows, kept, folder.load(kept).labels.numpy(), untrained)
 
 
 def write_page(
@@ -104,7 +108,12 @@ def summary(story: Story) -> Section:
         "time": duration(sum(row["seconds"] for row in rows)),
     }
     if "mAP" in kept:
-        cells |= {"its mAP": percent(kept["mAP"]), "its rank-1": percent(kept["rank-1"])}
+        for name, scores in (("kept stage", kept), ("untrained", story.untrained or {})):
+            for score in ("mAP", "rank-1"):
+                if score in scores:
+                    plain = scores.get(f"plain_{score}")
+                    without = "" if plain is None else f" ({percent(plain)} without camera statistics)"
+                    cells[f"{score}, {name}"] = percent(scores[score]) + without
     return Section("The run", table=Table(tuple(cells), (tuple(cells.values()),)))
 
 

@@ -15,10 +15,11 @@ from reid_toolkit.datasets import Dataset, Split, open_dataset
 from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.errors import RunError
 from reid_toolkit.evaluation.clustering import NOBODY, agreement
-from reid_toolkit.evaluation.protocol import Embedded, evaluate
+from reid_toolkit.evaluation.protocol import Embedded, evaluate, free_of_cameras
 from reid_toolkit.training.checkpoint import Checkpoint, RunFolder
 from reid_toolkit.training.constraints import cannot_link, in_one_cluster, merge_allowed
 from reid_toolkit.training.features import Features, extract
+from reid_toolkit.training.features import free_of_cameras as free_features
 from reid_toolkit.training.figures import stage_figures
 from reid_toolkit.training.network import ReidNetwork
 from reid_toolkit.training.store import Samples, load_samples
@@ -81,19 +82,19 @@ def load(dataset: Dataset, height: int, width: int, images: bool) -> Samples:
     return load_samples(dataset, height, width, images=images)
 
 
-class Stage:
-    """One stage of a study: its checkpoint, and what its network makes of the pictures."""
+class Model:
+    """A run's network with some weights, and what it makes of the study's pictures."""
 
-    def __init__(self, study: Study, number: int, device: torch.device) -> None:
+    def __init__(self, study: Study, weights: dict[str, torch.Tensor], device: torch.device) -> None:
         self.study, self.device = study, device
-        self.checkpoint: Checkpoint = study.folder.load(number)
+        self._weights = weights
         self._features: dict[int, Features] = {}
 
     @cached_property
     def network(self) -> ReidNetwork:
-        """As it was at the end of the stage, on the device."""
+        """On the device."""
         network = ReidNetwork(self.study.recipe.network)
-        network.load_state_dict(self.checkpoint.weights)
+        network.load_state_dict(self._weights)
         return network.to(self.device)
 
     def features(self, samples: Samples) -> Features:
@@ -106,26 +107,49 @@ class Stage:
         """The descriptors of the same, as the evaluation takes them."""
         return Embedded(samples.tracklets, self.features(samples).descriptors.numpy())
 
+    def retrieval(self) -> dict[str, Any]:
+        """Rank-1 and mAP by identities, fractions 0-1, as a search finds people: with camera statistics, where there
+        are enough tracklets for some; and of descriptors as they are. Raises
+        :class:`reid_toolkit.errors.InputError` where nobody is known."""
+        study = self.study
+        query = self.embedded(study.query)
+        gallery = query if study.gallery is study.query else self.embedded(study.gallery)
+        plain = evaluate(query, gallery).overall
+        freed = free_of_cameras(query, gallery)
+        found = evaluate(*freed).overall if freed else plain
+        return {
+            "rank-1": found.rank(1), "mAP": found.mean_ap,
+            "plain_rank-1": plain.rank(1), "plain_mAP": plain.mean_ap,
+        }  # fmt: skip
+
+
+class Stage(Model):
+    """One stage of a study: its checkpoint, and what its network makes of the pictures."""
+
+    def __init__(self, study: Study, number: int, device: torch.device) -> None:
+        self.checkpoint: Checkpoint = study.folder.load(number)
+        super().__init__(study, self.checkpoint.weights, device)
+
     def figures(self) -> dict[str, Any]:
         """What needs no label, as a row of metrics.jsonl has it: for runs of versions that wrote less."""
         study, labels = self.study, self.checkpoint.labels
         features = self.features(study.samples)
+        cameras = [tracklet.camera for tracklet in study.samples.tracklets]
+        if study.recipe.merging.camera_statistics:
+            features = free_features(features, cameras)
         row: dict[str, Any] = {"violations_without": None}
         pairs, merges = cannot_link(study.samples), self.checkpoint.metrics[-1]["merges"]
         if merges and study.recipe.merging.cannot_link:
             row |= merge_allowed(features.descriptors, labels, merges, pairs, study.recipe.merging, self.device)[1]
-        cameras = [tracklet.camera for tracklet in study.samples.tracklets]
         return asdict(stage_figures(features, labels, cameras, self.device)) | row
 
     def truth(self) -> dict[str, Any]:
-        """What identities say of the model and the clusters, fractions 0-1; ``violations`` is None where nobody was
-        seen at once. Raises :class:`reid_toolkit.errors.InputError` where nobody is known."""
+        """What identities say of the model (:meth:`retrieval`) and the clusters, fractions 0-1; ``violations`` is None
+        where nobody was seen at once. Raises :class:`reid_toolkit.errors.InputError` where nobody is known."""
         study = self.study
-        ranking = evaluate(self.embedded(study.query), self.embedded(study.gallery)).overall
         labels, pairs = self.checkpoint.labels.numpy(), cannot_link(study.samples)
         return {
-            "rank-1": ranking.rank(1),
-            "mAP": ranking.mean_ap,
+            **self.retrieval(),
             **asdict(agreement(labels, study.identities)),
             "violations": float(in_one_cluster(labels, pairs).mean()) if len(pairs) else None,
         }

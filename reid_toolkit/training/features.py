@@ -1,11 +1,13 @@
 """Descriptors of every sample, in evaluation mode: what is clustered, ranked, and put into the lookup table."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reid_toolkit.camera_statistics import fit_camera_statistics
 from reid_toolkit.training.network import ReidNetwork, mixed_precision, standardise, to_rgb
 from reid_toolkit.training.store import Samples
 from reid_toolkit.training.world import ALONE, World
@@ -22,6 +24,21 @@ class Features:
     halves: Tensor
     """(2, N, D) unit rows: the descriptors of a sample's first and second half of frames; zero where a sample
     has one frame only."""
+
+
+def free_of_cameras(features: Features, cameras: Sequence[str]) -> Features:
+    """The same with descriptors and halves freed of the bias of ``cameras`` (N names), fitted to the descriptors.
+
+    Unchanged where there are too few samples for camera statistics. Halves of a sample with one frame stay zero.
+    """
+    statistics = fit_camera_statistics(features.descriptors.numpy(), cameras)
+    if statistics is None:
+        return features
+    descriptors, *halves = (
+        torch.from_numpy(statistics.apply(rows.numpy(), cameras)) for rows in (features.descriptors, *features.halves)
+    )
+    whole = features.halves.norm(dim=2, keepdim=True) > 0.5  # (2, N, 1)
+    return replace(features, descriptors=descriptors, halves=torch.stack(halves) * whole)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from reid_toolkit.training.clock import Clock
 from reid_toolkit.training.constraints import can_merge, cannot_link, merge_allowed
 from reid_toolkit.training.crop_file import remove_crop_file
 from reid_toolkit.training.devices import training_on
-from reid_toolkit.training.features import Features, extract
+from reid_toolkit.training.features import Features, extract, free_of_cameras
 from reid_toolkit.training.figures import stage_figures
 from reid_toolkit.training.interrupt import Interrupt
 from reid_toolkit.training.learner import Learner
@@ -198,6 +198,8 @@ def measure_and_merge(
     """What a stage's features say of its clusters, for metrics.jsonl, and the clusters (N,) of the next."""
     with clock.phase("measure"):
         cameras = [tracklet.camera for tracklet in samples.tracklets]
+        if recipe.merging.camera_statistics:
+            features = free_of_cameras(features, cameras)
         row = asdict(stage_figures(features, labels, cameras, device))
         row |= {"largest_cluster": int(torch.bincount(labels).max())}
     row |= {"merges": 0, "merges_forbidden": None, "violations_without": None}

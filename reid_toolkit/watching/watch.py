@@ -69,7 +69,7 @@ def watch(
     when it breaks it is opened again. Ends after ``seconds``, or when ``stop`` is set; whoever is in view is enrolled
     then. ``on_status`` is called after each frame, and from time to time when there is none. Run again on the same
     file, the same records replace the first ones. What is past the gallery's retention is deleted at the beginning,
-    now and then, and at the end.
+    now and then, and at the end. Camera statistics are fitted at the end, where they are due.
 
     The rest is in :class:`View`. Raises :class:`InputError` for settings that contradict each other, and what the
     detector, the embedder and the gallery raise.
@@ -111,6 +111,8 @@ def watch(
             on_status(report())
     follower.end_all()
     follower.tally.expired += gallery.expire()
+    # At the end alone: it reads all records, and frames would be dropped meanwhile.
+    gallery.refresh_statistics(if_due=True)
     return report()
 
 

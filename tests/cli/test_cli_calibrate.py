@@ -38,9 +38,8 @@ def enrolled(tmp_path_factory: pytest.TempPathFactory, reid) -> Site:
 def calibration(enrolled: Site, tmp_path: Path, reid) -> Path:
     """In a place of its own, where search does not find it by itself."""
     out = tmp_path / "c.json"
-    assert (
-        reid("calibrate", enrolled.people, "--model", enrolled.model, "--run", enrolled.run, "--out", out).status == 0
-    )
+    arguments = ("--model", enrolled.model, "--run", enrolled.run, "--gallery", enrolled.gallery, "--out", out)
+    assert reid("calibrate", enrolled.people, *arguments).status == 0
     return out
 
 
@@ -78,7 +77,8 @@ def test_search_finds_it_beside_the_model(enrolled: Site, query: tuple, tmp_path
     assert (before["base_rate"], before["verdict"]) == (None, None)
     model = tmp_path / "model.onnx"
     shutil.copy(enrolled.model, model)
-    assert reid("calibrate", enrolled.people, "--model", model, "--run", enrolled.run).status == 0
+    arguments = ("--model", model, "--run", enrolled.run, "--gallery", enrolled.gallery)
+    assert reid("calibrate", enrolled.people, *arguments).status == 0
     assert (tmp_path / "model.calibration.json").is_file()
     after = reid(*query, "--model", model, "--json").json
     assert after["base_rate"] == pytest.approx(1 / PEOPLE)
@@ -159,7 +159,8 @@ def test_evidence_of_one_camera_is_said_to_be_that(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     out, alone = tmp_path / "c.json", write_crowd(tmp_path / "alone", cameras=("door",))
-    assert reid("calibrate", alone, "--model", enrolled.model, "--out", out).status == 0
+    there = ("--model", enrolled.model, "--gallery", enrolled.gallery, "--out", out)
+    assert reid("calibrate", alone, *there).status == 0
     found = reid(*query, "--calibration", out, "--json").json
     assert {(m["camera"], m["basis"]) for m in found["matches"]} == {
         ("door", "camera pair"), ("hall", "one camera"), ("yard", "one camera"),
@@ -187,6 +188,51 @@ def test_what_cannot_be_said_is_refused(enrolled: Site, query: tuple, calibratio
     assert "two models do not compare" in reid(*query, "--calibration", other.with_suffix(".calibration.json")).error
     calibration.write_text("{")
     assert "make it anew by `reid calibrate`" in reid(*query, *there).error
+
+
+def test_a_calibration_of_other_distances_is_refused(
+    enrolled: Site, query: tuple, calibration: Path, tmp_path: Path, reid
+) -> None:
+    plain = tmp_path / "plain.json"
+    assert reid("calibrate", enrolled.people, "--model", enrolled.model, "--out", plain).status == 0
+    assert (json.loads(plain.read_text())["format"], json.loads(calibration.read_text())["format"]) == (
+        "reid-calibration-1",  # as older toolkits read it
+        "reid-calibration-2",  # which they refuse
+    )
+    assert "made for distances without camera statistics" in reid(*query, "--calibration", plain).error
+    without = (*query, "--no-camera-statistics")
+    assert reid(*without, "--calibration", plain).status == 0
+    assert "this search is without them" in reid(*without, "--calibration", calibration).error
+    # The gallery's statistics become others, and so do its distances.
+    moved = shutil.copytree(enrolled.gallery, tmp_path / "moved")
+    assert reid("gallery", "forget", moved, "--tracklet", "door-0-4", "--yes").status == 0
+    assert reid("gallery", "cameras", moved, "refresh").status == 0
+    assert "other camera statistics" in reid(*query[:-1], moved, "--calibration", calibration).error
+    # One that lies beside the model and does not fit is left out, since nobody asked for it.
+    beside = tmp_path / "model.onnx"
+    shutil.copy(enrolled.model, beside)
+    shutil.copy(plain, tmp_path / "model.calibration.json")
+    found = reid(*query, "--model", beside, "--json")
+    assert found.status == 0
+    assert {m["probability"] for m in found.json["matches"]} == {None}
+    assert "no probabilities" in found.err
+    assert "--gallery GALLERY" in found.err
+
+
+def test_calibrating_for_a_gallery_of_another_model(enrolled: Site, tmp_path: Path, reid) -> None:
+    other = tmp_path / "other.onnx"
+    onnx.save(build_model(-PROJECTION, metadata=METADATA.to_strings()), str(other))
+    result = reid("calibrate", enrolled.people, "--model", other, "--gallery", enrolled.gallery)
+    assert "calibrate with the model it was enrolled with" in result.error
+    assert "no gallery there" in reid(
+        "calibrate", enrolled.people, "--model", other, "--gallery", tmp_path / "no"
+    ).error  # fmt: skip
+    strange = write_crowd(tmp_path / "strange", cameras=("roof",))
+    result = reid(
+        "calibrate", strange, "--model", enrolled.model, "--gallery", enrolled.gallery, "--out", tmp_path / "c.json"
+    )
+    assert result.status == 0
+    assert "has no statistics of 'roof'" in result.err
 
 
 def test_the_model_is_not_overwritten(enrolled: Site, reid) -> None:

@@ -135,6 +135,7 @@ def test_tracklets_are_enrolled_once(run: Run, dataset: Path, model: Path, tmp_p
     first, second = (json.loads(run(*arguments)[1]) for _ in range(2))
     assert first == {
         "gallery": str(tmp_path / "g"), "enrolled": 6, "already": 0, "bad": 0, "too_old": 0, "expired": 0, "count": 6,
+        "camera_statistics": None,
     }  # fmt: skip
     assert (second["enrolled"], second["already"], second["count"]) == (0, 6, 6)
 
@@ -302,10 +303,11 @@ def test_json_is_stable(run: Run, gallery: Path, dataset: Path) -> None:
     document = json_of(run, query, "--gallery", gallery, "--top-k", 1)
     distance = document["matches"][0].pop("distance")
     assert 0 <= distance < 0.1
-    assert re.fullmatch(r"WzEs[\w-]{60,300}", document.pop("after"))
+    assert re.fullmatch(r"WzIs[\w-]{60,300}", document.pop("after"))
     assert document == {
         "schema": 1,
-        "query": {"name": "green-1", "images": [str(query)]},
+        "query": {"name": "green-1", "images": [str(query)], "camera": None},
+        "camera_statistics": None,
         "group": None,
         "matches": [
             {
@@ -351,7 +353,7 @@ def test_json_of_groups_is_stable_and_pages_end_where_the_next_begin(
         page = json_of(run, *asked, "--after", page["after"])
         seen += page["matches"]
     assert page.keys() == first.keys() == {
-        "schema", "query", "group", "base_rate", "verdict", "matches", "after",
+        "schema", "query", "group", "base_rate", "camera_statistics", "verdict", "matches", "after",
     }  # fmt: skip
     assert [m["rank"] for m in seen] == [1, 2, 3, 4, 5]
     assert len({m["tracklet"] for m in seen}) == 5

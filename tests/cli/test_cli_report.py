@@ -22,14 +22,18 @@ def test_a_run_becomes_a_page(walked, reid, run: Path) -> None:
     assert said["left_out"] == []
     assert said["kept"] == json.loads((run / "model.json").read_text())["stage"]
     evaluation = [json.loads(line) for line in (run / "evaluation.jsonl").read_text().splitlines()]
-    assert [row["mAP"] for row in said["stages"]] == [row["mAP"] for row in evaluation]
-    assert "Retrieval, by identities" in (run / "report.html").read_text(encoding="utf-8")
+    assert [row["stage"] for row in evaluation] == [-1, *(row["stage"] for row in said["stages"])]
+    assert [row["mAP"] for row in said["stages"]] == [row["mAP"] for row in evaluation[1:]]
+    assert said["untrained"]["mAP"] == evaluation[0]["mAP"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "mAP, by identities" in page
+    assert "mAP, untrained" in page  # the baseline
     # What was measured is known from then on, and the page of the run alone shows it.
     alone = reid("report", run, "--out", run / "b" / "alone.html")
     assert (alone.status, alone.out) == (0, "")
     assert f"report: {run / 'b' / 'alone.html'}" in alone.err
     assert "note: Clusters' pictures and the plane of descriptors are left out: give --dataset" in alone.err
-    assert "Retrieval, by identities" in (run / "b" / "alone.html").read_text(encoding="utf-8")
+    assert "mAP, by identities" in (run / "b" / "alone.html").read_text(encoding="utf-8")
 
 
 def test_without_identities_nothing_is_measured(walked, reid, run: Path) -> None:

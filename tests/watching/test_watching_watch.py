@@ -34,6 +34,7 @@ class Shelf:
     rows: list[np.ndarray] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     expiries: int = 0
+    fits: list[bool] = field(default_factory=list)
 
     def add(self, vectors: np.ndarray, records: list[Record]) -> None:
         self.rows += list(vectors)
@@ -42,6 +43,10 @@ class Shelf:
     def expire(self) -> int:
         self.expiries += 1
         return 3
+
+    def refresh_statistics(self, *, if_due: bool) -> bool:
+        self.fits.append(if_due)
+        return True
 
 
 @dataclass
@@ -286,6 +291,7 @@ def test_retention_is_applied_at_both_ends_and_now_and_then(
     monkeypatch.setattr("reid_toolkit.watching.watch.EXPIRE_SECONDS", seconds)
     report = see()
     assert (shelf.expiries, report.tally.expired) == (expiries, 3 * expiries)
+    assert shelf.fits == [True]  # once, at the end
 
 
 def test_what_is_past_the_retention_leaves_a_gallery_that_is_watched_into(

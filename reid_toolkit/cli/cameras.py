@@ -1,0 +1,90 @@
+"""``reid gallery cameras``: the camera statistics of a gallery."""
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from reid_toolkit.cli import options
+from reid_toolkit.cli.progress import late_progress_bar
+from reid_toolkit.cli.root import print_json, printable
+from reid_toolkit.times import format_span
+
+ACTIONS = SHOW, REFRESH = "show", "refresh"
+
+
+@click.command()
+@click.argument("gallery")
+@click.argument("action", default=SHOW, metavar=f"[{SHOW}|{REFRESH}]")
+@options.wait
+@options.json_output
+def cameras(gallery: str, action: str, wait: float, as_json: bool) -> None:
+    """Show what searches know of each camera's bias, or fit it anew with refresh.
+
+    Light and angle of a camera move the descriptors of everybody whom it sees. Searches take that away, by the mean and
+    the deviation of what each camera has shown. `reid enroll` fits them when a camera's records have doubled; fit them
+    anew when a camera was moved or its light has changed.
+    """
+    from reid_toolkit.gallery import open_gallery
+
+    if gallery in ACTIONS and action not in ACTIONS:
+        gallery, action = action, gallery  # `reid gallery cameras refresh G` reads as well
+    if action not in ACTIONS:
+        raise click.BadParameter(f"{action!r} is not one of {', '.join(map(repr, ACTIONS))}", param_hint="action")
+    with open_gallery(gallery, create=False, wait=wait) as store:
+        if action == REFRESH:
+            with late_progress_bar("camera statistics", "records") as on_progress:
+                store.refresh_statistics(on_progress)
+            with late_progress_bar("index", "records") as on_progress:
+                store.build_index(on_progress)
+        statistics, held = store.statistics(), store.info()
+    if as_json:
+        fits = [asdict(one) for one in statistics.cameras] if statistics else []
+        print_json({"gallery": gallery, "statistics": held.statistics, "cameras": fits, "records": held.cameras})
+        return
+    known = {one.camera: one for one in statistics.cameras} if statistics else {}
+    rows = []
+    for name, count in sorted((dict.fromkeys(known, 0) | held.cameras).items()):
+        fit = known.get(name)
+        own = (
+            (fit.records, fit.tracklets, f"{fit.people:.0f}", f"{fit.weight:.0%}", f"{fit.distance:.3f}") if fit else ()
+        )
+        rows.append([printable(name) or "(no name)", count, *(own or ("", "", "", "", ""))])
+    print_table(rows)
+    if held.statistics:
+        click.echo(f"{gallery}: camera statistics {describe_statistics(held.statistics)}")
+    else:
+        click.echo(f"{gallery}: no camera statistics: {why_none(held.cameras)}")
+
+
+def describe_statistics(about: dict[str, Any]) -> str:
+    """Version, when, and whether there are newer ones, in words."""
+    when = format_span(about["fitted"], about["fitted"])
+    text = f"version {about['version']} of {about['cameras']} cameras, fitted {when}"
+    if about["newest"] != about["version"]:
+        text += f"; version {about['newest']} waits for the index: `reid gallery compact` or `reid enroll` builds it"
+    return text
+
+
+def why_none(records: dict[str, int]) -> str:
+    """Why a gallery has no statistics, by the records of its cameras."""
+    from reid_toolkit.camera_statistics import LEAST
+
+    large = sum(count >= LEAST for camera, count in records.items() if camera)
+    if large < 2:
+        return f"expected two cameras with {LEAST} tracklets each, got {large}; descriptors are compared as they are"
+    return (
+        "descriptors are compared as they are; `reid gallery cameras GALLERY refresh` fits some, if two cameras have "
+        f"shown {LEAST} people each"
+    )
+
+
+def print_table(rows: list[list[object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("camera", "records", "fitted to", "tracklets", "people, about", "own mean", "bias", box=None)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console(highlight=False).print(table)
