@@ -19,6 +19,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -94,9 +95,13 @@ class CameraStatistics:
             content.update(array.astype("<f4").tobytes())
         return content.hexdigest()[:16]
 
+    @cached_property
+    def _places(self) -> dict[str | None, int]:
+        return {one.camera: place for place, one in enumerate(self.cameras)}
+
     def knows(self, camera: str | None) -> bool:
         """Whether this camera has statistics of its own."""
-        return any(one.camera == camera for one in self.cameras)
+        return camera in self._places
 
     def apply(self, descriptors: ArrayLike, cameras: Sequence[str | None]) -> NDArray[np.float32]:
         """Free ``descriptors`` (N, D) float of the bias of ``cameras`` (N names; None or unknown: of all cameras').
@@ -110,10 +115,9 @@ class CameraStatistics:
                 f"expected (N, {self.dimension}) descriptors and a camera for each, got shape {rows.shape} and "
                 f"{len(cameras)} cameras: these camera statistics are of width {self.dimension}"
             )
-        places = {one.camera: place for place, one in enumerate(self.cameras)}
-        place = np.fromiter((places.get(camera, -1) if camera else -1 for camera in cameras), np.intp, len(rows))
+        place = np.fromiter((self._places.get(camera, -1) for camera in cameras), np.intp, len(rows))
         freed = np.empty_like(rows)
-        for number in np.unique(place):
+        for number in set(place.tolist()):
             own = place == number
             mean, scale = (self.mean, np.float32(1)) if number < 0 else (self.means[number], self.scales[number])
             freed[own] = (rows[own] - mean) * scale

@@ -32,8 +32,8 @@ ARROWS = {
     "watching": BASE | {"footage", "runtime", "gallery"},
     "demo": BASE | {"datasets"},
     "cli": BASE | {
-        "calibration", "camera_statistics", "contact_sheet", "datasets", "demo", "evaluation", "export", "footage", "gallery",
-        "reporting", "runtime", "training", "watching",
+        "calibration", "camera_statistics", "contact_sheet", "datasets", "demo", "evaluation", "export", "footage",
+        "gallery", "reporting", "runtime", "training", "watching",
     },
     "camera_statistics": {"errors"},
     "__init__": {"errors", "records", "version"},

@@ -61,7 +61,16 @@ def main() -> None:
         model = Path(folder) / "model.onnx"
         samples = [image for _, image in read_crops(dataset.crops[: max(BATCHES)])]
         parity = export(run.path, model, samples, stage="initial")
-        line = [sys.executable, "-m", "reid_toolkit", "evaluate", str(model), str(dataset.root), "--json"]
+        line = [
+            sys.executable,
+            "-m",
+            "reid_toolkit",
+            "evaluate",
+            str(model),
+            str(dataset.root),
+            "--no-camera-statistics",
+            "--json",
+        ]
         found = json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout)[model.name]
     result = {
         "command": "python tools/check_cuhk03.py --pictures labeled/val --weights resnet50.pth --out ...",

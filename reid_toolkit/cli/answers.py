@@ -23,6 +23,8 @@ SHOWN = 8
 CROPS_SHOWN = 6
 """Pictures of a tracklet on the page: a row of it."""
 DISTANCES = "Distances are Euclidean between descriptors, 0 to 2."
+FREED = "Distances are Euclidean between descriptors freed of their camera's bias, 0 to 2."
+"""Of a search with camera statistics."""
 SCHEMA = 1
 """Of the JSON of a search: another when a field goes or changes its meaning; new ones come without."""
 WORDS = {True: "right", False: "wrong", None: ""}
@@ -141,11 +143,23 @@ def warn_damage(damage: dict[int, str]) -> None:
         )
 
 
-def write_sheet(path: Path, query: str, pictures: Sequence[Path], answers: Sequence[Answer], group: str | None) -> None:
-    """The query's ``pictures`` and the matches, as one HTML file: a row, or one a group."""
+def write_sheet(
+    path: Path,
+    query: str,
+    pictures: Sequence[Path],
+    answers: Sequence[Answer],
+    group: str | None,
+    *,
+    camera_statistics: bool = False,
+) -> None:
+    """The query's ``pictures`` and the matches, as one HTML file: a row, or one a group.
+
+    camera_statistics: whether they were compared with some.
+    """
     from reid_toolkit.contact_sheet import Card, Section, page
     from reid_toolkit.files import write_atomic
 
+    distances = FREED if camera_statistics else DISTANCES
     step = max(len(pictures) / SHOWN, 1)
     shown = [pictures[int(i * step)] for i in range(min(len(pictures), SHOWN))]
     mean = f"{len(pictures)} crops, searched by their mean." if len(pictures) > 1 else ""
@@ -157,15 +171,15 @@ def write_sheet(path: Path, query: str, pictures: Sequence[Path], answers: Seque
         text = (
             f"Rank, tracklet, {told}camera; up to {CROPS_SHOWN} of its crops that were found, the nearest first, with"
         )
-        sections.append(Section("Matches by tracklet", f"{text} distance and time. {DISTANCES}"))
+        sections.append(Section("Matches by tracklet", f"{text} distance and time. {distances}"))
         sections += [tracklet_section(answer) for answer in answers]
     elif group == "camera":
-        text = f"Rank in the camera and distance, {told}time, tracklet. {DISTANCES}"
+        text = f"Rank in the camera and distance, {told}time, tracklet. {distances}"
         sections.append(Section("Matches by camera", text))
         sections += [camera_section(part) for part in sections_of(answers, group)]
     else:
         cards = tuple(card_of(answer, rank_of(answer), *captions(answer.match)[1:]) for answer in answers)
-        text = f"Rank and distance, {told}camera, time, tracklet. {DISTANCES}"
+        text = f"Rank and distance, {told}camera, time, tracklet. {distances}"
         sections.append(Section("Matches", text, rows=(cards,)))
     # A file's name need not be Unicode; the page has "?" there.
     write_atomic(path, page(f"Search for {query}", sections).encode(errors="replace"))

@@ -225,7 +225,9 @@ def alike(
         more = within is not None and after is not None and len(near) == len(page.matches)
     answers = judge(Page(tuple(matches), None, None), query.name, {})
     if html:
-        write_sheet(html, query.name, [crop.path for crop in query.crops], answers, None)
+        freed = how.camera_statistics and store.statistics() is not None
+        pictures = [crop.path for crop in query.crops]
+        write_sheet(html, query.name, pictures, answers, None, camera_statistics=freed)
         log.print(f"wrote {html}", markup=False, soft_wrap=True)
     return answers
 

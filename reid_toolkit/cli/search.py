@@ -156,7 +156,8 @@ def command(
         hint_camera(query_camera)
     answers = [one._replace(meaning=scale.of(one.match)) for one in judge(page, wanted.name, truth)]
     if html:
-        write_sheet(html, wanted.name, [crop.path for crop in wanted.crops], answers, group)
+        crops = [crop.path for crop in wanted.crops]
+        write_sheet(html, wanted.name, crops, answers, group, camera_statistics=statistics is not None)
         log.print(f"wrote {html}", markup=False, soft_wrap=True)
     if as_json:
         images_of = [str(crop.path) for crop in wanted.crops]

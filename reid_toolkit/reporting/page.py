@@ -32,8 +32,8 @@ CHARTS: dict[str, dict[str, str]] = {
 """Title -> figure of metrics.jsonl -> its name in the legend. A chart without a value is left out."""
 
 TRUTH_CHARTS: dict[str, dict[str, str]] = {
-    "mAP, by identities": {"mAP": "with camera statistics", "plain_mAP": "without"},
-    "Rank-1, by identities": {"rank-1": "with camera statistics", "plain_rank-1": "without"},
+    "mAP, by identities": {"mAP": "mAP", "freed_mAP": "with camera statistics"},
+    "Rank-1, by identities": {"rank-1": "rank-1", "freed_rank-1": "with camera statistics"},
     "Clusters, by identities": {"purity": "purity", "f": "F over pairs"},
 }
 
@@ -111,9 +111,7 @@ def summary(story: Story) -> Section:
         for name, scores in (("kept stage", kept), ("untrained", story.untrained or {})):
             for score in ("mAP", "rank-1"):
                 if score in scores:
-                    plain = scores.get(f"plain_{score}")
-                    without = "" if plain is None else f" ({percent(plain)} without camera statistics)"
-                    cells[f"{score}, {name}"] = percent(scores[score]) + without
+                    cells[f"{score}, {name}"] = both(scores, score)
     return Section("The run", table=Table(tuple(cells), (tuple(cells.values()),)))
 
 
@@ -128,7 +126,8 @@ def curves(story: Story) -> Section:
             drawings.append(line_chart(title, series, steps, story.kept))
     text = (
         "The dashed line is the stage that is kept. Distances are Euclidean between descriptors, 0 to 2. What is said "
-        "to be by identities was measured afterwards; training knew nothing of it."
+        "to be by identities was measured afterwards; training knew nothing of it. Searches compare with camera "
+        "statistics, where a gallery has some."
     )
     return Section("Stage by stage", text, drawings=tuple(drawings))
 
@@ -140,9 +139,12 @@ def rules(story: Story) -> Section:
     table = []
     for rule in RULES:
         row = next(row for row in story.rows if row["stage"] == select(story.rows, rule))
-        truth = tuple(percent(row[score]) if score in row else "-" for score in ("mAP", "rank-1")) if known else ()
+        truth = tuple(both(row, score) if score in row else "-" for score in ("mAP", "rank-1")) if known else ()
         table.append((rule, str(row["stage"]), str(row["clusters"]), *truth))
-    text = "None of the rules reads an identity. `reid export --stage N` takes any stage."
+    text = (
+        "None of the rules reads an identity. `reid export --stage N` takes any stage. Scores are with camera "
+        "statistics, and without them in brackets."
+    )
     return Section("What each rule of selection would keep", text, Table(header, tuple(table)))
 
 
@@ -156,6 +158,12 @@ def sizes(labels: NDArray[np.int64]) -> Section:
         edge *= 2
     text = f"The kept stage has {int(labels.max()) + 1} clusters of {len(labels)} samples."
     return Section("Sizes of clusters", text, drawings=(bar_chart("Clusters by number of samples", bars),))
+
+
+def both(row: dict[str, Any], score: str) -> str:
+    """A score as a search has it, with camera statistics, and without them; alone where there are none."""
+    freed = row.get(f"freed_{score}")
+    return percent(row[score]) if freed is None else f"{percent(freed)} ({percent(row[score])} without)"
 
 
 def duration(seconds: float) -> str:

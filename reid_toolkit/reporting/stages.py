@@ -108,19 +108,21 @@ class Model:
         return Embedded(samples.tracklets, self.features(samples).descriptors.numpy())
 
     def retrieval(self) -> dict[str, Any]:
-        """Rank-1 and mAP by identities, fractions 0-1, as a search finds people: with camera statistics, where there
-        are enough tracklets for some; and of descriptors as they are. Raises
+        """Rank-1 and mAP by identities, fractions 0-1: of descriptors as they are, and, as "freed_rank-1" and
+        "freed_mAP", with camera statistics as in a search; None where there are too few tracklets for those. Raises
         :class:`reid_toolkit.errors.InputError` where nobody is known."""
         study = self.study
         query = self.embedded(study.query)
         gallery = query if study.gallery is study.query else self.embedded(study.gallery)
         plain = evaluate(query, gallery).overall
-        freed = free_of_cameras(query, gallery)
-        found = evaluate(*freed).overall if freed else plain
+        sides = free_of_cameras(query, gallery)
+        freed = evaluate(*sides).overall if sides else None
         return {
-            "rank-1": found.rank(1), "mAP": found.mean_ap,
-            "plain_rank-1": plain.rank(1), "plain_mAP": plain.mean_ap,
-        }  # fmt: skip
+            "rank-1": plain.rank(1),
+            "mAP": plain.mean_ap,
+            "freed_rank-1": freed.rank(1) if freed else None,
+            "freed_mAP": freed.mean_ap if freed else None,
+        }
 
 
 class Stage(Model):

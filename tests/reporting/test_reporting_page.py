@@ -42,7 +42,7 @@ def test_a_page_of_the_run_alone(trained: Trained, tmp_path: Path) -> None:
     assert "give --dataset" in reason
     assert reason.replace("'", "&#x27;") in html
     assert {"Loss", "Clusters", "Dispersion", "Images a second in training"} <= charts(html)
-    assert "Retrieval, by identities" not in charts(html)
+    assert "mAP, by identities" not in charts(html)
     assert f"loss, stage 1: {story.rows[1]['loss']:.4g}" in html
     assert all(f"<td>{rule}</td>" in html for rule in RULES)
     assert not [word for word in ("<script", "http", 'src="/') if word in html]
@@ -55,7 +55,7 @@ def test_a_page_with_pictures_and_the_truth(trained: Trained, tmp_path: Path) ->
     story = read_story(trained.run)
     assert write_page(tmp_path / "a.html", story, study, CPU) == []
     html = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert {"Retrieval, by identities", "Clusters, by identities", "t-SNE"} <= charts(html)
+    assert {"mAP, by identities", "Clusters, by identities", "t-SNE"} <= charts(html)
     assert f"mAP, stage 1: {rows[1]['mAP']:.4g}" in html
     counts = np.sort(np.bincount(story.labels))[::-1]
     merged = int((counts > 1).sum())

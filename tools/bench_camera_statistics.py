@@ -1,0 +1,112 @@
+"""What camera statistics cost a large gallery: fitting them, building the index anew, and each search.
+
+    python tools/bench_camera_statistics.py --folder bench --json docs/benchmarks/camera_statistics_speed.json
+
+Descriptors in clusters of 20, five cameras of unequal size with a bias each. Two galleries hold the same records and
+each has an index; one of them has camera statistics. They are asked in turn, query by query, so that a machine whose
+speed wanders slows both. Times are milliseconds of single searches for the ten nearest, without a filter, and within
+the camera that holds half of the records. A folder that an interrupted run has filled is gone on with.
+"""
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_gallery import built, timed
+from gallery_workload import CHUNK, prepare
+from study import run, write_json
+
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.searcher import LOAD_AFTER
+from reid_toolkit.records import Record
+
+QUERIES, K = 400, 10
+BIAS = 0.5
+
+
+def make(folder: Path, vectors: np.ndarray, cameras: np.ndarray) -> dict[str, Any]:
+    """Enroll everything without statistics, and build its index."""
+    rng = np.random.default_rng(0)
+    bias = BIAS * rng.standard_normal((int(cameras.max()) + 1, vectors.shape[1])) / np.sqrt(vectors.shape[1])
+    with Gallery.open(folder, vectors.shape[1], exact_below=len(vectors)) as gallery:
+        for at in range(len(gallery), len(vectors), CHUNK):
+            places = cameras[at : at + CHUNK]
+            rows = vectors[at : at + CHUNK] + bias[places]
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            records = [Record(f"{at + i}", f"{camera}", source="/data/site") for i, camera in enumerate(places)]
+            gallery.add(rows.astype(np.float32), records)
+        return built(gallery.build_index)
+
+
+def refit(folder: Path, rows: int) -> dict[str, Any]:
+    """Fit statistics and build the index anew."""
+    with Gallery.open(folder, exact_below=rows) as gallery:
+        fit = timed(gallery.refresh_statistics)
+        return {"fit_s": fit, **built(gallery.build_index)}
+
+
+def ask(plain: Gallery, freed: Gallery, queries: np.ndarray) -> dict[str, Any]:
+    """Both in turn, with and without a filter: medians, and the median of the ratios pair by pair."""
+    found: dict[str, Any] = {}
+    for name, cameras in (("all", None), ("half", {"0"})):
+        pairs = []
+        for number, query in enumerate(queries):
+            calls = [
+                lambda query=query, cameras=cameras: plain.search(query, K, cameras),
+                lambda query=query, cameras=cameras: freed.search(query, K, cameras, query_camera="0"),
+            ]
+            first = number % 2  # whoever asks second finds the processor warm
+            times = {place: timed(calls[place]) for place in (first, 1 - first)}
+            pairs.append((times[0], times[1]))
+        without, with_statistics = 1e3 * np.array(pairs).T
+        found[name] = {
+            "plain_p50_ms": float(np.median(without)), "p50_ms": float(np.median(with_statistics)),
+            "ratio_of_medians": float(np.median(with_statistics) / np.median(without)),
+            "plain_p99_ms": float(np.quantile(without, 0.99)), "p99_ms": float(np.quantile(with_statistics, 0.99)),
+        }  # fmt: skip
+    return found
+
+
+def measure(folder: Path, rows: int, dimension: int) -> dict[str, Any]:
+    prepare(folder, rows, dimension)
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+    cameras, queries = np.load(folder / "cameras.npy"), np.load(folder / "queries.npy")[:QUERIES]
+    plain, freed = folder / "plain", folder / "freed"
+    figures: dict[str, Any] = {"rows": rows, "dimension": dimension, "plain": make(plain, vectors, cameras)}
+    if not freed.exists():
+        shutil.copytree(plain, folder / "copying")
+        (folder / "copying").rename(freed)
+    figures["refresh"] = refit(freed, rows)
+    with Gallery.open(plain, exact_below=rows) as one, Gallery.open(freed, exact_below=rows) as other:
+        for name, gallery in (("plain", one), ("freed", other)):
+            began = time.perf_counter()
+            gallery.search(queries[0], K)
+            figures[f"{name}_first_answer_s"] = time.perf_counter() - began
+            exact = [timed(lambda g=gallery, q=query: g.search(q, K)) for query in queries[1:LOAD_AFTER]]
+            figures[f"{name}_exact_p50_ms"] = 1e3 * float(np.median(exact))
+            gallery.search_batch(queries[: LOAD_AFTER + 1], K)  # which reads the index
+        figures["queries"] = ask(one, other, queries)
+        figures["index"] = other.info().index
+        figures["plain_index"] = one.info().index
+    return figures
+
+
+def main(options: argparse.Namespace) -> None:
+    found = []
+    for rows in options.rows:
+        found.append(measure(options.folder / f"{rows}", rows, options.dimension))
+        write_json(options.json, {"sizes": found})
+        for name, times in found[-1]["queries"].items():
+            print(f"{rows} {name}: {times['plain_p50_ms']:.2f} ms without, {times['p50_ms']:.2f} ms with statistics")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--dimension", type=int, default=256)
+    parser.add_argument("--json", type=Path, required=True)
+    run(main, parser)

@@ -1,0 +1,266 @@
+"""What camera statistics are worth on real pictures: for many embedders, few records, and sets made to break them.
+
+    python tools/study_camera_statistics.py --pictures labeled/val --models *.xml mobilenet_v2.onnx \
+        --json docs/benchmarks/camera_statistics.json
+
+``--pictures`` is a folder of CUHK03 crops named IIII_KK.jpg (identity; 00-04 camera A, 05-09 camera B). A model is an
+ONNX file of `reid export`, or the .xml of an OpenVINO network that takes raw BGR, NCHW (Intel's
+person-reidentification-retail), which needs `pip install '.[studies]'`. mAP over all cameras: each crop is searched
+among all others; of the same person in the same camera, entries are left out. Identities are read to judge, and to
+choose whom a made set shows; no fit sees one. Rows are written as they come.
+"""
+
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from study import print_rows, run, write_json
+
+from reid_toolkit.camera_statistics import CameraStatistics, fit_camera_statistics
+from reid_toolkit.errors import InputError
+from reid_toolkit.evaluation.protocol import euclidean
+from reid_toolkit.evaluation.ranking import rank
+from reid_toolkit.images import read_image
+from reid_toolkit.runtime import Embedder
+
+CROPS, TRACKLETS = (20, 50, 100, 200), (5, 10, 12, 20, 40, 70, 100)
+"""Of each camera, in the curves."""
+DRAWS = 10
+"""Of each point of a curve, and of each made set that is drawn by chance."""
+SINGLE = 16
+"""Pictures at once."""
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Descriptors of crops, row by row."""
+
+    rows: NDArray[np.float32]
+    """(N, D), unit rows."""
+    people: NDArray[np.int64]
+    cameras: NDArray[np.str_]
+    tracklets: NDArray[np.int64]
+    """Numbers: crops of one person in one camera are a tracklet, as a tracker would have made it."""
+
+    def take(self, chosen: NDArray) -> "Crops":
+        return Crops(self.rows[chosen], self.people[chosen], self.cameras[chosen], self.tracklets[chosen])
+
+    def fit(self, *, each_crop: bool = False) -> CameraStatistics | None:
+        """Statistics of these crops; ``each_crop``: as if each were a tracklet of its own."""
+        return fit_camera_statistics(self.rows, self.cameras.tolist(), None if each_crop else self.tracklets.tolist())
+
+    def by(self, statistics: CameraStatistics | None, cameras: list[str | None] | None = None) -> NDArray[np.float32]:
+        """Freed of their own cameras' bias, or of that of ``cameras``; as they are without statistics."""
+        return statistics.apply(self.rows, cameras or self.cameras.tolist()) if statistics else self.rows
+
+
+def mean_ap(
+    crops: Crops, rows: NDArray[np.float32], queries: NDArray | None = None, asked: NDArray | None = None
+) -> Any:
+    """mAP and rank-1 over all cameras of ``rows``, those of ``crops`` freed or not; of the ``queries`` (indices) alone,
+    whose descriptors are ``asked`` where they are others than their rows."""
+    chosen = np.arange(len(rows)) if queries is None else queries
+    distances = euclidean(rows[chosen] if asked is None else asked, rows)
+    found = rank(distances, crops.people[chosen], crops.people, crops.cameras[chosen], crops.cameras)
+    return found.mean_ap, found.rank(1)
+
+
+def between(crops: Crops, rows: NDArray[np.float32], query: str, gallery: str) -> Any:
+    """mAP and rank-1 of one camera's crops searched among another's."""
+    a, b = (np.flatnonzero(crops.cameras == name) for name in (query, gallery))
+    found = rank(euclidean(rows[a], rows[b]), crops.people[a], crops.people[b], crops.cameras[a], crops.cameras[b])
+    return found.mean_ap, found.rank(1)
+
+
+def row(what: str, plain: Any, freed: Any, **more: Any) -> dict[str, Any]:
+    """mAP without statistics and with them, and rank-1; ``loss`` in points where it became worse."""
+    return {"set": what, "mAP": plain[0], "freed_mAP": freed[0], "rank-1": plain[1], "freed_rank-1": freed[1], **more}
+
+
+def whole(crops: Crops) -> Iterator[dict[str, Any]]:
+    """All crops, and halves of the people: fitted on the one, judged on the other, as well as on itself."""
+    own, by_crop = crops.fit(), crops.fit(each_crop=True)
+    plain = mean_ap(crops, crops.rows)
+    yield row("all, fitted to tracklets", plain, mean_ap(crops, crops.by(own)))
+    yield row("all, fitted to crops", plain, mean_ap(crops, crops.by(by_crop)))
+    for a, b in ("AB", "BA"):
+        yield row(f"{a} to {b}", between(crops, crops.rows, a, b), between(crops, crops.by(own), a, b))
+    for name, half in (("even", crops.people % 2 == 0), ("odd", crops.people % 2 == 1)):
+        judged = crops.take(np.flatnonzero(~half))
+        other = crops.take(np.flatnonzero(half)).fit()
+        freed = mean_ap(judged, judged.by(other))
+        yield row(f"fitted to the {name} half of the people, judged on the other", mean_ap(judged, judged.rows), freed)
+
+
+def curve(crops: Crops) -> Iterator[dict[str, Any]]:
+    """Fitted to so many crops or tracklets of each camera, drawn by chance, and judged on all: mean and least."""
+    plain = mean_ap(crops, crops.rows)
+    units = np.arange(len(crops.rows))
+    for kind, sizes, names in (("crops", CROPS, units), ("tracklets", TRACKLETS, crops.tracklets)):
+        for size in sizes:
+            found = []
+            for seed in range(DRAWS):
+                rng = np.random.default_rng(seed)
+                drawn = []
+                for camera in ("A", "B"):
+                    there = np.unique(names[crops.cameras == camera])
+                    drawn.append(rng.choice(there, min(size, len(there)), replace=False))
+                part = crops.take(np.flatnonzero(np.isin(names, np.concatenate(drawn))))
+                found.append(mean_ap(crops, crops.by(part.fit(each_crop=kind == "crops"))))
+            least = min(score for score, _ in found)
+            yield row(f"{size} {kind} a camera", plain, np.mean(found, axis=0), least=least, fitted_to=[kind, size])
+
+
+def third_camera(crops: Crops, people: int) -> Iterator[Crops]:
+    """Some people's crops of camera B come from a third camera, which nobody else passes."""
+    for seed in range(DRAWS):
+        who = np.random.default_rng(seed).choice(np.unique(crops.people), people, replace=False)
+        moved = np.isin(crops.people, who) & (crops.cameras == "B")
+        yield replace(crops, cameras=np.where(moved, "C", crops.cameras))
+
+
+def made_to_break(crops: Crops, darkened: Crops) -> Iterator[dict[str, Any]]:
+    """Sets in which a mean of descriptors is not the camera's."""
+    for people, name in ((1, "one person"), (5, "five tracklets")):
+        for each_crop in (False, True):
+            sets = list(third_camera(crops, people))
+            freed = [one.by(one.fit(each_crop=each_crop)) for one in sets]
+            as_what = ", each crop a tracklet" if each_crop else ""
+            scores = [
+                [mean_ap(one, one.rows) for one in sets],
+                [mean_ap(*pair) for pair in zip(sets, freed, strict=True)],
+            ]
+            yield row(f"a third camera of {name}{as_what}: all", *np.mean(scores, axis=1))
+            few = [np.flatnonzero(one.cameras == "C") for one in sets]
+            scores = [
+                [mean_ap(one, one.rows, queries) for one, queries in zip(sets, few, strict=True)],
+                [mean_ap(one, rows, queries) for one, rows, queries in zip(sets, freed, few, strict=True)],
+            ]
+            yield row(f"a third camera of {name}{as_what}: its people", *np.mean(scores, axis=1))
+    plain = mean_ap(crops, crops.rows)
+    even = crops.people % 2 == 0
+    apart = crops.take(np.flatnonzero(even == (crops.cameras == "A")))
+    yield row("fitted to two cameras that share nobody", plain, mean_ap(crops, crops.by(apart.fit())))
+    busy = crops.take(np.flatnonzero((crops.cameras == "A") | even))
+    yield row("one camera twice as busy", mean_ap(busy, busy.rows), mean_ap(busy, busy.by(busy.fit())))
+    # Half of camera B's people pass at night. First as the one camera that it is, then told as two.
+    night = (crops.cameras == "B") & even
+    mixed = replace(crops, rows=np.where(night[:, None], darkened.rows, crops.rows))
+    yield row("day and night in one camera", mean_ap(mixed, mixed.rows), mean_ap(mixed, mixed.by(mixed.fit())))
+    told = np.where(night, "B at night", crops.cameras).tolist()
+    statistics = fit_camera_statistics(mixed.rows, told, mixed.tracklets.tolist())
+    yield row(
+        "day and night, enrolled as two cameras", mean_ap(mixed, mixed.rows), mean_ap(mixed, mixed.by(statistics, told))
+    )
+    alone = replace(crops, cameras=np.char.add(crops.cameras, crops.tracklets.astype(str)))
+    yield row(
+        "each tracklet a camera of its own",
+        plain,
+        mean_ap(crops, crops.rows if alone.fit() is None else alone.by(alone.fit())),
+    )
+    ten = replace(crops, cameras=np.where(crops.cameras == "B", np.char.add("B", (crops.people % 5).astype(str)), "A"))
+    yield row("camera B as five cameras of 20 people", mean_ap(ten, ten.rows), mean_ap(ten, ten.by(ten.fit())))
+
+
+def unknown_camera(crops: Crops) -> Iterator[dict[str, Any]]:
+    """What it costs not to know the query's camera, and what guessing it from the descriptor would give."""
+    statistics = crops.fit()
+    assert statistics is not None
+    rows, everyone = crops.by(statistics), np.arange(len(crops.rows))
+    plain = mean_ap(crops, crops.rows)
+    asked = crops.by(statistics, [None] * len(rows))
+    yield row("the query's camera is not known", plain, mean_ap(crops, rows, everyone, asked))
+    distances = np.stack([np.linalg.norm(crops.rows - mean, axis=1) for mean in statistics.means])
+    guess = [statistics.cameras[place].camera for place in distances.argmin(axis=0)]
+    right = float(np.mean(np.array(guess) == crops.cameras))
+    asked = crops.by(statistics, list(guess))
+    yield row("it is guessed by the nearest mean", plain, mean_ap(crops, rows, everyone, asked), guessed_right=right)
+
+
+Embed = Callable[[list[NDArray[np.uint8]]], NDArray[np.float32]]
+
+
+def open_model(path: Path) -> Embed:
+    """From pictures to unit descriptors (N, D)."""
+    if path.suffix != ".xml":
+        return Embedder(path).embed
+    try:
+        import openvino
+    except ImportError as error:
+        raise InputError(f"{path}: OpenVINO is not installed: pip install '.[studies]' in reid's checkout") from error
+    core = openvino.Core()
+    model = core.read_model(path)
+    _, _, height, width = model.input().shape
+    network = core.compile_model(model, "CPU")
+
+    def embed(images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        found = []
+        for image in images:
+            crop = cv2.resize(image, (width, height)).transpose(2, 0, 1)[None].astype(np.float32)
+            found.append(network(crop)[0].reshape(-1))
+        rows = np.array(found, np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    return embed
+
+
+def darken(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """As a camera sees at night: a third of the light, little colour, bluish."""
+    grey = image.mean(axis=2, keepdims=True)
+    return np.clip((0.3 * image + 0.7 * grey) * np.array([0.38, 0.33, 0.3]), 0, 255).astype(np.uint8)
+
+
+def read_crops(pictures: Path, embed: Embed, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Crops:
+    paths = sorted(pictures.glob("*.jpg"))
+    if not paths:
+        raise InputError(f"{pictures}: no pictures: expected files named IIII_KK.jpg")
+    names = [path.stem.split("_") for path in paths]
+    rows = [
+        embed([change(read_image(path)) for path in paths[at : at + SINGLE]]) for at in range(0, len(paths), SINGLE)
+    ]
+    people = np.array([int(who) + 1 for who, _ in names])  # 0 would be a distractor
+    cameras = np.array(["A" if int(number) < 5 else "B" for _, number in names])
+    return Crops(np.concatenate(rows), people, cameras, 2 * people + (cameras == "B"))
+
+
+def study(crops: Crops, darkened: Crops) -> Iterator[dict[str, Any]]:
+    """Every row of one embedder."""
+    yield from whole(crops)
+    yield from curve(crops)
+    yield from made_to_break(crops, darkened)
+    yield from unknown_camera(crops)
+
+
+def main(options: Namespace) -> None:
+    rows: list[dict[str, Any]] = []
+    for path in options.models:
+        embed = open_model(path)
+        crops = read_crops(options.pictures, embed, lambda image: image)
+        darkened = read_crops(options.pictures, embed, darken)
+        for found in study(crops, darkened):
+            rows.append({"model": path.stem, **found})
+            write_json(options.json, {"crops": len(crops.rows), "rows": rows})
+        print_rows(
+            [
+                {key: one[key] for key in ("model", "set", "mAP", "freed_mAP", "rank-1", "freed_rank-1")}
+                for one in rows
+                if one["model"] == path.stem
+            ]
+        )
+    changes = [100 * (one["freed_mAP"] - one["mAP"]) for one in rows]
+    worst = int(np.argmin(changes))
+    least = f"{changes[worst]:+.1f}: {rows[worst]['model']}, {rows[worst]['set']}"
+    print(f"mean gain {np.mean(changes):+.1f} points of mAP; the least {least}")
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--models", type=Path, nargs="+", required=True)
+    parser.add_argument("--json", type=Path, required=True)
+    run(main, parser)
