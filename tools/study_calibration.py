@@ -3,7 +3,7 @@
     python tools/study_calibration.py DEMO --held-out OTHER --people 16 --json calibration.json --png calibration.png
 
 DEMO is a folder of `reid demo`; OTHER one with `people` and `identities.csv` of other people, whom the model has not
-seen. Calibrations are fitted to footage without its identities: from pairs within a camera alone, with reciprocal
+seen. With --camera-statistics, distances are those of a gallery of each footage that has them. Calibrations are fitted to footage without its identities: from pairs within a camera alone, with reciprocal
 nearest neighbours (what `reid calibrate` does), and with the run's clusters (--run). Identities serve to judge them. An
 answer is one of the ten records that a search shows.
 """
@@ -24,6 +24,7 @@ from reid_toolkit.calibration.describe import Described, describe
 from reid_toolkit.calibration.evidence import collect
 from reid_toolkit.calibration.measure import per_person
 from reid_toolkit.calibration.neighbours import reciprocal_clusters
+from reid_toolkit.camera_statistics import fit_camera_statistics
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.clocks import times
 from reid_toolkit.datasets.manifest import read_identities
@@ -129,6 +130,12 @@ def main(options: Namespace) -> None:
     for name, folder in folders.items():
         dataset = open_dataset(folder / "people")
         described = describe(embedder, dataset)
+        if options.camera_statistics:
+            cameras = [tracklet.camera for tracklet in described.tracklets]
+            statistics = fit_camera_statistics(described.whole, cameras)
+            if statistics is None:
+                raise InputError(f"{folder}: too few tracklets for camera statistics")
+            described = described.freed(statistics)
         footage[name] = Pairs(described, read_identities(folder / "identities.csv"))
         seen_at_once = cannot_link_pairs(*times(described.tracklets))
         cameras = footage[name].cameras
@@ -189,6 +196,7 @@ if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("demo", type=Path, metavar="DEMO", help="folder of a finished `reid demo`")
     parser.add_argument("--held-out", type=Path, metavar="OTHER", help="footage of other people")
+    parser.add_argument("--camera-statistics", action="store_true", help="compare as a gallery with statistics does")
     parser.add_argument("--people", type=int, required=True, help="how many there are, as `reid search --people`")
     parser.add_argument("--json", type=Path, required=True, help="the figures to write")
     parser.add_argument("--png", type=Path, required=True, help="the picture to write")

@@ -148,9 +148,12 @@ class Store(Database):
             ) from None
 
     def has_statistics(self, version: int) -> bool:
-        """Whether a version is kept, be it empty."""
-        query = "SELECT 1 FROM camera_statistics WHERE version = ?"
-        return not version or self._db.execute(query, (version,)).fetchone() is not None
+        """Whether a version is kept and whole, be it empty."""
+        try:
+            self.statistics(version)
+        except GalleryError:
+            return False
+        return True
 
     def put_statistics(self, statistics: CameraStatistics | None, seen: dict[str, int]) -> int:
         """Inside :meth:`writing`. Make these the newest, and return their version.

@@ -555,6 +555,20 @@ def test_damaged_statistics_are_named_passed_by_and_fitted_anew(tmp_path: Path, 
             assert gallery.search(vectors[0], 5, query_camera="a") == whole
 
 
+def test_an_index_of_damaged_statistics_is_not_used(large) -> None:
+    path, vectors, records = large
+    with sqlite3.connect(path / "gallery.sqlite") as file:
+        file.execute("UPDATE camera_statistics SET content = x'00'")
+    with Gallery.open(path, exact_below=100) as gallery:
+        with pytest.raises(GalleryError, match="fit them anew"):
+            gallery.search(vectors[0], 5)
+        assert gallery.refresh_statistics()
+        found = gallery.search(vectors[0], 5, query_camera="a")
+        same(found, slow(vectors, records, vectors[0], "a", 5, Filter(), gallery.statistics()))
+        gallery.build_index()
+        assert gallery.search(vectors[0], 5, query_camera="a") == found
+
+
 def test_a_gallery_of_an_older_toolkit_opens_and_can_be_fitted(tmp_path: Path, site) -> None:
     vectors, records = site
     path = tmp_path / "g"
