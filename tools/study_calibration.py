@@ -3,9 +3,10 @@
     python tools/study_calibration.py DEMO --held-out OTHER --people 16 --json calibration.json --png calibration.png
 
 DEMO is a folder of `reid demo`; OTHER one with `people` and `identities.csv` of other people, whom the model has not
-seen. With --camera-statistics, distances are those of a gallery of each footage that has them. Calibrations are fitted to footage without its identities: from pairs within a camera alone, with reciprocal
+seen. Calibrations are fitted to footage without its identities: from pairs within a camera alone, with reciprocal
 nearest neighbours (what `reid calibrate` does), and with the run's clusters (--run). Identities serve to judge them. An
-answer is one of the ten records that a search shows.
+answer is one of the ten records that a search shows. With --camera-statistics distances are those of a gallery of each
+footage that has them.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter

@@ -9,36 +9,36 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reid_toolkit.errors import GalleryError, InputError
-from reid_toolkit.gallery.checks import check_records, checked_queries
-from reid_toolkit.gallery.criteria import Filter, Which
+from reid_toolkit.gallery.checks import check_records, checked_cameras, checked_queries
+from reid_toolkit.gallery.criteria import Comparison, Filter, Which
 from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.fingerprints import key_digest
-from reid_toolkit.gallery.milvus_about import MODEL, MODEL_FILE, About
 from reid_toolkit.gallery.milvus_address import parse_address
-from reid_toolkit.gallery.milvus_collection import EF, EF_CONSTRUCTION, IDS, Collection, M
-from reid_toolkit.gallery.milvus_filter import among, chosen, expression
+from reid_toolkit.gallery.milvus_collection import EF, EF_CONSTRUCTION, Collection, M
+from reid_toolkit.gallery.milvus_compared import STATE, Compared, states
+from reid_toolkit.gallery.milvus_filter import chosen, expression
+from reid_toolkit.gallery.milvus_properties import LAST, MODEL, MODEL_FILE
 from reid_toolkit.gallery.milvus_report import Tally, report_on, tally
 from reid_toolkit.gallery.milvus_rows import ALL, SCALARS, encode, is_whole, record_of, vectors_of
 from reid_toolkit.gallery.milvus_search import following, nearest
+from reid_toolkit.gallery.milvus_statistics import Statistics
 from reid_toolkit.gallery.precision import stored_rows
-from reid_toolkit.gallery.protocol import Batch, GalleryStore, Info, OnProgress
-from reid_toolkit.gallery.report import Report
+from reid_toolkit.gallery.protocol import Batch, Info, OnProgress
+from reid_toolkit.gallery.report import Report, about_statistics
 from reid_toolkit.gallery.searcher import EXACT_BELOW
 from reid_toolkit.records import Match, Record
 
 Found = TypeVar("Found")
+Find = Callable[[Collection, NDArray[np.float32], str], list[Found]]
+"""Searches a collection for queries (B, D) among what passes an expression."""
 
 
-class MilvusGallery(About, GalleryStore):
-    """A :class:`GalleryStore` in one collection of Milvus. Threads may share one; any number of processes write.
+class MilvusGallery(Statistics):
+    """A :class:`GalleryStore` in a collection of Milvus. Threads may share one; any number of processes write.
 
     ``add`` returns when Milvus has it in its log, in parts of 16 MB of which each is whole or not there: after an
     error, add all of it again. Searches wait until they see every write that was acknowledged before them.
     """
-
-    def __init__(self, collection: Collection, exact_below: int) -> None:
-        super().__init__(collection)
-        self._exact_below = exact_below
 
     @classmethod
     def open(
@@ -81,41 +81,66 @@ class MilvusGallery(About, GalleryStore):
             return
         self._bind(self._expected | {"width": matrix.shape[1]})
         # Nanoseconds, so that what is enrolled later comes later, whoever enrolls it.
-        self._collection.upsert(encode(matrix, records, time.time_ns()))
+        rows = encode(matrix, records, time.time_ns())
+        ours = states(rows)
+
+        def touched() -> list[str]:
+            held = states(self._collection.look_up(list(ours), STATE))
+            return [key for key in ours if held.get(key) != ours[key]]
+
+        self._write(lambda collection, version: collection.upsert(version.rows(rows) if version else rows), touched)
 
     def search_batch(
-        self, vectors: ArrayLike, top_k: int = 10, where: Filter | None = None, *, name: str = ""
+        self,
+        vectors: ArrayLike,
+        top_k: int = 10,
+        where: Filter | None = None,
+        *,
+        query_cameras: Sequence[str | None] | None = None,
+        camera_statistics: bool = True,
+        name: str = "",
     ) -> list[list[Match]]:
         """As :meth:`search`, for each row of ``vectors`` (B, D), which is quicker than one by one.
 
         There is no audit log here that would call it ``name``.
         """
-        return self._ask(vectors, top_k, where, lambda queries, expr: nearest(self._collection, queries, top_k, expr))
+        where = where or Filter()
+        queries = checked_queries(vectors, top_k, where)
+        how = Comparison(checked_cameras(query_cameras, len(queries)), camera_statistics)
+        return self._ask(
+            queries, where, how, lambda collection, compared, expr: nearest(collection, compared, top_k, expr)
+        )
 
     def _behind(
-        self, query: NDArray[np.float32], top_k: int, where: Filter, after: Position | None
+        self, query: NDArray[np.float32], top_k: int, where: Filter, after: Position | None, how: Comparison
     ) -> list[tuple[Match, Position]]:
         # Milvus is asked for all that come before them too, up to what it gives in one answer; past that, all is read.
         return self._ask(
-            query[None], top_k, where,
-            lambda queries, expr: following(self._collection, queries[0], top_k, expr, after),
+            query[None], where, how,
+            lambda collection, compared, expr: following(collection, compared[0], top_k, expr, after),
         )  # fmt: skip
 
-    def _ask(
-        self,
-        vectors: ArrayLike,
-        top_k: int,
-        where: Filter | None,
-        find: Callable[[NDArray[np.float32], str], list[Found]],
-    ) -> list[Found]:
-        where = where or Filter()
-        queries = checked_queries(vectors, top_k, where)
+    def _ask(self, queries: NDArray[np.float32], where: Filter, how: Comparison, find: Find[Found]) -> list[Found]:
         found: list[Found] = []
-        if self._is_there():
+        while self._is_there():
+            if how.camera_statistics:
+                used = self._in_use()
+            else:
+                used = None
+                self._now()
             if queries.shape[1] != self._dimension:
                 raise InputError(f"query has width {queries.shape[1]}: expected {self._dimension}, as enrolled")
-            kept = self.retention
-            found = find(queries, expression(where, None if kept is None else time.time() - kept))
+            kept = self._kept()
+            expr = expression(where, None if kept is None else time.time() - kept)
+            try:
+                if used is None:
+                    found = find(self._collection, queries, expr)
+                else:
+                    found = find(used.collection, used.statistics.apply(queries, how.query_cameras), expr)
+                break
+            except GalleryError:
+                if used is None or not self._is_gone(used):
+                    raise
         if not any(found) and not len(self):
             raise GalleryError(f"{self._where}: the gallery is empty: enroll something first")
         return found
@@ -128,7 +153,7 @@ class MilvusGallery(About, GalleryStore):
     def enrolled(self, records: Sequence[Record]) -> list[bool]:
         """For each record, whether one with its tracklet, camera and source is there."""
         ids = [key_digest(record) for record in records]
-        found = self._collection.find(ids) if self._is_there() else set()
+        found = set.intersection(*self._both(lambda collection: collection.find(ids))) if self._is_there() else set()
         return [digest in found for digest in ids]
 
     def records(self) -> Iterator[Batch]:
@@ -145,36 +170,53 @@ class MilvusGallery(About, GalleryStore):
 
     def count_of(self, which: Which) -> int:
         """How many records match."""
-        return self._collection.count(chosen(which)) if self._is_there() else 0
+        expr = chosen(which)
+        return max(self._both(lambda collection: collection.count(expr))) if self._is_there() else 0
 
     def delete_those(self, which: Which) -> int:
         """Delete the records that match; how many there were."""
-        count = self.count_of(which)
-        if count:
-            self._collection.delete(chosen(which))
+        if not self._is_there():
+            return 0
+        count, expr = self.count_of(which), chosen(which)
+        self._write(
+            lambda collection, _: collection.delete(expr),
+            lambda: [row["id"] for page in self._collection.pages(("id",), expr) for row in page],
+        )
         return count
 
     def discard(self, records: Sequence[Record]) -> int:
         """Delete the records with the tracklet, camera and source of one of these; how many there were."""
-        ids = sorted(self._collection.find([key_digest(record) for record in records])) if self._is_there() else []
-        for at in range(0, len(ids), IDS):
-            self._collection.delete(among(ids[at : at + IDS]))
-        return len(ids)
+        if not self._is_there():
+            return 0
+        ids = sorted({key_digest(record) for record in records})
+        count = len(set.union(*self._both(lambda collection: collection.find(ids))))
+        self._write(lambda collection, _: collection.delete_ids(ids), lambda: sorted(self._collection.find(ids)))
+        return count
 
     def compact(self, on_progress: OnProgress | None = None) -> None:
         """:meth:`expire`, and have Milvus rewrite what is stored without what was deleted or replaced.
 
-        Milvus removes the old files later, as its ``dataCoord.gc`` says.
+        Milvus removes the old files later, as its ``dataCoord.gc`` says. Camera statistics are fitted anew if that is
+        due: what was deleted is a part of the means.
         """
         self.expire()
-        if self._is_there():
-            self._collection.compact()
+        if not self._is_there():
+            return
+        self._mend()
+        self._write(lambda collection, _: collection.compact(), list)
+        if self._properties.get(LAST):  # where nobody asked for statistics, none are made
+            self.refresh_statistics(if_due=True)
 
     def check(self, on_progress: OnProgress | None = None) -> Report:
         """Read everything, and say which records are damaged."""
         if not self._is_there():
             return Report(0, 0, (), 0, (), "none")
-        return report_on(self._collection, "whole" if self._indexed() else "none", on_progress)
+        used = self._find()
+        if isinstance(used, Compared):
+            statistics = "whole" if used.is_whole() else "damaged"
+        else:
+            statistics = "none" if used is None else "damaged"
+        return report_on(self._collection, "whole" if self._indexed() else "none", statistics, on_progress)
 
     @property
     def damage(self) -> dict[int, str]:
@@ -184,23 +226,22 @@ class MilvusGallery(About, GalleryStore):
     def build_index(self, on_progress: OnProgress | None = None) -> None:
         """Have Milvus make an HNSW index, once the gallery is as large as an embedded one that has one.
 
-        Searches fail while it is made.
+        Searches fail while it is made. It is an index of the collection that is searched: see ``milvus_compared.py``.
         """
-        if (
-            self._is_there()
-            and not self._collection.address.lite
-            and not self._indexed()
-            and len(self) >= self._exact_below
-        ):
-            self._collection.make_index("HNSW")
+        if not self._is_there():
+            return
+        self._mend()
+        if not self._collection.address.lite and not self._indexed() and len(self) >= self._exact_below:
+            self._searched().make_index("HNSW")
 
     def _indexed(self) -> bool:
-        return self._is_there() and self._collection.index().get("index_type") == "HNSW"
+        return self._is_there() and self._searched().index().get("index_type") == "HNSW"
 
     def info(self) -> Info:
         """Counts, model and index. Reads the names and times of all records, as Milvus does not count by them."""
-        index = self._collection.index() if self._indexed() else None
-        kept = self.retention
+        index = self._searched().index() if self._indexed() else None
+        kept, used = self.retention, self._find()
+        held = used.statistics if isinstance(used, Compared) else None
         return Info(
             path=self._where,
             dimension=self._dimension,
@@ -211,5 +252,6 @@ class MilvusGallery(About, GalleryStore):
             retention=kept,
             past=self.matching(before=time.time() - kept) if kept else 0,
             audit=None,
+            statistics=about_statistics(held, held.version if held else 0),
             **asdict(tally(self._collection) if self._is_there() else Tally()),
         )

@@ -5,10 +5,22 @@ from pathlib import Path
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.checks import check_seconds, of_another
 from reid_toolkit.gallery.milvus_collection import METRIC, Collection
-
-FORMAT, MODEL, MODEL_FILE, RETENTION = "reid.gallery", "reid.model", "reid.model_file", "reid.retention"
-"""Properties of the collection: what it is ("1"), the fingerprint of its model, where that lies, and for how many
-seconds records are shown, empty for ever."""
+from reid_toolkit.gallery.milvus_compared import drop_versions
+from reid_toolkit.gallery.milvus_properties import (
+    BUSY,
+    COMPARED,
+    FORMAT,
+    LAST,
+    MODEL,
+    MODEL_FILE,
+    NEXT,
+    OF,
+    RETENTION,
+    SEEN,
+    STATISTICS,
+    VERSION,
+    following,
+)  # fmt: skip
 
 
 class About:
@@ -39,7 +51,13 @@ class About:
     def _look(self) -> None:
         """Read what the collection says about itself."""
         self._dimension, self._properties = self._collection.describe()
-        if self._dimension is None or self._properties.get(FORMAT) != "1":
+        kind = self._properties.get(FORMAT)
+        if kind in (STATISTICS, COMPARED):
+            whose = self._properties.get(OF)
+            raise GalleryError(
+                f"{self._where}: no gallery, but camera statistics of the gallery {whose}: open that one"
+            )
+        if self._dimension is None or kind != "1":
             raise GalleryError(f"{self._where}: a collection of another program: choose another name")
         metric = self._collection.index().get("metric_type", METRIC)
         if metric != METRIC:
@@ -63,6 +81,8 @@ class About:
         for what in others:
             if stands.get(what, wanted[what]) != wanted[what]:
                 raise GalleryError(of_another(self._where, what, stands[what], wanted[what]))
+        if self._made and self._properties.get(LAST):
+            self._forget_statistics()  # which are of another width or model
         if self._made and "width" in others:
             self._collection.drop()
             self._made = False
@@ -73,13 +93,23 @@ class About:
     def _keep(self, known: dict[str, str]) -> None:
         """Put down in Milvus what is known about the gallery, which is made once its width is known."""
         if self._is_there():
-            self._look()  # or what others have changed since would be changed back
+            self._look()
         self._properties |= known
         if self._made:
-            self._collection.set_properties(self._properties)
+            if known:
+                self._collection.set_properties(known)  # no others, or what has changed since would be changed back
         elif self._dimension:
             self._collection.create(self._dimension, self._properties)
             self._made = True
+
+    def _forget_statistics(self) -> None:
+        """The gallery has no camera statistics any more: first it says so, then they go."""
+        # A version that is being made is overtaken.
+        last = following(self._properties)
+        nothing = {VERSION: "", NEXT: "", LAST: last, SEEN: "", BUSY: ""}
+        self._collection.set_properties(nothing)
+        self._properties |= nothing
+        drop_versions(self._collection, keep=())
 
     @property
     def retention(self) -> float | None:
@@ -87,6 +117,10 @@ class About:
         if self._is_there():
             # Each time, since another process may have changed it: next to a strong read that costs nothing.
             _, self._properties = self._collection.describe()
+        return self._kept()
+
+    def _kept(self) -> float | None:
+        """The retention, as of when the properties were last read."""
         return float(self._properties.get(RETENTION) or 0) or None
 
     def keep_for(self, seconds: float | None) -> None:

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -30,6 +31,8 @@ WINDOW = 16_384
 """Rows that Milvus gives in one answer at most."""
 PAGE = 2_000
 """Rows asked for at once, with their descriptors: 4 MB at a width of 512."""
+NARROW = 8_000
+"""Rows asked for at once of which only a few numbers are wanted."""
 IDS = 1_000
 """Digests in one expression: 68 kB."""
 WRITE_BYTES = 16 << 20
@@ -45,27 +48,39 @@ M, EF_CONSTRUCTION, EF = 16, 200, 256
 class Collection:
     """What is asked of one collection. Threads may share it."""
 
-    def __init__(self, address: Address) -> None:
-        """Connect; raises :class:`GalleryError` when nothing answers."""
+    def __init__(self, address: Address, client: Any = None) -> None:
+        """Connect, unless there is a ``client``; raises :class:`GalleryError` when nothing answers."""
+        self.address = address
+        self._name = address.name
+        if client is not None:
+            self._client = client
+            return
         # It logs every error with its traceback, before it raises it.
         logging.getLogger("pymilvus.decorators").setLevel(logging.CRITICAL)
         if address.lite:
             # Its server runs in this process, and logs each call that it does not know.
             logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
-        self.address = address
-        self._name = address.name
         with self._explained():
             self._client = MilvusClient(uri=address.uri, token=os.environ.get(TOKEN, ""), timeout=PATIENCE)
 
     def close(self) -> None:
         self._client.close()
 
+    def sibling(self, name: str) -> "Collection":
+        """The collection of this name, over the same connection. Messages name this one's address."""
+        return Collection(replace(self.address, name=name), self._client)
+
+    def names(self) -> list[str]:
+        """Of all collections there are."""
+        with self._explained():
+            return list(self._client.list_collections(timeout=PATIENCE))
+
     def exists(self) -> bool:
         with self._explained():
             return bool(self._client.has_collection(self._name, timeout=PATIENCE))
 
-    def create(self, dimension: int, properties: dict[str, str]) -> None:
-        """Make and load it, for exact search."""
+    def create(self, dimension: int, properties: dict[str, str], index: str = "FLAT") -> None:
+        """Make and load it, for exact search, or for "HNSW": Milvus indexes then what was written, by and by."""
         schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
         for name in TEXTS:
@@ -78,7 +93,7 @@ class Collection:
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
         with self._explained():
             self._client.create_collection(
-                self._name, schema=schema, index_params=self._index("FLAT"), consistency_level="Strong",
+                self._name, schema=schema, index_params=self._index(index), consistency_level="Strong",
                 properties=properties, timeout=PATIENCE,
             )  # fmt: skip
         self.load()
@@ -95,6 +110,7 @@ class Collection:
         return (int(widths[0]) if widths and widths[0] else None), dict(found["properties"])
 
     def set_properties(self, properties: dict[str, str]) -> None:
+        """Set these, all at one moment; others stay."""
         with self._explained():
             self._client.alter_collection_properties(self._name, properties, timeout=PATIENCE)
 
@@ -114,6 +130,14 @@ class Collection:
                 self._client.drop_index(self._name, "vector", timeout=PATIENCE)
             self._client.create_index(self._name, self._index(kind), timeout=LOADING)
         self.load()
+
+    def finish_index(self) -> None:
+        """Wait until the index covers what was written so far; searches are as right before that."""
+        deadline = time.monotonic() + LOADING
+        with self._explained():
+            self._client.flush(self._name, timeout=LOADING)
+        while int(self.index().get("pending_index_rows") or 0) and time.monotonic() < deadline:
+            time.sleep(0.5)
 
     def _index(self, kind: str) -> Any:
         params = self._client.prepare_index_params()
@@ -139,25 +163,31 @@ class Collection:
             )
         return int(answer[0]["count(*)"])
 
-    def pages(self, fields: Sequence[str], expr: str = "", prefix: str = "") -> Iterator[list[Row]]:
-        """All rows that pass ``expr`` with these ``fields``, each once, in parts.
+    def parts(self, page: int, expr: str = "", prefix: str = "") -> Iterator[str]:
+        """Expressions which together choose all rows that pass ``expr``, each once, and one about ``page`` at most.
 
         By the first digits of their digests, which are spread evenly: so no answer meets the window, and a row
-        that is added or deleted meanwhile moves no other.
+        that is added or deleted meanwhile moves no other. None when no row passes.
         """
         total = self.count(within(expr, prefix))
-        if not total:
-            return
         digits = 0
-        while total > PAGE * 16**digits:
+        while total > page * 16**digits:
             digits += 1
-        for number in range(16**digits):
-            part = within(expr, prefix + f"{number:0{digits}x}" if digits else prefix)
-            rows = self.query(part, fields)
-            if len(rows) == WINDOW:
-                raise GalleryError(f"{self.address.text}: grows too fast to be read: stop enrolling and run this again")
-            if rows:
+        for number in range(16**digits if total else 0):
+            yield within(expr, prefix + f"{number:0{digits}x}" if digits else prefix)
+
+    def pages(self, fields: Sequence[str], expr: str = "", prefix: str = "") -> Iterator[list[Row]]:
+        """All rows that pass ``expr`` with these ``fields``, each once, in parts."""
+        for part in self.parts(PAGE, expr, prefix):
+            if rows := self.page(part, fields):
                 yield rows
+
+    def page(self, part: str, fields: Sequence[str]) -> list[Row]:
+        """The rows of one of :meth:`parts`; raises :class:`GalleryError` when they are too many for an answer."""
+        rows = self.query(part, fields)
+        if len(rows) == WINDOW:
+            raise GalleryError(f"{self.address.text}: grows too fast to be read: stop enrolling and run this again")
+        return rows
 
     def query(self, expr: str, fields: Sequence[str]) -> list[Row]:
         """Up to ``WINDOW`` rows that pass ``expr``."""
@@ -171,8 +201,12 @@ class Collection:
 
     def find(self, ids: Sequence[str]) -> set[str]:
         """Those of ``ids`` that are there."""
+        return {row["id"] for row in self.look_up(ids, ["id"])}
+
+    def look_up(self, ids: Sequence[str], fields: Sequence[str]) -> list[Row]:
+        """The rows of those of ``ids`` that are there."""
         parts = (ids[at : at + IDS] for at in range(0, len(ids), IDS))
-        return {row["id"] for part in parts for row in self.query(among(part), ["id"])}
+        return [row for part in parts for row in self.query(among(part), fields)]
 
     def search(self, queries: NDArray[np.float32], limit: int, expr: str, fields: Sequence[str]) -> list[list[Row]]:
         """For each of ``queries`` (B, D), up to ``limit`` rows that pass, nearest first, with a "distance" each,
@@ -202,6 +236,11 @@ class Collection:
         """Delete all rows that pass; their bytes leave with :meth:`compact`."""
         with self._explained():
             self._client.delete(self._name, filter=expr, timeout=LOADING)
+
+    def delete_ids(self, ids: Sequence[str]) -> None:
+        """Delete the rows of these digests, as far as they are there."""
+        for at in range(0, len(ids), IDS):
+            self.delete(among(ids[at : at + IDS]))
 
     def compact(self) -> None:
         """Have the segments rewritten without deleted rows, and wait until they are."""

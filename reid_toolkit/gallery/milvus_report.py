@@ -43,8 +43,8 @@ def _sorted(counter: Counter[str]) -> dict[str, int]:
     return dict(sorted(counter.items()))
 
 
-def report_on(collection: Collection, index: str, on_progress: OnProgress | None) -> Report:
-    """Read every record against its checksum; ``index`` is what to report of the index."""
+def report_on(collection: Collection, index: str, statistics: str, on_progress: OnProgress | None) -> Report:
+    """Read every record against its checksum; ``index`` and ``statistics`` are what to report of these."""
     count, read = collection.count(), 0
     damaged: list[Damaged] = []
     for rows in collection.pages(ALL):
@@ -56,4 +56,4 @@ def report_on(collection: Collection, index: str, on_progress: OnProgress | None
         ]
         if on_progress:
             on_progress(read, count)
-    return Report(count, read - len(damaged), tuple(damaged), max(0, count - read), (), index)
+    return Report(count, read - len(damaged), tuple(damaged), max(0, count - read), (), index, (), statistics)
