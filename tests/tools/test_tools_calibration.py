@@ -17,7 +17,8 @@ pytest.importorskip("torch")
 TOOLS = Path(__file__).parents[2] / "tools"
 
 
-def test_it_judges_each_way_on_each_footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", [(), ("--camera-statistics",)])
+def test_it_judges_each_way_on_each_footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: tuple) -> None:
     for name, seed in (("demo", 0), ("other", 1)):
         write_crowd(tmp_path / name / "people", seed)
         names = [f"{a}-{visit}-{who}" for a in CAMERAS for visit in range(VISITS) for who in range(PEOPLE)]
@@ -27,7 +28,7 @@ def test_it_judges_each_way_on_each_footage(tmp_path: Path, monkeypatch: pytest.
     write_clusters(tmp_path / "demo" / "run")
     words = (
         tmp_path / "demo", "--held-out", tmp_path / "other", "--people", PEOPLE, "--json", tmp_path / "c.json",
-        "--png", tmp_path / "c.png",
+        "--png", tmp_path / "c.png", *how,
     )  # fmt: skip
     monkeypatch.syspath_prepend(TOOLS)
     monkeypatch.setattr(sys, "argv", ["study_calibration.py", *map(str, words)])
