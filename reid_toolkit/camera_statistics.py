@@ -1,8 +1,8 @@
-"""Descriptors freed of their camera's bias: by the mean and the deviation of what each camera shows. numpy alone.
+"""Remove each camera's bias from descriptors, by the mean and deviation of what the camera has shown. numpy alone.
 
-A camera's light, angle and colours move the descriptors of everybody whom it sees in the same direction. So strangers
-of one camera look more alike than one person in two cameras. The mean of many people's descriptors shows that
-direction, and no label is needed for it. Song et al., "Exploring the camera bias of person re-identification"
+A camera's light, angle and colours move the descriptors of everybody it sees in the same direction. So strangers in one
+camera often look more alike than one person in two. The mean of many people's descriptors shows that direction, and no
+label is needed for it. Song et al., "Exploring the camera bias of person re-identification"
 (ICLR 2025), report the same for published models.
 
 For a descriptor x of camera c (:meth:`CameraStatistics.apply`):
@@ -30,12 +30,13 @@ from reid_toolkit.errors import InputError
 LEAST = 10
 """Tracklets of different people, about, that each of two cameras must have shown before statistics are fitted."""
 SPREAD_PRIOR = 10.0
-"""Tracklets that the standard deviation of all cameras counts for beside a camera's own."""
+"""The variances of all cameras weigh as much as so many people of the camera's own."""
 FEW_PEOPLE = 0.6
-"""A camera whose descriptors are spread less than this share as widely as in the other cameras has shown few people."""
+"""A camera has shown few people if its scatter (mean squared distance of descriptors from their mean) is under this
+share of the other cameras' scatter."""
 UNHEARD = 3
-"""People whom a camera must have shown before its own mean counts at all: their appearance is in it, not the camera's
-light alone."""
+"""A camera's first people, who do not count: a mean of so few is their appearance more than the camera's light. With so
+many people or fewer, the camera's own mean has weight 0."""
 SHORTEST = 1e-6
 """Length under which a centred descriptor has no direction left: the descriptor itself is kept."""
 FORMAT = "reid-camera-statistics-1"
@@ -259,8 +260,9 @@ def people_shown(tracklets: NDArray[np.float64], scatter: NDArray[np.float64]) -
     """Of each camera's ``tracklets`` (C,), how many count as of different people: 1 to all of them, (C,).
 
     scatter: (C,) mean squared distance of a camera's descriptors from their mean. One person's descriptors lie close
-    together. So where a camera's scatter is under ``FEW_PEOPLE`` of that of the other cameras, it has shown few: of P
-    equally frequent people the scatter is (1 - 1/P) of what it is of many, so that P = 1 / (1 - scatter / many).
+    together. So where a camera's scatter is under ``FEW_PEOPLE`` of that of the other cameras, it has shown few. P
+    equally frequent people have (1 - 1/P) of the scatter of many, so that P = 1 / (1 - scatter / many). ``many`` is
+    ``FEW_PEOPLE`` of the other cameras' scatter here, so that P grows up to that limit without a jump.
     """
     people = tracklets.copy()
     unbiased = scatter * tracklets / np.maximum(tracklets - 1, 1e-9)

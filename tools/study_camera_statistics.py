@@ -78,12 +78,12 @@ def between(crops: Crops, rows: NDArray[np.float32], query: str, gallery: str) -
 
 
 def row(what: str, plain: Any, freed: Any, **more: Any) -> dict[str, Any]:
-    """mAP without statistics and with them, and rank-1; ``loss`` in points where it became worse."""
+    """mAP and rank-1 of one set, without statistics and with them ("freed_"), as fractions 0-1."""
     return {"set": what, "mAP": plain[0], "freed_mAP": freed[0], "rank-1": plain[1], "freed_rank-1": freed[1], **more}
 
 
 def whole(crops: Crops) -> Iterator[dict[str, Any]]:
-    """All crops, and halves of the people: fitted on the one, judged on the other, as well as on itself."""
+    """All crops; one camera against the other; and fitted to one half of the people, judged on the other."""
     own, by_crop = crops.fit(), crops.fit(each_crop=True)
     plain = mean_ap(crops, crops.rows)
     yield row("all, fitted to tracklets", plain, mean_ap(crops, crops.by(own)))

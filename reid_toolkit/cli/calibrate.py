@@ -52,8 +52,8 @@ def command(
 
     One person: the two halves of a tracklet. Two people: tracklets seen at once in one camera. Across cameras:
     tracklets that are each other's nearest, or with --run what its clusters say. `reid search` finds the result
-    beside the model. A gallery with camera statistics wants a calibration made with --gallery, and another one when
-    they were fitted anew.
+    beside the model. If the gallery has camera statistics, name it with --gallery, and calibrate again whenever they
+    were fitted again.
     """
     from reid_toolkit.calibration import beside
     from reid_toolkit.calibration.measure import measure
@@ -97,7 +97,10 @@ def statistics_of(gallery: str, embedder: "Embedder") -> "CameraStatistics | Non
     with open_gallery(gallery, create=False) as store:
         statistics = store.statistics()
     if statistics is None:
-        warn(f"{gallery} has no camera statistics: its distances are calibrated as they are")
+        warn(
+            f"{gallery} has no camera statistics yet: the calibration is for descriptors as they are; calibrate again "
+            "when `reid enroll` has fitted some"
+        )
     elif statistics.dimension != embedder.dimension or statistics.model not in (None, embedder.fingerprint):
         raise GalleryError(
             f"{gallery}: holds descriptors of model {statistics.model}, got model {embedder.fingerprint}: calibrate "

@@ -21,9 +21,9 @@ ACTIONS = SHOW, REFRESH = "show", "refresh"
 def cameras(gallery: str, action: str, wait: float, as_json: bool) -> None:
     """Show what searches know of each camera's bias, or fit it anew with refresh.
 
-    Light and angle of a camera move the descriptors of everybody whom it sees. Searches take that away, by the mean and
-    the deviation of what each camera has shown. `reid enroll` fits them when a camera's records have doubled; fit them
-    anew when a camera was moved or its light has changed.
+    A camera's light and angle change the descriptors of everybody it sees. Searches remove that, by the mean and
+    deviation of what each camera has shown. `reid enroll` fits these statistics when a camera's records have doubled or
+    halved; refresh fits them at once, to all records there are. Enroll a camera that was moved under a new name.
     """
     from reid_toolkit.gallery import open_gallery
 
@@ -66,16 +66,29 @@ def describe_statistics(about: dict[str, Any]) -> str:
     return text
 
 
+def describe_fit(gallery: str, version: int) -> str:
+    """That a command has fitted statistics, and what follows; ``version`` is the one in use since."""
+    if not version:
+        return f"{gallery}: too few tracklets are left for camera statistics; descriptors are compared as they are"
+    return (
+        f"camera statistics fitted, version {version}: `reid gallery cameras {gallery}` shows them; a calibration made "
+        "before no longer fits: run `reid calibrate` again"
+    )
+
+
 def why_none(records: dict[str, int]) -> str:
     """Why a gallery has no statistics, by the records of its cameras."""
     from reid_toolkit.camera_statistics import LEAST
 
     large = sum(count >= LEAST for camera, count in records.items() if camera)
     if large < 2:
-        return f"expected two cameras with {LEAST} tracklets each, got {large}; descriptors are compared as they are"
+        return (
+            f"expected at least two cameras with {LEAST} records each, got {large} such cameras; descriptors are "
+            "compared as they are"
+        )
     return (
-        "descriptors are compared as they are; `reid gallery cameras GALLERY refresh` fits some, if two cameras have "
-        f"shown {LEAST} people each"
+        "descriptors are compared as they are; `reid gallery cameras GALLERY refresh` fits them if two cameras have "
+        f"each shown about {LEAST} different people"
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from reid_toolkit.cli import options
+from reid_toolkit.cli.cameras import describe_fit
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
 from reid_toolkit.cli.root import print_json, warn
 from reid_toolkit.errors import InputError
@@ -86,9 +87,9 @@ def command(
         count = len(store)
         with late_progress_bar("camera statistics", "records") as on_progress:
             fitted = store.refresh_statistics(on_progress, if_due=True)
-        statistics = store.statistics_version(Comparison())
         with late_progress_bar("index", "records") as on_progress:
             store.build_index(on_progress)
+        statistics = store.statistics_version(Comparison())
     if len(wanted) < len(missing):
         warn(f"left out {len(missing) - len(wanted)} that are older than the gallery's retention")
     if expired:
@@ -109,7 +110,7 @@ def command(
         f"left out; {count} records now"
     )
     if fitted:
-        click.echo(f"camera statistics were fitted anew: `reid gallery cameras {gallery}` shows them")
+        click.echo(describe_fit(gallery, statistics))
 
 
 def units_of(path: Path, camera: str, each_crop: bool, tags: tuple[str, ...]) -> Iterator[Unit]:

@@ -52,7 +52,7 @@ def info(gallery: str, as_json: bool) -> None:
     if held.statistics:
         click.echo(f"bias     {cameras.describe_statistics(held.statistics)}")
     else:
-        click.echo("bias     no camera statistics: `reid gallery cameras GALLERY refresh` fits them")
+        click.echo(f"bias     no camera statistics: `reid gallery cameras {gallery}` says why")
     click.echo(f"keeps    {keeping.describe_retention(held.retention, held.past)}")
     if held.audit:
         click.echo(f"audit    {'on' if held.audit['on'] else 'off'}, {held.audit['lines']} lines")

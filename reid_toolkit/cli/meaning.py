@@ -98,8 +98,8 @@ class Scale:
             misfit = found.misfit(statistics)
             if misfit:
                 message = (
-                    f"{path}: {misfit}: calibrate again, with `reid calibrate DATASET --model MODEL --gallery GALLERY` "
-                    "for a search with camera statistics, or without --gallery for --no-camera-statistics"
+                    f"{path}: {misfit}: run `reid calibrate DATASET --model MODEL --gallery GALLERY`; to search with "
+                    "--no-camera-statistics, run it without --gallery"
                 )
                 if asked:
                     raise ModelError(message)

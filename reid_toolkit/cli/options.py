@@ -55,14 +55,14 @@ strict = click.option("--strict", is_flag=True, help="Stop when the first --prov
 camera_statistics = click.option(
     "--camera-statistics/--no-camera-statistics",
     default=True,
-    help="Compare descriptors freed of their camera's bias, where there are statistics for it.  [default: on]",
+    help="Remove each camera's bias before comparing, where there are camera statistics.  [default: on]",
 )
 
 
 query_camera = click.option(
     "--query-camera",
     metavar="NAME",
-    help="The camera that QUERY is from. [default: that of the dataset's tracklet; else not known]",
+    help="The camera that took the query picture. [default: that of the dataset's tracklet; else not known]",
 )
 
 

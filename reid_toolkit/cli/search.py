@@ -174,9 +174,12 @@ def command(
 
 def hint_camera(camera: str | None) -> None:
     """Say what a search with camera statistics lacks."""
-    why = "which camera the query is from is not known" if camera is None else f"{camera!r} has too few records"
-    remedy = "; --query-camera NAME finds more" if camera is None else ""
-    log.print(f"{why}: compared by the statistics of all cameras{remedy}", markup=False, soft_wrap=True)
+    if camera is None:
+        why, remedy = "the query's camera is not known", "name it with --query-camera NAME for better matches"
+    else:
+        why = f"camera {camera!r} had no records when the camera statistics were fitted"
+        remedy = "`reid gallery cameras GALLERY refresh` fits them again, if it has some now"
+    log.print(f"{why}: compared with the mean of all cameras; {remedy}", markup=False, soft_wrap=True)
 
 
 def refuse_unknown(what: str, asked: Sequence[str], known: Collection[str], gallery: str) -> None:

@@ -242,6 +242,8 @@ class Gallery(GalleryStore):
             version = self._writer.put_statistics(found, now)
             self._writer.drop_statistics({about.statistics} if about else ())
             self._writer.log({"action": "camera statistics", "version": version})
+        with self._locks.writer:
+            self._writer.empty_log()  # which may still hold the means before, and in them who was forgotten since
         return True
 
     @property

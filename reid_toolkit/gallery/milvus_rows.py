@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 TEXTS = ("tracklet", "camera", "source", "image", "thumbnail")
 LONGEST = 65_535
-"""Bytes of UTF-8 that Milvus keeps in one text; a thumbnail is kept as base64, so it may have 49,151."""
+"""Bytes of UTF-8 that Milvus keeps in one text; a thumbnail is kept as base64, so it may have 49,149."""
 LONGEST_TAGS = 60_000
 """Bytes of all tags of a record together: Milvus keeps 65,536 as JSON."""
 SCALARS = ("id", *TEXTS, "start_time", "end_time", "tags")

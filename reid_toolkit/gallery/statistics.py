@@ -39,7 +39,7 @@ def fit_gallery(
         crops.update(map(tracklet_digest, records))
         done += len(records)
         if on_progress:
-            on_progress(done, 2 * count)
+            on_progress(done // 2, count)
     fit = StatisticsFit(dimension)
     for records, vectors in read():
         # In Milvus, one that came since the first reading is not among them.
@@ -47,5 +47,5 @@ def fit_gallery(
         fit.add(vectors, [record.camera for record in records], weights)
         done += len(records)
         if on_progress:
-            on_progress(done, 2 * count)
+            on_progress(done // 2, count)
     return fit.finish(model, now)

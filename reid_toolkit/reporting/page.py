@@ -125,9 +125,9 @@ def curves(story: Story) -> Section:
         if series:
             drawings.append(line_chart(title, series, steps, story.kept))
     text = (
-        "The dashed line is the stage that is kept. Distances are Euclidean between descriptors, 0 to 2. What is said "
-        "to be by identities was measured afterwards; training knew nothing of it. Searches compare with camera "
-        "statistics, where a gallery has some."
+        "The dashed line is the stage that is kept. Distances are Euclidean between descriptors, 0 to 2. The charts by "
+        "identities were measured afterwards; training did not see an identity. A search in a gallery with camera "
+        "statistics compares as the curves 'with camera statistics' do."
     )
     return Section("Stage by stage", text, drawings=tuple(drawings))
 

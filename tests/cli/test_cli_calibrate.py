@@ -143,6 +143,8 @@ def test_groups_are_told_what_they_mean(
     monkeypatch.setenv("COLUMNS", "140")
     crops = tmp_path / "crops"
     assert reid("enroll", enrolled.people, "--crops", "--model", enrolled.model, "--gallery", crops).status == 0
+    arguments = ("--model", enrolled.model, "--run", enrolled.run, "--gallery", crops, "--out", calibration)
+    assert reid("calibrate", enrolled.people, *arguments).status == 0
     page = tmp_path / "page.html"
     asked = (*query[:-1], crops, "--calibration", calibration, "--people", PEOPLE, "--html", page)
     table = reid(*asked, "--group", "tracklet").out
