@@ -1,14 +1,19 @@
 """``reid gallery cameras``: the camera statistics of a gallery."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.progress import late_progress_bar
-from reid_toolkit.cli.root import print_json, printable
+from reid_toolkit.cli.root import log, print_json, printable
 from reid_toolkit.times import format_span
+
+if TYPE_CHECKING:
+    from reid_toolkit.gallery import GalleryStore
 
 ACTIONS = SHOW, REFRESH = "show", "refresh"
 
@@ -64,6 +69,18 @@ def describe_statistics(about: dict[str, Any]) -> str:
     if about["newest"] != about["version"]:
         text += f"; version {about['newest']} waits for the index: `reid gallery compact` or `reid enroll` builds it"
     return text
+
+
+@contextmanager
+def announcing_fit(store: "GalleryStore", gallery: str) -> Iterator[None]:
+    """Say on stderr when the camera statistics in use are others afterwards."""
+    from reid_toolkit.gallery.criteria import Comparison
+
+    before = store.statistics_version(Comparison())
+    yield
+    after = store.statistics_version(Comparison())
+    if after != before:
+        log.print(describe_fit(gallery, after), markup=False, soft_wrap=True)
 
 
 def describe_fit(gallery: str, version: int) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from reid_toolkit.cli import options
+from reid_toolkit.cli.cameras import announcing_fit
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import print_json, warn
 from reid_toolkit.errors import InputError
@@ -28,6 +29,7 @@ def copy(source: str, target: str, as_json: bool) -> None:
     with (
         open_gallery(source, create=False) as held,
         open_gallery(target) as other,
+        announcing_fit(other, target),
         progress_bar("copy", "records") as on_progress,
     ):
         done = copy_gallery(held, other, on_progress)
@@ -60,7 +62,11 @@ def sync(source: str, target: str, as_json: bool) -> None:
     # Opened first, so that a mistyped A makes no B.
     with open_gallery(source, create=False):
         pass
-    with open_gallery(target) as centre, progress_bar("sync", "records") as on_progress:
+    with (
+        open_gallery(target) as centre,
+        announcing_fit(centre, target),
+        progress_bar("sync", "records") as on_progress,
+    ):
         done = sync_gallery(Path(source), centre, name, on_progress)
     if done.absent:
         warn(f"{done.absent} records sent before are not at {target} any more: forgotten there, or lost")

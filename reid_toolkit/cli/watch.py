@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import options
+from reid_toolkit.cli.cameras import announcing_fit
 from reid_toolkit.cli.root import log, print_json, warn, warnings_on_log
 from reid_toolkit.errors import InputError
 
@@ -89,6 +90,7 @@ def command(
     with (
         stopped_by_signals() as stop,
         open_gallery(gallery, embedder.dimension, embedder.fingerprint, wait=wait) as store,
+        announcing_fit(store, gallery),
         status_line() as on_status,
     ):
         store.remember_model_file(model.resolve())

@@ -51,6 +51,15 @@ def test_enroll_fits_them_when_a_camera_has_doubled(site: Site, gallery: Path, t
     assert reid("gallery", "cameras", gallery, "--json").json["statistics"]["version"] == 2
 
 
+def test_copy_says_that_it_has_fitted_the_target(site: Site, tmp_path: Path, reid) -> None:
+    copied = reid("gallery", "copy", site.gallery, tmp_path / "copy", "--json")
+    assert json.loads(copied.out)["count"] == TRACKLETS
+    assert f"camera statistics fitted, version 1: `reid gallery cameras {tmp_path / 'copy'}` shows them" in copied.err
+    assert "camera statistics" not in reid("gallery", "copy", site.gallery, tmp_path / "copy").err
+    synced = reid("gallery", "sync", shutil.copytree(site.gallery, tmp_path / "edge"), tmp_path / "centre")
+    assert "camera statistics fitted, version 1" in synced.err
+
+
 def test_they_are_shown(site: Site, reid, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     result = reid("gallery", "cameras", site.gallery)
