@@ -31,6 +31,14 @@ CHARTS: dict[str, dict[str, str]] = {
 }
 """Title -> figure of metrics.jsonl -> its name in the legend. A chart without a value is left out."""
 
+SCORES = {
+    "mAP": "mAP",
+    "rank-1": "rank-1",
+    "freed_mAP": "mAP, with camera statistics",
+    "freed_rank-1": "rank-1, with camera statistics",
+}
+"""Of ``Model.retrieval``, by what a reader calls them."""
+
 TRUTH_CHARTS: dict[str, dict[str, str]] = {
     "mAP, by identities": {"mAP": "mAP", "freed_mAP": "with camera statistics"},
     "Rank-1, by identities": {"rank-1": "rank-1", "freed_rank-1": "with camera statistics"},
@@ -72,7 +80,7 @@ def write_page(
 
     Returns what had to be left out, a sentence each, ``left_out`` before; the page says the same.
     """
-    sections = [summary(story), curves(story), rules(story), sizes(story.labels)]
+    sections = [summary(story), *gain(story), curves(story), rules(story), sizes(story.labels)]
     omitted = list(left_out)
     if study:
         stage = Stage(study, story.kept, device)
@@ -107,12 +115,26 @@ def summary(story: Story) -> Section:
         "seed": str(recipe.seed),
         "time": duration(sum(row["seconds"] for row in rows)),
     }
-    if "mAP" in kept:
-        for name, scores in (("kept stage", kept), ("untrained", story.untrained or {})):
-            for score in ("mAP", "rank-1"):
-                if score in scores:
-                    cells[f"{score}, {name}"] = both(scores, score)
     return Section("The run", table=Table(tuple(cells), (tuple(cells.values()),)))
+
+
+def gain(story: Story) -> list[Section]:
+    """The kept stage beside the network before training, by identities; none where those were not measured."""
+    kept = story.rows[story.kept]
+    networks = {"before training": story.untrained, f"kept stage ({story.kept})": kept if "mAP" in kept else None}
+    rows = [
+        (name, *(percent(row[score]) if row.get(score) is not None else "-" for score in SCORES))
+        for name, row in networks.items()
+        if row
+    ]
+    text = (
+        "Where camera statistics alone bring the untrained network near the trained one, training has learned little."
+    )
+    return (
+        [Section("Who is found, by identities", text, Table(("network", *SCORES.values()), tuple(rows)))]
+        if rows
+        else []
+    )
 
 
 def curves(story: Story) -> Section:

@@ -27,7 +27,8 @@ def test_a_run_becomes_a_page(walked, reid, run: Path) -> None:
     assert said["untrained"]["mAP"] == evaluation[0]["mAP"]
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "mAP, by identities" in page
-    assert "mAP, untrained" in page  # the baseline
+    assert "Who is found, by identities" in page
+    assert "before training" in page  # the baseline
     # What was measured is known from then on, and the page of the run alone shows it.
     alone = reid("report", run, "--out", run / "b" / "alone.html")
     assert (alone.status, alone.out) == (0, "")
