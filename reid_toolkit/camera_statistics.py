@@ -31,12 +31,14 @@ LEAST = 10
 """Tracklets of different people, about, that each of two cameras must have shown before statistics are fitted."""
 SPREAD_PRIOR = 10.0
 """The variances of all cameras weigh as much as so many people of the camera's own."""
-FEW_PEOPLE = 0.6
+FEW_PEOPLE = 0.5
 """A camera has shown few people if its scatter (mean squared distance of descriptors from their mean) is under this
 share of the other cameras' scatter."""
 UNHEARD = 3
 """A camera's first people, who do not count: a mean of so few is their appearance more than the camera's light. With so
 many people or fewer, the camera's own mean has weight 0."""
+LARGEST_SCALE = 3.0
+"""By which a component is stretched at most, or shrunk: one that was constant at the fit may vary later."""
 SHORTEST = 1e-6
 """Length under which a centred descriptor has no direction left: the descriptor itself is kept."""
 FORMAT = "reid-camera-statistics-1"
@@ -119,11 +121,20 @@ class CameraStatistics:
         place = np.fromiter((self._places.get(camera, -1) for camera in cameras), np.intp, len(rows))
         freed = np.empty_like(rows)
         for number in set(place.tolist()):
-            own = place == number
-            mean, scale = (self.mean, np.float32(1)) if number < 0 else (self.means[number], self.scales[number])
-            freed[own] = (rows[own] - mean) * scale
-        lengths = np.sqrt(np.square(freed).sum(axis=1, keepdims=True))
-        return np.where(lengths > SHORTEST, freed / np.maximum(lengths, SHORTEST), rows)
+            own = np.flatnonzero(place == number)
+            part = rows[own]
+            if number < 0:
+                part -= self.mean
+            else:
+                part -= self.means[number]
+                part *= self.scales[number]
+            lengths = np.sqrt(np.square(part).sum(axis=1, keepdims=True))
+            part /= np.maximum(lengths, SHORTEST)
+            if lengths.min() <= SHORTEST:
+                short = lengths[:, 0] <= SHORTEST
+                part[short] = rows[own[short]]
+            freed[own] = part
+        return freed
 
     def of_version(self, version: int) -> "CameraStatistics":
         """The same under another number."""
@@ -178,8 +189,8 @@ class StatisticsFit:
         self._dimension = dimension
         self._places: dict[str, int] = {}
         self._records: list[int] = []
-        self._sums = np.zeros((0, 1 + 2 * dimension))
-        """A row a camera: tracklets, and the weighted sums of descriptors and of their squares."""
+        self._sums: list[NDArray[np.float64]] = []
+        """Of each camera (1 + 2 D,): tracklets, and the weighted sums of descriptors and of their squares."""
 
     def add(self, descriptors: ArrayLike, cameras: Sequence[str | None], weights: ArrayLike) -> Self:
         """Take ``descriptors`` (N, D) float, the N ``cameras`` that they are from, and their ``weights`` (N,).
@@ -209,7 +220,7 @@ class StatisticsFit:
         if camera not in self._places:
             self._places[camera] = len(self._places)
             self._records.append(0)
-            self._sums = np.concatenate([self._sums, np.zeros((1, self._sums.shape[1]))])
+            self._sums.append(np.zeros(1 + 2 * self._dimension))
         return self._places[camera]
 
     def finish(self, model: str | None = None, fitted: float = 0.0) -> CameraStatistics | None:
@@ -218,16 +229,16 @@ class StatisticsFit:
         How far a camera's own mean is believed follows from an analysis of variance. With sigma^2 the variance of
         descriptors within cameras, tau^2 the variance of the cameras' means, and n people, a camera's mean has weight
         n / (n + sigma^2 / tau^2), the best linear predictor of a one-way random-effects model (Searle, Casella and
-        McCulloch, "Variance components", 1992; Efron and Morris, 1975). So few people hardly move it, and nothing is
-        subtracted where cameras do not differ. n is the number of tracklets, or of different people among them where
-        they are clearly fewer (:func:`people_shown`): a hundred tracklets of one person say no more of a camera than
-        one. The first ``UNHEARD`` people do not count, so that nobody's own appearance is subtracted.
+        McCulloch, "Variance components", 1992; Efron and Morris, 1975). So few people hardly move it, and where cameras
+        do not differ only the mean of all is subtracted. n is the number of tracklets, or of different people among
+        them where they are clearly fewer (:func:`people_shown`): a hundred tracklets of one person say no more of a
+        camera than one. The first ``UNHEARD`` people do not count, so that nobody's own appearance is subtracted.
         """
-        names = sorted(self._places)
-        if not names:
+        if sum(row[0] >= LEAST - 1e-6 for row in self._sums) < 2:
             return None
+        names = sorted(self._places)
         order = [self._places[name] for name in names]
-        sums, records = self._sums[order], [self._records[place] for place in order]
+        sums, records = np.stack([self._sums[place] for place in order]), [self._records[place] for place in order]
         tracklets = sums[:, 0]
         own = sums[:, 1 : 1 + self._dimension] / tracklets[:, None]  # (C, D)
         variances = np.maximum(sums[:, 1 + self._dimension :] / tracklets[:, None] - own**2, 0)  # (C, D)
@@ -236,7 +247,8 @@ class StatisticsFit:
             return None
         ratio = variance_ratio(people, own, variances.sum(axis=1))
         beyond = np.maximum(people - UNHEARD, 0)
-        weights = beyond / (beyond + ratio) if math.isfinite(ratio) else np.zeros(len(people))
+        # Identical descriptors in each camera give a ratio of 0, equal cameras an infinite one.
+        weights = np.divide(beyond, beyond + ratio, out=np.zeros_like(beyond), where=beyond > 0)
         # Without a difference between cameras they all weigh the same.
         shares = weights / weights.sum() if weights.any() else people / people.sum()
         mean = shares @ own
@@ -246,7 +258,7 @@ class StatisticsFit:
         drawn = spread[:, None] * variances + (1 - spread[:, None]) * common
         # A component that is constant in all cameras keeps its scale.
         scales = np.sqrt(np.divide(common, drawn, out=np.ones_like(drawn), where=drawn > 0))
-        scales = np.where(scales > 0, scales, 1)
+        scales = np.clip(np.where(scales > 0, scales, 1), 1 / LARGEST_SCALE, LARGEST_SCALE)
         distances = np.linalg.norm(own - mean, axis=1)
         fits = (
             CameraFit(name, records[i], round(tracklets[i]), float(people[i]), float(weights[i]), float(distances[i]))

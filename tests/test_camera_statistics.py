@@ -152,6 +152,31 @@ def test_few_tracklets_are_no_statistics() -> None:
     assert fit_camera_statistics(crops, list("abc" * 90), list(range(9)) * 30) is None
 
 
+def test_many_cameras_of_one_tracklet_each_are_told_at_once() -> None:
+    """Without a matrix of all cameras, which would take gigabytes, and be copied for each of them."""
+    rows = unit(np.random.default_rng(0).standard_normal((20_000, 4)))
+    assert fit_camera_statistics(rows, [str(i) for i in range(len(rows))]) is None
+
+
+def test_cameras_that_show_one_picture_each_give_numbers_all_the_same() -> None:
+    """A frozen camera: nothing varies within cameras, and a third one has shown too few people to count."""
+    rows, _, _ = site(cameras="abc", people=1)
+    frozen = np.repeat(rows, [12, 12, 2], axis=0)
+    statistics = fit_camera_statistics(frozen, list("a" * 12 + "b" * 12 + "cc"))
+    assert statistics is not None
+    assert loads(statistics.dumps()).digest == statistics.digest
+    assert np.isfinite(statistics.apply(frozen, list("a" * 12 + "b" * 12 + "cc"))).all()
+
+
+def test_a_component_that_was_constant_is_not_stretched_beyond_bounds() -> None:
+    rows, cameras, _ = site(people=3000)
+    rows[np.array(cameras) == "a", 3] = 0
+    statistics = fit_camera_statistics(unit(rows), cameras)
+    assert statistics is not None
+    assert statistics.scales.max() == statistics.scales[0, 3] == 3
+    assert statistics.scales.min() >= 1 / 3
+
+
 def with_third_camera(people: int, visits: int, seed: int = 0) -> tuple[NDArray, list[str], NDArray]:
     """Two cameras that see 60 people, and camera c that sees the first few of them so many times, as tracklets."""
     rows, cameras, who = site(people=60, visits=visits, bias=0.8, noise=0.6, seed=seed)
@@ -171,8 +196,9 @@ def test_the_appearance_of_a_few_people_is_not_subtracted(people: int, visits: i
         assert len(few) == people * visits
         assert statistics.cameras[2].people < 6
         if people < 3:
-            assert statistics.cameras[2].weight == 0
-            np.testing.assert_array_equal(statistics.means[2], statistics.mean)
+            assert statistics.cameras[2].weight < 0.1
+            if visits == 1:
+                np.testing.assert_array_equal(statistics.means[2], statistics.mean)
         freed = statistics.apply(rows, cameras)
         for found, into in ((rows, before), (freed, after)):
             distances = np.sqrt(np.maximum(2 - 2 * found[few] @ found.T, 0))
@@ -183,8 +209,8 @@ def test_the_appearance_of_a_few_people_is_not_subtracted(people: int, visits: i
 
 def test_people_are_counted_by_how_widely_they_are_spread() -> None:
     assert people_shown(np.array([50.0, 50, 50]), np.array([0.8, 0.7, 0.9])).tolist() == [50, 50, 50]
-    one, some, many = people_shown(np.full(4, 100.0), np.array([0.05, 0.2, 0.8, 0.8]))[:3]
-    assert 1 < one < 1.3 < some < 5
+    one, some, many = people_shown(np.full(4, 100.0), np.array([0.05, 0.15, 0.8, 0.8]))[:3]
+    assert 1 < one < 1.3 < some < 3
     assert many == 100
     assert people_shown(np.array([1.0, 30]), np.array([0.0, 0.8])).tolist() == [1, 30]
     assert people_shown(np.array([30.0]), np.array([0.8])).tolist() == [30]

@@ -135,7 +135,7 @@ def main(options: Namespace) -> None:
             cameras = [tracklet.camera for tracklet in described.tracklets]
             statistics = fit_camera_statistics(described.whole, cameras)
             if statistics is None:
-                raise InputError(f"{folder}: too few tracklets for camera statistics")
+                raise InputError(f"{folder}: no camera statistics: too few tracklets of different people")
             described = described.freed(statistics)
         footage[name] = Pairs(described, read_identities(folder / "identities.csv"))
         seen_at_once = cannot_link_pairs(*times(described.tracklets))

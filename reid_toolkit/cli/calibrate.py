@@ -60,13 +60,15 @@ def command(
     from reid_toolkit.datasets import open_dataset
     from reid_toolkit.runtime import Embedder
 
+    if gallery == "":  # which would be the working directory
+        raise click.BadParameter("'': expected a gallery's folder or address", param_hint="--gallery")
     out = out or beside(model)
     if out.resolve() == model.resolve():
         raise InputError(f"{out}: is the model itself: expected another file for the calibration")
     refuse_unwritable(out)
     embedder = Embedder(model, batch_size=batch_size)
     held = open_dataset(dataset)
-    statistics = statistics_of(gallery, embedder) if gallery else None
+    statistics = None if gallery is None else statistics_of(gallery, embedder)
     strange = [camera for camera in held.cameras if statistics and not statistics.knows(camera)]
     if strange:
         warn(

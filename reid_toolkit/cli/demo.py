@@ -96,11 +96,11 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
         "people": len({name for name in truth.values() if int(name) > 0}),
         "tracklets": len(dataset.tracklets),
         "crops": len(dataset.crops),
-        # By default an evaluation has camera statistics, as a search has; both footages are large enough for some.
+        # An evaluation has camera statistics, as a search has, unless there is too little for some.
         "before": results[before.name],
         "after": results[after.name],
-        "before_plain": results[PLAIN_NAME.format(before.name)],
-        "after_plain": results[PLAIN_NAME.format(after.name)],
+        "before_plain": results.get(PLAIN_NAME.format(before.name), results[before.name]),
+        "after_plain": results.get(PLAIN_NAME.format(after.name), results[after.name]),
         "seconds": round(time.monotonic() - began, 1),
         "report": str(report.resolve()),
     }

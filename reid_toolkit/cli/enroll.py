@@ -14,7 +14,7 @@ from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import describe_fit
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
 from reid_toolkit.cli.root import print_json, warn
-from reid_toolkit.errors import InputError
+from reid_toolkit.errors import AuditError, InputError
 from reid_toolkit.records import Crop, Record
 
 if TYPE_CHECKING:
@@ -85,8 +85,12 @@ def command(
                 on_progress(enrolled, len(wanted))
         expired = store.expire()
         count = len(store)
+        fitted = False
         with late_progress_bar("camera statistics", "records") as on_progress:
-            fitted = store.refresh_statistics(on_progress, if_due=True)
+            try:
+                fitted = store.refresh_statistics(on_progress, if_due=True)
+            except AuditError as error:  # what was enrolled is stored, and can be searched
+                warn(f"camera statistics were not fitted: {error}")
         with late_progress_bar("index", "records") as on_progress:
             store.build_index(on_progress)
         statistics = store.statistics_version(Comparison())

@@ -74,7 +74,7 @@ def command(
             results[name] = evaluate(*freed)
             with_statistics.add(name)
         elif camera_statistics:
-            few = f"{name}: too few tracklets for camera statistics: expected {LEAST} in each of two cameras"
+            few = f"{name}: no camera statistics: expected {LEAST} tracklets of different people in each of two cameras"
             log.print(few, markup=False, soft_wrap=True)
         results[PLAIN.format(name) if freed else name] = evaluate(query, gallery)
     warn_bad(bad and list(dict.fromkeys(bad)))  # two models and two splits meet the same crop

@@ -84,7 +84,8 @@ def forget(
         else:
             how = Comparison([query_camera], camera_statistics)
             answers = alike(store, gallery, like, model, camera, source, within, top_k, html, how)
-            shown, count = {"matches": as_list(answers)}, len(answers)
+            compared = store.statistics_version(how) or None
+            shown, count = {"matches": as_list(answers), "camera_statistics": compared}, len(answers)
             if hidden := store.info().past:
                 warn(
                     f"{hidden} records are past the retention of {gallery}, so no search looks at them, nor did this: "

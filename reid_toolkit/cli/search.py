@@ -18,6 +18,7 @@ from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.records import Crop, Record
 
 if TYPE_CHECKING:
+    from reid_toolkit.camera_statistics import CameraStatistics
     from reid_toolkit.gallery import GalleryStore
     from reid_toolkit.gallery.paging import Grouping
     from reid_toolkit.runtime import Embedder
@@ -134,9 +135,13 @@ def command(
         embedder = open_embedder(store, gallery, model)
         camera = wanted.camera
         query_camera = query_camera or camera
+
+        def scale_of(statistics: "CameraStatistics | None") -> Scale:
+            digest = statistics.digest if statistics else None
+            return Scale(embedder, count, query_camera, calibration, people, false_match_rate, digest)
+
         statistics = store.statistics() if camera_statistics else None
-        digest = statistics.digest if statistics else None
-        scale = Scale(embedder, count, query_camera, calibration, people, false_match_rate, digest)
+        scale = scale_of(statistics)  # a calibration that does not fit is refused before the search
         vector = embedder.embed_tracklet(images)
         # Where the dataset names no camera, `reid enroll --camera` gave it one.
         enrolled = enrolled_as(wanted, [camera] if camera else held().cameras) if wanted.dataset else []
@@ -146,6 +151,10 @@ def command(
             camera_statistics=camera_statistics, name=wanted.name,
         )  # fmt: skip
         warn_damage(store.damage)
+        if page.statistics_version != (statistics.version if statistics else 0):
+            # Fitted by another process meanwhile.
+            statistics = store.statistics() if camera_statistics else None
+            scale = scale_of(statistics)
     if identities and wanted.name not in truth:
         log.print(
             f"{identities} does not name {wanted.name!r}, so matches cannot be marked",

@@ -105,6 +105,15 @@ def read_sidecar(folder: Path, identity: Identity, epoch: int) -> Sidecar | None
     return about if held == wanted else None
 
 
+def changed(folder: Path) -> tuple[int, int]:
+    """Other numbers when ``index.json`` is another file."""
+    try:
+        about = (folder / SIDECAR).stat()
+    except OSError:
+        return 0, 0
+    return about.st_mtime_ns, about.st_ino
+
+
 def holds_deleted(folder: Path, about: Sidecar | None, removed: int) -> bool:
     """Whether a file may hold rows that were deleted: one of ``about``, or what a killed save left behind.
 

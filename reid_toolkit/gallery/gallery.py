@@ -122,6 +122,7 @@ class Gallery(GalleryStore):
                 self._writer.set_meta(key, value)
                 if self._writer.number("statistics"):
                     self._writer.put_statistics(None, {})  # those that are there are of another model or width
+                    self._writer.drop_statistics(())
 
     def add(self, vectors: ArrayLike, records: Sequence[Record]) -> None:
         """Store descriptors (N, D) float, L2-normalised to 1e-3, with a record each; kept in half precision.
@@ -211,7 +212,8 @@ class Gallery(GalleryStore):
         if not how.camera_statistics:
             return 0
         with self._locks.reader, self._reader.reading():
-            return self._searcher.version_in_use(self._reader)
+            version = self._searcher.version_in_use(self._reader)
+            return version if self._reader.holds_statistics(version) else 0
 
     def refresh_statistics(self, on_progress: OnProgress | None = None, *, if_due: bool = False) -> bool:
         """Fit camera statistics to all whole records, in one transaction; whether there is a new version.
@@ -219,32 +221,39 @@ class Gallery(GalleryStore):
         if_due: only where it is worth it, see ``gallery/statistics.py``. Nothing changes where there were none, and
         the records are too few for any.
         """
-        with closing(Store(self._reader.folder, False, WAIT)) as store, store.reading():
-            seen, now = store.statistics_seen(), store.tally("camera")
-            if if_due and not worth_fitting(seen, now):
-                return False
-            dimension, model, epoch = store.number("dimension"), store.meta("model"), store.number("epoch")
+        while True:
+            with closing(Store(self._reader.folder, False, WAIT)) as store, store.reading():
+                seen, now = store.statistics_seen(), store.tally("camera")
+                if if_due and not worth_fitting(seen, now):
+                    return False
+                read_at = store.fit_state()
+                found = self._fit(store, on_progress)
+            with self._locks.writer, self._writer.writing():
+                # Another process has fitted meanwhile, or bytes were erased that must not come back in a mean.
+                if self._writer.fit_state() != read_at:
+                    continue
+                if found is None and not self._writer.has_newest_statistics():
+                    self._writer.set_seen(now)
+                    return False
+                about = cache.read_sidecar(self._writer.folder, identity_of(self._writer), self._writer.number("epoch"))
+                version = self._writer.put_statistics(found, now)
+                self._writer.drop_statistics({about.statistics} if about else ())
+                self._writer.log({"action": "camera statistics", "version": version})
+            with self._locks.writer:
+                self._writer.empty_log()  # which may still hold the means before, and in them who was forgotten since
+            return True
 
-            def read() -> Iterator[Batch]:
-                for rows in store.scan(0, 2 * dimension, {}):
-                    if rows:
-                        yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
+    def _fit(self, store: Store, on_progress: OnProgress | None) -> CameraStatistics | None:
+        dimension = store.number("dimension")
 
-            found = fit_gallery(read, store.count(), dimension, model, time.time(), on_progress) if dimension else None
-        with self._locks.writer, self._writer.writing():
-            about = cache.read_sidecar(self._writer.folder, identity_of(self._writer), self._writer.number("epoch"))
-            same = (self._writer.number("dimension"), self._writer.meta("model")) == (dimension, model)
-            if not same or self._writer.number("epoch") != epoch:
-                return False  # bytes were erased meanwhile, which must not come back as a part of a mean
-            if found is None and not self._writer.has_newest_statistics():
-                self._writer.set_seen(now)
-                return False
-            version = self._writer.put_statistics(found, now)
-            self._writer.drop_statistics({about.statistics} if about else ())
-            self._writer.log({"action": "camera statistics", "version": version})
-        with self._locks.writer:
-            self._writer.empty_log()  # which may still hold the means before, and in them who was forgotten since
-        return True
+        def read() -> Iterator[Batch]:
+            for rows in store.scan(0, 2 * dimension, {}):
+                if rows:
+                    yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
+
+        if not dimension:
+            return None
+        return fit_gallery(read, store.count(), dimension, store.meta("model"), time.time(), on_progress)
 
     @property
     def identity(self) -> str:

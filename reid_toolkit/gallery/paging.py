@@ -37,6 +37,8 @@ class Page:
     tracklets that follow this page, nearest first and ranked among themselves; else None."""
     after: str | None
     """The cursor of the next page; None when everything that passes was shown."""
+    statistics_version: int = 0
+    """Of the camera statistics that distances were measured with; 0 for none."""
 
 
 class Ranking(Protocol):
@@ -70,7 +72,7 @@ def page_of(
         page = _page(gallery, search, vector, top_k, where, group, after, version, how.query_cameras[0])
         # Other statistics while the page was made: it would be half of the one and half of the other.
         if gallery.statistics_version(how) == version:
-            return page
+            return replace(page, statistics_version=version)
 
 
 def _page(

@@ -47,6 +47,8 @@ class Searcher:
         self._index: Index | None = None
         self._sidecar: cache.Sidecar | None = None
         self._searches = 0
+        self._decided: tuple[object, int] = (None, 0)
+        """What ``version_in_use`` answered last, and to what question."""
 
     @property
     def held(self) -> int:
@@ -79,8 +81,12 @@ class Searcher:
         held = self._snapshot.version.statistics
         if newest == held:
             return held
-        about = self._usable(store)
-        return about.statistics if about else newest
+        # Asked before each search while a newer version waits, so an answer is remembered until the files change.
+        seen = newest, held, self._identity, store.number("epoch"), cache.changed(store.folder)
+        if self._decided[0] != seen:
+            about = self._usable(store)
+            self._decided = seen, about.statistics if about else newest
+        return self._decided[1]
 
     def _version_of(self, now: tuple[int, ...]) -> Version:
         version = Version(*now)
@@ -102,7 +108,7 @@ class Searcher:
         """Take over all changes of the record, whose ``store.version()`` is ``now``, before ``searches`` searches;
         within the same ``store.reading()``."""
         self._searches += searches
-        version = self._version_of(now)
+        version = self._version_of(now)._replace(statistics=self.version_in_use(store))
         if version == self._snapshot.version and not self._wants_index() and not self._behind():
             return
         with self._lock.writing():
@@ -127,7 +133,7 @@ class Searcher:
             self._identity = cache.Identity("", None, 0)
             self._load_rows(store)
             self._identity = identity
-        elif self.version_in_use(store) != self._snapshot.version.statistics:
+        elif version.statistics != self._snapshot.version.statistics:
             self._load_rows(store)
         self._sync_rows(store)
 
@@ -299,7 +305,11 @@ class Searcher:
                 about = cache.save(folder, self._identity, self._snapshot, index)
             with locks.writer, writer.writing():
                 # Nobody erases bytes while we are the writer.
-                if writer.number("epoch") == about.version[0]:
+                # Another process may have built an index by newer statistics meanwhile, or fitted some, so that those
+                # of this one are forgotten.
+                there = cache.read_sidecar(folder, identity_of(writer), about.version[0])
+                older = there is not None and there.statistics > about.statistics
+                if writer.number("epoch") == about.version[0] and not older and writer.has_statistics(about.statistics):
                     cache.publish(folder, about)
                     writer.drop_statistics({about.statistics})
                     self._sidecar = about

@@ -8,17 +8,24 @@ from reid_toolkit.gallery.paging import tracklet_digest
 from reid_toolkit.gallery.protocol import Batch, OnProgress
 
 GROWTH = 2
-"""A camera with so many times the records (or so many times fewer) than at the last fit makes another one worth it.
-
-By then the mean of its descriptors may have moved by seven tenths of its own uncertainty. Each fit reads all records,
-and a large gallery's index is built anew after it: by doubling, all fits together cost about twice the last one."""
+"""A camera with so many times the records (or so many times fewer) than at the last fit needs another one: by then its
+mean may have moved by seven tenths of its own uncertainty."""
+SHARE = 0.05
+"""Cameras that need another fit must hold this share of all records together. Each fit reads all records, and a large
+gallery's index is built anew after it: so a small camera that is new does not cost a gallery of a million its index."""
 
 
 def worth_fitting(seen: Mapping[str, int], now: Mapping[str, int]) -> bool:
-    """Whether statistics should be fitted anew; by the records of each camera at the last fit, and now."""
+    """Whether statistics should be fitted anew; by the records of each camera at the last fit, and now.
+
+    Always where a camera's records are all gone: its mean is to go too.
+    """
     cameras = (seen.keys() | now.keys()) - {""}
+    if any(count and not now.get(camera) for camera, count in seen.items() if camera):
+        return True
     pairs = [(seen.get(camera, 0), now.get(camera, 0)) for camera in cameras]
-    return any(max(pair) >= max(LEAST, GROWTH * min(pair)) for pair in pairs)
+    changed = sum(max(pair) for pair in pairs if max(pair) >= max(LEAST, GROWTH * min(pair)))
+    return changed > 0 and changed >= SHARE * sum(map(max, pairs))
 
 
 def fit_gallery(

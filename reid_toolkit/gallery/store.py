@@ -174,9 +174,16 @@ class Store(Database):
         if kept != {0}:
             self._db.execute(f"DELETE FROM camera_statistics WHERE version NOT IN ({', '.join(map(str, kept))})")
 
+    def fit_state(self) -> tuple[int, int, str | None, int]:
+        """What statistics that are fitted now are of: they may be kept only while it is the same."""
+        return self.number("statistics"), self.number("epoch"), self.meta("model"), self.number("dimension")
+
     def has_newest_statistics(self) -> bool:
         """Whether the newest version holds statistics, whole or damaged."""
-        version = self.number("statistics")
+        return self.holds_statistics(self.number("statistics"))
+
+    def holds_statistics(self, version: int) -> bool:
+        """Whether a version holds statistics, whole or damaged; not where it says that there are none."""
         if not version:
             return False
         row = self._db.execute("SELECT length(content) FROM camera_statistics WHERE version = ?", (version,)).fetchone()

@@ -229,6 +229,7 @@ def test_calibrating_for_a_gallery_of_another_model(enrolled: Site, tmp_path: Pa
     assert "no gallery there" in reid(
         "calibrate", enrolled.people, "--model", other, "--gallery", tmp_path / "no"
     ).error  # fmt: skip
+    assert reid("calibrate", enrolled.people, "--model", other, "--gallery", "").status == 2
     strange = write_crowd(tmp_path / "strange", cameras=("roof",))
     result = reid(
         "calibrate", strange, "--model", enrolled.model, "--gallery", enrolled.gallery, "--out", tmp_path / "c.json"

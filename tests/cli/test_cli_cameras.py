@@ -126,6 +126,7 @@ def test_forget_like_compares_in_the_same_way(site: Site, gallery: Path, reid) -
     asked = ("gallery", "forget", gallery, "--like", crop, "--top-k", 3, "--json")
     searched = reid("search", crop, "--gallery", gallery, "--query-camera", "door", "--top-k", 3, "--json").json
     shown = reid(*asked, "--query-camera", "door", "--yes").json
+    assert shown["camera_statistics"] == 1
     assert [m["tracklet"] for m in shown["matches"]] == [m["tracklet"] for m in searched["matches"]]
     assert [m["distance"] for m in shown["matches"]] == [m["distance"] for m in searched["matches"]]
     assert "'dor'" in reid(*asked, "--query-camera", "dor", "--yes").error
@@ -133,6 +134,16 @@ def test_forget_like_compares_in_the_same_way(site: Site, gallery: Path, reid) -
     shown = reid(*asked, "--no-camera-statistics", "--yes").json
     assert [m["distance"] for m in shown["matches"]] == [m["distance"] for m in without["matches"]]
     assert reid("gallery", "forget", gallery, "--query-camera", "door", "--camera", "door", "--yes").status == 2
+
+
+def test_a_fit_that_cannot_be_logged_leaves_what_was_enrolled(site: Site, gallery: Path, tmp_path: Path, reid) -> None:
+    assert reid("gallery", "audit", gallery, "on").status == 0
+    (gallery / "audit.jsonl").write_text("")
+    more = write_crowd(tmp_path / "more", seed=1)
+    result = reid("enroll", more, "--model", site.model, "--gallery", gallery, "--json")
+    assert result.status == 0
+    assert (result.json["enrolled"], result.json["camera_statistics"]) == (TRACKLETS, 1)
+    assert "camera statistics were not fitted" in result.err
 
 
 def test_damaged_statistics_are_one_line(site: Site, gallery: Path, reid) -> None:
@@ -176,5 +187,5 @@ def test_evaluate_says_where_there_is_too_little(site: Site, tmp_path: Path, rei
     truth = tmp_path / "truth.csv"
     truth.write_text("tracklet,identity\n" + "".join(f"{name},{name.rpartition('-')[2]}\n" for name in sorted(kept)))
     result = reid("evaluate", site.model, small, "--identities", truth, "--json")
-    assert "too few tracklets for camera statistics: expected 10 in each of two cameras" in result.err
+    assert "no camera statistics: expected 10 tracklets of different people in each of two cameras" in result.err
     assert [one["camera_statistics"] for one in json.loads(result.out).values()] == [False]

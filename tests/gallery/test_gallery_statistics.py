@@ -15,7 +15,7 @@ from slow_search import half, passes
 
 from reid_toolkit.camera_statistics import fit_camera_statistics
 from reid_toolkit.errors import GalleryError, InputError
-from reid_toolkit.gallery import Filter, Gallery, GalleryStore, open_gallery, searcher
+from reid_toolkit.gallery import Filter, Gallery, GalleryStore, cache, open_gallery, searcher
 from reid_toolkit.gallery.copying import copy
 from reid_toolkit.gallery.criteria import Comparison
 from reid_toolkit.gallery.statistics import worth_fitting
@@ -179,6 +179,13 @@ def test_what_makes_another_fit_worth_it() -> None:
     assert worth_fitting({"a": 100}, {"a": 50})
     assert worth_fitting({"a": 100}, {})
     assert worth_fitting({"a": 100}, {"a": 100, "b": 10})
+    # One small camera does not cost a large gallery its index; several together do, and so does a twentieth.
+    assert not worth_fitting({"a": 1000}, {"a": 1000, "b": 10})
+    assert worth_fitting({"a": 1000}, {"a": 1000, "b": 53})
+    assert worth_fitting({"a": 1000}, {"a": 1000} | {f"{i}": 11 for i in range(5)})
+    # A camera that is gone takes its mean with it, however small it was.
+    assert worth_fitting({"a": 1000, "b": 9}, {"a": 1000})
+    assert not worth_fitting({"a": 1000, "": 9}, {"a": 1000})
 
 
 @pytest.mark.parametrize("cameras", ["one", "each its own", "none", "a few tracklets", "one person"])
@@ -322,6 +329,33 @@ def test_an_emptied_gallery_for_another_model_has_no_statistics(where: str, site
         assert (second.model, second.version > statistics.version) == ("two", True)
 
 
+def test_a_version_without_statistics_counts_as_none(where: str, site) -> None:
+    vectors, records = site
+    with open_gallery(where, dimension=D) as gallery:
+        gallery.add(vectors, records)
+        gallery.refresh_statistics()
+        gallery.delete(camera="b")
+        gallery.delete(camera="c")
+        gallery.refresh_statistics()
+        assert gallery.statistics_version(Comparison()) == 0
+        page = gallery.search_page(vectors[0], 3, query_camera="a")
+        assert page.statistics_version == 0
+        # So it is the same search as one without, and from whatever camera.
+        assert gallery.search_page(vectors[0], 3, camera_statistics=False, after=page.after).matches
+
+
+def test_a_page_says_by_which_version_it_was_compared(where: str, site) -> None:
+    vectors, records = site
+    with open_gallery(where, dimension=D) as gallery:
+        gallery.add(vectors, records)
+        assert gallery.search_page(vectors[0]).statistics_version == 0
+        gallery.refresh_statistics()
+        statistics = gallery.statistics()
+        assert statistics is not None
+        assert gallery.search_page(vectors[0]).statistics_version == statistics.version
+        assert gallery.search_page(vectors[0], camera_statistics=False).statistics_version == 0
+
+
 def test_info_and_check_tell_of_them(where: str, site) -> None:
     vectors, records = site
     with open_gallery(where, dimension=D) as gallery:
@@ -458,6 +492,78 @@ def test_an_index_of_before_all_statistics_answers_plainly_until_it_is_built_ane
         gallery.build_index()
         found = gallery.search(vectors[0], 5, query_camera="a")
         same(found, slow(vectors, records, vectors[0], "a", 5, Filter(), gallery.statistics()))
+
+
+def test_an_index_of_an_older_version_never_replaces_a_newer_one(large, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, vectors, _ = large
+    with Gallery.open(path, exact_below=100) as slower, Gallery.open(path, exact_below=100) as faster:
+        slower.refresh_statistics()  # version 2
+        save = cache.save
+
+        def overtaken(*arguments: object) -> object:
+            about = save(*arguments)  # of version 2, not published yet
+            monkeypatch.setattr(cache, "save", save)
+            faster.refresh_statistics()
+            faster.build_index()
+            return about
+
+        monkeypatch.setattr(cache, "save", overtaken)
+        slower.build_index()
+        with Gallery.open(path, exact_below=100) as late:
+            assert late.statistics_version(Comparison()) == 3
+            for gallery in (slower, faster, late):
+                for _ in range(2):
+                    assert gallery.search(vectors[0], 5, query_camera="a") == late.search(
+                        vectors[0], 5, query_camera="a"
+                    )
+            assert late._searcher._index is not None
+    assert len(list(path.glob("index*"))) == 3, "the files of the older one are gone"
+
+
+def test_an_index_whose_statistics_were_dropped_meanwhile_is_not_published(
+    large, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, vectors, _ = large
+    with Gallery.open(path, exact_below=100) as builder, Gallery.open(path, exact_below=100) as other:
+        before = answers_of(other, vectors[:5])
+        builder.refresh_statistics()
+        save = cache.save
+
+        def overtaken(*arguments: object) -> object:
+            about = save(*arguments)
+            other.refresh_statistics()  # keeps 3 and the index's 1, and drops 2
+            return about
+
+        monkeypatch.setattr(cache, "save", overtaken)
+        builder.build_index()
+        monkeypatch.setattr(cache, "save", save)
+        with Gallery.open(path, exact_below=100) as late:
+            assert late.statistics_version(Comparison()) == 1
+            assert answers_of(late, vectors[:5]) == before
+            late.build_index()
+            assert late.statistics_version(Comparison()) == 3
+        assert versions_kept(path) == [3]
+
+
+def test_a_fit_that_another_has_overtaken_is_done_again(large, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _, _ = large
+    others, their_records = make_site(60, seed=1)
+    with Gallery.open(path, exact_below=100) as slower, Gallery.open(path, exact_below=100) as faster:
+        fit = Gallery._fit
+
+        def overtaken(self: Gallery, *arguments: object) -> object:
+            found = fit(self, *arguments)
+            monkeypatch.setattr(Gallery, "_fit", fit)
+            faster.add(others, their_records)
+            faster.refresh_statistics()
+            return found
+
+        monkeypatch.setattr(Gallery, "_fit", overtaken)
+        assert slower.refresh_statistics()
+        slower.build_index()
+        statistics = slower.statistics()
+        assert statistics is not None
+        assert (statistics.version, statistics.records) == (3, 300 + 180)
 
 
 def test_searches_beside_a_refresh_are_of_one_version_or_the_other(large) -> None:
