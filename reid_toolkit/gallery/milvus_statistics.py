@@ -177,7 +177,7 @@ class Statistics(About, GalleryStore):
             if if_due:
                 return False
             raise GalleryError(
-                f"{self._where}: the name is too long for camera statistics, which need up to 20 characters more of "
+                f"{self._where}: the name is too long for camera statistics, which need some 25 characters more of "
                 "the 255 that Milvus takes: copy the gallery to a shorter name"
             )
         seen: dict[str, int] = json.loads(self._properties.get(SEEN) or "{}")
