@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from study import print_rows, run, write_json
 
-from reid_toolkit.camera_statistics import CameraStatistics, fit_camera_statistics
+from reid_toolkit.camera_statistics import UNHEARD, CameraStatistics, fit_camera_statistics
 from reid_toolkit.errors import InputError
 from reid_toolkit.evaluation.protocol import euclidean
 from reid_toolkit.evaluation.ranking import rank
@@ -86,7 +86,10 @@ def whole(crops: Crops) -> Iterator[dict[str, Any]]:
     """All crops; one camera against the other; and fitted to one half of the people, judged on the other."""
     own, by_crop = crops.fit(), crops.fit(each_crop=True)
     plain = mean_ap(crops, crops.rows)
-    yield row("all, fitted to tracklets", plain, mean_ap(crops, crops.by(own)))
+    assert own is not None
+    # sigma^2 / tau^2, from the weight that a camera of n people has: (n - 3) / (n - 3 + the ratio).
+    ratios = [(one.people - UNHEARD) * (1 / one.weight - 1) for one in own.cameras]
+    yield row("all, fitted to tracklets", plain, mean_ap(crops, crops.by(own)), variance_ratio=float(np.mean(ratios)))
     yield row("all, fitted to crops", plain, mean_ap(crops, crops.by(by_crop)))
     for a, b in ("AB", "BA"):
         yield row(f"{a} to {b}", between(crops, crops.rows, a, b), between(crops, crops.by(own), a, b))

@@ -28,8 +28,14 @@ CAMERAS = "abc"
 PEOPLE = 16
 
 
+@pytest.fixture
+def where(tmp_path: Path) -> str:
+    return address_of("milvus-lite", tmp_path)
+
+
 @pytest.fixture(params=["milvus-lite", "milvus"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """For what a real server might take in another way; it takes a minute for each."""
     return address_of(request.param, tmp_path)
 
 
@@ -84,8 +90,8 @@ def answers(gallery: MilvusGallery) -> list:
     return gallery.search_batch(VECTORS[::7], 5, query_cameras=[record.camera for record in RECORDS[::7]])
 
 
-def test_records_are_kept_as_they_were_and_again_as_they_are_compared(where: str) -> None:
-    with fitted(where) as gallery:
+def test_records_are_kept_as_they_were_and_again_as_they_are_compared(anywhere: str) -> None:
+    with fitted(anywhere) as gallery:
         gallery.add(VECTORS[:2], [replace(RECORDS[0], tags=("hat",), thumbnail=b"x"), Record("new", "roof", 1.0, 2.0)])
         used = used_by(gallery)
         kept, compared = rows_of(gallery._collection), rows_of(used.collection)
@@ -98,7 +104,7 @@ def test_records_are_kept_as_they_were_and_again_as_they_are_compared(where: str
             "compared_1",
             "statistics_1",
         ]
-        with MilvusGallery.open(where) as other:
+        with MilvusGallery.open(anywhere) as other:
             assert other.statistics().digest == used.statistics.digest
             assert answers(other) == answers(gallery)
 
@@ -145,8 +151,8 @@ def test_a_gallery_that_is_named_like_a_part_of_another_stays(where: str) -> Non
         assert len(gallery) == len(RECORDS)
 
 
-def test_deleting_reaches_both_collections(where: str) -> None:
-    with fitted(where) as gallery:
+def test_deleting_reaches_both_collections(anywhere: str) -> None:
+    with fitted(anywhere) as gallery:
         assert gallery.delete(tracklet=RECORDS[0].tracklet) == 3
         assert gallery.discard([RECORDS[1], RECORDS[2], Record("unknown", "a")]) == 2
         assert len(gallery) == len(RECORDS) - 5
@@ -262,10 +268,10 @@ def test_writers_reach_a_version_that_is_being_filled(where: str, monkeypatch: p
 
 
 def test_a_writer_that_looked_before_a_version_was_begun_is_read_by_it(
-    where: str, monkeypatch: pytest.MonkeyPatch
+    anywhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others, their_records = make_site(seed=1)
-    with fitted(where) as gallery, MilvusGallery.open(where) as writer:
+    with fitted(anywhere) as gallery, MilvusGallery.open(anywhere) as writer:
         now = writer._now
 
         def look_and_sleep() -> dict[str, str]:
@@ -281,9 +287,9 @@ def test_a_writer_that_looked_before_a_version_was_begun_is_read_by_it(
 
 
 def test_readers_of_a_version_that_is_dropped_under_them_answer_by_the_next(
-    where: str, monkeypatch: pytest.MonkeyPatch
+    anywhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with fitted(where) as gallery, MilvusGallery.open(where) as reader:
+    with fitted(anywhere) as gallery, MilvusGallery.open(anywhere) as reader:
         old = answers(reader)
         gallery.add(*make_site(seed=1))
         assert gallery.refresh_statistics()
@@ -303,7 +309,7 @@ def test_readers_of_a_version_that_is_dropped_under_them_answer_by_the_next(
         assert answers(reader) == answers(gallery)
         assert [version.partition("_")[0] for version in calls[:2]] == ["2", "3"]
         # The first look of a process.
-        with MilvusGallery.open(where) as newcomer:
+        with MilvusGallery.open(anywhere) as newcomer:
             load = Collection.load
 
             def drop_first(self: Collection) -> None:
