@@ -1,6 +1,6 @@
 """The demo over several seeds: does training help, how much, and which stage's model would have been the best?
 
-    python tools/bench_demo.py --seeds 0 1 2 --folder demos --out docs/benchmarks/demo.json
+    python tools/bench_demo.py --seeds 0 1 2 --folder demos --out docs/benchmarks/demo_cameras.json
 
 Runs `reid demo` for each seed in a folder of its own, then exports and evaluates every stage of the run. The true mAP
 of a stage is computed here, after training, and read by nothing that trains or selects: the "best" column is an oracle

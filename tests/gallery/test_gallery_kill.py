@@ -78,11 +78,20 @@ def look(path: Path, possible: list[State]) -> State:
             assert record == record_of(record.tracklet, version)
             assert np.array_equal(vector, vector_of(record.tracklet, version))
         if held:
-            matrix = np.array([vector for _, vector in held], np.float64)
+            matrix = np.array([vector for _, vector in held])
             for query in (matrix[0], vector_of("somebody", 0)):
-                distances = np.linalg.norm(matrix - query / np.linalg.norm(query), axis=1)
-                found = gallery.search(query.astype(np.float64) / np.linalg.norm(query), 10)
-                assert np.allclose([m.distance for m in found], np.sort(distances)[:10], atol=1e-6)
+                query = query.astype(np.float64) / np.linalg.norm(query)
+                nearest = np.sort(np.linalg.norm(matrix.astype(np.float64) - query, axis=1))[:10]
+                found = gallery.search(query, 10, camera_statistics=False)
+                assert np.allclose([m.distance for m in found], nearest, atol=1e-6)
+                # With statistics: those of one version, before the kill or after it.
+                statistics = gallery.statistics()
+                if statistics is not None:
+                    freed = statistics.apply(matrix, [record.camera for record, _ in held]).astype(np.float16)
+                    asked = statistics.apply(query[None], ["a"])[0].astype(np.float64)
+                    nearest = np.sort(np.linalg.norm(freed.astype(np.float64) - asked, axis=1))[:10]
+                found = gallery.search(query, 10, query_camera="a")
+                assert np.allclose([m.distance for m in found], nearest, atol=1e-6)
     return state
 
 
@@ -95,7 +104,7 @@ def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path, monkeypatch: pyte
 def test_hundreds_of_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searcher, "LOAD_AFTER", 0)
     interrupted = kill_often(tmp_path / "g", 300)
-    assert {"add", "delete", "compact", "index"} <= interrupted.keys()
+    assert {"add", "delete", "compact", "index", "refresh"} <= interrupted.keys()
 
 
 KILLED_IN_SAVE = """

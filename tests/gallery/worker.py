@@ -29,7 +29,8 @@ def record_of(name: str, version: int) -> Record:
 
 def choose(chance: random.Random, names: list[str], number: int) -> dict:
     """One change; ``names`` are those that may be there."""
-    kind = chance.choices(["add", "replace", "delete", "forget", "compact", "index"], [8, 3, 3, 1, 1, 2])[0]
+    kinds = {"add": 8, "replace": 3, "delete": 3, "forget": 1, "compact": 1, "index": 2, "refresh": 2}
+    kind = chance.choices(list(kinds), list(kinds.values()))[0]
     if kind == "add" or not names:
         return {"kind": "add", "rows": [[f"n{number}-{i}", 0] for i in range(chance.choice([1, 1, 3, 20]))]}
     if kind == "replace":
@@ -46,6 +47,8 @@ def apply(gallery: Gallery, change: dict) -> None:
         gallery.add(np.array(vectors), [record_of(name, version) for name, version in change["rows"]])
     elif kind == "compact":
         gallery.compact()
+    elif kind == "refresh":
+        gallery.refresh_statistics()
     elif kind == "index":
         cache.clear(gallery._writer.folder)  # so that it is built and saved
         gallery.build_index()
