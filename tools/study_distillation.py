@@ -1,10 +1,11 @@
 """What a small network and INT8 cost in accuracy: a trained run, its students, each in float and in INT8.
 
     reid demo --out demo --seed 0
-    python tools/study_distillation.py demo/run demo/people --identities demo/identities.csv --runs students \\
+    reid train demo/people --recipe demo --out demo/run-demo
+    python tools/study_distillation.py demo/run-demo demo/people --identities demo/identities.csv --runs students \\
         --json docs/benchmarks/distillation.json
 
-The same steps as `reid distill` and `reid export --int8 --evaluate`, and rank-1 and mAP as `reid evaluate` gives them:
+The same steps as `reid distill` and `reid export --int8 --evaluate`, and rank-1 and mAP of descriptors as they are:
 over all cameras, and as the mean over pairs of cameras, one ranked against the other. INT8 is for this machine; layers
 stay in float where it would lose more than --max-loss. With ``--held-out``, a dataset of other people, rank-1 and mAP
 are of those, and no identity has a say in the layers: what may be lost is of the crops' distances, as in `reid export
@@ -63,7 +64,7 @@ def measure(run: Path, name: str, options: argparse.Namespace) -> list[dict[str,
 
 def score(embedder: Embedder, parts: list[Dataset]) -> dict[str, float]:
     """Over all cameras, and the mean over pairs of them; fractions 0-1."""
-    found = evaluate_parts(embedder, parts)
+    found = evaluate_parts(embedder, parts, camera_statistics=False)  # what the network itself keeps
     pairs = [ranking for ranking in found.pairs.values() if ranking]
     return {
         "rank-1": found.overall.rank(1), "mAP": found.overall.mean_ap,

@@ -88,8 +88,8 @@ def describe_fit(gallery: str, version: int) -> str:
     if not version:
         return f"{gallery}: too few tracklets are left for camera statistics; descriptors are compared as they are"
     return (
-        f"camera statistics fitted, version {version}: `reid gallery cameras {gallery}` shows them; a calibration made "
-        "before no longer fits: run `reid calibrate` again"
+        f"camera statistics fitted, version {version}: `reid gallery cameras {gallery}` shows them; matches get "
+        f"probabilities after `reid calibrate DATASET --model MODEL --gallery {gallery}`, which fits this version alone"
     )
 
 
