@@ -59,7 +59,7 @@ def cameras(gallery: str, action: str, wait: float, as_json: bool) -> None:
     if held.statistics:
         click.echo(f"{gallery}: camera statistics {describe_statistics(held.statistics)}")
     else:
-        click.echo(f"{gallery}: no camera statistics: {why_none(held.cameras)}")
+        click.echo(f"{gallery}: no camera statistics: {why_none(gallery, held.cameras)}")
 
 
 def describe_statistics(about: dict[str, Any]) -> str:
@@ -93,7 +93,7 @@ def describe_fit(gallery: str, version: int) -> str:
     )
 
 
-def why_none(records: dict[str, int]) -> str:
+def why_none(gallery: str, records: dict[str, int]) -> str:
     """Why a gallery has no statistics, by the records of its cameras."""
     from reid_toolkit.camera_statistics import LEAST
 
@@ -104,7 +104,7 @@ def why_none(records: dict[str, int]) -> str:
             "compared as they are"
         )
     return (
-        "descriptors are compared as they are; `reid gallery cameras GALLERY refresh` fits them if two cameras have "
+        f"descriptors are compared as they are; `reid gallery cameras {gallery} refresh` fits them if two cameras have "
         f"each shown about {LEAST} different people"
     )
 
