@@ -71,13 +71,14 @@ class Searcher:
             return f"all {lost} records are damaged: see `reid gallery check`; put back a copy, or enroll them again"
         return "the gallery is empty: enroll something first"
 
-    def version_in_use(self, store: Store) -> int:
-        """The version of the camera statistics that the next search compares by; within ``store.reading()``.
+    def version_in_use(self, store: Store, now: tuple[int, ...] | None = None) -> int:
+        """The version of the camera statistics that the next search compares by; within ``store.reading()``, whose
+        ``store.version()`` is ``now`` where that is known.
 
         The newest; but an index that was built by an older one keeps to that, and answers as before, until there is
         another index.
         """
-        newest = self._version_of(store.version()).statistics
+        newest = self._version_of(now or store.version()).statistics
         held = self._snapshot.version.statistics
         if newest == held:
             return held
@@ -108,7 +109,7 @@ class Searcher:
         """Take over all changes of the record, whose ``store.version()`` is ``now``, before ``searches`` searches;
         within the same ``store.reading()``."""
         self._searches += searches
-        version = self._version_of(now)._replace(statistics=self.version_in_use(store))
+        version = self._version_of(now)._replace(statistics=self.version_in_use(store, now))
         if version == self._snapshot.version and not self._wants_index() and not self._behind():
             return
         with self._lock.writing():
