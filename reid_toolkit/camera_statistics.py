@@ -99,12 +99,12 @@ class CameraStatistics:
         return content.hexdigest()[:16]
 
     @cached_property
-    def _places(self) -> dict[str | None, int]:
+    def _places(self) -> dict[str, int]:
         return {one.camera: place for place, one in enumerate(self.cameras)}
 
     def knows(self, camera: str | None) -> bool:
         """Whether this camera has statistics of its own."""
-        return camera in self._places
+        return name_of(camera) in self._places
 
     def apply(self, descriptors: ArrayLike, cameras: Sequence[str | None]) -> NDArray[np.float32]:
         """Free ``descriptors`` (N, D) float of the bias of ``cameras`` (N names; None or unknown: of all cameras').
@@ -118,7 +118,7 @@ class CameraStatistics:
                 f"expected (N, {self.dimension}) descriptors and a camera for each, got shape {rows.shape} and "
                 f"{len(cameras)} cameras: these camera statistics are of width {self.dimension}"
             )
-        place = np.fromiter((self._places.get(camera, -1) for camera in cameras), np.intp, len(rows))
+        place = np.fromiter((self._places.get(name_of(camera), -1) for camera in cameras), np.intp, len(rows))
         freed = np.empty_like(rows)
         for number in set(place.tolist()):
             own = np.flatnonzero(place == number)
@@ -150,6 +150,11 @@ class CameraStatistics:
         body = b"".join(array.astype("<f4").tobytes() for array in (self.mean, self.means, self.scales))
         content = len(head).to_bytes(8, "little") + head + body
         return hashlib.sha256(content).digest() + content
+
+
+def name_of(camera: object) -> str:
+    """A camera's name; empty for None. A number, 0 too, is a name as well."""
+    return "" if camera is None else str(camera)
 
 
 def loads(content: bytes, model: str | None = None, dimension: int | None = None) -> CameraStatistics:
@@ -208,7 +213,7 @@ class StatisticsFit:
             raise InputError(f"{len(rows)} descriptors from {len(cameras)} cameras: expected one camera each")
         if not np.isfinite(rows).all() or not np.isfinite(shares).all():
             raise InputError("descriptors or weights with NaN or infinity: expected finite numbers")
-        places = np.array([self._place(camera) if camera else -1 for camera in cameras], np.intp)
+        places = np.array([self._place(name) if name else -1 for name in map(name_of, cameras)], np.intp)
         for place in np.unique(places[places >= 0]):
             own = places == place
             part, weight = rows[own].astype(np.float64), shares[own]

@@ -110,6 +110,18 @@ def test_applying_is_centring_scaling_and_normalising() -> None:
         np.testing.assert_allclose(got, by_hand / np.linalg.norm(by_hand), atol=1e-6)
 
 
+def test_cameras_may_be_numbers() -> None:
+    rows, cameras, _ = site()
+    numbers = np.array(["abc".index(camera) for camera in cameras])
+    by_name, by_number = fit_camera_statistics(rows, cameras), fit_camera_statistics(rows, numbers.tolist())
+    assert by_name is not None
+    assert by_number is not None
+    assert [one.camera for one in by_number.cameras] == ["0", "1", "2"]
+    np.testing.assert_array_equal(by_number.apply(rows, numbers.tolist()), by_name.apply(rows, cameras))
+    np.testing.assert_array_equal(by_number.apply(rows, list(numbers)), by_name.apply(rows, cameras))
+    assert loads(by_number.dumps()).knows("0")
+
+
 def test_bias_goes_and_people_stay() -> None:
     rows, cameras, who = site(bias=1.5)
     statistics = fit_camera_statistics(rows, cameras)
