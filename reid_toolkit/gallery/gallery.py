@@ -227,12 +227,12 @@ class Gallery(GalleryStore):
                 if if_due and not worth_fitting(seen, now):
                     return False
                 read_at = store.fit_state()
-                found = self._fit(store, on_progress)
+                found = _fit(store, on_progress)
             with self._locks.writer, self._writer.writing():
                 # Another process has fitted meanwhile, or bytes were erased that must not come back in a mean.
                 if self._writer.fit_state() != read_at:
                     continue
-                if found is None and not self._writer.has_newest_statistics():
+                if found is None and not self._writer.holds_statistics(read_at[0]):
                     self._writer.set_seen(now)
                     return False
                 about = cache.read_sidecar(self._writer.folder, identity_of(self._writer), self._writer.number("epoch"))
@@ -242,18 +242,6 @@ class Gallery(GalleryStore):
             with self._locks.writer:
                 self._writer.empty_log()  # which may still hold the means before, and in them who was forgotten since
             return True
-
-    def _fit(self, store: Store, on_progress: OnProgress | None) -> CameraStatistics | None:
-        dimension = store.number("dimension")
-
-        def read() -> Iterator[Batch]:
-            for rows in store.scan(0, 2 * dimension, {}):
-                if rows:
-                    yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
-
-        if not dimension:
-            return None
-        return fit_gallery(read, store.count(), dimension, store.meta("model"), time.time(), on_progress)
 
     @property
     def identity(self) -> str:
@@ -284,10 +272,7 @@ class Gallery(GalleryStore):
         """All whole records and their descriptors, (B, D) float32, in the order of enrolment; as of the first."""
         log(self._writer, self._locks, [{"action": "read all"}])
         with closing(Store(self._reader.folder, False, WAIT)) as store, store.reading():
-            dimension = store.number("dimension")
-            for rows in store.scan(0, 2 * dimension, {}):
-                if rows:
-                    yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
+            yield from _batches(store)
 
     def listed(self, which: Which) -> Iterator[Record]:
         """The whole records that match, as of the first, without their descriptors."""
@@ -396,3 +381,19 @@ class Gallery(GalleryStore):
         """Counts, model and size; reads indexes of the file, not the descriptors."""
         with self._locks.reader, self._reader.reading():
             return info_of(self._reader, self._searcher.version_in_use(self._reader))
+
+
+def _batches(store: Store) -> Iterator[Batch]:
+    """All whole records and their descriptors, in the order of enrolment; within ``store.reading()``."""
+    dimension = store.number("dimension")
+    for rows in store.scan(0, 2 * dimension, {}):
+        if rows:
+            yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
+
+
+def _fit(store: Store, on_progress: OnProgress | None) -> CameraStatistics | None:
+    """Camera statistics of all whole records; within ``store.reading()``."""
+    dimension, model = store.number("dimension"), store.meta("model")
+    if not dimension:
+        return None
+    return fit_gallery(lambda: _batches(store), store.count(), dimension, model, time.time(), on_progress)

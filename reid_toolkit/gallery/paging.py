@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reid_toolkit.errors import InputError
 from reid_toolkit.gallery.checks import checked_queries
 from reid_toolkit.gallery.criteria import Comparison, Filter
-from reid_toolkit.gallery.cursor import Cursor, Mark, Position, bond, digest, read_cursor
+from reid_toolkit.gallery.cursor import Bond, Cursor, Mark, Position, bond, digest, read_cursor
 from reid_toolkit.records import Match, Record
 
 if TYPE_CHECKING:
@@ -67,9 +67,13 @@ def page_of(
     how: Comparison,
 ) -> Page:
     """See :meth:`GalleryStore.search_page`; ``search`` is that gallery's, ``vector`` (1, D)."""
+    if group is not None and group not in GROUPINGS:
+        raise InputError(f"group is {group!r}: expected 'tracklet', 'camera' or None")
+    query = checked_queries(vector, top_k, where)[0]
     while True:
         version = gallery.statistics_version(how)
-        page = _page(gallery, search, vector, top_k, where, group, after, version, how.query_cameras[0])
+        made_for = bond(gallery.identity, query, where, group, version, how.query_cameras[0])
+        page = _page(gallery, search, query, top_k, where, group, after, made_for)
         # Other statistics while the page was made: it would be half of the one and half of the other.
         if gallery.statistics_version(how) == version:
             return replace(page, statistics_version=version)
@@ -78,18 +82,13 @@ def page_of(
 def _page(
     gallery: Ranking,
     search: SearchAfter,
-    vector: NDArray,
+    query: NDArray[np.float32],
     top_k: int,
     where: Filter,
     group: Grouping | None,
     after: str | None,
-    version: int,
-    camera: str | None,
+    made_for: Bond,
 ) -> Page:
-    if group is not None and group not in GROUPINGS:
-        raise InputError(f"group is {group!r}: expected 'tracklet', 'camera' or None")
-    query = checked_queries(vector, top_k, where)[0]
-    made_for = bond(gallery.identity, query, where, group, version, camera)
     held = read_cursor(after, made_for) if after is not None else None
     if group == "camera":
         known = None if held is None else held.marks

@@ -161,10 +161,8 @@ class Searcher:
         self._sidecar = about
 
     def _begin_rows(self, store: Store, number: int, rows: Snapshot | None = None) -> None:
-        statistics = store.statistics(number)
-        if rows is None:
-            rows = Snapshot(identity_of(store).dimension, number)
-        rows.statistics = statistics
+        rows = rows or Snapshot(identity_of(store).dimension, number)
+        rows.statistics = store.statistics(number)
         self._snapshot = rows
 
     def _load_index(self, store: Store) -> None:

@@ -34,11 +34,12 @@ class Version(NamedTuple):
 class Snapshot:
     """Row i is ``vectors[i]``, ``columns[i]`` and ``live[i]``; rows ascend by id. A row that is gone stays, dead."""
 
-    def __init__(self, dimension: int, number: int = 0, statistics: CameraStatistics | None = None) -> None:
-        """statistics: what descriptors are freed of their camera's bias by; of version ``number``."""
+    def __init__(self, dimension: int, number: int = 0) -> None:
+        """number: the version of :attr:`statistics`."""
         self.dimension = dimension
         self.version = Version(statistics=number)
-        self.statistics = statistics
+        self.statistics: CameraStatistics | None = None
+        """What descriptors are freed of their camera's bias by; to be set before rows are read."""
         self.damage: Damage = {}
         self.missing = 0
         """Records that are counted but that no page of the file holds."""

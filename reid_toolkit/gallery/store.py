@@ -178,10 +178,6 @@ class Store(Database):
         """What statistics that are fitted now are of: they may be kept only while it is the same."""
         return self.number("statistics"), self.number("epoch"), self.meta("model"), self.number("dimension")
 
-    def has_newest_statistics(self) -> bool:
-        """Whether the newest version holds statistics, whole or damaged."""
-        return self.holds_statistics(self.number("statistics"))
-
     def holds_statistics(self, version: int) -> bool:
         """Whether a version holds statistics, whole or damaged; not where it says that there are none."""
         if not version:

@@ -16,6 +16,7 @@ from slow_search import half, passes
 from reid_toolkit.camera_statistics import fit_camera_statistics
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import Filter, Gallery, GalleryStore, cache, open_gallery, searcher
+from reid_toolkit.gallery import gallery as local
 from reid_toolkit.gallery.copying import copy
 from reid_toolkit.gallery.criteria import Comparison
 from reid_toolkit.gallery.statistics import worth_fitting
@@ -549,16 +550,16 @@ def test_a_fit_that_another_has_overtaken_is_done_again(large, monkeypatch: pyte
     path, _, _ = large
     others, their_records = make_site(60, seed=1)
     with Gallery.open(path, exact_below=100) as slower, Gallery.open(path, exact_below=100) as faster:
-        fit = Gallery._fit
+        fit = local._fit
 
-        def overtaken(self: Gallery, *arguments: object) -> object:
-            found = fit(self, *arguments)
-            monkeypatch.setattr(Gallery, "_fit", fit)
+        def overtaken(*arguments: object) -> object:
+            found = fit(*arguments)
+            monkeypatch.setattr(local, "_fit", fit)
             faster.add(others, their_records)
             faster.refresh_statistics()
             return found
 
-        monkeypatch.setattr(Gallery, "_fit", overtaken)
+        monkeypatch.setattr(local, "_fit", overtaken)
         assert slower.refresh_statistics()
         slower.build_index()
         statistics = slower.statistics()
