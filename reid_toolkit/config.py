@@ -27,7 +27,7 @@ class NetworkRecipe:
     """What turns a crop into a descriptor."""
 
     backbone: str = "resnet50"
-    """A torchvision model name: resnet18, resnet50, mobilenet_v3_small, ... (training/backbones.py lists them)."""
+    """A torchvision model name: resnet18, resnet50, mobilenet_v3_small, ... (training/network.py lists them)."""
     weights: str = "imagenet"
     """What the backbone begins with: "imagenet" (torchvision's, downloaded once), "none" (random), or the path of
     a torchvision-named state dict, .safetensors or weights-only .pth, or of a run's checkpoint (best.safetensors)."""

@@ -13,7 +13,7 @@ from torchvision.models import ResNet
 from torchvision.models._api import register_model
 from torchvision.models.resnet import BasicBlock
 
-from reid_toolkit.training.backbones import CLASSIFIERS
+from reid_toolkit.training.network import CLASSIFIERS
 
 SMALL, DIMENSION = "resnet_small", 128
 

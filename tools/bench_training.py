@@ -43,8 +43,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reid_toolkit.config import Recipe, load_recipe
 from reid_toolkit.datasets import open_dataset
+from reid_toolkit.training.devices import choose_device
 from reid_toolkit.training.network import build_network
-from reid_toolkit.training.rounds import Step, choose_device, train
+from reid_toolkit.training.rounds import Step, train
 from reid_toolkit.training.schedule import plan
 
 ROOT = Path(__file__).resolve().parent.parent

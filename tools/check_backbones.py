@@ -27,9 +27,8 @@ from reid_toolkit.config import NetworkRecipe, Recipe
 from reid_toolkit.export.onnx import export
 from reid_toolkit.export.quantize import quantize
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.training.backbones import CLASSIFIERS
-from reid_toolkit.training.checkpoint import RunFolder, save_tensors
-from reid_toolkit.training.network import build_network
+from reid_toolkit.training.network import CLASSIFIERS, build_network
+from reid_toolkit.training.run_folder import RunFolder, save_tensors
 
 
 def check(backbone: str, crops: list[Pixels], folder: Path) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from reid_toolkit.datasets.reading import read_crops
 from reid_toolkit.export.onnx import export
 from reid_toolkit.export.parity import BATCHES
 from reid_toolkit.records import Crop
-from reid_toolkit.training.checkpoint import RunFolder, save_tensors
 from reid_toolkit.training.network import build_network
+from reid_toolkit.training.run_folder import RunFolder, save_tensors
 
 
 def link_pictures(pictures: Path, out: Path) -> Dataset:

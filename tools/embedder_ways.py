@@ -78,8 +78,7 @@ class TorchEager(Ours):
         import torch
 
         from reid_toolkit.runtime.preprocess import to_batch
-        from reid_toolkit.training.checkpoint import RunFolder
-        from reid_toolkit.training.trained import load_network
+        from reid_toolkit.training.run_folder import RunFolder, load_network
 
         torch.set_num_threads(threads)
         run = RunFolder(folder / "run")
@@ -190,8 +189,8 @@ def make_models(folder: Path, recipe: Any, crops: list[Pixels]) -> dict[str, int
 
     from reid_toolkit.export.onnx import export
     from reid_toolkit.export.quantize import quantize
-    from reid_toolkit.training.checkpoint import RunFolder, save_tensors
     from reid_toolkit.training.network import build_network
+    from reid_toolkit.training.run_folder import RunFolder, save_tensors
 
     run, plain = RunFolder(folder / "run"), folder / "plain.onnx"
     run.start(recipe, "0" * 16)

@@ -26,7 +26,7 @@ from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import DatasetError, ModelError, ReidError
 from reid_toolkit.files import write_atomic
 from reid_toolkit.images import read_image, resize
-from reid_toolkit.training.backbones import CLASSIFIERS, read_state_dict
+from reid_toolkit.training.network import CLASSIFIERS, read_state_dict
 
 FINEST_FIRST = (
     (256, 128, 90), (256, 128, 85), (256, 128, 75), (192, 96, 80), (160, 80, 80), (128, 64, 85), (128, 64, 75),

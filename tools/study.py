@@ -19,7 +19,8 @@ from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import ReidError
 from reid_toolkit.files import atomic_path, write_atomic
 from reid_toolkit.reporting.stages import Stage, Study
-from reid_toolkit.training.rounds import choose_device, train
+from reid_toolkit.training.devices import choose_device
+from reid_toolkit.training.rounds import train
 
 DEVICE = choose_device("auto")
 

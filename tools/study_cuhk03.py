@@ -24,10 +24,9 @@ from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.manifest import read_manifest, write_manifest
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.evaluation.protocol import Embedded, evaluate
-from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.features import extract
-from reid_toolkit.training.store import load_samples
-from reid_toolkit.training.trained import load_network
+from reid_toolkit.training.run_folder import RunFolder, load_network
+from reid_toolkit.training.samples import load_samples
 
 ROWS = ("buc", "buc_size", "dbc_between", "dbc")
 """Table II: BUC without and with its size term, DBC without and with the within-cluster term."""

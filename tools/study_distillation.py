@@ -33,8 +33,8 @@ from reid_toolkit.export.onnx import export
 from reid_toolkit.export.quantize import MAX_LOSS, quantize
 from reid_toolkit.export.samples import spread_over_cameras
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.distillation import Student, distill
+from reid_toolkit.training.run_folder import RunFolder
 
 
 def measure(run: Path, name: str, options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -46,8 +46,8 @@ def command(
     `reid export` takes it. Stopped at any moment, it goes on with --resume after its last finished epoch.
     """
     from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.training.devices import choose_device
     from reid_toolkit.training.distillation import Student, distill
-    from reid_toolkit.training.rounds import choose_device
 
     bad: list[str] | None = [] if skip_bad else None
     with progress_bar("distill", "steps") as on_step:

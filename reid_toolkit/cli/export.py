@@ -71,8 +71,7 @@ def command(
     from reid_toolkit.export.quantize import MAX_LOSS, quantize
     from reid_toolkit.export.samples import spread_over_cameras
     from reid_toolkit.runtime import Embedder
-    from reid_toolkit.training.checkpoint import RunFolder
-    from reid_toolkit.training.trained import load_network
+    from reid_toolkit.training.run_folder import RunFolder, load_network
 
     score = open_score(dataset, identities) if rank else None
     bad: list[str] = []

@@ -31,7 +31,7 @@ def command(
     from reid_toolkit.reporting.evaluation import evaluate_stages
     from reid_toolkit.reporting.page import read_story, write_page
     from reid_toolkit.reporting.stages import open_study
-    from reid_toolkit.training.rounds import choose_device
+    from reid_toolkit.training.devices import choose_device
 
     chosen, path = choose_device(device), out or run / "report.html"
     study = open_study(run, dataset, identities) if dataset else None

@@ -60,10 +60,11 @@ def command(
     """
     from reid_toolkit.config import load_recipe
     from reid_toolkit.datasets import open_dataset
-    from reid_toolkit.training.checkpoint import RunFolder
+    from reid_toolkit.training.devices import choose_device
+    from reid_toolkit.training.distributed import join_world
     from reid_toolkit.training.launch import check_gpus, is_one_of_many, launch, telling_launcher
-    from reid_toolkit.training.rounds import choose_device, train
-    from reid_toolkit.training.world import join_world
+    from reid_toolkit.training.rounds import train
+    from reid_toolkit.training.run_folder import RunFolder
 
     chosen = load_recipe(recipe)
     if weights is not None:

@@ -12,9 +12,8 @@ from reid_toolkit.export.serving import ServingNetwork
 from reid_toolkit.files import atomic_path
 from reid_toolkit.images import Image
 from reid_toolkit.runtime.metadata import ModelMetadata
-from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.network import MEAN, STD
-from reid_toolkit.training.trained import load_network
+from reid_toolkit.training.run_folder import RunFolder, load_network
 from reid_toolkit.version import __version__
 
 OPSET = 18

@@ -16,7 +16,7 @@ from reid_toolkit.reporting.charts import bar_chart, line_chart
 from reid_toolkit.reporting.clusters import cluster_sections, plane_section
 from reid_toolkit.reporting.evaluation import read_evaluation, read_untrained
 from reid_toolkit.reporting.stages import Stage, Study, require_stages
-from reid_toolkit.training.checkpoint import RunFolder
+from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.selection import RULES, select
 
 CHARTS: dict[str, dict[str, str]] = {

@@ -16,13 +16,13 @@ from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.errors import RunError
 from reid_toolkit.evaluation.clustering import NOBODY, agreement
 from reid_toolkit.evaluation.protocol import Embedded, evaluate, free_of_cameras
-from reid_toolkit.training.checkpoint import Checkpoint, RunFolder
-from reid_toolkit.training.constraints import cannot_link, in_one_cluster, merge_allowed
 from reid_toolkit.training.features import Features, extract
 from reid_toolkit.training.features import free_of_cameras as free_features
-from reid_toolkit.training.figures import stage_figures
+from reid_toolkit.training.merging import cannot_link, in_one_cluster, merge_allowed
 from reid_toolkit.training.network import ReidNetwork
-from reid_toolkit.training.store import Samples, load_samples
+from reid_toolkit.training.run_folder import Checkpoint, RunFolder
+from reid_toolkit.training.samples import Samples, load_samples
+from reid_toolkit.training.stage_metrics import stage_figures
 
 SPLITS: tuple[Split, ...] = ("train", "query", "gallery")
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reid_toolkit.config import Recipe
+from reid_toolkit.training.augmentation import draw_boxes, draw_colours
+from reid_toolkit.training.samples import Samples
 from reid_toolkit.training.schedule import steps_per_epoch
-from reid_toolkit.training.store import Samples
-from reid_toolkit.training.transforms import draw_boxes, draw_colours
 
 LEVELS = 1 << 16
 """Dropout's share is rounded to one of so many."""
@@ -30,9 +30,9 @@ class Epoch:
     crops: Tensor
     """(S, B * F) int64 indices of crops, a sample's frames beside each other and in time order."""
     boxes: Tensor | None
-    """(S, B * F, 2, 3): see :func:`reid_toolkit.training.transforms.draw_boxes`."""
+    """(S, B * F, 2, 3): see :func:`reid_toolkit.training.augmentation.draw_boxes`."""
     colours: Tensor | None
-    """(S, B * F, 5): see :func:`reid_toolkit.training.transforms.draw_colours`."""
+    """(S, B * F, 5): see :func:`reid_toolkit.training.augmentation.draw_colours`."""
     kept: Tensor | None
     """(S, B, E) bool: what dropout keeps of the embedding."""
 

@@ -9,6 +9,8 @@ import torch
 from reid_toolkit.config import Recipe
 from reid_toolkit.errors import RunError
 
+DEVICES = "cpu, cuda, cuda:N or mps"
+
 
 @contextmanager
 def training_on(device: torch.device, recipe: Recipe, *, deterministic: bool = False) -> Iterator[None]:
@@ -40,3 +42,21 @@ def training_on(device: torch.device, recipe: Recipe, *, deterministic: bool = F
     finally:
         torch.backends.cudnn.benchmark = before[0]
         torch.use_deterministic_algorithms(before[1])
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" (CUDA where there is one, else Apple's MPS, else the CPU), "cpu", "cuda", "cuda:N" or "mps"; else
+    :class:`RunError`."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"device {name!r} cannot be used here ({reason}): expected {DEVICES}") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise RunError(f"device {name!r} is not one we train on: expected {DEVICES}")
+    return device

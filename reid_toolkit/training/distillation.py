@@ -26,11 +26,10 @@ from reid_toolkit.config import NetworkRecipe, Recipe
 from reid_toolkit.datasets import Dataset, without_identities
 from reid_toolkit.errors import RunError
 from reid_toolkit.files import write_atomic
-from reid_toolkit.training.checkpoint import RunFolder, load_tensors, save_tensors
+from reid_toolkit.training.augmentation import augment, draw_boxes
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
-from reid_toolkit.training.store import Samples, load_samples
-from reid_toolkit.training.trained import load_network
-from reid_toolkit.training.transforms import augment, draw_boxes
+from reid_toolkit.training.run_folder import RunFolder, load_network, load_tensors, save_tensors
+from reid_toolkit.training.samples import Samples, load_samples
 from reid_toolkit.version import __version__
 
 PAIRS = 10.0

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid_toolkit.camera_statistics import fit_camera_statistics
+from reid_toolkit.training.distributed import ALONE, World
 from reid_toolkit.training.network import ReidNetwork, mixed_precision, standardise, to_rgb
-from reid_toolkit.training.store import Samples
-from reid_toolkit.training.world import ALONE, World
+from reid_toolkit.training.samples import Samples
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Algorithm 1: learn from the clusters, extract, select, merge, and again."""
 
+import math
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -16,28 +18,26 @@ from torch.utils.tensorboard import SummaryWriter
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import Dataset, without_identities
 from reid_toolkit.errors import RunError
-from reid_toolkit.method.lookup_table import LookupTable
-from reid_toolkit.training.batch_norm import over_processes
-from reid_toolkit.training.checkpoint import Checkpoint, RunFolder
+from reid_toolkit.method.lookup_table import LookupTable, in_passes
+from reid_toolkit.training.batches import draw_epoch
 from reid_toolkit.training.clock import Clock
-from reid_toolkit.training.constraints import can_merge, cannot_link, merge_allowed
-from reid_toolkit.training.crop_file import remove_crop_file
+from reid_toolkit.training.crop_cache import remove_crop_file
 from reid_toolkit.training.devices import training_on
+from reid_toolkit.training.distributed import ALONE, World, over_processes
 from reid_toolkit.training.features import Features, extract, free_of_cameras
-from reid_toolkit.training.figures import stage_figures
-from reid_toolkit.training.interrupt import Interrupt
-from reid_toolkit.training.learner import Learner
+from reid_toolkit.training.merging import can_merge, cannot_link, merge_allowed
 from reid_toolkit.training.network import ReidNetwork, build_network
-from reid_toolkit.training.progress import AfterStep, Step
-from reid_toolkit.training.resume import latest, snapshot
-from reid_toolkit.training.schedule import plan
-from reid_toolkit.training.stage import learn
-from reid_toolkit.training.state import Place, State, remove_states, save_state
-from reid_toolkit.training.store import Samples, load_samples
+from reid_toolkit.training.progress import AfterStep, Interrupt, Step
+from reid_toolkit.training.run_folder import Checkpoint, RunFolder
+from reid_toolkit.training.samples import Samples, load_samples, prefetch
+from reid_toolkit.training.schedule import epochs, learning_rate, plan
+from reid_toolkit.training.stage_metrics import stage_figures
+from reid_toolkit.training.state import Place, State, latest, remove_states, save_state, snapshot
+from reid_toolkit.training.step import Batch, Learner
 from reid_toolkit.training.tensor_files import save_tensors
-from reid_toolkit.training.world import ALONE, World
 
-DEVICES = "cpu, cuda, cuda:N or mps"
+READ_EVERY = 1.0
+"""Seconds between two looks at the loss, each of which waits for the device."""
 
 
 def train(
@@ -59,7 +59,7 @@ def train(
 
     Identities in the dataset are dropped before anything else. With ``resume``, a run that was stopped goes on from
     the last file that it wrote: at the end of a stage, within one every ``checkpoint_seconds``, and at Ctrl-C (see
-    ``interrupt.py``). On the CPU it gives what an unbroken run would have given, to the bit; ``deterministic`` asks
+    ``progress.py``). On the CPU it gives what an unbroken run would have given, to the bit; ``deterministic`` asks
     torch for the same on a GPU. ``on_warning`` is told of damaged files passed over.
 
     The processes of a ``world`` share each batch and the extraction of features; the first one merges and writes.
@@ -216,19 +216,45 @@ def make_table(features: Features, labels: Tensor, recipe: Recipe, device: torch
     return LookupTable.from_clusters(embeddings, labels.to(device), momentum)
 
 
-def choose_device(name: str) -> torch.device:
-    """ "auto" (CUDA where there is one, else Apple's MPS, else the CPU), "cpu", "cuda", "cuda:N" or "mps"; else
-    :class:`RunError`."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"device {name!r} cannot be used here ({reason}): expected {DEVICES}") from None
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise RunError(f"device {name!r} is not one we train on: expected {DEVICES}")
-    return device
+def learn(
+    learner: Learner,
+    samples: Samples,
+    labels: Tensor,
+    recipe: Recipe,
+    start: Place,
+    after_step: Callable[[Place, float], None],
+) -> float:
+    """Train a stage on ``labels`` (N,) int64, on the CPU, from ``start`` on; returns the last epoch's mean loss.
+
+    ``after_step`` is called with the place after it, and with the epoch's mean loss as it was last looked at.
+
+    Raises:
+        RunError: the loss is not finite.
+    """
+    stage, first = start.stage, start.step
+    loss, looked = math.nan, -math.inf
+    numbers = range(start.epoch, epochs(recipe.training, stage))
+    # The next epoch is drawn while this one is learned.
+    drawn_ahead = prefetch(partial(draw_epoch, samples, recipe, stage), numbers, threads=1, ahead=1)
+    for epoch, drawn in zip(numbers, drawn_ahead, strict=True):
+        learner.set_rate(learning_rate(recipe.training, stage, epoch))
+        if not first:
+            learner.loss_sum.zero_()
+        classes = labels[drawn.samples]
+        order, sizes = in_passes(classes)
+        device = learner.device
+        own = drawn.part(learner.world.rank, learner.world.size)
+        classes, order, at_device = classes.to(device), order.to(device), own.to(device)
+        own_classes = classes.chunk(learner.world.size, dim=1)[learner.world.rank]
+        crops = own.crops.to(samples.pixels.rows.device)
+        for step, pixels in enumerate(samples.read_ahead(crops[first:]), first):
+            batch = Batch(pixels, *at_device.views(step), own_classes[step])
+            learner.step(batch, classes[step], order[step].split(sizes[step]))
+            if time.monotonic() - looked > READ_EVERY:
+                loss, looked = float(learner.loss_sum) / (step + 1), time.monotonic()
+            after_step(Place(stage, epoch, step + 1), loss)
+        first = 0
+        loss = float(learner.loss_sum) / len(drawn)
+        if not math.isfinite(loss):
+            raise RunError(f"stage {stage}, epoch {epoch}: the loss is not finite: lower the recipe's learning rates")
+    return loss

@@ -11,7 +11,7 @@ from small_backbone import SMALL
 
 from reid_toolkit import files
 from reid_toolkit.datasets.manifest import COLUMNS
-from reid_toolkit.training import checkpoint, rounds
+from reid_toolkit.training import rounds, run_folder
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_full_disk_is_one_line_and_resume_completes(train, tmp_path: Path, mon
 
 
 def test_ctrl_c_is_status_130_and_resume_completes(train, monkeypatch: pytest.MonkeyPatch) -> None:
-    describe, stages = checkpoint.describe, []
+    describe, stages = run_folder.describe, []
 
     def interrupted(*arguments: Any) -> dict[str, Any]:
         stages.append(1)
@@ -145,7 +145,7 @@ def test_ctrl_c_is_status_130_and_resume_completes(train, monkeypatch: pytest.Mo
         return describe(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "describe", interrupted)
+        patch.setattr(run_folder, "describe", interrupted)
         result = train()
     assert (result.status, result.out) == (130, "")
     assert "run the same command again" in result.err

@@ -19,12 +19,10 @@ from reid_toolkit.export.serving import ServingNetwork
 from reid_toolkit.images import Image
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.runtime.preprocess import to_batch
-from reid_toolkit.training.backbones import CLASSIFIERS
-from reid_toolkit.training.checkpoint import RunFolder, load_tensors, save_tensors
 from reid_toolkit.training.features import extract
-from reid_toolkit.training.network import build_network, standardise, to_rgb
-from reid_toolkit.training.store import load_samples
-from reid_toolkit.training.trained import load_network
+from reid_toolkit.training.network import CLASSIFIERS, build_network, standardise, to_rgb
+from reid_toolkit.training.run_folder import RunFolder, load_network, load_tensors, save_tensors
+from reid_toolkit.training.samples import load_samples
 
 
 def test_the_file_does_what_torch_does_and_says_what_it_is(

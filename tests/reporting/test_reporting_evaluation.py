@@ -10,8 +10,8 @@ from reid_toolkit.errors import InputError
 from reid_toolkit.reporting import stages
 from reid_toolkit.reporting.evaluation import NAME, evaluate_stages, read_evaluation
 from reid_toolkit.reporting.stages import Stage, open_study
-from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.rounds import train
+from reid_toolkit.training.run_folder import RunFolder
 
 
 def forbid(*_: object) -> None:

@@ -15,7 +15,7 @@ from reid_toolkit.reporting.evaluation import NAME, evaluate_stages
 from reid_toolkit.reporting.layout import lay_out
 from reid_toolkit.reporting.page import duration, read_story, sizes, write_page
 from reid_toolkit.reporting.stages import open_study
-from reid_toolkit.training.checkpoint import RunFolder
+from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.selection import RULES
 
 

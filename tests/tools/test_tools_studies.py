@@ -21,9 +21,9 @@ from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
 from reid_toolkit.export.int8 import target_here
 from reid_toolkit.reporting.stages import open_study
-from reid_toolkit.training.backbones import build_backbone, load_weights
-from reid_toolkit.training.checkpoint import RunFolder
+from reid_toolkit.training.network import build_backbone, load_weights
 from reid_toolkit.training.rounds import train
+from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.selection import RULES, select
 
 pytest.importorskip("matplotlib")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_training_learner import SETTINGS, batches, learner, step
+from test_training_step import SETTINGS, batches, learner, step
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -16,12 +16,11 @@ from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.method.merging import merge_clusters
 from reid_toolkit.training.batches import draw_epoch
 from reid_toolkit.training.devices import training_on
+from reid_toolkit.training.distributed import join_world
 from reid_toolkit.training.features import extract
-from reid_toolkit.training.figures import stage_figures
 from reid_toolkit.training.network import build_network
-from reid_toolkit.training.pixels import choose_tier
-from reid_toolkit.training.store import load_samples
-from reid_toolkit.training.world import join_world
+from reid_toolkit.training.samples import choose_tier, load_samples
+from reid_toolkit.training.stage_metrics import stage_figures
 
 
 class NoFloat64(TorchDispatchMode):
@@ -49,7 +48,7 @@ def test_the_guard_sees_what_a_device_with_float64_is_asked_for() -> None:
 def test_a_training_step_asks_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = learner()
     step(expected, batches(1)[0])
-    monkeypatch.setattr("reid_toolkit.training.learner.WITHOUT_FLOAT64", {"cpu"})
+    monkeypatch.setattr("reid_toolkit.training.step.WITHOUT_FLOAT64", {"cpu"})
     with NoFloat64("cpu"):
         without = learner()
         step(without, batches(1)[0])

@@ -14,11 +14,10 @@ from reid_toolkit.datasets import Dataset, open_dataset
 from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.errors import RunError
 from reid_toolkit.training import distillation
-from reid_toolkit.training.checkpoint import RunFolder, load_tensors, save_tensors
 from reid_toolkit.training.distillation import Student, distill, distillation_losses
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
-from reid_toolkit.training.store import load_samples
-from reid_toolkit.training.trained import load_network
+from reid_toolkit.training.run_folder import RunFolder, load_network, load_tensors, save_tensors
+from reid_toolkit.training.samples import load_samples
 
 STUDENT = Student(SMALL, weights="none", epochs=3, batch_size=16, learning_rate=2e-3)
 

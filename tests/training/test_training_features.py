@@ -12,7 +12,7 @@ from reid_toolkit.training.clock import Clock
 from reid_toolkit.training.features import Features, extract, free_of_cameras
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
 from reid_toolkit.training.rounds import measure_and_merge
-from reid_toolkit.training.store import Samples, load_samples
+from reid_toolkit.training.samples import Samples, load_samples
 
 CPU = torch.device("cpu")
 

@@ -1,9 +1,26 @@
+from dataclasses import replace
+from pathlib import Path
+from urllib.error import URLError
+
 import pytest
 import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reid_toolkit.config import NetworkRecipe
-from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
+from reid_toolkit.errors import ModelError, RecipeError
+from reid_toolkit.training.network import (
+    CLASSIFIERS,
+    ReidNetwork,
+    build_backbone,
+    build_network,
+    load_weights,
+    standardise,
+    to_rgb,
+)
+from reid_toolkit.training.run_folder import LABELS
 
 SMALL = NetworkRecipe(backbone="resnet18", weights="none", embedding=16, height=32, width=32)
 FROZEN = NetworkRecipe(backbone="resnet18", weights="none", embedding=16, height=32, width=32, frozen="layer2")
@@ -64,3 +81,147 @@ def test_each_trainable_parameter_is_in_one_group(recipe: NetworkRecipe) -> None
     listed = [id(p) for group in (backbone, head) for p in group["params"]]
     assert len(listed) == len(set(listed))
     assert set(listed) == {id(p) for p in network.parameters() if p.requires_grad}
+
+
+State = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    """A whole resnet18 as torchvision saves it, classifier and all."""
+    torch.manual_seed(1)
+    return torchvision.models.get_model("resnet18", weights=None).state_dict()
+
+
+def load(path: Path) -> nn.Module:
+    backbone, _ = build_backbone("resnet18")
+    load_weights(backbone, "resnet18", str(path))
+    return backbone
+
+
+def assert_loaded(backbone: nn.Module, state: State) -> None:
+    own = backbone.state_dict()
+    assert own
+    assert all(torch.equal(value, state[key]) for key, value in own.items() if "num_batches" not in key)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_every_backbone_pools_to_its_dimension(name: str) -> None:
+    backbone, dimension = build_backbone(name)
+    with torch.no_grad():
+        assert backbone.eval()(torch.zeros(2, 3, 64, 32)).shape == (2, dimension)
+
+
+def test_an_unknown_backbone_is_named_with_those_there_are() -> None:
+    with pytest.raises(RecipeError, match=r"'resnet5'.*resnet50"):
+        build_backbone("resnet5")
+
+
+def test_the_stride_moves_to_the_first_1x1() -> None:
+    block = build_backbone("resnet50")[0].get_submodule("layer2.0")
+    moved = build_backbone("resnet50", stride_in_1x1=True)[0].get_submodule("layer2.0")
+    assert (block.conv1.stride, block.conv2.stride) == ((1, 1), (2, 2))
+    assert (moved.conv1.stride, moved.conv2.stride) == ((2, 2), (1, 1))
+
+
+def test_weights_come_from_safetensors(state: State, tmp_path: Path) -> None:
+    save_file(state, tmp_path / "w.safetensors")
+    assert_loaded(load(tmp_path / "w.safetensors"), state)
+
+
+def test_weights_come_from_a_run_without_its_head(tmp_path: Path) -> None:
+    recipe = NetworkRecipe("resnet18", weights="none", embedding=8, height=32, width=32)
+    network = build_network(recipe, seed=3)
+    save_file(network.state_dict() | {LABELS: torch.zeros(4)}, tmp_path / "best.safetensors")
+    again = build_network(replace(recipe, weights=str(tmp_path / "best.safetensors"), embedding=16), seed=4)
+    assert_loaded(again.backbone, network.backbone.state_dict())
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_weights_come_from_pth_with_its_usual_wrappings(state: State, tmp_path: Path, wrap: bool) -> None:
+    named = {f"module.{key}": value for key, value in state.items()}
+    torch.save({"state_dict": named} if wrap else named, tmp_path / "w.pth")
+    assert_loaded(load(tmp_path / "w.pth"), state)
+
+
+def test_weights_of_before_batch_norm_counted_load(state: State, tmp_path: Path) -> None:
+    """torchvision's own files of those years: its ImageNet resnets have no num_batches_tracked."""
+    torch.save({key: value for key, value in state.items() if "num_batches" not in key}, tmp_path / "w.pth")
+    assert_loaded(load(tmp_path / "w.pth"), state)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(ModelError) as error:
+        load(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_weights_of_another_network_are_refused(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({key: value for key, value in state.items() if key != "layer1.0.conv1.weight"}, path)
+    assert "'layer1.0.conv1.weight'" in refused(path)
+    save_file({**state, "conv1.weight": torch.zeros(64, 3, 3, 3)}, path)
+    assert "'conv1.weight'" in refused(path)
+    save_file({**state, "layer9.weight": torch.zeros(1)}, path)
+    assert "'layer9.weight'" in refused(path)
+
+
+class Dangerous:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> object:
+        return Path.touch, (self.mark,)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": Dangerous(tmp_path / "ran")}, tmp_path / "w.pth")
+    assert "more than plain tensors" in refused(tmp_path / "w.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_files_that_are_no_weights(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    assert "no such file" in refused(path)
+    for content in (b"", b"these are not weights", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):
+        path.write_bytes(content)
+        assert "damaged" in refused(path)
+    path.unlink()
+    path.mkdir()
+    assert "damaged" in refused(path)
+
+
+def test_a_pth_of_something_else(tmp_path: Path) -> None:
+    for content in ([torch.zeros(1)], {"epoch": 3}):
+        torch.save(content, tmp_path / "w.pth")
+        assert "expected a dict of tensors" in refused(tmp_path / "w.pth")
+
+
+def test_imagenet_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(ModelError, match=r"no route to host.*--weights FILE.*--weights none"):
+        load_weights(build_backbone("resnet18")[0], "resnet18", "imagenet")
+
+
+def test_imagenet_weights_are_those_of_the_backbone(
+    state: State, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def download(url: str, *_: object, **__: object) -> State:
+        asked.append(url)
+        print("Downloading:", url)  # as torch does
+        return state
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
+    backbone, _ = build_backbone("resnet18")
+    load_weights(backbone, "resnet18", "imagenet")
+    assert_loaded(backbone, state)
+    assert "resnet18" in asked[0]
+    assert capsys.readouterr().out == ""

@@ -10,16 +10,17 @@ import torch
 from safetensors.torch import load_file
 from small_backbone import SMALL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_training_store import shuffled
+from test_training_samples import shuffled
 
 from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
-from reid_toolkit.training.checkpoint import RunFolder
+from reid_toolkit.training.devices import choose_device
 from reid_toolkit.training.progress import Step
-from reid_toolkit.training.rounds import choose_device, train
-from reid_toolkit.training.store import load_samples
+from reid_toolkit.training.rounds import train
+from reid_toolkit.training.run_folder import RunFolder
+from reid_toolkit.training.samples import load_samples
 
 
 def learn(data: Path, recipe: Recipe, out: Path, **options: object) -> list[dict]:
@@ -240,7 +241,7 @@ def test_a_stopped_run_goes_on_as_if_unbroken(tiny_dataset: Path, recipe: Recipe
 def test_resume_needs_no_weights_file(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from reid_toolkit.training.backbones import build_backbone
+    from reid_toolkit.training.network import build_backbone
 
     path = tmp_path / "weights.safetensors"
     save_file(build_backbone(SMALL)[0].state_dict(), path)

@@ -1,5 +1,6 @@
 import errno
 import random
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +16,9 @@ from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import ImageError, RunError
 from reid_toolkit.images import read_image, resize
 from reid_toolkit.records import Crop
-from reid_toolkit.training.crop_file import remove_crop_file, write_crop_file
+from reid_toolkit.training.crop_cache import remove_crop_file, write_crop_file
 from reid_toolkit.training.rounds import Step, train
-from reid_toolkit.training.store import Samples, load_samples
+from reid_toolkit.training.samples import Samples, choose_tier, load_samples, machine_memory, prefetch
 
 
 def load(root: Path, **options: object) -> Samples:
@@ -76,7 +77,7 @@ def test_more_crops_than_a_thread_decodes_at_a_time_keep_their_places(
     tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load(tiny_dataset)
-    monkeypatch.setattr("reid_toolkit.training.store.CHUNK", 5)
+    monkeypatch.setattr("reid_toolkit.training.samples.CHUNK", 5)
     cut = load(tiny_dataset)
     assert torch.equal(whole.read(range(48)), cut.read(range(48)))
 
@@ -191,7 +192,7 @@ def test_a_run_from_disk_learns_the_same_and_cleans_up_when_it_is_finished(
 ) -> None:
     dataset, memory, disk = open_dataset(tiny_dataset), tmp_path / "memory", tmp_path / "disk"
     train(dataset, recipe, memory)
-    monkeypatch.setattr("reid_toolkit.training.pixels.MEMORY_SHARE", 0)
+    monkeypatch.setattr("reid_toolkit.training.samples.MEMORY_SHARE", 0)
 
     def stop(step: Step) -> None:
         if step.stage == 1:
@@ -208,3 +209,86 @@ def test_a_run_from_disk_learns_the_same_and_cleans_up_when_it_is_finished(
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert sorted(path.name for path in disk.iterdir()) == sorted(path.name for path in memory.iterdir())
+
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("size", "device", "tier"),
+    [
+        (100, CPU, "memory"),
+        (101, CPU, "disk"),
+        (500, CUDA, "device"),
+        (501, CUDA, "disk"),
+    ],
+)
+def test_the_fastest_place_that_holds_them(
+    monkeypatch: pytest.MonkeyPatch, size: int, device: torch.device, tier: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+    assert choose_tier(size, device, memory_limit=100) == tier
+
+
+def test_beside_a_full_gpu_memory_is_used_up_to_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 2000))
+    monkeypatch.setattr("reid_toolkit.training.samples.machine_memory", lambda: 4000)
+    assert [choose_tier(size, CUDA) for size in (1000, 1001)] == ["pinned", "disk"]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert [choose_tier(size, CUDA) for size in (250, 251)] == ["pinned", "disk"]
+
+
+def test_a_container_may_use_less_than_the_machine_has(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    whole = machine_memory(limit)
+    limit.write_text("max\n")
+    assert machine_memory(limit) == whole > 1 << 28
+    limit.write_text("1000000\n")
+    assert machine_memory(limit) == 1_000_000
+
+
+def test_results_come_in_order_and_begin_before_they_are_asked_for() -> None:
+    began = [threading.Event() for _ in range(6)]
+
+    def work(i: int) -> int:
+        began[i].set()
+        return -i
+
+    results = prefetch(work, range(6), threads=2, ahead=3)
+    assert next(results) == 0
+    assert all(event.wait(10) for event in began[1:4])
+    assert not any(event.is_set() for event in began[4:])
+    assert list(results) == [-1, -2, -3, -4, -5]
+
+
+def test_an_exception_comes_where_its_result_would_have() -> None:
+    results = prefetch(lambda x: 1 // x, [2, 1, 0, 1], threads=1, ahead=4)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert list(results) == []
+
+
+def test_who_stops_asking_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    results = prefetch(abs, iter(range(1000)), threads=2, ahead=2)
+    assert next(results) == 0
+    assert threading.active_count() > before
+    results.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_every_place_gives_a_gpu_the_same_pixels(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(tiny_dataset)
+    expected = load_samples(dataset, 32, 16).read(range(48))
+    found = [load_samples(dataset, 32, 16, device=CUDA)]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 0))
+    found += [load_samples(dataset, 32, 16, device=CUDA, memory_limit=limit) for limit in (None, 0)]
+    assert [samples.tier for samples in found] == ["device", "pinned", "disk"]
+    batches = [torch.tensor([3, 0, 47, 3]), torch.arange(48)]
+    for samples in found:
+        for batch, read in zip(batches, samples.read_ahead(batches), strict=True):
+            assert read.is_cuda
+            assert torch.equal(read.cpu(), expected[batch])

@@ -1,11 +1,14 @@
-"""A dataset's crops as the network sees them: decoded and resized once, kept where they are fastest to get at."""
+"""A dataset's crops as the network sees them: decoded and resized once, kept where they are fastest to read."""
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -17,10 +20,28 @@ from reid_toolkit.datasets.reading import keep_crops
 from reid_toolkit.errors import ImageError, RunError
 from reid_toolkit.images import read_image, resize
 from reid_toolkit.records import Crop, Tracklet
-from reid_toolkit.training.ahead import map_ahead
-from reid_toolkit.training.crop_file import UNREADABLE, file_key, open_crop_file, write_crop_file
-from reid_toolkit.training.pixels import Indices, Pixels, Tier, choose_tier
-from reid_toolkit.training.world import ALONE, World
+from reid_toolkit.training.crop_cache import UNREADABLE, file_key, open_crop_file, write_crop_file
+from reid_toolkit.training.distributed import ALONE, World
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Tier = Literal["device", "pinned", "memory", "disk"]
+"""From the fastest: the training GPU's memory; the machine's, from where batches travel to a GPU by page-locked
+buffers; the machine's, where the CPU trains, or a GPU that shares it (MPS); a file."""
+
+Indices: TypeAlias = Sequence[int] | NDArray[np.int64] | Tensor
+"""(B,) of crops."""
+
+DEVICE_SHARE = 0.5
+"""Of what a GPU has free before training begins; the rest is for the network and its activations."""
+
+MEMORY_SHARE = 0.25
+"""Of the machine's memory, for all processes that train on it together. Past it a file is used, which the system caches
+in whatever memory is free."""
+
+AHEAD = 4
+"""Batches read before they are asked for."""
 
 CHUNK = 32
 """Crops that a thread decodes at a time."""
@@ -28,6 +49,37 @@ CHUNK = 32
 CPU = torch.device("cpu")
 
 Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Crops, all of one size."""
+
+    block: Tensor
+    """(R, height, width, 3) uint8 BGR in the order they were decoded, on the device, in memory or mapped."""
+    rows: Tensor
+    """(N,) int64 on the block's device: the row of each crop."""
+    tier: Tier
+    device: torch.device
+    """Where :meth:`read` puts what it reads."""
+
+    def read(self, indices: Indices) -> Tensor:
+        """The crops of these indices, (B, height, width, 3) uint8 BGR, on ``device``."""
+        rows = self.rows[torch.as_tensor(indices, device=self.rows.device)]
+        if self.block.device.type == self.device.type:
+            return self.block[rows]
+        # The rows of a batch lie apart, so they have to be gathered here; page-locked, the copy to the GPU need not
+        # be waited for. Locking the whole block would gain nothing, and torch rounds it up to a power of two.
+        pin = self.device.type == "cuda"
+        batch = torch.empty(len(rows), *self.block.shape[1:], dtype=torch.uint8, pin_memory=pin)
+        torch.index_select(self.block, 0, rows, out=batch)
+        return batch.to(self.device, non_blocking=pin)
+
+    def read_ahead(self, batches: Iterable[Indices]) -> Iterator[Tensor]:
+        """:meth:`read` of each, in order; a thread keeps ahead where reading would be waited for."""
+        if self.tier in ("device", "memory"):
+            return map(self.read, batches)
+        return prefetch(self.read, batches, threads=1, ahead=AHEAD)
 
 
 @dataclass(frozen=True)
@@ -84,7 +136,7 @@ def load_samples(
         dataset: tracklets to train on.
         height, width: size of the network's input, pixels.
         images: make every crop a sample of its own.
-        device: what reads them; see :func:`reid_toolkit.training.pixels.choose_tier` for where they are kept.
+        device: what reads them; see :func:`reid_toolkit.training.samples.choose_tier` for where they are kept.
         cache: the file they are kept in when they fit nowhere else, and are found in by the next call; without it,
             a temporary one.
         bad: as in :func:`reid_toolkit.datasets.reading.read_crops`.
@@ -141,7 +193,7 @@ def decode_all(
     done = 0
     threads = os.cpu_count() or 1
     chunks = (crops[first : first + CHUNK] for first in range(0, len(crops), CHUNK))
-    for pixels, found in map_ahead(
+    for pixels, found in prefetch(
         lambda chunk: decode_chunk(chunk, height, width), chunks, threads=threads, ahead=2 * threads
     ):
         keep(pixels)
@@ -175,3 +227,46 @@ def decode_chunk(crops: Sequence[Crop], height: int, width: int) -> tuple[NDArra
 def one_crop(crop: Crop, root: Path) -> Tracklet:
     """A crop as a sample of its own, named by its path."""
     return Tracklet(crop.path.relative_to(root).as_posix(), crop.camera, (crop,))
+
+
+def choose_tier(size: int, device: torch.device, memory_limit: int | None = None) -> Tier:
+    """The fastest that holds ``size`` bytes; ``memory_limit`` is by default what a process may use of the machine's."""
+    if device.type == "cuda" and size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return "device"
+    if memory_limit is None:
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's, each with crops of its own
+        memory_limit = int(MEMORY_SHARE * machine_memory()) // processes
+    if size <= memory_limit:
+        return "pinned" if device.type == "cuda" else "memory"
+    return "disk"
+
+
+def machine_memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """Bytes of the machine, or of the container's ``limit`` (cgroup v2) where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(total, int(limit.read_text()))
+    except (OSError, ValueError):  # no such control group, or "max"
+        return total
+
+
+def prefetch(
+    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
+) -> Iterator[Result]:
+    """``function`` of each item, in order, begun up to ``ahead`` items before it is asked for.
+
+    Items are taken in the caller's thread. An exception comes out where its result would have; what was begun by
+    then is finished, what was not is dropped.
+    """
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -15,10 +15,10 @@ from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe
 from reid_toolkit.errors import RunError
 from reid_toolkit.method.equations import repelled_loss
 from reid_toolkit.method.lookup_table import LookupTable, in_passes
+from reid_toolkit.training.cuda_graph import GraphedStep
 from reid_toolkit.training.devices import training_on
-from reid_toolkit.training.graph import GraphedStep
-from reid_toolkit.training.learner import Batch, Learner
 from reid_toolkit.training.network import build_network, standardise, to_rgb
+from reid_toolkit.training.step import Batch, Learner
 
 CPU = torch.device("cpu")
 NETWORK = NetworkRecipe("resnet18", weights="none", embedding=16, height=32, width=32)
@@ -178,7 +178,7 @@ def test_a_stage_that_is_over_leaves_no_memory_behind(monkeypatch: pytest.Monkey
             self.inputs, self.output = inputs, function(inputs)
             return self.output
 
-    monkeypatch.setattr("reid_toolkit.training.learner.GraphedStep", Played)
+    monkeypatch.setattr("reid_toolkit.training.step.GraphedStep", Played)
     gc.disable()
     try:
         made = learner(graph=graph)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid_toolkit.training.transforms import augment, crop_and_flip, draw_boxes, draw_colours, jitter_colour
+from reid_toolkit.training.augmentation import augment, crop_and_flip, draw_boxes, draw_colours, jitter_colour
 
 
 def boxes(count: int, smallest: float, flip: bool, seed: int = 0) -> Tensor:

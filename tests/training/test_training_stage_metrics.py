@@ -3,9 +3,9 @@ import torch
 from torch.nn import functional as F
 
 from reid_toolkit.method.equations import between_dispersion, within_dispersion
-from reid_toolkit.training import figures
+from reid_toolkit.training import stage_metrics
 from reid_toolkit.training.features import Features
-from reid_toolkit.training.figures import StageFigures, self_retrieval, stage_figures
+from reid_toolkit.training.stage_metrics import StageFigures, self_retrieval, stage_figures
 
 
 def features(first: torch.Tensor, second: torch.Tensor) -> Features:
@@ -38,7 +38,7 @@ def by_loops(rows: torch.Tensor, labels: torch.Tensor, cameras: list[str]) -> St
 @pytest.mark.parametrize("block", [1, 40, 1 << 22])
 def test_figures_are_what_they_say(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     """However few rows are held at a time."""
-    monkeypatch.setattr(figures, "BLOCK", block)
+    monkeypatch.setattr(stage_metrics, "BLOCK", block)
     rows = random_rows(13)
     rows[6] = F.normalize(rows[5] + 0.2 * rows[0], dim=0)
     labels = torch.tensor([0, 1, 1, 2, 3, 4, 4, 4, 5, 6, 7, 7, 8])

@@ -12,10 +12,10 @@ from torch.nn.parallel import DistributedDataParallel
 from reid_toolkit.config import TrainingRecipe
 from reid_toolkit.method.exact import WITHOUT_FLOAT64
 from reid_toolkit.method.lookup_table import LookupTable
-from reid_toolkit.training.graph import GraphedStep
+from reid_toolkit.training.augmentation import augment
+from reid_toolkit.training.cuda_graph import GraphedStep
+from reid_toolkit.training.distributed import ALONE, World
 from reid_toolkit.training.network import ReidNetwork, mixed_precision, standardise, to_rgb
-from reid_toolkit.training.transforms import augment
-from reid_toolkit.training.world import ALONE, World
 
 
 class Batch(NamedTuple):
@@ -60,7 +60,7 @@ class Learner:
         graph: bool = False,
     ) -> None:
         """``graph`` runs the step as a CUDA graph, where this process is alone; the network and the table are on the
-        GPU then. In a larger ``world`` its batch norm is :mod:`reid_toolkit.training.batch_norm`'s."""
+        GPU then. In a larger ``world`` its batch norm is :mod:`reid_toolkit.training.distributed`'s."""
         self.network = network.train()
         self.table = table
         self.recipe = recipe

@@ -12,7 +12,7 @@ from reid_toolkit.config import MergingRecipe
 from reid_toolkit.datasets.clocks import times
 from reid_toolkit.method.constraints import cannot_link_pairs
 from reid_toolkit.method.merging import Merging, merge_clusters
-from reid_toolkit.training.store import Samples
+from reid_toolkit.training.samples import Samples
 
 
 def cannot_link(samples: Samples) -> NDArray[np.int64]:

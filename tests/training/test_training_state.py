@@ -23,9 +23,9 @@ from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import RunError
 from reid_toolkit.training import rounds
-from reid_toolkit.training.checkpoint import RunFolder
 from reid_toolkit.training.progress import Step
 from reid_toolkit.training.rounds import train
+from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.state import Place, State, load_state, save_state, state_path, states
 from reid_toolkit.training.tensor_files import load_tensors, save_tensors
 

@@ -22,11 +22,11 @@ from reid_toolkit.config import Recipe, dump_recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import RunError
 from reid_toolkit.records import Crop
-from reid_toolkit.training import store
-from reid_toolkit.training.checkpoint import RunFolder
+from reid_toolkit.training import samples as samples_module
+from reid_toolkit.training.distributed import ALONE, PATIENCE, World, join_world
 from reid_toolkit.training.launch import check_gpus
-from reid_toolkit.training.store import load_samples
-from reid_toolkit.training.world import ALONE, PATIENCE, World, join_world
+from reid_toolkit.training.run_folder import RunFolder
+from reid_toolkit.training.samples import load_samples
 
 Begin = Callable[..., ForkServerProcess]
 
@@ -178,13 +178,13 @@ def read_in_a_world(rank: int, port: int, data: Path, cache: Path, answers: Any)
     """One of two processes, of which each may keep nothing in memory."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    decoded, decode_chunk = [], store.decode_chunk
+    decoded, decode_chunk = [], samples_module.decode_chunk
 
     def count(crops: Sequence[Crop], height: int, width: int) -> Any:
         decoded.extend(crops)
         return decode_chunk(crops, height, width)
 
-    store.decode_chunk = count
+    samples_module.decode_chunk = count
     bad: list[str] = []
     with join_world("cpu") as (world, _):
         samples = load_samples(open_dataset(data), 32, 16, cache=cache, memory_limit=0, bad=bad, world=world)

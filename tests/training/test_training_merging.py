@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from reid_toolkit.config import MergingRecipe
 from reid_toolkit.method.merging import merge_clusters
 from reid_toolkit.records import Crop, Tracklet
-from reid_toolkit.training.constraints import can_merge, cannot_link, merge_allowed
-from reid_toolkit.training.store import Samples
+from reid_toolkit.training.merging import can_merge, cannot_link, merge_allowed
+from reid_toolkit.training.samples import Samples
 
 
 def samples(*seen: tuple[str, str, float | None, float | None]) -> Samples:
