@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from reid_toolkit.config import TrainingRecipe
+from reid_toolkit.method.equations import repelled_loss
 from reid_toolkit.method.exact import WITHOUT_FLOAT64
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.training.augmentation import augment
@@ -116,7 +116,7 @@ class Learner:
         """Move the weights; returns the batch's embeddings (B, E)."""
         images = standardise(augment(to_rgb(batch.pixels), batch.boxes, batch.colours))
         embedded = self._embedder(images, batch.kept)
-        loss = F.cross_entropy(self.table.logits(embedded, self.recipe.temperature), batch.classes)
+        loss = repelled_loss(embedded, batch.classes, self.table.rows, self.recipe.temperature)
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()

@@ -74,6 +74,27 @@ def test_a_step_is_the_papers_by_torchs_own_parts() -> None:
         torch.testing.assert_close(moved[name], before - rate * (gradient + 0.9 * gradient))
 
 
+def test_the_loss_is_cross_entropy_to_the_bit() -> None:
+    """Runs of versions that called torch's cross entropy go on with the same numbers."""
+    table, results = learner().table, []
+    generator = torch.Generator().manual_seed(2)
+    rows, classes = F.normalize(torch.randn(64, 16, generator=generator)), torch.arange(64) % 6
+
+    def ours(embedded: Tensor) -> Tensor:
+        return repelled_loss(embedded, classes, table.rows, 0.1)
+
+    def torchs(embedded: Tensor) -> Tensor:
+        return F.cross_entropy(embedded @ table.rows.T / 0.1, classes)
+
+    for loss_of in (ours, torchs):
+        embedded = rows.clone().requires_grad_()
+        loss = loss_of(embedded)
+        loss.backward()
+        results.append((loss.detach(), embedded.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
 def test_bfloat16_steps_much_the_same_way_and_keeps_weights_in_float32() -> None:
     """One step: with four samples a batch, batch norm blows rounding up from step to step, on each processor anew."""
     full, half = learner(), learner(replace(SETTINGS, precision="bfloat16"))
