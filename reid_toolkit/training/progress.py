@@ -1,4 +1,4 @@
-"""What happens between two training steps: a display is told, and now and then the run is saved."""
+"""What happens between two training steps: progress is reported, the run is saved now and then, Ctrl-C is obeyed."""
 
 import signal
 import threading
@@ -15,16 +15,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """Whether somebody asked to stop."""
+    """Remembers Ctrl-C or SIGTERM while a network trains, so that the run can finish its step and be saved first."""
 
     def __init__(self) -> None:
-        self.asked = False
-        self._held = False
+        self.requested = False
+        self._postponed = False
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Take over those of the signals that raise KeyboardInterrupt, as Ctrl-C does in Python and SIGTERM does in
-        ``reid``; others mean something else to whoever called."""
+    def handling_signals(self) -> Iterator[None]:
+        """Inside, handle the signals that raise KeyboardInterrupt: Ctrl-C does in Python, and SIGTERM does in ``reid``.
+
+        A signal that the caller handles in another way is left to the caller.
+        """
         # Python hands signals to its main thread alone.
         main = threading.current_thread() is threading.main_thread()
         taken = [number for number in SIGNALS if main and signal.getsignal(number) is signal.default_int_handler]
@@ -37,24 +39,24 @@ class Interrupt:
                 signal.signal(number, signal.default_int_handler)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """The first signal inside only sets ``asked``: a step that ends halfway leaves nothing to save. The second
-        does not wait."""
-        self._held = True
+    def postponed(self) -> Iterator[None]:
+        """Inside, the first signal only sets ``requested``, since half a step cannot be saved. The second one raises
+        KeyboardInterrupt at once."""
+        self._postponed = True
         try:
             yield
         finally:
-            self._held = False
+            self._postponed = False
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if it was held back."""
-        if self.asked:
+        """Raise KeyboardInterrupt if a signal was postponed."""
+        if self.requested:
             raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked or not self._held:
+        if self.requested or not self._postponed:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Step:
 
 @dataclass
 class AfterStep:
-    """Call it with the place that was reached, and the loss."""
+    """Called after each step with the place that was reached and the loss: saves, stops and reports."""
 
     schedule: Plan
     clusters: int
@@ -85,11 +87,11 @@ class AfterStep:
     interrupt: Interrupt
     saved: float = field(default_factory=time.monotonic)
     unsaved: Place | None = None
-    """The place that was reached, where it is not saved."""
+    """The place that was reached, or None when it is saved."""
 
     def __call__(self, place: Place, loss: float) -> None:
         self.unsaved = place
-        if self.interrupt.asked or time.monotonic() - self.saved >= self.every:
+        if self.interrupt.requested or time.monotonic() - self.saved >= self.every:
             self.save_now()
         self.interrupt.check()
         if self.on_step:
@@ -98,14 +100,14 @@ class AfterStep:
             self.on_step(Step(place.stage, stages, self.clusters, loss, done, sum(steps)))
 
     def save_now(self) -> None:
-        """Unless that place is saved."""
+        """Save the place that was reached, unless it is saved already."""
         if self.save and self.unsaved:
             self.save(self.unsaved)
             self.saved, self.unsaved = time.monotonic(), None
 
     @contextmanager
     def saving_at_interrupt(self) -> Iterator[None]:
-        """What follows a stage's last step, and can be done again from there: Ctrl-C inside saves that place."""
+        """Inside is what follows a stage's last step. Ctrl-C saves that place, from which all of it can be repeated."""
         try:
             self.interrupt.check()  # of the last step's end
             yield

@@ -1,4 +1,4 @@
-"""The run folder: what is written after each stage.
+"""The run folder: what is written after each stage, and a run's network read back from it.
 
     config.toml  run.json  metrics.jsonl  events/  checkpoints/{initial,stage-000,...}.safetensors
     best.safetensors  model.json  clusters.csv
@@ -140,7 +140,7 @@ class RunFolder:
 
 
 def load_network(folder: RunFolder, stage: str) -> ReidNetwork:
-    """The network of a run at ``stage``: "best", "initial", "last" or a number.
+    """Read a run's network back at ``stage``: "best", "initial", "last" or a number.
 
     Raises :class:`RunError` when the run has no such stage, its file is damaged, or a weight is not finite.
     """
@@ -153,8 +153,8 @@ def load_network(folder: RunFolder, stage: str) -> ReidNetwork:
         stages = folder.stages()
         number = stages[-1] if stage == "last" and stages else int(stage) if stage.isdecimal() else -1
         if number not in stages:
-            known = f"0-{stages[-1]}" if stages else "none yet"
-            raise RunError(f"{folder.path}: no stage {stage!r}: expected best, initial, last or one of {known}")
+            choices = f"0-{stages[-1]}" if stages else "none yet"
+            raise RunError(f"{folder.path}: no stage {stage!r}: expected best, initial, last or one of {choices}")
         path = folder.stage_path(number)
     state, _ = load_tensors(path)
     state = {key: value for key, value in state.items() if key not in (LABELS, NEXT_LABELS)}

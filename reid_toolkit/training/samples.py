@@ -41,7 +41,7 @@ MEMORY_SHARE = 0.25
 in whatever memory is free."""
 
 AHEAD = 4
-"""Batches read before they are asked for."""
+"""Batches that a thread reads early."""
 
 CHUNK = 32
 """Crops that a thread decodes at a time."""
@@ -126,7 +126,7 @@ def load_samples(
     on_progress: Progress | None = None,
     world: World = ALONE,
 ) -> Samples:
-    """Decode every crop once, refuse or count the unreadable, and lay the samples out.
+    """Decode every crop once, refuse or list those that cannot be read, and put the samples in order.
 
     Samples are sorted by a digest of their pixels. Names and folder order often follow identity, and an order
     that follows identity leaks it: through ties, and through which rows of a table lie beside each other. With
@@ -137,8 +137,8 @@ def load_samples(
         height, width: size of the network's input, pixels.
         images: make every crop a sample of its own.
         device: what reads them; see :func:`reid_toolkit.training.samples.choose_tier` for where they are kept.
-        cache: the file they are kept in when they fit nowhere else, and are found in by the next call; without it,
-            a temporary one.
+        cache: the file for crops that fit nowhere else, which the next call uses again; without it, a temporary
+            one.
         bad: as in :func:`reid_toolkit.datasets.reading.read_crops`.
         memory_limit: bytes of the machine's memory they may take; by default a quarter.
         on_progress: called with (crops done, crops in all).
@@ -187,17 +187,22 @@ def decode_all(
     on_progress: Progress | None,
     keep: Callable[[NDArray[np.uint8]], object],
 ) -> list[bytes]:
-    """Hand every crop's pixels to ``keep``, in order, (CHUNK, height, width, 3) at a time (the last may be fewer),
-    zeros for one that cannot be read. Returns their SHA-256 digests, :data:`UNREADABLE` for those."""
+    """Give the pixels of all crops to ``keep`` in order, in parts of (CHUNK, height, width, 3) or fewer.
+
+    A crop that cannot be read gives zeros. Returns the SHA-256 of each crop's pixels, or :data:`UNREADABLE`.
+
+    Raises:
+        ImageError: a crop cannot be read and ``bad`` is None.
+    """
     digests: list[bytes] = []
     done = 0
     threads = os.cpu_count() or 1
     chunks = (crops[first : first + CHUNK] for first in range(0, len(crops), CHUNK))
-    for pixels, found in prefetch(
+    for pixels, results in prefetch(
         lambda chunk: decode_chunk(chunk, height, width), chunks, threads=threads, ahead=2 * threads
     ):
         keep(pixels)
-        for digest in found:
+        for digest in results:
             if isinstance(digest, ImageError):
                 if bad is None:
                     raise ImageError(f"{digest}; --skip-bad leaves such crops out")
@@ -212,16 +217,16 @@ def decode_all(
 
 
 def decode_chunk(crops: Sequence[Crop], height: int, width: int) -> tuple[NDArray[np.uint8], list[bytes | ImageError]]:
-    """Pixels (B, height, width, 3), and the digest of each crop's, or why there are none."""
+    """Pixels (B, height, width, 3), and for each crop their SHA-256, or the error that reading it raised."""
     pixels = np.zeros((len(crops), height, width, 3), np.uint8)
-    found: list[bytes | ImageError] = []
+    results: list[bytes | ImageError] = []
     for place, crop in zip(pixels, crops, strict=True):
         try:
             place[:] = resize(read_image(crop.path, crop.origin), height, width)
-            found.append(hashlib.sha256(place.tobytes()).digest())
+            results.append(hashlib.sha256(place.tobytes()).digest())
         except ImageError as error:
-            found.append(error)
-    return pixels, found
+            results.append(error)
+    return pixels, results
 
 
 def one_crop(crop: Crop, root: Path) -> Tracklet:
@@ -230,7 +235,10 @@ def one_crop(crop: Crop, root: Path) -> Tracklet:
 
 
 def choose_tier(size: int, device: torch.device, memory_limit: int | None = None) -> Tier:
-    """The fastest that holds ``size`` bytes; ``memory_limit`` is by default what a process may use of the machine's."""
+    """Choose the fastest place that holds ``size`` bytes.
+
+    ``memory_limit`` is in bytes; by default it is this process's part of :data:`MEMORY_SHARE`.
+    """
     if device.type == "cuda" and size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
     if memory_limit is None:
@@ -253,10 +261,10 @@ def machine_memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
 def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
 ) -> Iterator[Result]:
-    """``function`` of each item, in order, begun up to ``ahead`` items before it is asked for.
+    """Yield ``function`` of each item in order; threads begin up to ``ahead`` items early.
 
-    Items are taken in the caller's thread. An exception comes out where its result would have; what was begun by
-    then is finished, what was not is dropped.
+    Items are taken in the caller's thread. An exception is raised in the place of its result. Calls that have begun by
+    then are finished, and the others are dropped.
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -89,22 +89,22 @@ def state_path(folder: Path, place: Place) -> Path:
 
 
 def states(folder: Path) -> list[Place]:
-    """Places whose states are in the folder, sorted."""
-    found = (re.fullmatch(r"state-(\d+)-(\d+)-(\d+)\.safetensors", path.name) for path in folder.glob("state-*"))
-    return sorted(Place(*map(int, match.groups())) for match in found if match)
+    """The places whose states are in the folder, sorted."""
+    matches = (re.fullmatch(r"state-(\d+)-(\d+)-(\d+)\.safetensors", path.name) for path in folder.glob("state-*"))
+    return sorted(Place(*map(int, match.groups())) for match in matches if match)
 
 
 def remove_states(folder: Path, *, keep: int = 0) -> None:
-    """All but the last ``keep``."""
+    """Remove all states but the last ``keep``."""
     for place in states(folder)[: -keep or None]:
         state_path(folder, place).unlink(missing_ok=True)
 
 
 def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None:
-    """Of the last file that can be read: a stage's end or a place within one; None where a run has to begin anew.
+    """Read the last file that is whole: the end of a stage, or a place within one. None when the run must begin anew.
 
-    A file that is damaged, or was copied from a run of another recipe or dataset, is set aside with a warning, and
-    the one before it is used: nothing but time is lost.
+    A file that is damaged, or that belongs to a run of another recipe or dataset, is renamed with a warning, and the
+    file before it is used. Nothing but time is lost.
     """
     files = folder.checkpoints
     if not files.is_dir():
@@ -114,11 +114,11 @@ def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None
     if not (folder.path / "run.json").exists():
         return None
     settings, fingerprint = dump_recipe(folder.recipe()), folder.dataset()
-    found: list[tuple[Place, Path, Callable[[], State]]] = [
+    candidates: list[tuple[Place, Path, Callable[[], State]]] = [
         *((Place(stage + 1), folder.stage_path(stage), partial(after, folder, stage)) for stage in folder.stages()),
         *((place, state_path(files, place), partial(load_state, files, place)) for place in states(files)),
     ]
-    for _, path, load in sorted(found, key=lambda each: each[0], reverse=True):
+    for _, path, load in sorted(candidates, key=lambda each: each[0], reverse=True):
         try:
             state = load()
             if (state.recipe, state.dataset) != (settings, fingerprint):
@@ -132,7 +132,7 @@ def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None
 
 
 def after(folder: RunFolder, stage: int) -> State:
-    """The beginning of the stage after this one."""
+    """The state in which the stage after ``stage`` begins."""
     done, recipe = folder.load(stage), dump_recipe(folder.recipe())
     return State(
         Place(stage + 1), done.weights, {}, None, done.next_labels, 0.0, done.metrics, {}, recipe, folder.dataset()
@@ -142,7 +142,7 @@ def after(folder: RunFolder, stage: int) -> State:
 def snapshot(
     learner: Learner, place: Place, labels: Tensor, metrics: list[dict[str, Any]], clock: Clock, folder: RunFolder
 ) -> State:
-    """A run as it is between two steps, copied to the CPU."""
+    """Copy a run, as it is between two steps, to the CPU."""
     weights, momentum = (
         {name: value.cpu() for name, value in tensors.items()}
         for tensors in (learner.network.state_dict(), learner.momentum())

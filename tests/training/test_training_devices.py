@@ -1,4 +1,4 @@
-"""A device without float64, as Apple's MPS is, which no machine of ours has: nothing asks it for one."""
+"""Devices by name; and one without float64, as Apple's MPS is, which no machine of ours has."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from reid_toolkit.method import exact, lookup_table
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.method.merging import merge_clusters
 from reid_toolkit.training.batches import draw_epoch
-from reid_toolkit.training.devices import training_on
+from reid_toolkit.training.devices import choose_device, training_on
 from reid_toolkit.training.distributed import join_world
 from reid_toolkit.training.features import extract
 from reid_toolkit.training.network import build_network
@@ -103,3 +103,20 @@ def test_several_processes_do_not_share_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RunError, match="expected cuda or cpu for several"), join_world("mps"):
         pass
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type in ("cpu", "cuda")
+    for name in ("gpu", "meta", "cuda:99", ""):
+        with pytest.raises(RunError, match="expected cpu, cuda, cuda:N or mps"):
+            choose_device(name)
+
+
+@pytest.mark.parametrize(("cuda", "mps", "chosen"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_auto_is_cuda_then_mps_then_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_device("auto") == torch.device(chosen)

@@ -9,10 +9,12 @@ from reid_toolkit.config import MergingRecipe, Recipe
 from reid_toolkit.datasets import Dataset, open_dataset
 from reid_toolkit.records import Tracklet
 from reid_toolkit.training.clock import Clock
+from reid_toolkit.training.clustering import Stages
 from reid_toolkit.training.features import Features, extract, free_of_cameras
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
 from reid_toolkit.training.rounds import measure_and_merge
 from reid_toolkit.training.samples import Samples, load_samples
+from reid_toolkit.training.schedule import Plan
 
 CPU = torch.device("cpu")
 
@@ -96,7 +98,8 @@ def test_a_recipe_merges_with_camera_statistics(camera_statistics: bool) -> None
     samples = SimpleNamespace(tracklets=[Tracklet(str(i), camera, ()) for i, camera in enumerate(cameras)])
     recipe = Recipe(merging=MergingRecipe(camera_statistics=camera_statistics))
     labels = torch.arange(len(who))
-    row, merged = measure_and_merge(features, labels, samples, None, 20, recipe, Clock(), CPU)
+    clustering = Stages(Plan(20, 9, (1,) * 9, 1), None, recipe.merging, CPU)
+    merged, row = measure_and_merge(clustering, 0, features, labels, samples, recipe, Clock(), CPU)
     together = [(a, b) for a in range(30) for b in range(30, 60) if merged[a] == merged[b]]
     right = sum(bool(who[a] == who[b]) for a, b in together)
     assert row["merges"] == 20

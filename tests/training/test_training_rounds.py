@@ -16,7 +16,6 @@ from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
-from reid_toolkit.training.devices import choose_device
 from reid_toolkit.training.progress import Step
 from reid_toolkit.training.rounds import train
 from reid_toolkit.training.run_folder import RunFolder
@@ -302,23 +301,6 @@ def test_the_tables_momentum_is_the_recipes(tiny_dataset: Path, recipe: Recipe, 
             tiny_dataset, replace(recipe, training=replace(recipe.training, table_momentum=momentum)), tmp_path / name
         )
     assert tensors(tmp_path / "a", 0) != tensors(tmp_path / "b", 0)
-
-
-def test_devices() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("auto").type in ("cpu", "cuda")
-    for name in ("gpu", "meta", "cuda:99", ""):
-        with pytest.raises(RunError, match="expected cpu, cuda, cuda:N or mps"):
-            choose_device(name)
-
-
-@pytest.mark.parametrize(("cuda", "mps", "chosen"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
-def test_auto_is_cuda_then_mps_then_the_cpu(
-    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert choose_device("auto") == torch.device(chosen)
 
 
 @pytest.mark.parametrize(("backbone", "frozen"), [("resnet18", "layer1"), ("mobilenet_v3_small", "none")])

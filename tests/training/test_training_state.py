@@ -11,6 +11,7 @@ from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from test_training_rounds import learn, tensors, without_times
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import RunError
-from reid_toolkit.training import rounds
+from reid_toolkit.training import rounds, run
 from reid_toolkit.training.progress import Step
 from reid_toolkit.training.rounds import train
 from reid_toolkit.training.run_folder import RunFolder
@@ -125,12 +126,12 @@ def test_a_signal_saves_the_step_it_comes_at(
     assert_same(out, whole)
 
 
-@pytest.mark.parametrize("where", ["extract", "measure_and_merge", "Checkpoint"])
+@pytest.mark.parametrize(("module", "where"), [(rounds, "extract"), (rounds, "measure_and_merge"), (run, "Checkpoint")])
 def test_a_signal_after_a_stages_last_step_saves_that(
-    tiny_dataset: Path, longer: Recipe, tmp_path: Path, whole: Path, where: str
+    tiny_dataset: Path, longer: Recipe, tmp_path: Path, whole: Path, module: ModuleType, where: str
 ) -> None:
     """In all that follows it, up to when the stage's own file is written, with this stage's row among the figures."""
-    out, as_it_is, calls = tmp_path / "run", getattr(rounds, where), []
+    out, as_it_is, calls = tmp_path / "run", getattr(module, where), []
 
     def interrupted(*given: Any, **named: Any) -> Any:
         calls.append(where)
@@ -139,7 +140,7 @@ def test_a_signal_after_a_stages_last_step_saves_that(
         return as_it_is(*given, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, where, interrupted)
+        patch.setattr(module, where, interrupted)
         with pytest.raises(KeyboardInterrupt):
             learn(tiny_dataset, longer, out)
     assert states(out / "checkpoints") == [Place(1, 1, 2)]

@@ -1,0 +1,125 @@
+"""One training run beside its loop: the folder, the clock, TensorBoard's board, and the state that a resume needs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from reid_toolkit.config import Recipe
+from reid_toolkit.errors import RunError
+from reid_toolkit.training.clock import Clock
+from reid_toolkit.training.crop_cache import remove_crop_file
+from reid_toolkit.training.distributed import World
+from reid_toolkit.training.network import ReidNetwork, build_network
+from reid_toolkit.training.progress import Interrupt
+from reid_toolkit.training.run_folder import Checkpoint, RunFolder
+from reid_toolkit.training.samples import Samples
+from reid_toolkit.training.selection import Row
+from reid_toolkit.training.state import Place, State, latest, remove_states, save_state, snapshot
+from reid_toolkit.training.step import Learner
+from reid_toolkit.training.tensor_files import save_tensors
+
+
+class TrainingRun:
+    """A run that begins or goes on: :meth:`restore`, :meth:`start`, stages inside :meth:`recording`, :meth:`clean_up`.
+
+    All processes of a ``world`` call the same methods. The first one alone writes.
+    """
+
+    def __init__(self, out: Path, recipe: Recipe, fingerprint: str, device: torch.device, world: World) -> None:
+        """``out`` is the run's folder, and ``fingerprint`` the dataset's. Nothing is read or written yet."""
+        self.folder = RunFolder(out)
+        self.recipe = recipe
+        self.fingerprint = fingerprint
+        self.device = device
+        self.world = world
+        self.clock = Clock()
+        self.interrupt = Interrupt()
+        self.state: State | None = None
+        """Where the run goes on from; None for a new run, and once the loop has taken it."""
+        self.metrics: list[Row] = []
+        """One row for each finished stage."""
+        self._names: list[tuple[str, str]] = []
+        self._board: SummaryWriter | None = None
+
+    def restore(self, *, resume: bool, on_warning: Callable[[str], None]) -> ReidNetwork:
+        """Read the last state in the folder, if there is one, and make the network with its weights, or new ones.
+
+        Raises:
+            RunError: the folder holds a run, and ``resume`` is off, or the run is of another recipe or dataset.
+        """
+
+        def read() -> tuple[State | None, dict[str, Tensor]]:
+            self.folder.check(self.recipe, self.fingerprint, resume=resume)
+            state = latest(self.folder, on_warning)
+            return state, state.weights if state else build_network(self.recipe.network, self.recipe.seed).state_dict()
+
+        self.state, weights = self.world.share(read)
+        network = ReidNetwork(self.recipe.network)
+        network.load_state_dict(weights)
+        if self.state:
+            self.metrics = self.state.metrics
+            self.clock.add(self.state.seconds)
+        return network
+
+    def start(self, samples: Samples, network: ReidNetwork) -> None:
+        """Write the folder of a new run, or bring a resumed run's files at the top up to date.
+
+        Raises:
+            RunError: the run that is resumed has another number of samples.
+        """
+        state = self.state
+        if state and len(state.labels) != len(samples):
+            raise RunError(
+                f"{self.folder.path}: was trained on {len(state.labels)} samples, of which {len(samples)} can be read "
+                "now: restore the others, or train into another --out"
+            )
+        self._names = [(tracklet.name, tracklet.camera) for tracklet in samples.tracklets]
+        if not self.world.first:
+            return
+        if not state:
+            self.folder.start(self.recipe, self.fingerprint)
+            save_tensors(self.folder.checkpoints / "initial.safetensors", network.state_dict(), {"stage": "initial"})
+        if self.metrics:
+            self.folder.publish(self.metrics, self._names, self.recipe.selection)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Inside, finished stages are written to TensorBoard as well, and Ctrl-C can save the step that it comes at."""
+        # Several processes would have to agree on a step to end at: they end at once, and lose what is not saved yet.
+        signals = self.interrupt.handling_signals() if self.world.size == 1 else nullcontext()
+        if self.world.first:
+            self._board = SummaryWriter(str(self.folder.events), purge_step=len(self.metrics))
+        with signals, self._board or nullcontext():
+            yield
+
+    def save_state(self, learner: Learner, labels: Tensor, place: Place) -> None:
+        """Write a state within a stage, from which the run can go on."""
+        with self.clock.phase("save"):
+            # Of the stages before: at an interrupt, this one's row may be among them already.
+            before = self.metrics[: place.stage]
+            save_state(self.folder.checkpoints, snapshot(learner, place, labels, before, self.clock, self.folder))
+
+    def save_stage(self, row: Row, network: ReidNetwork, labels: Tensor, next_labels: Tensor) -> None:
+        """Finish a stage: add the clock's times to its row, and write the board, the checkpoint and the best model."""
+        row = row | self.clock.row()
+        self.metrics.append(row)
+        if not self._board:
+            return
+        for key, value in row.items():
+            if key not in ("stage", "crops") and value is not None:
+                self._board.add_scalar(key, value, row["stage"])
+        with self.clock.phase("save"):
+            weights = {key: value.cpu() for key, value in network.state_dict().items()}
+            self.folder.save(Checkpoint(row["stage"], weights, labels, next_labels, self.metrics))
+            self.folder.publish(self.metrics, self._names, self.recipe.selection)
+
+    def clean_up(self) -> None:
+        """Remove what only an unfinished run needs: states within a stage, and the file of decoded crops."""
+        if self.world.first:
+            remove_states(self.folder.checkpoints)
+        if self.world.local_rank == 0:
+            remove_crop_file(self.folder.crops)
