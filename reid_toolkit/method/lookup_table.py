@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.method.exact import with_float64
+from reid_toolkit.method.devices import with_float64
 
 
 class LookupTable:

@@ -10,13 +10,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.method.bounded import merge_bounded
-from reid_toolkit.method.clusters import Clusters, History
-from reid_toolkit.method.criterion import Criterion, Dispersion
-from reid_toolkit.method.dense import Rows, Stored
-from reid_toolkit.method.exact import ExactDistances, with_float64
-from reid_toolkit.method.links import Links
-from reid_toolkit.method.memory import plan_memory
+from reid_toolkit.method.agglomeration.bounded import merge_bounded
+from reid_toolkit.method.agglomeration.clusters import Clusters, History
+from reid_toolkit.method.agglomeration.cost import Criterion, Dispersion
+from reid_toolkit.method.agglomeration.dense import Rows
+from reid_toolkit.method.agglomeration.distances import ExactDistances
+from reid_toolkit.method.agglomeration.linkage import Links
+from reid_toolkit.method.agglomeration.matrix import Stored
+from reid_toolkit.method.agglomeration.memory import plan_memory
+from reid_toolkit.method.devices import with_float64
 
 OPTIONS = {
     "within": ("mean", "printed"),

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from reid_toolkit.config import TrainingRecipe
-from reid_toolkit.method.exact import WITHOUT_FLOAT64
+from reid_toolkit.method.devices import WITHOUT_FLOAT64
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.training.graph import GraphedStep
 from reid_toolkit.training.network import ReidNetwork, mixed_precision, standardise, to_rgb

@@ -7,14 +7,15 @@ import torch
 from hypothesis import given
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.method import bounded, merging
-from reid_toolkit.method.clusters import Clusters
-from reid_toolkit.method.criterion import Criterion, Dispersion
-from reid_toolkit.method.exact import ExactDistances
-from reid_toolkit.method.links import Links
-from reid_toolkit.method.memory import Plan, plan_memory
+from reid_toolkit.method import merging
+from reid_toolkit.method.agglomeration import bounded
+from reid_toolkit.method.agglomeration.candidates import ExactScreen, MeanScreen, product_error
+from reid_toolkit.method.agglomeration.clusters import Clusters
+from reid_toolkit.method.agglomeration.cost import Criterion, Dispersion
+from reid_toolkit.method.agglomeration.distances import ExactDistances
+from reid_toolkit.method.agglomeration.linkage import Links
+from reid_toolkit.method.agglomeration.memory import Plan, plan_memory
 from reid_toolkit.method.merging import merge_clusters
-from reid_toolkit.method.screens import ExactScreen, MeanScreen, product_error
 
 ROOMY = Plan(dense=False, block=64, entries=4096, strip=1024, pairs=10**6, means=True)
 

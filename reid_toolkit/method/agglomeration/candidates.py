@@ -2,21 +2,38 @@
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from reid_toolkit.method.bans import forbid
-from reid_toolkit.method.criterion import Criterion, Dispersion
-from reid_toolkit.method.exact import FEATURE_BITS
-from reid_toolkit.method.graph import Edges, reach
-from reid_toolkit.method.links import Links
+from reid_toolkit.method.agglomeration.cannot_link import forbid
+from reid_toolkit.method.agglomeration.cost import Criterion, Dispersion
+from reid_toolkit.method.agglomeration.distances import FEATURE_BITS
+from reid_toolkit.method.agglomeration.linkage import Links
 
 HALF = 2.0**-24
 """float32's relative rounding error."""
 
 LARGE = 1e30
 """Costs are not compared in float32 beyond this many times the largest norm."""
+
+
+class Edges(NamedTuple):
+    """Pairs of clusters a < b, (P,) int64 each, with their exact links."""
+
+    a: Tensor
+    b: Tensor
+    links: Tensor
+
+
+def reach(threshold: float) -> float:
+    """How dear a pair's floor (Criterion.floor) may be for the pair to be kept at this threshold.
+
+    The margin covers the rounding of quotients: without it, the mean of two links that both come out above
+    the threshold could come out at it.
+    """
+    return threshold * (1 + 2.0**-48)
 
 
 class MeanScreen:

@@ -7,8 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from reid_toolkit.method.agglomeration.linkage import Links
 from reid_toolkit.method.equations import merged_within_printed, merging_cost
-from reid_toolkit.method.links import Links
 
 Value = TypeVar("Value", float, Tensor)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from reid_toolkit.method.clusters import Clusters
-from reid_toolkit.method.exact import ExactDistances
-from reid_toolkit.method.memory import Plan
+from reid_toolkit.method.agglomeration.clusters import Clusters
+from reid_toolkit.method.agglomeration.distances import ExactDistances
+from reid_toolkit.method.agglomeration.memory import Plan
 
 SMALL = 1024
 """Pairs of clusters with at most this many sample pairs are gathered together; larger ones are products."""

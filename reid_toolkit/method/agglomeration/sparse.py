@@ -1,33 +1,14 @@
 """Merging below a threshold: only pairs that are near enough are kept, and no cheaper one can be missing."""
 
 import heapq
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from reid_toolkit.method.bans import Bans
-from reid_toolkit.method.clusters import History
-from reid_toolkit.method.criterion import Criterion, Dispersion
-from reid_toolkit.method.dense import Members
-from reid_toolkit.method.links import Links
-
-
-class Edges(NamedTuple):
-    """Pairs of clusters a < b, (P,) int64 each, with their exact links."""
-
-    a: Tensor
-    b: Tensor
-    links: Tensor
-
-
-def reach(threshold: float) -> float:
-    """How dear a pair's floor (Criterion.floor) may be for the pair to be kept at this threshold.
-
-    The margin covers the rounding of quotients: without it, the mean of two links that both come out above
-    the threshold could come out at it.
-    """
-    return threshold * (1 + 2.0**-48)
+from reid_toolkit.method.agglomeration.candidates import Edges, reach
+from reid_toolkit.method.agglomeration.cannot_link import Bans
+from reid_toolkit.method.agglomeration.clusters import History, Members
+from reid_toolkit.method.agglomeration.cost import Criterion, Dispersion
+from reid_toolkit.method.agglomeration.linkage import Links
 
 
 class Graph:

@@ -26,14 +26,6 @@ FEATURE_BITS = 25
 SUM_BITS = 62
 """No sum over ordered pairs of samples passes 2^62, so that int64 never overflows."""
 
-WITHOUT_FLOAT64 = frozenset({"mps"})
-"""Types of devices that have no float64: Apple's GPUs."""
-
-
-def with_float64(device: torch.device) -> torch.device:
-    """The device where it has float64, else the CPU, which then does what needs it."""
-    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
-
 
 class ExactDistances:
     """Whole-number distances between rows of ``features``; one of them is worth ``unit``."""

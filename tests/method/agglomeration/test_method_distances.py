@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.method.exact import ExactDistances
+from reid_toolkit.method.agglomeration.distances import ExactDistances
 
 
 def sphere(n, d, seed=0):

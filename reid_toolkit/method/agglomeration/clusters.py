@@ -59,3 +59,33 @@ class Clusters:
         for c, above in enumerate(parent):
             parent[c] = parent[above]
         return torch.tensor(parent, device=self.labels.device).unique(return_inverse=True)[1]
+
+
+class Members:
+    """The samples of clusters that merge."""
+
+    def __init__(self, clusters: Clusters) -> None:
+        self.clusters = clusters
+        self.merged: dict[int, Tensor] = {}
+
+    def of(self, cluster: int) -> Tensor:
+        return self.merged[cluster] if cluster in self.merged else self.clusters.members(cluster)
+
+    def merge(self, a: int, b: int) -> None:
+        self.merged[a] = torch.cat([self.of(a), self.of(b)])
+        self.merged.pop(b, None)
+
+
+def follow(clusters: Clusters, forbidden: Tensor, history: History) -> tuple[Clusters, Tensor]:
+    """The clusters after ``history``, and the pairs of them that may not merge."""
+    if not history:
+        return clusters, forbidden
+    owners = clusters.owners_after(history)
+    return Clusters(owners[clusters.labels]), owners[forbidden].sort(dim=1).values.unique(dim=0)
+
+
+def survivors(clusters: Clusters, history: History) -> Tensor:
+    """The numbers that stand for a cluster after ``history``, ascending."""
+    left = torch.ones(len(clusters), dtype=torch.bool, device=clusters.labels.device)
+    left[[b for _, b, _ in history]] = False
+    return left.nonzero().flatten()
