@@ -1,4 +1,4 @@
-"""Devices without float64, which the method's whole-number sums need."""
+"""Devices without float64, which exact sums need."""
 
 import torch
 
@@ -7,5 +7,5 @@ WITHOUT_FLOAT64 = frozenset({"mps"})
 
 
 def with_float64(device: torch.device) -> torch.device:
-    """The device where it has float64, else the CPU, which then does what needs it."""
+    """Return the device if it has float64, else the CPU."""
     return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device

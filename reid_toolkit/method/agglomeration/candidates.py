@@ -1,4 +1,4 @@
-"""Finding the pairs of clusters that are near, over all C² of them, without holding C² of anything."""
+"""Finds the pairs of clusters that are near, among all C² pairs, without an array of that size."""
 
 import math
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from torch import Tensor
 from reid_toolkit.method.agglomeration.cannot_link import forbid
 from reid_toolkit.method.agglomeration.cost import Criterion, Dispersion
 from reid_toolkit.method.agglomeration.distances import FEATURE_BITS
-from reid_toolkit.method.agglomeration.linkage import Links
+from reid_toolkit.method.agglomeration.linkage import ClusterLinkage
 
-HALF = 2.0**-24
+UNIT_ROUNDOFF = 2.0**-24
 """float32's relative rounding error."""
 
 LARGE = 1e30
@@ -27,146 +27,155 @@ class Edges(NamedTuple):
     links: Tensor
 
 
-def reach(threshold: float) -> float:
-    """How dear a pair's floor (Criterion.floor) may be for the pair to be kept at this threshold.
+def with_margin(threshold: float) -> float:
+    """The largest lower bound (Criterion.lower_bound) of a pair that is kept at this threshold.
 
-    The margin covers the rounding of quotients: without it, the mean of two links that both come out above
-    the threshold could come out at it.
+    The margin covers the rounding of quotients. Without it, two links could both come out above the threshold
+    and their mean at it.
     """
     return threshold * (1 + 2.0**-48)
 
 
 class MeanScreen:
-    """Bounds of Eq. 4 from the mean μ of each cluster and the mean squared distance v of its samples to it.
+    """Bounds Eq. 4 by the mean μ of each cluster and the mean squared distance v of its samples to it.
 
-    ‖μ_a - μ_b‖ ≤ d_ab ≤ √(‖μ_a - μ_b‖² + v_a + v_b), and for squared distances the right side without its
-    root is d_ab itself. Products are float32, C x C instead of N x N; ``self.error`` bounds what rounding can
-    do to a squared distance, and every bound is widened by it. Proofs in docs/method.md.
+    ‖μ_a - μ_b‖ ≤ d_ab ≤ √(‖μ_a - μ_b‖² + v_a + v_b). For squared distances, the right side without its root is
+    d_ab itself. Products are float32, C x C instead of N x N. ``self.error`` bounds the effect of rounding on a
+    squared distance, and every bound is widened by it. The proofs are in docs/method.md.
 
     Lengths are in units of ``scale``, a power of two near the largest norm, so that float32 cannot underflow.
     """
 
-    def __init__(self, links: Links, dispersion: Dispersion, criterion: Criterion, forbidden: Tensor) -> None:
-        """``forbidden`` (M, 2) int64 sorted pairs of clusters. Average linkage only."""
-        self.links, self.dispersion, self.criterion, self.forbidden = links, dispersion, criterion, forbidden
-        self.squared = links.distances.squared
-        length = math.ldexp(links.distances.grid, FEATURE_BITS)
+    def __init__(
+        self, linkage: ClusterLinkage, dispersion: Dispersion, criterion: Criterion, forbidden: Tensor
+    ) -> None:
+        """``forbidden`` (M, 2) int64, sorted pairs of clusters. For average linkage only."""
+        self.linkage, self.dispersion, self.criterion, self.forbidden = linkage, dispersion, criterion, forbidden
+        self.squared = linkage.distances.squared
+        length = math.ldexp(linkage.distances.grid, FEATURE_BITS)
         self.scale = length**2 if self.squared else length
-        self.means, self.spread = means_and_spread(links)
-        self.norms = torch.cat([part.double().square().sum(dim=1) for part in self.means.split(links.block)])
+        self.means, self.spread = means_and_spread(linkage)
+        parts = self.means.split(linkage.block_size)
+        self.norms = torch.cat([part.double().square().sum(dim=1) for part in parts])
         largest = float(self.norms.max())
-        dimension = self.means.shape[1]
-        self.error = 2 * product_error(dimension) * largest + 64 * HALF * (largest + float(self.spread.max()))
-        self.slack = 4 * HALF * math.sqrt(largest)  # of a distance of means, for having rounded the means
+        rounding = 64 * UNIT_ROUNDOFF * (largest + float(self.spread.max()))
+        self.error = 2 * product_error(self.means.shape[1]) * largest + rounding
+        self.slack = 4 * UNIT_ROUNDOFF * math.sqrt(largest)  # of a distance of means, for having rounded the means
 
-    def tiles(self, norms: Tensor, spread: Tensor | None) -> Iterator[tuple[int, int, Tensor]]:
-        """(top, left, tile): ‖μ_a - μ_b‖² (+ v_a + v_b) for a block of the upper half, infinite elsewhere.
+    def blocks(self, norms: Tensor, spread: Tensor | None) -> Iterator[tuple[int, int, Tensor]]:
+        """The upper half of the matrix of ‖μ_a - μ_b‖² (+ v_a + v_b), block by block.
 
-        Every tile lies in the same memory.
+        Yields (top, left, block), where the first entry of ``block`` is the pair (top, left). Entries on and
+        below the diagonal and those of cannot-link pairs are infinite. All blocks use the same memory.
         """
         side = (norms if spread is None else norms + spread).float()
-        block, count = 2 * self.links.block, len(side)
-        space = side.new_empty(min(block, count) ** 2)
-        for top in range(0, count, block):
-            rows = self.means[top : top + block]
-            for left in range(top, count, block):
-                columns = self.means[left : left + block]
-                tile = space[: len(rows) * len(columns)].view(len(rows), len(columns))
-                torch.mm(rows, columns.T, out=tile)  # (n, D) @ (D, m) -> (n, m)
-                tile.mul_(-2.0).add_(side[left : left + block]).add_(side[top : top + block, None])
+        size, count = 2 * self.linkage.block_size, len(side)
+        space = side.new_empty(min(size, count) ** 2)
+        for top in range(0, count, size):
+            rows = self.means[top : top + size]
+            for left in range(top, count, size):
+                columns = self.means[left : left + size]
+                block = space[: len(rows) * len(columns)].view(len(rows), len(columns))
+                torch.mm(rows, columns.T, out=block)  # (n, D) @ (D, m) -> (n, m)
+                block.mul_(-2.0).add_(side[left : left + size]).add_(side[top : top + size, None])
                 if left == top:
-                    tile.masked_fill_(torch.ones_like(tile, dtype=torch.bool).tril_(), torch.inf)
-                forbid(tile, top, left, self.forbidden, torch.inf)
-                yield top, left, tile
+                    block.masked_fill_(torch.ones_like(block, dtype=torch.bool).tril_(), torch.inf)
+                forbid(block, top, left, self.forbidden, torch.inf)
+                yield top, left, block
 
     def lowest(self) -> Tensor:
-        """A bound from above of each cluster's cheapest merge with one of a higher number; (C,) float64."""
+        """For each cluster, an upper bound of the cost of its cheapest merge with a higher number; (C,) float64."""
         own = own_terms(self.dispersion, self.criterion) / self.scale
         terms = own.clamp(max=LARGE).float()
         lowest = torch.full_like(terms, torch.inf)
-        for top, left, tile in self.tiles(self.norms, self.spread):
-            tile.add_(self.error)
+        for top, left, block in self.blocks(self.norms, self.spread):
+            block.add_(self.error)
             if not self.squared:
-                tile.clamp_(min=0).sqrt_()
-            found = tile.add_(terms[left : left + tile.shape[1]]).amin(dim=1)
-            part = lowest[top : top + len(tile)]
-            torch.minimum(part, found, out=part)
+                block.clamp_(min=0).sqrt_()
+            smallest = block.add_(terms[left : left + block.shape[1]]).amin(dim=1)
+            part = lowest[top : top + len(block)]
+            torch.minimum(part, smallest, out=part)
         bounds = lowest.double() + own + (own.max() - LARGE).clamp(min=0)
         # float32 rounded the sum of two terms, and distances are rounded up to whole numbers.
-        return bounds * (1 + 64 * HALF) * self.scale + self.links.distances.unit
+        return bounds * (1 + 64 * UNIT_ROUNDOFF) * self.scale + self.linkage.distances.unit
 
     def edges(self, threshold: float, room: int) -> Edges | None:
-        """All pairs whose floor is within reach, or None if more than ``room`` may be."""
-        limit = min(reach(threshold) / self.scale, LARGE)
+        """All pairs whose lower bound is within the threshold, or None if there may be more than ``room``."""
+        limit = min(with_margin(threshold) / self.scale, LARGE)
         if not self.squared:
             limit = (limit + self.slack) ** 2
-        limit = min((limit + self.error) * (1 + 4 * HALF), LARGE)  # finite, for what is infinite to stay out
-        norms = self.norms.masked_fill(frozen(self.dispersion, self.criterion, threshold), torch.inf)
-        found = Found(2, room, norms.device)
-        for top, left, tile in self.tiles(norms, self.spread if self.squared else None):
-            a, b = (tile <= limit).nonzero(as_tuple=True)
-            if not found.add(a + top, b + left):
+        # Finite, so that infinite entries are left out.
+        limit = min((limit + self.error) * (1 + 4 * UNIT_ROUNDOFF), LARGE)
+        norms = self.norms.masked_fill(exceeds(self.dispersion, self.criterion, threshold), torch.inf)
+        pairs = GrowingColumns(2, room, norms.device)
+        for top, left, block in self.blocks(norms, self.spread if self.squared else None):
+            a, b = (block <= limit).nonzero(as_tuple=True)
+            if not pairs.add(a + top, b + left):
                 return None
-        a, b = found.columns()
-        links = self.links.pairs(a, b)
-        chosen = within_reach(self.criterion, self.dispersion, a, b, links, threshold)
+        a, b = pairs.columns()
+        links = self.linkage.pairs(a, b)
+        chosen = within_threshold(self.criterion, self.dispersion, a, b, links, threshold)
         return Edges(a[chosen], b[chosen], links[chosen])
 
 
 class ExactScreen:
-    """The exact links, a strip of the matrix at a time: N x N products, where means say too little."""
+    """Computes every exact link, some rows of the matrix at a time: N x N products, where means say too little."""
 
-    def __init__(self, links: Links, dispersion: Dispersion, criterion: Criterion, forbidden: Tensor) -> None:
-        self.links, self.dispersion, self.criterion, self.forbidden = links, dispersion, criterion, forbidden
+    def __init__(
+        self, linkage: ClusterLinkage, dispersion: Dispersion, criterion: Criterion, forbidden: Tensor
+    ) -> None:
+        """``forbidden`` (M, 2) int64, sorted pairs of clusters."""
+        self.linkage, self.dispersion, self.criterion, self.forbidden = linkage, dispersion, criterion, forbidden
 
-    def panels(self) -> Iterator[tuple[int, Tensor]]:
-        """As Links.panels, with -1 at and under the diagonal and where a pair is banned."""
-        for top, panel in self.links.panels():
-            square = panel[:, : len(panel)]
-            square.masked_fill_(torch.ones_like(square, dtype=torch.bool).tril_(), -1)
-            forbid(panel, top, top, self.forbidden, -1)
-            yield top, panel
+    def row_blocks(self) -> Iterator[tuple[int, Tensor]]:
+        """As ClusterLinkage.row_blocks, with -1 on and below the diagonal and at cannot-link pairs."""
+        for top, rows in self.linkage.row_blocks():
+            diagonal = rows[:, : len(rows)]
+            diagonal.masked_fill_(torch.ones_like(diagonal, dtype=torch.bool).tril_(), -1)
+            forbid(rows, top, top, self.forbidden, -1)
+            yield top, rows
 
     def lowest(self) -> Tensor:
-        """For each cluster, the cost of its cheapest merge with one of a higher number; (C,) float64."""
+        """For each cluster, the cost of its cheapest merge with a higher number; (C,) float64."""
         sizes, values = self.dispersion.sizes, self.dispersion.values
         lowest = torch.full_like(sizes, torch.inf)
-        for top, panel in self.panels():
-            rows = slice(top, top + len(panel))
-            between = self.criterion.between(panel.double(), sizes[rows, None], sizes[top:])
+        for top, links in self.row_blocks():
+            rows = slice(top, top + len(links))
+            between = self.criterion.between(links.double(), sizes[rows, None], sizes[top:])
             costs = self.criterion.cost(between, values[rows, None], values[top:], sizes[rows, None], sizes[top:])
-            lowest[rows] = costs.masked_fill_(panel < 0, torch.inf).amin(dim=1)
+            lowest[rows] = costs.masked_fill_(links < 0, torch.inf).amin(dim=1)
         return lowest
 
     def edges(self, threshold: float, room: int) -> Edges | None:
-        """All pairs whose floor is within reach, or None when they are more than ``room``."""
-        out = frozen(self.dispersion, self.criterion, threshold)
+        """All pairs whose lower bound is within the threshold, or None if there are more than ``room``."""
+        out = exceeds(self.dispersion, self.criterion, threshold)
         sizes = self.dispersion.sizes
-        found = Found(3, room, sizes.device)
-        for top, panel in self.panels():
-            rows = slice(top, top + len(panel))
-            between = self.criterion.between(panel.double(), sizes[rows, None], sizes[top:])
-            floor = self.criterion.floor(between, sizes[rows, None], sizes[top:])
-            near = (floor <= reach(threshold)) & (panel >= 0) & ~out[rows, None] & ~out[top:]
+        pairs = GrowingColumns(3, room, sizes.device)
+        for top, links in self.row_blocks():
+            rows = slice(top, top + len(links))
+            between = self.criterion.between(links.double(), sizes[rows, None], sizes[top:])
+            bound = self.criterion.lower_bound(between, sizes[rows, None], sizes[top:])
+            near = (bound <= with_margin(threshold)) & (links >= 0) & ~out[rows, None] & ~out[top:]
             a, b = near.nonzero(as_tuple=True)
-            if not found.add(a + top, b + top, panel[a, b]):
+            if not pairs.add(a + top, b + top, links[a, b]):
                 return None
-        return Edges(*found.columns())
+        return Edges(*pairs.columns())
 
 
-class Found:
-    """Columns of whole numbers that grow up to ``room`` rows, in memory of their own.
+class GrowingColumns:
+    """Columns of whole numbers that grow up to ``room`` entries, in memory taken once at the start.
 
-    Small arrays kept from between large temporary ones would leave those no gap to come back to, and a
-    process that keeps a megabyte grows by a gigabyte.
+    Small arrays allocated between large temporary ones keep the allocator from using the freed gaps again: a
+    process that keeps a megabyte would grow by a gigabyte.
     """
 
     def __init__(self, width: int, room: int, device: torch.device) -> None:
+        """``width`` columns."""
         self.space = torch.empty(width, room, dtype=torch.int64, device=device)
         self.count = 0
 
     def add(self, *columns: Tensor) -> bool:
-        """Append (n,) values to each column; False, and nothing done, when there is no room for them."""
+        """Append (n,) values to each column. Returns False and changes nothing when they do not fit."""
         end = self.count + len(columns[0])
         if end > self.space.shape[1]:
             return False
@@ -176,41 +185,42 @@ class Found:
         return True
 
     def columns(self) -> list[Tensor]:
+        """The values so far, one (n,) int64 a column: views, not copies."""
         return list(self.space[:, : self.count])
 
 
 def own_terms(dispersion: Dispersion, criterion: Criterion) -> Tensor:
-    """What each cluster brings to the cost of any merge, λ d_a + w n_a; (C,) float64."""
+    """What each cluster adds to the cost of any merge, λ d_a + w n_a; (C,) float64."""
     zeros = torch.zeros_like(dispersion.sizes)
     return criterion.cost(zeros, zeros, dispersion.values, zeros, dispersion.sizes)
 
 
-def frozen(dispersion: Dispersion, criterion: Criterion, threshold: float) -> Tensor:
-    """Clusters whose own terms cost more than the threshold: no merge with them can cost less; (C,) bool."""
-    return own_terms(dispersion, criterion) > reach(threshold)
+def exceeds(dispersion: Dispersion, criterion: Criterion, threshold: float) -> Tensor:
+    """Which clusters' own terms exceed the threshold, so that each of their merges costs more; (C,) bool."""
+    return own_terms(dispersion, criterion) > with_margin(threshold)
 
 
-def within_reach(
+def within_threshold(
     criterion: Criterion, dispersion: Dispersion, a: Tensor, b: Tensor, links: Tensor, threshold: float
 ) -> Tensor:
-    """Which pairs have a floor within reach; (P,) bool."""
+    """Which pairs have a lower bound within the threshold and its margin; (P,) bool."""
     size_a, size_b = dispersion.sizes[a], dispersion.sizes[b]
     between = criterion.between(links.double(), size_a, size_b)
-    return criterion.floor(between, size_a, size_b) <= reach(threshold)
+    return criterion.lower_bound(between, size_a, size_b) <= with_margin(threshold)
 
 
-def means_and_spread(links: Links) -> tuple[Tensor, Tensor]:
-    """μ (C, D) float32 and v (C,) float64, lengths in units of 2^FEATURE_BITS grid steps."""
-    clusters, distances = links.clusters, links.distances
+def means_and_spread(linkage: ClusterLinkage) -> tuple[Tensor, Tensor]:
+    """Return μ (C, D) float32 and v (C,) float64; lengths are in units of 2^FEATURE_BITS grid steps."""
+    clusters, distances = linkage.clusters, linkage.distances
     starts = clusters.starts
     shape = (len(clusters), distances.features.shape[1])
     means = torch.empty(shape, dtype=torch.float32, device=starts.device)
     spread = torch.empty(len(clusters), dtype=torch.float64, device=starts.device)
-    for top in range(0, len(clusters), links.block):
-        bottom = min(top + links.block, len(clusters))
+    for top in range(0, len(clusters), linkage.block_size):
+        bottom = min(top + linkage.block_size, len(clusters))
         sums = torch.zeros(bottom - top, shape[1], dtype=torch.float64, device=starts.device)
         squares = torch.zeros(bottom - top, dtype=torch.float64, device=starts.device)
-        for rows in clusters.order[int(starts[top]) : int(starts[bottom])].split(links.block):
+        for rows in clusters.order[int(starts[top]) : int(starts[bottom])].split(linkage.block_size):
             points = distances.rounded(rows).mul_(2.0**-FEATURE_BITS)
             owners = clusters.labels[rows] - top
             sums.index_add_(0, owners, points)
@@ -225,12 +235,12 @@ def means_and_spread(links: Links) -> tuple[Tensor, Tensor]:
 def product_error(dimension: int) -> float:
     """Bound of |fl(x·y) - x·y| / (‖x‖ ‖y‖) for a product of float32 matrices in any order of summation.
 
-    D u / (1 - D u) with u float32's rounding error (Higham, "Accuracy and Stability", §3.1). Where torch has
-    been told that TF32 or bfloat16 will do, inputs keep 8 bits and sums may be truncated.
+    It is D u / (1 - D u) with u float32's rounding error (Higham, "Accuracy and Stability", §3.1). Where torch
+    is set to allow TF32 or bfloat16, inputs keep 8 bits and sums may be truncated.
     """
     try:
         rough = torch.get_float32_matmul_precision() != "highest"
-    except RuntimeError:  # set for one backend only; which one a product takes is not for us to know
+    except RuntimeError:  # set for one backend only; we cannot tell which one a product uses
         rough = True
-    unit = 4 * HALF if rough else HALF
+    unit = 4 * UNIT_ROUNDOFF if rough else UNIT_ROUNDOFF
     return (2.0**-7 if rough else 0.0) + 1.01 * dimension * unit / (1 - dimension * unit)

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 History = list[tuple[int, int, float]]
-"""(a, b, cost) a merge, a < b; clusters by number, q = a ∪ b keeping a's."""
+"""One (a, b, cost) for each merge. Clusters are given by number, a < b, and q = a ∪ b keeps the number a."""
 
 
 class Clusters:
-    """C clusters of N samples; cluster c holds samples ``order[starts[c] : starts[c + 1]]``, ascending."""
+    """C clusters of N samples. Cluster c holds the samples ``order[starts[c] : starts[c + 1]]``, ascending."""
 
     def __init__(self, labels: Tensor) -> None:
-        """``labels`` (N,) int64, any numbers; clusters are renumbered by smallest member index."""
+        """``labels`` (N,) int64, any numbers. Clusters are numbered anew by smallest member."""
         _, inverse = labels.unique(return_inverse=True)
         count = int(inverse.max()) + 1
         positions = torch.arange(len(labels), device=labels.device)
@@ -34,24 +34,24 @@ class Clusters:
 
     def cpu(self) -> "Clusters":
         """The same in the machine's memory."""
-        here = copy(self)
+        copied = copy(self)
         for name, value in vars(self).items():
-            setattr(here, name, value.cpu())
-        return here
+            setattr(copied, name, value.cpu())
+        return copied
 
     def members(self, cluster: int) -> Tensor:
-        """Sample indices of one cluster, ascending."""
+        """The samples of one cluster, ascending."""
         return self.span(cluster, cluster + 1)
 
     def span(self, first: int, stop: int) -> Tensor:
-        """Sample indices of clusters first..stop-1, cluster by cluster: a view of ``order``."""
+        """The samples of clusters first..stop-1, cluster by cluster: a view of ``order``."""
         return self.order[int(self.starts[first]) : int(self.starts[stop])]
 
     def owners_after(self, history: History) -> Tensor:
         """The new number of each of these clusters once ``history`` is done; (C,) int64.
 
-        q = a ∪ b keeps the number a < b, so every chain of merges leads down, and what is left is renumbered
-        in order, which is the order of smallest members.
+        q = a ∪ b keeps the number a < b, so every chain of merges leads to a smaller number. The clusters that
+        are left are then numbered in order, which is the order of their smallest members.
         """
         parent = list(range(len(self)))
         for a, b, _ in history:
@@ -62,22 +62,24 @@ class Clusters:
 
 
 class Members:
-    """The samples of clusters that merge."""
+    """The samples of each cluster while clusters merge."""
 
     def __init__(self, clusters: Clusters) -> None:
         self.clusters = clusters
         self.merged: dict[int, Tensor] = {}
 
     def of(self, cluster: int) -> Tensor:
+        """The samples that ``cluster`` holds now, in no particular order."""
         return self.merged[cluster] if cluster in self.merged else self.clusters.members(cluster)
 
     def merge(self, a: int, b: int) -> None:
+        """Let ``a`` stand for a ∪ b."""
         self.merged[a] = torch.cat([self.of(a), self.of(b)])
         self.merged.pop(b, None)
 
 
 def follow(clusters: Clusters, forbidden: Tensor, history: History) -> tuple[Clusters, Tensor]:
-    """The clusters after ``history``, and the pairs of them that may not merge."""
+    """Return the clusters after ``history``, and the pairs of them that may not merge."""
     if not history:
         return clusters, forbidden
     owners = clusters.owners_after(history)
@@ -85,7 +87,7 @@ def follow(clusters: Clusters, forbidden: Tensor, history: History) -> tuple[Clu
 
 
 def survivors(clusters: Clusters, history: History) -> Tensor:
-    """The numbers that stand for a cluster after ``history``, ascending."""
+    """The numbers that still stand for a cluster after ``history``, ascending."""
     left = torch.ones(len(clusters), dtype=torch.bool, device=clusters.labels.device)
     left[[b for _, b, _ in history]] = False
     return left.nonzero().flatten()
