@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from reid_toolkit.method import bounded, merging
+from reid_toolkit.method import merging
+from reid_toolkit.method.agglomeration import bounded
 from reid_toolkit.method.merging import merge_clusters
 
 ROOT = Path(__file__).resolve().parent.parent

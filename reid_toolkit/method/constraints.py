@@ -1,4 +1,4 @@
-"""Who cannot be the same person: tracklets seen at once in one camera. Needs times, no labels."""
+"""Finds tracklets that cannot be the same person, as one camera sees them at once. Needs times, no labels."""
 
 from itertools import pairwise
 
@@ -14,20 +14,20 @@ MAX_PAIRS = 50_000_000
 def cannot_link_pairs(
     camera: ArrayLike, start: ArrayLike, end: ArrayLike, max_pairs: int = MAX_PAIRS
 ) -> NDArray[np.int64]:
-    """Pairs (i, j), i < j, of tracklets of one camera whose times overlap; (M, 2) int64, sorted.
+    """Return the pairs (i, j), i < j, of tracklets of one camera whose times overlap; (M, 2) int64, sorted.
 
-    One person has one place at a time, so two tracklets of a camera that are alive at the same moment are two
-    people. A moment is enough: where one ends in the very frame another starts in, both are seen there. (This
-    trusts the tracker not to follow one person twice at once.)
+    A person is in one place at a time, so two tracklets of a camera at the same moment are two people. A moment
+    is enough: where one ends in the same frame in which another starts, that frame shows both. (This trusts the
+    tracker not to follow one person twice at once.)
 
     Args:
         camera: (N,) names or numbers.
         start: (N,) seconds of the first crop; NaN where unknown, which makes no pair.
         end: (N,) seconds of the last crop, at or after ``start``.
-        max_pairs: refuse to return more than this.
+        max_pairs: the most pairs to return.
 
-    Tracklets are sorted by start, and a binary search finds how far each one reaches: O(N log N + M).
-    Raises :class:`InputError` for lengths that differ, an end before its start, and more than ``max_pairs``.
+    Tracklets are sorted by start, and a binary search finds the last one that overlaps each: O(N log N + M).
+    Raises :class:`InputError` for lengths that differ, an end before its start, and more than ``max_pairs`` pairs.
     """
     starts, ends = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
     _, cameras = np.unique(np.asarray(camera), return_inverse=True)
@@ -41,14 +41,14 @@ def cannot_link_pairs(
         raise InputError(
             f"cannot-link: tracklet {wrong} ends at {ends[wrong]} s, before it starts at {starts[wrong]} s"
         )
-    known = np.flatnonzero(~(np.isnan(starts) | np.isnan(ends)))
-    order = known[np.lexsort((known, starts[known], cameras[known]))]
-    reach = np.empty(len(order), dtype=np.int64)
+    timed = np.flatnonzero(~(np.isnan(starts) | np.isnan(ends)))
+    order = timed[np.lexsort((timed, starts[timed], cameras[timed]))]
+    stop = np.empty(len(order), dtype=np.int64)
     bounds = np.searchsorted(cameras[order], np.arange(cameras.max(initial=-1) + 2))
     for left, right in pairwise(bounds):
-        here = order[left:right]
-        reach[left:right] = left + np.searchsorted(starts[here], ends[here], side="right")
-    partners = reach - np.arange(len(order)) - 1
+        inside = order[left:right]
+        stop[left:right] = left + np.searchsorted(starts[inside], ends[inside], side="right")
+    partners = stop - np.arange(len(order)) - 1
     total = int(partners.sum())
     if total > max_pairs:
         raise InputError(

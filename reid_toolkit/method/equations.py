@@ -1,9 +1,10 @@
 """Eq. 2-8 of Ding et al., "Dispersion based Clustering for Unsupervised Person Re-identification", in order.
 
-One formula a function, written as it reads; these are the definitions that the tests hold the fast code to.
-Merging calls Eq. 5 and the printed Eq. 7; it keeps Eq. 3, 4, 6 and the exact Eq. 7 as running sums of whole
-numbers instead of means, so that no order of summation can change a result (``exact.py``). The readings of
-the paper settled here are argued in docs/method.md.
+A training step calls Eq. 2; merging calls Eq. 5 and the printed Eq. 7. Only tests call Eq. 3, 4, 6, the exact Eq. 7 and Eq. 8.
+
+Each function is one formula, written as it reads, and the tests compare the fast code with it. Merging keeps
+Eq. 3, 4, 6 and the exact Eq. 7 as running sums of whole numbers instead of means, so that the order of summation
+cannot change a result (``agglomeration/distances.py``). docs/method.md argues for these readings of the paper.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The lookup table V of Eq. 2: one L2-normalised row a cluster, moved by hand and never by a gradient."""
+"""The lookup table V of Eq. 2: one L2-normalised row for each cluster, which no gradient changes."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,17 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.method.exact import with_float64
+from reid_toolkit.method.devices import with_float64
 
 
 class LookupTable:
-    """V, a plain (C, D) float32 tensor ``rows``; save it and give it back to the constructor to go on."""
+    """V as a plain (C, D) float32 tensor ``rows``. To restore a table, give its rows to the constructor."""
 
     def __init__(self, rows: Tensor, momentum: float = 0.5) -> None:
-        """``momentum`` is what a row keeps of itself at an update, 0-1: 0.5 is the authors' (V_y + v)/2."""
+        """``momentum``, 0 to 1, is the share of a row that an update keeps; 0.5 is the authors' (V_y + v)/2.
+
+        Raises :class:`InputError` for rows that are not (C, D) and a momentum outside 0 to 1.
+        """
         if rows.ndim != 2:
             raise InputError(f"lookup table: expected rows of shape (C, D), got {tuple(rows.shape)}")
         if not 0 <= momentum <= 1:
@@ -24,11 +27,12 @@ class LookupTable:
 
     @classmethod
     def from_clusters(cls, embeddings: Tensor, labels: Tensor, momentum: float = 0.5) -> "LookupTable":
-        """Row c is the normalised mean of cluster c; ``embeddings`` (N, D), ``labels`` (N,) int64 in 0..C-1.
+        """Make row c the normalised mean of cluster c; ``embeddings`` (N, D), ``labels`` (N,) int64 in 0..C-1.
 
-        Built from the labels AFTER a merge: the authors' code keeps rows of the clusters before it, which
-        belong to other labels than those trained on next. Sums are float64, so that storage order can move a
-        row by no more than float32's own rounding; the CPU adds them up where the device has no float64.
+        Give the labels AFTER a merge. (The authors' code keeps the rows of the clusters before it, which do not
+        fit the labels that training uses next.) Sums are float64, so that storage order moves a row by float32's
+        own rounding at most. The CPU adds them up where the device has no float64. Raises :class:`InputError`
+        when lengths differ or a cluster has no sample.
         """
         if len(embeddings) != len(labels):
             raise InputError(f"lookup table: {len(embeddings)} embeddings but {len(labels)} labels: expected equal")
@@ -46,11 +50,11 @@ class LookupTable:
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, passes: Sequence[Tensor] | None = None) -> None:
-        """V_y <- normalise(m V_y + (1-m) v), one by one in order; ``features`` (B, D), ``labels`` (B,).
+        """V_y <- normalise(m V_y + (1-m) v) for each sample in order; ``features`` (B, D), ``labels`` (B,).
 
-        Normalising between the steps makes them not commute, so a class that comes twice in a batch is moved
-        twice, in order: each pass takes the next sample of every class at once. ``passes`` are their places in the
-        batch, as :func:`in_passes` finds them; given, a GPU that has the labels need not be waited for.
+        The steps do not commute, since each one normalises. So a class that comes twice in a batch moves twice, in
+        order: each pass takes the next sample of every class at once. ``passes`` are the places of these samples in
+        the batch, from :func:`in_passes`. With them, nothing has to wait for a GPU that holds the labels.
         """
         features = features.detach().to(self.rows)
         if passes is None:
@@ -63,9 +67,9 @@ class LookupTable:
 
 
 def in_passes(labels: Tensor) -> tuple[Tensor, list[list[int]]]:
-    """How to take batches of labels (S, B) such that no class comes twice in a pass, and its samples in order.
+    """Divide batches of labels (S, B) into passes that hold a class once at most and keep its samples in order.
 
-    Returns (S, B) int64, the places in each batch pass by pass, and how many each pass has; O(S·B²).
+    Returns the places in each batch, pass by pass, (S, B) int64, and the size of each pass. Takes O(S·B²).
     """
     same = labels[:, :, None] == labels[:, None, :]
     turn = torch.tril(same, diagonal=-1).sum(dim=2)  # how often a label came before

@@ -10,13 +10,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.method.bounded import merge_bounded
-from reid_toolkit.method.clusters import Clusters, History
-from reid_toolkit.method.criterion import Criterion, Dispersion
-from reid_toolkit.method.dense import Rows, Stored
-from reid_toolkit.method.exact import ExactDistances, with_float64
-from reid_toolkit.method.links import Links
-from reid_toolkit.method.memory import plan_memory
+from reid_toolkit.method.agglomeration.bounded import merge_bounded
+from reid_toolkit.method.agglomeration.clusters import Clusters, History
+from reid_toolkit.method.agglomeration.cost import Criterion, Dispersion
+from reid_toolkit.method.agglomeration.dense import NearestPartners
+from reid_toolkit.method.agglomeration.distances import ExactDistances
+from reid_toolkit.method.agglomeration.linkage import ClusterLinkage
+from reid_toolkit.method.agglomeration.matrix import DenseMatrix
+from reid_toolkit.method.agglomeration.memory import plan_memory
+from reid_toolkit.method.devices import with_float64
 
 OPTIONS = {
     "within": ("mean", "printed"),
@@ -30,10 +32,10 @@ class Merging:
     """What a stage of merging did."""
 
     labels: Any
-    """(N,) int64, 0..C-1, clusters numbered by smallest member index: a CPU tensor when the features were a
+    """(N,) int64, 0..C-1, clusters numbered by smallest member index. A CPU tensor when the features were a
     tensor, else a numpy array."""
     history: History
-    """(a, b, cost) a merge, in order; a < b name the two clusters by their smallest member indices."""
+    """One (a, b, cost) for each merge, in order. a < b are the smallest member indices of the two clusters."""
 
 
 def merge_clusters(
@@ -50,15 +52,15 @@ def merge_clusters(
     device: torch.device | str | None = None,
     max_memory: int | None = None,
 ) -> Merging:
-    """Merge the two cheapest clusters, ``merges`` times, each time over the clusters the last merge left.
+    """Merge the cheapest pair of clusters, ``merges`` times, each time among the clusters that are left.
 
-    The cost is Eq. 5 with a size term, D_ab = d_ab + λ (d_a + d_b) + w (n_a + n_b). Results are those of
-    whole-number arithmetic (``exact.py``): the same on every device, for every ``max_memory`` and in every
-    storage order, except that equal costs go to the smallest (a, b).
+    The cost is Eq. 5 with a size term, D_ab = d_ab + λ (d_a + d_b) + w (n_a + n_b). Equal costs go to the smallest
+    (a, b). Sums are exact whole numbers (``agglomeration/distances.py``), so results are the same on every
+    device, for every ``max_memory`` and, but for equal costs, in every storage order.
 
     Args:
         features: (N, D) float, finite; normally L2-normalised descriptors.
-        labels: (N,) integers, equal where samples are in one cluster at the start.
+        labels: (N,) integers, equal where samples are in the same cluster at the start.
         merges: k, 0 to C-1, where C counts the clusters at the start.
         trade_off: the paper's λ, at least 0.
         within: d_a, "mean" (average pairwise distance, exact update) or "printed" (Eq. 3 and 7 as printed).
@@ -66,13 +68,14 @@ def merge_clusters(
         metric: "euclidean" or "squared_euclidean".
         size_weight: w of BUC's size term, at least 0.
         cannot_link: (M, 2) integers, pairs of samples that no cluster may hold together.
-        device: where to compute; by default where the features are. One without float64 (MPS) leaves it to the CPU.
+        device: where to compute; by default where the features are. The CPU takes the place of a device without
+            float64 (MPS).
         max_memory: bytes to use beside the features; by default a quarter of the machine's memory, or half of what
-            a GPU has free. Where a GPU has no room for the matrix, the machine's memory holds the features, too.
+            a GPU has free. Where the matrix does not fit on a GPU, the machine's memory holds the features as well.
 
-    When cannot-link pairs leave nothing to merge before ``merges`` are done, the history is shorter: a stage
-    that did some merges is of use. When they allow no merge at all, or separate samples that ``labels`` puts
-    together, :class:`InputError` is raised, as for every argument that is not as said above, before any work.
+    The history is shorter than ``merges`` when cannot-link pairs leave nothing to merge: the merges that were
+    done are still of use. Raises :class:`InputError`, before any work, when an argument is not as described, when
+    cannot-link pairs allow no merge at all, or when they separate samples that ``labels`` puts together.
     """
     check_options(within=within, linkage=linkage, metric=metric)
     for name, value in (("trade_off", trade_off), ("size_weight", size_weight)):
@@ -89,8 +92,9 @@ def merge_clusters(
     criterion = Criterion(trade_off, size_weight, within == "printed", linkage == "minimum", distances.unit)
 
     if plan.dense:
-        links = Links(distances, clusters, criterion.minimum, plan)
-        history = Rows(Stored(links, forbidden), Dispersion(criterion, links), criterion).run(merges)
+        links = ClusterLinkage(distances, clusters, criterion.minimum, plan)
+        partners = NearestPartners(DenseMatrix(links, forbidden), Dispersion(criterion, links), criterion)
+        history = partners.run(merges)
     else:
         history = merge_bounded(distances, clusters, forbidden, merges, criterion, max_memory)
 
@@ -103,6 +107,7 @@ def merge_clusters(
 
 
 def check_options(**chosen: str) -> None:
+    """Raise :class:`InputError` for a value that :data:`OPTIONS` does not list."""
     for name, value in chosen.items():
         if value not in OPTIONS[name]:
             expected = " or ".join(map(repr, OPTIONS[name]))
@@ -110,7 +115,7 @@ def check_options(**chosen: str) -> None:
 
 
 def as_tensor(name: str, values: Tensor | ArrayLike) -> Tensor:
-    """A tensor over the same memory where that can be."""
+    """A tensor over the same memory where possible. Raises :class:`InputError` when values are not numbers."""
     if isinstance(values, Tensor):
         return values.detach()
     array = np.ascontiguousarray(values)
@@ -121,7 +126,10 @@ def as_tensor(name: str, values: Tensor | ArrayLike) -> Tensor:
 
 
 def as_features(features: Tensor | ArrayLike, device: torch.device | str | None) -> Tensor:
-    """(N, D) floating tensor on the device; copied only when it must be."""
+    """The features as a (N, D) floating tensor on the device, copied only where necessary.
+
+    Raises :class:`InputError` for another shape, complex numbers and a device that cannot be used.
+    """
     points = as_tensor("features", features)
     if points.ndim != 2 or 0 in points.shape:
         raise InputError(f"merging: features have shape {tuple(points.shape)}: expected (N, D), neither of them 0")
@@ -136,7 +144,7 @@ def as_features(features: Tensor | ArrayLike, device: torch.device | str | None)
 
 
 def as_labels(labels: Tensor | ArrayLike, points: Tensor) -> Tensor:
-    """(N,) int64 tensor on the device of ``points``."""
+    """The labels as a (N,) int64 tensor on the device of ``points``. Raises :class:`InputError` for anything else."""
     values = as_tensor("labels", labels)
     if values.shape != points.shape[:1]:
         raise InputError(f"merging: labels have shape {tuple(values.shape)}: expected ({len(points)},), one a sample")
@@ -146,7 +154,10 @@ def as_labels(labels: Tensor | ArrayLike, points: Tensor) -> Tensor:
 
 
 def forbidden_pairs(cannot_link: Tensor | ArrayLike | None, clusters: Clusters, merges: int) -> Tensor:
-    """Pairs of samples -> distinct pairs (a, b), a < b, of clusters that may not merge; (M, 2) int64."""
+    """Turn pairs of samples into sorted, distinct pairs (a, b), a < b, of clusters that may not merge; (M, 2) int64.
+
+    Raises :class:`InputError` as :func:`merge_clusters` says.
+    """
     device = clusters.labels.device
     pairs = torch.empty(0, 2) if cannot_link is None else as_tensor("cannot_link", cannot_link)
     if not pairs.numel():

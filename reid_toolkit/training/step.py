@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reid_toolkit.config import TrainingRecipe
+from reid_toolkit.method.devices import WITHOUT_FLOAT64
 from reid_toolkit.method.equations import repelled_loss
-from reid_toolkit.method.exact import WITHOUT_FLOAT64
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.training.augmentation import augment
 from reid_toolkit.training.cuda_graph import GraphedStep

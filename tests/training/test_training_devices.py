@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import RunError
-from reid_toolkit.method import exact, lookup_table
+from reid_toolkit.method import devices, lookup_table
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.method.merging import merge_clusters
 from reid_toolkit.training.batches import draw_epoch
@@ -73,8 +73,8 @@ def test_the_table_is_added_up_elsewhere_and_comes_back(monkeypatch: pytest.Monk
     monkeypatch.setattr(lookup_table, "with_float64", lambda device: torch.device("meta"))
     with pytest.raises(NotImplementedError, match="copy out of meta tensor"), NoFloat64("cpu"):
         LookupTable.from_clusters(torch.eye(3), torch.tensor([0, 0, 1]))
-    assert exact.with_float64(torch.device("mps")) == torch.device("cpu")
-    assert exact.with_float64(torch.device("cuda:1")) == torch.device("cuda:1")
+    assert devices.with_float64(torch.device("mps")) == torch.device("cpu")
+    assert devices.with_float64(torch.device("cuda:1")) == torch.device("cuda:1")
 
 
 def test_merging_is_left_to_the_cpu() -> None:

@@ -5,18 +5,13 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from merging_problems import ROOMY, blobs
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.method import bounded, merging
-from reid_toolkit.method.clusters import Clusters
-from reid_toolkit.method.criterion import Criterion, Dispersion
-from reid_toolkit.method.exact import ExactDistances
-from reid_toolkit.method.links import Links
-from reid_toolkit.method.memory import Plan, plan_memory
+from reid_toolkit.method import merging
+from reid_toolkit.method.agglomeration import bounded
+from reid_toolkit.method.agglomeration.memory import Plan, plan_memory
 from reid_toolkit.method.merging import merge_clusters
-from reid_toolkit.method.screens import ExactScreen, MeanScreen, product_error
-
-ROOMY = Plan(dense=False, block=64, entries=4096, strip=1024, pairs=10**6, means=True)
 
 
 def merge_with(plan, *arguments, **options):
@@ -75,13 +70,6 @@ def test_every_path_does_the_same_merges(problem, block, entries, pairs, means):
         assert result.labels.tolist() == expected.labels.tolist()
 
 
-def blobs(n, d, seed=0):
-    generator = np.random.default_rng(seed)
-    centres = generator.standard_normal((n // 8, d))
-    x = centres[generator.integers(0, n // 8, n)] + 0.3 * generator.standard_normal((n, d))
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-
-
 @pytest.mark.parametrize("metric", ["euclidean", "squared_euclidean"])
 @pytest.mark.parametrize("linkage", ["average", "minimum"])
 def test_a_memory_limit_changes_nothing(metric, linkage):
@@ -99,40 +87,6 @@ def test_a_limit_below_one_block_is_refused():
         merge_clusters(blobs(16, 4), range(16), 2, max_memory=1000)
 
 
-def screened(x, labels, metric):
-    clusters = Clusters(torch.as_tensor(labels))
-    distances = ExactDistances(torch.from_numpy(x), metric)
-    criterion = Criterion(0.1, 0.0, False, False, distances.unit)
-    links = Links(distances, clusters, False, ROOMY)
-    arguments = links, Dispersion(criterion, links), criterion, torch.empty(0, 2, dtype=torch.int64)
-    return MeanScreen(*arguments), ExactScreen(*arguments)
-
-
-@pytest.mark.parametrize("metric", ["euclidean", "squared_euclidean"])
-@pytest.mark.parametrize("precision", ["highest", "medium"])
-@pytest.mark.parametrize("scale", [1.0, 1e-20, 1e15])
-def test_the_bounds_of_means_hold_at_every_threshold(metric, precision, scale):
-    x = blobs(200, 32)
-    x[50:90] = x[50] + 1e-4 * x[50:90]  # nearly equal samples, where float32 loses the most
-    torch.set_float32_matmul_precision(precision)
-    try:
-        means, exact = screened(np.float32(scale) * x, np.arange(200) // 2, metric)
-        truth = exact.lowest()
-        assert bool((means.lowest() >= truth)[truth < torch.inf].all())
-        for threshold in truth[truth < torch.inf].sort().values[[0, 3, 20, 60]].tolist():
-            ours, theirs = (screen.edges(threshold, 10**6) for screen in (means, exact))
-            found, expected = (sorted(zip(*(part.tolist() for part in edges), strict=True)) for edges in (ours, theirs))
-            assert found == expected
-    finally:
-        torch.set_float32_matmul_precision("highest")
-
-
-def test_too_little_room_for_pairs_is_none_and_not_fewer_pairs():
-    for screen in screened(blobs(60, 8), np.arange(60), "euclidean"):
-        assert screen.edges(10.0, 60 * 59 // 2 - 1) is None
-        assert len(screen.edges(10.0, 60 * 59 // 2).a) == 60 * 59 // 2
-
-
 def test_one_giant_cluster_among_many_single_samples():
     x = blobs(150, 8)
     labels = np.where(np.arange(150) < 70, 0, np.arange(150))
@@ -143,7 +97,7 @@ def test_one_giant_cluster_among_many_single_samples():
 @pytest.mark.parametrize("linkage", ["average", "minimum"])
 def test_what_the_cpu_merges_for_a_gpu_is_told_to_it(linkage, monkeypatch):
     """As where ``Tensor.cpu`` copies: rounds of few pairs, each of which begins from what the last one left."""
-    few = Plan(dense=False, block=64, entries=4096, strip=1024, pairs=60, means=True)
+    few = Plan(dense=False, block_size=64, entries=4096, scanned=1024, pairs=60, means=True)
     x, options = blobs(300, 16), {"linkage": linkage, "trade_off": 0.5}
     expected = merge_clusters(x, np.arange(300), 250, **options).history
     copies = []
@@ -165,14 +119,3 @@ def test_a_gpu_does_the_same_merges(linkage):
     expected = merge_clusters(x, np.arange(700), 200, linkage=linkage, device="cpu").history
     assert merge_clusters(x, np.arange(700), 200, linkage=linkage, device="cuda").history == expected
     assert merge_with(ROOMY, x, np.arange(700), 200, linkage=linkage, device="cuda").history == expected
-
-
-def test_a_precision_set_for_one_backend_widens_the_bounds():
-    plain = product_error(512)
-    before = torch.backends.cuda.matmul.fp32_precision
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
-    try:
-        assert product_error(512) > 2.0**-7 > plain
-    finally:
-        torch.backends.cuda.matmul.fp32_precision = before
-    assert product_error(512) == plain

@@ -1,4 +1,4 @@
-"""What lies between clusters, in whole numbers: the sum (or the minimum) of their sample distances."""
+"""Links between clusters: the sum, or the minimum, of their sample distances, in whole numbers."""
 
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from reid_toolkit.method.clusters import Clusters
-from reid_toolkit.method.exact import ExactDistances
-from reid_toolkit.method.memory import Plan
+from reid_toolkit.method.agglomeration.clusters import Clusters
+from reid_toolkit.method.agglomeration.distances import ExactDistances
+from reid_toolkit.method.agglomeration.memory import Plan
 
 SMALL = 1024
 """Pairs of clusters with at most this many sample pairs are gathered together; larger ones are products."""
@@ -16,36 +16,42 @@ SMALL = 1024
 LARGEST = torch.iinfo(torch.int64).max
 
 
-class Links:
-    """Links between the clusters of one numbering: Σ dist over a x b, or min dist for minimum linkage."""
+class ClusterLinkage:
+    """Computes links between clusters: Σ dist over a x b, or min dist for minimum linkage."""
 
     def __init__(self, distances: ExactDistances, clusters: Clusters, minimum: bool, plan: Plan) -> None:
+        """``minimum`` chooses the linkage; ``plan`` says how large a block of distances may be."""
         self.distances, self.clusters, self.minimum, self.plan = distances, clusters, minimum, plan
-        self.block = plan.block
+        self.block_size = plan.block_size
 
-    def sums(self) -> "Links":
-        """The same for average linkage: Eq. 3 and 7 need sums even where links are minima."""
-        return Links(self.distances, self.clusters, False, self.plan)
+    def sums(self) -> "ClusterLinkage":
+        """The same with average linkage: Eq. 3 and 7 need sums even where links are minima."""
+        return ClusterLinkage(self.distances, self.clusters, False, self.plan)
 
-    def cpu(self) -> "Links":
+    def cpu(self) -> "ClusterLinkage":
         """The same, computed by the CPU."""
-        return Links(self.distances.host, self.clusters.cpu(), self.minimum, self.plan)
+        return ClusterLinkage(self.distances.host, self.clusters.cpu(), self.minimum, self.plan)
 
     def between(self, rows: Tensor, columns: Tensor) -> Tensor:
         """The link of one group of samples (n,) with another (m,); () int64."""
         parts = [
             self.reduce(self.distances.block(part, other).flatten(), 0)
-            for part in rows.split(self.block)
-            for other in columns.split(self.block)
+            for part in rows.split(self.block_size)
+            for other in columns.split(self.block_size)
         ]
         return self.reduce(torch.stack(parts), 0)
 
-    def fan(self, rows: Tensor, columns: Tensor, owners: Tensor, count: int) -> Tensor:
-        """Links of samples ``rows`` with ``count`` groups, ``columns[i]`` being in group ``owners[i]``."""
+    def to_groups(self, rows: Tensor, columns: Tensor, owners: Tensor, count: int) -> Tensor:
+        """Links of the samples ``rows`` with ``count`` groups of samples; (count,) int64.
+
+        Sample ``columns[i]`` is in group ``owners[i]``. A group without samples has the link of none: 0, or
+        the largest int64 for minimum linkage.
+        """
+        size = self.block_size
         result = owners.new_full((count,), LARGEST if self.minimum else 0)
-        width = max(self.block, self.block * self.block // max(len(rows), self.distances.features.shape[1]))
+        width = max(size, size * size // max(len(rows), self.distances.features.shape[1]))
         for own, group in zip(columns.split(width), owners.split(width), strict=True):
-            for part in rows.split(self.block):
+            for part in rows.split(size):
                 values = self.reduce(self.distances.block(part, own), 0)
                 if self.minimum:
                     result.scatter_reduce_(0, group, values, "amin")
@@ -54,36 +60,45 @@ class Links:
         return result
 
     def reduce(self, values: Tensor, dimension: int) -> Tensor:
+        """The sum of ``values`` along a dimension, or their minimum."""
         return values.amin(dimension) if self.minimum else values.sum(dimension)
 
-    def strips(self, height: int, width: int) -> Iterator[tuple[int, int]]:
-        """Ranges (top, bottom) of at most ``height`` clusters with at most ``width`` samples, or of one."""
+    def row_ranges(self, most_clusters: int, most_samples: int) -> Iterator[tuple[int, int]]:
+        """Divide the clusters into ranges (top, bottom) that respect both limits.
+
+        A cluster with more than ``most_samples`` samples is a range of its own.
+        """
         starts = self.clusters.starts.tolist()
         top = 0
         while top < len(self.clusters):
-            bottom = bisect_right(starts, starts[top] + width) - 1
-            bottom = max(top + 1, min(bottom, top + height))
+            bottom = bisect_right(starts, starts[top] + most_samples) - 1
+            bottom = max(top + 1, min(bottom, top + most_clusters))
             yield top, bottom
             top = bottom
 
-    def panels(self) -> Iterator[tuple[int, Tensor]]:
-        """Rows of the matrix of links, upper half: (top, (n, C - top) int64) for clusters top..top+n-1.
+    def row_blocks(self) -> Iterator[tuple[int, Tensor]]:
+        """All of the upper half of the matrix of links, a few rows at a time.
 
-        Column j belongs to cluster top + j. A pair within a panel appears on both sides of its diagonal; on
-        the diagonal lies the link over ordered pairs within the cluster. Samples are taken ``block`` at a
-        time in the order of their clusters, and each product is reduced to clusters at once, so that nothing
-        of size N x N is ever held.
+        Yields (top, rows), where ``rows`` (n, C - top) int64 belong to clusters top..top+n-1 and column j to
+        cluster top + j. A pair of two of these n clusters appears on both sides of the diagonal. On the
+        diagonal is the link over ordered pairs within the cluster. Every product of samples is reduced to
+        clusters at once, so nothing of size N x N exists at any time.
         """
         height = max(1, self.plan.entries // len(self.clusters))
-        for top, bottom in self.strips(height, self.block):
-            yield top, self.panel(top, bottom)
+        for top, bottom in self.row_ranges(height, self.block_size):
+            yield top, self.rows(top, bottom)
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """Links of clusters top..bottom-1 with clusters top..C-1; (bottom - top, C - top) int64."""
+        rows, columns = self.clusters.span(top, bottom), self.clusters.span(top, len(self.clusters))
+        return self.block(rows, columns)[2]
 
     def own(self) -> Tensor:
         """The link of each cluster with itself, over ordered pairs; (C,) int64."""
         clusters = self.clusters
         result = torch.zeros_like(clusters.sizes)
         starts = clusters.starts.tolist()
-        for top, bottom in self.strips(SMALL, min(self.block, SMALL // 4)):
+        for top, bottom in self.row_ranges(SMALL, min(self.block_size, SMALL // 4)):
             samples = clusters.order[starts[top] : starts[bottom]]
             if bottom == top + 1:
                 result[top] = self.between(samples, samples)
@@ -91,57 +106,53 @@ class Links:
                 result[top:bottom] = self.product(samples, samples)[2].diagonal()
         return result
 
-    def panel(self, top: int, bottom: int) -> Tensor:
-        rows, columns = self.clusters.span(top, bottom), self.clusters.span(top, len(self.clusters))
-        return self.rectangle(rows, columns)[2]
+    def block(self, rows: Tensor, columns: Tensor) -> tuple[slice, slice, Tensor]:
+        """Links of the clusters of ``rows`` with those of ``columns``, and which clusters these are.
 
-    def rectangle(self, rows: Tensor, columns: Tensor) -> tuple[slice, slice, Tensor]:
-        """:meth:`product` of any size, a block at a time; ``rows`` and ``columns`` are spans of whole clusters."""
-        if max(len(rows), len(columns)) <= self.block:
+        ``rows`` and ``columns`` are samples of whole clusters, parts of ``clusters.order`` of any length.
+        """
+        if max(len(rows), len(columns)) <= self.block_size:
             return self.product(rows, columns)
-        tall, wide = self.owners(rows), self.owners(columns)
-        result = self.blank(tall.stop - tall.start, wide.stop - wide.start)
-        for other in columns.split(self.block):
-            for own in rows.split(self.block):
+        of_rows, of_columns = self.owners(rows), self.owners(columns)
+        start = LARGEST if self.minimum else 0
+        shape = of_rows.stop - of_rows.start, of_columns.stop - of_columns.start
+        result = self.clusters.sizes.new_full(shape, start)
+        for other in columns.split(self.block_size):
+            for own in rows.split(self.block_size):
                 top, left, values = self.product(own, other)
-                top = slice(top.start - tall.start, top.stop - tall.start)
-                left = slice(left.start - wide.start, left.stop - wide.start)
+                top = slice(top.start - of_rows.start, top.stop - of_rows.start)
+                left = slice(left.start - of_columns.start, left.stop - of_columns.start)
                 self.collect(result[top, left], values)
-        return tall, wide, result
+        return of_rows, of_columns, result
 
     def owners(self, samples: Tensor) -> slice:
-        """The clusters of a part of ``clusters.order``."""
+        """The clusters of ``samples``, a part of ``clusters.order``."""
         labels = self.clusters.labels
         return slice(int(labels[samples[0]]), int(labels[samples[-1]]) + 1)
 
-    def blank(self, height: int, width: int) -> Tensor:
-        """Links of no samples, for :meth:`collect` to start from."""
-        start = LARGEST if self.minimum else 0
-        return self.clusters.sizes.new_full((height, width), start)
-
     def product(self, rows: Tensor, columns: Tensor) -> tuple[slice, slice, Tensor]:
-        """Links of samples ``rows`` with ``columns``, parts of ``clusters.order``, and whose they are."""
+        """:meth:`block` by a single matrix product; clusters may be cut off at the ends of either part."""
         own, other = self.clusters.labels[rows], self.clusters.labels[columns]
         values = self.distances.block(rows, columns)
         values = reduce_rows(reduce_rows(values, own, self.minimum).T, other, self.minimum).T
         return self.owners(rows), self.owners(columns), values
 
     def collect(self, target: Tensor, values: Tensor) -> None:
-        """Add ``values`` to ``target``, or lower it to them."""
+        """Add ``values`` to ``target``, or lower ``target`` to them for minimum linkage."""
         if self.minimum:
             torch.minimum(target, values, out=target)
         else:
             target += values
 
     def pairs(self, a: Tensor, b: Tensor) -> Tensor:
-        """The links of pairs of clusters ``(a[p], b[p])``; (P,), (P,) -> (P,) int64."""
+        """The links of the pairs of clusters ``(a[p], b[p])``; (P,), (P,) -> (P,) int64."""
         clusters = self.clusters
         counts = clusters.sizes[a] * clusters.sizes[b]
         result = torch.empty_like(counts)
         for p in (counts > SMALL).nonzero().flatten().tolist():
             result[p] = self.between(clusters.members(int(a[p])), clusters.members(int(b[p])))
         small = (counts <= SMALL).nonzero().flatten()
-        room = max(self.block * self.block // self.distances.features.shape[1], SMALL)
+        room = max(self.block_size * self.block_size // self.distances.features.shape[1], SMALL)
         group = (counts[small].cumsum(0) - 1) // room
         for chosen in small.split(torch.bincount(group).tolist()):
             result[chosen] = self.gathered(a[chosen], b[chosen])
@@ -163,7 +174,10 @@ class Links:
 
 
 def reduce_rows(values: Tensor, owners: Tensor, minimum: bool) -> Tensor:
-    """Rows of one owner become one; ``owners`` (n,) ascending without gaps; (n, m) -> (owners, m)."""
+    """Sum the rows of each owner, or take their minimum; (n, m) -> (owners, m).
+
+    ``owners`` (n,) ascend without gaps.
+    """
     count = int(owners[-1] - owners[0]) + 1
     if count == len(values):
         return values

@@ -1,11 +1,11 @@
-"""Whole-number distances: near the real ones, and the same however they are asked for."""
+"""Whole-number distances: near the real ones, and the same in blocks of every size."""
 
 import numpy as np
 import pytest
 import torch
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.method.exact import ExactDistances
+from reid_toolkit.method.agglomeration.distances import ExactDistances
 
 
 def sphere(n, d, seed=0):
@@ -49,8 +49,8 @@ def test_only_equal_samples_are_at_distance_0(metric):
     x[2] = x[0]
     x[2, 1] += 2 * grid
     distances = ExactDistances(x, metric)
-    found = distances.block(torch.arange(3), torch.arange(3)) == 0
-    assert found.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+    equal = distances.block(torch.arange(3), torch.arange(3)) == 0
+    assert equal.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "squared_euclidean"])

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 
-class Bans:
-    """Which clusters may not merge; a merged cluster inherits the bans of both its parts.
+class CannotLink:
+    """Which clusters may not merge. A merged cluster inherits the pairs of both its parts.
 
-    Sets are made only for clusters that are asked about, since there may be millions of pairs.
+    There may be millions of pairs, so a set is only built for a cluster that somebody looks up.
     """
 
     def __init__(self, pairs: Tensor, clusters: int) -> None:
@@ -20,40 +20,42 @@ class Bans:
         self.merged: dict[int, int] = {}
 
     def of(self, cluster: int) -> set[int]:
-        """The clusters, as they are now, that ``cluster`` may not merge with."""
+        """The present clusters that ``cluster`` may not merge with."""
         if cluster not in self.sets:
             partners = self.partners[self.starts[cluster] : self.starts[cluster + 1]].tolist()
             self.sets[cluster] = {self.current(partner) for partner in partners}
         return self.sets[cluster]
 
     def current(self, cluster: int) -> int:
+        """The cluster that ``cluster`` is part of by now."""
         while cluster in self.merged:
             cluster = self.merged[cluster]
         return cluster
 
     def merge(self, a: int, b: int) -> None:
-        """``a`` now stands for a ∪ b."""
+        """Let ``a`` stand for a ∪ b."""
         if not len(self.partners):
             return
-        banned = self.of(a) | self.of(b)
+        union = self.of(a) | self.of(b)
         for other in self.of(b):
             if other in self.sets:
                 self.sets[other].discard(b)
                 self.sets[other].add(a)
         self.merged[b] = a
-        self.sets[a] = banned
+        self.sets[a] = union
         del self.sets[b]
 
 
-def forbid(tile: Tensor, top: int, left: int, pairs: Tensor, value: float) -> None:
-    """Set ``tile`` to ``value`` at the banned pairs in it; its first entry is the pair (top, left).
+def forbid(block: Tensor, top: int, left: int, pairs: Tensor, value: float) -> None:
+    """Write ``value`` into ``block`` at every cannot-link pair that lies in it.
 
-    ``pairs`` (M, 2) int64, sorted.
+    ``block`` is a part of the matrix of clusters; its first entry is the pair (top, left). ``pairs`` (M, 2)
+    int64, sorted.
     """
     if not len(pairs):
         return
-    ends = torch.tensor([top, top + len(tile)], device=pairs.device)
+    ends = torch.tensor([top, top + len(block)], device=pairs.device)
     low, high = torch.searchsorted(pairs[:, 0].contiguous(), ends).tolist()
-    here = pairs[low:high]
-    here = here[(here[:, 1] >= left) & (here[:, 1] < left + tile.shape[1])]
-    tile[here[:, 0] - top, here[:, 1] - left] = value
+    inside = pairs[low:high]
+    inside = inside[(inside[:, 1] >= left) & (inside[:, 1] < left + block.shape[1])]
+    block[inside[:, 0] - top, inside[:, 1] - left] = value

@@ -1,56 +1,38 @@
-"""Merging below a threshold: only pairs that are near enough are kept, and no cheaper one can be missing."""
+"""Merging below a threshold by the near pairs alone, without missing a cheaper pair."""
 
 import heapq
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from reid_toolkit.method.bans import Bans
-from reid_toolkit.method.clusters import History
-from reid_toolkit.method.criterion import Criterion, Dispersion
-from reid_toolkit.method.dense import Members
-from reid_toolkit.method.links import Links
-
-
-class Edges(NamedTuple):
-    """Pairs of clusters a < b, (P,) int64 each, with their exact links."""
-
-    a: Tensor
-    b: Tensor
-    links: Tensor
-
-
-def reach(threshold: float) -> float:
-    """How dear a pair's floor (Criterion.floor) may be for the pair to be kept at this threshold.
-
-    The margin covers the rounding of quotients: without it, the mean of two links that both come out above
-    the threshold could come out at it.
-    """
-    return threshold * (1 + 2.0**-48)
+from reid_toolkit.method.agglomeration.candidates import Edges, with_margin
+from reid_toolkit.method.agglomeration.cannot_link import CannotLink
+from reid_toolkit.method.agglomeration.clusters import History, Members
+from reid_toolkit.method.agglomeration.cost import Criterion, Dispersion
+from reid_toolkit.method.agglomeration.linkage import ClusterLinkage
 
 
 class Graph:
-    """Clusters and the links of all pairs whose floor is within reach of the threshold.
+    """Keeps the clusters, and the links of all pairs whose lower bound is within the threshold.
 
-    d_qs after a merge is a mean (or the minimum) of d_as and d_bs, and sizes only grow; so the floor of
-    (q, s) is at least the lower of those of (a, s) and (b, s), and where neither was kept, (q, s) need not
-    be. Where one was, the other is computed now. The cost of a pair is at least its floor, hence no pair that
-    costs no more than the threshold is ever missing (docs/method.md).
+    After a merge, d_qs is a mean (or the minimum) of d_as and d_bs, and sizes only grow. So the lower bound of
+    (q, s) is at least the lesser of those of (a, s) and (b, s). Where neither of these was kept, (q, s) need not
+    be; where one was, the other is computed now. The cost of a pair is at least its lower bound, so no pair
+    that costs at most the threshold is ever missing (docs/method.md).
     """
 
     def __init__(
         self,
         edges: Edges,
-        links: Links,
+        linkage: ClusterLinkage,
         dispersion: Dispersion,
         criterion: Criterion,
-        bans: Bans,
+        cannot_link: CannotLink,
         threshold: float,
     ) -> None:
-        self.links, self.sums, self.dispersion, self.criterion = links, links.sums(), dispersion, criterion
-        self.bans, self.threshold = bans, threshold
-        self.members = Members(links.clusters)
+        """``edges`` are all such pairs at the start. All tensors are in the machine's memory."""
+        self.linkage, self.sums, self.dispersion, self.criterion = linkage, linkage.sums(), dispersion, criterion
+        self.cannot_link, self.threshold = cannot_link, threshold
+        self.members = Members(linkage.clusters)
         self.sizes = dispersion.sizes.tolist()
         self.within = dispersion.values.tolist()
         self.version: dict[int, int] = {}
@@ -60,11 +42,11 @@ class Graph:
             self.keep(a, b, link)
 
     def keep(self, a: int, b: int, link: int) -> None:
-        """Remember the link of a pair if it is within reach, and its cost if that is under the threshold."""
+        """Store a pair's link if its lower bound is within the threshold, and its cost if that is as well."""
         a, b = min(a, b), max(a, b)
         size_a, size_b = self.sizes[a], self.sizes[b]
         between = self.criterion.between(float(link), size_a, size_b)
-        if self.criterion.floor(between, size_a, size_b) > reach(self.threshold):
+        if self.criterion.lower_bound(between, size_a, size_b) > with_margin(self.threshold):
             return
         self.near.setdefault(a, {})[b] = link
         self.near.setdefault(b, {})[a] = link
@@ -74,7 +56,7 @@ class Graph:
             heapq.heappush(self.heap, entry)
 
     def run(self, merges: int) -> History:
-        """Merge up to ``merges`` times, while the cheapest pair costs no more than the threshold."""
+        """Merge up to ``merges`` times, while the cheapest pair costs at most the threshold."""
         history: History = []
         while self.heap and len(history) < merges:
             cost, a, b, *versions = heapq.heappop(self.heap)
@@ -84,45 +66,45 @@ class Graph:
         return history
 
     def merge(self, a: int, b: int) -> None:
-        """Make ``a`` stand for a ∪ b; entries of the heap that speak of the old two are now out of date."""
+        """Let ``a`` stand for a ∪ b. The heap's entries for the old two are out of date from now on."""
         near_a, near_b = self.near.pop(a), self.near.pop(b)
         link = near_a.pop(b)
         del near_b[a]
         for old, near in ((a, near_a), (b, near_b)):
             for s in near:
                 del self.near[s][old]
-        self.bans.merge(a, b)
-        others = [s for s in dict.fromkeys([*near_a, *near_b]) if s not in self.bans.of(a)]
-        if not self.links.minimum:
+        self.cannot_link.merge(a, b)
+        others = [s for s in dict.fromkeys([*near_a, *near_b]) if s not in self.cannot_link.of(a)]
+        if not self.linkage.minimum:
             self.complete(a, near_a, others)
             self.complete(b, near_b, others)
         self.disperse(a, b, link)
         self.members.merge(a, b)
         for s in others:
-            if self.links.minimum:
+            if self.linkage.minimum:
                 merged = min(near[s] for near in (near_a, near_b) if s in near)
             else:
                 merged = near_a[s] + near_b[s]
             self.keep(a, s, merged)
 
     def complete(self, cluster: int, near: dict[int, int], others: list[int]) -> None:
-        """Compute the links of ``cluster`` with those ``others`` that were out of reach."""
+        """Add to ``near`` the links of ``cluster`` with those of ``others`` that it lacks."""
         missing = [s for s in others if s not in near]
         if not missing:
             return
         groups = [self.members.of(s) for s in missing]
         sizes = torch.tensor([len(group) for group in groups], device=groups[0].device)
         owners = torch.repeat_interleave(torch.arange(len(groups), device=sizes.device), sizes)
-        found = self.links.fan(self.members.of(cluster), torch.cat(groups), owners, len(groups))
-        near.update(zip(missing, found.tolist(), strict=True))
+        links = self.linkage.to_groups(self.members.of(cluster), torch.cat(groups), owners, len(groups))
+        near.update(zip(missing, links.tolist(), strict=True))
 
     def disperse(self, a: int, b: int, link: int) -> None:
-        """Eq. 7, and the sizes."""
+        """Apply Eq. 7 and update the sizes. ``members`` must still have a and b apart."""
         between = None
         if self.criterion.trade_off:
             between = (
                 self.sums.between(self.members.of(a), self.members.of(b))
-                if self.links.minimum
+                if self.linkage.minimum
                 else torch.tensor(link, device=self.dispersion.totals.device)
             )
         self.dispersion.merge(a, b, between)

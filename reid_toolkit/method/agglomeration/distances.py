@@ -1,14 +1,18 @@
 """Distances between samples as whole numbers, so that their sums are exact on every device, in every order.
 
-Merging compares sums of very many distances and must call equal what is equal. Floating point cannot: a
-matrix product returns different last bits for another block size, thread count or device. So features are
-first rounded to multiples of a power of two, 2^-25 of the largest norm (a little coarser than float32 itself;
-the float32 identity ‖a‖² + ‖b‖² - 2ab is 1,000 times coarser near zero). Their products and squared distances
-are then whole numbers under 2^53, which float64 carries without rounding whatever the order of summation;
-square roots are correctly rounded by IEEE 754; and distances, rounded up to whole numbers of a finer grid,
-are summed as int64 (up, so that only equal points are at distance 0). Every d_ab, and with it every merge, is
-therefore a function of the features alone: not of blocks, threads, device, storage order or path. The error
-against real arithmetic is bounded in docs/method.md.
+Merging compares sums of very many distances, and equal sums must compare equal. Floating point does not
+give that: the last bits of a matrix product depend on block size, thread count and device. Therefore:
+
+- Features are rounded to multiples of a power of two, 2^-25 of the largest norm. This is a little coarser than
+  float32. (The float32 identity ‖a‖² + ‖b‖² - 2ab is 1,000 times coarser near zero.)
+- Products and squared distances are then whole numbers under 2^53, which float64 holds without rounding in any
+  order of summation.
+- IEEE 754 rounds square roots correctly. They are rounded up to whole numbers of a finer grid, so that only equal
+  points are at distance 0.
+- These distances are summed as int64.
+
+Every d_ab, and so every merge, depends on the features alone: not on blocks, threads, device, storage order or
+path. docs/method.md bounds the error against real arithmetic.
 """
 
 import math
@@ -26,22 +30,14 @@ FEATURE_BITS = 25
 SUM_BITS = 62
 """No sum over ordered pairs of samples passes 2^62, so that int64 never overflows."""
 
-WITHOUT_FLOAT64 = frozenset({"mps"})
-"""Types of devices that have no float64: Apple's GPUs."""
-
-
-def with_float64(device: torch.device) -> torch.device:
-    """The device where it has float64, else the CPU, which then does what needs it."""
-    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
-
 
 class ExactDistances:
-    """Whole-number distances between rows of ``features``; one of them is worth ``unit``."""
+    """Whole-number distances between rows of ``features``; the length of 1 is ``unit``."""
 
     def __init__(self, features: Tensor, metric: str) -> None:
         """``features`` (N, D) floating; ``metric`` "euclidean" or "squared_euclidean".
 
-        Raises :class:`InputError` for non-finite features.
+        Raises :class:`InputError` when a feature is not finite.
         """
         self.features = features
         self.squared = metric == "squared_euclidean"
@@ -57,25 +53,25 @@ class ExactDistances:
         parts = torch.arange(len(features), device=features.device).split(4096)
         self.norms = torch.cat([self.rounded(part).square_().sum(dim=1) for part in parts])
         """(N,) whole squared norms, float64."""
-        self.held: tuple[Tensor, Tensor] | None = None
+        self.last_rows: tuple[Tensor, Tensor] | None = None
 
     @cached_property
     def host(self) -> "ExactDistances":
-        """The same with the features in the machine's memory, copied there when first asked for."""
-        here = copy(self)
-        here.features, here.norms, here.held = self.features.cpu(), self.norms.cpu(), None
-        return here
+        """The same with the features in the machine's memory, copied there at the first use."""
+        copied = copy(self)
+        copied.features, copied.norms, copied.last_rows = self.features.cpu(), self.norms.cpu(), None
+        return copied
 
     def rounded(self, rows: Tensor) -> Tensor:
         """The samples ``rows`` (n,) as whole numbers of the grid, (n, D) float64."""
         return self.features[rows].double().div_(self.grid).round_()
 
     def block(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Distances of every sample in ``rows`` (n,) to every one in ``columns`` (m,); (n, m) int64."""
-        if self.held is None or self.held[0] is not rows:  # callers walk along a row of blocks
-            self.held = None
-            self.held = rows, self.rounded(rows)
-        a = self.held[1]
+        """Distances of every sample in ``rows`` (n,) to every sample in ``columns`` (m,); (n, m) int64."""
+        if self.last_rows is None or self.last_rows[0] is not rows:  # callers walk along a row of blocks
+            self.last_rows = None
+            self.last_rows = rows, self.rounded(rows)
+        a = self.last_rows[1]
         b = a if columns is rows else self.rounded(columns)
         squared = self.norms[rows, None] + self.norms[columns]
         return self.whole(squared.addmm_(a, b.T, alpha=-2.0))  # (n, D) @ (D, m) -> (n, m), exact
