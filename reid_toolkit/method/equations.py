@@ -1,6 +1,7 @@
 """Eq. 2-8 of Ding et al., "Dispersion based Clustering for Unsupervised Person Re-identification", in order.
 
-A training step calls Eq. 2; merging calls Eq. 5 and the printed Eq. 7. Only tests call Eq. 3, 4, 6, the exact Eq. 7 and Eq. 8.
+A training step calls Eq. 2, and merging calls Eq. 5 and the printed Eq. 7. Only tests call Eq. 3, 4, 6, the exact
+Eq. 7 and Eq. 8.
 
 Each function is one formula, written as it reads, and the tests compare the fast code with it. Merging keeps
 Eq. 3, 4, 6 and the exact Eq. 7 as running sums of whole numbers instead of means, so that the order of summation
@@ -10,12 +11,14 @@ cannot change a result (``agglomeration/distances.py``). docs/method.md argues f
 from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import log_softmax, nll_loss
 
-Value = TypeVar("Value", float, Tensor)
-"""A number, or a tensor of numbers taken element by element."""
+Value = TypeVar("Value", float, Tensor, NDArray[np.float64])
+"""A number, or a tensor or an array of numbers taken element by element."""
 
 
 def repelled_log_probabilities(features: Tensor, table: Tensor, temperature: float) -> Tensor:
@@ -26,9 +29,17 @@ def repelled_log_probabilities(features: Tensor, table: Tensor, temperature: flo
     return log_softmax(features @ table.T / temperature, dim=1)  # (B, D) @ (D, C) -> (B, C)
 
 
-def repelled_loss(features: Tensor, labels: Tensor, table: Tensor, temperature: float) -> Tensor:
-    """The mean of -log p(y | x, V) of Eq. 2 over a batch; ``labels`` (B,) int64 in 0..C-1; a scalar."""
-    return nll_loss(repelled_log_probabilities(features, table, temperature), labels)
+def repelled_loss(
+    features: Tensor, labels: Tensor, table: Tensor, temperature: float, weights: Tensor | None = None
+) -> Tensor:
+    """The mean of -log p(y | x, V) of Eq. 2 over a batch; ``labels`` (B,) int64 in 0..C-1; a scalar.
+
+    ``weights`` (B,) multiply each sample's term; not in the paper.
+    """
+    log_probabilities = repelled_log_probabilities(features, table, temperature)
+    if weights is None:
+        return nll_loss(log_probabilities, labels)
+    return (nll_loss(log_probabilities, labels, reduction="none") * weights).mean()
 
 
 def sample_distances(a: Tensor, b: Tensor, metric: str = "euclidean") -> Tensor:

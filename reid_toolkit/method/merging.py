@@ -1,4 +1,4 @@
-"""Stepwise merging of clusters by dispersion (Algorithm 1, Eq. 3-8): the public function and its checks."""
+"""Stepwise merging of clusters by dispersion (Algorithm 1, Eq. 3-8): the public functions and their checks."""
 
 import math
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy import sparse
 from torch import Tensor
 
 from reid_toolkit.errors import InputError
@@ -18,6 +19,8 @@ from reid_toolkit.method.agglomeration.distances import ExactDistances
 from reid_toolkit.method.agglomeration.linkage import ClusterLinkage
 from reid_toolkit.method.agglomeration.matrix import DenseMatrix
 from reid_toolkit.method.agglomeration.memory import plan_memory
+from reid_toolkit.method.agglomeration.similarity import Criterion as SimilarityCriterion
+from reid_toolkit.method.agglomeration.similarity import SimilarClusters, summed
 from reid_toolkit.method.devices import with_float64
 
 OPTIONS = {
@@ -25,6 +28,10 @@ OPTIONS = {
     "linkage": ("average", "minimum"),
     "metric": ("euclidean", "squared_euclidean"),
 }
+
+
+ROUNDING = 1e-6
+"""How far a similarity may be from symmetric, from 0-1, and from 1 on the diagonal."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,8 @@ def merge_clusters(
     cannot-link pairs allow no merge at all, or when they separate samples that ``labels`` puts together.
     """
     check_options(within=within, linkage=linkage, metric=metric)
-    for name, value in (("trade_off", trade_off), ("size_weight", size_weight)):
-        if not (math.isfinite(value) and value >= 0):
-            raise InputError(f"merging: {name} is {value}: expected a finite number, at least 0")
+    check_trade_off("trade_off", trade_off)
+    check_trade_off("size_weight", size_weight)
     points = as_features(features, device)
     clusters = Clusters(as_labels(labels, points))
     count = len(clusters)
@@ -98,12 +104,123 @@ def merge_clusters(
     else:
         history = merge_bounded(distances, clusters, forbidden, merges, criterion, max_memory)
 
+    return as_merging(history, clusters, isinstance(features, Tensor))
+
+
+def merge_neighbours(
+    similarity: sparse.sparray | sparse.spmatrix,
+    labels: Tensor | ArrayLike,
+    *,
+    until: float | None = None,
+    merges: int | None = None,
+    trade_off: float = 0.1,
+    within: str = "mean",
+    cannot_link: Tensor | ArrayLike | None = None,
+) -> Merging:
+    """Merge the two cheapest clusters again and again, where most pairs of samples have no similarity at all.
+
+    The distance of two samples is 1 - similarity, and 1 where none is stored. The merges are those of
+    :func:`merge_clusters` on that distance: Eq. 5 with average linkage, stepwise, each time over the clusters the
+    last merge left. With S the sums of stored similarities, Eq. 4 is d_ab = 1 - S_ab / (n_a n_b) and Eq. 3 is
+    d_a = 1 - S_aa / n_a², so a merge adds two sparse rows (docs/method.md). Sums are of whole numbers: the order in
+    which samples are stored changes nothing, except that equal costs go to the smallest (a, b).
+
+    Args:
+        similarity: (N, N) sparse, symmetric, 0 to 1, its diagonal 1, as ``method.neighbours`` makes it. Differences
+            from that up to 1e-6 count as rounding.
+        labels: (N,) integers, equal where samples are in one cluster at the start.
+        until: stop where the least cost passes this, 0 to under 1. At 1, samples that share nothing would merge.
+        merges: stop after so many, 0 to C-1, where C counts the clusters at the start. One of the two must be given.
+        trade_off: the paper's λ, at least 0.
+        within: d_a, "mean" (average pairwise distance, exact update) or "printed" (Eq. 3 and 7 as printed).
+        cannot_link: (M, 2) integers, pairs of samples that no cluster may hold together.
+
+    The history is shorter than ``merges`` where cannot-link pairs leave nothing to merge. Raises :class:`InputError`
+    for an argument that is not as said above, before any work.
+    """
+    check_options(within=within)
+    check_trade_off("trade_off", trade_off)
+    if until is None and merges is None:
+        raise InputError("merging: neither until nor merges is given: expected one of them, or both")
+    if until is not None and not 0 <= until < 1:
+        raise InputError(f"merging: until is {until}: expected at least 0 and under 1, the cost without similarity")
+    stored = as_similarity(similarity)
+    clusters = Clusters(as_labels(labels, torch.empty(stored.shape[0], 1)).cpu())
+    count = len(clusters)
+    if merges is None:
+        merges = count - 1
+    if not isinstance(merges, int | np.integer) or not 0 <= merges < count:
+        raise InputError(f"merging: merges is {merges}: expected 0 to {count - 1} for {count} clusters")
+    # No sum can pass the sum of all, so that int64 never overflows.
+    bits = min(52, 62 - math.ceil(math.log2(max(stored.nnz, 2))))
+    sums, own = summed(as_whole_numbers(stored, bits), clusters.labels.numpy())
+    forbidden = forbidden_pairs(cannot_link, clusters, merges).numpy()
+    criterion = SimilarityCriterion(trade_off, within == "printed", 2.0**-bits)
+    similar = SimilarClusters(sums, own, clusters.sizes.numpy(), forbidden, criterion)
+    return as_merging(similar.run(until, int(merges)), clusters, isinstance(labels, Tensor))
+
+
+def as_merging(history: History, clusters: Clusters, tensor: bool) -> Merging:
+    """The result, with clusters named by their smallest members; labels as a tensor or as a numpy array."""
     final = clusters.owners_after(history)[clusters.labels].cpu()
     first = clusters.first.tolist()
     return Merging(
-        labels=final if isinstance(features, Tensor) else final.numpy(),
-        history=[(first[a], first[b], cost) for a, b, cost in history],
+        labels=final if tensor else final.numpy(), history=[(first[a], first[b], cost) for a, b, cost in history]
     )
+
+
+def check_trade_off(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"merging: {name} is {value}: expected a finite number, at least 0")
+
+
+def as_similarity(similarity: sparse.sparray | sparse.spmatrix) -> sparse.csr_array:
+    """(N, N) CSR, 0 to 1 and symmetric but for :data:`ROUNDING`, its rows sorted."""
+    if not sparse.issparse(similarity) or similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1]:
+        kind = getattr(similarity, "shape", type(similarity).__name__)
+        raise InputError(f"merging: similarity is {kind}: expected a square (N, N) scipy.sparse array")
+    if not similarity.shape[0]:
+        raise InputError("merging: similarity is empty: expected at least one sample")
+    stored = sparse.csr_array(similarity)
+    if not stored.has_canonical_format:
+        stored = stored.copy()
+        stored.sum_duplicates()
+    wrong = np.flatnonzero(~((stored.data >= -ROUNDING) & (stored.data <= 1 + ROUNDING)))
+    if len(wrong):
+        i = int(np.searchsorted(stored.indptr, wrong[0], side="right")) - 1
+        raise InputError(
+            f"merging: similarity of samples {i} and {stored.indices[wrong[0]]} is {stored.data[wrong[0]]}: "
+            "expected 0 to 1"
+        )
+    wrong = np.flatnonzero(np.abs(stored.diagonal() - 1) > ROUNDING)
+    if len(wrong):
+        raise InputError(
+            f"merging: similarity of sample {wrong[0]} with itself is {stored.diagonal()[wrong[0]]}: expected 1"
+        )
+    turned = stored.T.tocsr()
+    if all(np.array_equal(getattr(turned, part), getattr(stored, part)) for part in ("indptr", "indices", "data")):
+        return stored
+    uneven = sparse.coo_array(stored - turned)
+    wrong = np.flatnonzero(np.abs(uneven.data) > ROUNDING)
+    if len(wrong):
+        i, j = (int(part[wrong[0]]) for part in uneven.coords)
+        raise InputError(
+            f"merging: similarity is not symmetric: {stored[i, j]} for samples {i} and {j}, {stored[j, i]} for {j} "
+            f"and {i}: expected equal numbers; (A + A.T) / 2 of a matrix A is symmetric"
+        )
+    return sparse.csr_array((stored + turned) / 2)
+
+
+def as_whole_numbers(stored: sparse.csr_array, bits: int) -> sparse.csr_array:
+    """The same in steps of 2^-bits, (N, N) int64; exactly 0 to 1 and 1 on the diagonal."""
+    data = np.empty(stored.nnz, np.int64)
+    for start in range(0, stored.nnz, 1 << 22):
+        part = slice(start, start + (1 << 22))
+        data[part] = np.rint(np.clip(stored.data[part].astype(np.float64), 0, 1) * 2.0**bits)
+    whole = sparse.csr_array((data, stored.indices, stored.indptr), shape=stored.shape)
+    row = np.repeat(np.arange(stored.shape[0]), np.diff(stored.indptr))
+    data[row == stored.indices] = 1 << bits
+    return whole
 
 
 def check_options(**chosen: str) -> None:

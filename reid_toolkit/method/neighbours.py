@@ -1,0 +1,265 @@
+"""How similar the neighbourhoods of samples are, as a sparse matrix that ``merging.merge_neighbours`` merges on.
+
+Two samples are alike when they have the same neighbours. A sample's neighbours have weights exp(-d), d the squared
+Euclidean distance, and two samples have the Jaccard similarity of their weighted neighbourhoods, Σ min / Σ max
+(k-reciprocal encoding: Zhong et al., CVPR 2017). Samples that share no neighbour have none, so the matrix is sparse.
+
+Within one camera different people often look more alike than one person does in two cameras. So
+``camera_aware_similarity`` ranks a sample's own camera and the other cameras apart, and takes neighbours from both
+(CA-Jaccard: Chen et al., CVPR 2024). ``reciprocal_similarity`` does not look at cameras.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from torch import Tensor
+
+from reid_toolkit.errors import InputError
+
+ROWS, COLUMNS = 1024, 16384
+"""Of the largest block of distances: 64 MiB and a few copies, whatever the number of samples."""
+
+BLOCK = 1 << 24
+"""Sums over shared neighbours held at a time."""
+
+STEPS = 1 << 28
+"""A weight is a whole number of steps, and a row's weights sum to about this many. So sums are exact: no order of
+summation, number of threads or device changes a similarity, and a matrix is symmetric to the bit."""
+
+
+def camera_aware_similarity(
+    descriptors: Tensor | ArrayLike,
+    cameras: Sequence[str | None],
+    *,
+    within: int = 5,
+    across: int = 20,
+    averaged: tuple[int, int] = (3, 3),
+    device: torch.device | None = None,
+) -> sparse.csr_array:
+    """Similarity by neighbours within a sample's camera and across cameras.
+
+    A sample's neighbours are itself; those of its ``within`` nearest in its own camera that have it among theirs too;
+    and likewise of its ``across`` nearest in all other cameras. Its weights are then averaged with those of the samples
+    nearest to it, reciprocal or not: ``averaged[0]`` in its own camera, itself included, and ``averaged[1]`` in others.
+
+    Args:
+        descriptors: (N, D) float, finite, normally L2-normalised.
+        cameras: N names. A sample without one (None or "") counts as the only one of its camera.
+        within, across, averaged: numbers of samples; where there are fewer, all are taken. Of equally near samples
+            those with the smallest index are.
+        device: where to compute; by default where the descriptors are.
+
+    Returns (N, N) float32, symmetric, 0 to 1, the diagonal 1. O(N² D) time; memory for the result and for blocks of
+    fixed size. Raises :class:`InputError` for shapes that do not fit, NaN or infinity, and numbers below 1 (below 0 for
+    ``averaged[1]``).
+    """
+    check_numbers(within=within, across=across, averaged=averaged[0])
+    check_numbers(least=0, averaged=averaged[1])
+    points = as_points(descriptors, device)
+    groups = as_groups(cameras, points)
+    wanted = max(within, averaged[0] - 1), max(across, averaged[1])
+    own, other = nearest(points, wanted, groups)
+    count = len(points)
+    alone = np.arange(count)[:, None]
+    neighbours = reciprocal(own[:, :within]) + reciprocal(other[:, :across]) + sparse.eye_array(count, format="csr")
+    near = np.concatenate([alone, own[:, : averaged[0] - 1], other[:, : averaged[1]]], axis=1)
+    return shared_weights(as_matrix(near), weights(points, neighbours), points.device)
+
+
+def reciprocal_similarity(
+    descriptors: Tensor | ArrayLike,
+    *,
+    neighbours: int = 20,
+    averaged: int = 6,
+    device: torch.device | None = None,
+) -> sparse.csr_array:
+    """Similarity by neighbours wherever they were seen: k-reciprocal encoding as published.
+
+    A sample's neighbours are itself and those of its ``neighbours`` nearest (the paper's k1) that have it among theirs
+    too. The half neighbourhood (k1 / 2) of each of these joins where more than two thirds of it are in already. The
+    weights are then averaged over a sample and its ``averaged`` - 1 nearest (the paper's k2).
+
+    Otherwise as :func:`camera_aware_similarity`.
+    """
+    check_numbers(neighbours=neighbours, averaged=averaged)
+    points = as_points(descriptors, device)
+    (ranked,) = nearest(points, (max(neighbours, averaged - 1),))
+    count = len(points)
+    alone = sparse.eye_array(count, format="csr")
+    whole = sparse.csr_array(reciprocal(ranked[:, :neighbours]) + alone)
+    half = sparse.csr_array(reciprocal(ranked[:, : max(1, round(neighbours / 2))]) + alone)
+    common = sparse.coo_array(whole.multiply(whole @ half.T))  # (p, q): how much of q's half is p's, for p's neighbours
+    joins = common.data > 2 / 3 * half.sum(axis=1)[common.col]
+    joining = (np.ones(joins.sum()), (common.row[joins], common.col[joins]))
+    expanded = whole + sparse.csr_array(joining, shape=whole.shape) @ half
+    near = np.concatenate([np.arange(count)[:, None], ranked[:, : averaged - 1]], axis=1)
+    return shared_weights(as_matrix(near), weights(points, expanded), points.device)
+
+
+def nearest(
+    points: Tensor, numbers: tuple[int, ...], groups: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], ...]:
+    """The nearest other samples of each of ``points`` (N, D), nearest first: for each of ``numbers`` k (N, k) indices.
+
+    With ``groups`` (N,) there are two lists, of the sample's own group and of all others. -1 stands where there are
+    fewer samples. Of equally near ones the smaller index comes first. Exact: every distance is computed, a block at a
+    time.
+    """
+    count, device = len(points), points.device
+    norms = points.square().sum(dim=1)
+    group = None if groups is None else torch.from_numpy(groups).to(device)
+    rows_done: list[list[Tensor]] = [[] for _ in numbers]
+    for rows in torch.arange(count, device=device).split(ROWS):
+        lists = [Ranking(len(rows), k, device) for k in numbers]
+        for columns in torch.arange(count, device=device).split(COLUMNS):
+            distances = torch.addmm(norms[columns], points[rows], points[columns].T, alpha=-2).clamp_(min=-1e30)
+            distances += norms[rows, None]
+            itself = rows[:, None] == columns
+            if group is None:
+                lists[0].take(distances.masked_fill_(itself, torch.inf), int(columns[0]))
+                continue
+            same = group[rows, None] == group[columns]
+            lists[0].take(distances.masked_fill(~same | itself, torch.inf), int(columns[0]))
+            lists[1].take(distances.masked_fill_(same, torch.inf), int(columns[0]))
+        for done, ranking in zip(rows_done, lists, strict=True):
+            done.append(ranking.indices.cpu())
+    return tuple(torch.cat(done).numpy() for done in rows_done)
+
+
+class Ranking:
+    """The least of the values seen so far in each row, with their columns."""
+
+    def __init__(self, rows: int, number: int, device: torch.device) -> None:
+        self.number = number
+        self.values = torch.empty(rows, 0, device=device)
+        self.indices = torch.empty(rows, 0, dtype=torch.int64, device=device)
+
+    def take(self, values: Tensor, first: int) -> None:
+        """Take the next columns, ``values`` (rows, n), the first of which is column ``first``; infinite ones are left
+        out. Columns come in ascending order."""
+        columns = least_columns(values, min(self.number, values.shape[1]))
+        values = values.gather(1, columns)
+        columns = torch.where(values == torch.inf, -1, columns + first)
+        values, columns = torch.cat([self.values, values], 1), torch.cat([self.indices, columns], 1)
+        order = values.argsort(dim=1, stable=True)[:, : self.number]
+        self.values, self.indices = values.gather(1, order), columns.gather(1, order)
+
+
+def least_columns(values: Tensor, number: int) -> Tensor:
+    """The columns of the ``number`` least of each row of ``values`` (R, n), the least first, of equals the first."""
+    least, columns = values.topk(number, dim=1, largest=False)
+    # topk takes any of the values that are equal to the last one: sort such rows as a whole.
+    tied = (values <= least[:, -1:]).sum(dim=1) > number
+    if bool(tied.any()):
+        columns[tied] = values[tied].argsort(dim=1, stable=True)[:, :number]
+    columns = columns.sort(dim=1).values
+    return columns.gather(1, values.gather(1, columns).argsort(dim=1, stable=True))
+
+
+def reciprocal(ranked: NDArray[np.int64]) -> sparse.csr_array:
+    """Who is in the other's list and has the other in his; ``ranked`` (N, k) as of :func:`nearest`; (N, N), ones."""
+    listed = as_matrix(ranked)
+    return sparse.csr_array(listed.multiply(listed.T))
+
+
+def as_matrix(lists: NDArray[np.int64]) -> sparse.csr_array:
+    """Ones where ``lists`` (N, k) name a column, -1 naming none; (N, N)."""
+    row, place = np.nonzero(lists >= 0)
+    return sparse.csr_array((np.ones(len(row)), (row, lists[row, place])), shape=(len(lists), len(lists)))
+
+
+def weights(points: Tensor, neighbours: sparse.csr_array) -> sparse.csr_array:
+    """exp(-d) of each sample's stored neighbours, d the squared distance; each row then sums to 1."""
+    pairs = sparse.coo_array(neighbours)
+    row, column = (torch.from_numpy(part.astype(np.int64)).to(points.device) for part in pairs.coords)
+    room = max(1, BLOCK // points.shape[1])
+    parts = [
+        (points[a] - points[b]).square().sum(dim=1).cpu().numpy()
+        for a, b in zip(row.split(room), column.split(room), strict=True)
+    ]
+    weight = np.exp(-np.concatenate(parts).astype(np.float64))
+    total = np.bincount(pairs.row, weight, minlength=len(points))
+    return sparse.csr_array((weight / total[pairs.row], pairs.coords), shape=pairs.shape)
+
+
+def shared_weights(near: sparse.csr_array, weight: sparse.csr_array, device: torch.device) -> sparse.csr_array:
+    """Average the rows of ``weight`` (N, N) over those that ``near`` stores for each sample, and compare all rows:
+    Σ min / Σ max, (N, N) float32."""
+    count = near.shape[0]
+    rows = sparse.csr_array(near @ weight)
+    rows.data = np.rint(rows.data / near.sum(axis=1)[np.repeat(np.arange(count), np.diff(rows.indptr))] * STEPS)
+    rows.eliminate_zeros()
+    rows = rows.astype(np.int32)
+    sums = np.asarray(rows.sum(axis=1, dtype=np.int64))
+    parts = []
+    for top, row, column, shared in shared_sums(rows, device):
+        similarity = shared / (sums[top + row] + sums[column] - shared)
+        parts.append((np.bincount(row), column.astype(np.int32), similarity.astype(np.float32)))
+    lengths, columns, values = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return sparse.csr_array((values, columns, np.concatenate([[0], np.cumsum(lengths)])), shape=rows.shape)
+
+
+def shared_sums(
+    rows: sparse.csr_array, device: torch.device
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Σ_j min(v_ij, v_kj) of all rows i, k of ``rows`` (N, N) int32 that share a column j.
+
+    Yields blocks of rows: the first one's number, and i less that number, k, and the sum, sorted by (i, k). Takes
+    Σ_j n_j² steps for n_j entries in column j.
+    """
+    count = rows.shape[0]
+    turned = rows.tocsc()
+    turned.sort_indices()
+    starts, others, their = (torch.from_numpy(x).to(device) for x in (turned.indptr, turned.indices, turned.data))
+    starts = starts.long()
+    height = max(1, BLOCK // count)
+    for top in range(0, count, height):
+        bottom = min(top + height, count)
+        span = slice(rows.indptr[top], rows.indptr[bottom])
+        column = torch.from_numpy(rows.indices[span]).to(device).long()
+        own = torch.from_numpy(rows.data[span]).to(device)
+        row = torch.from_numpy(np.repeat(np.arange(bottom - top), np.diff(rows.indptr[top : bottom + 1]))).to(device)
+        lengths = starts[column + 1] - starts[column]
+        sums = torch.zeros((bottom - top) * count, dtype=torch.int32, device=device)
+        part_of = (lengths.cumsum(0) - 1) // BLOCK
+        for part in torch.arange(len(column), device=device).split(torch.bincount(part_of).tolist()):
+            entry = torch.repeat_interleave(part, lengths[part])
+            first = lengths[part].cumsum(0) - lengths[part]
+            place = torch.arange(len(entry), device=device) - torch.repeat_interleave(first, lengths[part])
+            place += starts[column[entry]]
+            sums.scatter_add_(0, row[entry] * count + others[place], torch.minimum(own[entry], their[place]))
+        sums = sums.view(-1, count)
+        shared = sums.nonzero()
+        yield top, *shared.T.cpu().numpy(), sums[shared[:, 0], shared[:, 1]].long().cpu().numpy()
+
+
+def as_points(descriptors: Tensor | ArrayLike, device: torch.device | None) -> Tensor:
+    """(N, D) float32 on the device."""
+    points = torch.as_tensor(descriptors if isinstance(descriptors, Tensor) else np.asarray(descriptors)).detach()
+    if points.ndim != 2 or 0 in points.shape or points.is_complex():
+        raise InputError(f"neighbours: descriptors are {points.dtype} {tuple(points.shape)}: expected (N, D) numbers")
+    points = points.to(device=device, dtype=torch.float32)
+    wrong = (~points.isfinite().all(dim=1)).nonzero()
+    if len(wrong):
+        raise InputError(f"neighbours: descriptor of sample {int(wrong[0])} is not finite: expected finite numbers")
+    return points
+
+
+def as_groups(cameras: Sequence[str | None], points: Tensor) -> NDArray[np.int64]:
+    """A number for each sample's camera, (N,); a sample without one gets a number of its own."""
+    if len(cameras) != len(points):
+        raise InputError(f"neighbours: {len(cameras)} cameras for {len(points)} samples: expected one each")
+    names = ["" if camera is None else str(camera) for camera in cameras]
+    groups = np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
+    unknown = np.array([not name for name in names])
+    groups[unknown] = len(names) + np.arange(unknown.sum())
+    return groups
+
+
+def check_numbers(least: int = 1, **numbers: int) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int | np.integer) or value < least:
+            raise InputError(f"neighbours: {name} is {value}: expected a whole number, at least {least}")
