@@ -42,9 +42,21 @@ class NetworkRecipe:
     """Put each bottleneck's stride on its first 1x1 convolution, as the He et al. 2015 weights need."""
     frozen: Literal["none", "layer1", "layer2"] = "none"
     """Keep the ResNet's stem up to this stage as loaded, batch norm included (the paper's video setting)."""
+    head: Literal["embedding", "batch_norm"] = "embedding"
+    """What follows pooling. "embedding" (the paper): a linear layer and batch norm feed the loss, and the descriptor is
+    the pooled features. "batch_norm" (BNNeck, Luo et al. 2019): batch norm without a learned bias over the pooled
+    features is both; then embedding and dropout are 0."""
+    pooling: Literal["average", "generalised_mean"] = "average"
+    """Over the feature map. "generalised_mean" (Radenovic et al. 2018) learns an exponent, from 3."""
+    last_stride: Literal[1, 2] = 2
+    """1 leaves out the backbone's last halving (Luo et al. 2019): a feature map twice as high and wide, at a price."""
 
     def __post_init__(self) -> None:
-        check(self.embedding > 0, f"network.embedding is {self.embedding}: expected at least 1")
+        if self.head == "embedding":
+            check(self.embedding > 0, f"network.embedding is {self.embedding}: expected at least 1")
+        else:
+            given = f"network.embedding is {self.embedding} and dropout {self.dropout} with head = 'batch_norm'"
+            check(self.embedding == 0 and self.dropout == 0, f"{given}, which has neither: set both to 0")
         check(0 <= self.dropout < 1, f"network.dropout is {self.dropout}: expected 0 <= dropout < 1")
         size = f"{self.height}x{self.width}"
         check(min(self.height, self.width) >= 32, f"network input is {size}: expected at least 32x32")
@@ -91,6 +103,14 @@ class TrainingRecipe:
     colour_jitter: float = 0.0
     """Random saturation, gain per channel and gamma, by up to this fraction down or its inverse up: imitates
     cameras of different colours. Not in the paper (0)."""
+    padding: int = 0
+    """Move a crop by up to so many pixels each way, its edges repeated; half as many across. Not in the paper (0)."""
+    erasing: float = 0.0
+    """Share of crops of which a random rectangle is painted over (Zhong et al. 2020). Not in the paper (0)."""
+    norm_crops: int = 0
+    """Batch norm takes its statistics over so many crops at a time; 0 over the whole batch. Not in the paper (0)."""
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    """"sgd" begins anew at each stage or round, as in the paper; "adam" goes on, and has no momentum setting."""
 
     def __post_init__(self) -> None:
         for name in ("frames", "batch_size", "first_epochs", "later_epochs", "decay_after"):
@@ -105,6 +125,19 @@ class TrainingRecipe:
         for name in ("backbone_factor", "momentum", "weight_decay", "table_momentum"):
             check(0 <= getattr(self, name) <= 1, f"training.{name} is {getattr(self, name)}: expected 0-1")
         check(0 < self.crop_scale <= 1, f"training.crop_scale is {self.crop_scale}: expected 0 < scale <= 1")
+        check(self.padding >= 0, f"training.padding is {self.padding}: expected at least 0 pixels")
+        check(
+            self.padding == 0 or self.crop_scale == 1,
+            f"training.padding is {self.padding} with crop_scale {self.crop_scale}: expected one of them; turn "
+            "the other off by padding = 0 or crop_scale = 1",
+        )
+        crops = self.batch_size * self.frames
+        check(
+            self.norm_crops == 0 or (self.norm_crops > 1 and crops % self.norm_crops == 0),
+            f"training.norm_crops is {self.norm_crops}: expected 0, or a part above 1 of a step's {crops} crops that "
+            "leaves no rest",
+        )
+        check(0 <= self.erasing <= 1, f"training.erasing is {self.erasing}: expected 0-1")
         check(
             self.samples == "tracklets" or self.frames == 1,
             f"training.frames is {self.frames} with samples = 'images': an image has one frame",
@@ -141,6 +174,57 @@ class MergingRecipe:
 
 
 @dataclass(frozen=True)
+class RoundsRecipe:
+    """Clusters made anew for each round, from single samples, by what the samples' neighbourhoods share: so no wrong
+    merge is for ever. With ``count`` 0 clusters grow from stage to stage instead, as in the paper."""
+
+    count: int = 0
+    """Rounds of a run."""
+    steps: int = 100
+    """Training steps of a round; each sees training.batch_size samples."""
+    per_cluster: int = 4
+    """Samples of one cluster in a step, spread over the cluster's cameras."""
+    clustering: Literal["dispersion", "dbscan"] = "dispersion"
+    """"dispersion": the paper's cost (Eq. 5) over neighbours (``merge_neighbours``). "dbscan": Ester et al. 1996."""
+    until: float = 0.8
+    """"dispersion": merge until the cheapest merge costs more than this, 0 to under 1."""
+    until_before_cameras: float = 0.75
+    """The same in rounds before ``cameras_from``."""
+    radius: float = 0.6
+    """"dbscan": the largest distance (1 - similarity) of two neighbours, above 0 to under 1."""
+    cameras_from: int = 0
+    """The first round that takes neighbours within and across cameras apart (``camera_aware_similarity``). Rounds
+    before it, and footage of one camera, do not look at cameras (``reciprocal_similarity``): what an untrained network
+    finds in other cameras is mostly wrong."""
+    neighbours: int = 20
+    """How many neighbours before ``cameras_from``; half as many join by their own neighbourhoods."""
+    within: int = 5
+    """How many in a sample's own camera, from ``cameras_from`` on."""
+    across: int = 20
+    """How many in all other cameras."""
+    smallest: int = 4
+    """Clusters of fewer samples are left out of a round."""
+    spread_cameras: bool = True
+    """Draw a cluster's samples for a step evenly over its cameras, and not at random."""
+    balance_cameras: bool = True
+    """Weigh a cluster's loss by how evenly its samples spread over cameras (exp of the entropy; 3C, 2024)."""
+    learning_rate: float = 3.5e-4
+    warm_up: int = 1
+    """Rounds in which the learning rate grows to that, in equal steps."""
+    decay_every: int = 1_000_000
+    """After every so many rounds the learning rate is divided by 10."""
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "per_cluster", "neighbours", "within", "across", "warm_up", "decay_every")
+        for name, least in (("count", 0), ("cameras_from", 0), ("smallest", 2), *((name, 1) for name in positive)):
+            check(getattr(self, name) >= least, f"rounds.{name} is {getattr(self, name)}: expected at least {least}")
+        for name in ("until", "until_before_cameras"):
+            check(0 <= getattr(self, name) < 1, f"rounds.{name} is {getattr(self, name)}: expected 0 to under 1")
+        check(0 < self.radius < 1, f"rounds.radius is {self.radius}: expected above 0 and under 1")
+        check(self.learning_rate > 0, f"rounds.learning_rate is {self.learning_rate}: expected more than 0")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All of it. Defaults are the paper's image setting."""
 
@@ -150,9 +234,51 @@ class Recipe:
     network: NetworkRecipe = field(default_factory=NetworkRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
     merging: MergingRecipe = field(default_factory=MergingRecipe)
+    rounds: RoundsRecipe = field(default_factory=RoundsRecipe)
 
     def __post_init__(self) -> None:
         check(0 <= self.seed < 2**32, f"seed is {self.seed}: expected 0 to {2**32 - 1}")
+        size, each = self.training.batch_size, self.rounds.per_cluster
+        check(
+            not self.rounds.count or size % each == 0,
+            f"training.batch_size is {size} with rounds.per_cluster {each}: expected a multiple of it",
+        )
+
+
+STAGES_ONLY = {
+    "training": {"first_epochs", "later_epochs", "first_learning_rate", "later_learning_rate", "decay_after"},
+    "merging": {"fraction", "linkage", "metric", "size_weight"},
+}
+"""Settings that mean nothing where clusters are made anew in each round."""
+
+BY_CLUSTERING = {
+    "dispersion": {
+        "rounds": {"until", "until_before_cameras"},
+        "merging": {"trade_off", "within", "cannot_link"},
+    },
+    "dbscan": {"rounds": {"radius"}},
+}
+"""Settings that mean something for one way of clustering in rounds only."""
+
+
+def unused(table: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Settings of a recipe's table that do nothing there: (table, key, why)."""
+    rounds = table.get("rounds", {})
+    if not all(isinstance(table.get(part, {}), dict) for part in (*STAGES_ONLY, "rounds")):
+        return []  # a wrong type, which parsing names
+    if not rounds.get("count"):
+        return [("rounds", key, "rounds.count is 0") for key in rounds if key != "count"]
+    chosen = rounds.get("clustering", RoundsRecipe.clustering)
+    others = [parts for name, parts in BY_CLUSTERING.items() if name != chosen]
+    reasons = [(STAGES_ONLY, "belongs to stages, and rounds.count is not 0")]
+    reasons += [(parts, f"rounds.clustering is {chosen!r}") for parts in others]
+    return [
+        (part, key, why)
+        for parts, why in reasons
+        for part, keys in parts.items()
+        for key in table.get(part, {})
+        if key in keys
+    ]
 
 
 def shipped_recipes() -> list[str]:
@@ -168,16 +294,26 @@ def load_recipe(name_or_path: str) -> Recipe:
     shipped = SHIPPED / f"{name_or_path}.toml"
     path = shipped if shipped.is_file() else Path(name_or_path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_recipe(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         names = ", ".join(shipped_recipes())
         raise RecipeError(f"recipe {name_or_path!r}: neither a shipped recipe ({names}) nor a file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not TOML: {error}") from None
-    try:
-        return parse(Recipe, table, "")
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
+
+
+def parse_recipe(text: str) -> Recipe:
+    """A recipe from its TOML; raises :class:`RecipeError` as :func:`load_recipe` does."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"not TOML: {error}") from None
+    for part, key, why in unused(table):
+        raise RecipeError(f"{part}.{key} does nothing here ({why}): remove it")
+    recipe: Recipe = parse(Recipe, table, "")
+    return recipe
 
 
 def parse(kind: type, table: dict[str, Any], prefix: str) -> Any:
@@ -195,7 +331,10 @@ def parse_value(kind: Any, value: Any, name: str) -> Any:
         check(isinstance(value, dict), f"{name} is {value!r}: expected a table [{name}]")
         return parse(kind, value, f"{name}.")
     if get_origin(kind) is Literal:
-        check(value in get_args(kind), f"{name} is {value!r}: expected one of {', '.join(get_args(kind))}")
+        options = get_args(kind)
+        # True is 1 for Python.
+        fits = type(value) is type(options[0]) and value in options
+        check(fits, f"{name} is {value!r}: expected one of {', '.join(map(str, options))}")
         return value
     if kind is float and type(value) is int:
         value = float(value)
@@ -204,21 +343,30 @@ def parse_value(kind: Any, value: Any, name: str) -> Any:
     return value
 
 
+def as_table(recipe: Recipe) -> dict[str, Any]:
+    """All settings of a recipe but those that do nothing in it."""
+    table = asdict(recipe)
+    for part, key, _ in unused(table):
+        del table[part][key]
+    return table
+
+
 def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as TOML; ``load_recipe`` of it gives an equal recipe."""
-    return tomli_w.dumps(asdict(recipe))
+    """The recipe as TOML; ``load_recipe`` of it gives one that trains the same."""
+    return tomli_w.dumps(as_table(recipe))
 
 
 def difference(a: Recipe, b: Recipe) -> list[str]:
     """Each setting in which two recipes differ, as "training.frames: 4 is now 8"."""
-    return compare(asdict(a), asdict(b), "")
+    return compare(as_table(a), as_table(b), "")
 
 
 def compare(a: dict[str, Any], b: dict[str, Any], prefix: str) -> list[str]:
     found = []
-    for key, old in a.items():
+    for key in dict.fromkeys((*a, *b)):
+        old, new = a.get(key, "not used"), b.get(key, "not used")
         if isinstance(old, dict):
             found += compare(old, b[key], f"{prefix}{key}.")
-        elif old != b[key]:
-            found.append(f"{prefix}{key}: {old} is now {b[key]}")
+        elif old != new:
+            found.append(f"{prefix}{key}: {old} is now {new}")
     return found

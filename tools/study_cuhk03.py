@@ -1,17 +1,21 @@
-"""The rows of the paper's Table II on a real two-camera set: trained on its training part, ranked on people held out.
+"""How well a run without labels finds real people across two cameras: every row of docs/training.md's table.
 
-    python tools/study_cuhk03.py --pictures labeled --weights resnet50.pth --runs runs --json cuhk03.json
+    python tools/study_cuhk03.py --pictures labeled --weights mobilenet_v2.pth --runs runs --json cuhk03_rounds.json
 
 ``--pictures`` holds CUHK03's ``train`` and ``val``, crops named IIII_KK.jpg (identity; 00-04 camera A, 05-09 camera B).
-Every training crop is a sample of its own and no identity is given to training. ``--weights`` is an ImageNet ResNet-50
-state dict of He et al. 2015 (stride on the first 1x1 convolution). Each crop of a camera of ``val`` is then ranked
-against all crops of the other; of each run its last stage and the one it kept, and once the network before training.
-Runs that are there go on. The other options make it smaller, to try it.
+Every training crop is a sample of its own, and no identity is given to training. ``--weights`` is an ImageNet state
+dict of the backbone. After the last round or stage, each crop of ``val`` is ranked: camera A against B, B against A, and
+each against all others, as descriptors are and freed of their cameras' bias.
+
+All rows take about eight hours on two cores. The JSON is written as rows come. Called again, the tool goes on where it
+was stopped: rows in the JSON are kept, and a run that is there goes on. ``--rows`` chooses rows.
 """
 
 import argparse
+import json
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +26,69 @@ from study import run as run_study
 from reid_toolkit.config import Recipe, load_recipe
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.manifest import read_manifest, write_manifest
-from reid_toolkit.errors import DatasetError
-from reid_toolkit.evaluation.protocol import Embedded, evaluate
+from reid_toolkit.errors import DatasetError, InputError
+from reid_toolkit.evaluation.protocol import Embedded, evaluate, free_of_cameras
+from reid_toolkit.evaluation.ranking import Ranking
 from reid_toolkit.training.features import extract
 from reid_toolkit.training.run_folder import RunFolder, load_network
 from reid_toolkit.training.samples import load_samples
 
-ROWS = ("buc", "buc_size", "dbc_between", "dbc")
-"""Table II: BUC without and with its size term, DBC without and with the within-cluster term."""
+SIZE = {"height": 128, "width": 64}
+SHORT = {"count": 12, "cameras_from": 4, "decay_every": 8}
+"""Rounds of the ablation."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe with changes, and the seeds to train it with."""
+
+    recipe: str
+    seeds: tuple[int, ...] = (0,)
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Settings by table."""
+
+    def of(self, seed: int, weights: Path) -> Recipe:
+        """The recipe to train, on single images and from ``weights``."""
+        recipe = load_recipe(self.recipe)
+        changes = {part: dict(values) for part, values in self.changes.items()}
+        changes.setdefault("network", {})["weights"] = str(weights)
+        changes.setdefault("training", {}).update(samples="images", frames=1)
+        parts = {part: replace(getattr(recipe, part), **values) for part, values in changes.items()}
+        return replace(recipe, seed=seed, **parts)
+
+
+def shorter(**changes: dict[str, Any]) -> Row:
+    """A row of the ablation: dbc_cameras of 12 rounds with ``changes``."""
+    return Row("dbc_cameras", changes={**changes, "rounds": SHORT | changes.get("rounds", {})})
+
+
+SAME = {"network": {"backbone": "mobilenet_v2", **SIZE}}
+ROWS = {
+    "dbc_cameras": Row("dbc_cameras", (0, 1, 2)),
+    # As many crops as 40 rounds of 110 steps of 64: 40 rounds of 27 or 28 steps of 256, or 38 epochs of all 7,239.
+    "cluster_contrast": Row(
+        "cluster_contrast", (0, 1),
+        {"network": SAME["network"] | {"last_stride": 2},
+         "rounds": {"count": 40, "steps": 28, "cameras_from": 40, "decay_every": 16}},
+    ),
+    "dbc": Row("dbc", changes=SAME | {"training": {"later_epochs": 1}}),
+    "buc_size": Row("buc_size", changes=SAME | {"training": {"later_epochs": 1}}),
+    "short": shorter(),
+    "short: no camera statistics": shorter(merging={"camera_statistics": False}),
+    "short: never looks at cameras": shorter(rounds={"cameras_from": 12}),
+    "short: looks at cameras from the first round": shorter(rounds={"cameras_from": 0}),
+    "short: DBSCAN": shorter(rounds={"clustering": "dbscan", "radius": 0.5}),
+    "short: no within term (lambda 0)": shorter(merging={"trade_off": 0.0}),
+    "short: clusters of 2 and more": shorter(rounds={"smallest": 2}),
+    "short: samples of a cluster at random": shorter(rounds={"spread_cameras": False}),
+    "short: all clusters weigh the same": shorter(rounds={"balance_cameras": False}),
+    "short: average pooling": shorter(network={"pooling": "average"}),
+    "short: the paper's embedding head": shorter(network={"head": "embedding", "embedding": 1024}),
+    "short: last stride 1": shorter(network={"last_stride": 1}),
+    "short: no erasing": shorter(training={"erasing": 0.0}),
+    "short: table moves by half": shorter(training={"table_momentum": 0.5}),
+    "short: SGD": shorter(training={"optimiser": "sgd"}, rounds={"learning_rate": 0.01}),
+}  # fmt: skip
 
 
 def without_names(pictures: Path, people: int | None, out: Path) -> Dataset:
@@ -42,53 +101,80 @@ def without_names(pictures: Path, people: int | None, out: Path) -> Dataset:
 
 
 def held_out(run: Path, stage: str, dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """One camera against the other, by the run's network at ``stage``; fractions 0-1."""
+    """The ranking by the run's network at ``stage``, as it is and freed of cameras; fractions 0-1."""
     folder = RunFolder(run)
     recipe = folder.recipe().network
     samples = load_samples(dataset, recipe.height, recipe.width, device=DEVICE)
     network = load_network(folder, stage).to(DEVICE)
-    found = Embedded(samples.tracklets, extract(network, samples, DEVICE).descriptors.numpy())
-    for (query, gallery), ranking in evaluate(found, found).pairs.items():
-        if ranking:
-            yield {"query": query, "gallery": gallery, "rank-1": ranking.rank(1), "mAP": ranking.mean_ap}
+    plain = Embedded(samples.tracklets, extract(network, samples, DEVICE).descriptors.numpy())
+    for freed, pair in ((False, (plain, plain)), (True, free_of_cameras(plain, plain))):
+        if pair is None:
+            continue
+        evaluation = evaluate(*pair)
+        rankings: dict[str, Ranking | None] = {f"{a} to {b}": found for (a, b), found in evaluation.pairs.items()}
+        for where, ranking in (rankings | {"all cameras": evaluation.overall}).items():
+            if ranking:
+                yield {
+                    "ranked": where, "camera_statistics": freed, "rank-1": ranking.rank(1), "mAP": ranking.mean_ap,
+                }  # fmt: skip
 
 
-def chosen_recipe(name: str, options: argparse.Namespace) -> Recipe:
-    recipe = load_recipe(name)
-    network = replace(recipe.network, weights=str(options.weights), stride_in_1x1=True)
-    training = replace(recipe.training, samples="images", precision=options.precision)
+def smaller(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+    """The recipe as the options for trials change it."""
+    network, training, rounds = recipe.network, recipe.training, recipe.rounds
     if options.size:
         network = replace(network, height=options.size[0], width=options.size[1])
+    if options.he_2015:
+        network = replace(network, stride_in_1x1=True)
     if options.epochs:
         training = replace(training, first_epochs=options.epochs[0], later_epochs=options.epochs[1])
-    return replace(recipe, network=network, training=training)
+    if options.rounds and rounds.count:
+        rounds = replace(rounds, count=options.rounds[0], steps=options.rounds[1])
+    training = replace(training, precision=options.precision)
+    return replace(recipe, network=network, training=training, rounds=rounds)
 
 
 def main(options: argparse.Namespace) -> None:
     for part in ("train", "val"):
         if not (options.pictures / part).is_dir():
             raise DatasetError(f"{options.pictures}: no folder {part}: expected CUHK03's labeled/, with train and val")
+    table = ROWS | {name: Row(name) for name in options.recipes or ()}
+    chosen = options.recipes or options.rows or list(ROWS)
+    for name in chosen:
+        if name not in table:
+            raise InputError(f"--rows {name!r}: expected some of {', '.join(map(repr, ROWS))}")
     options.runs.mkdir(parents=True, exist_ok=True)
     known = options.runs / "val"
     val = read_manifest(known) if known.exists() else link_pictures(options.pictures / "val", known)
     train = without_names(options.pictures / "train", options.people, options.runs / "train")
-    rows: list[dict[str, Any]] = []
-    for number, name in enumerate(options.recipes):
-        run, recipe = options.runs / Path(name).stem, chosen_recipe(name, options)
-        train_run(train.root, recipe, run)
-        for stage in ("initial", "last", "best") if number == 0 else ("last", "best"):
-            shown = "not trained" if stage == "initial" else name
-            rows += [{"recipe": shown, "stage": stage, **pair} for pair in held_out(run, stage, val)]
-        write_json(
-            options.json,
-            {
-                "training_crops": len(train.crops),
-                "held_out_crops": len(val.crops),
-                "recipes": {n: asdict(chosen_recipe(n, options)) for n in options.recipes[: number + 1]},
-                "rows": rows,
-            },
-        )
-    print_rows(rows)
+    rows: list[dict[str, Any]] = json.loads(options.json.read_text())["rows"] if options.json.exists() else []
+    for name in chosen:
+        for seed in table[name].seeds:
+            if any((row["row"], row["seed"]) == (name, seed) for row in rows):
+                continue
+            recipe = smaller(table[name].of(seed, options.weights), options)
+            run = options.runs / f"{Path(name).stem.replace(' ', '-').replace(':', '')}-{seed}"
+            began = time.time()
+            train_run(train.root, recipe, run)
+            metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            about = {
+                "stages": len(metrics), "training_seconds": round(sum(row["seconds"] for row in metrics)),
+                "this_call_seconds": round(time.time() - began), "recipe": asdict(recipe),
+            }  # fmt: skip
+            if not any(row["row"] == "not trained" for row in rows):
+                rows.append({"row": "not trained", "seed": seed, "held_out": [*held_out(run, "initial", val)]})
+            rows.append({"row": name, "seed": seed, "held_out": [*held_out(run, "last", val)], **about})
+            crops = {"training_crops": len(train.crops), "held_out_crops": len(val.crops)}
+            write_json(options.json, crops | {"rows": rows})
+    print_rows(shown(rows))
+
+
+def shown(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A line for each row: mAP of every ranking, and rank-1 of the first."""
+    for row in rows:
+        found = {f"{one['ranked']}{' freed' * one['camera_statistics']}": one for one in row["held_out"]}
+        rank_1 = {"A to B rank-1": found["A to B"]["rank-1"]} if "A to B" in found else {}
+        yield {"row": row["row"], "seed": row["seed"], **rank_1, **{key: one["mAP"] for key, one in found.items()}}
 
 
 if __name__ == "__main__":
@@ -97,9 +183,12 @@ if __name__ == "__main__":
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True, help="where the runs go; those there go on")
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--recipes", nargs="+", default=ROWS, help="shipped recipes' names, or TOML files")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="of the table; all of them by default")
+    parser.add_argument("--recipes", nargs="+", help="shipped recipes or TOML files as they are, in place of rows")
+    parser.add_argument("--he-2015", action="store_true", help="--weights have the stride on the first 1x1 convolution")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--people", type=int, help="of the training part; all of them by default")
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--epochs", type=int, nargs=2, metavar=("FIRST", "LATER"))
+    parser.add_argument("--rounds", type=int, nargs=2, metavar=("COUNT", "STEPS"))
     run_study(main, parser)

@@ -6,6 +6,7 @@ goes on in the middle of an epoch, and several processes share one, without a ge
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reid_toolkit.config import Recipe
-from reid_toolkit.training.augmentation import draw_boxes, draw_colours
+from reid_toolkit.training.augmentation import draw_boxes, draw_colours, draw_erasures, draw_shifts
 from reid_toolkit.training.samples import Samples
 from reid_toolkit.training.schedule import steps_per_epoch
 
@@ -33,6 +34,8 @@ class Epoch:
     """(S, B * F, 2, 3): see :func:`reid_toolkit.training.augmentation.draw_boxes`."""
     colours: Tensor | None
     """(S, B * F, 5): see :func:`reid_toolkit.training.augmentation.draw_colours`."""
+    erased: Tensor | None
+    """(S, B * F, 4): see :func:`reid_toolkit.training.augmentation.draw_erasures`."""
     kept: Tensor | None
     """(S, B, E) bool: what dropout keeps of the embedding."""
 
@@ -51,30 +54,95 @@ class Epoch:
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: function(part) for name, part in parts.items() if part is not None})
 
-    def views(self, step: int) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """``boxes``, ``colours`` and ``kept`` of one step."""
-        boxes, colours, kept = (part if part is None else part[step] for part in (self.boxes, self.colours, self.kept))
-        return boxes, colours, kept
+    def views(self, step: int) -> list[Tensor | None]:
+        """``boxes``, ``colours``, ``erased`` and ``kept`` of one step."""
+        return [part if part is None else part[step] for part in (self.boxes, self.colours, self.erased, self.kept)]
 
 
-def draw_epoch(samples: Samples, recipe: Recipe, stage: int, epoch: int) -> Epoch:
-    """Every sample once, in a random order, but for those of a last batch that is not full (``steps_per_epoch``)."""
-    settings = recipe.training
+def draw_epoch(samples: Samples, recipe: Recipe, classes: Tensor, stage: int, epoch: int) -> Epoch:
+    """The batches of an epoch of stages, or of a round.
+
+    Stages see every sample once, in a random order, but for those of a last batch that is not full
+    (``steps_per_epoch``). Rounds draw clusters of ``classes`` (N,) and samples of them (:func:`draw_clusters`).
+    """
+    settings, network = recipe.training, recipe.network
     generator = np.random.default_rng((recipe.seed, stage, epoch))
-    steps = steps_per_epoch(len(samples), settings.batch_size)
-    size = min(settings.batch_size, len(samples))
-    order = generator.permutation(len(samples))[: steps * size]
-    crops = pick_frames(samples.starts, settings.frames, generator)[order].reshape(steps, -1)
-    boxes = colours = kept = None
-    if settings.crop_scale < 1 or settings.flip:
+    if recipe.rounds.count:
+        names = [tracklet.camera if recipe.rounds.spread_cameras else "" for tracklet in samples.tracklets]
+        cameras = np.array(names)
+        each = recipe.rounds.per_cluster
+        order = draw_clusters(
+            classes.numpy(), cameras, recipe.rounds.steps, settings.batch_size // each, each, generator
+        )
+        crops = np.stack([pick_frames_of(samples.starts, one, settings.frames, generator) for one in order])
+    else:
+        steps = steps_per_epoch(len(samples), settings.batch_size)
+        size = min(settings.batch_size, len(samples))
+        order = generator.permutation(len(samples))[: steps * size].reshape(steps, size)
+        crops = pick_frames(samples.starts, settings.frames, generator)[order.ravel()].reshape(steps, -1)
+    boxes = colours = erased = kept = None
+    if settings.padding:
+        boxes = draw_shifts(crops.size, settings.padding, network.height, network.width, settings.flip, generator).view(
+            *crops.shape, 2, 3
+        )
+    elif settings.crop_scale < 1 or settings.flip:
         boxes = draw_boxes(crops.size, settings.crop_scale, settings.flip, generator).view(*crops.shape, 2, 3)
     if settings.colour_jitter:
         colours = draw_colours(crops.size, settings.colour_jitter, generator).view(*crops.shape, 5)
-    if recipe.network.dropout:
+    if settings.erasing:
+        erased = draw_erasures(crops.size, settings.erasing, network.height, network.width, generator)
+        erased = erased.view(*crops.shape, 4)
+    if network.dropout:
         # Two bytes a value are a third of the time of a float, and an epoch has millions.
-        values = generator.integers(0, LEVELS, (steps, size, recipe.network.embedding), np.uint16)
-        kept = torch.from_numpy(values >= round(recipe.network.dropout * LEVELS))
-    return Epoch(torch.from_numpy(order.reshape(steps, size)), torch.from_numpy(crops), boxes, colours, kept)
+        values = generator.integers(0, LEVELS, (*order.shape, network.embedding), np.uint16)
+        kept = torch.from_numpy(values >= round(network.dropout * LEVELS))
+    return Epoch(torch.from_numpy(order), torch.from_numpy(crops), boxes, colours, erased, kept)
+
+
+def draw_clusters(
+    classes: NDArray[np.int64],
+    cameras: NDArray[Any],
+    steps: int,
+    clusters: int,
+    each: int,
+    generator: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Samples for ``steps`` batches of ``clusters`` clusters with ``each`` samples; (steps, clusters * each).
+
+    ``classes`` (N,) are 0..C-1, and -1 for samples that no batch takes; ``cameras`` are N names. Every cluster comes
+    once before any comes twice. The samples of a cluster are spread evenly over its cameras, and each comes once before
+    any of its camera comes twice.
+    """
+    members = [np.flatnonzero(classes == one) for one in range(int(classes.max()) + 1)]
+    by_camera = [[one[cameras[one] == name] for name in np.unique(cameras[one])] for one in members]
+    passes = -(-steps * clusters // len(members))
+    chosen = np.concatenate([generator.permutation(len(members)) for _ in range(passes)])[: steps * clusters]
+    return np.stack([spread(by_camera[one], each, generator) for one in chosen]).reshape(steps, clusters * each)
+
+
+def spread(groups: list[NDArray[np.int64]], number: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """``number`` members of ``groups``, as many of each as can be, in a random order of groups."""
+    order = generator.permutation(len(groups))
+    shares = np.bincount(np.arange(number) % len(groups), minlength=len(groups))
+    picked = []
+    for place, share in zip(order, shares, strict=True):
+        group = groups[place]
+        passes = [generator.permutation(group) for _ in range(-(-share // len(group)))]
+        picked.append(np.concatenate([*passes, group[:0]])[:share])
+    return np.concatenate(picked)
+
+
+def pick_frames_of(
+    starts: NDArray[np.int64], samples: NDArray[np.int64], frames: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """As :func:`pick_frames` of these ``samples`` (B,), which may repeat; (B * frames,)."""
+    first, counts = starts[samples], starts[samples + 1] - starts[samples]
+    if frames == 1:
+        return first + generator.integers(counts)
+    return np.concatenate([
+        begin + np.sort(generator.choice(count, frames, replace=bool(count < frames)))
+        for begin, count in zip(first, counts, strict=True)
+    ])  # fmt: skip
 
 
 def pick_frames(starts: NDArray[np.int64], frames: int, generator: np.random.Generator) -> NDArray[np.int64]:

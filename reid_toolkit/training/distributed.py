@@ -49,6 +49,15 @@ class World:
         dist.broadcast_object_list(box, src=0)
         return cast(Value, box[0])
 
+    def share_weights(self, network: nn.Module, change: Callable[[], object]) -> None:
+        """Have the first process ``change`` a network, and give its weights to the others."""
+
+        def changed() -> dict[str, Tensor]:
+            change()
+            return network.state_dict()
+
+        network.load_state_dict(self.share(changed))
+
     @contextmanager
     def after_first_here(self, waits: bool) -> Iterator[None]:
         """What is inside is done by a process that ``waits`` after the first one of its machine did it, which never

@@ -61,37 +61,65 @@ def mixed_precision(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
 
 
-class ReidNetwork(nn.Module):
-    """Backbone and embedding head (Section IV-C).
+class GeneralisedMean(nn.Module):
+    """Pooling by (mean x^p)^(1/p) over a feature map, p learned (Radenovic et al., "Fine-tuning CNN image retrieval
+    with no human annotation", 2018): (B, D, H, W) -> (B, D, 1, 1). p = 1 is the average, and a large p the maximum."""
 
-    ``forward`` gives the pooled features: L2-normalised they are the descriptor used to cluster and retrieve.
-    ``embed`` maps pooled features, averaged over a tracklet's frames, to the unit vectors that the loss compares
-    with the lookup table.
+    def __init__(self, exponent: float = 3.0) -> None:
+        super().__init__()
+        self.exponent = nn.Parameter(torch.tensor(exponent))
+
+    def forward(self, features: Tensor) -> Tensor:
+        # In float32, where a power of a small number is not 0.
+        powers = features.float().clamp(min=1e-6).pow(self.exponent)
+        return powers.mean((2, 3), keepdim=True).pow(1 / self.exponent)
+
+
+class ReidNetwork(nn.Module):
+    """Backbone and head.
+
+    ``forward`` gives features: L2-normalised they are the descriptor used to cluster and retrieve. ``embed`` maps
+    features, averaged over a tracklet's frames, to the unit vectors that the loss compares with the lookup table.
+
+    With head "embedding" (Section IV-C) the features are the pooled ones, and ``embed`` is a linear layer and batch
+    norm. With "batch_norm" (BNNeck: Luo et al., "Bag of tricks", 2019) the features are the pooled ones after batch
+    norm, whose bias is not learned, and ``embed`` only normalises.
     """
 
     def __init__(self, recipe: NetworkRecipe) -> None:
         super().__init__()
         self.backbone, self.dimension = build_backbone(recipe.backbone, stride_in_1x1=recipe.stride_in_1x1)
-        self.embedding = nn.Linear(self.dimension, recipe.embedding)
-        self.embedding_norm = nn.BatchNorm1d(recipe.embedding)
-        nn.init.kaiming_normal_(self.embedding.weight, mode="fan_out")
-        nn.init.zeros_(self.embedding.bias)
+        if recipe.last_stride == 1:
+            keep_last_map(self.backbone)
+        if recipe.pooling == "generalised_mean":
+            pool_by(self.backbone, GeneralisedMean())
+        self.feature_norm: nn.BatchNorm1d | None = None
+        self.embedding: nn.Linear | None = None
+        if recipe.head == "batch_norm":
+            self.feature_norm = nn.BatchNorm1d(self.dimension)
+            self.feature_norm.bias.requires_grad_(False)
+        else:
+            self.embedding = nn.Linear(self.dimension, recipe.embedding)
+            self.embedding_norm = nn.BatchNorm1d(recipe.embedding)
+            nn.init.kaiming_normal_(self.embedding.weight, mode="fan_out")
+            nn.init.zeros_(self.embedding.bias)
         depth = 0 if recipe.frozen == "none" else STEM.index(recipe.frozen) + 1
         self.frozen = STEM[:depth]
         for name in self.frozen:
             getattr(self.backbone, name).requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Standardised images (B, 3, H, W) -> pooled features (B, D)."""
-        return self.backbone(images)
+        """Standardised images (B, 3, H, W) -> features (B, D)."""
+        pooled = self.backbone(images)
+        return pooled if self.feature_norm is None else self.feature_norm(pooled.float())
 
     def embed(self, pooled: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Pooled features (B, D) -> unit embeddings (B, E); ``kept`` (B, E) bool is what dropout leaves of them.
+        """Features (B, D) -> unit embeddings (B, E); ``kept`` (B, E) bool is what dropout leaves of them.
 
         Dropout comes before the normalisation, so that Eq. 2's v has length 1 in training too; the released code
         drops after it.
         """
-        embedded = self.embedding_norm(self.embedding(pooled))
+        embedded = pooled if self.embedding is None else self.embedding_norm(self.embedding(pooled))
         # Dropout's usual factor would be lost in the normalisation.
         return F.normalize(embedded if kept is None else embedded * kept, dim=1)
 
@@ -105,8 +133,22 @@ class ReidNetwork(nn.Module):
     def parameter_groups(self, backbone_factor: float) -> list[dict[str, object]]:
         """Trainable parameters for an optimiser, with ``factor`` to scale each group's learning rate by."""
         backbone = [p for p in self.backbone.parameters() if p.requires_grad]
-        head = [*self.embedding.parameters(), *self.embedding_norm.parameters()]
+        head = [p for name, p in self.named_parameters() if not name.startswith(RUN_PREFIX) and p.requires_grad]
         return [{"params": backbone, "factor": backbone_factor}, {"params": head, "factor": 1.0}]
+
+
+@torch.no_grad()
+def centre_features(network: ReidNetwork, crops: Tensor) -> None:
+    """Set the running statistics of a new network's feature norm to those of ``crops`` (B, H, W, 3) uint8 BGR.
+
+    Without it an untrained network's features are the pooled ones, all positive and much alike.
+    """
+    assert network.feature_norm is not None
+    network.eval()
+    images = standardise(to_rgb(crops))
+    pooled = torch.cat([network.backbone(part).float() for part in images.split(64)])
+    network.feature_norm.running_mean = pooled.mean(dim=0)
+    network.feature_norm.running_var = pooled.var(dim=0)
 
 
 def build_network(recipe: NetworkRecipe, seed: int) -> ReidNetwork:
@@ -137,6 +179,26 @@ def build_backbone(name: str, *, stride_in_1x1: bool = False) -> tuple[nn.Module
     return backbone, dimension
 
 
+def pool_by(backbone: nn.Module, pooling: nn.Module) -> None:
+    """Pool a backbone of :func:`build_backbone` by a module that gives (B, D, 1, 1)."""
+    if hasattr(backbone, "avgpool"):
+        backbone.avgpool = pooling
+    else:
+        # MobileNetV2 and ShuffleNet average in their code: what comes after the last part, averaged, stays as it is.
+        last = backbone.features if hasattr(backbone, "features") else backbone.conv5
+        assert isinstance(last, nn.Sequential)
+        last.append(pooling)
+
+
+def keep_last_map(backbone: nn.Module) -> None:
+    """Take out a backbone's last halving of the feature map: the block that holds its last convolution of stride 2."""
+    halving = [name for name, part in backbone.named_modules() if isinstance(part, nn.Conv2d) and part.stride == (2, 2)]
+    block = ".".join(halving[-1].split(".")[:2]) + "."
+    for name, part in backbone.named_modules():
+        if name.startswith(block) and isinstance(part, nn.Conv2d) and part.stride == (2, 2):
+            part.stride = (1, 1)
+
+
 def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
     """Fill a backbone of :func:`build_backbone`: ``weights`` is "none", "imagenet", or the path of a state dict or
     of a run's checkpoint, of which only the backbone is taken.
@@ -162,8 +224,9 @@ def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
 
 
 def is_learned(key: str) -> bool:
-    """Not so of batch norm's counters, which nothing reads and torchvision's own older files do not have."""
-    return not key.endswith("num_batches_tracked")
+    """Whether a file of weights has to hold it. Not so of batch norm's counters, which nothing reads and torchvision's
+    own older files do not have, and of our own pooling's exponent."""
+    return not key.endswith(("num_batches_tracked", ".exponent"))
 
 
 def download_imagenet(name: str) -> dict[str, Tensor]:

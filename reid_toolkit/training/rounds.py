@@ -1,4 +1,4 @@
-"""Algorithm 1: learn from the clusters, extract, measure, merge, and again."""
+"""The loop: learn from the clusters, extract, measure, cluster, and again (Algorithm 1)."""
 
 import math
 import time
@@ -17,11 +17,11 @@ from reid_toolkit.errors import RunError
 from reid_toolkit.method.lookup_table import LookupTable, in_passes
 from reid_toolkit.training.batches import draw_epoch
 from reid_toolkit.training.clock import Clock
-from reid_toolkit.training.clustering import Clustering, Stages
+from reid_toolkit.training.clustering import Clustering, Targets, clustering_of
 from reid_toolkit.training.devices import training_on
 from reid_toolkit.training.distributed import ALONE, World, over_processes
-from reid_toolkit.training.features import Features, extract, free_of_cameras
-from reid_toolkit.training.network import ReidNetwork
+from reid_toolkit.training.features import Features, extract, folded, free_of_cameras
+from reid_toolkit.training.network import ReidNetwork, centre_features
 from reid_toolkit.training.progress import AfterStep, Step
 from reid_toolkit.training.run import TrainingRun
 from reid_toolkit.training.samples import Samples, load_samples, prefetch
@@ -29,7 +29,10 @@ from reid_toolkit.training.schedule import epochs, learning_rate
 from reid_toolkit.training.selection import Row
 from reid_toolkit.training.stage_metrics import stage_figures
 from reid_toolkit.training.state import Place
-from reid_toolkit.training.step import Batch, Learner
+from reid_toolkit.training.step import Batch, Learner, make_optimiser, restore_optimiser
+
+CENTRED_ON = 1024
+"""Crops that a new network's feature norm is set by, spread over all."""
 
 READ_EVERY = 1.0
 """Seconds between two looks at the loss, each of which waits for the device."""
@@ -74,11 +77,13 @@ def train(
             images=recipe.training.samples == "images", device=device, cache=run.folder.crops, bad=bad,
             on_progress=on_load, world=world,
         )  # fmt: skip
-    clustering = Stages.of(recipe, samples, device)
+    clustering = clustering_of(recipe, samples, device)
     world.check_same((run.fingerprint, len(samples)), f"{dataset.root}: differs between processes: copy one to all")
     world.check_divides(min(recipe.training.batch_size, len(samples)))
+    if recipe.network.head == "batch_norm" and not run.state:
+        world.share_weights(network, partial(centre, network, samples))
     run.start(samples, network)
-    move_to_device(network, device, world)
+    move_to_device(network, recipe, device, world)
     with run.recording(), training_on(device, recipe, deterministic=deterministic):
         run_stages(run, network, samples, clustering, on_step, checkpoint_seconds)
     run.clean_up()
@@ -99,8 +104,12 @@ def run_stages(
         RunError: the loss or the network diverges.
     """
     recipe, device, world, clock, schedule = run.recipe, run.device, run.world, run.clock, clustering.schedule
-    look = partial(extract, network, samples, device, precision=recipe.training.precision, world=world)
+    look = partial(look_at, network, samples, recipe, device, world)
+    # Adam goes on from stage to stage.
+    optimiser = make_optimiser(network, recipe.training, device) if recipe.training.optimiser == "adam" else None
     state, run.state = run.state, None  # so that its tensors are freed once they are used
+    if optimiser and state:
+        restore_optimiser(optimiser, network, state.momentum)
     labels, features = state.labels if state else None, None
     while not clustering.is_over(run.metrics):
         stage = len(run.metrics)
@@ -113,45 +122,66 @@ def run_stages(
                 features = features or look()
             if labels is None:
                 labels = world.share(partial(initial_labels, clustering, features, samples, recipe, clock))
-            table, place = make_table(features, labels, recipe, device), Place(stage)
+            table, place = make_table(features, clustering.targets(labels), recipe, device), Place(stage)
 
-        learner = Learner(network, table, recipe.training, world=world, graph=device.type == "cuda" and world.size == 1)
+        graph, targets = device.type == "cuda" and world.size == 1, clustering.targets(labels)
+        learner = Learner(network, table, recipe.training, optimiser=optimiser, world=world, graph=graph)
         if state:
             learner.restore(state.momentum, state.loss_sum)
             state = None
-        clusters, save = int(labels.max()) + 1, partial(run.save_state, learner, labels) if world.first else None
+        clusters, save = len(table.rows), partial(run.save_state, learner, labels) if world.first else None
         after_step = AfterStep(schedule, clusters, on_step, save, checkpoint_seconds, run.interrupt)
         with clock.phase("train"), run.interrupt.postponed():
-            loss = learn(learner, samples, labels, recipe, place, after_step)
+            loss = learn(learner, samples, targets, recipe, place, after_step)
 
         with after_step.saving_at_interrupt():
             with clock.phase("extract"):
                 features = look()
             if not bool(features.descriptors.isfinite().all()):
                 raise RunError(f"stage {stage}: the network diverged: lower the recipe's learning rates")
-            crops = schedule.steps[stage] * min(recipe.training.batch_size, len(samples)) * recipe.training.frames
+            crops = schedule.steps[stage] * batch_size(recipe, len(samples)) * recipe.training.frames
             speed = round(crops / clock.seconds["train"], 1)
-            row: Row = {"stage": stage, "clusters": clusters, "loss": loss, "images_per_second": speed}
+            row: Row = {"stage": stage, "clusters": int(labels.max()) + 1, "loss": loss, "images_per_second": speed}
             row |= {"crops": samples.tier}
             measure = partial(measure_and_merge, clustering, stage, features, labels, samples, recipe, clock, device)
             next_labels, figures = world.share(measure)
-            run.save_stage(row | figures, network, labels, next_labels)
+            run.save_stage(row | figures, network, labels, next_labels, optimiser)
         labels = next_labels
 
 
-def move_to_device(network: ReidNetwork, device: torch.device, world: World) -> None:
+def batch_size(recipe: Recipe, count: int) -> int:
+    """Samples in a step of a run on ``count`` samples."""
+    return recipe.training.batch_size if recipe.rounds.count else min(recipe.training.batch_size, count)
+
+
+def centre(network: ReidNetwork, samples: Samples) -> None:
+    """Give a new network's features the mean 0 and the deviation 1, as seen on :data:`CENTRED_ON` crops."""
+    rows = torch.linspace(0, len(samples.crops) - 1, min(CENTRED_ON, len(samples.crops))).long()
+    centre_features(network, samples.read(rows).cpu())
+
+
+def look_at(network: ReidNetwork, samples: Samples, recipe: Recipe, device: torch.device, world: World) -> Features:
+    """The features of all samples, as the network is now."""
+    if recipe.rounds.count and device.type == "cpu":
+        network = folded(network)  # rounds extract as often as they train on as many crops
+    return extract(network, samples, device, precision=recipe.training.precision, world=world)
+
+
+def move_to_device(network: ReidNetwork, recipe: Recipe, device: torch.device, world: World) -> None:
     """Put the network where it trains, in the memory layout that is fastest there, as one of the world's processes."""
     network.to(device)
-    if device.type == "cuda":
+    # Another layout is another rounding: on a CPU the paper's recipes keep theirs, so that runs give what they gave.
+    if device.type == "cuda" or recipe.rounds.count:
         network.to(memory_format=torch.channels_last)
     if world.size > 1:
         over_processes(network, device)
 
 
-def make_table(features: Features, labels: Tensor, recipe: Recipe, device: torch.device) -> LookupTable:
-    """Make a table with a row for each cluster, as the network sees it now."""
-    embeddings, momentum = features.embeddings.to(device), recipe.training.table_momentum
-    return LookupTable.from_clusters(embeddings, labels.to(device), momentum)
+def make_table(features: Features, targets: Targets, recipe: Recipe, device: torch.device) -> LookupTable:
+    """Make a table with a row for each class, as the network sees it now."""
+    kept = targets.classes >= 0
+    embeddings, momentum = features.embeddings[kept].to(device), recipe.training.table_momentum
+    return LookupTable.from_clusters(embeddings, targets.classes[kept].to(device), momentum)
 
 
 def initial_labels(
@@ -196,12 +226,12 @@ def to_cluster(features: Features, samples: Samples, recipe: Recipe) -> Features
 def learn(
     learner: Learner,
     samples: Samples,
-    labels: Tensor,
+    targets: Targets,
     recipe: Recipe,
     start: Place,
     after_step: Callable[[Place, float], None],
 ) -> float:
-    """Train a stage on ``labels`` (N,) int64, on the CPU, from ``start`` on; returns the last epoch's mean loss.
+    """Train a stage on ``targets``, on the CPU, from ``start`` on; returns the last epoch's mean loss.
 
     ``after_step`` is called with the place after it, and with the epoch's mean loss as it was last looked at.
 
@@ -210,22 +240,25 @@ def learn(
     """
     stage, first = start.stage, start.step
     loss, looked = math.nan, -math.inf
-    numbers = range(start.epoch, epochs(recipe.training, stage))
+    numbers = range(start.epoch, epochs(recipe, stage))
     # The next epoch is drawn while this one is learned.
-    drawn_ahead = prefetch(partial(draw_epoch, samples, recipe, stage), numbers, threads=1, ahead=1)
+    drawn_ahead = prefetch(partial(draw_epoch, samples, recipe, targets.classes, stage), numbers, threads=1, ahead=1)
     for epoch, drawn in zip(numbers, drawn_ahead, strict=True):
-        learner.set_rate(learning_rate(recipe.training, stage, epoch))
+        learner.set_rate(learning_rate(recipe, stage, epoch))
         if not first:
             learner.loss_sum.zero_()
-        classes = labels[drawn.samples]
+        classes = targets.classes[drawn.samples]
         order, sizes = in_passes(classes)
         device = learner.device
         own = drawn.part(learner.world.rank, learner.world.size)
         classes, order, at_device = classes.to(device), order.to(device), own.to(device)
         own_classes = classes.chunk(learner.world.size, dim=1)[learner.world.rank]
+        weights = None if targets.weights is None else targets.weights.to(device)[own_classes]
         crops = own.crops.to(samples.pixels.rows.device)
         for step, pixels in enumerate(samples.read_ahead(crops[first:]), first):
-            batch = Batch(pixels, *at_device.views(step), own_classes[step])
+            boxes, colours, erased, kept = at_device.views(step)
+            own_weights = None if weights is None else weights[step]
+            batch = Batch(pixels, boxes, colours, erased, kept, own_classes[step], own_weights)
             learner.step(batch, classes[step], order[step].split(sizes[step]))
             if time.monotonic() - looked > READ_EVERY:
                 loss, looked = float(learner.loss_sum) / (step + 1), time.monotonic()

@@ -18,8 +18,17 @@ from reid_toolkit.training.progress import Interrupt
 from reid_toolkit.training.run_folder import Checkpoint, RunFolder
 from reid_toolkit.training.samples import Samples
 from reid_toolkit.training.selection import Row
-from reid_toolkit.training.state import Place, State, latest, remove_states, save_state, snapshot
-from reid_toolkit.training.step import Learner
+from reid_toolkit.training.state import (
+    Place,
+    State,
+    latest,
+    remove_optimisers,
+    remove_states,
+    save_optimiser,
+    save_state,
+    snapshot,
+)
+from reid_toolkit.training.step import Learner, optimiser_state
 from reid_toolkit.training.tensor_files import save_tensors
 
 
@@ -103,8 +112,18 @@ class TrainingRun:
             before = self.metrics[: place.stage]
             save_state(self.folder.checkpoints, snapshot(learner, place, labels, before, self.clock, self.folder))
 
-    def save_stage(self, row: Row, network: ReidNetwork, labels: Tensor, next_labels: Tensor) -> None:
-        """Finish a stage: add the clock's times to its row, and write the board, the checkpoint and the best model."""
+    def save_stage(
+        self,
+        row: Row,
+        network: ReidNetwork,
+        labels: Tensor,
+        next_labels: Tensor,
+        optimiser: torch.optim.Optimizer | None = None,
+    ) -> None:
+        """Finish a stage: add the clock's times to its row, and write the board, the checkpoint and the best model.
+
+        ``optimiser`` is one that goes on in the next stage.
+        """
         row = row | self.clock.row()
         self.metrics.append(row)
         if not self._board:
@@ -114,6 +133,8 @@ class TrainingRun:
                 self._board.add_scalar(key, value, row["stage"])
         with self.clock.phase("save"):
             weights = {key: value.cpu() for key, value in network.state_dict().items()}
+            if optimiser:
+                save_optimiser(self.folder.checkpoints, row["stage"], optimiser_state(optimiser, network))
             self.folder.save(Checkpoint(row["stage"], weights, labels, next_labels, self.metrics))
             self.folder.publish(self.metrics, self._names, self.recipe.selection)
 
@@ -121,5 +142,6 @@ class TrainingRun:
         """Remove what only an unfinished run needs: states within a stage, and the file of decoded crops."""
         if self.world.first:
             remove_states(self.folder.checkpoints)
+            remove_optimisers(self.folder.checkpoints)
         if self.world.local_rank == 0:
             remove_crop_file(self.folder.crops)

@@ -3,15 +3,15 @@
 import math
 from dataclasses import dataclass
 
-from reid_toolkit.config import Recipe, TrainingRecipe
+from reid_toolkit.config import Recipe
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Algorithm 1's schedule."""
+    """How many stages a run has, and how many steps each."""
 
     merges: int
-    """The paper's k: merges between two stages."""
+    """The paper's k: merges between two stages. 0 where clusters are made anew."""
     stages: int
     steps: tuple[int, ...]
     """Training steps of each stage."""
@@ -20,14 +20,18 @@ class Plan:
 
 
 def plan(recipe: Recipe, count: int) -> Plan:
-    """Algorithm 1's schedule for ``count`` samples: train while C > k, merging k after each stage.
+    """The schedule for ``count`` samples: the recipe's rounds, or Algorithm 1's.
 
-    The merge after the last stage is left out, since nothing would be trained on it.
+    Algorithm 1 trains while C > k and merges k after each stage. The merge after the last stage is left out, since
+    nothing would be trained on it.
     """
+    if recipe.rounds.count:
+        rounds = recipe.rounds
+        return Plan(0, rounds.count, (rounds.steps,) * rounds.count, rounds.steps)
     merges = max(1, math.floor(recipe.merging.fraction * count))
     stages = math.ceil((count - merges) / merges)
     per_epoch = steps_per_epoch(count, recipe.training.batch_size)
-    return Plan(merges, stages, tuple(per_epoch * epochs(recipe.training, stage) for stage in range(stages)), per_epoch)
+    return Plan(merges, stages, tuple(per_epoch * epochs(recipe, stage) for stage in range(stages)), per_epoch)
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -36,13 +40,18 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return max(1, count // batch_size)
 
 
-def epochs(recipe: TrainingRecipe, stage: int) -> int:
-    """How often a stage sees every sample."""
-    return recipe.later_epochs if stage else recipe.first_epochs
+def epochs(recipe: Recipe, stage: int) -> int:
+    """How often a stage sees every sample. A round is one epoch, of as many steps as the recipe says."""
+    if recipe.rounds.count:
+        return 1
+    return recipe.training.later_epochs if stage else recipe.training.first_epochs
 
 
-def learning_rate(recipe: TrainingRecipe, stage: int, epoch: int) -> float:
+def learning_rate(recipe: Recipe, stage: int, epoch: int) -> float:
     """The head's; the backbone's is ``backbone_factor`` of it."""
+    rounds, training = recipe.rounds, recipe.training
+    if rounds.count:
+        return rounds.learning_rate * min(1, (stage + 1) / rounds.warm_up) / 10 ** (stage // rounds.decay_every)
     if stage:
-        return recipe.later_learning_rate
-    return recipe.first_learning_rate / (10 if epoch >= recipe.decay_after else 1)
+        return training.later_learning_rate
+    return training.first_learning_rate / (10 if epoch >= training.decay_after else 1)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from reid_toolkit.config import dump_recipe
+from reid_toolkit.config import difference, dump_recipe, parse_recipe
 from reid_toolkit.errors import RunError
 from reid_toolkit.training.clock import Clock
 from reid_toolkit.training.run_folder import RunFolder
@@ -43,7 +43,7 @@ class State:
     place: Place
     weights: dict[str, Tensor]
     momentum: dict[str, Tensor]
-    """The optimiser's, by the parameter's name; empty at the beginning of a stage."""
+    """What the optimiser keeps (``step.optimiser_state``); empty where it begins anew."""
     rows: Tensor | None
     """(C, E): the lookup table; None at the beginning of a stage, where it is made from the clusters."""
     labels: Tensor
@@ -100,6 +100,32 @@ def remove_states(folder: Path, *, keep: int = 0) -> None:
         state_path(folder, place).unlink(missing_ok=True)
 
 
+def save_optimiser(folder: Path, stage: int, state: dict[str, Tensor]) -> None:
+    """Write what an optimiser that goes on after ``stage`` keeps; remove those before the last :data:`KEPT`.
+
+    It is a file beside the stage's checkpoint, which stays for ever and would be three times as large with it.
+    """
+    tensors = {name: value.cpu() for name, value in state.items()}
+    save_tensors(optimiser_path(folder, stage), tensors, {"stage": str(stage)})
+    remove_optimisers(folder, keep=KEPT)
+
+
+def optimiser_path(folder: Path, stage: int) -> Path:
+    return folder / f"optimiser-{stage:03d}.safetensors"
+
+
+def optimisers(folder: Path) -> list[int]:
+    """The stages whose optimisers are in the folder, sorted."""
+    matches = (re.fullmatch(r"optimiser-(\d+)\.safetensors", path.name) for path in folder.glob("optimiser-*"))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def remove_optimisers(folder: Path, *, keep: int = 0) -> None:
+    """Remove all optimisers but the last ``keep``."""
+    for stage in optimisers(folder)[: -keep or None]:
+        optimiser_path(folder, stage).unlink(missing_ok=True)
+
+
 def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None:
     """Read the last file that is whole: the end of a stage, or a place within one. None when the run must begin anew.
 
@@ -113,15 +139,18 @@ def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None
         path.unlink()  # of a process that was killed while it wrote
     if not (folder.path / "run.json").exists():
         return None
-    settings, fingerprint = dump_recipe(folder.recipe()), folder.dataset()
+    recipe, fingerprint = folder.recipe(), folder.dataset()
+    stages = folder.stages()
+    if optimisers(files):  # which a finished run has no more
+        stages = [stage for stage in stages if stage in optimisers(files)]
     candidates: list[tuple[Place, Path, Callable[[], State]]] = [
-        *((Place(stage + 1), folder.stage_path(stage), partial(after, folder, stage)) for stage in folder.stages()),
+        *((Place(stage + 1), folder.stage_path(stage), partial(after, folder, stage)) for stage in stages),
         *((place, state_path(files, place), partial(load_state, files, place)) for place in states(files)),
     ]
     for _, path, load in sorted(candidates, key=lambda each: each[0], reverse=True):
         try:
             state = load()
-            if (state.recipe, state.dataset) != (settings, fingerprint):
+            if state.dataset != fingerprint or difference(parse_recipe(state.recipe), recipe):
                 raise RunError(f"{path}: belongs to a run of another recipe or dataset")
             return state
         except RunError as error:
@@ -134,9 +163,10 @@ def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None
 def after(folder: RunFolder, stage: int) -> State:
     """The state in which the stage after ``stage`` begins."""
     done, recipe = folder.load(stage), dump_recipe(folder.recipe())
-    return State(
-        Place(stage + 1), done.weights, {}, None, done.next_labels, 0.0, done.metrics, {}, recipe, folder.dataset()
-    )
+    path = optimiser_path(folder.checkpoints, stage)
+    kept = load_tensors(path)[0] if path.exists() else {}
+    place, dataset = Place(stage + 1), folder.dataset()
+    return State(place, done.weights, kept, None, done.next_labels, 0.0, done.metrics, {}, recipe, dataset)
 
 
 def snapshot(

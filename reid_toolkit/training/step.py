@@ -25,10 +25,13 @@ class Batch(NamedTuple):
     """(B * F, H, W, 3) uint8 BGR."""
     boxes: Tensor | None
     colours: Tensor | None
+    erased: Tensor | None
     kept: Tensor | None
     """As in :class:`reid_toolkit.training.batches.Epoch`."""
     classes: Tensor
     """(B,) int64: each sample's cluster."""
+    weights: Tensor | None = None
+    """(B,) float32: of each sample's loss."""
 
 
 class Embedder(nn.Module):
@@ -42,9 +45,59 @@ class Embedder(nn.Module):
     def forward(self, images: Tensor, kept: Tensor | None) -> Tensor:
         """Standardised images (B * F, 3, H, W) -> unit embeddings (B, E); ``kept`` (B, E) is dropout's choice."""
         with mixed_precision(images.device, self.recipe.precision):
-            pooled = self.network(images)  # (B * F, D)
+            # Through batch norm a crop's features depend on the other crops of its part.
+            parts = images.split(self.recipe.norm_crops or len(images))
+            pooled = torch.cat([self.network(part) for part in parts])  # (B * F, D)
         pooled = pooled.float().unflatten(0, (-1, self.recipe.frames)).mean(dim=1)
         return self.network.embed(pooled, kept)
+
+
+def make_optimiser(network: ReidNetwork, recipe: TrainingRecipe, device: torch.device) -> torch.optim.Optimizer:
+    """The recipe's, over a network that is on the device already."""
+    groups, cuda = network.parameter_groups(recipe.backbone_factor), device.type == "cuda"
+    optimiser: torch.optim.Optimizer
+    if recipe.optimiser == "adam":
+        # A graph needs the count of steps on the GPU.
+        optimiser = torch.optim.Adam(groups, weight_decay=recipe.weight_decay, fused=cuda, capturable=cuda)
+    else:
+        optimiser = torch.optim.SGD(
+            groups, lr=recipe.first_learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0,
+            weight_decay=recipe.weight_decay, fused=cuda,
+        )  # fmt: skip
+    if cuda:  # where a graph reads it anew each time
+        for group in optimiser.param_groups:
+            group["lr"] = torch.zeros((), device=device)
+    return optimiser
+
+
+MOMENTUM = "momentum_buffer"
+"""SGD's only state, which is stored by the parameter's name alone."""
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """What an optimiser keeps between steps, by the parameter's name, and for Adam by "<what>:<parameter>".
+
+    Empty before the first step.
+    """
+    found = {}
+    for name, parameter in network.named_parameters():
+        for key, value in optimiser.state.get(parameter, {}).items():
+            if value is not None:
+                found[name if key == MOMENTUM else f"{key}:{name}"] = value
+    return found
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, network: nn.Module, state: dict[str, Tensor]) -> None:
+    """Give an optimiser back what :func:`optimiser_state` took from one like it."""
+    parameters = dict(network.named_parameters())
+    for name, value in state.items():
+        key, parameter = (MOMENTUM, name) if ":" not in name else name.split(":", 1)
+        of = parameters[parameter]
+        if value.dim():
+            value = torch.empty_like(of).copy_(value)
+        elif optimiser.defaults.get("capturable"):
+            value = value.to(of.device)
+        optimiser.state[of][key] = value.clone()
 
 
 class Learner:
@@ -56,11 +109,15 @@ class Learner:
         table: LookupTable,
         recipe: TrainingRecipe,
         *,
+        optimiser: torch.optim.Optimizer | None = None,
         world: World = ALONE,
         graph: bool = False,
     ) -> None:
-        """``graph`` runs the step as a CUDA graph, where this process is alone; the network and the table are on the
-        GPU then. In a larger ``world`` its batch norm is :mod:`reid_toolkit.training.distributed`'s."""
+        """``optimiser`` is a new one unless one is given, to go on.
+
+        ``graph`` runs the step as a CUDA graph, where this process is alone; the network and the table are on the GPU
+        then. In a larger ``world`` its batch norm is :mod:`reid_toolkit.training.distributed`'s.
+        """
         self.network = network.train()
         self.table = table
         self.recipe = recipe
@@ -73,29 +130,19 @@ class Learner:
                 # The statistics of batch norm are the same everywhere as it is.
                 embedder = DistributedDataParallel(embedder, broadcast_buffers=False)
         self._embedder = embedder
-        cuda = self.device.type == "cuda"
-        self.optimiser = torch.optim.SGD(
-            network.parameter_groups(recipe.backbone_factor), lr=recipe.first_learning_rate,
-            momentum=recipe.momentum, nesterov=recipe.momentum > 0, weight_decay=recipe.weight_decay, fused=cuda,
-        )  # fmt: skip
-        if cuda:  # where a graph reads it anew each time
-            for group in self.optimiser.param_groups:
-                group["lr"] = torch.zeros((), device=self.device)
+        self.optimiser = optimiser or make_optimiser(network, recipe, self.device)
         precise = torch.float32 if self.device.type in WITHOUT_FLOAT64 else torch.float64
         self.loss_sum = torch.zeros((), dtype=precise, device=self.device)
         """Of the epoch's steps so far. It stays on the device, where nothing waits for it."""
         self._graph = GraphedStep() if graph else None
 
     def momentum(self) -> dict[str, Tensor]:
-        """The optimiser's, by the parameter's name; empty before the first step."""
-        state = self.optimiser.state
-        return {name: state[p]["momentum_buffer"] for name, p in self.network.named_parameters() if p in state}
+        """What the optimiser keeps (:func:`optimiser_state`)."""
+        return optimiser_state(self.optimiser, self.network)
 
     def restore(self, momentum: dict[str, Tensor], loss_sum: float) -> None:
         """Go on from the middle of an epoch; the network and the table are those of that moment already."""
-        for name, parameter in self.network.named_parameters():
-            if name in momentum:
-                self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum[name])
+        restore_optimiser(self.optimiser, self.network, momentum)
         self.loss_sum.fill_(loss_sum)
 
     def set_rate(self, rate: float) -> None:
@@ -114,9 +161,9 @@ class Learner:
 
     def descend(self, batch: Batch) -> Tensor:
         """Move the weights; returns the batch's embeddings (B, E)."""
-        images = standardise(augment(to_rgb(batch.pixels), batch.boxes, batch.colours))
+        images = standardise(augment(to_rgb(batch.pixels), batch.boxes, batch.colours, batch.erased))
         embedded = self._embedder(images, batch.kept)
-        loss = repelled_loss(embedded, batch.classes, self.table.rows, self.recipe.temperature)
+        loss = repelled_loss(embedded, batch.classes, self.table.rows, self.recipe.temperature, batch.weights)
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
