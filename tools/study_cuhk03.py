@@ -4,8 +4,8 @@
 
 ``--pictures`` holds CUHK03's ``train`` and ``val``, crops named IIII_KK.jpg (identity; 00-04 camera A, 05-09 camera B).
 Every training crop is a sample of its own, and no identity is given to training. ``--weights`` is an ImageNet state
-dict of the backbone. After the last round or stage, each crop of ``val`` is ranked: camera A against B, B against A, and
-each against all others, as descriptors are and freed of their cameras' bias.
+dict of the backbone. After the last round or stage, each crop of ``val`` is ranked: camera A against B, B against A,
+and each against all others, as descriptors are and freed of their cameras' bias.
 
 All rows take about eight hours on two cores. The JSON is written as rows come. Called again, the tool goes on where it
 was stopped: rows in the JSON are kept, and a run that is there goes on. ``--rows`` chooses rows.
