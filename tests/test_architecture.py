@@ -51,7 +51,7 @@ FOREIGN = {
     "sqlite3": {"gallery"},
     "trackers": {"footage"},
     "supervision": {"footage"},
-    "scipy": {"datasets.mars"},
+    "scipy": {"datasets.mars", "method", "training.clustering"},
     "pyarrow": {"runtime.tables"},
     "pymilvus": {"gallery.milvus_collection"},
     "click": {"cli"},

@@ -311,10 +311,12 @@ def test_the_rows_of_table_two_on_people_held_out(
     use("study_cuhk03", *words, "--json", tmp_path / "found.json", *small)
     found = read(tmp_path / "found.json")
     assert (found["training_crops"], found["held_out_crops"]) == (12, 16)
-    assert [(row["recipe"], row["stage"]) for row in found["rows"][::2]] == [
-        ("not trained", "initial"), (str(tmp_path / "quick.toml"), "last"), (str(tmp_path / "quick.toml"), "best"),
+    assert [(row["row"], row["seed"]) for row in found["rows"]] == [
+        ("not trained", 0), (str(tmp_path / "quick.toml"), 0),
     ]  # fmt: skip
-    assert all(0 < row["mAP"] <= 1 for row in found["rows"])
+    for row in found["rows"]:
+        assert [one["ranked"] for one in row["held_out"]] == ["A to B", "B to A", "all cameras"]
+        assert all(0 < one["mAP"] <= 1 for one in row["held_out"])
     assert "not trained" in capsys.readouterr().out
     manifest = open_dataset(tmp_path / "runs" / "train")
     assert {crop.identity for crop in manifest.crops} == {None}  # nobody is named to training

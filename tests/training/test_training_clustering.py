@@ -1,7 +1,7 @@
 """Ways of clustering: the paper's, and another that the loop is given in its place."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from reid_toolkit.config import MergingRecipe, Recipe
 from reid_toolkit.training import rounds
-from reid_toolkit.training.clustering import Stages
+from reid_toolkit.training.clustering import Stages, Targets
 from reid_toolkit.training.features import Features
 from reid_toolkit.training.progress import Step
 from reid_toolkit.training.run_folder import RunFolder
@@ -64,6 +64,9 @@ class Anew:
         self.calls.append(-1)
         return torch.arange(len(features.descriptors)) % 3
 
+    def targets(self, labels: Tensor) -> Targets:
+        return Targets(labels)
+
     def after(self, stage: int, features: Features, labels: Tensor) -> tuple[Tensor, Row]:
         self.calls.append(stage)
         return torch.arange(len(labels)) // 2, {"merges": 6, "of_its_own": 0.5}
@@ -76,7 +79,10 @@ def test_the_loop_takes_another_way(
     tiny_dataset: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(rounds.Stages, "of", lambda recipe, samples, device: Anew(plan(recipe, len(samples)), calls))
+    def anew(recipe: Recipe, samples: Sized, device: torch.device) -> Anew:
+        return Anew(plan(recipe, len(samples)), calls)
+
+    monkeypatch.setattr(rounds, "clustering_of", anew)
     whole = learn(tiny_dataset, recipe, tmp_path / "whole")
     assert [(row["clusters"], row["merges"], row["of_its_own"]) for row in whole] == [(3, 6, 0.5), (6, 6, 0.5)]
     assert calls == [-1, 0, 1]

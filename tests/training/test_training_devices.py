@@ -64,7 +64,7 @@ def test_features_and_figures_ask_for_none(tiny_dataset: Any, recipe: Recipe) ->
     network = build_network(recipe.network, 0)
     labels = torch.arange(12) // 2
     with NoFloat64("cpu"):
-        draw_epoch(samples, recipe, 0, 0)
+        draw_epoch(samples, recipe, labels, 0, 0)
         stage_figures(extract(network, samples, torch.device("cpu")), labels, [t.camera for t in samples.tracklets])
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from reid_toolkit.config import Recipe, TrainingRecipe, difference, load_recipe
+from reid_toolkit.config import Recipe, difference, load_recipe
 from reid_toolkit.training.schedule import epochs, learning_rate, plan, steps_per_epoch
 
 
@@ -30,7 +30,7 @@ def test_a_last_batch_that_is_not_full_is_left_out_unless_it_is_the_only_one(
 
 
 def test_the_papers_learning_rates() -> None:
-    recipe = TrainingRecipe()
+    recipe = Recipe()
     rates = [learning_rate(recipe, 0, epoch) for epoch in range(epochs(recipe, 0))]
     assert rates == [0.1] * 15 + [0.1 / 10] * 5
     assert [learning_rate(recipe, 7, epoch) for epoch in range(epochs(recipe, 7))] == [0.01, 0.01]

@@ -33,11 +33,11 @@ def batches(count: int, device: torch.device = CPU) -> list[Batch]:
         boxes = torch.eye(2, 3).expand(8, 2, 3) * (0.6 + 0.4 * torch.rand(8, 1, 1, generator=generator))
         return Batch(
             torch.randint(256, (8, 32, 32, 3), generator=generator, dtype=torch.uint8), boxes,
-            0.8 + 0.4 * torch.rand(8, 5, generator=generator), torch.rand(4, 16, generator=generator) > 0.2,
-            torch.randint(6, (4,), generator=generator),
+            0.8 + 0.4 * torch.rand(8, 5, generator=generator), None,
+            torch.rand(4, 16, generator=generator) > 0.2, torch.randint(6, (4,), generator=generator),
         )  # fmt: skip
 
-    return [Batch(*(part.to(device) for part in one())) for _ in range(count)]
+    return [Batch(*(part if part is None else part.to(device) for part in one())) for _ in range(count)]
 
 
 def learner(settings: TrainingRecipe = SETTINGS, device: torch.device = CPU, **options: bool) -> Learner:
