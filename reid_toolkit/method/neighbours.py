@@ -22,8 +22,11 @@ from reid_toolkit.errors import InputError
 ROWS, COLUMNS = 1024, 16384
 """Of the largest block of distances: 64 MiB and a few copies, whatever the number of samples."""
 
-BLOCK = 1 << 24
+BLOCK, GPU_BLOCK = 1 << 24, 1 << 28
 """Sums over shared neighbours held at a time."""
+
+PART = 1 << 21
+"""Of the steps to them taken at a time."""
 
 STEPS = 1 << 28
 """A weight is a whole number of steps, and a row's weights sum to about this many. So sums are exact: no order of
@@ -111,19 +114,27 @@ def nearest(
     count, device = len(points), points.device
     norms = points.square().sum(dim=1)
     group = None if groups is None else torch.from_numpy(groups).to(device)
+    infinite = torch.tensor(torch.inf, device=device)
     rows_done: list[list[Tensor]] = [[] for _ in numbers]
-    for rows in torch.arange(count, device=device).split(ROWS):
-        lists = [Ranking(len(rows), k, device) for k in numbers]
-        for columns in torch.arange(count, device=device).split(COLUMNS):
-            distances = torch.addmm(norms[columns], points[rows], points[columns].T, alpha=-2).clamp_(min=-1e30)
-            distances += norms[rows, None]
-            itself = rows[:, None] == columns
-            if group is None:
-                lists[0].take(distances.masked_fill_(itself, torch.inf), int(columns[0]))
-                continue
-            same = group[rows, None] == group[columns]
-            lists[0].take(distances.masked_fill(~same | itself, torch.inf), int(columns[0]))
-            lists[1].take(distances.masked_fill_(same, torch.inf), int(columns[0]))
+    # One block of memory for all blocks of distances: new memory is slower to write than to compute.
+    room = [torch.empty(min(count, ROWS) * min(count, COLUMNS), device=device) for _ in numbers]
+    for top in range(0, count, ROWS):
+        bottom = min(top + ROWS, count)
+        lists = [Ranking(bottom - top, k, device) for k in numbers]
+        for first in range(0, count, COLUMNS):
+            end = min(first + COLUMNS, count)
+            distances, *others = (part[: (bottom - top) * (end - first)].view(bottom - top, -1) for part in room)
+            torch.addmm(norms[first:end], points[top:bottom], points[first:end].T, alpha=-2, out=distances)
+            distances.clamp_(min=-1e30).add_(norms[top:bottom, None])
+            low, high = max(top, first), min(bottom, end)
+            if low < high:
+                distances[low - top : high - top, low - first : high - first].diagonal().fill_(torch.inf)
+            if group is not None:
+                # The list of the sample's own group, and then what is left of the distances.
+                same = group[top:bottom, None] == group[first:end]
+                lists[0].take(torch.where(same, distances, infinite, out=others[0]), first)
+                distances.masked_fill_(same, torch.inf)
+            lists[-1].take(distances, first)
         for done, ranking in zip(rows_done, lists, strict=True):
             done.append(ranking.indices.cpu())
     return tuple(torch.cat(done).numpy() for done in rows_done)
@@ -149,12 +160,15 @@ class Ranking:
 
 
 def least_columns(values: Tensor, number: int) -> Tensor:
-    """The columns of the ``number`` least of each row of ``values`` (R, n), the least first, of equals the first."""
-    least, columns = values.topk(number, dim=1, largest=False)
-    # topk takes any of the values that are equal to the last one: sort such rows as a whole.
-    tied = (values <= least[:, -1:]).sum(dim=1) > number
-    if bool(tied.any()):
-        columns[tied] = values[tied].argsort(dim=1, stable=True)[:, :number]
+    """The columns of the ``number`` least of each row of ``values`` (R, n), the least first, of equals the first; of
+    infinite ones any."""
+    least, columns = values.topk(min(number + 1, values.shape[1]), dim=1, largest=False)
+    if least.shape[1] > number:
+        # topk takes any of the values that are equal to the last one: sort such rows as a whole.
+        tied = (least[:, number - 1] == least[:, number]) & (least[:, number] < torch.inf)
+        columns = columns[:, :number]
+        if bool(tied.any()):
+            columns[tied] = values[tied].argsort(dim=1, stable=True)[:, :number]
     columns = columns.sort(dim=1).values
     return columns.gather(1, values.gather(1, columns).argsort(dim=1, stable=True))
 
@@ -175,7 +189,7 @@ def weights(points: Tensor, neighbours: sparse.csr_array) -> sparse.csr_array:
     """exp(-d) of each sample's stored neighbours, d the squared distance; each row then sums to 1."""
     pairs = sparse.coo_array(neighbours)
     row, column = (torch.from_numpy(part.astype(np.int64)).to(points.device) for part in pairs.coords)
-    room = max(1, BLOCK // points.shape[1])
+    room = max(1, 4 * PART // points.shape[1])
     parts = [
         (points[a] - points[b]).square().sum(dim=1).cpu().numpy()
         for a, b in zip(row.split(room), column.split(room), strict=True)
@@ -215,7 +229,9 @@ def shared_sums(
     turned.sort_indices()
     starts, others, their = (torch.from_numpy(x).to(device) for x in (turned.indptr, turned.indices, turned.data))
     starts = starts.long()
-    height = max(1, BLOCK // count)
+    height = max(1, min(count, (BLOCK if device.type == "cpu" else GPU_BLOCK) // count))
+    # A table of (row, k) that is never looked through: what was added to is noted, and only that is cleared.
+    sums, last = torch.zeros(2, height * count, dtype=torch.int32, device=device)
     for top in range(0, count, height):
         bottom = min(top + height, count)
         span = slice(rows.indptr[top], rows.indptr[bottom])
@@ -223,17 +239,23 @@ def shared_sums(
         own = torch.from_numpy(rows.data[span]).to(device)
         row = torch.from_numpy(np.repeat(np.arange(bottom - top), np.diff(rows.indptr[top : bottom + 1]))).to(device)
         lengths = starts[column + 1] - starts[column]
-        sums = torch.zeros((bottom - top) * count, dtype=torch.int32, device=device)
-        part_of = (lengths.cumsum(0) - 1) // BLOCK
+        part_of = (lengths.cumsum(0) - 1) // PART
+        found = []
         for part in torch.arange(len(column), device=device).split(torch.bincount(part_of).tolist()):
             entry = torch.repeat_interleave(part, lengths[part])
             first = lengths[part].cumsum(0) - lengths[part]
-            place = torch.arange(len(entry), device=device) - torch.repeat_interleave(first, lengths[part])
-            place += starts[column[entry]]
-            sums.scatter_add_(0, row[entry] * count + others[place], torch.minimum(own[entry], their[place]))
-        sums = sums.view(-1, count)
-        shared = sums.nonzero()
-        yield top, *shared.T.cpu().numpy(), sums[shared[:, 0], shared[:, 1]].long().cpu().numpy()
+            place = torch.arange(len(entry), device=device)
+            met = place - torch.repeat_interleave(first - starts[column[part]], lengths[part])
+            cell = row[entry] * count + others[met]
+            new = place[sums[cell] == 0]  # weights are above 0
+            last[cell[new]] = new.int()
+            found.append(cell[new[last[cell[new]] == new]])
+            sums.scatter_add_(0, cell, torch.minimum(own[entry], their[met]))
+        cells = torch.cat(found).sort().values
+        shared = sums[cells].long().cpu().numpy()
+        sums[cells] = 0
+        places = cells.cpu().numpy()
+        yield top, places // count, places % count, shared
 
 
 def as_points(descriptors: Tensor | ArrayLike, device: torch.device | None) -> Tensor:

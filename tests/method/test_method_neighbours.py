@@ -88,6 +88,7 @@ def test_camera_aware_similarity_is_its_definition(draw, cameras: int, monkeypat
     monkeypatch.setattr(neighbours, "ROWS", 7)  # many blocks, none of them full
     monkeypatch.setattr(neighbours, "COLUMNS", 11)
     monkeypatch.setattr(neighbours, "BLOCK", 100)
+    monkeypatch.setattr(neighbours, "PART", 40)
     points, seen_by = draw(60), names(60, cameras)
     found = camera_aware_similarity(points, seen_by, within=3, across=6, averaged=(2, 2))
     check(found, slow_camera_aware(points, seen_by, 3, 6, (2, 2)))
@@ -98,6 +99,7 @@ def test_reciprocal_similarity_is_its_definition(draw, monkeypatch: pytest.Monke
     monkeypatch.setattr(neighbours, "ROWS", 7)
     monkeypatch.setattr(neighbours, "COLUMNS", 11)
     monkeypatch.setattr(neighbours, "BLOCK", 100)
+    monkeypatch.setattr(neighbours, "PART", 40)
     points = draw(60)
     check(reciprocal_similarity(points, neighbours=7, averaged=3), slow_reciprocal(points, 7, 3))
 
