@@ -2,11 +2,17 @@
 
     python tools/bench_merging.py                       the table of docs/method.md: JSON, and a plot
     python tools/bench_merging.py --device cuda --sizes 16522 100000 1000000 --dimension 2048 --paths bounded
+    python tools/bench_merging.py --data people         neighbours and merging on them: the table of docs/method.md
+    python tools/bench_merging.py --million             the same of 1,000,000 x 2048 on a GPU
 
 Each measurement runs in a process of its own, so that its peak memory is its own. Times are given as they are
 and as ratios to the floor measured in the same process: the bare float32 products of every sample with every
 other, N x D by D x N, block by block, nothing kept. scipy, scikit-learn and fastcluster build the whole tree;
 they are here for scale. Memory is the peak over the process with the features loaded.
+
+"people" are some 20 samples each, before six cameras that each move what they see. Their paths are "camera_aware" and
+"reciprocal", the similarity and then merge_neighbours on it, beside the products and, where it fits, merge_clusters'
+matrix for as many merges; and "hnswlib", its neighbours beside the exact ones. They write no plot.
 """
 
 import argparse
@@ -22,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from merging_workload import floor_seconds, measure_people, memory_bytes, synchronise
 
 from reid_toolkit.method import merging
 from reid_toolkit.method.agglomeration import bounded
@@ -30,10 +37,14 @@ from reid_toolkit.method.merging import merge_clusters
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = (1000, 2000, 4000, 8000, 16522, 30000, 100000)
 DATA = ("clustered", "no structure", "duplicates", "later stage")
+NEIGHBOURS = ("camera_aware", "reciprocal", "hnswlib")
 REFERENCES = ("scipy", "scikit-learn", "fastcluster")
 LIMIT = 900_000_000
 """Bytes over the features that the bounded path is given."""
 LARGEST = {"dense": 16522, "scipy": 8000, "scikit-learn": 8000, "fastcluster": 8000}
+PEOPLE = (1000, 4000, 8000, 30000, 100000)
+HNSWLIB_FROM = 16000
+"""hnswlib is tried where it might pay."""
 """Beyond these sizes they take more time or memory than a benchmark should."""
 
 
@@ -59,32 +70,10 @@ def samples(data: str, count: int, dimension: int) -> tuple[torch.Tensor, torch.
     return torch.nn.functional.normalize(features, out=features), labels
 
 
-def floor_seconds(features: torch.Tensor) -> float:
-    """One pass of bare float32 products; over a part of the rows, scaled up, where all would take minutes."""
-    rows = features[: min(len(features), 16384)]
-    synchronise(features)
-    start = time.perf_counter()
-    for block in rows.split(2048):
-        _ = block @ features.T if len(features) <= 32768 else [block @ part.T for part in features.split(32768)]
-    synchronise(features)
-    return (time.perf_counter() - start) * len(features) / len(rows)
-
-
-def synchronise(features: torch.Tensor) -> None:
-    if features.is_cuda:
-        torch.cuda.synchronize()
-
-
-def memory_bytes(field: str) -> int:
-    """VmRSS (now) or VmHWM (peak) of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise LookupError(field)
-
-
 def measure(data: str, path: str, count: int, dimension: int, device: str, repeats: int) -> dict[str, Any]:
     """One row of the table, measured in this process."""
+    if data == "people":
+        return measure_people(path, count, dimension, device, repeats)
     features, labels = samples(data, count, dimension)
     features = features.to(device)
     merges = max(1, count // 20)
@@ -175,17 +164,23 @@ def draw(rows: list[dict[str, Any]], target: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--data", nargs="+", choices=DATA, default=DATA)
-    parser.add_argument("--paths", nargs="+", default=("dense", "bounded", *REFERENCES))
+    parser.add_argument("--sizes", type=int, nargs="+", help=f"default {SIZES}; of people {PEOPLE}")
+    parser.add_argument("--data", nargs="+", choices=(*DATA, "people"), default=DATA)
+    parser.add_argument("--paths", nargs="+", default=("dense", "bounded", *REFERENCES, *NEIGHBOURS))
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tf32", action="store_true", help="let screening use TF32 (CUDA)")
     parser.add_argument("--timeout", type=int, default=900, help="seconds a measurement may take")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/merging.json")
     parser.add_argument("--append", action="store_true", help="add to the rows that are in the file")
+    parser.add_argument("--million", action="store_true", help="people, 1,000,000 x 2048, on a GPU, camera_aware")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.million:
+        options.data, options.paths, options.sizes = ["people"], ["camera_aware"], [1_000_000]
+        options.dimension, options.device = 2048, "cuda"
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.exit(1, "error: no CUDA device: run this where there is one\n")
     if options.tf32:
         torch.set_float32_matmul_precision("high")
     if options.one:
@@ -203,8 +198,10 @@ def main() -> None:
     )
     for data in options.data:
         for path in options.paths:
-            for count in options.sizes:
+            for count in options.sizes or (PEOPLE if data == "people" else SIZES):
                 if count > LARGEST.get(path, count) or (path in REFERENCES and data != "clustered"):
+                    continue
+                if (path in NEIGHBOURS) != (data == "people") or (path == "hnswlib" and count < HNSWLIB_FROM):
                     continue
                 case = {"data": data, "path": path, "count": count, "dimension": options.dimension}
                 case |= {"device": options.device, "repeats": 3 if count <= 8000 and path not in REFERENCES else 1}
@@ -212,8 +209,10 @@ def main() -> None:
                 report["rows"].append(row)
                 print(line(row), flush=True)
                 options.out.write_text(json.dumps(report, indent=1) + "\n")
-    drawn = [row for row in report["rows"] if row.get("dimension") == report["rows"][0].get("dimension")]
-    draw(drawn, options.out.with_suffix(".png"))
+    rows = [row for row in report["rows"] if row["data"] != "people"]
+    if rows:
+        drawn = [row for row in rows if row.get("dimension") == rows[0].get("dimension")]
+        draw(drawn, options.out.with_suffix(".png"))
 
 
 def in_a_process(case: dict[str, Any], timeout: int, tf32: bool) -> dict[str, Any]:
@@ -233,6 +232,11 @@ def line(row: dict[str, Any]) -> str:
     head = f"{row['data']:13} {row['path']:13} N={row['samples']:<8}"
     if "failed" in row:
         return f"{head} {row['failed']}"
+    if row["path"] == "hnswlib":
+        return f"{head} {row['seconds']:8.2f} s  {row['ratio']:6.2f} x exact, recall {row['cameras']['recall']}"
+    if row["data"] == "people":
+        parts = (row[part] for part in ("neighbours", "merging"))
+        return f"{head} " + ", then ".join(f"{x['seconds']:8.2f} s {x['peak_megabytes']:6.0f} MB" for x in parts)
     return (
         f"{head} {row['seconds']:8.2f} s  {row['ratio']:6.2f} x floor  {row['peak_megabytes']:7.0f} MB"
         f"  {row['kept_pairs']:8} pairs in {row['rounds']} rounds"

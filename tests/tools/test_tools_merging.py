@@ -1,0 +1,71 @@
+"""The bench of merging, as it is typed, in miniature."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+TOOL = Path(__file__).parents[2] / "tools" / "bench_merging.py"
+
+
+def bench(out: Path, *words: object) -> list[dict]:
+    """The rows that the bench writes."""
+    command = [sys.executable, str(TOOL), "--out", str(out), "--dimension", "16", *map(str, words)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return json.loads(out.read_text())["rows"]
+
+
+def test_people_are_merged_beside_the_dense_path(tmp_path: Path) -> None:
+    out = tmp_path / "people.json"
+    rows = bench(out, "--data", "people", "--sizes", 300, "--paths", "camera_aware", "reciprocal")
+    assert [row["path"] for row in rows] == ["camera_aware", "reciprocal"]
+    for row in rows:
+        assert row["samples"] == 300
+        assert row["merging"]["merges"] + row["merging"]["clusters"] == 300
+        assert row["merging"]["precision"] > 0.5
+        assert row["merging"]["ratio_to_merge_clusters"] == pytest.approx(
+            row["merging"]["seconds"] / row["merge_clusters"]["seconds"]
+        )
+        assert row["seconds"] == pytest.approx(row["neighbours"]["seconds"] + row["merging"]["seconds"])
+    assert not out.with_suffix(".png").exists()
+    rows = bench(out, "--data", "people", "--sizes", 200, "--paths", "camera_aware", "--append")
+    assert [row["samples"] for row in rows] == [300, 300, 200]
+
+
+def test_other_data_takes_the_paths_of_merge_clusters(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = bench(tmp_path / "m.json", "--data", "clustered", "--sizes", 200, "--paths", "dense", "bounded", "hnswlib")
+    assert [row["path"] for row in rows] == ["dense", "bounded"]
+    assert (tmp_path / "m.png").exists()
+
+
+def test_an_index_is_held_against_exact_neighbours() -> None:
+    pytest.importorskip("hnswlib")
+    workload = runpy.run_path(str(TOOL.with_name("merging_workload.py")))
+    row = workload["measure_people"]("hnswlib", 400, 16, "cpu", 1)
+    assert len(row["all"]["recall"]) == 1
+    assert len(row["cameras"]["recall"]) == 2
+    assert min(*row["all"]["recall"], *row["cameras"]["recall"]) > 0.9
+
+
+def test_a_million_is_one_option_and_wants_a_gpu(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("would run it")
+    found = subprocess.run(
+        [sys.executable, str(TOOL), "--million", "--out", str(tmp_path / "m.json")],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert found.returncode == 1
+    assert "error: no CUDA device" in found.stderr
+
+
+def test_shares_are_counted_as_they_are_meant() -> None:
+    workload = runpy.run_path(str(TOOL.with_name("merging_workload.py")))
+    truth = np.array([[1, 2], [0, -1]])
+    assert workload["recall"](np.array([[2, 0], [0, 1]]), truth) == pytest.approx(2 / 3)
+    assert workload["pairs"](np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])) == pytest.approx((1 / 3, 1 / 2))
