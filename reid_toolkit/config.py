@@ -107,6 +107,9 @@ class TrainingRecipe:
     """Move a crop by up to so many pixels each way, its edges repeated; half as many across. Not in the paper (0)."""
     erasing: float = 0.0
     """Share of crops of which a random rectangle is painted over (Zhong et al. 2020). Not in the paper (0)."""
+    held_out: int = 0
+    """So many tracklets, and at most a fifth, are not learned from: the network before and after training is compared
+    on them (``training/verdict.py``). With 0 it is compared on those it learned from, which favours the end."""
     norm_crops: int = 0
     """Batch norm takes its statistics over so many crops at a time; 0 over the whole batch. Not in the paper (0)."""
     optimiser: Literal["sgd", "adam"] = "sgd"
@@ -125,6 +128,7 @@ class TrainingRecipe:
         for name in ("backbone_factor", "momentum", "weight_decay", "table_momentum"):
             check(0 <= getattr(self, name) <= 1, f"training.{name} is {getattr(self, name)}: expected 0-1")
         check(0 < self.crop_scale <= 1, f"training.crop_scale is {self.crop_scale}: expected 0 < scale <= 1")
+        check(self.held_out >= 0, f"training.held_out is {self.held_out}: expected at least 0 tracklets")
         check(self.padding >= 0, f"training.padding is {self.padding}: expected at least 0 pixels")
         check(
             self.padding == 0 or self.crop_scale == 1,

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_toolkit.cli.options import FOLDER, Number, json_output, skip_bad
 from reid_toolkit.cli.root import log, print_json, warn, warn_bad
+from reid_toolkit.training.selection import START
 
 if TYPE_CHECKING:
     from reid_toolkit.training.progress import Step
@@ -65,6 +66,7 @@ def command(
     from reid_toolkit.training.launch import check_gpus, is_one_of_many, launch, telling_launcher
     from reid_toolkit.training.rounds import train
     from reid_toolkit.training.run_folder import RunFolder
+    from reid_toolkit.training.verdict import Verdict
 
     chosen = load_recipe(recipe)
     if weights is not None:
@@ -97,13 +99,24 @@ def command(
     if as_json:
         print_json({"run": str(out), "selected": model, "stages": metrics})
         return
-    log.print(
-        f"{out}: {len(metrics)} stages, {metrics[0]['clusters']} samples merged into {metrics[-1]['clusters']} "
-        f"clusters; selected stage {model['stage']} ({model['clusters']} clusters)"
-        f"{stopped(metrics)}{read_from(metrics)}",
-        markup=False,
-        soft_wrap=True,
-    )
+    log.print(f"{out}: {story(metrics, model)}{stopped(metrics)}{read_from(metrics)}", markup=False, soft_wrap=True)
+    if model.get("verdict"):
+        log.print(Verdict(**model["verdict"]).sentence(), markup=False, soft_wrap=True)
+
+
+def story(metrics: list[dict[str, Any]], model: dict[str, Any]) -> str:
+    """What was done, and which stage is kept."""
+    last = metrics[-1]
+    if "learned_clusters" in last:
+        done = f"{len(metrics)} rounds, the last learned {last['learned_clusters']} clusters"
+        unit, clusters = "round", last["learned_clusters"]
+    else:
+        done = f"{len(metrics)} stages, {metrics[0]['clusters']} samples merged into {last['clusters']} clusters"
+        unit, clusters = "stage", model["clusters"]
+    if model["stage"] == START:
+        return f"{done}; the network before training is kept"
+    kept = clusters if model["stage"] == last["stage"] else model["clusters"]
+    return f"{done}; selected {unit} {model['stage']} ({kept} clusters)"
 
 
 def stopped(metrics: list[dict[str, Any]]) -> str:

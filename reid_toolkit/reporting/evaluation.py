@@ -10,7 +10,7 @@ import torch
 
 from reid_toolkit.files import write_atomic
 from reid_toolkit.reporting.stages import Model, Stage, Study
-from reid_toolkit.training.tensor_files import load_tensors
+from reid_toolkit.training.run_folder import network_weights
 from reid_toolkit.version import __version__
 
 NAME = "evaluation.jsonl"
@@ -53,7 +53,7 @@ def untrained(study: Study, device: torch.device, kept: dict[str | None, dict[st
     if not path.exists():
         return []
     key = fingerprint(study, UNTRAINED)
-    row = kept.get(key) or {"stage": UNTRAINED, "of": key, **Model(study, load_tensors(path)[0], device).retrieval()}
+    row = kept.get(key) or {"stage": UNTRAINED, "of": key, **Model(study, network_weights(path), device).retrieval()}
     return [row]
 
 

@@ -17,7 +17,8 @@ from reid_toolkit.reporting.clusters import cluster_sections, plane_section
 from reid_toolkit.reporting.evaluation import read_evaluation, read_untrained
 from reid_toolkit.reporting.stages import Stage, Study, require_stages
 from reid_toolkit.training.run_folder import RunFolder
-from reid_toolkit.training.selection import RULES, select
+from reid_toolkit.training.selection import RULES, START, select
+from reid_toolkit.training.verdict import Verdict
 
 CHARTS: dict[str, dict[str, str]] = {
     "Loss": {"loss": "loss"},
@@ -52,25 +53,40 @@ class Story:
 
     folder: RunFolder
     rows: list[dict[str, Any]]
-    """A stage each: its line of metrics.jsonl, and of evaluation.jsonl where that has been made."""
+    """A stage each, the network before training first where it has a line: its line of metrics.jsonl, and of
+    evaluation.jsonl where that has been made."""
     kept: int
     """The stage that the recipe's rule keeps."""
     labels: NDArray[np.int64]
     """(N,): the kept stage's clusters."""
     untrained: dict[str, Any] | None = None
     """What identities say of the network before training, where that was measured."""
+    verdict: Verdict | None = None
+    """How the kept stage compares with the network before training, without a label; None before the run's end."""
+
+    @property
+    def kept_row(self) -> dict[str, Any]:
+        """The row of the kept stage."""
+        return next(row for row in self.rows if row["stage"] == self.kept)
 
 
 def read_story(run: Path) -> Story:
     """Read a run folder; :class:`reid_toolkit.errors.RunError` where it is none, or no stage is done."""
     folder = RunFolder(run)
     require_stages(folder)
-    metrics = folder.load(folder.stages()[-1]).metrics
-    kept = select(metrics, folder.recipe().selection)
+    metrics = [*folder.start_row(), *folder.load(folder.stages()[-1]).metrics]
+    # A run may have been stopped between a checkpoint and what is made from it.
+    model = folder.model() if (folder.path / "model.json").exists() else {}
+    verdict = Verdict(**model["verdict"]) if model.get("verdict") else None
+    worse = verdict is not None and verdict.word == "worse" and metrics[0]["stage"] == START
+    kept = START if worse else select(metrics, folder.recipe().selection)
     known = {(row["stage"], row.get("loss")): row for row in read_evaluation(run)}  # not of a run that was here before
-    rows = [known.get((row["stage"], row["loss"]), {}) | row for row in metrics]
-    untrained = read_untrained(run) if "mAP" in rows[kept] else None
-    return Story(folder, rows, kept, folder.load(kept).labels.numpy(), untrained)
+    untrained = read_untrained(run) if any((row["stage"], row["loss"]) in known for row in metrics) else None
+    rows = [
+        ((untrained or {}) if row["stage"] == START else known.get((row["stage"], row["loss"]), {})) | row
+        for row in metrics
+    ]
+    return Story(folder, rows, kept, folder.load(kept).labels.numpy(), untrained, verdict)
 
 
 def write_page(
@@ -103,25 +119,28 @@ def write_page(
 def summary(story: Story) -> Section:
     """What was trained, how far it is, and what is kept."""
     recipe, rows = story.folder.recipe(), story.rows
-    kept = rows[story.kept]
+    kept = story.kept_row
     crops = f"{recipe.network.height}x{recipe.network.width}"
     cells = {
         "samples": f"{len(story.labels):,}".replace(",", " "),
-        "stages done": str(len(rows)),
+        "stages done": str(sum(row["stage"] != START for row in rows)),
         "clusters": f"{rows[0]['clusters']} → {rows[-1]['clusters']}",
-        "kept stage": f"{story.kept} ({kept['clusters']} clusters)",
+        "kept stage": "before training" if story.kept == START else f"{story.kept} ({kept['clusters']} clusters)",
         "kept by": recipe.selection,
         "network": f"{recipe.network.backbone}, {crops}",
         "seed": str(recipe.seed),
-        "time": duration(sum(row["seconds"] for row in rows)),
+        "time": duration(sum(row.get("seconds", 0) for row in rows)),
     }
-    return Section("The run", table=Table(tuple(cells), (tuple(cells.values()),)))
+    text = f"Compared without labels: {story.verdict.sentence()}." if story.verdict else ""
+    return Section("The run", text, table=Table(tuple(cells), (tuple(cells.values()),)))
 
 
 def gain(story: Story) -> list[Section]:
     """The kept stage beside the network before training, by identities; none where those were not measured."""
-    kept = story.rows[story.kept]
-    networks = {"before training": story.untrained, f"kept stage ({story.kept})": kept if "mAP" in kept else None}
+    kept = story.kept_row
+    networks = {"before training": story.untrained}
+    if story.kept != START:
+        networks[f"kept stage ({story.kept})"] = kept if "mAP" in kept else None
     rows = [
         (name, *(percent(row[score]) if row.get(score) is not None else "-" for score in SCORES))
         for name, row in networks.items()
@@ -147,9 +166,9 @@ def curves(story: Story) -> Section:
         if series:
             drawings.append(line_chart(title, series, steps, story.kept))
     text = (
-        "The dashed line is the stage that is kept. Distances are Euclidean between descriptors, 0 to 2. The charts by "
-        "identities were measured afterwards; training did not see an identity. A search in a gallery with camera "
-        "statistics compares as the curves 'with camera statistics' do."
+        f"The dashed line is the stage that is kept. Stage {START} is the network before training. Distances are "
+        "Euclidean between descriptors, 0 to 2. The charts by identities were measured afterwards: training saw no "
+        "identity. A search in a gallery with camera statistics compares as the curves 'with camera statistics' do."
     )
     return Section("Stage by stage", text, drawings=tuple(drawings))
 

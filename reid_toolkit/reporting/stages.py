@@ -23,6 +23,7 @@ from reid_toolkit.training.network import ReidNetwork
 from reid_toolkit.training.run_folder import Checkpoint, RunFolder
 from reid_toolkit.training.samples import Samples, load_samples
 from reid_toolkit.training.stage_metrics import stage_figures
+from reid_toolkit.training.verdict import hold_out
 
 SPLITS: tuple[Split, ...] = ("train", "query", "gallery")
 
@@ -66,7 +67,9 @@ def open_study(run: Path, dataset: Path, identities: Path | None) -> Study:
         parts = [part.with_identities(names) for part in parts]
     height, width = recipe.network.height, recipe.network.width
     query, gallery = (load(part, height, width, False) for part in parts[1:])
-    return Study(folder, recipe, load(parts[0], height, width, recipe.training.samples == "images"), query, gallery)
+    samples = load(parts[0], height, width, recipe.training.samples == "images")
+    samples = samples.take(~hold_out(samples.tracklets, recipe.training.held_out))
+    return Study(folder, recipe, samples, query, gallery)
 
 
 def require_stages(folder: RunFolder) -> None:
@@ -140,7 +143,7 @@ class Stage(Model):
         if study.recipe.merging.camera_statistics:
             features = free_features(features, cameras)
         row: dict[str, Any] = {"violations_without": None}
-        pairs, merges = cannot_link(study.samples), self.checkpoint.metrics[-1]["merges"]
+        pairs, merges = cannot_link(study.samples), self.checkpoint.metrics[-1].get("merges")
         if merges and study.recipe.merging.cannot_link:
             row |= merge_allowed(features.descriptors, labels, merges, pairs, study.recipe.merging, self.device)[1]
         return asdict(stage_figures(features, labels, cameras, self.device)) | row

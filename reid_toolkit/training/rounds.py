@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from reid_toolkit.config import Recipe
@@ -24,12 +26,14 @@ from reid_toolkit.training.features import Features, extract, folded, free_of_ca
 from reid_toolkit.training.network import ReidNetwork, centre_features
 from reid_toolkit.training.progress import AfterStep, Step
 from reid_toolkit.training.run import TrainingRun
+from reid_toolkit.training.run_folder import load_network
 from reid_toolkit.training.samples import Samples, load_samples, prefetch
 from reid_toolkit.training.schedule import epochs, learning_rate
-from reid_toolkit.training.selection import Row
+from reid_toolkit.training.selection import START, Row, select
 from reid_toolkit.training.stage_metrics import stage_figures
 from reid_toolkit.training.state import Place
 from reid_toolkit.training.step import Batch, Learner, make_optimiser, restore_optimiser
+from reid_toolkit.training.verdict import Verdict, compare, hold_out
 
 CENTRED_ON = 1024
 """Crops that a new network's feature norm is set by, spread over all."""
@@ -77,15 +81,19 @@ def train(
             images=recipe.training.samples == "images", device=device, cache=run.folder.crops, bad=bad,
             on_progress=on_load, world=world,
         )  # fmt: skip
+    every, held = samples, hold_out(samples.tracklets, recipe.training.held_out)
+    samples = every.take(~held)
     clustering = clustering_of(recipe, samples, device)
     world.check_same((run.fingerprint, len(samples)), f"{dataset.root}: differs between processes: copy one to all")
     world.check_divides(min(recipe.training.batch_size, len(samples)))
     if recipe.network.head == "batch_norm" and not run.state:
         world.share_weights(network, partial(centre, network, samples))
-    run.start(samples, network)
+    run.start(samples)
     move_to_device(network, recipe, device, world)
     with run.recording(), training_on(device, recipe, deterministic=deterministic):
         run_stages(run, network, samples, clustering, on_step, checkpoint_seconds)
+        if world.first:
+            run.publish(judge(run, every, held))
     run.clean_up()
     return run.metrics
 
@@ -111,6 +119,11 @@ def run_stages(
     if optimiser and state:
         restore_optimiser(optimiser, network, state.momentum)
     labels, features = state.labels if state else None, None
+    if not state:
+        with clock.phase("extract"):
+            features = look()
+        start = world.share(partial(measure_start, features, samples, recipe, clock, device))
+        run.save_start(start, network, len(samples))
     while not clustering.is_over(run.metrics):
         stage = len(run.metrics)
 
@@ -190,6 +203,26 @@ def initial_labels(
     """Make the clusters of stage 0 (N,)."""
     with clock.phase("merge"):
         return clustering.initial(to_cluster(features, samples, recipe))
+
+
+def measure_start(features: Features, samples: Samples, recipe: Recipe, clock: Clock, device: torch.device) -> Row:
+    """The line of metrics.jsonl of the network before training, to which each sample is its own cluster."""
+    with clock.phase("measure"):
+        cameras = [tracklet.camera for tracklet in samples.tracklets]
+        figures = stage_figures(to_cluster(features, samples, recipe), torch.arange(len(samples)), cameras, device)
+    return {"stage": START, "clusters": len(samples), "loss": None, **asdict(figures), "largest_cluster": 1}
+
+
+def judge(run: TrainingRun, samples: Samples, held: NDArray[np.bool_]) -> Verdict | None:
+    """Compare the stage that the recipe's rule keeps with the network before training; None where it keeps that one."""
+    stage = select([*run.start_row, *run.metrics], run.recipe.selection)
+    if stage == START:
+        return None
+    before, after = (
+        look_at(load_network(run.folder, name).to(run.device), samples, run.recipe, run.device, ALONE)
+        for name in ("initial", str(stage))
+    )
+    return compare(before, after, [tracklet.camera for tracklet in samples.tracklets], held, stage)
 
 
 def measure_and_merge(

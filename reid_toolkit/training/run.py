@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from reid_toolkit.training.network import ReidNetwork, build_network
 from reid_toolkit.training.progress import Interrupt
 from reid_toolkit.training.run_folder import Checkpoint, RunFolder
 from reid_toolkit.training.samples import Samples
-from reid_toolkit.training.selection import Row
+from reid_toolkit.training.selection import START, Row
 from reid_toolkit.training.state import (
     Place,
     State,
@@ -29,7 +30,7 @@ from reid_toolkit.training.state import (
     snapshot,
 )
 from reid_toolkit.training.step import Learner, optimiser_state
-from reid_toolkit.training.tensor_files import save_tensors
+from reid_toolkit.training.verdict import Verdict
 
 
 class TrainingRun:
@@ -51,6 +52,8 @@ class TrainingRun:
         """Where the run goes on from; None for a new run, and once the loop has taken it."""
         self.metrics: list[Row] = []
         """One row for each finished stage."""
+        self.start_row: list[Row] = []
+        """That of the network before training; none in a run that an earlier version began."""
         self._names: list[tuple[str, str]] = []
         self._board: SummaryWriter | None = None
 
@@ -70,11 +73,11 @@ class TrainingRun:
         network = ReidNetwork(self.recipe.network)
         network.load_state_dict(weights)
         if self.state:
-            self.metrics = self.state.metrics
+            self.metrics, self.start_row = self.state.metrics, self.folder.start_row()
             self.clock.add(self.state.seconds)
         return network
 
-    def start(self, samples: Samples, network: ReidNetwork) -> None:
+    def start(self, samples: Samples) -> None:
         """Write the folder of a new run, or bring a resumed run's files at the top up to date.
 
         Raises:
@@ -91,9 +94,21 @@ class TrainingRun:
             return
         if not state:
             self.folder.start(self.recipe, self.fingerprint)
-            save_tensors(self.folder.checkpoints / "initial.safetensors", network.state_dict(), {"stage": "initial"})
         if self.metrics:
-            self.folder.publish(self.metrics, self._names, self.recipe.selection)
+            self.publish()
+
+    def save_start(self, row: Row, network: ReidNetwork, count: int) -> None:
+        """Write the network before training and its line of metrics, as a stage of ``count`` clusters of one sample."""
+        self.start_row = [row]
+        if self.world.first:
+            weights = {key: value.cpu() for key, value in network.state_dict().items()}
+            singles = torch.arange(count)
+            self.folder.save(Checkpoint(START, weights, singles, singles, self.start_row))
+
+    def publish(self, verdict: Verdict | None = None) -> None:
+        """Write the files at the top of the folder from the stages that are done."""
+        rows, rule = [*self.start_row, *self.metrics], self.recipe.selection
+        self.folder.publish(rows, self._names, rule, asdict(verdict) if verdict else None)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -136,7 +151,7 @@ class TrainingRun:
             if optimiser:
                 save_optimiser(self.folder.checkpoints, row["stage"], optimiser_state(optimiser, network))
             self.folder.save(Checkpoint(row["stage"], weights, labels, next_labels, self.metrics))
-            self.folder.publish(self.metrics, self._names, self.recipe.selection)
+            self.publish()
 
     def clean_up(self) -> None:
         """Remove what only an unfinished run needs: states within a stage, and the file of decoded crops."""

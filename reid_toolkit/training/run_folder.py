@@ -21,7 +21,7 @@ from reid_toolkit.config import Recipe, difference, dump_recipe, load_recipe
 from reid_toolkit.errors import RunError
 from reid_toolkit.files import link_atomic, write_atomic
 from reid_toolkit.training.network import ReidNetwork
-from reid_toolkit.training.selection import describe
+from reid_toolkit.training.selection import START, describe
 from reid_toolkit.training.tensor_files import load_tensor, load_tensors, save_tensors
 from reid_toolkit.version import __version__
 
@@ -97,7 +97,9 @@ class RunFolder:
         return dict(json.loads((self.path / "model.json").read_text()))
 
     def stage_path(self, stage: int) -> Path:
-        """The checkpoint of a stage, whether or not it is there yet."""
+        """The checkpoint of a stage, whether or not it is there yet; of the network before training for START."""
+        if stage == START:
+            return self.checkpoints / "initial.safetensors"
         return self.checkpoints / f"stage-{stage:03d}.safetensors"
 
     def stages(self) -> list[int]:
@@ -105,9 +107,17 @@ class RunFolder:
         found = (re.fullmatch(r"stage-(\d+)\.safetensors", p.name) for p in self.checkpoints.glob("*"))
         return sorted(int(match[1]) for match in found if match)
 
+    def start_row(self) -> list[dict[str, Any]]:
+        """The line of metrics.jsonl of the network before training; none in a run of an earlier version."""
+        try:
+            return self.load(START).metrics
+        except RunError:
+            return []
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a stage's checkpoint, all or nothing."""
-        header = {"stage": str(checkpoint.stage), "metrics": json.dumps(checkpoint.metrics)}
+        stage = "initial" if checkpoint.stage == START else str(checkpoint.stage)
+        header = {"stage": stage, "metrics": json.dumps(checkpoint.metrics)}
         tensors = {**checkpoint.weights, LABELS: checkpoint.labels, NEXT_LABELS: checkpoint.next_labels}
         save_tensors(self.stage_path(checkpoint.stage), tensors, header)
 
@@ -120,12 +130,24 @@ class RunFolder:
         except (KeyError, ValueError):
             raise RunError(f"{self.stage_path(stage)}: not a stage's checkpoint: parts are missing") from None
 
-    def publish(self, metrics: list[dict[str, Any]], names: list[tuple[str, str]], rule: str) -> None:
+    def publish(
+        self,
+        metrics: list[dict[str, Any]],
+        names: list[tuple[str, str]],
+        rule: str,
+        verdict: dict[str, Any] | None = None,
+    ) -> None:
         """Write metrics.jsonl, and the stage that ``rule`` selects as best.safetensors, model.json and clusters.csv.
 
-        ``names`` are (tracklet, camera) of each sample, in the labels' order.
+        ``metrics`` begin with the network before training, where its line is known. ``names`` are (tracklet, camera) of
+        each sample, in the labels' order. ``verdict`` goes into model.json; where it is "worse", the network before
+        training is kept.
         """
         model = describe(metrics, rule)
+        if verdict and verdict["word"] == "worse" and metrics[0]["stage"] == START:
+            model = describe(metrics[:1], "last") | {"selection": "verdict"}
+        if verdict:
+            model["verdict"] = verdict
         best = model["stage"]
         write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in metrics))
         link_atomic(self.stage_path(best), self.path / "best.safetensors")
@@ -137,6 +159,12 @@ class RunFolder:
         writer.writerow(("tracklet", "camera", "cluster"))
         writer.writerows(sorted((*name, int(label)) for name, label in zip(names, labels, strict=True)))
         write_atomic(self.path / "clusters.csv", text.getvalue())
+
+
+def network_weights(path: Path) -> dict[str, Tensor]:
+    """The network's tensors of a checkpoint; raises :class:`RunError` when it is damaged."""
+    tensors, _ = load_tensors(path)
+    return {key: value for key, value in tensors.items() if key not in (LABELS, NEXT_LABELS)}
 
 
 def load_network(folder: RunFolder, stage: str) -> ReidNetwork:
@@ -156,8 +184,7 @@ def load_network(folder: RunFolder, stage: str) -> ReidNetwork:
             choices = f"0-{stages[-1]}" if stages else "none yet"
             raise RunError(f"{folder.path}: no stage {stage!r}: expected best, initial, last or one of {choices}")
         path = folder.stage_path(number)
-    state, _ = load_tensors(path)
-    state = {key: value for key, value in state.items() if key not in (LABELS, NEXT_LABELS)}
+    state = network_weights(path)
     broken = [key for key, value in state.items() if not bool(value.isfinite().all())]
     if broken:
         raise RunError(

@@ -5,7 +5,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
@@ -107,6 +107,15 @@ class Samples:
     def read(self, indices: Indices) -> Tensor:
         """The crops of these indices, (B, height, width, 3) uint8 BGR, on the device that trains."""
         return self.pixels.read(indices)
+
+    def take(self, kept: NDArray[np.bool_]) -> "Samples":
+        """Those of the N samples that are ``kept`` (N,), in the same order. They share the pixels."""
+        crop_kept = np.repeat(kept, np.diff(self.starts))
+        tracklets = tuple(tracklet for tracklet, keep in zip(self.tracklets, kept, strict=True) if keep)
+        crops = tuple(crop for crop, keep in zip(self.crops, crop_kept, strict=True) if keep)
+        starts = np.cumsum([0, *np.diff(self.starts)[kept]])
+        rows = self.pixels.rows[torch.from_numpy(crop_kept).to(self.pixels.rows.device)]
+        return replace(self, tracklets=tracklets, crops=crops, starts=starts, pixels=replace(self.pixels, rows=rows))
 
     def read_ahead(self, batches: Iterable[Indices]) -> Iterator[Tensor]:
         """:meth:`read` of each batch, in order, with a thread reading ahead where the pixels are not at hand."""

@@ -11,6 +11,10 @@ Row = dict[str, Any]
 """One stage's line of metrics.jsonl; runs of older versions have fewer figures."""
 
 
+START = -1
+"""The stage of the network before training, whose line comes first."""
+
+
 class Rule(NamedTuple):
     """What a stage is judged by."""
 
@@ -49,7 +53,9 @@ RULES = {
 
 def figures(metrics: list[Row], rule: str) -> list[float | None]:
     """The rule's figure of each row of metrics.jsonl."""
-    return [RULES[rule].of(row, before) for row, before in zip(metrics, [{}, *metrics], strict=False)]
+    # The network before training merged nothing.
+    before = [{} if row["stage"] == START else row for row in metrics]
+    return [RULES[rule].of(row, last) for row, last in zip(metrics, [{}, *before], strict=False)]
 
 
 def select(metrics: list[Row], rule: str) -> int:

@@ -59,7 +59,10 @@ def test_a_run_writes_all_that_it_says(tiny_dataset: Path, recipe: Recipe, tmp_p
     out, steps = tmp_path / "run", []
     metrics = learn(tiny_dataset, recipe, out, on_step=steps.append)
     assert [(row["stage"], row["clusters"], row["merges"]) for row in metrics] == [(0, 12, 3), (1, 9, 3), (2, 6, 0)]
-    assert [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()] == metrics
+    start, *lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert lines == metrics
+    assert (start["stage"], start["clusters"], start["loss"]) == (-1, 12, None)
+    assert 0 <= start["self_retrieval"] <= 1
     assert steps[-1] == Step(2, 3, 6, steps[-1].loss, 6, 6)
     assert [step.done for step in steps] == list(range(1, 7))
 
@@ -68,9 +71,10 @@ def test_a_run_writes_all_that_it_says(tiny_dataset: Path, recipe: Recipe, tmp_p
     assert folder.stages() == [0, 1, 2]
     assert folder.dataset() == open_dataset(tiny_dataset).fingerprint
     model = folder.model()
-    best = model["stage"]
-    assert (model["selection"], model["self_retrieval"]) == ("self_retrieval", metrics[best]["self_retrieval"])
-    assert best == max(metrics, key=lambda row: (row["self_retrieval"], row["stage"]))["stage"]
+    kept = max([start, *metrics], key=lambda row: (row["self_retrieval"], row["stage"]))
+    best = kept["stage"]
+    assert (model["stage"], model["self_retrieval"]) == (best, kept["self_retrieval"])
+    assert model["selection"] == "self_retrieval"
     chosen = folder.load(best)
     found = load_file(out / "best.safetensors")
     assert all(torch.equal(found[key], value) for key, value in chosen.weights.items())
@@ -78,7 +82,7 @@ def test_a_run_writes_all_that_it_says(tiny_dataset: Path, recipe: Recipe, tmp_p
     assert metrics[0]["seconds_load"] > 0
     for row in metrics:
         assert row["seconds"] == pytest.approx(sum(row[key] for key in row if key.startswith("seconds_")), abs=0.01)
-    assert len(clusters(out)) == metrics[best]["clusters"]
+    assert len(clusters(out)) == kept["clusters"]
     assert {name for members in clusters(out) for name in members} == {
         t.name for t in open_dataset(tiny_dataset).tracklets
     }

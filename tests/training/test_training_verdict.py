@@ -1,0 +1,142 @@
+"""Whether training helped, judged without a label."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from reid_toolkit.records import Crop, Tracklet
+from reid_toolkit.training.features import Features
+from reid_toolkit.training.verdict import Verdict, compare, hold_out, ranks_of_own, tracklet_scores
+
+
+def features(people: int, cameras: int, noise: float, seed: int = 0, bias: float = 0.5) -> tuple[Features, list[str]]:
+    """Of a network that sees people with so much ``noise``: each was once in each camera."""
+    rng = np.random.default_rng(seed)
+    person, place = np.tile(rng.normal(size=(people, 16)), (cameras, 1)), np.repeat(np.arange(cameras), people)
+    seen = person + bias * rng.normal(size=(cameras, 16))[place] + noise * rng.normal(size=(people * cameras, 16))
+    halves = seen + 0.05 * rng.normal(size=(2, *seen.shape))
+
+    def unit(rows: NDArray[np.float64]) -> torch.Tensor:
+        return torch.from_numpy((rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32))
+
+    whole = unit(halves.sum(axis=0))
+    return Features(whole, whole, unit(halves)), [f"camera {c}" for c in place]
+
+
+GOOD, POOR = 0.3, 2.0
+
+
+def everybody(count: int) -> NDArray[np.bool_]:
+    return np.ones(count, bool)
+
+
+def test_a_network_that_tells_people_apart_better_is_better() -> None:
+    (poor, cameras), (good, _) = features(40, 2, POOR), features(40, 2, GOOD)
+    verdict = compare(poor, good, cameras, everybody(80), 7)
+    assert verdict.word == "better"
+    assert verdict.stage == 7
+    assert (verdict.tracklets, verdict.held_out) == (80, True)
+    assert verdict.before < verdict.after  # type: ignore[operator]
+    assert verdict.chance < 0.01  # type: ignore[operator]
+    assert verdict.sentence().startswith("better than before training on 80 tracklets held out of training: score 0.")
+
+
+def test_one_that_lost_what_it_knew_is_worse() -> None:
+    (poor, cameras), (good, _) = features(40, 2, POOR), features(40, 2, GOOD)
+    verdict = compare(good, poor, cameras, everybody(80), 7)
+    assert verdict.word == "worse"
+    assert verdict.sentence().endswith("the network before training is kept")
+
+
+@pytest.mark.parametrize("noise", [GOOD, POOR])
+def test_two_that_see_equally_well_are_seldom_told_apart(noise: float) -> None:
+    words = []
+    for seed in range(20):
+        first, cameras = features(30, 2, noise, seed)
+        second, _ = features(30, 2, noise, seed + 100)
+        words.append(compare(first, second, cameras, everybody(60), 0).word)
+    assert words.count("no different") >= 17
+
+
+def test_only_what_was_held_out_is_counted() -> None:
+    (poor, cameras), (good, _) = features(40, 2, POOR), features(40, 2, GOOD)
+    mixed = Features(*(torch.where(torch.arange(80)[:, None] < 60, a, b) for a, b in zip(
+        (good.descriptors, good.embeddings, good.halves), (poor.descriptors, poor.embeddings, poor.halves), strict=True
+    )))  # fmt: skip
+    held = np.arange(80) >= 60
+    assert compare(poor, mixed, cameras, held, 0).tracklets == 20
+    assert compare(poor, poor, cameras, held, 0).word == "no different"
+    learned = compare(poor, good, cameras, ~everybody(80), 0)
+    assert (learned.tracklets, learned.held_out) == (80, False)
+    assert "tracklets it learned from, which favours it" in learned.sentence()
+
+
+def test_too_few_tracklets_say_nothing() -> None:
+    (poor, cameras), (good, _) = features(3, 2, POOR), features(3, 2, GOOD)
+    verdict = compare(poor, good, cameras, everybody(6), 0)
+    assert verdict == Verdict("unknown", 0, 6, False)
+    assert "since only 6 tracklets have two crops or more, and 16 are needed" in verdict.sentence()
+
+
+def test_where_few_were_held_out_all_are_compared_on() -> None:
+    (poor, cameras), (good, _) = features(40, 2, POOR), features(40, 2, GOOD)
+    verdict = compare(poor, good, cameras, np.arange(80) < 10, 0)
+    assert (verdict.tracklets, verdict.held_out) == (80, False)
+
+
+def test_tracklets_of_one_crop_have_no_score() -> None:
+    found, cameras = features(10, 2, GOOD)
+    found.halves[1, :4] = 0
+    scores = tracklet_scores(found, cameras)
+    assert np.isnan(scores[:4]).all()
+    assert np.isfinite(scores[4:]).all()
+
+
+def test_scores_are_one_minus_the_share_of_the_logarithm_of_the_rank() -> None:
+    eye = torch.eye(4)
+    second = eye[[0, 1, 3, 2]]
+    one_camera = Features(eye, eye, torch.stack([eye, second]))
+    # Camera 0: the first half of sample 2 finds sample 3's second half first, and the other three at rank 3 together.
+    expected = 1 - math.log(3) / math.log(4)
+    np.testing.assert_allclose(tracklet_scores(one_camera, ["a"] * 4), [1, 1, expected, expected])
+
+
+def test_with_another_camera_the_way_leads_through_it() -> None:
+    own = torch.eye(3)
+    there = own[[0, 0, 2]]  # camera b never saw person 1
+    both = torch.cat([own, there])
+    found = Features(both, both, torch.stack([both, both]))
+    scores = tracklet_scores(found, ["a"] * 3 + ["b"] * 3)
+    assert scores[0] == scores[2] == 1
+    assert scores[1] < 1
+
+
+def test_equal_similarities_share_their_mean_rank() -> None:
+    same = torch.ones(4, 1)
+    assert ranks_of_own(same, same).tolist() == [2.5] * 4
+
+
+def tracklet(name: str, camera: str, time: float | None, crops: int = 2) -> Tracklet:
+    return Tracklet(name, camera, tuple(Crop(Path(f"{name}-{i}.png"), camera, name, i, time) for i in range(crops)))
+
+
+def test_the_last_of_each_camera_are_held_out_and_at_most_a_fifth() -> None:
+    tracklets = [tracklet(f"a{i}", "a", 100.0 - i) for i in range(20)] + [tracklet(f"b{i}", "b", i) for i in range(10)]
+    held = hold_out(tracklets, 1000)
+    assert [one.name for one, out in zip(tracklets, held, strict=True) if out] == ["a0", "a1", "a2", "a3", "b8", "b9"]
+    assert hold_out(tracklets, 3).sum() == 3
+    assert not hold_out(tracklets, 0).any()
+
+
+def test_tracklets_of_one_crop_are_not_held_out() -> None:
+    assert not hold_out([tracklet(f"a{i}", "a", float(i), crops=1) for i in range(20)], 100).any()
+
+
+def test_without_times_frames_count() -> None:
+    crops = [Crop(Path(f"{i}.png"), "a", str(i), frame) for i in range(10) for frame in (90 - 9 * i, 95 - 9 * i)]
+    tracklets = [Tracklet(str(i), "a", tuple(crops[2 * i : 2 * i + 2])) for i in range(10)]
+    assert np.flatnonzero(hold_out(tracklets, 2)).tolist() == [0, 1]
