@@ -8,7 +8,8 @@ that is started as a command needs a name of torchvision's.
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torchvision.models import ResNet
 from torchvision.models._api import register_model
 from torchvision.models.resnet import BasicBlock
@@ -36,6 +37,24 @@ def build(weights: None = None) -> ResNet:
 
 
 CLASSIFIERS[SMALL] = "fc"
+
+
+@torch.no_grad()
+def settle(network: nn.Module, images: Tensor) -> None:
+    """Give a network of random weights batch norm statistics of ``images``, without which deep ones see nothing, and
+    weights and biases as after training."""
+    chance = torch.Generator().manual_seed(0)
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    for part in norms:
+        part.momentum = 1.0
+        part.weight += 0.2 * torch.randn(part.weight.shape, generator=chance)
+        part.bias += 0.2 * torch.randn(part.bias.shape, generator=chance)
+    network.train()
+    for _ in range(2):
+        network(images)
+    for part in norms:
+        part.momentum = 0.1
+    network.eval()
 
 
 def call(function: Callable[..., Any], *given: Any, **named: Any) -> Any:

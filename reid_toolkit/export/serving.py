@@ -17,6 +17,8 @@ class ServingNetwork(nn.Module):
     """
 
     mean: Tensor
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, network: ReidNetwork) -> None:
         super().__init__()
@@ -30,10 +32,25 @@ class ServingNetwork(nn.Module):
         with torch.no_grad():
             first.weight.copy_((first.weight / scale).flip(1))  # flip: RGB to BGR
         self.register_buffer("mean", 255 * torch.tensor(MEAN).flip(0).view(3, 1, 1))
+        self.normed = network.feature_norm is not None
+        if network.feature_norm is not None:
+            scale, shift = as_affine(network.feature_norm)
+            self.register_buffer("scale", scale)
+            self.register_buffer("shift", shift)
 
     def forward(self, crops: Tensor) -> Tensor:
         features = self.backbone(crops.permute(0, 3, 1, 2).to(torch.float32) - self.mean)
+        if self.normed:
+            features = features * self.scale + self.shift
         return features / torch.linalg.vector_norm(features, dim=1, keepdim=True)
+
+
+def as_affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """The factor and the summand (D,) that batch norm in evaluation comes to."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias.detach() - norm.running_mean * scale
 
 
 class MeanPool(nn.Module):
