@@ -37,16 +37,18 @@ class Batch(NamedTuple):
 class Embedder(nn.Module):
     """The network from images to embeddings, as one call."""
 
-    def __init__(self, network: ReidNetwork, recipe: TrainingRecipe) -> None:
+    def __init__(self, network: ReidNetwork, recipe: TrainingRecipe, processes: int = 1) -> None:
+        """Batch norm counts the crops of all ``processes``, each of which has its share of a part."""
         super().__init__()
         self.network = network
         self.recipe = recipe
+        self.norm_crops = recipe.norm_crops // processes
 
     def forward(self, images: Tensor, kept: Tensor | None) -> Tensor:
         """Standardised images (B * F, 3, H, W) -> unit embeddings (B, E); ``kept`` (B, E) is dropout's choice."""
         with mixed_precision(images.device, self.recipe.precision):
             # Through batch norm a crop's features depend on the other crops of its part.
-            parts = images.split(self.recipe.norm_crops or len(images))
+            parts = images.split(self.norm_crops or len(images))
             pooled = torch.cat([self.network(part) for part in parts])  # (B * F, D)
         pooled = pooled.float().unflatten(0, (-1, self.recipe.frames)).mean(dim=1)
         return self.network.embed(pooled, kept)
@@ -93,11 +95,10 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, network: nn.Module, stat
     for name, value in state.items():
         key, parameter = (MOMENTUM, name) if ":" not in name else name.split(":", 1)
         of = parameters[parameter]
-        if value.dim():
-            value = torch.empty_like(of).copy_(value)
-        elif optimiser.defaults.get("capturable"):
-            value = value.to(of.device)
-        optimiser.state[of][key] = value.clone()
+        if key != "step":
+            optimiser.state[of][key] = torch.empty_like(of).copy_(value)
+        else:  # torch counts on the CPU, unless a graph has to
+            optimiser.state[of][key] = value.to(of.device if optimiser.defaults["capturable"] else "cpu", copy=True)
 
 
 class Learner:
@@ -123,7 +124,7 @@ class Learner:
         self.recipe = recipe
         self.world = world
         self.device = table.rows.device
-        embedder: nn.Module = Embedder(network, recipe)
+        embedder: nn.Module = Embedder(network, recipe, world.size)
         if world.size > 1:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch 2.15 has another name for it, 2.8 has not

@@ -3,10 +3,12 @@ import os
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_backbone import SMALL
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
@@ -15,10 +17,12 @@ from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe
 from reid_toolkit.errors import RunError
 from reid_toolkit.method.equations import repelled_loss
 from reid_toolkit.method.lookup_table import LookupTable, in_passes
+from reid_toolkit.training.augmentation import augment
 from reid_toolkit.training.cuda_graph import GraphedStep
 from reid_toolkit.training.devices import training_on
-from reid_toolkit.training.network import build_network, standardise, to_rgb
-from reid_toolkit.training.step import Batch, Learner
+from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
+from reid_toolkit.training.step import Batch, Embedder, Learner, make_optimiser, optimiser_state, restore_optimiser
+from reid_toolkit.training.tensor_files import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
 NETWORK = NetworkRecipe("resnet18", weights="none", embedding=16, height=32, width=32)
@@ -210,3 +214,89 @@ def test_a_stage_that_is_over_leaves_no_memory_behind(monkeypatch: pytest.Monkey
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_weights_multiply_each_samples_loss() -> None:
+    batch, losses = batches(1)[0]._replace(kept=None), {}
+    for weights in ((1, 1, 1, 1), (1, 1, 1, 0), (2, 2, 2, 2), None):
+        made = learner()
+        step(made, batch._replace(weights=weights and torch.tensor(weights, dtype=torch.float32)))
+        losses[weights] = float(made.loss_sum)
+    network = build_network(NETWORK, 0).train()
+    pixels = standardise(augment(to_rgb(batch.pixels), batch.boxes, batch.colours))
+    embedded = network.embed(network(pixels).unflatten(0, (-1, 2)).mean(dim=1))
+    each = F.cross_entropy(embedded @ learner().table.rows.T / 0.1, batch.classes, reduction="none")
+    assert losses[1, 1, 1, 1] == pytest.approx(losses[None])
+    assert losses[2, 2, 2, 2] == pytest.approx(2 * losses[None])
+    assert losses[1, 1, 1, 0] == pytest.approx(float(each[:3].sum().detach() / 4), rel=1e-4)
+
+
+HEAD = NetworkRecipe(
+    SMALL, weights="none", embedding=0, dropout=0.0, head="batch_norm", pooling="generalised_mean", height=32, width=32
+)
+
+
+def descend(network: ReidNetwork, optimiser: torch.optim.Optimizer, seed: int) -> None:
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    optimiser.zero_grad()
+    network.train().embed(network(images))[:, :3].sum().backward()
+    optimiser.step()
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_what_an_optimiser_keeps_comes_back_to_the_bit(name: str, layout: torch.memory_format, tmp_path: Path) -> None:
+    recipe = replace(SETTINGS, optimiser=name)
+    one, other = (build_network(HEAD, 0).to(memory_format=layout) for _ in range(2))
+    first, second = (make_optimiser(network, recipe, CPU) for network in (one, other))
+    assert optimiser_state(first, one) == {}
+    descend(one, first, 0)
+    save_tensors(tmp_path / "kept", optimiser_state(first, one), {"stage": "0"})
+    kept, _ = load_tensors(tmp_path / "kept")
+    learned = {key for key, parameter in one.named_parameters() if parameter.requires_grad}
+    what = {"adam": ("exp_avg:", "exp_avg_sq:", "step:"), "sgd": ("",)}[name]
+    assert set(kept) == {part + key for part in what for key in learned}
+    other.load_state_dict({key: value.clone() for key, value in one.state_dict().items()})
+    restore_optimiser(second, other, kept)
+    for seed in (1, 2):
+        for network, optimiser in ((one, first), (other, second)):
+            descend(network, optimiser, seed)
+    for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    fresh, third = build_network(HEAD, 0).to(memory_format=layout), None
+    descend(fresh, make_optimiser(fresh, recipe, CPU), 0)
+    third = make_optimiser(fresh, recipe, CPU)  # begins anew
+    for seed in (1, 2):
+        descend(fresh, third, seed)
+    assert not torch.equal(fresh.feature_norm.weight, one.feature_norm.weight)
+
+
+def test_a_single_number_goes_where_its_parameter_is() -> None:
+    """The exponent of pooling is one; its momentum must follow it to a GPU, which "meta" plays here."""
+    network = build_network(HEAD, 0).to("meta")
+    for name, kept in (("sgd", ""), ("adam", "exp_avg:")):
+        optimiser = make_optimiser(network, replace(SETTINGS, optimiser=name), CPU)
+        exponent = network.backbone.avgpool.exponent
+        restore_optimiser(optimiser, network, {f"{kept}backbone.avgpool.exponent": torch.tensor(0.5)})
+        assert {value.device.type for value in optimiser.state[exponent].values()} == {"meta"}
+
+
+def test_batch_norm_counts_a_part_of_the_crops_at_a_time() -> None:
+    images = torch.randn(8, 3, 32, 32)
+    recipe = replace(SETTINGS, frames=1, batch_size=8)
+    pairs, whole = (replace(recipe, norm_crops=crops) for crops in (2, 0))
+    found = {}
+    for name, chosen, processes in (
+        ("pairs", pairs, 1),
+        ("whole", whole, 1),
+        ("both", replace(pairs, norm_crops=4), 2),
+    ):
+        network = build_network(HEAD, 0).train()
+        with torch.no_grad():
+            found[name] = Embedder(network, chosen, processes)(images, None)
+            assert int(network.feature_norm.num_batches_tracked) == (1 if name == "whole" else 4)
+    with torch.no_grad():
+        alone = torch.cat([Embedder(build_network(HEAD, 0).train(), whole)(part, None) for part in images.split(2)])
+    torch.testing.assert_close(found["pairs"], alone)
+    torch.testing.assert_close(found["both"], alone)  # two processes have half of each part
+    assert not torch.allclose(found["whole"], alone, atol=0.1)
