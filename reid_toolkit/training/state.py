@@ -6,7 +6,7 @@ drawn from (seed, stage, epoch) (``batches.py``).
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from reid_toolkit.config import difference, dump_recipe, parse_recipe
 from reid_toolkit.errors import RunError
 from reid_toolkit.training.clock import Clock
 from reid_toolkit.training.run_folder import RunFolder
+from reid_toolkit.training.schedule import plan
 from reid_toolkit.training.step import Learner
 from reid_toolkit.training.tensor_files import load_tensors, save_tensors
 
@@ -101,13 +102,14 @@ def remove_states(folder: Path, *, keep: int = 0) -> None:
 
 
 def save_optimiser(folder: Path, stage: int, state: dict[str, Tensor]) -> None:
-    """Write what an optimiser that goes on after ``stage`` keeps; remove those before the last :data:`KEPT`.
+    """Write what an optimiser that goes on after ``stage`` keeps; remove all but the last :data:`KEPT`.
 
     It is a file beside the stage's checkpoint, which stays for ever and would be three times as large with it.
     """
     tensors = {name: value.cpu() for name, value in state.items()}
     save_tensors(optimiser_path(folder, stage), tensors, {"stage": str(stage)})
-    remove_optimisers(folder, keep=KEPT)
+    # Of later stages too, which a run that had to go back left.
+    remove_optimisers(folder, keep=range(stage + 1 - KEPT, stage + 1))
 
 
 def optimiser_path(folder: Path, stage: int) -> Path:
@@ -120,10 +122,43 @@ def optimisers(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def remove_optimisers(folder: Path, *, keep: int = 0) -> None:
-    """Remove all optimisers but the last ``keep``."""
-    for stage in optimisers(folder)[: -keep or None]:
+def remove_optimisers(folder: Path, *, keep: Collection[int] = ()) -> None:
+    """Remove all optimisers but those of the stages ``keep``."""
+    for stage in set(optimisers(folder)) - set(keep):
         optimiser_path(folder, stage).unlink(missing_ok=True)
+
+
+def usable_stages(folder: RunFolder, on_warning: Callable[[str], None]) -> list[int]:
+    """The stages after which the run can go on. What Adam keeps has to be there; a damaged file of it is set aside."""
+    files, stages = folder.checkpoints, folder.stages()
+    if folder.recipe().training.optimiser == "sgd":
+        return stages
+    kept = []
+    for stage in optimisers(files):
+        try:
+            load_tensors(optimiser_path(files, stage))
+            kept.append(stage)
+        except RunError as error:
+            set_aside(optimiser_path(files, stage), error, on_warning)
+    return [stage for stage in stages if stage in kept or (stage == stages[-1] and is_last(folder, stage))]
+
+
+def is_last(folder: RunFolder, stage: int) -> bool:
+    """Whether the run is over after ``stage``, so that nothing is needed to go on; or its file is damaged."""
+    try:
+        done, recipe = folder.load(stage), folder.recipe()
+    except RunError:
+        return True
+    row = done.metrics[-1]
+    left = row["next_clusters"] > 1 if recipe.rounds.count else row["merges"] > 0
+    return not left or len(done.metrics) >= plan(recipe, len(done.labels)).stages
+
+
+def set_aside(path: Path, error: RunError, on_warning: Callable[[str], None]) -> None:
+    """Rename a file that is of no use, and say so."""
+    aside = path.with_name(path.name + ".damaged")
+    on_warning(f"{error}; it was renamed to {aside.name}")
+    path.replace(aside)
 
 
 def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None:
@@ -140,9 +175,7 @@ def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None
     if not (folder.path / "run.json").exists():
         return None
     recipe, fingerprint = folder.recipe(), folder.dataset()
-    stages = folder.stages()
-    if optimisers(files):  # which a finished run has no more
-        stages = [stage for stage in stages if stage in optimisers(files)]
+    stages = usable_stages(folder, on_warning)
     candidates: list[tuple[Place, Path, Callable[[], State]]] = [
         *((Place(stage + 1), folder.stage_path(stage), partial(after, folder, stage)) for stage in stages),
         *((place, state_path(files, place), partial(load_state, files, place)) for place in states(files)),
@@ -154,9 +187,7 @@ def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None
                 raise RunError(f"{path}: belongs to a run of another recipe or dataset")
             return state
         except RunError as error:
-            aside = path.with_name(path.name + ".damaged")
-            on_warning(f"{error}; it was renamed to {aside.name}")
-            path.replace(aside)
+            set_aside(path, error, on_warning)
     return None
 
 
