@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,9 @@ from reid_toolkit.config import (
     MergingRecipe,
     NetworkRecipe,
     Recipe,
+    RoundsRecipe,
     TrainingRecipe,
+    as_table,
     difference,
     dump_recipe,
     load_recipe,
@@ -187,3 +190,127 @@ def test_difference_names_each_setting_with_both_values() -> None:
     after = Recipe(seed=3, training=TrainingRecipe(frames=8))
     assert difference(before, after) == ["seed: 0 is now 3", "training.frames: 1 is now 8"]
     assert difference(before, before) == []
+
+
+anew = st.builds(
+    Recipe,
+    network=st.just(NetworkRecipe(head="batch_norm", embedding=0, dropout=0.0)),
+    training=st.builds(
+        TrainingRecipe,
+        batch_size=st.sampled_from([8, 64]),
+        crop_scale=st.just(1.0),
+        padding=st.integers(0, 20),
+        erasing=small,
+        norm_crops=st.sampled_from([0, 4]),
+        optimiser=st.sampled_from(["adam", "sgd"]),
+    ),
+    merging=st.builds(MergingRecipe, camera_statistics=st.booleans()),
+    rounds=st.builds(
+        RoundsRecipe,
+        count=st.integers(1, 99),
+        clustering=st.sampled_from(["dispersion", "dbscan"]),
+        per_cluster=st.sampled_from([1, 4]),
+        cameras_from=st.integers(0, 9),
+        smallest=st.integers(2, 9),
+        spread_cameras=st.booleans(),
+    ),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(recipe=anew)
+def test_a_recipe_of_rounds_survives_its_toml(tmp_path: Path, recipe: Recipe) -> None:
+    assert load(tmp_path, dump_recipe(recipe)) == recipe
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_survives_its_toml(tmp_path: Path, name: str) -> None:
+    assert load(tmp_path, dump_recipe(load_recipe(name))) == load_recipe(name)
+
+
+def test_settings_that_do_nothing_are_not_written_and_make_no_difference() -> None:
+    paper, cameras, density = (as_table(load_recipe(name)) for name in ("dbc", "dbc_cameras", "cluster_contrast"))
+    assert paper["rounds"] == {"count": 0}
+    assert {"fraction", "linkage", "metric", "size_weight"} <= set(paper["merging"])
+    assert "first_epochs" in paper["training"]
+    assert not {"fraction", "linkage", "metric", "size_weight"} & set(cameras["merging"])
+    assert not {"first_epochs", "later_learning_rate", "decay_after"} & set(cameras["training"])
+    assert "trade_off" in cameras["merging"]
+    assert {"until", "radius"} & set(cameras["rounds"]) == {"until"}
+    assert {"until", "radius"} & set(density["rounds"]) == {"radius"}
+    assert "trade_off" not in density["merging"]
+    recipe = load_recipe("dbc_cameras")
+    other = replace(recipe, rounds=replace(recipe.rounds, radius=0.3), merging=replace(recipe.merging, fraction=0.5))
+    assert difference(recipe, other) == []
+    found = difference(load_recipe("dbc"), recipe)
+    assert "rounds.count: 0 is now 40" in found
+    assert "rounds.until: not used is now 0.8" in found
+    assert "merging.fraction: 0.05 is now not used" in found
+
+
+ROUNDS = "[training]\nbatch_size = 64\n[rounds]\ncount = 3\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[rounds]\nsteps = 3", "rounds.steps does nothing here (rounds.count is 0): remove it"),
+        ("[rounds]\ncount = 0\nradius = 0.5", "rounds.radius does nothing here (rounds.count is 0)"),
+        (ROUNDS + "radius = 0.5", "rounds.radius does nothing here (rounds.clustering is 'dispersion')"),
+        (
+            ROUNDS + "clustering = 'dbscan'\nuntil = 0.5",
+            "rounds.until does nothing here (rounds.clustering is 'dbscan')",
+        ),
+        (
+            ROUNDS + "clustering = 'dbscan'\n[merging]\ntrade_off = 0.5",
+            "merging.trade_off does nothing here (rounds.clustering is 'dbscan')",
+        ),
+        (
+            ROUNDS + "[merging]\nfraction = 0.1",
+            "merging.fraction does nothing here (belongs to stages, and rounds.count is not 0)",
+        ),
+        ("[rounds]\ncount = 3\n[training]\nfirst_epochs = 3", "training.first_epochs does nothing here"),
+        (ROUNDS + "clustering = 'k-means'", "rounds.clustering is 'k-means': expected one of dispersion, dbscan"),
+        ("rounds = 3", "rounds is 3: expected a table [rounds]"),
+        ("training = 3\n[rounds]\ncount = 3", "training is 3: expected a table"),
+        ("[rounds]\ncount = -1", "rounds.count is -1: expected at least 0"),
+        ("[rounds]\ncount = 1.5", "rounds.count is 1.5: expected a value of type int"),
+        (ROUNDS + "smallest = 1", "rounds.smallest is 1: expected at least 2"),
+        (ROUNDS + "steps = 0", "rounds.steps is 0"),
+        (ROUNDS + "until = 1.0", "rounds.until is 1.0: expected 0 to under 1"),
+        (ROUNDS + "clustering = 'dbscan'\nradius = 0.0", "rounds.radius is 0.0"),
+        (ROUNDS + "learning_rate = 0.0", "rounds.learning_rate is 0.0"),
+        (ROUNDS + "warm_up = 0", "rounds.warm_up is 0"),
+        (
+            ROUNDS + "per_cluster = 5",
+            "training.batch_size is 64 with rounds.per_cluster 5: expected a multiple of it",
+        ),
+        ("[training]\npadding = 3\ncrop_scale = 0.5", "training.padding is 3 with crop_scale 0.5"),
+        ("[training]\npadding = -1", "training.padding is -1"),
+        ("[training]\nerasing = 1.5", "training.erasing is 1.5"),
+        ("[training]\nbatch_size = 16\nnorm_crops = 5", "training.norm_crops is 5"),
+        ("[training]\nbatch_size = 16\nnorm_crops = 1", "training.norm_crops is 1"),
+        ("[training]\noptimiser = 'rmsprop'", "training.optimiser is 'rmsprop': expected one of sgd, adam"),
+        ("[network]\nhead = 'batch_norm'", "with head = 'batch_norm', which has neither: set both to 0"),
+        ("[network]\nhead = 'batch_norm'\nembedding = 0\ndropout = 0.5", "dropout 0.5 with head = 'batch_norm'"),
+        ("[network]\nlast_stride = 3", "network.last_stride is 3: expected one of 1, 2"),
+        ("[network]\nlast_stride = true", "network.last_stride is True: expected one of 1, 2"),
+        ("[network]\nlast_stride = 1.0", "network.last_stride is 1.0: expected one of 1, 2"),
+        ("[network]\npooling = 'max'", "network.pooling is 'max'"),
+    ],
+)
+def test_rounds_that_cannot_be_meant_are_refused_by_name(tmp_path: Path, text: str, words: str) -> None:
+    test_what_cannot_be_meant_is_refused_by_name(tmp_path, text, words)
+
+
+@pytest.mark.parametrize("part", ["training", "network", "merging", "rounds"])
+def test_settings_of_earlier_versions_are_the_defaults(tmp_path: Path, part: str) -> None:
+    """A run of an earlier version wrote all that there was then; what came later must change nothing in it."""
+    later: dict[str, dict[str, Any]] = {
+        "training": {"padding": 0, "erasing": 0.0, "norm_crops": 0, "optimiser": "sgd"},
+        "network": {"head": "embedding", "pooling": "average", "last_stride": 2},
+        "merging": {"camera_statistics": False},
+        "rounds": {"count": 0},
+    }
+    defaults = as_table(Recipe())[part]
+    assert {key: defaults[key] for key in later[part]} == later[part]

@@ -3,7 +3,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid_toolkit.training.augmentation import augment, crop_and_flip, draw_boxes, draw_colours, jitter_colour
+from reid_toolkit.training.augmentation import (
+    augment,
+    crop_and_flip,
+    draw_boxes,
+    draw_colours,
+    draw_erasures,
+    draw_shifts,
+    jitter_colour,
+)
+from reid_toolkit.training.network import MEAN, standardise
 
 
 def boxes(count: int, smallest: float, flip: bool, seed: int = 0) -> Tensor:
@@ -93,3 +102,44 @@ def test_jitter_is_safe_at_black() -> None:
     black = torch.zeros(8, 3, 4, 4, requires_grad=True)
     jitter_colour(black, colours(8, 0.5)).sum().backward()
     assert torch.isfinite(black.grad).all()
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_shift_moves_whole_pixels_and_repeats_the_edge(flip: bool) -> None:
+    images = torch.rand(200, 3, 12, 8)
+    theta = draw_shifts(200, 5, 12, 8, flip, np.random.default_rng(0))
+    views = crop_and_flip(images, theta)
+    down, right = (theta[:, 1, 2] * 12 / 2).round().long(), (theta[:, 0, 2] * 8 / 2).round().long()
+    assert set(down.tolist()) == set(range(-5, 6))
+    assert set(right.tolist()) == set(range(-2, 3))  # half as far across
+    mirrored = theta[:, 0, 0] < 0
+    assert int(mirrored.sum()) in (range(70, 131) if flip else [0])
+    for image, view, y, x, turned in zip(images, views, down, right, mirrored, strict=True):
+        rows, columns = (torch.arange(12) + y).clamp(0, 11), torch.arange(8)
+        columns = ((columns.flip(0) if turned else columns) + x).clamp(0, 7)
+        torch.testing.assert_close(view, image[:, rows][:, :, columns], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("share", "painted"), [(0.0, range(1)), (1.0, range(100, 101)), (0.5, range(30, 71))])
+def test_a_share_of_crops_is_painted_over_in_the_mean_colour(share: float, painted: range) -> None:
+    images = torch.rand(100, 3, 32, 16)
+    boxes = draw_erasures(100, share, 32, 16, np.random.default_rng(0))
+    views = augment(images, None, None, boxes)
+    changed = (views != images).any(dim=1)  # (B, H, W)
+    assert int(changed.flatten(1).any(dim=1).sum()) in painted
+    for image, view, (top, left, bottom, right) in zip(images, views, boxes.tolist(), strict=True):
+        expected = image.clone()
+        expected[:, top:bottom, left:right] = torch.tensor(MEAN)[:, None, None]
+        assert torch.equal(view, expected)
+        assert 0 <= top <= bottom <= 32
+        assert 0 <= left <= right <= 16
+        area = (bottom - top) * (right - left)
+        assert area == 0 or 0.005 * 512 < area <= 0.4 * 512
+    if share == 1:
+        assert float(standardise(views)[changed[:, None].expand_as(views)].abs().max()) < 1e-6  # the network sees 0
+
+
+def test_erasing_comes_after_all_else() -> None:
+    images, erased = torch.rand(4, 3, 16, 8), torch.tensor([[2, 1, 9, 6]]).expand(4, 4)
+    views = augment(images, boxes(4, 0.3, True), colours(4, 0.5), erased)
+    assert torch.equal(views[:, :, 2:9, 1:6], torch.tensor(MEAN).view(1, 3, 1, 1).expand(4, 3, 7, 5))

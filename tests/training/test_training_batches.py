@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import fields, replace
 from types import SimpleNamespace
 from typing import Any
@@ -5,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from reid_toolkit.config import Recipe
-from reid_toolkit.training.batches import Epoch, draw_epoch, pick_frames
+from reid_toolkit.config import Recipe, RoundsRecipe
+from reid_toolkit.records import Tracklet
+from reid_toolkit.training.batches import Epoch, draw_clusters, draw_epoch, pick_frames
 
 LENGTHS = (1, 3, 8, 2, 5, 4, 6, 2, 9, 3)
 STARTS = np.cumsum([0, *LENGTHS])
@@ -85,3 +88,89 @@ def test_too_few_frames_are_repeated_and_all_frames_get_a_turn(frames: int) -> N
         seen = [int(crop) - STARTS[sample] for draw in draws for crop in draw[sample]]
         assert set(seen) == set(range(length))
         assert max(np.bincount(seen)) < 2 * len(seen) / length
+
+
+CLASSES = np.array([0] * 8 + [1] * 4 + [2] * 2 + [3] * 6 + [-1] * 5)
+CAMERAS = np.array([*"aaaaaabc", *"aaab", *"cc", *"abcabc", *"abcab"])
+
+
+def clusters_of(steps: int, clusters: int, each: int, seed: int = 0) -> NDArray[np.int64]:
+    """(steps, clusters, each) samples."""
+    drawn = draw_clusters(CLASSES, CAMERAS, steps, clusters, each, np.random.default_rng(seed))
+    assert drawn.shape == (steps, clusters * each)
+    return drawn.reshape(steps, clusters, each)
+
+
+def test_every_cluster_comes_once_before_any_comes_twice() -> None:
+    drawn = CLASSES[clusters_of(5, 3, 4)]  # 15 places for 4 clusters
+    assert (drawn == drawn[:, :, :1]).all()  # a place is of one cluster
+    order = drawn[:, :, 0].ravel()
+    for first in range(0, 12, 4):
+        assert sorted(order[first : first + 4]) == [0, 1, 2, 3]
+    assert len(set(order[12:])) == 3
+    orders = {tuple(CLASSES[clusters_of(1, 4, 1, seed).ravel()]) for seed in range(20)}
+    assert len(orders) > 5
+
+
+def test_samples_of_a_cluster_spread_evenly_over_its_cameras() -> None:
+    for place in clusters_of(20, 4, 4, seed=1).reshape(-1, 4):
+        cluster, counts = CLASSES[place[0]], sorted(Counter(CAMERAS[place]).values())
+        assert counts == {0: [1, 1, 2], 1: [2, 2], 2: [4], 3: [1, 1, 2]}[cluster]
+        if cluster == 3:
+            assert len(set(place)) == 4  # none twice while its camera has others
+        if cluster == 2:
+            assert sorted(Counter(place).values()) == [2, 2]
+
+
+def test_samples_that_are_left_out_are_never_drawn_and_all_others_are() -> None:
+    assert set(clusters_of(100, 4, 4).ravel()) == set(np.flatnonzero(CLASSES >= 0))
+
+
+def test_a_batch_takes_clusters_twice_where_there_are_too_few() -> None:
+    (drawn,) = CLASSES[clusters_of(1, 8, 2)]
+    assert sorted(drawn[:, 0]) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+class Seen(Lengths):
+    """Of two cameras in turn."""
+
+    tracklets = tuple(Tracklet(str(i), "ab"[i % 2], ()) for i in range(len(LENGTHS)))
+
+
+@pytest.fixture
+def anew(recipe: Recipe) -> Recipe:
+    """Two rounds of five steps of two clusters with two samples."""
+    rounds = RoundsRecipe(count=2, steps=5, per_cluster=2)
+    training = replace(recipe.training, batch_size=4, padding=2, crop_scale=1.0, erasing=0.5, frames=3)
+    return replace(recipe, training=training, rounds=rounds)
+
+
+SOME = torch.tensor([0, 0, 1, 1, 1, -1, 1, 2, 2, -1])
+
+
+def test_a_round_draws_clusters_and_frames_within_their_samples(anew: Recipe) -> None:
+    drawn = draw_epoch(Seen(), anew, SOME, 0, 0)
+    assert drawn.samples.shape == (5, 4)
+    assert drawn.crops.shape == (5, 12)
+    pairs = drawn.samples.view(5, 2, 2)
+    assert torch.equal(SOME[pairs[..., 0]], SOME[pairs[..., 1]])
+    assert bool((pairs[..., 0] % 2 != pairs[..., 1] % 2).all())  # one of each camera
+    for sample, crops in zip(drawn.samples.flatten().tolist(), drawn.crops.view(-1, 3).numpy(), strict=True):
+        assert (np.diff(crops) >= 0).all()
+        assert STARTS[sample] <= crops[0]
+        assert crops[-1] < STARTS[sample + 1]
+        if LENGTHS[sample] >= 3:
+            assert len(set(crops)) == 3
+    at_random = replace(anew, rounds=replace(anew.rounds, spread_cameras=False))
+    pairs = draw_epoch(Seen(), at_random, SOME, 0, 0).samples.view(5, 2, 2)
+    assert bool((pairs[..., 0] % 2 == pairs[..., 1] % 2).any())
+
+
+def test_seed_and_round_decide_what_a_round_draws(anew: Recipe) -> None:
+    first, again = draw_epoch(Seen(), anew, SOME, 1, 0), draw_epoch(Seen(), anew, SOME, 1, 0)
+    other_seed = replace(anew, seed=7)
+    others = draw_epoch(Seen(), anew, SOME, 0, 0), draw_epoch(Seen(), other_seed, SOME, 1, 0)
+    for name in ("samples", "crops", "boxes", "colours", "erased", "kept"):
+        part = getattr(first, name)
+        assert torch.equal(part, getattr(again, name))
+        assert not any(torch.equal(part, getattr(other, name)) for other in others)
