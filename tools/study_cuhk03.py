@@ -46,6 +46,8 @@ class Row:
     seeds: tuple[int, ...] = (0,)
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings by table."""
+    gpu: bool = False
+    """Whether it takes a GPU to train it in reasonable time: without one, only --rows asks for it."""
 
     def of(self, seed: int, weights: Path) -> Recipe:
         """The recipe to train, on single images and from ``weights``."""
@@ -70,6 +72,11 @@ ROWS = {
         "cluster_contrast", (0, 1),
         {"network": SAME["network"] | {"last_stride": 2},
          "rounds": {"count": 40, "steps": 28, "cameras_from": 40, "decay_every": 16}},
+    ),
+    "dbc_cameras, ResNet-50": Row(
+        "dbc_cameras", gpu=True,
+        changes={"network": {"backbone": "resnet50", "height": 256, "width": 128, "last_stride": 1},
+                 "training": {"precision": "bfloat16"}},
     ),
     "dbc": Row("dbc", changes=SAME | {"training": {"later_epochs": 1}}),
     "buc_size": Row("buc_size", changes=SAME | {"training": {"later_epochs": 1}}),
@@ -139,7 +146,8 @@ def main(options: argparse.Namespace) -> None:
         if not (options.pictures / part).is_dir():
             raise DatasetError(f"{options.pictures}: no folder {part}: expected CUHK03's labeled/, with train and val")
     table = ROWS | {name: Row(name) for name in options.recipes or ()}
-    chosen = options.recipes or options.rows or list(ROWS)
+    usual = [name for name, row in ROWS.items() if DEVICE.type == "cuda" or not row.gpu]
+    chosen = options.recipes or options.rows or usual
     for name in chosen:
         if name not in table:
             raise InputError(f"--rows {name!r}: expected some of {', '.join(map(repr, ROWS))}")
@@ -183,7 +191,7 @@ if __name__ == "__main__":
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True, help="where the runs go; those there go on")
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="of the table; all of them by default")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="of the table; by default all that suit the machine")
     parser.add_argument("--recipes", nargs="+", help="shipped recipes or TOML files as they are, in place of rows")
     parser.add_argument("--he-2015", action="store_true", help="--weights have the stride on the first 1x1 convolution")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")

@@ -318,6 +318,11 @@ def test_the_rows_of_table_two_on_people_held_out(
         assert [one["ranked"] for one in row["held_out"]] == ["A to B", "B to A", "all cameras"]
         assert all(0 < one["mAP"] <= 1 for one in row["held_out"])
     assert "not trained" in capsys.readouterr().out
+    (tmp_path / "runs" / "quick-0" / "config.toml").unlink()  # what is in the JSON is not trained again
+    use("study_cuhk03", *words, "--json", tmp_path / "found.json", *small)
+    assert read(tmp_path / "found.json") == found
+    with pytest.raises(SystemExit, match="--rows 'ours': expected some of 'dbc_cameras'"):
+        use("study_cuhk03", *words, "--json", tmp_path / "found.json", "--rows", "ours")
     manifest = open_dataset(tmp_path / "runs" / "train")
     assert {crop.identity for crop in manifest.crops} == {None}  # nobody is named to training
     with pytest.raises(SystemExit, match="no folder train: expected CUHK03's labeled"):
