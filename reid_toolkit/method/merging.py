@@ -218,7 +218,7 @@ def as_whole_numbers(stored: sparse.csr_array, bits: int) -> sparse.csr_array:
         part = slice(start, start + (1 << 22))
         data[part] = np.rint(np.clip(stored.data[part].astype(np.float64), 0, 1) * 2.0**bits)
     whole = sparse.csr_array((data, stored.indices, stored.indptr), shape=stored.shape)
-    row = np.repeat(np.arange(stored.shape[0]), np.diff(stored.indptr))
+    row = np.repeat(np.arange(stored.shape[0], dtype=stored.indices.dtype), np.diff(stored.indptr))
     data[row == stored.indices] = 1 << bits
     return whole
 

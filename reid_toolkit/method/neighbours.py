@@ -213,7 +213,10 @@ def shared_weights(near: sparse.csr_array, weight: sparse.csr_array, device: tor
         similarity = shared / (sums[top + row] + sums[column] - shared)
         parts.append((np.bincount(row), column.astype(np.int32), similarity.astype(np.float32)))
     lengths, columns, values = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return sparse.csr_array((values, columns, np.concatenate([[0], np.cumsum(lengths)])), shape=rows.shape)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    if len(values) < 1 << 31:
+        starts = starts.astype(np.int32)  # or else columns would become int64 too
+    return sparse.csr_array((values, columns, starts), shape=rows.shape)
 
 
 def shared_sums(

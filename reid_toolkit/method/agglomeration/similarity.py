@@ -9,7 +9,7 @@ from scipy import sparse
 
 from reid_toolkit.method.equations import merged_within_printed, merging_cost
 
-CHUNK = 1 << 22
+CHUNK = 1 << 19
 """Stored pairs whose costs are computed at a time, before the first merge."""
 
 
@@ -67,7 +67,7 @@ class SimilarClusters:
         self.sizes = sizes.astype(np.float64)
         self.within = criterion.within(self.own, self.sizes)
         count = len(own)
-        self.parent = np.arange(count)
+        self.parent = np.arange(count, dtype=sums.indices.dtype)  # rows are kept in these names, so in as few bytes
         self.rows: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         """Of clusters that merged or were read again; the others' are in ``sums``."""
         self.banned: dict[int, NDArray[np.int64]] = {}
@@ -92,7 +92,7 @@ class SimilarClusters:
         lowest = np.full(count, np.inf)
         top = 0
         while top < count:
-            bottom = int(np.searchsorted(starts, starts[top] + CHUNK, side="right")) - 1
+            bottom = int(np.searchsorted(starts, int(starts[top]) + CHUNK, side="right")) - 1
             bottom = min(max(bottom, top + 1), count)
             names, totals = (x[starts[top] : starts[bottom]] for x in (self.sums.indices, self.sums.data))
             lengths = np.diff(starts[top : bottom + 1])
@@ -275,9 +275,11 @@ def summed(similarity: sparse.csr_array, labels: NDArray[np.int64]) -> tuple[spa
         members = sparse.csr_array((np.ones(len(labels), np.int64), (labels, np.arange(len(labels)))))
         similarity = sparse.csr_array(members @ similarity @ members.T)
     own = similarity.diagonal()
-    row = np.repeat(np.arange(count), np.diff(similarity.indptr))
+    row = np.repeat(np.arange(count, dtype=similarity.indices.dtype), np.diff(similarity.indptr))
     keep = (row != similarity.indices) & (similarity.data > 0)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(row[keep], minlength=count))])
+    lengths = np.bincount(row[keep], minlength=count)
+    del row  # as long as all that is stored, as the copies below are
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(similarity.indptr.dtype)
     others = sparse.csr_array((similarity.data[keep], similarity.indices[keep], starts), shape=(count, count))
     others.sort_indices()
     return others, own
