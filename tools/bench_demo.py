@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_toolkit.cli.evaluate import PLAIN
+from reid_toolkit.training.selection import START
 
 
 def reid(*arguments: object) -> Any:
@@ -29,7 +30,8 @@ def reid(*arguments: object) -> Any:
 
 def stages(demo: Path) -> list[dict[str, Any]]:
     """Each stage's row of metrics.jsonl with its true rank-1 and mAP beside."""
-    rows = [json.loads(line) for line in (demo / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (demo / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [line for line in lines if line["stage"] != START]
     people, model = demo / "people", demo / "stage.onnx"
     for row in rows:
         reid("export", demo / "run", "--stage", row["stage"], "--dataset", people, "--out", model)

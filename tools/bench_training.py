@@ -47,6 +47,7 @@ from reid_toolkit.training.devices import choose_device
 from reid_toolkit.training.network import build_network
 from reid_toolkit.training.rounds import Step, train
 from reid_toolkit.training.schedule import plan
+from reid_toolkit.training.selection import START
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = 17
@@ -127,8 +128,8 @@ def cut_short(
 
     with suppress(TimeIsUpError):
         train(dataset, shortened(recipe, options["epochs"]), out, device=device, on_step=watch)
-    lines = (out / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines], time.perf_counter() - began
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["stage"] != START], time.perf_counter() - began
 
 
 def shortened(recipe: Recipe, epochs: int) -> Recipe:

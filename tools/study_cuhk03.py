@@ -32,6 +32,7 @@ from reid_toolkit.evaluation.ranking import Ranking
 from reid_toolkit.training.features import extract
 from reid_toolkit.training.run_folder import RunFolder, load_network
 from reid_toolkit.training.samples import load_samples
+from reid_toolkit.training.selection import START
 
 SIZE = {"height": 128, "width": 64}
 SHORT = {"count": 12, "cameras_from": 4, "decay_every": 8}
@@ -164,7 +165,8 @@ def main(options: argparse.Namespace) -> None:
             run = options.runs / f"{Path(name).stem.replace(' ', '-').replace(':', '')}-{seed}"
             began = time.time()
             train_run(train.root, recipe, run)
-            metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            metrics = [line for line in lines if line["stage"] != START]
             about = {
                 "stages": len(metrics), "training_seconds": round(sum(row["seconds"] for row in metrics)),
                 "this_call_seconds": round(time.time() - began), "recipe": asdict(recipe),
