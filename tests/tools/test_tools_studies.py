@@ -226,7 +226,7 @@ def test_what_faster_variants_cost(use: Callable[..., None], tiny_dataset: Path,
     names = ["as-is", "bfloat16", "batch-x4-rate-x2", "batch-x4-rate-x4", "frozen-layer2"]
     assert [row["variant"] for row in found["rows"]] == [row["variant"] for row in found["means"]] == names
     for row in found["rows"]:
-        metrics = (tmp_path / "runs" / f"{row['variant']}-5" / "metrics.jsonl").read_text().splitlines()
+        _, *metrics = (tmp_path / "runs" / f"{row['variant']}-5" / "metrics.jsonl").read_text().splitlines()
         trained = sum(json.loads(line)["seconds_train"] for line in metrics)
         # All 12 samples once, by two frames each, however large the batch.
         assert (row["seed"], row["images/s"]) == (5, round(len(metrics) * 24 / trained))

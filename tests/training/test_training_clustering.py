@@ -79,6 +79,7 @@ def test_the_loop_takes_another_way(
     tiny_dataset: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
+
     def anew(recipe: Recipe, samples: Sized, device: torch.device) -> Anew:
         return Anew(plan(recipe, len(samples)), calls)
 
