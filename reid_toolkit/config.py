@@ -186,6 +186,8 @@ class RoundsRecipe:
     """Rounds of a run."""
     steps: int = 100
     """Training steps of a round; each sees training.batch_size samples."""
+    most_passes: int = 1_000_000
+    """A round on few samples has fewer steps: it sees a sample at most so often, on average."""
     per_cluster: int = 4
     """Samples of one cluster in a step, spread over the cluster's cameras."""
     clustering: Literal["dispersion", "dbscan"] = "dispersion"
@@ -201,7 +203,8 @@ class RoundsRecipe:
     before it, and footage of one camera, do not look at cameras (``reciprocal_similarity``): what an untrained network
     finds in other cameras is mostly wrong."""
     neighbours: int = 20
-    """How many neighbours before ``cameras_from``; half as many join by their own neighbourhoods."""
+    """How many neighbours before ``cameras_from``; half as many join by their own neighbourhoods. This and the next two
+    are at most a tenth of the samples, but 3 in any case."""
     within: int = 5
     """How many in a sample's own camera, from ``cameras_from`` on."""
     across: int = 20
@@ -219,7 +222,7 @@ class RoundsRecipe:
     """After every so many rounds the learning rate is divided by 10."""
 
     def __post_init__(self) -> None:
-        positive = ("steps", "per_cluster", "neighbours", "within", "across", "warm_up", "decay_every")
+        positive = ("steps", "most_passes", "per_cluster", "neighbours", "within", "across", "warm_up", "decay_every")
         for name, least in (("count", 0), ("cameras_from", 0), ("smallest", 2), *((name, 1) for name in positive)):
             check(getattr(self, name) >= least, f"rounds.{name} is {getattr(self, name)}: expected at least {least}")
         for name in ("until", "until_before_cameras"):

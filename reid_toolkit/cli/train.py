@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from reid_toolkit.training.progress import Step
 
 
+FEW = 50
+"""Tracklets under which it is said, before the work, that there is little to learn from."""
+
+
 @click.command()
 @click.argument("dataset", type=FOLDER)
 @click.option("--recipe", default="dbc", show_default=True, help="A shipped recipe's name, or a TOML file.")
@@ -86,6 +90,11 @@ def command(
     with telling_launcher(), join_world(device) as (world, device):
         data = open_dataset(dataset)
         bad: list[str] | None = [] if skip_bad else None
+        if world.first and len(data.tracklets) < FEW:
+            warn(
+                f"{dataset}: {len(data.tracklets)} tracklets are few to learn from: training is not likely to help "
+                f"with less than {FEW}, of different people; more footage is worth more than any setting"
+            )
         with training_bars(hidden=not world.first) as (on_load, on_step):
             metrics = train(
                 data, chosen, out, resume=resume, device=choose_device(device), deterministic=deterministic,

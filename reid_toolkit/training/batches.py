@@ -16,7 +16,7 @@ from torch import Tensor
 from reid_toolkit.config import Recipe
 from reid_toolkit.training.augmentation import draw_boxes, draw_colours, draw_erasures, draw_shifts
 from reid_toolkit.training.samples import Samples
-from reid_toolkit.training.schedule import steps_per_epoch
+from reid_toolkit.training.schedule import plan
 
 LEVELS = 1 << 16
 """Dropout's share is rounded to one of so many."""
@@ -67,16 +67,14 @@ def draw_epoch(samples: Samples, recipe: Recipe, classes: Tensor, stage: int, ep
     """
     settings, network = recipe.training, recipe.network
     generator = np.random.default_rng((recipe.seed, stage, epoch))
+    steps = plan(recipe, len(samples)).per_epoch
     if recipe.rounds.count:
         names = [tracklet.camera if recipe.rounds.spread_cameras else "" for tracklet in samples.tracklets]
         cameras = np.array(names)
         each = recipe.rounds.per_cluster
-        order = draw_clusters(
-            classes.numpy(), cameras, recipe.rounds.steps, settings.batch_size // each, each, generator
-        )
+        order = draw_clusters(classes.numpy(), cameras, steps, settings.batch_size // each, each, generator)
         crops = np.stack([pick_frames_of(samples.starts, one, settings.frames, generator) for one in order])
     else:
-        steps = steps_per_epoch(len(samples), settings.batch_size)
         size = min(settings.batch_size, len(samples))
         order = generator.permutation(len(samples))[: steps * size].reshape(steps, size)
         crops = pick_frames(samples.starts, settings.frames, generator)[order.ravel()].reshape(steps, -1)

@@ -162,12 +162,15 @@ class Rounds:
         """The clusters of a round, from the features before it; (N,) int64."""
         rounds, merging = self.recipe.rounds, self.recipe.merging
         aware = number >= rounds.cameras_from and len(set(self.cameras)) > 1
+        most = max(3, len(features.descriptors) // 10)
         if aware:
+            within, across = min(rounds.within, most), min(rounds.across, most)
             similarity = camera_aware_similarity(
-                features.descriptors, self.cameras, within=rounds.within, across=rounds.across, device=self.device
+                features.descriptors, self.cameras, within=within, across=across, device=self.device
             )
         else:
-            similarity = reciprocal_similarity(features.descriptors, neighbours=rounds.neighbours, device=self.device)
+            neighbours = min(rounds.neighbours, most)
+            similarity = reciprocal_similarity(features.descriptors, neighbours=neighbours, device=self.device)
         if rounds.clustering == "dbscan":
             return by_density(similarity, rounds.radius, rounds.smallest)
         singles = torch.arange(len(features.descriptors))

@@ -27,7 +27,8 @@ def plan(recipe: Recipe, count: int) -> Plan:
     """
     if recipe.rounds.count:
         rounds = recipe.rounds
-        return Plan(0, rounds.count, (rounds.steps,) * rounds.count, rounds.steps)
+        steps = min(rounds.steps, math.ceil(rounds.most_passes * count / recipe.training.batch_size))
+        return Plan(0, rounds.count, (steps,) * rounds.count, steps)
     merges = max(1, math.floor(recipe.merging.fraction * count))
     stages = math.ceil((count - merges) / merges)
     per_epoch = steps_per_epoch(count, recipe.training.batch_size)

@@ -29,6 +29,9 @@ def test_it_says_what_it_made(train, tmp_path: Path) -> None:
     assert (result.status, result.out) == (0, "")
     assert "run: 3 stages, 12 samples merged into 6 clusters; selected stage" in result.err
     assert "; crops read from memory" in result.err
+    assert "warning: " in result.err
+    assert "12 tracklets are few to learn from" in result.err
+    assert "better or worse than before training: unknown, since only 12 tracklets" in result.err
     assert (tmp_path / "run" / "best.safetensors").exists()
 
 

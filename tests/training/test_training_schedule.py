@@ -1,7 +1,7 @@
 import pytest
 
-from reid_toolkit.config import Recipe, difference, load_recipe
-from reid_toolkit.training.schedule import epochs, learning_rate, plan, steps_per_epoch
+from reid_toolkit.config import Recipe, RoundsRecipe, TrainingRecipe, difference, load_recipe
+from reid_toolkit.training.schedule import Plan, epochs, learning_rate, plan, steps_per_epoch
 
 
 def test_the_papers_schedule() -> None:
@@ -44,3 +44,10 @@ def test_the_fast_recipe_differs_from_the_papers_in_what_it_says() -> None:
         "training.first_learning_rate: 0.1 is now 0.2",
         "training.later_learning_rate: 0.01 is now 0.02",
     ]
+
+
+def test_a_round_on_few_samples_has_fewer_steps() -> None:
+    recipe = Recipe(training=TrainingRecipe(batch_size=32), rounds=RoundsRecipe(count=3, steps=50, most_passes=4))
+    assert plan(recipe, 10_000) == Plan(0, 3, (50, 50, 50), 50)
+    assert plan(recipe, 100) == Plan(0, 3, (13, 13, 13), 13)  # 4 x 100 / 32, rounded up
+    assert plan(recipe, 2).per_epoch == 1
