@@ -21,6 +21,18 @@ class Number(click.FloatRange):
         return number
 
 
+class Size(click.ParamType):
+    """Height and width in pixels, as "128x64"."""
+
+    name = "HEIGHTxWIDTH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        height, x, width = str(value).partition("x")
+        if not (x and height.isdecimal() and width.isdecimal()):
+            self.fail(f"{value!r} is not a height and a width in pixels, e.g. 128x64.", param, ctx)
+        return int(height), int(width)
+
+
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 ANY_PATH = click.Path(path_type=Path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from reid_toolkit.cli.options import FOLDER, Number, json_output, skip_bad
+from reid_toolkit.cli.options import FOLDER, Number, Size, json_output, skip_bad
 from reid_toolkit.cli.root import log, print_json, warn, warn_bad
 from reid_toolkit.training.selection import START
 
@@ -34,6 +34,10 @@ FEW = 50
     help="Time between two files to go on from within a stage.",
 )
 @click.option("--weights", help="'imagenet', 'none', or a state dict's file; instead of the recipe's.")
+@click.option("--backbone", help="Instead of the recipe's: mobilenet_v2, resnet50, ... An unknown one lists them all.")
+@click.option(
+    "--size", type=Size(), help="Height and width of the network's input, as 128x64; instead of the recipe's."
+)
 @click.option("--seed", type=int, help="Instead of the recipe's.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs of this machine to share.")
@@ -49,6 +53,8 @@ def command(
     resume: bool,
     checkpoint_seconds: float,
     weights: str | None,
+    backbone: str | None,
+    size: tuple[int, int] | None,
     seed: int | None,
     device: str,
     gpus: int,
@@ -73,14 +79,17 @@ def command(
     from reid_toolkit.training.verdict import Verdict
 
     chosen = load_recipe(recipe)
-    if weights is not None:
-        chosen = replace(chosen, network=replace(chosen.network, weights=weights))
+    height, width = size or (None, None)
+    network: dict[str, Any] = {"weights": weights, "backbone": backbone, "height": height, "width": width}
+    given = {name: value for name, value in network.items() if value is not None}
+    chosen = replace(chosen, network=replace(chosen.network, **given))
     if seed is not None:
         chosen = replace(chosen, seed=seed)
     if gpus > 1 and not is_one_of_many():
         check_gpus(gpus, device)
         options = {"--recipe": recipe, "--out": out, "--checkpoint-seconds": checkpoint_seconds, "--weights": weights}
-        options |= {"--seed": seed, "--device": device}
+        shape = f"{size[0]}x{size[1]}" if size else None
+        options |= {"--backbone": backbone, "--size": shape, "--seed": seed, "--device": device}
         flags = {"--resume": resume, "--deterministic": deterministic, "--skip-bad": skip_bad, "--json": as_json}
         launch(gpus, [
             "train", str(dataset), *(flag for flag, given in flags.items() if given),

@@ -10,6 +10,7 @@ import torch
 from small_backbone import SMALL
 
 from reid_toolkit import files
+from reid_toolkit.config import load_recipe
 from reid_toolkit.datasets.manifest import COLUMNS
 from reid_toolkit.training import rounds, run_folder
 
@@ -41,6 +42,20 @@ def test_json_is_all_there_is_on_stdout(train, tmp_path: Path) -> None:
     assert {row["crops"] for row in report["stages"]} == {"memory"}
     assert report["selected"] == json.loads((tmp_path / "run" / "model.json").read_text())
     assert "seed = 4" in (tmp_path / "run" / "config.toml").read_text()
+
+
+def test_backbone_and_size_stand_for_the_recipes(train, tmp_path: Path) -> None:
+    assert train("--backbone", "shufflenet_v2_x0_5", "--size", "64x32").status == 0
+    network = load_recipe(str(tmp_path / "run" / "config.toml")).network
+    assert (network.backbone, network.height, network.width) == ("shufflenet_v2_x0_5", 64, 32)
+
+
+def test_a_backbone_or_size_that_is_none_is_named(train) -> None:
+    assert "network.backbone is 'resnet': expected one of resnet18, " in train("--backbone", "resnet").error
+    for size in ("64", "64x", "ax32", "-64x32"):
+        assert (result := train("--size", size)).status == 2
+        assert f"{size!r} is not a height and a width in pixels, e.g. 128x64" in result.err
+    assert "network input is 8x4: expected at least 32x32" in train("--size", "8x4").error
 
 
 def test_skip_bad_counts_what_it_leaves_out(train, tiny_dataset: Path) -> None:
