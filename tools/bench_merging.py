@@ -43,7 +43,7 @@ LIMIT = 900_000_000
 """Bytes over the features that the bounded path is given."""
 LARGEST = {"dense": 16522, "scipy": 8000, "scikit-learn": 8000, "fastcluster": 8000}
 PEOPLE = (1000, 4000, 8000, 30000, 100000)
-HNSWLIB_FROM = 16000
+HNSWLIB_FROM = 100000
 """hnswlib is tried where it might pay."""
 """Beyond these sizes they take more time or memory than a benchmark should."""
 
