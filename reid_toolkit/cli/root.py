@@ -26,7 +26,7 @@ COMMANDS = (
 EXTRA_OF_MODULE = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "tensorboard": "train", "onnx": "train",
     "onnxscript": "train", "scipy": "train", "trackers": "footage", "supervision": "footage", "pyarrow": "parquet",
-    "pymilvus": "milvus", "milvus_lite": "milvus",
+    "pymilvus": "milvus", "milvus_lite": "milvus", "sklearn": "plots",
 }  # fmt: skip
 
 TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")

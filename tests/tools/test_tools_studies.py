@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,16 @@ import torch
 from safetensors.torch import save_file
 from small_backbone import DIMENSION, SMALL
 
-from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, TrainingRecipe, dump_recipe
+from reid_toolkit.config import (
+    MergingRecipe,
+    NetworkRecipe,
+    Recipe,
+    RoundsRecipe,
+    TrainingRecipe,
+    difference,
+    dump_recipe,
+    load_recipe,
+)
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
@@ -327,3 +337,44 @@ def test_the_rows_of_table_two_on_people_held_out(
     assert {crop.identity for crop in manifest.crops} == {None}  # nobody is named to training
     with pytest.raises(SystemExit, match="no folder train: expected CUHK03's labeled"):
         use("study_cuhk03", "--pictures", tmp_path / "train", *words[2:], "--json", tmp_path / "no.json")
+
+
+def test_every_row_on_real_people_is_a_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(TOOLS)
+    from study_cuhk03 import ROWS
+
+    found = {name: row.of(3, tmp_path / "weights.pth") for name, row in ROWS.items()}
+    for name, recipe in found.items():
+        assert (recipe.seed, recipe.network.weights) == (3, str(tmp_path / "weights.pth"))
+        assert (recipe.training.samples, recipe.training.frames) == ("images", 1)
+        assert ROWS[name].gpu or (recipe.network.height, recipe.network.width) == (128, 64)
+        (tmp_path / "recipe.toml").write_text(dump_recipe(recipe))
+        assert load_recipe(str(tmp_path / "recipe.toml")) == recipe
+        changes = difference(found["short"], recipe)
+        if name.startswith("short:"):
+            assert 0 < len(changes) < 10  # what the row is about
+
+
+def test_a_row_in_rounds_is_kept_when_the_study_goes_on(use: Callable[..., None], tmp_path: Path) -> None:
+    noise(tmp_path, 4)
+    quick = Recipe(
+        network=NetworkRecipe(SMALL, head="batch_norm", embedding=0, dropout=0.0),
+        training=TrainingRecipe(batch_size=4, optimiser="adam"),
+        rounds=RoundsRecipe(count=3, per_cluster=2, smallest=2, neighbours=3, within=1, across=2),
+    )
+    (tmp_path / "quick.toml").write_text(dump_recipe(quick))
+    save_file(build_backbone(SMALL)[0].state_dict(), tmp_path / "weights.safetensors")
+    words = (
+        "--pictures", tmp_path, "--weights", tmp_path / "weights.safetensors", "--runs", tmp_path / "runs",
+        "--json", tmp_path / "found.json", "--size", 32, 32, "--rounds", 2, 1, "--recipes", tmp_path / "quick.toml",
+    )  # fmt: skip
+    use("study_cuhk03", *words)
+    found = read(tmp_path / "found.json")
+    assert [(row["row"], row.get("stages")) for row in found["rows"]] == [
+        ("not trained", None),
+        (str(tmp_path / "quick.toml"), 2),
+    ]
+    shutil.rmtree(tmp_path / "runs" / "quick-0")
+    use("study_cuhk03", *words)
+    assert read(tmp_path / "found.json")["rows"] == found["rows"]
+    assert not (tmp_path / "runs" / "quick-0").exists()
