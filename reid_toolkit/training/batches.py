@@ -78,13 +78,9 @@ def draw_epoch(samples: Samples, recipe: Recipe, classes: Tensor, stage: int, ep
         size = min(settings.batch_size, len(samples))
         order = generator.permutation(len(samples))[: steps * size].reshape(steps, size)
         crops = pick_frames(samples.starts, settings.frames, generator)[order.ravel()].reshape(steps, -1)
-    boxes = colours = erased = kept = None
-    if settings.padding:
-        boxes = draw_shifts(crops.size, settings.padding, network.height, network.width, settings.flip, generator).view(
-            *crops.shape, 2, 3
-        )
-    elif settings.crop_scale < 1 or settings.flip:
-        boxes = draw_boxes(crops.size, settings.crop_scale, settings.flip, generator).view(*crops.shape, 2, 3)
+    boxes = draw_cuts(crops.size, recipe, generator)
+    boxes = boxes if boxes is None else boxes.view(*crops.shape, 2, 3)
+    colours = erased = kept = None
     if settings.colour_jitter:
         colours = draw_colours(crops.size, settings.colour_jitter, generator).view(*crops.shape, 5)
     if settings.erasing:
@@ -95,6 +91,16 @@ def draw_epoch(samples: Samples, recipe: Recipe, classes: Tensor, stage: int, ep
         values = generator.integers(0, LEVELS, (*order.shape, network.embedding), np.uint16)
         kept = torch.from_numpy(values >= round(network.dropout * LEVELS))
     return Epoch(torch.from_numpy(order), torch.from_numpy(crops), boxes, colours, erased, kept)
+
+
+def draw_cuts(count: int, recipe: Recipe, generator: np.random.Generator) -> Tensor | None:
+    """How ``count`` crops are cut or moved, and mirrored: (count, 2, 3), or None where the recipe does neither."""
+    settings, network = recipe.training, recipe.network
+    if settings.padding:
+        return draw_shifts(count, settings.padding, network.height, network.width, settings.flip, generator)
+    if settings.crop_scale < 1 or settings.flip:
+        return draw_boxes(count, settings.crop_scale, settings.flip, generator)
+    return None
 
 
 def draw_clusters(

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid_toolkit.config import NetworkRecipe, Recipe
+from reid_toolkit.config import NetworkRecipe, Recipe, RoundsRecipe
 from reid_toolkit.datasets import Dataset, without_identities
 from reid_toolkit.errors import RunError
 from reid_toolkit.files import write_atomic
-from reid_toolkit.training.augmentation import augment, draw_boxes
+from reid_toolkit.training.augmentation import augment
+from reid_toolkit.training.batches import draw_cuts
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
 from reid_toolkit.training.run_folder import RunFolder, load_network, load_tensors, save_tensors
 from reid_toolkit.training.samples import Samples, load_samples
@@ -60,7 +61,7 @@ class Student:
             teacher.training, samples="images", frames=1, batch_size=self.batch_size, first_epochs=self.epochs,
             first_learning_rate=self.learning_rate,
         )  # fmt: skip
-        return replace(teacher, seed=self.seed, network=network, training=training)
+        return replace(teacher, seed=self.seed, network=network, training=training, rounds=RoundsRecipe())
 
 
 def distill(
@@ -141,7 +142,8 @@ def learn_epoch(
             done, total = epoch * len(batches) + step, settings.first_epochs * len(batches)
             for group in optimiser.param_groups:
                 group["lr"] = settings.first_learning_rate * (1 + math.cos(math.pi * done / total)) / 2
-            boxes = draw_boxes(len(batch), settings.crop_scale, settings.flip, generator).to(device)
+            boxes = draw_cuts(len(batch), recipe, generator)
+            boxes = boxes if boxes is None else boxes.to(device)
             images = standardise(augment(to_rgb(samples.read(batch)), boxes, None))
             with torch.no_grad():
                 wanted = F.normalize(teacher(images), dim=1)

@@ -9,7 +9,7 @@ import torch
 from small_backbone import DIMENSION, SMALL
 from torch.nn import functional as F
 
-from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe
+from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe, dump_recipe, load_recipe
 from reid_toolkit.datasets import Dataset, open_dataset
 from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.errors import RunError
@@ -168,3 +168,10 @@ def test_losses_are_zero_for_the_teacher_itself_and_as_written() -> None:
         for j in range(6)
     ]
     assert pairs == pytest.approx(np.mean(squares), abs=1e-4)
+
+
+def test_a_student_of_a_run_of_rounds_has_no_rounds(tmp_path: Path) -> None:
+    recipe = STUDENT.recipe(load_recipe("dbc_cameras"), 1280)
+    assert (recipe.rounds.count, recipe.training.first_epochs, recipe.training.padding) == (0, 3, 10)
+    (tmp_path / "config.toml").write_text(dump_recipe(recipe))
+    assert load_recipe(str(tmp_path / "config.toml")) == recipe
