@@ -11,7 +11,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_toolkit.cli.options import FOLDER, Number, Size, json_output, skip_bad
 from reid_toolkit.cli.root import log, print_json, warn, warn_bad
-from reid_toolkit.training.selection import START
 
 if TYPE_CHECKING:
     from reid_toolkit.training.progress import Step
@@ -124,6 +123,8 @@ def command(
 
 def story(metrics: list[dict[str, Any]], model: dict[str, Any]) -> str:
     """What was done, and which stage is kept."""
+    from reid_toolkit.training.selection import START
+
     last = metrics[-1]
     if "learned_clusters" in last:
         done = f"{len(metrics)} rounds, the last learned {last['learned_clusters']} clusters"

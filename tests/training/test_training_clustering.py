@@ -19,7 +19,7 @@ from reid_toolkit.training.features import Features
 from reid_toolkit.training.progress import Step
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.schedule import Plan, plan
-from reid_toolkit.training.selection import Row
+from reid_toolkit.training.selection import START, Row
 
 CPU = torch.device("cpu")
 THREE = Plan(merges=2, stages=3, steps=(1, 1, 1), per_epoch=1)
@@ -87,7 +87,8 @@ def test_the_loop_takes_another_way(
     whole = learn(tiny_dataset, recipe, tmp_path / "whole")
     assert [(row["clusters"], row["merges"], row["of_its_own"]) for row in whole] == [(3, 6, 0.5), (6, 6, 0.5)]
     assert calls == [-1, 0, 1]
-    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    start, *rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert start["stage"] == START
     assert rows == whole
     assert RunFolder(tmp_path / "whole").load(1).labels.tolist() == [i // 2 for i in range(12)]
 
