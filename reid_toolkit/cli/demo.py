@@ -77,7 +77,7 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
     write_identities(identities, truth)
 
     resume = ["--resume"] if (run / "run.json").exists() else []
-    type_command("train", people, "--recipe", "demo_cameras", "--seed", seed, "--out", run, *resume)
+    type_command("train", people, "--recipe", "demo_rounds", "--seed", seed, "--out", run, *resume)
     type_command("export", run, "--stage", "initial", "--dataset", people, "--out", before)
     type_command("export", run, "--dataset", people, "--out", after)
     type_command("enroll", people, "--model", after, "--gallery", gallery)

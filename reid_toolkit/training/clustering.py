@@ -154,7 +154,8 @@ class Rounds:
             smallest = self.recipe.rounds.smallest
             raise RunError(
                 f"round 0: {self.learned(labels)} clusters of {smallest} samples or more among {len(labels)} samples: "
-                "expected at least 2 to tell apart; give more footage, or set rounds.smallest lower"
+                "expected at least 2 to tell apart; train into another --out on more footage, or with a lower "
+                "rounds.smallest"
             )
         return labels
 

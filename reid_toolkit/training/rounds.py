@@ -85,7 +85,7 @@ def train(
     samples = every.take(~held)
     clustering = clustering_of(recipe, samples, device)
     world.check_same((run.fingerprint, len(samples)), f"{dataset.root}: differs between processes: copy one to all")
-    world.check_divides(min(recipe.training.batch_size, len(samples)))
+    world.check_divides(batch_size(recipe, len(samples)))
     if recipe.network.head == "batch_norm" and not run.state:
         world.share_weights(network, partial(centre, network, samples))
     run.start(samples)
