@@ -20,7 +20,7 @@ from reid_toolkit.method.agglomeration.linkage import ClusterLinkage
 from reid_toolkit.method.agglomeration.matrix import DenseMatrix
 from reid_toolkit.method.agglomeration.memory import plan_memory
 from reid_toolkit.method.agglomeration.similarity import Criterion as SimilarityCriterion
-from reid_toolkit.method.agglomeration.similarity import SimilarClusters, summed
+from reid_toolkit.method.agglomeration.similarity import SimilarClusters, diagonal_places, summed
 from reid_toolkit.method.devices import with_float64
 
 OPTIONS = {
@@ -218,8 +218,7 @@ def as_whole_numbers(stored: sparse.csr_array, bits: int) -> sparse.csr_array:
         part = slice(start, start + (1 << 22))
         data[part] = np.rint(np.clip(stored.data[part].astype(np.float64), 0, 1) * 2.0**bits)
     whole = sparse.csr_array((data, stored.indices, stored.indptr), shape=stored.shape)
-    row = np.repeat(np.arange(stored.shape[0], dtype=stored.indices.dtype), np.diff(stored.indptr))
-    data[row == stored.indices] = 1 << bits
+    data[diagonal_places(whole)] = 1 << bits
     return whole
 
 

@@ -214,3 +214,16 @@ def test_wrong_arguments_are_named(similarity: NDArray[np.float64], changed: dic
 def test_a_dense_similarity_is_refused() -> None:
     with pytest.raises(InputError, match="expected a square"):
         merge_neighbours(np.eye(3), np.arange(3), until=0.5)  # type: ignore[arg-type]
+
+
+def test_a_zero_that_is_stored_is_no_similarity() -> None:
+    similarity = sparse.csr_array(drawn(60))
+    pairs = np.argwhere(similarity.toarray() == 0)[:200]
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    zeros = sparse.coo_array((np.full(len(both), 1e-9), both.T), shape=similarity.shape)
+    stored = sparse.csr_array(similarity + zeros)
+    stored.data[stored.data < 1e-8] = 0
+    assert stored.nnz > similarity.nnz
+    for arguments in ({"until": 0.9}, {"merges": 59}):
+        plain = merge_neighbours(similarity, np.arange(60), **arguments)  # type: ignore[arg-type]
+        assert merge_neighbours(stored, np.arange(60), **arguments).history == plain.history  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Merging on sparse similarities: merging two clusters adds two sparse rows, and no matrix of all pairs exists."""
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,7 @@ class SimilarClusters:
         forbidden: NDArray[np.int64],
         criterion: Criterion,
     ) -> None:
-        """``sums`` (C, C) int64: S_ab of clusters a, b, rows sorted, nothing on the diagonal; ``own`` (C,): S_aa;
+        """``sums`` (C, C) int64: S_ab of clusters a, b, rows sorted, 0 on the diagonal; ``own`` (C,): S_aa;
         ``forbidden`` (M, 2): pairs of clusters that may not merge."""
         self.sums, self.own, self.criterion = sums, own.copy(), criterion
         self.sizes = sizes.astype(np.float64)
@@ -90,15 +91,13 @@ class SimilarClusters:
         count, starts = len(self.own), self.sums.indptr
         partner, link = np.full(count, -1), np.zeros(count, np.int64)
         lowest = np.full(count, np.inf)
-        top = 0
-        while top < count:
-            bottom = int(np.searchsorted(starts, int(starts[top]) + CHUNK, side="right")) - 1
-            bottom = min(max(bottom, top + 1), count)
+        for top, bottom in row_ranges(starts):
             names, totals = (x[starts[top] : starts[bottom]] for x in (self.sums.indices, self.sums.data))
             lengths = np.diff(starts[top : bottom + 1])
             row = np.repeat(np.arange(top, bottom), lengths)
             between = self.criterion.between(totals, self.sizes[row] * self.sizes[names])
             cost = self.criterion.cost(between, self.within[row], self.within[names])
+            cost[names == row] = np.inf
             if len(banned):
                 cost[np.isin(row * count + names, banned[:, 0] * count + banned[:, 1])] = np.inf
             filled = np.flatnonzero(lengths)
@@ -110,7 +109,6 @@ class SimilarClusters:
                 place = place[np.unique(row[place], return_index=True)[1]]
                 lowest[top + filled] = least
                 partner[top + filled], link[top + filled] = names[place], totals[place]
-            top = bottom
         return partner, link, lowest
 
     def offer(self, cluster: int) -> tuple[float, int, int, int, int]:
@@ -132,11 +130,13 @@ class SimilarClusters:
         return roots
 
     def raw(self, cluster: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """A row with the names that it was stored with."""
+        """A row with the names that it was stored with, without itself."""
         if cluster in self.rows:
             return self.rows[cluster]
         span = slice(self.sums.indptr[cluster], self.sums.indptr[cluster + 1])
-        return self.sums.indices[span], self.sums.data[span]
+        names, totals = self.sums.indices[span], self.sums.data[span]
+        other = names != cluster
+        return names[other], totals[other]
 
     def row(self, cluster: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The clusters of now that are similar to ``cluster``, ascending, and the sums of similarities."""
@@ -269,20 +269,37 @@ class SimilarClusters:
 
 
 def summed(similarity: sparse.csr_array, labels: NDArray[np.int64]) -> tuple[sparse.csr_array, NDArray[np.int64]]:
-    """Sums of ``similarity`` (N, N) int64 over the clusters ``labels`` (N,), 0..C-1: off the diagonal, and on it."""
+    """Sums of ``similarity`` (N, N) int64 over the clusters ``labels`` (N,), 0..C-1, with 0 on the diagonal, and what
+    was on it. Where each sample is its own cluster, the first is ``similarity`` itself, changed: a copy of all that is
+    stored would be the most memory that merging takes."""
     count = int(labels.max()) + 1
     if count < len(labels):
         members = sparse.csr_array((np.ones(len(labels), np.int64), (labels, np.arange(len(labels)))))
         similarity = sparse.csr_array(members @ similarity @ members.T)
+        similarity.sort_indices()
     own = similarity.diagonal()
-    row = np.repeat(np.arange(count, dtype=similarity.indices.dtype), np.diff(similarity.indptr))
-    keep = (row != similarity.indices) & (similarity.data > 0)
-    lengths = np.bincount(row[keep], minlength=count)
-    del row  # as long as all that is stored, as the copies below are
-    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(similarity.indptr.dtype)
-    others = sparse.csr_array((similarity.data[keep], similarity.indices[keep], starts), shape=(count, count))
-    others.sort_indices()
-    return others, own
+    similarity.data[diagonal_places(similarity)] = 0
+    return similarity, own
+
+
+def diagonal_places(stored: sparse.csr_array) -> NDArray[np.int64]:
+    """Where the entries of the diagonal lie in ``stored.data``."""
+    found = []
+    for top, bottom in row_ranges(stored.indptr):
+        first, end = int(stored.indptr[top]), int(stored.indptr[bottom])
+        row = np.repeat(np.arange(top, bottom), np.diff(stored.indptr[top : bottom + 1]))
+        found.append(first + np.flatnonzero(stored.indices[first:end] == row))
+    return np.concatenate(found)
+
+
+def row_ranges(starts: NDArray[np.integer]) -> Iterator[tuple[int, int]]:
+    """Ranges (top, bottom) of rows with at most :data:`CHUNK` stored entries, or of one row."""
+    top, count = 0, len(starts) - 1
+    while top < count:
+        bottom = int(np.searchsorted(starts, int(starts[top]) + CHUNK, side="right")) - 1
+        bottom = min(max(bottom, top + 1), count)
+        yield top, bottom
+        top = bottom
 
 
 def split_by_first(pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
