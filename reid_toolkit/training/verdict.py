@@ -61,6 +61,8 @@ class Verdict:
         assert self.after is not None
         assert self.chance is not None
         kept = "; the network before training is kept" if self.word == "worse" else ""
+        if self.word == "no different" and not self.held_out:
+            kept = ": it may be worse on people it has not seen"
         return (
             f"{self.word} than before training on {self.tracklets} {where}: score {self.before:.3f} before, "
             f"{self.after:.3f} after, {100 * (1 - self.chance):.0f}% sure{kept}"

@@ -70,6 +70,8 @@ def test_only_what_was_held_out_is_counted() -> None:
     held = np.arange(80) >= 60
     assert compare(poor, mixed, cameras, held, 0).tracklets == 20
     assert compare(poor, poor, cameras, held, 0).word == "no different"
+    same = compare(poor, poor, cameras, ~everybody(80), 0)
+    assert same.sentence().endswith("0% sure: it may be worse on people it has not seen")
     learned = compare(poor, good, cameras, ~everybody(80), 0)
     assert (learned.tracklets, learned.held_out) == (80, False)
     assert "tracklets it learned from, which favours it" in learned.sentence()
