@@ -273,13 +273,16 @@ def unused(table: dict[str, Any]) -> list[tuple[str, str, str]]:
     rounds = table.get("rounds", {})
     if not all(isinstance(table.get(part, {}), dict) for part in (*STAGES_ONLY, "rounds")):
         return []  # a wrong type, which parsing names
+    training = table.get("training", {})
+    adam = training.get("optimiser") == "adam"
+    found = [("training", "momentum", "training.optimiser is 'adam'")] if adam and "momentum" in training else []
     if not rounds.get("count"):
-        return [("rounds", key, "rounds.count is 0") for key in rounds if key != "count"]
+        return found + [("rounds", key, "rounds.count is 0") for key in rounds if key != "count"]
     chosen = rounds.get("clustering", RoundsRecipe.clustering)
     others = [parts for name, parts in BY_CLUSTERING.items() if name != chosen]
     reasons = [(STAGES_ONLY, "belongs to stages, and rounds.count is not 0")]
     reasons += [(parts, f"rounds.clustering is {chosen!r}") for parts in others]
-    return [
+    return found + [
         (part, key, why)
         for parts, why in reasons
         for part, keys in parts.items()

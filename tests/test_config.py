@@ -290,6 +290,10 @@ ROUNDS = "[training]\nbatch_size = 64\n[rounds]\ncount = 3\n"
         ("[training]\nerasing = 1.5", "training.erasing is 1.5"),
         ("[training]\nbatch_size = 16\nnorm_crops = 5", "training.norm_crops is 5"),
         ("[training]\nbatch_size = 16\nnorm_crops = 1", "training.norm_crops is 1"),
+        (
+            "[training]\noptimiser = 'adam'\nmomentum = 0.5",
+            "training.momentum does nothing here (training.optimiser is 'adam'): remove it",
+        ),
         ("[training]\noptimiser = 'rmsprop'", "training.optimiser is 'rmsprop': expected one of sgd, adam"),
         ("[network]\nhead = 'batch_norm'", "with head = 'batch_norm', which has neither: set both to 0"),
         ("[network]\nhead = 'batch_norm'\nembedding = 0\ndropout = 0.5", "dropout 0.5 with head = 'batch_norm'"),
