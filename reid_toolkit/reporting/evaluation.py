@@ -11,11 +11,10 @@ import torch
 from reid_toolkit.files import write_atomic
 from reid_toolkit.reporting.stages import Model, Stage, Study
 from reid_toolkit.training.run_folder import network_weights
+from reid_toolkit.training.selection import START
 from reid_toolkit.version import __version__
 
 NAME = "evaluation.jsonl"
-UNTRAINED = -1
-"""Stands for the stage in the row of the network before training: the baseline of all stages."""
 MEASURES = 2
 """Counts what is measured of a stage: rows of another number are measured again."""
 
@@ -49,22 +48,22 @@ def evaluate_stages(
 
 def untrained(study: Study, device: torch.device, kept: dict[str | None, dict[str, Any]]) -> list[dict[str, Any]]:
     """The row of the network before training; none where an older version has kept no such weights."""
-    path = study.folder.checkpoints / "initial.safetensors"
+    path = study.folder.stage_path(START)
     if not path.exists():
         return []
-    key = fingerprint(study, UNTRAINED)
-    row = kept.get(key) or {"stage": UNTRAINED, "of": key, **Model(study, network_weights(path), device).retrieval()}
+    key = fingerprint(study, START)
+    row = kept.get(key) or {"stage": START, "of": key, **Model(study, network_weights(path), device).retrieval()}
     return [row]
 
 
 def read_evaluation(run: Path) -> list[dict[str, Any]]:
     """Rows of ``evaluation.jsonl``, one a stage; none where it is missing or damaged, since it can be made again."""
-    return [row for row in _read(run) if row["stage"] != UNTRAINED]
+    return [row for row in _read(run) if row["stage"] != START]
 
 
 def read_untrained(run: Path) -> dict[str, Any] | None:
     """What ``evaluation.jsonl`` says of the network before training; None where it says nothing."""
-    return next((row for row in _read(run) if row["stage"] == UNTRAINED), None)
+    return next((row for row in _read(run) if row["stage"] == START), None)
 
 
 def _read(run: Path) -> list[dict[str, Any]]:

@@ -139,7 +139,7 @@ class Stage(Model):
         """What needs no label, as a row of metrics.jsonl has it: for runs of versions that wrote less."""
         study, labels = self.study, self.checkpoint.labels
         features = self.features(study.samples)
-        cameras = [tracklet.camera for tracklet in study.samples.tracklets]
+        cameras = study.samples.cameras
         if study.recipe.merging.camera_statistics:
             features = free_features(features, cameras)
         row: dict[str, Any] = {"violations_without": None}

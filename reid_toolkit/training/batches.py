@@ -69,8 +69,7 @@ def draw_epoch(samples: Samples, recipe: Recipe, classes: Tensor, stage: int, ep
     generator = np.random.default_rng((recipe.seed, stage, epoch))
     steps = plan(recipe, len(samples)).per_epoch
     if recipe.rounds.count:
-        names = [tracklet.camera if recipe.rounds.spread_cameras else "" for tracklet in samples.tracklets]
-        cameras = np.array(names)
+        cameras = np.array(samples.cameras if recipe.rounds.spread_cameras else [""] * len(samples))
         each = recipe.rounds.per_cluster
         order = draw_clusters(classes.numpy(), cameras, steps, settings.batch_size // each, each, generator)
         crops = np.stack([pick_frames_of(samples.starts, one, settings.frames, generator) for one in order])

@@ -140,8 +140,7 @@ class Rounds:
         """
         merges = recipe.rounds.clustering == "dispersion"
         pairs = cannot_link(samples) if merges and recipe.merging.cannot_link else None
-        cameras = tuple(tracklet.camera for tracklet in samples.tracklets)
-        return cls(plan(recipe, len(samples)), cameras, pairs, recipe, device)
+        return cls(plan(recipe, len(samples)), tuple(samples.cameras), pairs, recipe, device)
 
     def initial(self, features: Features) -> Tensor:
         """The clusters of round 0.

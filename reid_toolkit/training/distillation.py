@@ -31,6 +31,7 @@ from reid_toolkit.training.batches import draw_cuts
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
 from reid_toolkit.training.run_folder import RunFolder, load_network, load_tensors, save_tensors
 from reid_toolkit.training.samples import Samples, load_samples
+from reid_toolkit.training.tensor_files import on_cpu
 from reid_toolkit.version import __version__
 
 PAIRS = 10.0
@@ -180,7 +181,7 @@ def publish(folder: RunFolder, network: ReidNetwork, metrics: list[dict[str, Any
 
 
 def weights(network: ReidNetwork) -> dict[str, Tensor]:
-    return {key: value.cpu() for key, value in network.state_dict().items()}
+    return on_cpu(network.state_dict())
 
 
 def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

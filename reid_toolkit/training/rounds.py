@@ -32,7 +32,7 @@ from reid_toolkit.training.schedule import epochs, learning_rate
 from reid_toolkit.training.selection import START, Row, select
 from reid_toolkit.training.stage_metrics import stage_figures
 from reid_toolkit.training.state import Place
-from reid_toolkit.training.step import Batch, Learner, make_optimiser, restore_optimiser
+from reid_toolkit.training.step import Batch, Learner, make_optimiser
 from reid_toolkit.training.verdict import Verdict, compare, hold_out
 
 CENTRED_ON = 1024
@@ -116,28 +116,27 @@ def run_stages(
     # Adam goes on from stage to stage.
     optimiser = make_optimiser(network, recipe.training, device) if recipe.training.optimiser == "adam" else None
     state, run.state = run.state, None  # so that its tensors are freed once they are used
-    if optimiser and state:
-        restore_optimiser(optimiser, network, state.momentum)
-    labels, features = state.labels if state else None, None
-    if not state:
+    features: Features | None = None
+    if state:
+        labels = state.labels
+    else:
         with clock.phase("extract"):
             features = look()
         start = world.share(partial(measure_start, features, samples, recipe, clock, device))
         run.save_start(start, network, len(samples))
+        labels = world.share(partial(initial_labels, clustering, features, samples, recipe, clock))
     while not clustering.is_over(run.metrics):
-        stage = len(run.metrics)
+        stage, targets = len(run.metrics), clustering.targets(labels)
 
         if state and state.rows is not None:  # the run was stopped within this stage
             table = LookupTable(state.rows.to(device), recipe.training.table_momentum)
-            labels, place = state.labels, state.place
+            place = state.place
         else:
             with clock.phase("extract"):
                 features = features or look()
-            if labels is None:
-                labels = world.share(partial(initial_labels, clustering, features, samples, recipe, clock))
-            table, place = make_table(features, clustering.targets(labels), recipe, device), Place(stage)
+            table, place = make_table(features, targets, recipe, device), Place(stage)
 
-        graph, targets = device.type == "cuda" and world.size == 1, clustering.targets(labels)
+        graph = device.type == "cuda" and world.size == 1
         learner = Learner(network, table, recipe.training, optimiser=optimiser, world=world, graph=graph)
         if state:
             learner.restore(state.momentum, state.loss_sum)
@@ -156,8 +155,8 @@ def run_stages(
             speed = round(crops / clock.seconds["train"], 1)
             row: Row = {"stage": stage, "clusters": int(labels.max()) + 1, "loss": loss, "images_per_second": speed}
             row |= {"crops": samples.tier}
-            measure = partial(measure_and_merge, clustering, stage, features, labels, samples, recipe, clock, device)
-            next_labels, figures = world.share(measure)
+            finish = partial(measure_and_merge, clustering, stage, features, labels, samples, recipe, clock, device)
+            next_labels, figures = world.share(finish)
             run.save_stage(row | figures, network, labels, next_labels, optimiser)
         labels = next_labels
 
@@ -208,9 +207,14 @@ def initial_labels(
 def measure_start(features: Features, samples: Samples, recipe: Recipe, clock: Clock, device: torch.device) -> Row:
     """The line of metrics.jsonl of the network before training, to which each sample is its own cluster."""
     with clock.phase("measure"):
-        cameras = [tracklet.camera for tracklet in samples.tracklets]
-        figures = stage_figures(to_cluster(features, samples, recipe), torch.arange(len(samples)), cameras, device)
-    return {"stage": START, "clusters": len(samples), "loss": None, **asdict(figures), "largest_cluster": 1}
+        figures = measure(to_cluster(features, samples, recipe), torch.arange(len(samples)), samples, device)
+    return {"stage": START, "clusters": len(samples), "loss": None} | figures
+
+
+def measure(features: Features, labels: Tensor, samples: Samples, device: torch.device) -> Row:
+    """What a line of metrics.jsonl says of features and clusters, whoever made them."""
+    row = asdict(stage_figures(features, labels, samples.cameras, device))
+    return row | {"largest_cluster": int(torch.bincount(labels).max())}
 
 
 def judge(run: TrainingRun, samples: Samples, held: NDArray[np.bool_]) -> Verdict | None:
@@ -222,7 +226,7 @@ def judge(run: TrainingRun, samples: Samples, held: NDArray[np.bool_]) -> Verdic
         look_at(load_network(run.folder, name).to(run.device), samples, run.recipe, run.device, ALONE)
         for name in ("initial", str(stage))
     )
-    return compare(before, after, [tracklet.camera for tracklet in samples.tracklets], held, stage)
+    return compare(before, after, samples.cameras, held, stage)
 
 
 def measure_and_merge(
@@ -241,9 +245,7 @@ def measure_and_merge(
     """
     with clock.phase("measure"):
         features = to_cluster(features, samples, recipe)
-        cameras = [tracklet.camera for tracklet in samples.tracklets]
-        row = asdict(stage_figures(features, labels, cameras, device))
-        row["largest_cluster"] = int(torch.bincount(labels).max())
+        row = measure(features, labels, samples, device)
     with clock.phase("merge"):
         next_labels, figures = clustering.after(stage, features, labels)
     return next_labels, row | figures
@@ -253,7 +255,7 @@ def to_cluster(features: Features, samples: Samples, recipe: Recipe) -> Features
     """The features that are measured and clustered: freed of their cameras' bias where the recipe says so."""
     if not recipe.merging.camera_statistics:
         return features
-    return free_of_cameras(features, [tracklet.camera for tracklet in samples.tracklets])
+    return free_of_cameras(features, samples.cameras)
 
 
 def learn(

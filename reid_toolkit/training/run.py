@@ -30,6 +30,7 @@ from reid_toolkit.training.state import (
     snapshot,
 )
 from reid_toolkit.training.step import Learner, optimiser_state
+from reid_toolkit.training.tensor_files import on_cpu
 from reid_toolkit.training.verdict import Verdict
 
 
@@ -101,7 +102,7 @@ class TrainingRun:
         """Write the network before training and its line of metrics, as a stage of ``count`` clusters of one sample."""
         self.start_row = [row]
         if self.world.first:
-            weights = {key: value.cpu() for key, value in network.state_dict().items()}
+            weights = on_cpu(network.state_dict())
             singles = torch.arange(count)
             self.folder.save(Checkpoint(START, weights, singles, singles, self.start_row))
 
@@ -147,7 +148,7 @@ class TrainingRun:
             if key not in ("stage", "crops") and value is not None:
                 self._board.add_scalar(key, value, row["stage"])
         with self.clock.phase("save"):
-            weights = {key: value.cpu() for key, value in network.state_dict().items()}
+            weights = on_cpu(network.state_dict())
             if optimiser:
                 save_optimiser(self.folder.checkpoints, row["stage"], optimiser_state(optimiser, network))
             self.folder.save(Checkpoint(row["stage"], weights, labels, next_labels, self.metrics))

@@ -176,7 +176,7 @@ def load_network(folder: RunFolder, stage: str) -> ReidNetwork:
     if stage == "best":
         path = folder.path / "best.safetensors"
     elif stage == "initial":
-        path = folder.checkpoints / "initial.safetensors"
+        path = folder.stage_path(START)
     else:
         stages = folder.stages()
         number = stages[-1] if stage == "last" and stages else int(stage) if stage.isdecimal() else -1

@@ -100,6 +100,11 @@ class Samples:
         return len(self.tracklets)
 
     @property
+    def cameras(self) -> list[str]:
+        """Of each sample."""
+        return [tracklet.camera for tracklet in self.tracklets]
+
+    @property
     def tier(self) -> Tier:
         """Where the pixels are."""
         return self.pixels.tier

@@ -20,7 +20,7 @@ from reid_toolkit.training.clock import Clock
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.schedule import plan
 from reid_toolkit.training.step import Learner
-from reid_toolkit.training.tensor_files import load_tensors, save_tensors
+from reid_toolkit.training.tensor_files import load_tensors, on_cpu, save_tensors
 
 MOMENTUM, ROWS, LABELS = "momentum.", "table.rows", "training.labels"
 """Names of the tensors that are not the network's, which have other prefixes."""
@@ -106,8 +106,7 @@ def save_optimiser(folder: Path, stage: int, state: dict[str, Tensor]) -> None:
 
     It is a file beside the stage's checkpoint, which stays for ever and would be three times as large with it.
     """
-    tensors = {name: value.cpu() for name, value in state.items()}
-    save_tensors(optimiser_path(folder, stage), tensors, {"stage": str(stage)})
+    save_tensors(optimiser_path(folder, stage), on_cpu(state), {"stage": str(stage)})
     # Of later stages too, which a run that had to go back left.
     remove_optimisers(folder, keep=range(stage + 1 - KEPT, stage + 1))
 
@@ -204,10 +203,7 @@ def snapshot(
     learner: Learner, place: Place, labels: Tensor, metrics: list[dict[str, Any]], clock: Clock, folder: RunFolder
 ) -> State:
     """Copy a run, as it is between two steps, to the CPU."""
-    weights, momentum = (
-        {name: value.cpu() for name, value in tensors.items()}
-        for tensors in (learner.network.state_dict(), learner.momentum())
-    )
+    weights, momentum = on_cpu(learner.network.state_dict()), on_cpu(learner.momentum())
     rows, loss_sum = learner.table.rows.cpu(), float(learner.loss_sum)
     recipe, dataset = dump_recipe(folder.recipe()), folder.dataset()
     return State(place, weights, momentum, rows, labels, loss_sum, metrics, clock.seconds, recipe, dataset)

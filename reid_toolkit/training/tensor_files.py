@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
@@ -17,6 +18,11 @@ DIGEST = "sha256"
 
 UNDIGESTED = ({"stage"}, {"stage", "metrics"})
 """Fields of files that earlier versions wrote, without it."""
+
+
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors in the machine's memory; copies of those that are on another device."""
+    return {name: value.cpu() for name, value in tensors.items()}
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:

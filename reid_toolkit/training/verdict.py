@@ -63,10 +63,11 @@ class Verdict:
         kept = "; the network before training is kept" if self.word == "worse" else ""
         if self.word == "no different" and not self.held_out:
             kept = ": it may be worse on people it has not seen"
+        word = "no different from" if self.word == "no different" else f"{self.word} than"
         return (
-            f"{self.word} than before training on {self.tracklets} {where}: score {self.before:.3f} before, "
+            f"{word} before training on {self.tracklets} {where}: score {self.before:.3f} before, "
             f"{self.after:.3f} after, {100 * (1 - self.chance):.0f}% sure{kept}"
-        ).replace("no different than", "no different from")
+        )
 
 
 def hold_out(tracklets: Sequence[Tracklet], number: int) -> NDArray[np.bool_]:

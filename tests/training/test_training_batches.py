@@ -24,6 +24,10 @@ class Lengths(SimpleNamespace):
     def __len__(self) -> int:
         return len(LENGTHS)
 
+    @property
+    def cameras(self) -> list[str]:
+        return [tracklet.camera for tracklet in self.tracklets]
+
 
 def draw(recipe: Recipe, stage: int = 0, epoch: int = 0, seed: int = 0, **training: Any) -> Epoch:
     changed = replace(recipe, seed=seed, training=replace(recipe.training, **training))

@@ -95,7 +95,7 @@ def test_features_of_too_few_samples_stay_as_they_are() -> None:
 @pytest.mark.parametrize("camera_statistics", [False, True])
 def test_a_recipe_merges_with_camera_statistics(camera_statistics: bool) -> None:
     features, cameras, who = biased()
-    samples = SimpleNamespace(tracklets=[Tracklet(str(i), camera, ()) for i, camera in enumerate(cameras)])
+    samples = SimpleNamespace(cameras=cameras)
     recipe = Recipe(merging=MergingRecipe(camera_statistics=camera_statistics))
     labels = torch.arange(len(who))
     clustering = Stages(Plan(20, 9, (1,) * 9, 1), None, recipe.merging, CPU)
