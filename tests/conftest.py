@@ -1,6 +1,7 @@
 """Small inputs that many tests need: pictures of nobody, and a dataset made of them."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="takes minutes: run with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def drawn_alike() -> None:
+    """Networks and tensors that a test draws at random are the same alone, in the suite, and on every machine."""
+    torch = sys.modules.get("torch")
+    if torch:
+        torch.manual_seed(0)
 
 
 Picture = Callable[..., NDArray[np.uint8]]
