@@ -8,7 +8,9 @@ dict of the backbone. After the last round or stage, each crop of ``val`` is ran
 and each against all others, as descriptors are and freed of their cameras' bias.
 
 All rows take about eight hours on two cores. The JSON is written as rows come. Called again, the tool goes on where it
-was stopped: rows in the JSON are kept, and a run that is there goes on. ``--rows`` chooses rows.
+was stopped: rows in the JSON are kept, and a run that is there goes on. ``--rows`` and ``--seeds`` choose. Calls with
+different rows or seeds may run side by side, and write into one JSON: on two cores, two of them with
+``OMP_NUM_THREADS=1`` get more done than one after the other.
 """
 
 import argparse
@@ -156,10 +158,9 @@ def main(options: argparse.Namespace) -> None:
     known = options.runs / "val"
     val = read_manifest(known) if known.exists() else link_pictures(options.pictures / "val", known)
     train = without_names(options.pictures / "train", options.people, options.runs / "train")
-    rows: list[dict[str, Any]] = json.loads(options.json.read_text())["rows"] if options.json.exists() else []
     for name in chosen:
-        for seed in table[name].seeds:
-            if any((row["row"], row["seed"]) == (name, seed) for row in rows):
+        for seed in options.seeds or table[name].seeds:
+            if any((row["row"], row["seed"]) == (name, seed) for row in known_rows(options.json)):
                 continue
             recipe = smaller(table[name].of(seed, options.weights), options)
             run = options.runs / f"{Path(name).stem.replace(' ', '-').replace(':', '')}-{seed}"
@@ -171,12 +172,19 @@ def main(options: argparse.Namespace) -> None:
                 "stages": len(metrics), "training_seconds": round(sum(row["seconds"] for row in metrics)),
                 "this_call_seconds": round(time.time() - began), "recipe": asdict(recipe),
             }  # fmt: skip
+            rows = known_rows(options.json)  # anew, since another call may have added some
             if not any(row["row"] == "not trained" for row in rows):
                 rows.append({"row": "not trained", "seed": seed, "held_out": [*held_out(run, "initial", val)]})
             rows.append({"row": name, "seed": seed, "held_out": [*held_out(run, "last", val)], **about})
             crops = {"training_crops": len(train.crops), "held_out_crops": len(val.crops)}
             write_json(options.json, crops | {"rows": rows})
-    print_rows(shown(rows))
+    print_rows(shown(known_rows(options.json)))
+
+
+def known_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows that are done."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+    return rows
 
 
 def shown(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -194,6 +202,7 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, required=True, help="where the runs go; those there go on")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="of the table; by default all that suit the machine")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="by default those of the table")
     parser.add_argument("--recipes", nargs="+", help="shipped recipes or TOML files as they are, in place of rows")
     parser.add_argument("--he-2015", action="store_true", help="--weights have the stride on the first 1x1 convolution")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")

@@ -1,18 +1,24 @@
-"""``reid train``: Algorithm 1 on a dataset, with a bar that says where it is."""
+"""``reid train``: learn from a dataset, with a word before on what will be done, and a bar that says where it is."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from reid_toolkit.cli.options import FOLDER, Number, Size, json_output, skip_bad
 from reid_toolkit.cli.root import log, print_json, warn, warn_bad
 
 if TYPE_CHECKING:
+    from reid_toolkit.config import Recipe
+    from reid_toolkit.datasets import Dataset
+    from reid_toolkit.training.clock import Phase
     from reid_toolkit.training.progress import Step
 
 
@@ -22,8 +28,13 @@ FEW = 50
 
 @click.command()
 @click.argument("dataset", type=FOLDER)
-@click.option("--recipe", default="dbc", show_default=True, help="A shipped recipe's name, or a TOML file.")
+@click.option("--recipe", help="A shipped recipe's name, or a TOML file. [default: dbc_cameras, as suits the machine]")
 @click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
+@click.option(
+    "--minutes",
+    type=Number(min=0, min_open=True),
+    help="Take as many rounds as end in about that time (not stages).",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped.")
 @click.option(
     "--checkpoint-seconds",
@@ -47,8 +58,9 @@ FEW = 50
 @json_output
 def command(
     dataset: Path,
-    recipe: str,
+    recipe: str | None,
     out: Path,
+    minutes: float | None,
     resume: bool,
     checkpoint_seconds: float,
     weights: str | None,
@@ -62,6 +74,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Learn who is who from DATASET, without labels.
+
+    Without --recipe it looks at the machine and the dataset, times a few steps, and says what it will do and how long
+    that takes; --minutes, --backbone and --size change it.
 
     DATASET is a folder of `reid ingest`, a plain folder of crops, or a benchmark in the Market-1501 or MARS
     layout. The run folder gets metrics, TensorBoard events, a checkpoint a stage, and the selected model.
@@ -77,18 +92,19 @@ def command(
     from reid_toolkit.training.run_folder import RunFolder
     from reid_toolkit.training.verdict import Verdict
 
-    chosen = load_recipe(recipe)
+    named = load_recipe(recipe) if recipe else None
     height, width = size or (None, None)
     network: dict[str, Any] = {"weights": weights, "backbone": backbone, "height": height, "width": width}
     given = {name: value for name, value in network.items() if value is not None}
-    chosen = replace(chosen, network=replace(chosen.network, **given))
-    if seed is not None:
-        chosen = replace(chosen, seed=seed)
+
+    def change(found: "Recipe") -> "Recipe":
+        return replace(found, network=replace(found.network, **given), seed=found.seed if seed is None else seed)
+
     if gpus > 1 and not is_one_of_many():
         check_gpus(gpus, device)
         options = {"--recipe": recipe, "--out": out, "--checkpoint-seconds": checkpoint_seconds, "--weights": weights}
         shape = f"{size[0]}x{size[1]}" if size else None
-        options |= {"--backbone": backbone, "--size": shape, "--seed": seed, "--device": device}
+        options |= {"--backbone": backbone, "--size": shape, "--seed": seed, "--device": device, "--minutes": minutes}
         flags = {"--resume": resume, "--deterministic": deterministic, "--skip-bad": skip_bad, "--json": as_json}
         launch(gpus, [
             "train", str(dataset), *(flag for flag, given in flags.items() if given),
@@ -103,11 +119,17 @@ def command(
                 f"{dataset}: {len(data.tracklets)} tracklets are few to learn from: training is not likely to help "
                 f"with less than {FEW}, of different people; more footage is worth more than any setting"
             )
-        with training_bars(hidden=not world.first) as (on_load, on_step):
+        if world.first and len({tracklet.camera for tracklet in data.tracklets}) == 1:
+            warn(f"{dataset}: one camera: nothing teaches how people look in another; the gain is less")
+        going_on = RunFolder(out).begun(resume=resume) and not recipe
+        plan = partial(plan_run, named, change, data, device, minutes, world.size)
+        chosen = change(RunFolder(out).recipe()) if going_on else world.share(plan)
+        unit = "round" if chosen.rounds.count else "stage"
+        with training_bars(unit, hidden=not world.first) as (on_load, on_phase, on_step):
             metrics = train(
                 data, chosen, out, resume=resume, device=choose_device(device), deterministic=deterministic,
-                checkpoint_seconds=checkpoint_seconds, bad=bad, on_load=on_load, on_step=on_step, on_warning=warn,
-                world=world,
+                checkpoint_seconds=checkpoint_seconds, bad=bad, on_load=on_load, on_phase=on_phase, on_step=on_step,
+                on_warning=warn, world=world,
             )  # fmt: skip
     if not world.first:
         return
@@ -150,23 +172,92 @@ def read_from(metrics: list[dict[str, Any]]) -> str:
     return f"; crops read from {tier}" if tier else ""
 
 
+class TimeLeft(TimeRemainingColumn):
+    """Counts down to a task's ``ends``, a time of time.monotonic, where it has one."""
+
+    def render(self, task: Task) -> Text:
+        ends = task.fields.get("ends")
+        if ends is None:
+            return super().render(task)
+        minutes, seconds = divmod(max(0, round(ends - time.monotonic())), 60)
+        return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02}", style="progress.remaining")
+
+
+DOING: "dict[Phase, str]" = {
+    "load": "reads crops", "train": "learns", "extract": "describes all crops", "measure": "measures",
+    "merge": "clusters", "save": "saves",
+}  # fmt: skip
+
+
 @contextmanager
 def training_bars(
-    *, hidden: bool = False
-) -> Iterator[tuple[Callable[[int, int | None], None], Callable[["Step"], None]]]:
-    """Yield two callbacks: one for crops read, one for training steps (stage, clusters left, loss, time left)."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn(),
-    )  # fmt: skip
+    unit: str, *, hidden: bool = False
+) -> Iterator[tuple[Callable[[int, int | None], None], Callable[["Phase"], None], Callable[["Step"], None]]]:
+    """Yield callbacks for crops read, for what training does now, and for training steps.
+
+    Stages or rounds (``unit``) have the numbers that metrics and reports give them, from 0 to the last one's.
+    """
+    # What is longest comes last, where a narrow terminal cuts it off.
+    columns = TextColumn("{task.description}"), BarColumn(), TimeLeft(), TextColumn("{task.fields[state]}")
     with Progress(*columns, console=log, disable=hidden) as progress:
         reading = progress.add_task("read crops", total=None, state="")
-        training = progress.add_task("train", total=None, state="", visible=False)
+        training = progress.add_task("train", total=None, state="", ends=None, visible=False)
+        where = ""
 
         def on_load(done: int, total: int | None) -> None:
             progress.update(reading, completed=done, total=total, state=f"{done}/{total}")
 
-        def on_step(step: "Step") -> None:
-            state = f"stage {step.stage + 1}/{step.stages} · {step.clusters} clusters · loss {step.loss:.3f}"
-            progress.update(training, completed=step.done, total=step.total, state=state, visible=True)
+        def on_phase(phase: "Phase") -> None:
+            progress.update(training, state=f"{where}{DOING[phase]}", visible=phase != "load")
 
-        yield on_load, on_step
+        def on_step(step: "Step") -> None:
+            nonlocal where
+            where = f"{unit} {step.stage}/{step.stages - 1} · "
+            ends = None if step.seconds_left is None else time.monotonic() + step.seconds_left
+            state = f"{where}learns {step.clusters} clusters · loss {step.loss:.3f}"
+            progress.update(training, completed=step.done, total=step.total, state=state, ends=ends)
+
+        yield on_load, on_phase, on_step
+        progress.update(training, state=f"{where}done", ends=time.monotonic())
+
+
+def plan_run(
+    named: "Recipe | None",
+    change: "Callable[[Recipe], Recipe]",
+    data: "Dataset",
+    device: str,
+    minutes: float | None,
+    processes: int,
+) -> "Recipe":
+    """The recipe to train by: the one that was ``named``, or one that suits the machine, with the ``change`` of other
+    options. What is chosen here is said, with the time that it takes.
+
+    Raises:
+        InputError: ``minutes`` cannot be met.
+    """
+    from reid_toolkit.training.choosing import propose, recipe_for
+    from reid_toolkit.training.devices import choose_device, device_name
+
+    on = choose_device(device)
+    recipe = change(named or recipe_for(on))
+    if named and minutes is None:
+        return recipe
+    proposed = propose(recipe, data, on, minutes=minutes, processes=processes)
+    network, cameras = proposed.recipe.network, len({tracklet.camera for tracklet in data.tracklets})
+    log.print(
+        f"{data.root}: {len(data.tracklets):,} tracklets of {cameras} {'camera' if cameras == 1 else 'cameras'}, "
+        f"{len(data.crops):,} crops; {network.backbone} at {network.height}x{network.width}, "
+        f"{proposed.recipe.rounds.count} rounds of {proposed.steps} training steps on {device_name(on)}: "
+        f"{in_words(proposed.seconds)}, by a few steps timed here; --minutes, --backbone and --size change it",
+        markup=False,
+        soft_wrap=True,
+    )
+    return proposed.recipe
+
+
+def in_words(seconds: float) -> str:
+    """A forecast, no more exact than it is."""
+    minutes = seconds / 60
+    if minutes < 1.5:
+        return "about a minute"
+    return f"about {minutes:.0f} minutes" if minutes < 100 else f"about {minutes / 60:.1f} hours"

@@ -1,7 +1,7 @@
 """Where a stage's time goes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
@@ -14,7 +14,9 @@ class Clock:
     A stage's own checkpoint holds its row, so the time to write it counts for the next stage.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_phase: Callable[[Phase], None] | None = None) -> None:
+        """``on_phase`` is called with each phase that begins."""
+        self._on_phase = on_phase
         self.seconds: dict[str, float] = dict.fromkeys(get_args(Phase), 0.0)
         self._now: Phase | None = None
         self._since = 0.0
@@ -23,6 +25,8 @@ class Clock:
     def phase(self, name: Phase) -> Iterator[None]:
         """Count what is done inside, and not for a phase around it."""
         outer = self._turn(name)
+        if self._on_phase:
+            self._on_phase(name)
         try:
             yield
         finally:

@@ -44,6 +44,14 @@ def training_on(device: torch.device, recipe: Recipe, *, deterministic: bool = F
         torch.use_deterministic_algorithms(before[1])
 
 
+def device_name(device: torch.device) -> str:
+    """What trains, as its owner knows it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{threads} CPU {'thread' if threads == 1 else 'threads'}" if device.type == "cpu" else device.type
+
+
 def choose_device(name: str) -> torch.device:
     """ "auto" (CUDA where there is one, else Apple's MPS, else the CPU), "cpu", "cuda", "cuda:N" or "mps"; else
     :class:`RunError`."""

@@ -1,5 +1,6 @@
 """What happens between two training steps: progress is reported, the run is saved now and then, Ctrl-C is obeyed."""
 
+import math
 import signal
 import threading
 import time
@@ -8,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from reid_toolkit.training.schedule import Plan
-from reid_toolkit.training.state import Place
+from reid_toolkit.training.schedule import Place, Plan
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+FADES_IN = 120.0
+"""Seconds after which a step counts for a third in how long the others are taken to last."""
 
 
 class Interrupt:
@@ -72,13 +75,46 @@ class Step:
     done: int
     """Training steps done, of ``total``, in this whole run."""
     total: int
+    seconds_left: float | None = None
+    """Until the whole run is done, as it went so far; None at the first step that this process makes."""
+
+
+class Pace:
+    """How long the rest of a run takes, by how long its steps took, and what lies between two stages.
+
+    What was seen last counts most, so that it follows what else the machine has to do.
+    """
+
+    def __init__(self, schedule: Plan, now: float) -> None:
+        """Times are in seconds, of one clock; the run begins or goes on ``now``."""
+        self.schedule = schedule
+        self._last = now
+        self._stage: int | None = None
+        self._seconds = self._steps = 0.0
+        """Of steps, each counted less the longer it is ago."""
+        self._between = 0.0
+
+    def seconds_left(self, place: Place, now: float) -> float | None:
+        """After each step: until the run's end. None where no step was timed yet."""
+        took, self._last = now - self._last, now
+        if place.stage == self._stage:
+            fades = math.exp(-took / FADES_IN)
+            self._seconds, self._steps = self._seconds * fades + took, self._steps * fades + 1
+        elif place.step == 1:  # what came before: all crops described, measured and clustered, and this step
+            known = self._stage is not None
+            self._between = (self._between + took) / 2 if known else took
+        self._stage = place.stage
+        if not self._steps:
+            return None
+        steps = sum(self.schedule.steps) - self.schedule.done(place)
+        return self._seconds / self._steps * steps + self._between * (self.schedule.stages - place.stage)
 
 
 @dataclass
 class AfterStep:
     """Called after each step with the place that was reached and the loss: saves, stops and reports."""
 
-    schedule: Plan
+    pace: Pace
     clusters: int
     on_step: Callable[[Step], None] | None
     save: Callable[[Place], None] | None
@@ -94,10 +130,11 @@ class AfterStep:
         if self.interrupt.requested or time.monotonic() - self.saved >= self.every:
             self.save_now()
         self.interrupt.check()
+        left = self.pace.seconds_left(place, time.monotonic())
         if self.on_step:
-            stages, steps = self.schedule.stages, self.schedule.steps
-            done = sum(steps[: place.stage]) + place.epoch * self.schedule.per_epoch + place.step
-            self.on_step(Step(place.stage, stages, self.clusters, loss, done, sum(steps)))
+            schedule = self.pace.schedule
+            done, total = schedule.done(place), sum(schedule.steps)
+            self.on_step(Step(place.stage, schedule.stages, self.clusters, loss, done, total, left))
 
     def save_now(self) -> None:
         """Save the place that was reached, unless it is saved already."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,21 +17,20 @@ from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import Dataset, without_identities
 from reid_toolkit.errors import RunError
 from reid_toolkit.method.lookup_table import LookupTable, in_passes
-from reid_toolkit.training.batches import draw_epoch
-from reid_toolkit.training.clock import Clock
+from reid_toolkit.training.batches import Epoch, draw_epoch
+from reid_toolkit.training.clock import Clock, Phase
 from reid_toolkit.training.clustering import Clustering, Targets, clustering_of
 from reid_toolkit.training.devices import training_on
 from reid_toolkit.training.distributed import ALONE, World, over_processes
 from reid_toolkit.training.features import Features, extract, folded, free_of_cameras
 from reid_toolkit.training.network import ReidNetwork, centre_features
-from reid_toolkit.training.progress import AfterStep, Step
+from reid_toolkit.training.progress import AfterStep, Pace, Step
 from reid_toolkit.training.run import TrainingRun
 from reid_toolkit.training.run_folder import load_network
 from reid_toolkit.training.samples import Samples, load_samples, prefetch
-from reid_toolkit.training.schedule import epochs, learning_rate
+from reid_toolkit.training.schedule import Place, epochs, learning_rate
 from reid_toolkit.training.selection import START, Row, select
 from reid_toolkit.training.stage_metrics import stage_figures
-from reid_toolkit.training.state import Place
 from reid_toolkit.training.step import Batch, Learner, make_optimiser
 from reid_toolkit.training.verdict import Verdict, compare, hold_out
 
@@ -54,6 +53,7 @@ def train(
     bad: list[str] | None = None,
     on_load: Callable[[int, int | None], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
+    on_phase: Callable[[Phase], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
     world: World = ALONE,
 ) -> list[dict[str, Any]]:
@@ -62,8 +62,10 @@ def train(
     Identities in the dataset are dropped before anything else. With ``resume``, a run that was stopped goes on from
     the last file that it wrote. It writes one at the end of each stage, within a stage every ``checkpoint_seconds``,
     and at Ctrl-C (see ``progress.py``). On the CPU a resumed run gives what an unbroken one would have given, to the
-    bit; ``deterministic`` makes torch do the same on a GPU. ``on_warning`` is called for each damaged file that is
-    passed over.
+    bit; ``deterministic`` makes torch do the same on a GPU.
+
+    ``on_load`` is called with crops read and crops in all, ``on_phase`` with what begins, ``on_step`` after each
+    training step, and ``on_warning`` for each damaged file that is passed over.
 
     The processes of a ``world`` share each batch and the extraction of features. The first one merges and writes.
 
@@ -73,7 +75,7 @@ def train(
         ImageError: a crop cannot be read and ``bad`` is None (see ``datasets.reading.read_crops``).
     """
     device = device or torch.device("cpu")
-    run = TrainingRun(out, recipe, dataset.fingerprint, device, world)
+    run = TrainingRun(out, recipe, dataset.fingerprint, device, world, on_phase)
     network = run.restore(resume=resume, on_warning=on_warning or (lambda message: None))
     with run.clock.phase("load"):
         samples = load_samples(
@@ -112,6 +114,7 @@ def run_stages(
         RunError: the loss or the network diverges.
     """
     recipe, device, world, clock, schedule = run.recipe, run.device, run.world, run.clock, clustering.schedule
+    pace = Pace(schedule, time.monotonic())
     look = partial(look_at, network, samples, recipe, device, world)
     # Adam goes on from stage to stage.
     optimiser = make_optimiser(network, recipe.training, device) if recipe.training.optimiser == "adam" else None
@@ -142,7 +145,7 @@ def run_stages(
             learner.restore(state.momentum, state.loss_sum)
             state = None
         clusters, save = len(table.rows), partial(run.save_state, learner, labels) if world.first else None
-        after_step = AfterStep(schedule, clusters, on_step, save, checkpoint_seconds, run.interrupt)
+        after_step = AfterStep(pace, clusters, on_step, save, checkpoint_seconds, run.interrupt)
         with clock.phase("train"), run.interrupt.postponed():
             loss = learn(learner, samples, targets, recipe, place, after_step)
 
@@ -282,19 +285,8 @@ def learn(
         learner.set_rate(learning_rate(recipe, stage, epoch))
         if not first:
             learner.loss_sum.zero_()
-        classes = targets.classes[drawn.samples]
-        order, sizes = in_passes(classes)
-        device = learner.device
-        own = drawn.part(learner.world.rank, learner.world.size)
-        classes, order, at_device = classes.to(device), order.to(device), own.to(device)
-        own_classes = classes.chunk(learner.world.size, dim=1)[learner.world.rank]
-        weights = None if targets.weights is None else targets.weights.to(device)[own_classes]
-        crops = own.crops.to(samples.pixels.rows.device)
-        for step, pixels in enumerate(samples.read_ahead(crops[first:]), first):
-            boxes, colours, erased, kept = at_device.views(step)
-            own_weights = None if weights is None else weights[step]
-            batch = Batch(pixels, boxes, colours, erased, kept, own_classes[step], own_weights)
-            learner.step(batch, classes[step], order[step].split(sizes[step]))
+        for step, of_step in enumerate(batches(drawn, first, samples, targets, learner), first):
+            learner.step(*of_step)
             if time.monotonic() - looked > READ_EVERY:
                 loss, looked = float(learner.loss_sum) / (step + 1), time.monotonic()
             after_step(Place(stage, epoch, step + 1), loss)
@@ -303,3 +295,21 @@ def learn(
         if not math.isfinite(loss):
             raise RunError(f"stage {stage}, epoch {epoch}: the loss is not finite: lower the recipe's learning rates")
     return loss
+
+
+def batches(
+    drawn: Epoch, first: int, samples: Samples, targets: Targets, learner: Learner
+) -> Iterator[tuple[Batch, Tensor, Sequence[Tensor]]]:
+    """What :meth:`Learner.step` takes in each step of an epoch, from step ``first`` on."""
+    classes, device, world = targets.classes[drawn.samples], learner.device, learner.world
+    order, sizes = in_passes(classes)
+    own = drawn.part(world.rank, world.size)
+    classes, order, at_device = classes.to(device), order.to(device), own.to(device)
+    own_classes = classes.chunk(world.size, dim=1)[world.rank]
+    weights = None if targets.weights is None else targets.weights.to(device)[own_classes]
+    crops = own.crops.to(samples.pixels.rows.device)
+    for step, pixels in enumerate(samples.read_ahead(crops[first:]), first):
+        boxes, colours, erased, kept = at_device.views(step)
+        own_weights = None if weights is None else weights[step]
+        batch = Batch(pixels, boxes, colours, erased, kept, own_classes[step], own_weights)
+        yield batch, classes[step], order[step].split(sizes[step])

@@ -11,16 +11,16 @@ from torch.utils.tensorboard import SummaryWriter
 
 from reid_toolkit.config import Recipe
 from reid_toolkit.errors import RunError
-from reid_toolkit.training.clock import Clock
+from reid_toolkit.training.clock import Clock, Phase
 from reid_toolkit.training.crop_cache import remove_crop_file
 from reid_toolkit.training.distributed import World
 from reid_toolkit.training.network import ReidNetwork, build_network
 from reid_toolkit.training.progress import Interrupt
 from reid_toolkit.training.run_folder import Checkpoint, RunFolder
 from reid_toolkit.training.samples import Samples
+from reid_toolkit.training.schedule import Place
 from reid_toolkit.training.selection import START, Row
 from reid_toolkit.training.state import (
-    Place,
     State,
     latest,
     remove_optimisers,
@@ -40,14 +40,22 @@ class TrainingRun:
     All processes of a ``world`` call the same methods. The first one alone writes.
     """
 
-    def __init__(self, out: Path, recipe: Recipe, fingerprint: str, device: torch.device, world: World) -> None:
+    def __init__(
+        self,
+        out: Path,
+        recipe: Recipe,
+        fingerprint: str,
+        device: torch.device,
+        world: World,
+        on_phase: Callable[[Phase], None] | None = None,
+    ) -> None:
         """``out`` is the run's folder, and ``fingerprint`` the dataset's. Nothing is read or written yet."""
         self.folder = RunFolder(out)
         self.recipe = recipe
         self.fingerprint = fingerprint
         self.device = device
         self.world = world
-        self.clock = Clock()
+        self.clock = Clock(on_phase)
         self.interrupt = Interrupt()
         self.state: State | None = None
         """Where the run goes on from; None for a new run, and once the loop has taken it."""

@@ -60,13 +60,18 @@ class RunFolder:
         # Last: a folder is a run from here on.
         write_atomic(self.path / "run.json", json.dumps({"dataset": fingerprint, "toolkit": __version__}))
 
+    def begun(self, *, resume: bool) -> bool:
+        """Whether the folder holds a run; raises :class:`RunError` when it does and ``resume`` is off."""
+        found = (self.path / "run.json").exists()
+        if found and not resume:
+            raise RunError(f"{self.path}: holds a run already: give --resume to go on with it, or another --out")
+        return found
+
     def check(self, recipe: Recipe, fingerprint: str, *, resume: bool) -> None:
         """Raise :class:`RunError` when the folder holds a run that ``resume`` does not ask to go on with, or one
         of another recipe or dataset. A folder that holds none passes."""
-        if not (self.path / "run.json").exists():
+        if not self.begun(resume=resume):
             return
-        if not resume:
-            raise RunError(f"{self.path}: holds a run already: give --resume to go on with it, or another --out")
         changed = difference(self.recipe(), recipe)
         if changed:
             raise RunError(f"{self.path}: cannot resume with another recipe: {'; '.join(changed)}")

@@ -2,8 +2,17 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from reid_toolkit.config import Recipe
+
+
+class Place(NamedTuple):
+    """So many steps into an epoch of a stage."""
+
+    stage: int
+    epoch: int = 0
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -17,6 +26,10 @@ class Plan:
     """Training steps of each stage."""
     per_epoch: int
     """Training steps of an epoch."""
+
+    def done(self, place: Place) -> int:
+        """Training steps of the whole run that are done at a place."""
+        return sum(self.steps[: place.stage]) + place.epoch * self.per_epoch + place.step
 
 
 def plan(recipe: Recipe, count: int) -> Plan:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from reid_toolkit.config import difference, dump_recipe, parse_recipe
 from reid_toolkit.errors import RunError
 from reid_toolkit.training.clock import Clock
 from reid_toolkit.training.run_folder import RunFolder
-from reid_toolkit.training.schedule import plan
+from reid_toolkit.training.schedule import Place, plan
 from reid_toolkit.training.step import Learner
 from reid_toolkit.training.tensor_files import load_tensors, on_cpu, save_tensors
 
@@ -27,14 +27,6 @@ MOMENTUM, ROWS, LABELS = "momentum.", "table.rows", "training.labels"
 
 KEPT = 2
 """Files of the middle of a stage; the older one serves when the newer turns out damaged."""
-
-
-class Place(NamedTuple):
-    """So many steps into an epoch of a stage."""
-
-    stage: int
-    epoch: int = 0
-    step: int = 0
 
 
 @dataclass(frozen=True)

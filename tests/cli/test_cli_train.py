@@ -1,18 +1,34 @@
 import errno
+import io
 import json
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
+from rich.progress import Task, TaskID
 from small_backbone import SMALL
 
 from reid_toolkit import files
-from reid_toolkit.config import load_recipe
-from reid_toolkit.datasets.manifest import COLUMNS
-from reid_toolkit.training import rounds, run_folder
+from reid_toolkit.cli import train as command
+from reid_toolkit.config import (
+    NetworkRecipe,
+    Recipe,
+    RoundsRecipe,
+    TrainingRecipe,
+    dump_recipe,
+    load_recipe,
+)
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.datasets.manifest import COLUMNS, write_manifest
+from reid_toolkit.training import choosing, forecast, rounds, run_folder
+from reid_toolkit.training.choosing import shortened
+from reid_toolkit.training.forecast import Costs
+from reid_toolkit.training.progress import Step
 
 
 @pytest.fixture
@@ -48,6 +64,100 @@ def test_backbone_and_size_stand_for_the_recipes(train, tmp_path: Path) -> None:
     assert train("--backbone", "shufflenet_v2_x0_5", "--size", "64x32").status == 0
     network = load_recipe(str(tmp_path / "run" / "config.toml")).network
     assert (network.backbone, network.height, network.width) == ("shufflenet_v2_x0_5", 64, 32)
+
+
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """What `reid train` takes without --recipe, small enough for a test."""
+    monkeypatch.setattr(forecast, "PATIENCE", 0.0)
+    recipe = Recipe(
+        network=NetworkRecipe(SMALL, weights="none", head="batch_norm", embedding=0, dropout=0.0, height=32, width=32),
+        training=TrainingRecipe(frames=2, batch_size=6, optimiser="adam"),
+        rounds=RoundsRecipe(3, steps=2, per_cluster=2, smallest=2, until=0.4, until_before_cameras=0.4),
+    )
+    monkeypatch.setattr(choosing, "recipe_for", lambda device: recipe)
+    return recipe
+
+
+def test_without_a_recipe_it_says_what_it_will_do(reid, chosen: Recipe, tiny_dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = reid("train", tiny_dataset, "--out", run, "--seed", 5, "--size", "48x32")
+    assert result.status == 0, result.err
+    assert "12 tracklets of 2 cameras, 48 crops; resnet_small at 48x32, 3 rounds of 2 training steps on " in result.err
+    assert "about a minute, by a few steps timed here" in result.err
+    found = load_recipe(str(run / "config.toml"))
+    assert found == replace(chosen, seed=5, network=replace(chosen.network, height=48))
+    assert "warning: " in result.err  # that there is little to learn from, before the work
+    assert result.err.index("few to learn from") < result.err.index("3 rounds of")
+    assert "one camera" not in result.err
+
+    # The run goes on by its own recipe, whatever would be chosen now, and nothing is timed.
+    result = reid("train", tiny_dataset, "--out", run, "--resume")
+    assert (result.status, "timed here" in result.err) == (0, False)
+    assert load_recipe(str(run / "config.toml")) == found
+    assert (
+        "cannot resume with another recipe: seed: 5 is now 6"
+        in reid("train", tiny_dataset, "--out", run, "--resume", "--seed", 6).error
+    )
+    result = reid("train", tiny_dataset, "--out", run)
+    assert "holds a run already: give --resume" in result.error
+    assert "timed here" not in result.err
+
+
+def test_minutes_choose_the_rounds(
+    reid, train, chosen: Recipe, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = Costs(step=60.0, crop=0.0, sample=0.0, pair=0.0)
+    monkeypatch.setattr(choosing, "time_parts", lambda *given: costs)
+    long = replace(chosen, rounds=replace(chosen.rounds, count=40, cameras_from=6))
+    (tmp_path / "long.toml").write_text(dump_recipe(long))
+    assert (
+        "--minutes 5: 12 rounds, the fewest that make sense, take about 24 minutes here"
+        in reid(
+            "train", tiny_dataset, "--out", tmp_path / "run", "--recipe", tmp_path / "long.toml", "--minutes", 5
+        ).error
+    )
+    assert not (tmp_path / "run").exists()
+    said = reid(
+        "train", tiny_dataset, "--out", tmp_path / "run", "--recipe", tmp_path / "long.toml", "--minutes", 30
+    ).err
+    assert "15 rounds of 2 training steps" in said
+    assert "about 30 minutes, by a few steps timed here" in said
+    assert load_recipe(str(tmp_path / "run" / "config.toml")) == shortened(long, 15)
+    assert "--minutes: the recipe has stages, not rounds" in train("--minutes", 5, "--out", tmp_path / "other").error
+    for wrong in (0, -1, "nan", "inf"):
+        assert train("--minutes", wrong).status == 2
+
+
+def test_one_camera_is_said_before_the_work(reid, chosen: Recipe, tiny_dataset: Path, tmp_path: Path) -> None:
+    alone = [crop for crop in open_dataset(tiny_dataset).crops if crop.camera == "north"]
+    write_manifest(tiny_dataset, alone)
+    said = reid("train", tiny_dataset, "--out", tmp_path / "run").err
+    assert "one camera: nothing teaches how people look in another" in said
+    assert "6 tracklets of 1 camera, 24 crops" in said
+
+
+def test_the_bar_tells_stages_and_time_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+    monkeypatch.setattr(command, "log", screen)
+    monkeypatch.setattr(command.time, "monotonic", lambda: 100.0)
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr(command.Progress, "update", lambda self, task, **fields: shown.append(fields))
+    with command.training_bars("round") as (_, on_phase, on_step):
+        on_phase("extract")
+        on_step(Step(0, 4, 12, 1.5, 1, 8))
+        on_step(Step(3, 4, 17, 0.25, 7, 8, seconds_left=3725.0))
+        on_phase("merge")
+    # Numbers as in metrics.jsonl and "selected round 3".
+    assert [fields["state"] for fields in shown] == [
+        "describes all crops", "round 0/3 · learns 12 clusters · loss 1.500",
+        "round 3/3 · learns 17 clusters · loss 0.250", "round 3/3 · clusters", "round 3/3 · done",
+    ]  # fmt: skip
+    assert [fields["ends"] for fields in shown if "ends" in fields] == [None, 3825.0, 100.0]
+    task = Task(TaskID(0), "train", 8, 7, lambda: 0.0, fields={"ends": 3825.0})
+    assert str(command.TimeLeft().render(task)) == "1:02:05"
+    task.fields["ends"] = 99.0
+    assert str(command.TimeLeft().render(task)) == "0:00:00"
 
 
 def test_a_backbone_or_size_that_is_none_is_named(train) -> None:

@@ -56,14 +56,18 @@ def clusters(out: Path) -> set[frozenset[str]]:
 
 
 def test_a_run_writes_all_that_it_says(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
-    out, steps = tmp_path / "run", []
-    metrics = learn(tiny_dataset, recipe, out, on_step=steps.append)
+    out, steps, phases = tmp_path / "run", [], []
+    metrics = learn(tiny_dataset, recipe, out, on_step=steps.append, on_phase=phases.append)
     assert [(row["stage"], row["clusters"], row["merges"]) for row in metrics] == [(0, 12, 3), (1, 9, 3), (2, 6, 0)]
     start, *lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert lines == metrics
     assert (start["stage"], start["clusters"], start["loss"]) == (-1, 12, None)
     assert 0 <= start["self_retrieval"] <= 1
-    assert steps[-1] == Step(2, 3, 6, steps[-1].loss, 6, 6)
+    assert steps[-1] == Step(2, 3, 6, steps[-1].loss, 6, 6, steps[-1].seconds_left)
+    assert steps[0].seconds_left is None
+    assert all(step.seconds_left > 0 for step in steps[1:])
+    assert phases[:4] == ["load", "extract", "measure", "merge"]
+    assert phases[-4:] == ["extract", "measure", "merge", "save"]
     assert [step.done for step in steps] == list(range(1, 7))
 
     folder = RunFolder(out)

@@ -27,7 +27,8 @@ from reid_toolkit.training import rounds, run
 from reid_toolkit.training.progress import Step
 from reid_toolkit.training.rounds import train
 from reid_toolkit.training.run_folder import RunFolder
-from reid_toolkit.training.state import Place, State, load_state, save_state, state_path, states
+from reid_toolkit.training.schedule import Place
+from reid_toolkit.training.state import State, load_state, save_state, state_path, states
 from reid_toolkit.training.tensor_files import load_tensors, save_tensors
 
 KILLS = int(os.environ.get("REID_KILLS", "6"))

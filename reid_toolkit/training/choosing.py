@@ -1,0 +1,91 @@
+"""Which recipe suits a machine, and how many of its rounds fit into a time: ``reid train`` without ``--recipe``."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from reid_toolkit.config import Recipe, load_recipe
+from reid_toolkit.datasets import Dataset
+from reid_toolkit.errors import InputError
+from reid_toolkit.training.forecast import Costs, time_parts
+from reid_toolkit.training.schedule import plan
+
+FEWEST_ROUNDS = 12
+"""Under which no run was measured."""
+
+ENOUGH_MEMORY = 12 * 2**30
+"""Bytes of a GPU that trains the larger network."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a run would do."""
+
+    recipe: Recipe
+    steps: int
+    """Training steps of a round."""
+    seconds: float
+    """It takes about so long here."""
+
+
+def propose(
+    recipe: Recipe, dataset: Dataset, device: torch.device, *, minutes: float | None = None, processes: int = 1
+) -> Proposal:
+    """Time the parts of a run by ``recipe``, and take as many of its rounds as end within ``minutes``.
+
+    Raises:
+        InputError: too few rounds would, or the recipe has stages, whose number no time can choose.
+    """
+    if not recipe.rounds.count:
+        raise InputError("--minutes: the recipe has stages, not rounds: expected one in rounds, such as dbc_cameras")
+    crops, cameras = len(dataset.crops), len({tracklet.camera for tracklet in dataset.tracklets})
+    samples = crops if recipe.training.samples == "images" else len(dataset.tracklets)
+    costs = time_parts(recipe, samples, crops, cameras, device, processes)
+    if minutes is not None:
+        recipe = fit(recipe, costs, samples, crops, minutes)
+    return Proposal(recipe, plan(recipe, samples).steps[0], costs.seconds(recipe, samples, crops))
+
+
+def recipe_for(device: torch.device) -> Recipe:
+    """``dbc_cameras``: as it is for a CPU or a small GPU, with a larger network and larger pictures for a GPU."""
+    recipe = load_recipe("dbc_cameras")
+    large = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= ENOUGH_MEMORY
+    return for_gpu(recipe) if large else recipe
+
+
+def for_gpu(recipe: Recipe) -> Recipe:
+    """The recipe with the field's usual network, ResNet-50 at 256x128 with a last stride of 1, in bfloat16."""
+    network = replace(recipe.network, backbone="resnet50", height=256, width=128, last_stride=1)
+    return replace(recipe, network=network, training=replace(recipe.training, precision="bfloat16"))
+
+
+def shortened(recipe: Recipe, count: int) -> Recipe:
+    """The recipe with ``count`` rounds, its schedule squeezed into them."""
+    rounds = recipe.rounds
+    if count == rounds.count:
+        return recipe
+    # A third at most, and not in proportion: an untrained network finds few right neighbours in other cameras, however
+    # few rounds there are. A recipe that never looks at cameras goes on so.
+    never = rounds.cameras_from >= rounds.count
+    cameras_from = rounds.cameras_from if never else min(rounds.cameras_from, count // 3)
+    decay_every = max(1, round(rounds.decay_every * count / rounds.count))
+    return replace(recipe, rounds=replace(rounds, count=count, cameras_from=cameras_from, decay_every=decay_every))
+
+
+def fit(recipe: Recipe, costs: Costs, samples: int, crops: int, minutes: float) -> Recipe:
+    """The recipe with as many of its rounds as end within ``minutes``.
+
+    Raises:
+        InputError: too few of them would.
+    """
+    fewest = min(FEWEST_ROUNDS, recipe.rounds.count)
+    for count in range(recipe.rounds.count, fewest - 1, -1):
+        short = shortened(recipe, count)
+        needed = costs.seconds(short, samples, crops) / 60
+        if needed <= minutes:
+            return short
+    raise InputError(
+        f"--minutes {minutes:g}: {fewest} rounds, the fewest that make sense, take about {math.ceil(needed)} minutes "
+        "here: give as many, a smaller --size, or another --backbone"
+    )
