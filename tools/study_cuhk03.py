@@ -3,9 +3,10 @@
     python tools/study_cuhk03.py --pictures labeled --weights mobilenet_v2.pth --runs runs --json cuhk03_rounds.json
 
 ``--pictures`` holds CUHK03's ``train`` and ``val``, crops named IIII_KK.jpg (identity; 00-04 camera A, 05-09 camera B).
-Every training crop is a sample of its own, and no identity is given to training. ``--weights`` is an ImageNet state
-dict of the backbone. After the last round or stage, each crop of ``val`` is ranked: camera A against B, B against A,
-and each against all others, as descriptors are and freed of their cameras' bias.
+Every training crop is a sample of its own; in rows of few tracklets, a person's crops in a camera are a tracklet. No
+identity is given to training. ``--weights`` is an ImageNet state dict of the backbone. After the last round or stage,
+each crop of ``val`` is ranked: camera A against B, B against A, and each against all others, as descriptors are and
+freed of their cameras' bias.
 
 All rows take about eight hours on two cores. The JSON is written as rows come. Called again, the tool goes on where it
 was stopped: rows in the JSON are kept, and a run that is there goes on. ``--rows`` and ``--seeds`` choose. Calls with
@@ -14,6 +15,7 @@ different rows or seeds may run side by side, and write into one JSON: on two co
 """
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -31,6 +33,7 @@ from reid_toolkit.datasets.manifest import read_manifest, write_manifest
 from reid_toolkit.errors import DatasetError, InputError
 from reid_toolkit.evaluation.protocol import Embedded, evaluate, free_of_cameras
 from reid_toolkit.evaluation.ranking import Ranking
+from reid_toolkit.records import Crop
 from reid_toolkit.training.features import extract
 from reid_toolkit.training.run_folder import RunFolder, load_network
 from reid_toolkit.training.samples import load_samples
@@ -51,13 +54,17 @@ class Row:
     """Settings by table."""
     gpu: bool = False
     """Whether it takes a GPU to train it in reasonable time: without one, only --rows asks for it."""
+    tracklets_of: int = 0
+    """Train on tracklets of so many people, others for each seed: one of each in each camera, as a tracker makes them.
+    With 0, on every crop of everybody as a sample of its own."""
 
     def of(self, seed: int, weights: Path) -> Recipe:
         """The recipe to train, on single images and from ``weights``."""
         recipe = load_recipe(self.recipe)
         changes = {part: dict(values) for part, values in self.changes.items()}
         changes.setdefault("network", {})["weights"] = str(weights)
-        changes.setdefault("training", {}).update(samples="images", frames=1)
+        if not self.tracklets_of:
+            changes.setdefault("training", {}).update(samples="images", frames=1)
         parts = {part: replace(getattr(recipe, part), **values) for part, values in changes.items()}
         return replace(recipe, seed=seed, **parts)
 
@@ -83,6 +90,9 @@ ROWS = {
     ),
     "dbc": Row("dbc", changes=SAME | {"training": {"later_epochs": 1}}),
     "buc_size": Row("buc_size", changes=SAME | {"training": {"later_epochs": 1}}),
+    "50 tracklets": Row("dbc_cameras", (0, 1, 2), tracklets_of=25),
+    "100 tracklets": Row("dbc_cameras", (0, 1, 2), tracklets_of=50),
+    "200 tracklets": Row("dbc_cameras", (0, 1, 2), tracklets_of=100),
     "short": shorter(),
     "short: no camera statistics": shorter(merging={"camera_statistics": False}),
     "short: never looks at cameras": shorter(rounds={"cameras_from": 12}),
@@ -101,13 +111,25 @@ ROWS = {
 }  # fmt: skip
 
 
-def without_names(pictures: Path, people: int | None, out: Path) -> Dataset:
-    """The training part of ``pictures``, of the first ``people``; its manifest names nobody."""
+def without_names(pictures: Path, out: Path, people: range | None = None, *, tracklets: bool = False) -> Dataset:
+    """The training part of ``pictures``, of these ``people`` or all; its manifest names nobody.
+
+    With ``tracklets``, a person's crops in one camera are a tracklet, and else each crop is.
+    """
     if not (out / "manifest.csv").exists():
         full = link_pictures(pictures, out)
-        kept = [crop for crop in full.crops if people is None or int(crop.identity or 0) <= people]
-        write_manifest(out, [replace(crop, identity=None) for crop in kept])
+        kept = [crop for crop in full.crops if people is None or int(crop.identity or 0) - 1 in people]
+        write_manifest(out, [nameless(crop, grouped=tracklets) for crop in kept])
     return read_manifest(out)
+
+
+def nameless(crop: Crop, *, grouped: bool) -> Crop:
+    """The crop without its identity; ``grouped`` into a tracklet, by a name that does not follow who it is."""
+    if not grouped:
+        return replace(crop, identity=None)
+    who, number = crop.path.stem.split("_")
+    name = hashlib.sha256(f"{who} {crop.camera}".encode()).hexdigest()[:12]
+    return replace(crop, identity=None, tracklet=name, frame=int(number))
 
 
 def held_out(run: Path, stage: str, dataset: Dataset) -> Iterator[dict[str, Any]]:
@@ -157,21 +179,27 @@ def main(options: argparse.Namespace) -> None:
     options.runs.mkdir(parents=True, exist_ok=True)
     known = options.runs / "val"
     val = read_manifest(known) if known.exists() else link_pictures(options.pictures / "val", known)
-    train = without_names(options.pictures / "train", options.people, options.runs / "train")
+    everybody = range(options.people) if options.people else None
+    train = without_names(options.pictures / "train", options.runs / "train", everybody)
     for name in chosen:
         for seed in options.seeds or table[name].seeds:
             if any((row["row"], row["seed"]) == (name, seed) for row in known_rows(options.json)):
                 continue
             recipe = smaller(table[name].of(seed, options.weights), options)
             run = options.runs / f"{Path(name).stem.replace(' ', '-').replace(':', '')}-{seed}"
-            began = time.time()
-            train_run(train.root, recipe, run)
+            began, learned_from, count = time.time(), train, table[name].tracklets_of
+            if count:
+                some, folder = range(seed * count, (seed + 1) * count), options.runs / f"tracklets-{count}-{seed}"
+                learned_from = without_names(options.pictures / "train", folder, some, tracklets=True)
+            train_run(learned_from.root, recipe, run)
             lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
             metrics = [line for line in lines if line["stage"] != START]
             about = {
                 "stages": len(metrics), "training_seconds": round(sum(row["seconds"] for row in metrics)),
                 "this_call_seconds": round(time.time() - began), "recipe": asdict(recipe),
             }  # fmt: skip
+            if count:
+                about |= {"tracklets": len(learned_from.tracklets), "verdict": RunFolder(run).model().get("verdict")}
             rows = known_rows(options.json)  # anew, since another call may have added some
             if not any(row["row"] == "not trained" for row in rows):
                 rows.append({"row": "not trained", "seed": seed, "held_out": [*held_out(run, "initial", val)]})

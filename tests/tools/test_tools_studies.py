@@ -345,6 +345,23 @@ def test_the_rows_of_table_two_on_people_held_out(
         use("study_cuhk03", "--pictures", tmp_path / "train", *words[2:], "--json", tmp_path / "no.json")
 
 
+def test_crops_make_tracklets_without_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(TOOLS)
+    from study_cuhk03 import without_names
+
+    pictures = noise(tmp_path / "labeled", 5) / "train"
+    found = without_names(pictures, tmp_path / "some", range(1, 4), tracklets=True)
+    assert {crop.path.name[:4] for crop in found.crops} == {"0001", "0002", "0003"}
+    assert (
+        sorted((tracklet.camera, len(tracklet.crops)) for tracklet in found.tracklets)
+        == [("A", 2)] * 3 + [("B", 2)] * 3
+    )
+    for tracklet in found.tracklets:
+        assert len({crop.path.name[:4] for crop in tracklet.crops}) == 1
+        assert not any(crop.path.name[:4] in tracklet.name for crop in tracklet.crops)
+    assert {crop.identity for crop in found.crops} == {None}
+
+
 def test_every_row_on_real_people_is_a_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(TOOLS)
     from study_cuhk03 import ROWS
@@ -352,7 +369,8 @@ def test_every_row_on_real_people_is_a_recipe(monkeypatch: pytest.MonkeyPatch, t
     found = {name: row.of(3, tmp_path / "weights.pth") for name, row in ROWS.items()}
     for name, recipe in found.items():
         assert (recipe.seed, recipe.network.weights) == (3, str(tmp_path / "weights.pth"))
-        assert (recipe.training.samples, recipe.training.frames) == ("images", 1)
+        assert recipe.training.samples == ("tracklets" if ROWS[name].tracklets_of else "images")
+        assert recipe.training.frames == 1
         assert ROWS[name].gpu or (recipe.network.height, recipe.network.width) == (128, 64)
         (tmp_path / "recipe.toml").write_text(dump_recipe(recipe))
         assert load_recipe(str(tmp_path / "recipe.toml")) == recipe
