@@ -9,6 +9,7 @@ from reid_toolkit.datasets.folder import read_folder
 from reid_toolkit.datasets.manifest import NAME, read_manifest
 from reid_toolkit.datasets.market1501 import is_market1501, read_market1501
 from reid_toolkit.datasets.mars import is_mars, read_mars
+from reid_toolkit.datasets.msmt17 import is_msmt17, read_msmt17
 from reid_toolkit.errors import DatasetError
 
 __all__ = ["Dataset", "Split", "open_dataset", "without_identities"]
@@ -17,7 +18,7 @@ Split = Literal["train", "query", "gallery"]
 
 
 def open_dataset(path: Path, *, split: Split = "train") -> Dataset:
-    """Read a dataset in whichever layout it has: ours (``manifest.csv``), Market-1501, MARS,
+    """Read a dataset in whichever layout it has: ours (``manifest.csv``), Market-1501, MSMT17, MARS,
     DukeMTMC-VideoReID, or plain crops.
 
     ``split`` matters to the benchmark layouts; ours and a plain folder have one part, which is every split.
@@ -30,6 +31,8 @@ def open_dataset(path: Path, *, split: Split = "train") -> Dataset:
         return read_manifest(path)
     if is_market1501(path):
         return read_market1501(path, split)
+    if is_msmt17(path):
+        return read_msmt17(path, split)
     if is_mars(path):
         return read_mars(path, split)
     if is_duke_video(path):

@@ -17,7 +17,7 @@ class Dataset:
 
     root: Path
     layout: str
-    """"manifest", "folder", "market1501", "mars" or "duke_video"."""
+    """"manifest", "folder", "market1501", "msmt17", "mars" or "duke_video"."""
     tracklets: tuple[Tracklet, ...]
 
     @cached_property

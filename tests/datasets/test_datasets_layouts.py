@@ -96,6 +96,74 @@ def test_market1501(market: Path) -> None:
     assert open_dataset(market).crops[1].frame == 77419
 
 
+@pytest.fixture
+def msmt17(tmp_path: Path, make: Make) -> Path:
+    lists = {
+        "list_train.txt": (
+            "train",
+            ["0000/0000_000_01_0303morning_0015_0.jpg 0", "0007/0007_011_13_0114noon_0322_1.jpg 7"],
+        ),
+        "list_val.txt": ("train", ["0000/0000_001_15_0303morning_0020_0.jpg 0"]),
+        "list_query.txt": ("test", ["0000/0000_000_02_0302afternoon_0015_0.jpg 0"]),
+        "list_gallery.txt": ("test", ["0000/0000_001_03_0302afternoon_0016_0.jpg 0"]),
+    }
+    for name, (folder, lines) in lists.items():
+        make(*(tmp_path / folder / line.split()[0] for line in lines))
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_msmt17(msmt17: Path) -> None:
+    assert open_dataset(msmt17).layout == "msmt17"
+    # Train and val; identity 0 is a person there, and a distractor elsewhere.
+    assert rows(msmt17) == [
+        ("train/0000/0000_000_01_0303morning_0015_0.jpg", "c1", "1", 1),
+        ("train/0000/0000_001_15_0303morning_0020_0.jpg", "c15", "1", 1),
+        ("train/0007/0007_011_13_0114noon_0322_1.jpg", "c13", "8", 1),
+    ]
+    assert rows(msmt17, "query") == [("test/0000/0000_000_02_0302afternoon_0015_0.jpg", "c2", "1", 1)]
+    assert rows(msmt17, "gallery") == [("test/0000/0000_001_03_0302afternoon_0016_0.jpg", "c3", "1", 1)]
+
+
+def test_msmt17s_second_version_has_other_folders(msmt17: Path) -> None:
+    (msmt17 / "train").rename(msmt17 / "mask_train_v2")
+    (msmt17 / "test").rename(msmt17 / "mask_test_v2")
+    assert rows(msmt17)[0][0] == "mask_train_v2/0000/0000_000_01_0303morning_0015_0.jpg"
+    assert len(rows(msmt17, "gallery")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "list_train.txt",
+            "0000/0000_000_01_a_0015_0.jpg\n",
+            "list_train.txt, line 1: expected a path and an identity",
+        ),
+        ("list_train.txt", "0000/person.jpg 0\n", "line 1: expected a path and an identity"),
+        ("list_train.txt", "../0000_000_01_a_0015_0.jpg 0\n", "line 1: .*: no such file"),
+        ("list_train.txt", "\n0000/0000_009_01_a_0015_0.jpg 0\n", "line 2: .*0000_009_01_a_0015_0.jpg: no such file"),
+        ("list_train.txt", b"\xff\xfe\x00", "list_train.txt: damaged text"),
+        ("list_val.txt", None, "list_val.txt: no such file"),
+        ("train", None, "no folder train or mask_train_v2"),
+    ],
+)
+def test_a_damaged_msmt17_is_refused(msmt17: Path, name: str, content: str | bytes | None, said: str) -> None:
+    if content is None:
+        (msmt17 / name).rename(msmt17 / "away")
+    else:
+        (msmt17 / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(DatasetError, match=said):
+        open_dataset(msmt17)
+
+
+def test_msmt17_with_empty_lists_is_refused(msmt17: Path) -> None:
+    for name in ("list_train.txt", "list_val.txt"):
+        (msmt17 / name).write_text("\n")
+    with pytest.raises(DatasetError, match=r"list_train\.txt: names no image"):
+        open_dataset(msmt17)
+
+
 def test_dukemtmc_shares_the_layout(tmp_path: Path, make: Make) -> None:
     make(tmp_path / "bounding_box_train/0001_c2_f0046182.jpg")
     assert rows(tmp_path) == [("bounding_box_train/0001_c2_f0046182.jpg", "c2", "1", 1)]

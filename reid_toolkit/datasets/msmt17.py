@@ -1,0 +1,79 @@
+"""The MSMT17 layout (Wei et al., CVPR 2018): four lists of pictures and identities beside two folders.
+
+    list_train.txt  list_val.txt  list_query.txt  list_gallery.txt      train/  test/, or mask_train_v2/  mask_test_v2/
+
+A line of a list is a path in the folder and an identity: "0000/0000_000_01_0303morning_0015_0.jpg 0". The third part of
+the name is the camera. Identities are counted from 0 in each folder; here from 1, since "0" is a distractor elsewhere.
+Images are independent samples: each is a tracklet of one crop. Training takes train and val together, as published
+results without labels do.
+"""
+
+import re
+from pathlib import Path
+
+from reid_toolkit.datasets.dataset import Dataset, group_tracklets
+from reid_toolkit.datasets.folder import find_images
+from reid_toolkit.errors import DatasetError
+from reid_toolkit.records import Crop
+
+LISTS = {
+    "train": ("list_train.txt", "list_val.txt"),
+    "query": ("list_query.txt",),
+    "gallery": ("list_gallery.txt",),
+}
+FOLDERS = {"train": ("train", "mask_train_v2"), "query": ("test", "mask_test_v2"), "gallery": ("test", "mask_test_v2")}
+LINE = re.compile(r"(?P<path>\S*?\d+_(?P<picture>\d+)_(?P<camera>\d+)_\S*)\s+(?P<identity>\d+)")
+
+
+def is_msmt17(root: Path) -> bool:
+    """Whether ``root`` has the list of a training part, or those of a test part."""
+    present = {split for split, names in LISTS.items() if (root / names[0]).is_file()}
+    return "train" in present or {"query", "gallery"} <= present
+
+
+def read_msmt17(root: Path, split: str) -> Dataset:
+    """Read one split; raises :class:`DatasetError` for a missing list or folder, a damaged line, or a missing image."""
+    root = root.resolve()
+    found = [root / name for name in FOLDERS[split] if (root / name).is_dir()]
+    if not found:
+        raise DatasetError(
+            f"{root}: no folder {' or '.join(FOLDERS[split])}: the MSMT17 layout keeps its {split} there"
+        )
+    images = set(find_images(found[0]))
+    crops = [crop for name in LISTS[split] for crop in read_list(root / name, found[0], images)]
+    if not crops:
+        raise DatasetError(f"{root / LISTS[split][0]}: names no image")
+    return Dataset(root, "msmt17", group_tracklets(crops))
+
+
+def read_list(path: Path, folder: Path, images: set[Path]) -> list[Crop]:
+    """The crops of a list, which are among the ``images`` of ``folder``."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file: the MSMT17 layout lists its images there") from None
+    except UnicodeDecodeError:
+        raise DatasetError(f"{path}: damaged text: expected lines of a path and an identity") from None
+    crops = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        match = LINE.fullmatch(line.strip())
+        if not match:
+            raise DatasetError(
+                f"{path}, line {number}: expected a path and an identity, like "
+                f'"0000/0000_000_01_0303morning_0015_0.jpg 0", got {line.strip()!r}'
+            )
+        image = folder / match["path"]
+        if image not in images:
+            raise DatasetError(f"{path}, line {number}: {image}: no such file")
+        crops.append(
+            Crop(
+                path=image,
+                camera=f"c{int(match['camera'])}",
+                tracklet=f"{folder.name}/{match['path']}",
+                frame=int(match["picture"]),
+                identity=str(int(match["identity"]) + 1),
+            )
+        )
+    return crops
