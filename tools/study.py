@@ -15,12 +15,16 @@ import torch
 from matplotlib.figure import Figure
 
 from reid_toolkit.config import Recipe
-from reid_toolkit.datasets import open_dataset
+from reid_toolkit.datasets import Dataset, open_dataset
 from reid_toolkit.errors import ReidError
+from reid_toolkit.evaluation.protocol import Embedded
 from reid_toolkit.files import atomic_path, write_atomic
 from reid_toolkit.reporting.stages import Stage, Study
 from reid_toolkit.training.devices import choose_device
+from reid_toolkit.training.features import extract
 from reid_toolkit.training.rounds import train
+from reid_toolkit.training.run_folder import RunFolder, load_network
+from reid_toolkit.training.samples import load_samples
 
 DEVICE = choose_device("auto")
 
@@ -35,6 +39,20 @@ def train_run(dataset: Path, recipe: Recipe, run: Path) -> None:
     """Train, or go on with, or keep what is finished: a study that was stopped is run again."""
     print(f"train {run}", file=sys.stderr)
     train(open_dataset(dataset), recipe, run, resume=True, device=DEVICE)
+
+
+def embedded(folder: RunFolder, stage: str, dataset: Dataset) -> Embedded:
+    """A dataset as the run's network at ``stage`` describes it: a descriptor for each tracklet."""
+    recipe = folder.recipe()
+    samples = load_samples(dataset, recipe.network.height, recipe.network.width, device=DEVICE)
+    network = load_network(folder, stage).to(DEVICE)
+    return Embedded(samples.tracklets, extract(network, samples, DEVICE).descriptors.numpy())
+
+
+def known_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows that a study has written into its JSON."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+    return rows
 
 
 def arguments(description: str | None, *, trains: bool = False) -> ArgumentParser:

@@ -24,19 +24,18 @@ from pathlib import Path
 from typing import Any
 
 from check_cuhk03 import link_pictures
-from study import DEVICE, print_rows, train_run, write_json
+from study import DEVICE, embedded, known_rows, print_rows, train_run, write_json
 from study import run as run_study
 
 from reid_toolkit.config import Recipe, load_recipe
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.manifest import read_manifest, write_manifest
 from reid_toolkit.errors import DatasetError, InputError
-from reid_toolkit.evaluation.protocol import Embedded, evaluate, free_of_cameras
+from reid_toolkit.evaluation.protocol import evaluate, free_of_cameras
 from reid_toolkit.evaluation.ranking import Ranking
 from reid_toolkit.records import Crop
-from reid_toolkit.training.features import extract
-from reid_toolkit.training.run_folder import RunFolder, load_network
-from reid_toolkit.training.samples import load_samples
+from reid_toolkit.training.choosing import for_gpu
+from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.selection import START
 
 SIZE = {"height": 128, "width": 64}
@@ -60,7 +59,7 @@ class Row:
 
     def of(self, seed: int, weights: Path) -> Recipe:
         """The recipe to train, on single images and from ``weights``."""
-        recipe = load_recipe(self.recipe)
+        recipe = for_gpu(load_recipe(self.recipe)) if self.gpu else load_recipe(self.recipe)
         changes = {part: dict(values) for part, values in self.changes.items()}
         changes.setdefault("network", {})["weights"] = str(weights)
         if not self.tracklets_of:
@@ -83,11 +82,7 @@ ROWS = {
         {"network": SAME["network"] | {"last_stride": 2},
          "rounds": {"count": 40, "steps": 28, "cameras_from": 40, "decay_every": 16}},
     ),
-    "dbc_cameras, ResNet-50": Row(
-        "dbc_cameras", gpu=True,
-        changes={"network": {"backbone": "resnet50", "height": 256, "width": 128, "last_stride": 1},
-                 "training": {"precision": "bfloat16"}},
-    ),
+    "dbc_cameras, ResNet-50": Row("dbc_cameras", gpu=True),
     "dbc": Row("dbc", changes=SAME | {"training": {"later_epochs": 1}}),
     "buc_size": Row("buc_size", changes=SAME | {"training": {"later_epochs": 1}}),
     "50 tracklets": Row("dbc_cameras", (0, 1, 2), tracklets_of=25),
@@ -134,11 +129,7 @@ def nameless(crop: Crop, *, grouped: bool) -> Crop:
 
 def held_out(run: Path, stage: str, dataset: Dataset) -> Iterator[dict[str, Any]]:
     """The ranking by the run's network at ``stage``, as it is and freed of cameras; fractions 0-1."""
-    folder = RunFolder(run)
-    recipe = folder.recipe().network
-    samples = load_samples(dataset, recipe.height, recipe.width, device=DEVICE)
-    network = load_network(folder, stage).to(DEVICE)
-    plain = Embedded(samples.tracklets, extract(network, samples, DEVICE).descriptors.numpy())
+    plain = embedded(RunFolder(run), stage, dataset)
     for freed, pair in ((False, (plain, plain)), (True, free_of_cameras(plain, plain))):
         if pair is None:
             continue
@@ -162,7 +153,8 @@ def smaller(recipe: Recipe, options: argparse.Namespace) -> Recipe:
         training = replace(training, first_epochs=options.epochs[0], later_epochs=options.epochs[1])
     if options.rounds and rounds.count:
         rounds = replace(rounds, count=options.rounds[0], steps=options.rounds[1])
-    training = replace(training, precision=options.precision)
+    if options.precision:
+        training = replace(training, precision=options.precision)
     return replace(recipe, network=network, training=training, rounds=rounds)
 
 
@@ -209,12 +201,6 @@ def main(options: argparse.Namespace) -> None:
     print_rows(shown(known_rows(options.json)))
 
 
-def known_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows that are done."""
-    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
-    return rows
-
-
 def shown(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """A line for each row: mAP of every ranking, and rank-1 of the first."""
     for row in rows:
@@ -233,7 +219,7 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="by default those of the table")
     parser.add_argument("--recipes", nargs="+", help="shipped recipes or TOML files as they are, in place of rows")
     parser.add_argument("--he-2015", action="store_true", help="--weights have the stride on the first 1x1 convolution")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="instead of the row's")
     parser.add_argument("--people", type=int, help="of the training part; all of them by default")
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--epochs", type=int, nargs=2, metavar=("FIRST", "LATER"))

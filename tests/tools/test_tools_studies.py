@@ -362,6 +362,32 @@ def test_crops_make_tracklets_without_a_name(monkeypatch: pytest.MonkeyPatch, tm
     assert {crop.identity for crop in found.crops} == {None}
 
 
+def test_a_public_benchmark_is_one_command(
+    use: Callable[..., None], picture: Callable[..., NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    root = tmp_path / "market"
+    for part, people in (("bounding_box_train", range(3)), ("query", range(2)), ("bounding_box_test", range(3))):
+        (root / part).mkdir(parents=True)
+        for person in people:
+            for camera in (1,) if part == "query" else (1, 2):
+                name = f"{person + 1:04d}_c{camera}s1_{person:06d}_0{camera}.jpg"
+                cv2.imwrite(str(root / part / name), picture(person, camera))
+    words = (root, "--row", "dbc", "--runs", tmp_path / "runs", "--json", tmp_path / "found.json")
+    small = ("--weights", "none", "--backbone", SMALL, "--size", 32, 32)
+    use("study_benchmarks", *words, *small)
+    (row,) = read(tmp_path / "found.json")["rows"]
+    assert (row["row"], row["dataset"], row["seed"], row["queries"], row["gallery"]) == ("dbc", "market", 0, 2, 6)
+    assert 0 < row["mAP"] <= 1
+    assert row["rank-1"] <= row["rank-5"] <= row["rank-10"] == 1  # of three in the other camera
+    shutil.rmtree(tmp_path / "runs")
+    use("study_benchmarks", *words, *small)  # what is in the JSON is not trained again
+    assert read(tmp_path / "found.json")["rows"] == [row]
+    with pytest.raises(SystemExit, match="--row 'ours': expected one of 'dbc_cameras, ResNet-50'"):
+        use("study_benchmarks", *words, "--row", "ours")
+    with pytest.raises(SystemExit, match="no such folder"):
+        use("study_benchmarks", tmp_path / "nowhere", *words[1:], "--seed", 1)
+
+
 def test_every_row_on_real_people_is_a_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(TOOLS)
     from study_cuhk03 import ROWS
@@ -371,6 +397,7 @@ def test_every_row_on_real_people_is_a_recipe(monkeypatch: pytest.MonkeyPatch, t
         assert (recipe.seed, recipe.network.weights) == (3, str(tmp_path / "weights.pth"))
         assert recipe.training.samples == ("tracklets" if ROWS[name].tracklets_of else "images")
         assert recipe.training.frames == 1
+        assert recipe.training.precision == ("bfloat16" if ROWS[name].gpu else "float32")
         assert ROWS[name].gpu or (recipe.network.height, recipe.network.width) == (128, 64)
         (tmp_path / "recipe.toml").write_text(dump_recipe(recipe))
         assert load_recipe(str(tmp_path / "recipe.toml")) == recipe

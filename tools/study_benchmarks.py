@@ -1,0 +1,93 @@
+"""A public benchmark, trained on without labels and ranked as published results are: one row of a table a call.
+
+    python tools/study_benchmarks.py Market-1501-v15.09.15 --row "dbc_cameras, ResNet-50" --runs runs --json market.json
+
+The folder is Market-1501's, MSMT17's or MARS's as its authors give it (docs/data.md), with a training part, queries and
+a gallery. Training sees the training part, and no identity. After the last round or stage, queries are ranked against
+the gallery, as descriptors are, which published figures are compared with, and freed of their cameras' bias.
+
+Rows are written into the JSON as they come. Called again, the tool goes on where it was stopped. On a GPU.
+"""
+
+import argparse
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from study import DEVICE, embedded, known_rows, print_rows, train_run, write_json
+from study import run as run_study
+
+from reid_toolkit.config import Recipe, load_recipe
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.errors import InputError
+from reid_toolkit.evaluation.protocol import evaluate, free_of_cameras
+from reid_toolkit.training.choosing import for_gpu
+from reid_toolkit.training.run_folder import RunFolder
+
+ROWS = {
+    "dbc_cameras, ResNet-50": for_gpu(load_recipe("dbc_cameras")),
+    "dbc_cameras": load_recipe("dbc_cameras"),
+    "cluster_contrast": load_recipe("cluster_contrast"),
+    "dbc": load_recipe("dbc"),
+    "buc_size": load_recipe("buc_size"),
+    "dbc_video": load_recipe("dbc_video"),
+}
+
+
+def recipe_of(options: argparse.Namespace) -> Recipe:
+    """The row's recipe, with the seed and the weights that were asked for."""
+    if options.row not in ROWS:
+        raise InputError(f"--row {options.row!r}: expected one of {', '.join(map(repr, ROWS))}")
+    recipe = replace(ROWS[options.row], seed=options.seed)
+    if options.rounds and recipe.rounds.count:
+        recipe = replace(recipe, rounds=replace(recipe.rounds, count=options.rounds[0], steps=options.rounds[1]))
+    network = recipe.network
+    if options.weights:
+        network = replace(network, weights=options.weights)
+    if options.backbone:
+        network = replace(network, backbone=options.backbone)
+    if options.size:
+        network = replace(network, height=options.size[0], width=options.size[1])
+    return replace(recipe, network=network)
+
+
+def ranked(run: Path, root: Path) -> dict[str, Any]:
+    """Rank-1, 5, 10 and mAP of the run's last network, each 0-1, with and without camera statistics."""
+    query, gallery = (embedded(RunFolder(run), "last", open_dataset(root, split=part)) for part in ("query", "gallery"))
+    found: dict[str, Any] = {"queries": len(query.tracklets), "gallery": len(gallery.tracklets)}
+    for name, pair in (("", (query, gallery)), (", camera statistics", free_of_cameras(query, gallery))):
+        if pair:
+            ranking = evaluate(*pair).overall
+            found |= {f"rank-{place}{name}": ranking.rank(place) for place in (1, 5, 10)}
+            found[f"mAP{name}"] = ranking.mean_ap
+    return found
+
+
+def main(options: argparse.Namespace) -> None:
+    recipe, root = recipe_of(options), options.dataset
+    done = {"row": options.row, "dataset": root.name, "seed": options.seed}
+    rows = known_rows(options.json)
+    if not any(done.items() <= row.items() for row in rows):
+        run = options.runs / f"{root.name}-{options.row}-{options.seed}".replace(", ", "-")
+        options.runs.mkdir(parents=True, exist_ok=True)
+        began = time.time()
+        train_run(root, recipe, run)
+        about = {"this_call_seconds": round(time.time() - began), "device": DEVICE.type, "recipe": asdict(recipe)}
+        rows = [*known_rows(options.json), done | ranked(run, root) | about]
+        write_json(options.json, {"rows": rows})
+    print_rows({key: row.get(key) for key in ("dataset", "row", "seed", "rank-1", "mAP")} for row in rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path, metavar="DATASET")
+    parser.add_argument("--row", required=True, help="of the table: " + ", ".join(map(repr, ROWS)))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="ImageNet weights; by default torchvision's, which are downloaded")
+    parser.add_argument("--runs", type=Path, required=True, help="where the runs go; those there go on")
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--backbone", help="for trials, as --size and --rounds")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--rounds", type=int, nargs=2, metavar=("COUNT", "STEPS"))
+    run_study(main, parser)
