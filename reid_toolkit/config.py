@@ -210,7 +210,7 @@ class RoundsRecipe:
     across: int = 20
     """How many in all other cameras."""
     smallest: int = 4
-    """Clusters of fewer samples are left out of a round."""
+    """Clusters of fewer samples are left out of a round; with 1 none is."""
     spread_cameras: bool = True
     """Draw a cluster's samples for a step evenly over its cameras, and not at random."""
     balance_cameras: bool = True
@@ -223,7 +223,7 @@ class RoundsRecipe:
 
     def __post_init__(self) -> None:
         positive = ("steps", "most_passes", "per_cluster", "neighbours", "within", "across", "warm_up", "decay_every")
-        for name, least in (("count", 0), ("cameras_from", 0), ("smallest", 2), *((name, 1) for name in positive)):
+        for name, least in (("count", 0), ("cameras_from", 0), ("smallest", 1), *((name, 1) for name in positive)):
             check(getattr(self, name) >= least, f"rounds.{name} is {getattr(self, name)}: expected at least {least}")
         for name in ("until", "until_before_cameras"):
             check(0 <= getattr(self, name) < 1, f"rounds.{name} is {getattr(self, name)}: expected 0 to under 1")

@@ -211,7 +211,7 @@ anew = st.builds(
         clustering=st.sampled_from(["dispersion", "dbscan"]),
         per_cluster=st.sampled_from([1, 4]),
         cameras_from=st.integers(0, 9),
-        smallest=st.integers(2, 9),
+        smallest=st.integers(1, 9),
         spread_cameras=st.booleans(),
     ),
 )
@@ -275,7 +275,7 @@ ROUNDS = "[training]\nbatch_size = 64\n[rounds]\ncount = 3\n"
         ("training = 3\n[rounds]\ncount = 3", "training is 3: expected a table"),
         ("[rounds]\ncount = -1", "rounds.count is -1: expected at least 0"),
         ("[rounds]\ncount = 1.5", "rounds.count is 1.5: expected a value of type int"),
-        (ROUNDS + "smallest = 1", "rounds.smallest is 1: expected at least 2"),
+        (ROUNDS + "smallest = 0", "rounds.smallest is 0: expected at least 1"),
         (ROUNDS + "steps = 0", "rounds.steps is 0"),
         (ROUNDS + "until = 1.0", "rounds.until is 1.0: expected 0 to under 1"),
         (ROUNDS + "clustering = 'dbscan'\nradius = 0.0", "rounds.radius is 0.0"),

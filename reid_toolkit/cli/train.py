@@ -28,7 +28,7 @@ FEW = 50
 
 @click.command()
 @click.argument("dataset", type=FOLDER)
-@click.option("--recipe", help="A shipped recipe's name, or a TOML file. [default: dbc_cameras, as suits the machine]")
+@click.option("--recipe", help="A shipped recipe's name, or a TOML file. [default: what suits machine and dataset]")
 @click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
 @click.option(
     "--minutes",
@@ -235,18 +235,21 @@ def plan_run(
     Raises:
         InputError: ``minutes`` cannot be met.
     """
-    from reid_toolkit.training.choosing import propose, recipe_for
+    from reid_toolkit.config import load_recipe
+    from reid_toolkit.training.choosing import propose, recipe_name, suited
     from reid_toolkit.training.devices import choose_device, device_name
 
     on = choose_device(device)
-    recipe = change(named or recipe_for(on))
+    name = recipe_name(len(data.tracklets))
+    recipe = change(named or suited(load_recipe(name), on))
     if named and minutes is None:
         return recipe
+    by = "" if named else f"; recipe {name}"
     proposed = propose(recipe, data, on, minutes=minutes, processes=processes)
     network, cameras = proposed.recipe.network, len({tracklet.camera for tracklet in data.tracklets})
     log.print(
         f"{data.root}: {len(data.tracklets):,} tracklets of {cameras} {'camera' if cameras == 1 else 'cameras'}, "
-        f"{len(data.crops):,} crops; {network.backbone} at {network.height}x{network.width}, "
+        f"{len(data.crops):,} crops{by}; {network.backbone} at {network.height}x{network.width}, "
         f"{proposed.recipe.rounds.count} rounds of {proposed.steps} training steps on {device_name(on)}: "
         f"{in_words(proposed.seconds)}, by a few steps timed here; --minutes, --backbone and --size change it",
         markup=False,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from reid_toolkit.config import Recipe, load_recipe
+from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import Dataset
 from reid_toolkit.errors import InputError
 from reid_toolkit.training.forecast import Costs, time_parts
@@ -13,6 +13,9 @@ from reid_toolkit.training.schedule import plan
 
 FEWEST_ROUNDS = 12
 """Under which no run was measured."""
+
+MANY_TRACKLETS = 400
+"""From so many on the recipe for many is taken. The one for few was measured on 50 to 200."""
 
 ENOUGH_MEMORY = 12 * 2**30
 """Bytes of a GPU that trains the larger network."""
@@ -47,9 +50,13 @@ def propose(
     return Proposal(recipe, plan(recipe, samples).steps[0], costs.seconds(recipe, samples, crops))
 
 
-def recipe_for(device: torch.device) -> Recipe:
-    """``dbc_cameras``: as it is for a CPU or a small GPU, with a larger network and larger pictures for a GPU."""
-    recipe = load_recipe("dbc_cameras")
+def recipe_name(tracklets: int) -> str:
+    """The shipped recipe for so many tracklets of several cameras."""
+    return "dbc_cameras_few" if tracklets < MANY_TRACKLETS else "dbc_cameras"
+
+
+def suited(recipe: Recipe, device: torch.device) -> Recipe:
+    """The recipe as it is for a CPU or a small GPU; with a larger network and larger pictures for a GPU."""
     large = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= ENOUGH_MEMORY
     return for_gpu(recipe) if large else recipe
 

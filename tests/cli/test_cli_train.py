@@ -67,7 +67,7 @@ def test_backbone_and_size_stand_for_the_recipes(train, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def chosen(monkeypatch: pytest.MonkeyPatch) -> Recipe:
+def chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recipe:
     """What `reid train` takes without --recipe, small enough for a test."""
     monkeypatch.setattr(forecast, "PATIENCE", 0.0)
     recipe = Recipe(
@@ -75,7 +75,8 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Recipe:
         training=TrainingRecipe(frames=2, batch_size=6, optimiser="adam"),
         rounds=RoundsRecipe(3, steps=2, per_cluster=2, smallest=2, until=0.4, until_before_cameras=0.4),
     )
-    monkeypatch.setattr(choosing, "recipe_for", lambda device: recipe)
+    (tmp_path / "chosen.toml").write_text(dump_recipe(recipe))
+    monkeypatch.setattr(choosing, "recipe_name", lambda tracklets: str(tmp_path / "chosen.toml"))
     return recipe
 
 
@@ -83,7 +84,8 @@ def test_without_a_recipe_it_says_what_it_will_do(reid, chosen: Recipe, tiny_dat
     run = tmp_path / "run"
     result = reid("train", tiny_dataset, "--out", run, "--seed", 5, "--size", "48x32")
     assert result.status == 0, result.err
-    assert "12 tracklets of 2 cameras, 48 crops; resnet_small at 48x32, 3 rounds of 2 training steps on " in result.err
+    assert "12 tracklets of 2 cameras, 48 crops; recipe " in result.err
+    assert "chosen.toml; resnet_small at 48x32, 3 rounds of 2 training steps on " in result.err
     assert "about a minute, by a few steps timed here" in result.err
     found = load_recipe(str(run / "config.toml"))
     assert found == replace(chosen, seed=5, network=replace(chosen.network, height=48))

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, RoundsRecipe
 from reid_toolkit.errors import RunError
 from reid_toolkit.method.neighbours import reciprocal_similarity
+from reid_toolkit.training.batches import draw_clusters
 from reid_toolkit.training.clustering import Rounds, balance, by_density, numbers
 from reid_toolkit.training.features import Features
 from reid_toolkit.training.schedule import learning_rate, plan
@@ -140,6 +141,16 @@ def test_weights_follow_the_formula() -> None:
     labels = torch.tensor([*classes[:-1], 4])
     assert torch.equal(rounds.targets(labels).weights, found)
     assert anew(cameras, changed(smallest=2, balance_cameras=False)).targets(labels).weights is None
+
+
+def test_with_smallest_1_every_sample_is_learned() -> None:
+    cameras, labels = ["a", "a", "b", "a"], torch.tensor([0, 1, 0, 2])
+    rounds = anew(cameras, changed(smallest=1))
+    assert torch.equal(rounds.targets(labels).classes, labels)
+    drawn = draw_clusters(
+        labels.numpy(), np.array(cameras), steps=1, clusters=3, each=2, generator=np.random.default_rng(0)
+    )
+    assert sorted(drawn[0].tolist()) == [0, 1, 1, 2, 3, 3]  # who is alone comes twice
 
 
 @pytest.mark.parametrize(("radius", "smallest"), [(0.3, 2), (0.5, 4), (0.7, 4)])

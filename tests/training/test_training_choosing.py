@@ -7,7 +7,7 @@ from small_backbone import SMALL
 from reid_toolkit.config import NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe, load_recipe
 from reid_toolkit.errors import InputError
 from reid_toolkit.training import forecast
-from reid_toolkit.training.choosing import fit, for_gpu, recipe_for, shortened
+from reid_toolkit.training.choosing import fit, for_gpu, recipe_name, shortened, suited
 from reid_toolkit.training.forecast import Costs, time_parts
 from reid_toolkit.training.schedule import plan
 
@@ -15,8 +15,16 @@ CPU = torch.device("cpu")
 USUAL = load_recipe("dbc_cameras")
 
 
+@pytest.mark.parametrize(
+    ("tracklets", "name"), [(2, "dbc_cameras_few"), (399, "dbc_cameras_few"), (400, "dbc_cameras")]
+)
+def test_few_tracklets_have_a_recipe_of_their_own(tracklets: int, name: str) -> None:
+    assert recipe_name(tracklets) == name
+    load_recipe(name)
+
+
 def test_a_cpu_gets_the_recipe_as_it_is() -> None:
-    assert recipe_for(CPU) == USUAL
+    assert suited(USUAL, CPU) == USUAL
     assert (USUAL.network.backbone, USUAL.network.height, USUAL.network.width) == ("mobilenet_v2", 128, 64)
 
 
@@ -28,7 +36,7 @@ def test_a_gpu_gets_a_larger_network_where_it_fits(
         total_memory = gigabytes * 2**30
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties())
-    found = recipe_for(torch.device("cuda"))
+    found = suited(USUAL, torch.device("cuda"))
     assert found.network.backbone == backbone
     assert found in (USUAL, for_gpu(USUAL))
     assert found.rounds == USUAL.rounds
