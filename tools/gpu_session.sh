@@ -50,7 +50,7 @@ if [ -n "${SPEEDUPS:-}" ]; then
     step speedups 570 "$PYTHON" tools/study_speedups.py "$PACK/val" --recipe "$OUT/speedups.toml" \
         --runs "$OUT/../runs/speedups" --png "$OUT/speedups.png" --json "$OUT/speedups.json"
 elif [ -n "${PICTURES:-}" ]; then
-    small=${TINY:+--people 30 --size 64 32 --rounds 2 2}
+    small=${TINY:+--people 30 --size 64 32 --rounds 2 2 --precision float32}
     # shellcheck disable=SC2086  # several words, or none
     step cuhk03 570 "$PYTHON" tools/study_cuhk03.py --pictures "$PICTURES" --weights "$WEIGHTS" --runs "$OUT/../runs" \
         --json "$OUT/cuhk03.json" --he-2015 --rows "dbc_cameras, ResNet-50" $small

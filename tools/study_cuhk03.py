@@ -31,7 +31,7 @@ from reid_toolkit.config import Recipe, load_recipe
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.manifest import read_manifest, write_manifest
 from reid_toolkit.errors import DatasetError, InputError
-from reid_toolkit.evaluation.protocol import evaluate, free_of_cameras
+from reid_toolkit.evaluation.protocol import Embedded, evaluate, free_of_cameras
 from reid_toolkit.evaluation.ranking import Ranking
 from reid_toolkit.records import Crop
 from reid_toolkit.training.choosing import for_gpu
@@ -85,9 +85,10 @@ ROWS = {
     "dbc_cameras, ResNet-50": Row("dbc_cameras", gpu=True),
     "dbc": Row("dbc", changes=SAME | {"training": {"later_epochs": 1}}),
     "buc_size": Row("buc_size", changes=SAME | {"training": {"later_epochs": 1}}),
-    "50 tracklets": Row("dbc_cameras", (0, 1, 2), tracklets_of=25),
-    "100 tracklets": Row("dbc_cameras", (0, 1, 2), tracklets_of=50),
-    "200 tracklets": Row("dbc_cameras", (0, 1, 2), tracklets_of=100),
+    "50 tracklets": Row("dbc_cameras_few", (0, 1, 2), tracklets_of=25),
+    "100 tracklets": Row("dbc_cameras_few", (0, 1, 2), tracklets_of=50),
+    "200 tracklets": Row("dbc_cameras_few", (0, 1, 2), tracklets_of=100),
+    "100 tracklets, dbc_cameras": Row("dbc_cameras", tracklets_of=50),
     "short": shorter(),
     "short: no camera statistics": shorter(merging={"camera_statistics": False}),
     "short: never looks at cameras": shorter(rounds={"cameras_from": 12}),
@@ -129,7 +130,11 @@ def nameless(crop: Crop, *, grouped: bool) -> Crop:
 
 def held_out(run: Path, stage: str, dataset: Dataset) -> Iterator[dict[str, Any]]:
     """The ranking by the run's network at ``stage``, as it is and freed of cameras; fractions 0-1."""
-    plain = embedded(RunFolder(run), stage, dataset)
+    yield from ranked(embedded(RunFolder(run), stage, dataset))
+
+
+def ranked(plain: Embedded) -> Iterator[dict[str, Any]]:
+    """Each descriptor against all others, as it is and freed of cameras; fractions 0-1."""
     for freed, pair in ((False, (plain, plain)), (True, free_of_cameras(plain, plain))):
         if pair is None:
             continue
@@ -140,6 +145,19 @@ def held_out(run: Path, stage: str, dataset: Dataset) -> Iterator[dict[str, Any]
                 yield {
                     "ranked": where, "camera_statistics": freed, "rank-1": ranking.rank(1), "mAP": ranking.mean_ap,
                 }  # fmt: skip
+
+
+def at_its_place(run: Path, dataset: Dataset) -> dict[str, Any]:
+    """What a run on few tracklets is worth among those very tracklets, which it saw without names, before and after.
+
+    That is what it is for: those people, before those cameras.
+    """
+    who = {one.name: str(int(one.crops[0].path.stem.split("_")[0]) + 1) for one in dataset.tracklets}
+    named = dataset.with_identities(who)
+    found: dict[str, Any] = {"tracklets": len(named.tracklets), "verdict": RunFolder(run).model().get("verdict")}
+    for when, stage in (("before", "initial"), ("after", "last")):
+        found[when] = [*ranked(embedded(RunFolder(run), stage, named))]
+    return found
 
 
 def smaller(recipe: Recipe, options: argparse.Namespace) -> Recipe:
@@ -178,7 +196,7 @@ def main(options: argparse.Namespace) -> None:
             if any((row["row"], row["seed"]) == (name, seed) for row in known_rows(options.json)):
                 continue
             recipe = smaller(table[name].of(seed, options.weights), options)
-            run = options.runs / f"{Path(name).stem.replace(' ', '-').replace(':', '')}-{seed}"
+            run = options.runs / f"{Path(name).stem.replace(' ', '-').replace(':', '').replace(',', '')}-{seed}"
             began, learned_from, count = time.time(), train, table[name].tracklets_of
             if count:
                 some, folder = range(seed * count, (seed + 1) * count), options.runs / f"tracklets-{count}-{seed}"
@@ -191,7 +209,7 @@ def main(options: argparse.Namespace) -> None:
                 "this_call_seconds": round(time.time() - began), "recipe": asdict(recipe),
             }  # fmt: skip
             if count:
-                about |= {"tracklets": len(learned_from.tracklets), "verdict": RunFolder(run).model().get("verdict")}
+                about |= at_its_place(run, learned_from)
             rows = known_rows(options.json)  # anew, since another call may have added some
             if not any(row["row"] == "not trained" for row in rows):
                 rows.append({"row": "not trained", "seed": seed, "held_out": [*held_out(run, "initial", val)]})
