@@ -35,6 +35,9 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet's, in RGB order and of values 0-1: what torchvision's weights were trained with."""
 
+DUST = 1e-15
+"""A weight this small does nothing any more."""
+
 STEM = ("conv1", "bn1", "layer1", "layer2")
 """Parts of a ResNet that ``frozen`` counts through."""
 
@@ -135,6 +138,18 @@ class ReidNetwork(nn.Module):
         backbone = [p for p in self.backbone.parameters() if p.requires_grad]
         head = [p for name, p in self.named_parameters() if not name.startswith(RUN_PREFIX) and p.requires_grad]
         return [{"params": backbone, "factor": backbone_factor}, {"params": head, "factor": 1.0}]
+
+
+@torch.no_grad()
+def drop_dust(network: nn.Module) -> None:
+    """Make weights under :data:`DUST` zero: weight decay has worn them away with the channels that they belong to.
+
+    They change no output that float32 can hold. But products of them are subnormal numbers, which take a CPU tens of
+    times as long: a training step of MobileNetV2 took twice its time after some twenty rounds.
+    """
+    for weights in network.parameters():
+        if weights.requires_grad:
+            weights[weights.abs() < DUST] = 0
 
 
 @torch.no_grad()

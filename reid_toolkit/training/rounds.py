@@ -23,7 +23,7 @@ from reid_toolkit.training.clustering import Clustering, Targets, clustering_of
 from reid_toolkit.training.devices import training_on
 from reid_toolkit.training.distributed import ALONE, World, over_processes
 from reid_toolkit.training.features import Features, extract, folded, free_of_cameras
-from reid_toolkit.training.network import ReidNetwork, centre_features
+from reid_toolkit.training.network import ReidNetwork, centre_features, drop_dust
 from reid_toolkit.training.progress import AfterStep, Pace, Step
 from reid_toolkit.training.run import TrainingRun
 from reid_toolkit.training.run_folder import load_network
@@ -149,6 +149,8 @@ def run_stages(
         with clock.phase("train"), run.interrupt.postponed():
             loss = learn(learner, samples, targets, recipe, place, after_step)
 
+        if recipe.rounds.count:
+            drop_dust(network)
         with after_step.saving_at_interrupt():
             with clock.phase("extract"):
                 features = look()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_backbone import SMALL, call
 from test_training_rounds import clusters, learn, partition, tensors, weights, without_times
 from test_training_samples import shuffled
@@ -25,6 +25,7 @@ from reid_toolkit.errors import RunError
 from reid_toolkit.training.clustering import Rounds
 from reid_toolkit.training.distributed import join_world
 from reid_toolkit.training.features import Features
+from reid_toolkit.training.network import build_backbone
 from reid_toolkit.training.rounds import train
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.state import optimiser_path, optimisers, state_path, states
@@ -297,3 +298,17 @@ def test_two_processes_learn_the_clusters_of_one(
         assert partition(tmp_path / "alone", stage) == partition(tmp_path / "both", stage)
         for name, value in one.weights.items():
             torch.testing.assert_close(two.weights[name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_a_round_leaves_no_weights_that_decayed_to_nothing(tiny_dataset: Path, anew: Recipe, tmp_path: Path) -> None:
+    state = build_backbone(SMALL)[0].state_dict()
+    state["conv1.weight"][0] = 1e-30
+    state["bn1.weight"][0] = state["bn1.bias"][0] = 0  # so that nothing comes through, and no gradient goes back
+    save_file(state, tmp_path / "worn.safetensors")
+    worn = replace(anew, network=replace(anew.network, weights=str(tmp_path / "worn.safetensors")))
+    learn(tiny_dataset, worn, tmp_path / "run")
+    for stage in range(3):
+        weights = RunFolder(tmp_path / "run").load(stage).weights
+        assert not any(
+            ((one.abs() > 0) & (one.abs() < 1e-15)).any() for name, one in weights.items() if "running" not in name
+        )
