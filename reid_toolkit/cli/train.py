@@ -240,7 +240,7 @@ def plan_run(
     from reid_toolkit.training.devices import choose_device, device_name
 
     on = choose_device(device)
-    name = recipe_name(len(data.tracklets))
+    name = recipe_name(data)
     recipe = change(named or suited(load_recipe(name), on))
     if named and minutes is None:
         return recipe

@@ -14,9 +14,6 @@ from reid_toolkit.training.schedule import plan
 FEWEST_ROUNDS = 12
 """Under which no run was measured."""
 
-MANY_TRACKLETS = 400
-"""From so many on the recipe for many is taken. The one for few was measured on 50 to 200."""
-
 ENOUGH_MEMORY = 12 * 2**30
 """Bytes of a GPU that trains the larger network."""
 
@@ -50,9 +47,11 @@ def propose(
     return Proposal(recipe, plan(recipe, samples).steps[0], costs.seconds(recipe, samples, crops))
 
 
-def recipe_name(tracklets: int) -> str:
-    """The shipped recipe for so many tracklets of several cameras."""
-    return "dbc_cameras_few" if tracklets < MANY_TRACKLETS else "dbc_cameras"
+def recipe_name(dataset: Dataset) -> str:
+    """The shipped recipe for a dataset: where most tracklets are one picture, as in benchmarks, a person has many of
+    them; of tracklets that a tracker made, few."""
+    pictures = sum(len(tracklet.crops) == 1 for tracklet in dataset.tracklets)
+    return "dbc_cameras" if 2 * pictures > len(dataset.tracklets) else "dbc_cameras_tracklets"
 
 
 def suited(recipe: Recipe, device: torch.device) -> Recipe:

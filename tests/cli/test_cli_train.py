@@ -76,7 +76,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recipe:
         rounds=RoundsRecipe(3, steps=2, per_cluster=2, smallest=2, until=0.4, until_before_cameras=0.4),
     )
     (tmp_path / "chosen.toml").write_text(dump_recipe(recipe))
-    monkeypatch.setattr(choosing, "recipe_name", lambda tracklets: str(tmp_path / "chosen.toml"))
+    monkeypatch.setattr(choosing, "recipe_name", lambda dataset: str(tmp_path / "chosen.toml"))
     return recipe
 
 

@@ -1,11 +1,14 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from small_backbone import SMALL
 
 from reid_toolkit.config import NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe, load_recipe
+from reid_toolkit.datasets import Dataset
 from reid_toolkit.errors import InputError
+from reid_toolkit.records import Crop, Tracklet
 from reid_toolkit.training import forecast
 from reid_toolkit.training.choosing import fit, for_gpu, recipe_name, shortened, suited
 from reid_toolkit.training.forecast import Costs, time_parts
@@ -16,10 +19,24 @@ USUAL = load_recipe("dbc_cameras")
 
 
 @pytest.mark.parametrize(
-    ("tracklets", "name"), [(2, "dbc_cameras_few"), (399, "dbc_cameras_few"), (400, "dbc_cameras")]
+    ("lengths", "name"),
+    [
+        ([1, 1, 1], "dbc_cameras"),
+        ([1, 1, 9], "dbc_cameras"),
+        ([1, 9], "dbc_cameras_tracklets"),
+        ([5, 1, 2], "dbc_cameras_tracklets"),
+    ],
 )
-def test_few_tracklets_have_a_recipe_of_their_own(tracklets: int, name: str) -> None:
-    assert recipe_name(tracklets) == name
+def test_pictures_and_tracklets_have_a_recipe_each(tmp_path: Path, lengths: list[int], name: str) -> None:
+    tracklets = tuple(
+        Tracklet(
+            f"{number}",
+            "a",
+            tuple(Crop(tmp_path / f"{number}-{frame}.png", "a", f"{number}") for frame in range(length)),
+        )
+        for number, length in enumerate(lengths)
+    )
+    assert recipe_name(Dataset(tmp_path, "manifest", tracklets)) == name
     load_recipe(name)
 
 
