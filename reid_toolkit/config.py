@@ -216,13 +216,18 @@ class RoundsRecipe:
     balance_cameras: bool = True
     """Weigh a cluster's loss by how evenly its samples spread over cameras (exp of the entropy; 3C, 2024)."""
     learning_rate: float = 3.5e-4
+    full_rate_from: int = 1
+    """With fewer samples the learning rate is lower, by the square root of their share of this number."""
     warm_up: int = 1
     """Rounds in which the learning rate grows to that, in equal steps."""
     decay_every: int = 1_000_000
     """After every so many rounds the learning rate is divided by 10."""
 
     def __post_init__(self) -> None:
-        positive = ("steps", "most_passes", "per_cluster", "neighbours", "within", "across", "warm_up", "decay_every")
+        positive = (
+            "steps", "most_passes", "per_cluster", "neighbours", "within", "across", "full_rate_from", "warm_up",
+            "decay_every",
+        )  # fmt: skip
         for name, least in (("count", 0), ("cameras_from", 0), ("smallest", 1), *((name, 1) for name in positive)):
             check(getattr(self, name) >= least, f"rounds.{name} is {getattr(self, name)}: expected at least {least}")
         for name in ("until", "until_before_cameras"):

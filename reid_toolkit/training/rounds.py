@@ -284,7 +284,7 @@ def learn(
     # The next epoch is drawn while this one is learned.
     drawn_ahead = prefetch(partial(draw_epoch, samples, recipe, targets.classes, stage), numbers, threads=1, ahead=1)
     for epoch, drawn in zip(numbers, drawn_ahead, strict=True):
-        learner.set_rate(learning_rate(recipe, stage, epoch))
+        learner.set_rate(learning_rate(recipe, len(samples), stage, epoch))
         if not first:
             learner.loss_sum.zero_()
         for step, of_step in enumerate(batches(drawn, first, samples, targets, learner), first):

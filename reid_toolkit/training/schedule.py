@@ -61,11 +61,12 @@ def epochs(recipe: Recipe, stage: int) -> int:
     return recipe.training.later_epochs if stage else recipe.training.first_epochs
 
 
-def learning_rate(recipe: Recipe, stage: int, epoch: int) -> float:
-    """The head's; the backbone's is ``backbone_factor`` of it."""
+def learning_rate(recipe: Recipe, count: int, stage: int, epoch: int) -> float:
+    """The head's, for ``count`` samples; the backbone's is ``backbone_factor`` of it."""
     rounds, training = recipe.rounds, recipe.training
     if rounds.count:
-        return rounds.learning_rate * min(1, (stage + 1) / rounds.warm_up) / 10 ** (stage // rounds.decay_every)
+        few = math.sqrt(min(1, count / rounds.full_rate_from))
+        return rounds.learning_rate * few * min(1, (stage + 1) / rounds.warm_up) / 10 ** (stage // rounds.decay_every)
     if stage:
         return training.later_learning_rate
     return training.first_learning_rate / (10 if epoch >= training.decay_after else 1)

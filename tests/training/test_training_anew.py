@@ -240,8 +240,12 @@ def test_names_become_numbers_in_their_order() -> None:
 def test_rates_and_steps_of_rounds() -> None:
     recipe = changed(count=7, steps=5, warm_up=3, decay_every=5, learning_rate=0.3)
     assert (plan(recipe, 100).stages, plan(recipe, 100).steps) == (7, (5,) * 7)
-    rates = [learning_rate(recipe, number, 0) for number in range(7)]
+    rates = [learning_rate(recipe, 100, number, 0) for number in range(7)]
     assert rates == pytest.approx([0.1, 0.2, 0.3, 0.3, 0.3, 0.03, 0.03])
+    # A small set learns in smaller steps, by the square root of its share.
+    few = changed(count=7, steps=5, learning_rate=0.3, full_rate_from=400)
+    rates = [learning_rate(few, samples, 0, 0) for samples in (4, 100, 400, 10_000)]
+    assert rates == pytest.approx([0.03, 0.15, 0.3, 0.3])
 
 
 def test_the_settings_of_merging_count() -> None:

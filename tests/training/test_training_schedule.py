@@ -31,9 +31,9 @@ def test_a_last_batch_that_is_not_full_is_left_out_unless_it_is_the_only_one(
 
 def test_the_papers_learning_rates() -> None:
     recipe = Recipe()
-    rates = [learning_rate(recipe, 0, epoch) for epoch in range(epochs(recipe, 0))]
+    rates = [learning_rate(recipe, 100, 0, epoch) for epoch in range(epochs(recipe, 0))]
     assert rates == [0.1] * 15 + [0.1 / 10] * 5
-    assert [learning_rate(recipe, 7, epoch) for epoch in range(epochs(recipe, 7))] == [0.01, 0.01]
+    assert [learning_rate(recipe, 100, 7, epoch) for epoch in range(epochs(recipe, 7))] == [0.01, 0.01]
 
 
 def test_the_fast_recipe_differs_from_the_papers_in_what_it_says() -> None:
