@@ -1,12 +1,12 @@
-"""A public benchmark, trained on without labels and ranked as published results are: one row of a table a call.
+"""Train on a public benchmark without labels, and rank as published results do: one row of the table a call.
 
     python tools/study_benchmarks.py Market-1501-v15.09.15 --row "dbc_cameras, ResNet-50" --runs runs --json market.json
 
 The folder is Market-1501's, MSMT17's or MARS's as its authors give it (docs/data.md), with a training part, queries and
 a gallery. Training sees the training part, and no identity. After the last round or stage, queries are ranked against
-the gallery, as descriptors are, which published figures are compared with, and freed of their cameras' bias.
+the gallery twice: with plain descriptors, to compare with published figures, and with camera statistics.
 
-Rows are written into the JSON as they come. Called again, the tool goes on where it was stopped. On a GPU.
+Rows are written into the JSON as they come. Called again, the tool goes on where it was stopped. It needs a GPU.
 """
 
 import argparse
@@ -85,7 +85,7 @@ if __name__ == "__main__":
     parser.add_argument("--row", required=True, help="of the table: " + ", ".join(map(repr, ROWS)))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", help="ImageNet weights; by default torchvision's, which are downloaded")
-    parser.add_argument("--runs", type=Path, required=True, help="where the runs go; those there go on")
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs; unfinished ones go on")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--backbone", help="for trials, as --size and --rounds")
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))

@@ -8,9 +8,9 @@ identity is given to training. ``--weights`` is an ImageNet state dict of the ba
 each crop of ``val`` is ranked: camera A against B, B against A, and each against all others, as descriptors are and
 freed of their cameras' bias.
 
-All rows take about eight hours on two cores. The JSON is written as rows come. Called again, the tool goes on where it
-was stopped: rows in the JSON are kept, and a run that is there goes on. ``--rows`` and ``--seeds`` choose. Calls with
-different rows or seeds may run side by side, and write into one JSON: on two cores, two of them with
+All rows but the GPU's take about ten hours on two cores. The JSON is written as rows come. Called again, the tool goes
+on where it was stopped: rows in the JSON are kept, and a run that is there goes on. ``--rows`` and ``--seeds`` choose.
+Calls with different rows or seeds may run side by side, and write into one JSON: on two cores, two of them with
 ``OMP_NUM_THREADS=1`` get more done than one after the other.
 """
 
@@ -58,7 +58,7 @@ class Row:
     With 0, on every crop of everybody as a sample of its own."""
 
     def of(self, seed: int, weights: Path) -> Recipe:
-        """The recipe to train, on single images and from ``weights``."""
+        """The recipe to train with this seed, from ``weights``."""
         recipe = for_gpu(load_recipe(self.recipe)) if self.gpu else load_recipe(self.recipe)
         changes = {part: dict(values) for part, values in self.changes.items()}
         changes.setdefault("network", {})["weights"] = str(weights)
@@ -88,6 +88,10 @@ ROWS = {
     "50 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=25),
     "100 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=50),
     "200 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=100),
+    "200 tracklets in 6 rounds": Row(
+        "dbc_cameras_tracklets", (0, 1, 2), {"rounds": {"count": 6, "cameras_from": 2, "decay_every": 4}},
+        tracklets_of=100,
+    ),
     "600 tracklets": Row("dbc_cameras_tracklets", (0, 1), tracklets_of=300),
     "600 tracklets, dbc_cameras in 12 rounds": Row("dbc_cameras", changes={"rounds": SHORT}, tracklets_of=300),
     "short": shorter(),
@@ -149,7 +153,7 @@ def ranked(plain: Embedded) -> Iterator[dict[str, Any]]:
 
 
 def at_its_place(run: Path, dataset: Dataset) -> dict[str, Any]:
-    """What a run on few tracklets is worth among those very tracklets, which it saw without names, before and after.
+    """The ranking before and after training of the very tracklets that the run learned from, without their names.
 
     That is what it is for: those people, before those cameras.
     """

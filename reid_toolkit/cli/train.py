@@ -28,12 +28,12 @@ FEW = 50
 
 @click.command()
 @click.argument("dataset", type=FOLDER)
-@click.option("--recipe", help="A shipped recipe's name, or a TOML file. [default: what suits machine and dataset]")
+@click.option("--recipe", help="A shipped recipe's name, or a TOML file. [default: chosen for machine and dataset]")
 @click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
 @click.option(
     "--minutes",
     type=Number(min=0, min_open=True),
-    help="Take as many rounds as end in about that time (not stages).",
+    help="Run as many rounds as fit in about that time.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out where it was stopped.")
 @click.option(
@@ -41,7 +41,7 @@ FEW = 50
     type=Number(min=0),
     default=60.0,
     show_default=True,
-    help="Time between two files to go on from within a stage.",
+    help="Seconds between two saved states within a stage.",
 )
 @click.option("--weights", help="'imagenet', 'none', or a state dict's file; instead of the recipe's.")
 @click.option("--backbone", help="Instead of the recipe's: mobilenet_v2, resnet50, ... An unknown one lists them all.")
@@ -76,15 +76,16 @@ def command(
     """Learn who is who from DATASET, without labels.
 
     Without --recipe it looks at the machine and the dataset, times a few steps, and says what it will do and how long
-    that takes; --minutes, --backbone and --size change it.
+    that takes. Change it with --minutes, --backbone and --size.
 
-    DATASET is a folder of `reid ingest`, a plain folder of crops, or a benchmark in the Market-1501 or MARS
+    DATASET is a folder of `reid ingest`, a plain folder of crops, or a benchmark in its own
     layout. The run folder gets metrics, TensorBoard events, a checkpoint a stage, and the selected model.
     Stopped at any moment, it goes on with --resume: Ctrl-C saves the step it is at, and a second one ends it at once;
     after a power cut a minute's work is lost at most.
     """
     from reid_toolkit.config import load_recipe
     from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.errors import InputError
     from reid_toolkit.training.devices import choose_device
     from reid_toolkit.training.distributed import join_world
     from reid_toolkit.training.launch import check_gpus, is_one_of_many, launch, telling_launcher
@@ -120,8 +121,13 @@ def command(
                 f"with less than {FEW}, of different people; more footage is worth more than any setting"
             )
         if world.first and len({tracklet.camera for tracklet in data.tracklets}) == 1:
-            warn(f"{dataset}: one camera: nothing teaches how people look in another; the gain is less")
-        going_on = RunFolder(out).begun(resume=resume) and not recipe
+            warn(
+                f"{dataset}: one camera: the network cannot learn how a person looks in another camera, so expect less"
+            )
+        begun = RunFolder(out).begun(resume=resume)
+        if begun and minutes is not None:
+            raise InputError(f"--minutes: {out} goes on with the rounds that it began with: leave --minutes out")
+        going_on = begun and not recipe
         plan = partial(plan_run, named, change, data, device, minutes, world.size)
         chosen = change(RunFolder(out).recipe()) if going_on else world.share(plan)
         unit = "round" if chosen.rounds.count else "stage"
@@ -251,7 +257,8 @@ def plan_run(
         f"{data.root}: {len(data.tracklets):,} tracklets of {cameras} {'camera' if cameras == 1 else 'cameras'}, "
         f"{len(data.crops):,} crops{by}; {network.backbone} at {network.height}x{network.width}, "
         f"{proposed.recipe.rounds.count} rounds of {proposed.steps} training steps on {device_name(on)}: "
-        f"{in_words(proposed.seconds)}, by a few steps timed here; --minutes, --backbone and --size change it",
+        f"takes {in_words(proposed.seconds)}, estimated from a few steps timed here; change that with --minutes, "
+        "--backbone or --size",
         markup=False,
         soft_wrap=True,
     )

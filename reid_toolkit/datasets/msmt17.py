@@ -1,11 +1,11 @@
-"""The MSMT17 layout (Wei et al., CVPR 2018): four lists of pictures and identities beside two folders.
+"""The MSMT17 layout (Wei et al., CVPR 2018): two folders of images, and four lists that give each image's identity.
 
     list_train.txt  list_val.txt  list_query.txt  list_gallery.txt      train/  test/, or mask_train_v2/  mask_test_v2/
 
 A line of a list is a path in the folder and an identity: "0000/0000_000_01_0303morning_0015_0.jpg 0". The third part of
-the name is the camera. Identities are counted from 0 in each folder; here from 1, since "0" is a distractor elsewhere.
-Images are independent samples: each is a tracklet of one crop. Training takes train and val together, as published
-results without labels do.
+the name is the camera. Identities are counted from 0 in each folder; here from 1, since "0" is a distractor in other
+layouts. Images are independent samples: each is a tracklet of one crop. Training takes train and val together, as
+published results without labels do.
 """
 
 import re

@@ -11,8 +11,9 @@ from reid_toolkit.errors import InputError
 from reid_toolkit.training.forecast import Costs, time_parts
 from reid_toolkit.training.schedule import plan
 
-FEWEST_ROUNDS = 12
-"""Under which no run was measured."""
+FEWEST_ROUNDS = 6
+FEWEST_SHARE = 0.3
+"""A recipe keeps so many of its rounds at least, and this share of them: shorter runs were not measured."""
 
 ENOUGH_MEMORY = 12 * 2**30
 """Bytes of a GPU that trains the larger network."""
@@ -35,7 +36,7 @@ def propose(
     """Time the parts of a run by ``recipe``, and take as many of its rounds as end within ``minutes``.
 
     Raises:
-        InputError: too few rounds would, or the recipe has stages, whose number no time can choose.
+        InputError: too few rounds would, or the recipe has stages instead of rounds.
     """
     if not recipe.rounds.count:
         raise InputError("--minutes: the recipe has stages, not rounds: expected one in rounds, such as dbc_cameras")
@@ -48,8 +49,8 @@ def propose(
 
 
 def recipe_name(dataset: Dataset) -> str:
-    """The shipped recipe for a dataset: where most tracklets are one picture, as in benchmarks, a person has many of
-    them; of tracklets that a tracker made, few."""
+    """The shipped recipe for a dataset. Where most tracklets are one picture, as in Market-1501, a person has many of
+    them in each camera; of tracklets that a tracker made, a person has few."""
     pictures = sum(len(tracklet.crops) == 1 for tracklet in dataset.tracklets)
     return "dbc_cameras" if 2 * pictures > len(dataset.tracklets) else "dbc_cameras_tracklets"
 
@@ -85,13 +86,13 @@ def fit(recipe: Recipe, costs: Costs, samples: int, crops: int, minutes: float) 
     Raises:
         InputError: too few of them would.
     """
-    fewest = min(FEWEST_ROUNDS, recipe.rounds.count)
+    fewest = min(recipe.rounds.count, max(FEWEST_ROUNDS, round(FEWEST_SHARE * recipe.rounds.count)))
     for count in range(recipe.rounds.count, fewest - 1, -1):
         short = shortened(recipe, count)
         needed = costs.seconds(short, samples, crops) / 60
         if needed <= minutes:
             return short
     raise InputError(
-        f"--minutes {minutes:g}: {fewest} rounds, the fewest that make sense, take about {math.ceil(needed)} minutes "
-        "here: give as many, a smaller --size, or another --backbone"
+        f"--minutes {minutes:g}: {fewest} rounds, the fewest allowed, take about {math.ceil(needed)} minutes here: "
+        f"give --minutes {math.ceil(needed)} or more, a smaller --size, or a smaller --backbone"
     )

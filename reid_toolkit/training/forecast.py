@@ -27,7 +27,7 @@ from reid_toolkit.training.stage_metrics import stage_figures
 from reid_toolkit.training.step import Learner
 
 PATIENCE = 2.0
-"""Seconds after which a part is not timed once more."""
+"""Seconds after which the timing of a part stops."""
 
 MOST_CALLS = 32
 """How often a part is timed at most."""
@@ -48,9 +48,9 @@ class Costs:
     crop: float
     """To describe a crop."""
     sample: float
-    """To measure and cluster samples, per one of them..."""
+    """To measure and cluster, per sample."""
     pair: float
-    """...and per pair."""
+    """To measure and cluster, per pair of samples."""
 
     def seconds(self, recipe: Recipe, samples: int, crops: int) -> float:
         """Of a whole run on ``samples`` samples with ``crops`` crops in all."""

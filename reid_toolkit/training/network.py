@@ -142,10 +142,10 @@ class ReidNetwork(nn.Module):
 
 @torch.no_grad()
 def drop_dust(network: nn.Module) -> None:
-    """Make weights under :data:`DUST` zero: weight decay has worn them away with the channels that they belong to.
+    """Set weights below :data:`DUST` to zero. Weight decay leaves such weights in channels that are no longer used.
 
-    They change no output that float32 can hold. But products of them are subnormal numbers, which take a CPU tens of
-    times as long: a training step of MobileNetV2 took twice its time after some twenty rounds.
+    They change no output that float32 can hold. But products of them are subnormal numbers, which are tens of times
+    slower on a CPU: a training step of MobileNetV2 took twice its time after some twenty rounds.
     """
     for weights in network.parameters():
         if weights.requires_grad:

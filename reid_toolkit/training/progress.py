@@ -14,7 +14,7 @@ from reid_toolkit.training.schedule import Place, Plan
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 FADES_IN = 120.0
-"""Seconds after which a step counts for a third in how long the others are taken to last."""
+"""After so many seconds a step has a third of its weight in the estimate."""
 
 
 class Interrupt:
@@ -76,13 +76,13 @@ class Step:
     """Training steps done, of ``total``, in this whole run."""
     total: int
     seconds_left: float | None = None
-    """Until the whole run is done, as it went so far; None at the first step that this process makes."""
+    """Until the whole run is done, judged mostly by the last minutes; None until a step was timed."""
 
 
 class Pace:
     """How long the rest of a run takes, by how long its steps took, and what lies between two stages.
 
-    What was seen last counts most, so that it follows what else the machine has to do.
+    Recent steps count most, so that the estimate follows the machine's load.
     """
 
     def __init__(self, schedule: Plan, now: float) -> None:
@@ -91,7 +91,7 @@ class Pace:
         self._last = now
         self._stage: int | None = None
         self._seconds = self._steps = 0.0
-        """Of steps, each counted less the longer it is ago."""
+        """Weighted sums over steps; older ones weigh less."""
         self._between = 0.0
 
     def seconds_left(self, place: Place, now: float) -> float | None:

@@ -86,7 +86,7 @@ def test_without_a_recipe_it_says_what_it_will_do(reid, chosen: Recipe, tiny_dat
     assert result.status == 0, result.err
     assert "12 tracklets of 2 cameras, 48 crops; recipe " in result.err
     assert "chosen.toml; resnet_small at 48x32, 3 rounds of 2 training steps on " in result.err
-    assert "about a minute, by a few steps timed here" in result.err
+    assert "takes about a minute, estimated from a few steps timed here" in result.err
     found = load_recipe(str(run / "config.toml"))
     assert found == replace(chosen, seed=5, network=replace(chosen.network, height=48))
     assert "warning: " in result.err  # that there is little to learn from, before the work
@@ -101,6 +101,8 @@ def test_without_a_recipe_it_says_what_it_will_do(reid, chosen: Recipe, tiny_dat
         "cannot resume with another recipe: seed: 5 is now 6"
         in reid("train", tiny_dataset, "--out", run, "--resume", "--seed", 6).error
     )
+    assert "--minutes: " in (said := reid("train", tiny_dataset, "--out", run, "--resume", "--minutes", 5).error)
+    assert "goes on with the rounds that it began with" in said
     result = reid("train", tiny_dataset, "--out", run)
     assert "holds a run already: give --resume" in result.error
     assert "timed here" not in result.err
@@ -114,7 +116,7 @@ def test_minutes_choose_the_rounds(
     long = replace(chosen, rounds=replace(chosen.rounds, count=40, cameras_from=6))
     (tmp_path / "long.toml").write_text(dump_recipe(long))
     assert (
-        "--minutes 5: 12 rounds, the fewest that make sense, take about 24 minutes here"
+        "--minutes 5: 12 rounds, the fewest allowed, take about 24 minutes here"
         in reid(
             "train", tiny_dataset, "--out", tmp_path / "run", "--recipe", tmp_path / "long.toml", "--minutes", 5
         ).error
@@ -124,7 +126,7 @@ def test_minutes_choose_the_rounds(
         "train", tiny_dataset, "--out", tmp_path / "run", "--recipe", tmp_path / "long.toml", "--minutes", 30
     ).err
     assert "15 rounds of 2 training steps" in said
-    assert "about 30 minutes, by a few steps timed here" in said
+    assert "takes about 30 minutes, estimated from a few steps timed here" in said
     assert load_recipe(str(tmp_path / "run" / "config.toml")) == shortened(long, 15)
     assert "--minutes: the recipe has stages, not rounds" in train("--minutes", 5, "--out", tmp_path / "other").error
     for wrong in (0, -1, "nan", "inf"):
@@ -135,7 +137,7 @@ def test_one_camera_is_said_before_the_work(reid, chosen: Recipe, tiny_dataset: 
     alone = [crop for crop in open_dataset(tiny_dataset).crops if crop.camera == "north"]
     write_manifest(tiny_dataset, alone)
     said = reid("train", tiny_dataset, "--out", tmp_path / "run").err
-    assert "one camera: nothing teaches how people look in another" in said
+    assert "one camera: the network cannot learn how a person looks in another camera" in said
     assert "6 tracklets of 1 camera, 24 crops" in said
 
 

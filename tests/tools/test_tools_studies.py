@@ -32,7 +32,7 @@ from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
 from reid_toolkit.export.int8 import target_here
 from reid_toolkit.reporting.stages import open_study
-from reid_toolkit.training.choosing import FEWEST_ROUNDS, shortened
+from reid_toolkit.training.choosing import shortened
 from reid_toolkit.training.network import build_backbone, load_weights
 from reid_toolkit.training.rounds import train
 from reid_toolkit.training.run_folder import RunFolder
@@ -403,7 +403,9 @@ def test_every_row_on_real_people_is_a_recipe(monkeypatch: pytest.MonkeyPatch, t
         assert load_recipe(str(tmp_path / "recipe.toml")) == recipe
         changes = difference(found["short"], recipe)
         if name == "short":  # what the fewest --minutes give
-            assert recipe.rounds == shortened(load_recipe("dbc_cameras"), FEWEST_ROUNDS).rounds
+            assert recipe.rounds == shortened(load_recipe("dbc_cameras"), 12).rounds
+        if name.endswith("6 rounds"):
+            assert recipe.rounds == shortened(load_recipe("dbc_cameras_tracklets"), 6).rounds
         if name.startswith("short:"):
             assert 0 < len(changes) < 10  # what the row is about
 

@@ -85,7 +85,7 @@ def test_as_many_rounds_are_taken_as_fit() -> None:
         found = fit(USUAL, costs, 10_000, 10_000, minutes)
         assert found == shortened(USUAL, rounds)
         assert costs.seconds(found, 10_000, 10_000) <= 60 * minutes
-    with pytest.raises(InputError, match=r"--minutes 21: 12 rounds, the fewest that make sense, take about 22 minutes"):
+    with pytest.raises(InputError, match=r"--minutes 21: 12 rounds, the fewest allowed, take about 22 minutes"):
         fit(USUAL, costs, 10_000, 10_000, 21)
     few = replace(USUAL, rounds=replace(USUAL.rounds, count=3))
     assert fit(few, costs, 10_000, 10_000, 6) == few  # the recipe's own
