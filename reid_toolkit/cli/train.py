@@ -78,10 +78,10 @@ def command(
     Without --recipe it looks at the machine and the dataset, times a few steps, and says what it will do and how long
     that takes. Change it with --minutes, --backbone and --size.
 
-    DATASET is a folder of `reid ingest`, a plain folder of crops, or a benchmark in its own
-    layout. The run folder gets metrics, TensorBoard events, a checkpoint a stage, and the selected model.
-    Stopped at any moment, it goes on with --resume: Ctrl-C saves the step it is at, and a second one ends it at once;
-    after a power cut a minute's work is lost at most.
+    DATASET is a folder of `reid ingest`, a plain folder of crops, or a benchmark in its own layout. The run folder
+    gets metrics, TensorBoard events, a checkpoint a stage, and the selected model. Stopped at any moment, it goes on
+    with --resume: Ctrl-C saves the step it is at, and a second one ends it at once; after a power cut a minute's work
+    is lost at most.
     """
     from reid_toolkit.config import load_recipe
     from reid_toolkit.datasets import open_dataset
@@ -124,7 +124,7 @@ def command(
             warn(
                 f"{dataset}: one camera: the network cannot learn how a person looks in another camera, so expect less"
             )
-        begun = RunFolder(out).begun(resume=resume)
+        begun = world.share(partial(RunFolder(out).begun, resume=resume))
         if begun and minutes is not None:
             raise InputError(f"--minutes: {out} goes on with the rounds that it began with: leave --minutes out")
         going_on = begun and not recipe
