@@ -27,6 +27,10 @@ ON_GPUS = "cpu:gloo,cuda:nccl"
 the GPU all the while."""
 
 
+LOST = "lost the others"
+"""What a process says that was left alone."""
+
+
 @dataclass(frozen=True)
 class World:
     """Who this process is among all; every process calls these methods in the same order."""
@@ -132,9 +136,7 @@ def join_world(device: str) -> Iterator[tuple[World, str]]:
         if not isinstance(error, dist.DistError) and not is_lost_connection(error):
             raise
         reason = str(error).splitlines()[0]
-        raise RunError(
-            f"process {world.rank} of {world.size} lost the others ({reason}): see what ended them"
-        ) from None
+        raise RunError(f"process {world.rank} of {world.size} {LOST} ({reason}): see what ended them") from None
     dist.destroy_process_group()
 
 

@@ -17,6 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from reid_toolkit.errors import ReidError, RunError
+from reid_toolkit.training.distributed import LOST
 
 RUN_ID = "reid-train"
 
@@ -61,8 +62,19 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
 
 
 def cause(failures: list[ProcessFailure], processes: int) -> str:
-    """What ended the run: a process that was killed, before others that miss it; else the first that said why."""
-    first = min(failures, key=lambda failure: (failure.exitcode >= 0, failure.timestamp))
+    """What ended the run: a process that was killed, before others that miss it; else the first that said why.
+
+    A process that loses the others while it ends may abort by itself, so an abort counts only where nobody said why.
+    """
+
+    def place(failure: ProcessFailure) -> tuple[int, int]:
+        if failure.exitcode < 0 and failure.exitcode != -signal.SIGABRT:
+            return 0, failure.timestamp
+        if Path(failure.error_file).is_file() and LOST not in str(failure.message):
+            return 1, failure.timestamp
+        return (2 if failure.exitcode < 0 else 3), failure.timestamp
+
+    first = min(failures, key=place)
     if first.exitcode >= 0 and "message" in first.error_file_data:
         return str(first.message)
     how = signal.Signals(-first.exitcode).name if first.exitcode < 0 else f"status {first.exitcode}"

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_training_rounds import learn
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from reid_toolkit.cli import main
 from reid_toolkit.config import Recipe, dump_recipe
@@ -24,7 +25,7 @@ from reid_toolkit.errors import RunError
 from reid_toolkit.records import Crop
 from reid_toolkit.training import samples as samples_module
 from reid_toolkit.training.distributed import ALONE, PATIENCE, World, join_world
-from reid_toolkit.training.launch import check_gpus
+from reid_toolkit.training.launch import cause, check_gpus
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.samples import load_samples
 
@@ -136,6 +137,28 @@ def test_a_named_error_is_said_once(recipe: Recipe, tmp_path: Path, begin: Begin
     (line,) = [line for line in said.splitlines() if line.lower().startswith("error")]
     assert line.startswith("error: a batch of 5 cannot be shared evenly by 2 processes")
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ([(1, "a batch of 5"), (-6, None)], "a batch of 5"),  # the other aborts by itself, as it loses the first
+        ([(-6, None), (1, "process 1 of 2 lost the others (gloo)")], "process 0 of 2 was ended by SIGABRT"),
+        ([(1, "process 0 of 2 lost the others (gloo)"), (-9, None)], "process 1 of 2 was ended by SIGKILL"),
+        ([(1, "a batch of 5"), (-9, None)], "process 1 of 2 was ended by SIGKILL"),
+        ([(1, "no such file: a"), (1, "no such file: b")], "no such file: a"),
+    ],
+)
+def test_what_ended_a_run_is_not_what_its_end_caused(
+    tmp_path: Path, ends: list[tuple[int, str | None]], said: str
+) -> None:
+    failures = []
+    for rank, (status, message) in enumerate(ends):
+        path = tmp_path / f"{rank}.json"
+        if message:
+            path.write_text(json.dumps({"message": message, "timestamp": 100 + rank}))
+        failures.append(ProcessFailure(rank, 1, status, str(path)))
+    assert cause(failures, len(ends)).startswith(said)
 
 
 def test_gpus_that_are_not_there_are_refused() -> None:
