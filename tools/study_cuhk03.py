@@ -31,16 +31,14 @@ from reid_toolkit.config import Recipe, load_recipe
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.manifest import read_manifest, write_manifest
 from reid_toolkit.errors import DatasetError, InputError
-from reid_toolkit.evaluation.protocol import Embedded, evaluate, free_of_cameras
+from reid_toolkit.evaluation.protocol import evaluate, free_of_cameras
 from reid_toolkit.evaluation.ranking import Ranking
 from reid_toolkit.records import Crop
-from reid_toolkit.training.choosing import for_gpu
+from reid_toolkit.training.choosing import for_gpu, shortened
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.selection import START
 
 SIZE = {"height": 128, "width": 64}
-SHORT = {"count": 12, "cameras_from": 4, "decay_every": 8}
-"""Rounds of the ablation."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,8 @@ class Row:
     seeds: tuple[int, ...] = (0,)
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings by table."""
+    rounds: int = 0
+    """How many, in place of the recipe's."""
     gpu: bool = False
     """Whether it takes a GPU to train it in reasonable time: without one, only --rows asks for it."""
     tracklets_of: int = 0
@@ -60,6 +60,7 @@ class Row:
     def of(self, seed: int, weights: Path) -> Recipe:
         """The recipe to train with this seed, from ``weights``."""
         recipe = for_gpu(load_recipe(self.recipe)) if self.gpu else load_recipe(self.recipe)
+        recipe = shortened(recipe, self.rounds) if self.rounds else recipe
         changes = {part: dict(values) for part, values in self.changes.items()}
         changes.setdefault("network", {})["weights"] = str(weights)
         if not self.tracklets_of:
@@ -70,7 +71,7 @@ class Row:
 
 def shorter(**changes: dict[str, Any]) -> Row:
     """A row of the ablation: dbc_cameras of 12 rounds with ``changes``."""
-    return Row("dbc_cameras", changes={**changes, "rounds": SHORT | changes.get("rounds", {})})
+    return Row("dbc_cameras", changes=changes, rounds=12)
 
 
 SAME = {"network": {"backbone": "mobilenet_v2", **SIZE}}
@@ -88,12 +89,9 @@ ROWS = {
     "50 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=25),
     "100 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=50),
     "200 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=100),
-    "200 tracklets in 6 rounds": Row(
-        "dbc_cameras_tracklets", (0, 1, 2), {"rounds": {"count": 6, "cameras_from": 2, "decay_every": 4}},
-        tracklets_of=100,
-    ),
+    "200 tracklets in 6 rounds": Row("dbc_cameras_tracklets", (0, 1, 2), rounds=6, tracklets_of=100),
     "600 tracklets": Row("dbc_cameras_tracklets", (0, 1), tracklets_of=300),
-    "600 tracklets, dbc_cameras in 12 rounds": Row("dbc_cameras", changes={"rounds": SHORT}, tracklets_of=300),
+    "600 tracklets, dbc_cameras in 12 rounds": Row("dbc_cameras", rounds=12, tracklets_of=300),
     "short": shorter(),
     "short: no camera statistics": shorter(merging={"camera_statistics": False}),
     "short: never looks at cameras": shorter(rounds={"cameras_from": 12}),
@@ -133,13 +131,9 @@ def nameless(crop: Crop, *, grouped: bool) -> Crop:
     return replace(crop, identity=None, tracklet=name, frame=int(number))
 
 
-def held_out(run: Path, stage: str, dataset: Dataset) -> Iterator[dict[str, Any]]:
+def ranked(run: Path, stage: str, dataset: Dataset) -> Iterator[dict[str, Any]]:
     """The ranking by the run's network at ``stage``, as it is and freed of cameras; fractions 0-1."""
-    yield from ranked(embedded(RunFolder(run), stage, dataset))
-
-
-def ranked(plain: Embedded) -> Iterator[dict[str, Any]]:
-    """Each descriptor against all others, as it is and freed of cameras; fractions 0-1."""
+    plain = embedded(RunFolder(run), stage, dataset)
     for freed, pair in ((False, (plain, plain)), (True, free_of_cameras(plain, plain))):
         if pair is None:
             continue
@@ -161,7 +155,7 @@ def at_its_place(run: Path, dataset: Dataset) -> dict[str, Any]:
     named = dataset.with_identities(who)
     found: dict[str, Any] = {"tracklets": len(named.tracklets), "verdict": RunFolder(run).model().get("verdict")}
     for when, stage in (("before", "initial"), ("after", "last")):
-        found[when] = [*ranked(embedded(RunFolder(run), stage, named))]
+        found[when] = [*ranked(run, stage, named)]
     return found
 
 
@@ -217,8 +211,8 @@ def main(options: argparse.Namespace) -> None:
                 about |= at_its_place(run, learned_from)
             rows = known_rows(options.json)  # anew, since another call may have added some
             if not any(row["row"] == "not trained" for row in rows):
-                rows.append({"row": "not trained", "seed": seed, "held_out": [*held_out(run, "initial", val)]})
-            rows.append({"row": name, "seed": seed, "held_out": [*held_out(run, "last", val)], **about})
+                rows.append({"row": "not trained", "seed": seed, "held_out": [*ranked(run, "initial", val)]})
+            rows.append({"row": name, "seed": seed, "held_out": [*ranked(run, "last", val)], **about})
             crops = {"training_crops": len(train.crops), "held_out_crops": len(val.crops)}
             write_json(options.json, crops | {"rows": rows})
     print_rows(shown(known_rows(options.json)))

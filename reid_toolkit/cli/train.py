@@ -120,7 +120,7 @@ def command(
                 f"{dataset}: {len(data.tracklets)} tracklets are few to learn from: training is not likely to help "
                 f"with less than {FEW}, of different people; more footage is worth more than any setting"
             )
-        if world.first and len({tracklet.camera for tracklet in data.tracklets}) == 1:
+        if world.first and len(data.cameras) == 1:
             warn(
                 f"{dataset}: one camera: the network cannot learn how a person looks in another camera, so expect less"
             )
@@ -245,14 +245,13 @@ def plan_run(
     from reid_toolkit.training.choosing import propose, recipe_name, suited
     from reid_toolkit.training.devices import choose_device, device_name
 
-    on = choose_device(device)
-    name = recipe_name(data)
-    recipe = change(named or suited(load_recipe(name), on))
     if named and minutes is None:
-        return recipe
+        return change(named)
+    on, name = choose_device(device), recipe_name(data)
+    recipe = change(named or suited(load_recipe(name), on))
     by = "" if named else f"; recipe {name}"
     proposed = propose(recipe, data, on, minutes=minutes, processes=processes)
-    network, cameras = proposed.recipe.network, len({tracklet.camera for tracklet in data.tracklets})
+    network, cameras = proposed.recipe.network, len(data.cameras)
     log.print(
         f"{data.root}: {len(data.tracklets):,} tracklets of {cameras} {'camera' if cameras == 1 else 'cameras'}, "
         f"{len(data.crops):,} crops{by}; {network.backbone} at {network.height}x{network.width}, "

@@ -40,9 +40,9 @@ def propose(
     """
     if not recipe.rounds.count:
         raise InputError("--minutes: the recipe has stages, not rounds: expected one in rounds, such as dbc_cameras")
-    crops, cameras = len(dataset.crops), len({tracklet.camera for tracklet in dataset.tracklets})
+    crops = len(dataset.crops)
     samples = crops if recipe.training.samples == "images" else len(dataset.tracklets)
-    costs = time_parts(recipe, samples, crops, cameras, device, processes)
+    costs = time_parts(recipe, samples, crops, len(dataset.cameras), device, processes)
     if minutes is not None:
         recipe = fit(recipe, costs, samples, crops, minutes)
     return Proposal(recipe, plan(recipe, samples).steps[0], costs.seconds(recipe, samples, crops))
