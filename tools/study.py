@@ -7,6 +7,7 @@ import shlex
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,22 @@ def train_run(dataset: Path, recipe: Recipe, run: Path) -> None:
     """Train, or go on with, or keep what is finished: a study that was stopped is run again."""
     print(f"train {run}", file=sys.stderr)
     train(open_dataset(dataset), recipe, run, resume=True, device=DEVICE)
+
+
+def add_trial_options(parser: ArgumentParser) -> None:
+    """Options that make a row small enough to try a study: :func:`in_miniature` heeds them."""
+    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="for trials")
+    parser.add_argument("--rounds", type=int, nargs=2, metavar=("COUNT", "STEPS"), help="for trials")
+
+
+def in_miniature(recipe: Recipe, options: Namespace) -> Recipe:
+    """The recipe as :func:`add_trial_options` changes it; stages have no rounds to change."""
+    network, rounds = recipe.network, recipe.rounds
+    if options.size:
+        network = replace(network, height=options.size[0], width=options.size[1])
+    if options.rounds and rounds.count:
+        rounds = replace(rounds, count=options.rounds[0], steps=options.rounds[1])
+    return replace(recipe, network=network, rounds=rounds)
 
 
 def embedded(folder: RunFolder, stage: str, dataset: Dataset) -> Embedded:

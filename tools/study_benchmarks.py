@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from study import DEVICE, embedded, known_rows, print_rows, train_run, write_json
+from study import DEVICE, add_trial_options, embedded, in_miniature, known_rows, print_rows, train_run, write_json
 from study import run as run_study
 
 from reid_toolkit.config import Recipe, load_recipe
@@ -39,16 +39,12 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     """The row's recipe, with the seed and the weights that were asked for."""
     if options.row not in ROWS:
         raise InputError(f"--row {options.row!r}: expected one of {', '.join(map(repr, ROWS))}")
-    recipe = replace(ROWS[options.row], seed=options.seed)
-    if options.rounds and recipe.rounds.count:
-        recipe = replace(recipe, rounds=replace(recipe.rounds, count=options.rounds[0], steps=options.rounds[1]))
+    recipe = in_miniature(replace(ROWS[options.row], seed=options.seed), options)
     network = recipe.network
     if options.weights:
         network = replace(network, weights=options.weights)
     if options.backbone:
         network = replace(network, backbone=options.backbone)
-    if options.size:
-        network = replace(network, height=options.size[0], width=options.size[1])
     return replace(recipe, network=network)
 
 
@@ -87,7 +83,6 @@ if __name__ == "__main__":
     parser.add_argument("--weights", help="ImageNet weights; by default torchvision's, which are downloaded")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs; unfinished ones go on")
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--backbone", help="for trials, as --size and --rounds")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--rounds", type=int, nargs=2, metavar=("COUNT", "STEPS"))
+    parser.add_argument("--backbone", help="for trials")
+    add_trial_options(parser)
     run_study(main, parser)

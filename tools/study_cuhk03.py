@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from check_cuhk03 import link_pictures
-from study import DEVICE, embedded, known_rows, print_rows, train_run, write_json
+from study import DEVICE, add_trial_options, embedded, in_miniature, known_rows, print_rows, train_run, write_json
 from study import run as run_study
 
 from reid_toolkit.config import Recipe, load_recipe
@@ -161,18 +161,15 @@ def at_its_place(run: Path, dataset: Dataset) -> dict[str, Any]:
 
 def smaller(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     """The recipe as the options for trials change it."""
-    network, training, rounds = recipe.network, recipe.training, recipe.rounds
-    if options.size:
-        network = replace(network, height=options.size[0], width=options.size[1])
+    recipe = in_miniature(recipe, options)
+    network, training = recipe.network, recipe.training
     if options.he_2015:
         network = replace(network, stride_in_1x1=True)
     if options.epochs:
         training = replace(training, first_epochs=options.epochs[0], later_epochs=options.epochs[1])
-    if options.rounds and rounds.count:
-        rounds = replace(rounds, count=options.rounds[0], steps=options.rounds[1])
     if options.precision:
         training = replace(training, precision=options.precision)
-    return replace(recipe, network=network, training=training, rounds=rounds)
+    return replace(recipe, network=network, training=training)
 
 
 def main(options: argparse.Namespace) -> None:
@@ -238,7 +235,6 @@ if __name__ == "__main__":
     parser.add_argument("--he-2015", action="store_true", help="--weights have the stride on the first 1x1 convolution")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="instead of the row's")
     parser.add_argument("--people", type=int, help="of the training part; all of them by default")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--epochs", type=int, nargs=2, metavar=("FIRST", "LATER"))
-    parser.add_argument("--rounds", type=int, nargs=2, metavar=("COUNT", "STEPS"))
+    add_trial_options(parser)
     run_study(main, parser)
