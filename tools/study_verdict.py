@@ -120,13 +120,16 @@ def main(options: argparse.Namespace) -> None:
             truth = "no different" if abs(gain) < CLEAR else "better" if gain > 0 else "worse"
             rows.append({
                 "demo": demo.name, "case": name, "mAP before": before, "mAP after": after, "truth": truth,
-                "said": verdict["word"], "chance": verdict["chance"], "verdict": verdict,
+                "said": verdict["word"], "kept": "before" if verdict.get("start_kept") else "after",
+                "chance": verdict["chance"], "verdict": verdict,
             })  # fmt: skip
             write_json(options.json, {"rows": rows})
     print_rows([{key: value for key, value in row.items() if key != "verdict"} for row in rows])
     right = sum(row["said"] == row["truth"] for row in rows)
     opposite = sum({row["said"], row["truth"]} == {"better", "worse"} for row in rows)
     print(f"{right} of {len(rows)} right, {opposite} the opposite of what is true")
+    harmed = [row for row in rows if row["truth"] == "worse"]
+    print(f"{len(harmed)} harmed, and {sum(row['kept'] == 'before' for row in harmed)} of them kept the start")
 
 
 if __name__ == "__main__":

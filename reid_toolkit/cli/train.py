@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from reid_toolkit.training.progress import Step
 
 
-FEW = 50
-"""Tracklets under which it is said, before the work, that there is little to learn from."""
-
-
 @click.command()
 @click.argument("dataset", type=FOLDER)
 @click.option("--recipe", help="A shipped recipe's name, or a TOML file. [default: chosen for machine and dataset]")
@@ -91,7 +87,7 @@ def command(
     from reid_toolkit.training.launch import check_gpus, is_one_of_many, launch, telling_launcher
     from reid_toolkit.training.rounds import train
     from reid_toolkit.training.run_folder import RunFolder
-    from reid_toolkit.training.verdict import Verdict
+    from reid_toolkit.training.verdict import FEW, Verdict
 
     named = load_recipe(recipe) if recipe else None
     height, width = size or (None, None)
@@ -115,10 +111,13 @@ def command(
     with telling_launcher(), join_world(device) as (world, device):
         data = open_dataset(dataset)
         bad: list[str] | None = [] if skip_bad else None
-        if world.first and len(data.tracklets) < FEW:
+        pictures = named is not None and named.training.samples == "images"
+        count, what = (len(data.crops), "pictures") if pictures else (len(data.tracklets), "tracklets")
+        if world.first and count < FEW:
             warn(
-                f"{dataset}: {len(data.tracklets)} tracklets are few to learn from: training is not likely to help "
-                f"with less than {FEW}, of different people; more footage is worth more than any setting"
+                f"{dataset}: {count} {what} are few to learn from: with less than {FEW} it cannot be "
+                "told whether training helps, so the network before training is kept unless its weights were random; "
+                "give it more footage of different people"
             )
         if world.first and len(data.cameras) == 1:
             warn(

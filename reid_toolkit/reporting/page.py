@@ -56,7 +56,9 @@ class Story:
     """A stage each, the network before training first where it has a line: its line of metrics.jsonl, and of
     evaluation.jsonl where that has been made."""
     kept: int
-    """The stage that the recipe's rule keeps."""
+    """The stage that is kept."""
+    kept_by: str
+    """The recipe's rule, or what overruled it."""
     labels: NDArray[np.int64]
     """(N,): the kept stage's clusters."""
     untrained: dict[str, Any] | None = None
@@ -78,15 +80,16 @@ def read_story(run: Path) -> Story:
     # A run may have been stopped between a checkpoint and what is made from it.
     model = folder.model() if (folder.path / "model.json").exists() else {}
     verdict = Verdict(**model["verdict"]) if model.get("verdict") else None
-    worse = verdict is not None and verdict.word == "worse" and metrics[0]["stage"] == START
-    kept = START if worse else select(metrics, folder.recipe().selection)
+    rule = folder.recipe().selection
+    untouched = model.get("selection") == "verdict" and metrics[0]["stage"] == START
+    kept, kept_by = (START, "comparison without labels") if untouched else (select(metrics, rule), rule)
     known = {(row["stage"], row.get("loss")): row for row in read_evaluation(run)}  # not of a run that was here before
     untrained = read_untrained(run) if any((row["stage"], row["loss"]) in known for row in metrics) else None
     rows = [
         ((untrained or {}) if row["stage"] == START else known.get((row["stage"], row["loss"]), {})) | row
         for row in metrics
     ]
-    return Story(folder, rows, kept, folder.load(kept).labels.numpy(), untrained, verdict)
+    return Story(folder, rows, kept, kept_by, folder.load(kept).labels.numpy(), untrained, verdict)
 
 
 def write_page(
@@ -126,7 +129,7 @@ def summary(story: Story) -> Section:
         "stages done": str(sum(row["stage"] != START for row in rows)),
         "clusters": f"{rows[0]['clusters']} → {rows[-1]['clusters']}",
         "kept stage": "before training" if story.kept == START else f"{story.kept} ({kept['clusters']} clusters)",
-        "kept by": recipe.selection,
+        "kept by": story.kept_by,
         "network": f"{recipe.network.backbone}, {crops}",
         "seed": str(recipe.seed),
         "time": duration(sum(row.get("seconds", 0) for row in rows)),

@@ -231,7 +231,8 @@ def judge(run: TrainingRun, samples: Samples, held: NDArray[np.bool_]) -> Verdic
         look_at(load_network(run.folder, name).to(run.device), samples, run.recipe, run.device, ALONE)
         for name in ("initial", str(stage))
     )
-    return compare(before, after, samples.cameras, held, stage)
+    begun_from_weights = run.recipe.network.weights != "none"
+    return compare(before, after, samples.cameras, held, stage, begun_from_weights=begun_from_weights)
 
 
 def measure_and_merge(

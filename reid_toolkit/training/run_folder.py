@@ -145,11 +145,11 @@ class RunFolder:
         """Write metrics.jsonl, and the stage that ``rule`` selects as best.safetensors, model.json and clusters.csv.
 
         ``metrics`` begin with the network before training, where its line is known. ``names`` are (tracklet, camera) of
-        each sample, in the labels' order. ``verdict`` goes into model.json; where it is "worse", the network before
-        training is kept.
+        each sample, in the labels' order. ``verdict`` goes into model.json, and where its ``start_kept`` is true, the
+        network before training is kept.
         """
         model = describe(metrics, rule)
-        if verdict and verdict["word"] == "worse" and metrics[0]["stage"] == START:
+        if verdict and verdict["start_kept"] and metrics[0]["stage"] == START:
             model = describe(metrics[:1], "last") | {"selection": "verdict"}
         if verdict:
             model["verdict"] = verdict

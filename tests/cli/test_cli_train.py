@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 from rich.progress import Task, TaskID
+from safetensors.torch import save_file
 from small_backbone import SMALL
 
 from reid_toolkit import files
@@ -28,7 +29,10 @@ from reid_toolkit.datasets.manifest import COLUMNS, write_manifest
 from reid_toolkit.training import choosing, forecast, rounds, run_folder
 from reid_toolkit.training.choosing import shortened
 from reid_toolkit.training.forecast import Costs
+from reid_toolkit.training.network import build_backbone
 from reid_toolkit.training.progress import Step
+from reid_toolkit.training.run_folder import RunFolder, load_network
+from reid_toolkit.training.selection import START
 
 
 @pytest.fixture
@@ -48,8 +52,29 @@ def test_it_says_what_it_made(train, tmp_path: Path) -> None:
     assert "; crops read from memory" in result.err
     assert "warning: " in result.err
     assert "12 tracklets are few to learn from" in result.err
-    assert "better or worse than before training: unknown, since only 12 tracklets" in result.err
+    assert "better or worse than before training: unknown, since 16 tracklets of two crops or more are" in result.err
+    assert "selected stage 2" in result.err  # random weights knew nothing that could be lost
     assert (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_of_few_tracklets_the_network_before_training_is_kept(reid, train, tmp_path: Path) -> None:
+    save_file(build_backbone(SMALL)[0].state_dict(), tmp_path / "known.safetensors")
+    result = train("--weights", tmp_path / "known.safetensors")
+    assert result.status == 0
+    assert "12 tracklets are few to learn from: with less than 80 it cannot be told whether" in result.err
+    assert "and there are 12; the network before training is kept" in result.err
+    run = RunFolder(tmp_path / "run")
+    model = run.model()
+    assert (model["stage"], model["selection"], model["verdict"]["start_kept"]) == (START, "verdict", True)
+    best, start, last = (load_network(run, stage).state_dict() for stage in ("best", "initial", "last"))
+    assert all(torch.equal(best[name], start[name]) for name in best)
+    assert any(not torch.equal(best[name], last[name]) for name in best)  # and what was trained can be had
+    report = reid("report", tmp_path / "run")
+    assert report.status == 0, report.err
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "comparison without labels" in page
+    assert "the network before training is kept" in page
+    assert "before training</td>" in page
 
 
 def test_json_is_all_there_is_on_stdout(train, tmp_path: Path) -> None:

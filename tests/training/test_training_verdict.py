@@ -49,6 +49,7 @@ def test_one_that_lost_what_it_knew_is_worse() -> None:
     (poor, cameras), (good, _) = features(40, 2, POOR), features(40, 2, GOOD)
     verdict = compare(good, poor, cameras, everybody(80), 7)
     assert verdict.word == "worse"
+    assert verdict.start_kept
     assert verdict.sentence().endswith("the network before training is kept")
 
 
@@ -70,24 +71,50 @@ def test_only_what_was_held_out_is_counted() -> None:
     held = np.arange(80) >= 60
     assert compare(poor, mixed, cameras, held, 0).tracklets == 20
     assert compare(poor, poor, cameras, held, 0).word == "no different"
-    same = compare(poor, poor, cameras, ~everybody(80), 0)
-    assert same.sentence().endswith("0% sure: it may be worse on people it has not seen")
-    learned = compare(poor, good, cameras, ~everybody(80), 0)
-    assert (learned.tracklets, learned.held_out) == (80, False)
-    assert "tracklets it learned from, which favours it" in learned.sentence()
+
+
+@pytest.mark.parametrize("held", [0, 15])
+@pytest.mark.parametrize("people", [40, 39])
+def test_where_few_were_held_out_training_is_never_said_to_have_helped(people: int, held: int) -> None:
+    (poor, cameras), (good, _) = features(people, 2, POOR), features(people, 2, GOOD)
+    count = 2 * people
+    verdict = compare(poor, good, cameras, np.arange(count) < held, 0)
+    assert (verdict.word, verdict.tracklets, verdict.held_out) == ("unknown", count, False)
+    assert verdict.before < verdict.after  # type: ignore[operator]
+    assert "fewer than 16 tracklets were held out" in verdict.sentence()
+    assert "that it learned from, which favours it: score 0." in verdict.sentence()
+    # Of a small set, what was there before is kept.
+    assert verdict.start_kept == (count < 80)
+    assert verdict.sentence().endswith("; the network before training is kept") == (count < 80)
+
+
+def test_what_is_worse_even_on_what_it_learned_from_is_worse() -> None:
+    (poor, cameras), (good, _) = features(20, 2, POOR), features(20, 2, GOOD)
+    verdict = compare(good, poor, cameras, ~everybody(40), 0)
+    assert (verdict.word, verdict.held_out, verdict.start_kept) == ("worse", False, True)
+    assert "on 40 tracklets it learned from, which favours it" in verdict.sentence()
+
+
+def test_random_weights_are_kept_only_where_training_did_harm() -> None:
+    (poor, cameras), (good, _) = features(20, 2, POOR), features(20, 2, GOOD)
+    grown = compare(poor, good, cameras, ~everybody(40), 0, begun_from_weights=False)
+    assert (grown.word, grown.start_kept) == ("unknown", False)
+    harmed = compare(good, poor, cameras, ~everybody(40), 0, begun_from_weights=False)
+    assert (harmed.word, harmed.start_kept) == ("worse", True)
 
 
 def test_too_few_tracklets_say_nothing() -> None:
     (poor, cameras), (good, _) = features(3, 2, POOR), features(3, 2, GOOD)
     verdict = compare(poor, good, cameras, everybody(6), 0)
-    assert verdict == Verdict("unknown", 0, 6, False)
-    assert "since only 6 tracklets have two crops or more, and 16 are needed" in verdict.sentence()
+    assert verdict == Verdict("unknown", 0, 6, False, start_kept=True)
+    expected = "unknown, since 16 tracklets of two crops or more are needed to compare on, and there are 6; the network"
+    assert expected in verdict.sentence()
 
 
-def test_where_few_were_held_out_all_are_compared_on() -> None:
-    (poor, cameras), (good, _) = features(40, 2, POOR), features(40, 2, GOOD)
-    verdict = compare(poor, good, cameras, np.arange(80) < 10, 0)
-    assert (verdict.tracklets, verdict.held_out) == (80, False)
+def test_many_single_pictures_keep_what_was_trained() -> None:
+    found, cameras = features(40, 2, GOOD)
+    found.halves[1] = 0
+    assert compare(found, found, cameras, ~everybody(80), 0) == Verdict("unknown", 0, 0, False)
 
 
 def test_tracklets_of_one_crop_have_no_score() -> None:
