@@ -9,6 +9,8 @@ from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import Dataset
 from reid_toolkit.errors import InputError
 from reid_toolkit.training.forecast import Costs, time_parts
+from reid_toolkit.training.network import build_network
+from reid_toolkit.training.samples import check_enough
 from reid_toolkit.training.schedule import plan
 
 FEWEST_ROUNDS = 6
@@ -37,11 +39,15 @@ def propose(
 
     Raises:
         InputError: too few rounds would, or the recipe has stages instead of rounds.
+        RunError, ModelError: there are fewer than two samples, or no weights to begin from.
     """
     if not recipe.rounds.count:
         raise InputError("--minutes: the recipe has stages, not rounds: expected one in rounds, such as dbc_cameras")
     crops = len(dataset.crops)
     samples = crops if recipe.training.samples == "images" else len(dataset.tracklets)
+    # What would end the run at its beginning ends it before the timing.
+    check_enough(samples, dataset.root)
+    build_network(recipe.network, recipe.seed)
     costs = time_parts(recipe, samples, crops, len(dataset.cameras), device, processes)
     if minutes is not None:
         recipe = fit(recipe, costs, samples, crops, minutes)

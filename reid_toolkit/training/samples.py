@@ -183,14 +183,19 @@ def load_samples(
     tracklets = keep_crops(dataset, {crop for crop in dataset.crops if digest_of[crop] != UNREADABLE}).tracklets
     if images:
         tracklets = tuple(one_crop(crop, dataset.root) for t in tracklets for crop in t.crops)
-    if len(tracklets) < 2:
-        raise RunError(f"{dataset.root}: {len(tracklets)} sample: expected at least 2 tracklets to tell apart")
+    check_enough(len(tracklets), dataset.root)
     tracklets = tuple(sorted(tracklets, key=lambda t: b"".join(digest_of[crop] for crop in t.crops)))
     crops = tuple(crop for tracklet in tracklets for crop in tracklet.crops)
     starts = np.cumsum([0, *(len(tracklet.crops) for tracklet in tracklets)])
     row_of = {crop: row for row, crop in enumerate(dataset.crops)}
     rows = torch.tensor([row_of[crop] for crop in crops], device=block.device)
     return Samples(tracklets, crops, starts, height, width, Pixels(block, rows, tier, device))
+
+
+def check_enough(samples: int, dataset: Path) -> None:
+    """Refuse fewer than two samples, by :class:`RunError`."""
+    if samples < 2:
+        raise RunError(f"{dataset}: {samples} sample: expected at least 2 tracklets to tell apart")
 
 
 def decode_all(

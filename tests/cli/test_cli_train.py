@@ -158,6 +158,17 @@ def test_minutes_choose_the_rounds(
         assert train("--minutes", wrong).status == 2
 
 
+def test_what_cannot_begin_is_refused_before_anything_is_timed(
+    reid, chosen: Recipe, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "time_parts", lambda *given: pytest.fail("timed"))
+    lost = reid("train", tiny_dataset, "--out", tmp_path / "run", "--weights", tmp_path / "lost.pth")
+    assert "lost.pth: no such file" in lost.error
+    write_manifest(tiny_dataset, open_dataset(tiny_dataset).tracklets[0].crops)
+    assert "1 sample: expected at least 2" in reid("train", tiny_dataset, "--out", tmp_path / "run").error
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_camera_is_said_before_the_work(reid, chosen: Recipe, tiny_dataset: Path, tmp_path: Path) -> None:
     alone = [crop for crop in open_dataset(tiny_dataset).crops if crop.camera == "north"]
     write_manifest(tiny_dataset, alone)
