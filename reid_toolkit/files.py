@@ -1,16 +1,20 @@
 """Writing files so that a reader sees the old one or the new one, never half of either."""
 
+import csv
+import io
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is fsynced and renamed onto it, else removed.
+    """Yield a temporary path beside ``path``; on success it is synced and renamed onto it, and its folder synced, else
+    it is removed.
 
     The temporary name keeps the suffix, since some writers (OpenCV, numpy) choose the format by it.
     """
@@ -21,8 +25,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put on the disk which files are in a folder, where the system can: a name is lost with the power otherwise."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        with suppress(OSError):  # some network file systems cannot
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def temporary_beside(path: Path) -> Path:
@@ -35,6 +53,26 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """Write ``content`` to ``path`` (text as UTF-8), all or nothing."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def natural_order(path: Path) -> tuple[list[list[tuple[int, str]]], Path]:
+    """To sort by: numbers in names by their value, so that frame2 comes before frame10; equals by the name as it is."""
+    parts = [re.split(r"(\d+)", part) for part in path.parts]
+    return [[(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces] for pieces in parts], path
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """A CSV table whose lines end in a line feed."""
+    return "".join(map(csv_line, rows))
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """A row of it."""
+    text = io.StringIO(newline="")
+    # A writer quotes what holds a sign of its own line end. Before Python 3.11.9 it quoted no other, and a carriage
+    # return that is not quoted ends the row for whoever reads it.
+    csv.writer(text, lineterminator="\r\n").writerow(values)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def link_atomic(source: Path, path: Path) -> None:

@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
 def read_image(path: Path, origin: str = "") -> Image:
-    """Decode an image file to (H, W, 3) uint8 BGR; grey and alpha images are converted.
+    """Decode an image file to (H, W, 3) uint8 BGR; grey and alpha images are converted, deep ones :func:`stretched`.
 
     ``origin`` says where the file was named (a manifest's row) and goes into the message of the
     :class:`ImageError` that is raised for a missing, empty or undecodable file.
@@ -49,11 +49,27 @@ def thumbnail(image: Image) -> bytes:
 
 def decode(content: bytes) -> Image | None:
     """A picture's file as (H, W, 3) uint8 BGR; None for what no decoder knows."""
+    how = cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_BGR) if content else None
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), how) if content else None
     except cv2.error:  # a header that promises more pixels than OpenCV takes
         image = None
-    return None if image is None else np.asarray(image, np.uint8)
+    if image is None:
+        return None
+    return np.asarray(image, np.uint8) if image.dtype == np.uint8 else stretched(image)
+
+
+def stretched(deep: NDArray[np.generic]) -> Image:
+    """A picture of more than 8 bits, (H, W) or (H, W, 3), with its least value as 0 and its greatest as 255.
+
+    Thermal cameras fill a small part of their 14 or 16 bits, of which the upper 8 alone would be nearly black.
+    """
+    values = deep.astype(np.float32)
+    least, greatest = float(values.min()), float(values.max())
+    if least == greatest:
+        least, greatest = 0.0, 65_535.0  # nothing to see: as bright as it is
+    image = np.rint((values - least) * (255 / (greatest - least))).clip(0, 255).astype(np.uint8)
+    return np.asarray(image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2), np.uint8)
 
 
 def resize(image: Image, height: int, width: int) -> Image:

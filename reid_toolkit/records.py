@@ -49,13 +49,13 @@ class Tracklet:
 
     @property
     def start(self) -> float | None:
-        """Time of the first crop, seconds; None when unknown."""
-        return self.crops[0].time
+        """The least time of its crops, seconds; None when unknown. Times need not follow the order of frames."""
+        return min((crop.time for crop in self.crops if crop.time is not None), default=None)
 
     @property
     def end(self) -> float | None:
-        """Time of the last crop, seconds; None when unknown."""
-        return self.crops[-1].time
+        """The greatest time of its crops, seconds; None when unknown."""
+        return max((crop.time for crop in self.crops if crop.time is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,22 @@ class Match:
     record: Record
 
 
+SECRETS = re.compile(
+    r"(?<![a-z])((?:user(?:name)?|usr|login|account|pass(?:word|wd|wort)?|pwd|token|access_token|auth\w*|\w*key|secret|"
+    r"sig(?:nature)?|sid|session\w*)=)[^&;?#]*",
+    re.IGNORECASE,
+)
+"""Of a camera's address, in its query or, with some makers, in its path."""
+
+
 def without_password(address: str) -> str:
-    """A stream's address as records name it: without the user and the password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", address)
+    """A stream's address as records name it: without the user and the password, wherever they stand in it.
+
+    What stands before the last @ is dropped, though a path may have one: passwords with @ or / in them are not always
+    written as the standard asks.
+    """
+    scheme, found, rest = address.partition("://")
+    if not found:
+        return address
+    place, mark, query = rest.partition("?")
+    return f"{scheme}://" + SECRETS.sub(r"\1***", place.rpartition("@")[2] + mark + query)

@@ -60,7 +60,7 @@ def test_content_is_on_the_disk_before_the_rename(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "fsync", lambda handle: (done.append("fsync"), fsync(handle)))
     monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replace"), replace(a, b)))
     write_atomic(tmp_path / "name.txt", "new")
-    assert done == ["fsync", "replace"]
+    assert done == ["fsync", "replace", "fsync"], "the file, and then the folder that names it"
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:

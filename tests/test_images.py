@@ -31,6 +31,17 @@ def test_colours_are_blue_green_red(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
 
 
+@pytest.mark.parametrize("base", [0, 3_000, 30_000, 65_000])
+def test_a_thermal_picture_is_stretched_to_its_range(tmp_path: Path, base: int) -> None:
+    """A person is a few degrees warmer than the wall: a few hundred of 65,536 steps."""
+    picture = np.full((6, 8), base, np.uint16)
+    picture[2:4, 2:4] = base + 400
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    image = read_image(tmp_path / "a.png")
+    assert image[0, 0].tolist() == [0, 0, 0]
+    assert image[2, 2].tolist() == [255, 255, 255]
+
+
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_every_suffix_we_list_can_be_read(tmp_path: Path, picture: Picture, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"

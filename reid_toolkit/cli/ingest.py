@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,11 +10,16 @@ from reid_toolkit.cli import options
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import print_json, warn
 
+if TYPE_CHECKING:
+    from reid_toolkit.footage.extract import IngestReport
+
 
 @click.command()
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @click.option("--out", type=options.FOLDER, required=True, help="The dataset folder to make or add to.")
 @options.footage
+@click.option("--replace", is_flag=True, help="Read a recording again whose file changed since, and drop what it was.")
+@click.option("--skip-bad", is_flag=True, help="End with status 0 though some sources cannot be read.")
 @click.option("--seconds", type=options.Number(0, min_open=True), help="Stop reading a stream after this long.")
 @options.json_output
 def command(
@@ -27,18 +33,23 @@ def command(
     margin: float,
     start: datetime | None,
     frame_rate: float,
+    replace: bool,
+    skip_bad: bool,
     seconds: float | None,
     as_json: bool,
 ) -> None:
     """Detect, track and cut out the people of recordings.
 
-    VIDEO is a video, a folder of videos, a folder of frames, or the URL of a stream (rtsp://...), which is
-    read until Ctrl-C. Run again, it leaves out the recordings that are already in the dataset.
+    VIDEO is a video, a folder of videos, a folder of frames, the URL of a stream (rtsp://...) or the number of a
+    webcam, which are read until Ctrl-C. Run again, it leaves out the recordings that are already in the dataset, and
+    reads anew those that have grown.
     """
     from dataclasses import asdict
 
+    from reid_toolkit.errors import VideoError
     from reid_toolkit.footage.ingest import ingest
 
+    bad: list[str] = []
     with progress_bar("ingest", "frames") as on_progress:
         report = ingest(
             videos,
@@ -52,15 +63,35 @@ def command(
             start=start,
             frame_rate=frame_rate,
             seconds=seconds,
+            replace=replace,
+            bad=bad,
             on_progress=on_progress,
         )
-    for warning in report.warnings:
+    for warning in [*report.warnings, *report.waiting, *(bad if skip_bad else bad[:-1])]:
         warn(warning)
     if as_json:
         print_json({**asdict(report), "frames_per_second": round(report.frames_per_second, 1)})
-        return
-    click.echo(
-        f"{out}: {report.tracklets} tracklets, {report.crops} crops from {report.videos} recordings "
-        f"({report.frames} frames, {report.frames_per_second:.1f} frames/s); {report.dropped} too short were "
-        f"dropped, {report.skipped} recordings were there before"
-    )
+    elif report.videos or report.skipped or not bad:
+        click.echo(f"{out}: {story(report)}")
+    if bad and not skip_bad:
+        others = ": the others are stored; mend it, or leave it out with --skip-bad"
+        raise VideoError(bad[-1] + (others if report.videos or report.skipped else ""))
+
+
+def story(report: "IngestReport") -> str:
+    """What was done, in one line."""
+    parts = [
+        f"{report.tracklets} tracklets, {report.crops} crops from {report.videos} recordings ({report.frames} frames, "
+        f"{report.frames_per_second:.1f} frames/s)",
+        f"{report.dropped} too short were dropped",
+        f"{report.skipped} recordings were there before",
+    ]
+    if report.replaced:
+        parts.append(f"{report.replaced} took the place of an earlier state of theirs")
+    if report.waiting:
+        parts.append(f"{len(report.waiting)} still being written")
+    if report.bad:
+        parts.append(f"{len(report.bad)} could not be read")
+    if report.passed_over:
+        parts.append(f"passed over in {'; in '.join(report.passed_over)}")
+    return "; ".join(parts)

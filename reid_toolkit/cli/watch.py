@@ -61,7 +61,8 @@ def command(
 ) -> None:
     """Detect, track and embed the people before a camera, and enroll each when the tracklet ends.
 
-    Of a stream (rtsp://...), frames are dropped and counted rather than seen late, and it is opened again when it
+    VIDEO is a file, a folder of frames, the URL of a stream or the number of a webcam. Of a stream (rtsp://...) or a
+    webcam, frames are dropped and counted rather than seen late, and it is opened again when it
     breaks. Ctrl-C enrolls whoever is in view, and ends. A file is read frame by frame to its end.
     """
     if cores:
@@ -70,7 +71,7 @@ def command(
         limit_cores(cores)
     from reid_toolkit.footage.detector import load_detector
     from reid_toolkit.footage.extract import Settings
-    from reid_toolkit.footage.frames import open_recordings
+    from reid_toolkit.footage.sources import open_recordings
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.runtime import Embedder
     from reid_toolkit.watching.watch import watch
@@ -124,6 +125,7 @@ def summary(report: "WatchReport") -> dict[str, float]:
         **asdict(report.tally),
         "dropped": report.dropped,
         "reconnects": report.reconnects,
+        "damaged": report.damaged,
         "seconds": round(report.seconds, 3),
         "cpu_seconds": round(report.cpu_seconds, 3),
         "frames_per_second": round(report.frames_per_second, 2),
@@ -135,6 +137,7 @@ def describe(report: "WatchReport") -> str:
     """The same as one line for people."""
     tally = report.tally
     again = f", {report.reconnects} reconnects" if report.reconnects else ""
+    again += f", {report.damaged} damaged pieces passed over" if report.damaged else ""
     expired = f", {tally.expired} past the retention deleted" if tally.expired else ""
     return (
         f"{tally.frames} frames, {report.dropped} dropped{again}, {tally.tracklets} tracklets, {tally.enrolled} "

@@ -3,18 +3,21 @@
 import csv
 import io
 import math
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from reid_toolkit.datasets.dataset import Dataset, group_tracklets
 from reid_toolkit.errors import DatasetError
-from reid_toolkit.files import write_atomic
+from reid_toolkit.files import csv_text, write_atomic
 from reid_toolkit.records import Crop
 
 NAME = "manifest.csv"
 COLUMNS = (
     "path", "camera", "tracklet", "frame", "time", "x", "y", "width", "height", "score", "identity",
 )  # fmt: skip
+WHOLE_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
 YEAR_10000 = 253_402_300_800
 """Seconds of Unix time; the calendar of Python, and of every page that shows a time, ends there."""
 
@@ -82,7 +85,7 @@ def parse_row(folder: Path, row: Mapping[str, str], origin: str) -> Crop:
         width=parse_number(row, "width", origin),
         height=parse_number(row, "height", origin),
         score=parse_number(row, "score", origin),
-        identity=row["identity"] or None,
+        identity=as_identity(row["identity"]),
         origin=origin,
     )
 
@@ -140,34 +143,54 @@ def refuse_duplicates(crops: Iterable[Crop]) -> None:
 def write_manifest(root: Path, crops: Iterable[Crop]) -> None:
     """Write ``root/manifest.csv``, all or nothing. The crops' files must lie under ``root``."""
     folder = root.resolve()
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for crop in crops:
-        writer.writerow(
-            (
-                crop.path.resolve().relative_to(folder).as_posix(),
-                crop.camera,
-                crop.tracklet,
-                crop.frame,
-                "" if crop.time is None else f"{crop.time:.3f}",
-                *(f"{value:.1f}" for value in (crop.x, crop.y, crop.width, crop.height)),
-                f"{crop.score:.3f}",
-                crop.identity or "",
-            )
+    rows = (
+        (
+            crop.path.resolve().relative_to(folder).as_posix(),
+            crop.camera,
+            crop.tracklet,
+            crop.frame,
+            "" if crop.time is None else f"{crop.time:.3f}",
+            *(f"{value:.1f}" for value in (crop.x, crop.y, crop.width, crop.height)),
+            f"{crop.score:.3f}",
+            crop.identity or "",
         )
-    write_atomic(root / NAME, text.getvalue())
+        for crop in crops
+    )
+    write_atomic(root / NAME, csv_text([COLUMNS, *rows]))
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuse a name that no manifest can hold, such as one with a line end in it; raises :class:`DatasetError`."""
+    wrong = next((sign for sign in name if unicodedata.category(sign) in ("Cc", "Cs")), None)
+    if wrong is not None:
+        why = "is no Unicode" if unicodedata.category(wrong) == "Cs" else "is a control character"
+        hint = "; lists saved on Windows end each line with it" if wrong == "\r" else ""
+        raise DatasetError(f"{kind} {name!r}: {wrong!r} {why}{hint}: expected a name of signs that can be printed")
+    if not name.strip():
+        raise DatasetError(f"{kind} {name!r}: expected a name")
+
+
+def as_identity(text: str) -> str | None:
+    """Who a table says it is; None where it is empty.
+
+    Whole numbers are written by their value: Market-1501 pads them ("0007", its distractors "0000"), and spreadsheets
+    and pandas make them "7.0" and "-1.0" where some are missing.
+    """
+    text = text.strip()
+    if WHOLE_NUMBER.fullmatch(text):
+        return str(int(text.partition(".")[0]))
+    return text or None
 
 
 def read_identities(path: Path) -> dict[str, str]:
     """Read a CSV of two columns, ``tracklet,identity``: truth for evaluation, kept apart from the dataset.
 
-    An empty identity means that it is not known. Raises :class:`DatasetError`, naming the row, for a tracklet named
-    twice and for what :func:`read_table` refuses.
+    An empty identity means that it is not known; others are as :func:`as_identity` has them. Raises
+    :class:`DatasetError`, naming the row, for a tracklet named twice and for what :func:`read_table` refuses.
     """
-    identities: dict[str, str] = {}
+    identities: dict[str, str | None] = {}
     for origin, row in read_table(path, ("tracklet", "identity")):
         if row["tracklet"] in identities:
             raise DatasetError(f"{origin}: tracklet {row['tracklet']!r} is named twice")
-        identities[row["tracklet"]] = row["identity"]
+        identities[row["tracklet"]] = as_identity(row["identity"])
     return {tracklet: identity for tracklet, identity in identities.items() if identity}

@@ -1,7 +1,6 @@
 """Who is where in drawn footage, and from that, who a tracklet shows. For evaluation only."""
 
 import csv
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.errors import InputError
-from reid_toolkit.files import write_atomic
+from reid_toolkit.files import csv_text, write_atomic
 from reid_toolkit.records import Crop
 
 JUNK = "-1"
@@ -42,12 +41,8 @@ COLUMNS = tuple(field.name for field in fields(Box))
 
 def write_truth(path: Path, boxes: Iterable[Box]) -> None:
     """Write ``boxes`` as CSV, all or nothing."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for box in boxes:
-        writer.writerow((*astuple(box)[:-1], f"{box.visible:.3f}"))
-    write_atomic(path, text.getvalue())
+    rows = ((*astuple(box)[:-1], f"{box.visible:.3f}") for box in boxes)
+    write_atomic(path, csv_text([COLUMNS, *rows]))
 
 
 def read_truth(path: Path) -> list[Box]:
@@ -104,8 +99,4 @@ def overlap(a: Crop | Box, b: Crop | Box) -> float:
 
 def write_identities(path: Path, identities: Mapping[str, str]) -> None:
     """Write the CSV ``tracklet,identity`` that ``datasets.manifest.read_identities`` reads."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("tracklet", "identity"))
-    writer.writerows(sorted(identities.items()))
-    write_atomic(path, text.getvalue())
+    write_atomic(path, csv_text([("tracklet", "identity"), *sorted(identities.items())]))

@@ -6,14 +6,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from reid_toolkit.errors import VideoError
 from reid_toolkit.footage.crops import TrackletWriter
 from reid_toolkit.footage.detector import Detector
-from reid_toolkit.footage.frames import Frame, Recording
+from reid_toolkit.footage.frames import Frame, Recording, stamp_of
 from reid_toolkit.footage.store import Entry, IngestStore
 from reid_toolkit.footage.tracker import Tracker
 
 STREAM_PART_SECONDS = 600.0
 """A stream is stored in parts of this length: what kill -9 loses at most."""
+MANY_BLACK = 0.1
+"""A recording with more than this part of its frames wholly black is reported."""
 ENDS_EARLY = 0.9
 """A video with less than this part of its declared frames is reported: containers are often off by a few."""
 
@@ -47,10 +50,21 @@ class IngestReport:
     crops: int = 0
     seconds: float = 0.0
     """Wall-clock time of reading, detecting, tracking and writing."""
+    replaced: int = 0
+    """Recordings that were in the dataset before, and have grown or were asked for anew."""
+    damaged: int = 0
+    """Pieces that could not be decoded; what came after them was read."""
+    waiting: list[str] = field(default_factory=list)
+    """Files that changed while they were read. Nothing of them is stored; the next call tries them again."""
+    bad: list[str] = field(default_factory=list)
+    """What could not be read, a sentence each; the next call tries it again."""
+    passed_over: list[str] = field(default_factory=list)
+    """What lies in the folders that were named and is neither a video nor a picture."""
     warnings: list[str] = field(default_factory=list)
 
     @property
     def frames_per_second(self) -> float:
+        """Over the whole run; 0 where nothing was read."""
         return self.frames / self.seconds if self.seconds else 0.0
 
 
@@ -72,17 +86,37 @@ class Work:
         return {"camera": self.camera, "frame_rate": self.recording.frame_rate, **asdict(self.settings)}
 
 
-def ingest_file(work: Work) -> None:
-    """A whole recording, committed at its end."""
+class StillWrittenError(VideoError):
+    """A file changed while it was read."""
+
+
+def ingest_file(work: Work, replaces: Entry | None = None) -> None:
+    """A whole recording, committed at its end, in place of an older entry of it where there is one.
+
+    Raises:
+        StillWrittenError: it changed meanwhile, so that only a part of it was read. Nothing is stored.
+        VideoError: every frame of it is black. Nothing is stored.
+    """
     recording = work.recording
     work.detector.start(recording.frame_rate)
     name = recording.name if work.camera == recording.name else f"{work.camera}-{recording.name}"
-    entry, _ = extract(work, work.store.free_name(name), recording.frames())
+    damage: list[None] = []
+    entry, _ = extract(
+        work, work.store.free_name(name), recording.frames(lambda: damage.append(None)), replaces=replaces
+    )
+    work.report.damaged += len(damage)
     read, declared = entry["frames"], recording.frame_count
-    if declared and read < ENDS_EARLY * declared:
+    if damage:
+        work.report.warnings.append(
+            f"{recording.source}: damaged: {len(damage)} pieces of it could not be decoded; what could, {read} frames, "
+            "is kept"
+        )
+    elif declared and read < ENDS_EARLY * declared:
         work.report.warnings.append(
             f"{recording.source}: ends early: {read} of {declared} declared frames could be read; what was read is kept"
         )
+    if entry["black"] > MANY_BLACK * read:
+        work.report.warnings.append(f"{recording.source}: {entry['black']} of {read} frames are wholly black")
     if not entry["tracklets"]:
         work.report.warnings.append(
             f"{recording.source}: no tracklets in {read} frames ({entry['dropped']} too short): is "
@@ -104,20 +138,23 @@ def ingest_stream(work: Work, seconds: float | None) -> None:
         going = more and (end is None or time.time() < end)
 
 
-def extract(work: Work, name: str, frames: Iterator[Frame], stop: float | None = None) -> tuple[Entry, bool]:
+def extract(
+    work: Work, name: str, frames: Iterator[Frame], stop: float | None = None, replaces: Entry | None = None
+) -> tuple[Entry, bool]:
     """Detect, track and cut through ``frames`` (of a stream: to the time ``stop``) and commit the tracklets.
 
     Returns the entry in the journal, and whether there may be more frames.
     """
-    settings, report = work.settings, work.report
-    tracker = Tracker(work.recording.frame_rate)
+    settings, report, recording = work.settings, work.report, work.recording
+    tracker = Tracker(recording.frame_rate)
     began = settings.start or 0.0
-    before, more = report.frames, False
+    before, black, more = report.frames, 0, False
     with work.store.staging(name) as staging:
         writer = TrackletWriter(staging, name, work.camera, settings.every, settings.margin)
         try:
             for frame in frames:
-                for track, box, score in tracker.update(*work.detector(frame.image)):
+                black += not frame.image.any()
+                for track, box, score in tracker.update(*work.detector(frame.image), frame.time):
                     writer.add(track, frame.image, frame.number, began + frame.time, box, score)
                 report.frames += 1
                 work.tick()
@@ -125,21 +162,30 @@ def extract(work: Work, name: str, frames: Iterator[Frame], stop: float | None =
                     more = True
                     break
         except KeyboardInterrupt:
-            if not work.recording.is_stream:
+            if not recording.is_stream:
                 raise
+        read = report.frames - before
+        if not recording.is_stream:
+            if stamp_of(recording.files) != recording.stamp:
+                raise StillWrittenError(f"{recording.source}: changed while it was read, so it is still being written")
+            if read and black == read:
+                raise VideoError(f"{recording.source}: all of its {read} frames are black: expected people to see")
         dropped = writer.drop_short(settings.min_crops)
         crops, tracklets = writer.crops, len(writer.tracks)
         entry = {
             "name": name,
-            "source": work.recording.source,
-            "fingerprint": work.recording.fingerprint,
+            "source": recording.source,
+            "fingerprint": recording.fingerprint,
+            "stamp": recording.stamp,
+            "size": recording.size,
             "settings": work.asked,
-            "frames": report.frames - before,
+            "frames": read,
+            "black": black,
             "tracklets": tracklets,
             "dropped": dropped,
             "crops": len(crops),
         }
-        work.store.commit(staging, crops, entry)
+        work.store.commit(staging, crops, entry, replaces)
     report.tracklets += tracklets
     report.dropped += dropped
     report.crops += len(crops)

@@ -1,15 +1,27 @@
 """Recordings to a dataset of tracklets."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from reid_toolkit.datasets.manifest import check_name
 from reid_toolkit.errors import InputError, VideoError
+from reid_toolkit.footage.decoding import DEFAULT_FRAME_RATE
 from reid_toolkit.footage.detector import Detector, load_detector
-from reid_toolkit.footage.extract import IngestReport, Settings, Work, ingest_file, ingest_stream
-from reid_toolkit.footage.frames import DEFAULT_FRAME_RATE, Recording, open_recordings
-from reid_toolkit.footage.store import open_store
+from reid_toolkit.footage.extract import (
+    IngestReport,
+    Settings,
+    StillWrittenError,
+    Work,
+    ingest_file,
+    ingest_stream,
+)
+from reid_toolkit.footage.frames import Recording, digest_of
+from reid_toolkit.footage.sources import find_sources
+from reid_toolkit.footage.store import Entry, open_store
 
 
 def ingest(
@@ -25,26 +37,39 @@ def ingest(
     start: datetime | None = None,
     frame_rate: float = DEFAULT_FRAME_RATE,
     seconds: float | None = None,
+    replace: bool = False,
+    bad: list[str] | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> IngestReport:
     """Add the people of recordings to the dataset folder ``out``, recording by recording.
 
-    ``sources`` are videos, folders of videos, folders of frames (``frame_rate`` frames a second), or stream
-    URLs. ``camera`` names the camera of them all; without it each file's stem does. ``start``, of a single
-    recording, is when it began (naive means UTC), and makes its times absolute; a stream's always are.
+    ``sources`` are videos, folders of videos, folders of frames (``frame_rate`` frames a second), stream URLs, or
+    the number of a webcam. ``camera`` names the camera of them all; without it each file's stem does. ``start``, of
+    a single recording, is when it began (naive means UTC), and makes its times absolute; a stream's always are.
     A stream is read for ``seconds``, or until it ends or KeyboardInterrupt. The rest is in :class:`Settings`.
 
-    A recording that the dataset already has is skipped; one that was not finished begins again.
-    ``on_progress`` is called with (frames done, frames in all or None). Raises :class:`VideoError` for a
-    source that cannot be read, :class:`InputError` for settings that contradict each other or those a
-    recording was ingested with, and :class:`DatasetError` for a dataset folder that breaks the data contract.
+    A recording that the dataset already has is skipped; one that was not finished begins again. One whose file has
+    grown since is read again, in place of what was stored; with ``replace`` so is one that changed in another way.
+    A file that changes while it is read is left for the next call. What cannot be read does not stop the others: it
+    is appended to ``bad``, a sentence each, or raised at the end where that is None.
+    ``on_progress`` is called with (frames done, frames in all or None).
+
+    Raises:
+        VideoError: a source cannot be read, and ``bad`` is None. All others are stored.
+        InputError: settings contradict each other, or those a recording was ingested with.
+        DatasetError: the dataset folder breaks the data contract.
     """
     if every < 1 or min_crops < 1 or not 0 <= margin <= 1 or not frame_rate > 0:
         raise InputError(
             f"every {every}, min_crops {min_crops}, margin {margin}, frame_rate {frame_rate}: expected "
             "every and min_crops from 1, margin 0-1, frame_rate above 0"
         )
-    recordings = open_recordings([str(source) for source in sources], frame_rate)
+    if camera is not None:
+        check_name("camera", camera)
+    found = find_sources([str(source) for source in sources], frame_rate)
+    recordings = found.recordings
+    if not recordings and bad is None:
+        raise VideoError(first_of(found.bad))
     refuse_repeats(recordings)
     streams = [recording for recording in recordings if recording.is_stream]
     if start is not None and (len(recordings) > 1 or streams):
@@ -59,37 +84,76 @@ def ingest(
     if isinstance(detector, str):
         detector = load_detector(detector, detector_weights)
     began = None if start is None else (start if start.tzinfo else start.replace(tzinfo=UTC)).timestamp()
+    if began is not None and began < 0:
+        raise InputError(f"start time {start}: expected 1970 or later")
     settings = Settings(detector.name, every, min_crops, margin, began)
     with open_store(Path(out)) as store:
-        report = IngestReport()
+        report = IngestReport(bad=found.bad, passed_over=found.passed_over)
         total: int | None = None
 
         def tick() -> None:
             if on_progress:
                 on_progress(report.frames, total)
 
-        asked = [Work(r, camera or r.name, settings, store, detector, report, tick) for r in recordings]
-        pending = [work for work in asked if not already_stored(work)]
-        report.skipped = len(asked) - len(pending)
-        counts = [work.recording.frame_count for work in pending]
+        pending: list[tuple[Work, Entry | None]] = []
+        for recording in recordings:
+            work = Work(recording, camera or recording.name, settings, store, detector, report, tick)
+            with collecting(report, recording):
+                known, as_it_is = stored(work)
+                if known and as_it_is:
+                    report.skipped += 1
+                else:
+                    pending.append((work, known and replaceable(work, known, anyway=replace)))
+        counts = [work.recording.frame_count for work, _ in pending]
         if None not in counts:
             total = sum(count or 0 for count in counts)
         clock = time.perf_counter()
         tick()
-        for work in pending:
-            if work.recording.is_stream:
-                ingest_stream(work, seconds)
-            else:
-                ingest_file(work)
-            report.videos += 1
+        for work, known in pending:
+            with collecting(report, work.recording):
+                if work.recording.is_stream:
+                    ingest_stream(work, seconds)
+                else:
+                    ingest_file(work, known)
+                report.videos += 1
+                report.replaced += known is not None
             report.seconds = time.perf_counter() - clock
+    if bad is not None:
+        bad += report.bad
+    elif report.bad:
+        raise VideoError(first_of(report.bad))
     return report
 
 
+@contextmanager
+def collecting(report: IngestReport, recording: Recording) -> Iterator[None]:
+    """What is wrong with one recording goes into the report, and the others go on."""
+    try:
+        yield
+    except StillWrittenError as error:
+        report.waiting.append(f"{error}: left for the next call")
+    except VideoError as error:
+        report.bad.append(str(error))
+    except FileNotFoundError as error:
+        if error.filename is None or Path(error.filename) not in recording.files:
+            raise
+        report.bad.append(f"{recording.source}: gone while it was read")
+
+
+def first_of(bad: Sequence[str]) -> str:
+    """One line for what could not be read."""
+    if len(bad) < 2:
+        return bad[0]
+    return f"{len(bad)} sources cannot be read, the first: {bad[0]}"
+
+
 def refuse_repeats(recordings: Sequence[Recording]) -> None:
+    sizes = Counter(recording.size for recording in recordings)  # bytes are read where sizes are equal alone
     seen: dict[str, Recording] = {}
     for recording in recordings:
-        if recording.fingerprint and recording.fingerprint in seen:
+        if recording.is_stream or sizes[recording.size] < 2:
+            continue
+        if recording.fingerprint in seen:
             raise InputError(
                 f"{recording.source}: the same recording as {seen[recording.fingerprint].source}: expected "
                 "each once; leave one out"
@@ -97,24 +161,46 @@ def refuse_repeats(recordings: Sequence[Recording]) -> None:
         seen[recording.fingerprint] = recording
 
 
-def already_stored(work: Work) -> bool:
-    """Whether the dataset has this recording; raises when it has it otherwise than is asked for now."""
+def stored(work: Work) -> tuple[Entry | None, bool]:
+    """The dataset's entry of this recording, or of another one that had its place before; and whether it is this one.
+
+    Raises:
+        InputError: it was ingested with other settings than are asked for now.
+    """
     recording, store = work.recording, work.store
     if recording.is_stream:
-        return False
-    for entry in store.entries:
-        if entry["fingerprint"] == recording.fingerprint:
-            then, now = entry["settings"], work.asked
-            other = [f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in now if then.get(key) != now[key]]
-            if other:
-                raise InputError(
-                    f"{recording.source}: already in {store.root} with other settings ({'; '.join(other)}): "
-                    "use those, or another --out"
-                )
-            return True
-        if entry["source"] == recording.source:
-            raise VideoError(
-                f"{recording.source}: has changed since it was ingested into {store.root}: give the new "
-                "recording another name, or use another --out"
-            )
-    return False
+        return None, False
+    there = [entry for entry in store.entries if entry["source"] == recording.source]
+    same = next((entry for entry in there if entry.get("stamp") == recording.stamp), None)
+    same = same or next((entry for entry in store.entries if is_of(entry, recording)), None)
+    if same is None:
+        return (there[-1] if there else None), False
+    then, now = same["settings"], work.asked
+    other = [f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in now if then.get(key) != now[key]]
+    if other:
+        raise InputError(
+            f"{recording.source}: already in {store.root} with other settings ({'; '.join(other)}): use those, or "
+            "another --out"
+        )
+    return same, True
+
+
+def is_of(entry: Entry, recording: Recording) -> bool:
+    """Whether an entry is of these bytes. Earlier versions looked at a part of them."""
+    before = len(entry["fingerprint"]) == 16
+    return bool(entry["fingerprint"] == (recording.fingerprint_before if before else recording.fingerprint))
+
+
+def replaceable(work: Work, known: Entry, *, anyway: bool) -> Entry:
+    """``known``, where what is in its place now is the same recording grown longer, or where that does not matter.
+
+    Raises:
+        VideoError: it is another recording.
+    """
+    recording, size = work.recording, known.get("size")
+    if anyway or (size and digest_of(recording.files, size) == known["fingerprint"]):
+        return known
+    raise VideoError(
+        f"{recording.source}: has changed since it was ingested into {work.store.root}: give the new recording another "
+        "name, use another --out, or give --replace to have what was stored of it replaced"
+    )

@@ -57,22 +57,32 @@ class IngestStore:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def commit(self, staging: Path, crops: Sequence[Crop], entry: Entry) -> None:
-        """Add one recording: its crops, which lie in ``staging``, and its entry in the journal."""
+    def commit(self, staging: Path, crops: Sequence[Crop], entry: Entry, replaces: Entry | None = None) -> None:
+        """Add one recording: its crops, which lie in ``staging``, and its entry in the journal, in place of another."""
         manifest.write_manifest(staging, crops)
-        write_atomic(staging / JOURNAL, json.dumps(entry))
+        if crops:
+            manifest.read_manifest(staging)  # nothing enters that could not be read again
+        old = {"replaces": replaces["name"]} if replaces else {}
+        write_atomic(staging / JOURNAL, json.dumps(entry | old))
         self.enter(staging.rename(staging.with_name(entry["name"])))
 
     def enter(self, folder: Path) -> None:
         """Enter a finished recording in the dataset's manifest and journal; can be repeated at any point."""
         entry = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
-        if entry["crops"]:
-            known = {crop.path for crop in self.crops}
-            self.crops += [c for c in manifest.read_manifest(folder).crops if c.path not in known]
+        old = entry.pop("replaces", None)
+        if entry["crops"] or old:
+            gone = self.root.resolve() / "crops" / old if old else None
+            kept = [crop for crop in self.crops if not (gone and crop.path.is_relative_to(gone))]
+            known = {crop.path for crop in kept}
+            added = manifest.read_manifest(folder).crops if entry["crops"] else ()
+            self.crops = [*kept, *(crop for crop in added if crop.path not in known)]
             manifest.write_manifest(self.root, self.crops)
-        if all(known["name"] != entry["name"] for known in self.entries):
+        if old or all(known["name"] != entry["name"] for known in self.entries):
+            self.entries = [known for known in self.entries if known["name"] not in (old, entry["name"])]
             self.entries.append(entry)
             write_atomic(self.root / JOURNAL, json.dumps({"recordings": self.entries}, indent=1) + "\n")
+        if old:
+            shutil.rmtree(self.root / "crops" / old, ignore_errors=True)
         (folder / manifest.NAME).unlink(missing_ok=True)
         (folder / JOURNAL).unlink()
         if not entry["crops"]:
@@ -86,6 +96,12 @@ def open_store(root: Path) -> Iterator[IngestStore]:
     Raises :class:`DatasetError` when another process has it, or when what is in it breaks the data contract.
     """
     root.mkdir(parents=True, exist_ok=True)
+    crops = root / "crops"
+    if crops.exists() and not crops.resolve().is_relative_to(root.resolve()):
+        raise DatasetError(
+            f"{crops}: leads out of the dataset folder, to {crops.resolve()}: expected the crops inside it; to keep "
+            f"them on another disk, make {root} itself a link to a folder there"
+        )
     with open(root / ".ingest.lock", "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

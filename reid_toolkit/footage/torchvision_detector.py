@@ -1,6 +1,8 @@
 """People by torchvision's Faster R-CNN with a MobileNetV3 backbone, which fetches its own weights."""
 
 import hashlib
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -63,7 +65,8 @@ class TorchvisionDetector:
 def download(choice: Any) -> dict[str, Any]:
     """torchvision's own weights, from torch's cache or the network."""
     try:
-        return dict(choice.get_state_dict(progress=False, check_hash=True))
+        with redirect_stdout(sys.stderr):  # torch names the address it loads from; stdout is for results
+            return dict(choice.get_state_dict(progress=False, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the hash is not what its name says
         raise ModelError(
             f"torchvision's detector weights cannot be downloaded from {choice.url} ({error}): give them "

@@ -1,6 +1,8 @@
 """People by a YOLOX-family ONNX model (Ge et al. 2021), in each of the forms such models are exported in."""
 
+import glob
 import hashlib
+import warnings
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.errors import ModelError
 from reid_toolkit.images import Image
+from reid_toolkit.runtime.session import PROVIDERS, open_session
 
 DEFAULT_SIZE = 640
 """Height and width given to a model that takes any."""
@@ -24,9 +27,11 @@ STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 """Of the usual models and of the P6 ones."""
 
 EXPECTED = (
-    "expected a YOLOX model: one image input (1, 3, H, W) float32, and either one output (1, anchors, 5 + "
+    "expected a YOLOX model: one image input (1, 3, H, W) float32 or float16, and either one output (1, anchors, 5 + "
     "classes) or boxes (1, N, 5) with labels (1, N)"
 )
+KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+"""Of the input, by onnxruntime's names."""
 
 
 class YoloxDetector:
@@ -39,26 +44,21 @@ class YoloxDetector:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        import onnxruntime
-
-        onnxruntime.set_default_logger_severity(4)  # it says what is wrong in the exception, too
-        found = onnxruntime.get_available_providers()  # TensorRT is named even where it is not installed
-        wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in found]
         content = path.read_bytes()
-        options = onnxruntime.SessionOptions()
-        if threads is not None:
-            options.intra_op_num_threads = threads
         try:
-            self.session = onnxruntime.InferenceSession(content, options, providers=wanted)
-        except Exception as error:  # onnxruntime's own errors have no common base
-            raise ModelError(f"{path}: not a model that onnxruntime can load: {EXPECTED}; {error}") from None
+            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # that there is no GPU here
+                # TensorRT is not asked: it would build an engine first, for minutes.
+                self.session = open_session(content, str(path), threads, usable("cuda", "cpu"), weights=path.parent)
+        except ModelError as error:
+            raise ModelError(f"{error}: {EXPECTED}") from None
         self.path = path
-        self.name = f"yolox:{hashlib.sha256(content).hexdigest()[:16]}"
+        self.name = f"yolox:{digest(path, content)[:16]}"
         inputs = self.session.get_inputs()
         shape = inputs[0].shape
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(shape) != 4 or shape[1] != 3:
-            raise self.unlike(f"the input{'s' * (len(inputs) > 1)} " + ", ".join(f"{i.name} {i.shape}" for i in inputs))
-        self.input = inputs[0].name
+        if len(inputs) != 1 or inputs[0].type not in KINDS or len(shape) != 4 or shape[1] != 3:
+            got = ", ".join(f"{i.name} {i.shape} {i.type}" for i in inputs)
+            raise self.unlike(f"the input{'s' * (len(inputs) > 1)} {got}")
+        self.input, self.kind = inputs[0].name, KINDS[inputs[0].type]
         self.height, self.width = (side if isinstance(side, int) else DEFAULT_SIZE for side in shape[2:])
         self.form = self.find_form()
 
@@ -73,7 +73,8 @@ class YoloxDetector:
 
     def run(self, picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         try:
-            return [np.asarray(output) for output in self.session.run(None, {self.input: picture})]
+            outputs = self.session.run(None, {self.input: picture.astype(self.kind, copy=False)})
+            return [np.asarray(out, np.float32) if out.dtype == np.float16 else np.asarray(out) for out in outputs]
         except Exception as error:  # as above
             raise ModelError(f"{self.path}: cannot be run: {EXPECTED}; {error}") from None
 
@@ -113,6 +114,23 @@ class YoloxDetector:
         order = np.array(best, dtype=np.int64).reshape(-1)
         boxes = np.hstack([corners, corners + sizes])[order].astype(np.float32)
         return boxes, scores[order].astype(np.float32)
+
+
+def digest(path: Path, content: bytes) -> str:
+    """Over a model's file, and over those with its weights, which lie beside it and begin with its name."""
+    whole = hashlib.sha256(content)
+    for other in sorted(path.parent.glob(f"{glob.escape(path.stem)}*data*")):
+        with open(other, "rb") as handle:
+            whole.update(hashlib.file_digest(handle, "sha256").digest())
+    return whole.hexdigest()
+
+
+def usable(*wanted: str) -> list[str]:
+    """Of our names of providers, those that this onnxruntime has."""
+    import onnxruntime
+
+    found = onnxruntime.get_available_providers()
+    return [name for name in wanted if PROVIDERS[name] in found]
 
 
 def letterbox(frame: Image, height: int, width: int) -> tuple[NDArray[np.float32], float]:

@@ -74,11 +74,11 @@ def join(job: Job, claims: Claims) -> None:
             shard = job.read(name)
             rows = [row_of(job.crops[position]) for position in shard.kept.tolist()]
             write(shard.descriptors, rows)
-            manifest.writerows((number, *row) for number, row in enumerate(rows, start=done))
+            manifest((number, *row) for number, row in enumerate(rows, start=done))
             done += len(rows)
             bad += shard.bad
     with open_csv(job.folder / "bad.csv", ("path", "problem")) as file:
-        file.writerows((printable(str(job.crops[position].path)), why) for position, why in bad)
+        file((printable(str(job.crops[position].path)), why) for position, why in bad)
     first = bad[0][1] if bad else ""
     report = EmbedReport(len(job.crops), total, len(bad), first, descriptors, job.asked.model, job.asked.dimension)
     write_atomic(job.report, json.dumps(asdict(report), indent=1) + "\n")

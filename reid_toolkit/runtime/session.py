@@ -6,6 +6,7 @@ import io
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import onnxruntime
 
@@ -26,8 +27,10 @@ def open_session(
     threads: int | None = None,
     providers: Sequence[str] | None = None,
     strict: bool = False,
+    weights: Path | None = None,
 ) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on a model's bytes; no other file that is named inside it is ever opened.
+    """An onnxruntime session on a model's bytes. Files of weights that are named inside it are looked for in the folder
+    ``weights``, and without one never opened.
 
     The arguments are those of :class:`Embedder`. Raises :class:`InputError` for a provider that is none,
     :class:`ModelError` when the model does not load or, with ``strict``, when the first provider asked for
@@ -42,7 +45,8 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Weights in a second file would be taken from the working directory: look for them where no file can be.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    folder = os.devnull if weights is None else str(weights.resolve())
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     if threads is not None:
         options.intra_op_num_threads = threads
     asked = full_names(providers, strict)

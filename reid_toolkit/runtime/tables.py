@@ -1,7 +1,6 @@
 """The files a job's result is written to: whole or not at all, a shard at a time."""
 
-import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import MissingDependencyError
-from reid_toolkit.files import atomic_path
+from reid_toolkit.files import atomic_path, csv_line
 
 Row = tuple[str, str, str, int, float | None]
 COLUMNS = ("path", "camera", "tracklet", "frame", "time")
@@ -19,12 +18,11 @@ Write = Callable[[NDArray[np.float32], list[Row]], None]
 
 
 @contextmanager
-def open_csv(path: Path, columns: tuple[str, ...]) -> Iterator[Any]:
-    """A ``csv.writer`` for a new file with this header."""
+def open_csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[Iterable[Iterable[object]]], object]]:
+    """A function that adds rows to a new CSV file with this header."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(columns)
-        yield writer
+        handle.write(csv_line(columns))
+        yield lambda rows: handle.writelines(map(csv_line, rows))
 
 
 @contextmanager

@@ -7,8 +7,6 @@ A stage's checkpoint is written first and holds everything; the files at the top
 a run stopped between two writes loses nothing. ``state.py`` has what is written within a stage.
 """
 
-import csv
-import io
 import json
 import re
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from reid_toolkit.config import Recipe, difference, dump_recipe, load_recipe
 from reid_toolkit.errors import RunError
-from reid_toolkit.files import link_atomic, write_atomic
+from reid_toolkit.files import csv_text, link_atomic, write_atomic
 from reid_toolkit.training.network import ReidNetwork
 from reid_toolkit.training.selection import START, describe
 from reid_toolkit.training.tensor_files import load_tensor, load_tensors, save_tensors
@@ -159,11 +157,8 @@ class RunFolder:
         model |= {"dataset": self.dataset(), "toolkit": __version__}
         write_atomic(self.path / "model.json", json.dumps(model, indent=2) + "\n")
         labels = load_tensor(self.stage_path(best), LABELS)
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("tracklet", "camera", "cluster"))
-        writer.writerows(sorted((*name, int(label)) for name, label in zip(names, labels, strict=True)))
-        write_atomic(self.path / "clusters.csv", text.getvalue())
+        rows = sorted((*name, int(label)) for name, label in zip(names, labels, strict=True))
+        write_atomic(self.path / "clusters.csv", csv_text([("tracklet", "camera", "cluster"), *rows]))
 
 
 def network_weights(path: Path) -> dict[str, Tensor]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from reid_toolkit.footage.crops import cut
 from reid_toolkit.footage.detector import Detector
 from reid_toolkit.footage.extract import Settings
+from reid_toolkit.footage.frame_times import leap
 from reid_toolkit.footage.frames import Frame
-from reid_toolkit.footage.tracker import LOST_SECONDS, Tracker
+from reid_toolkit.footage.tracker import Tracker
 from reid_toolkit.gallery.protocol import GalleryStore
 from reid_toolkit.images import Image, thumbnail
 from reid_toolkit.records import Record
@@ -66,7 +67,7 @@ class View:
     @property
     def patience(self) -> float:
         """Seconds without a frame after which nobody in view can be followed any further."""
-        return max(LOST_SECONDS, 3 / self.frame_rate)
+        return leap(self.frame_rate)
 
 
 class Follower:
@@ -84,8 +85,6 @@ class Follower:
 
     def see(self, frame: Frame) -> None:
         """Take the next frame; some may have been left out before it."""
-        if frame.time - self.last > self.view.patience:
-            self.end_all()
         self.last = frame.time
         due: list[tuple[Person, Image]] = []
         for track, box, _ in self.tracker.update(*self.detector(frame.image), frame.time):
@@ -112,7 +111,7 @@ class Follower:
         """Enroll those in view and forget them: the recording ends, or time has passed unseen."""
         for track in sorted(self.people):
             self.end(track)
-        self.tracker = Tracker(self.view.frame_rate)
+        self.tracker.forget()
 
     def end(self, track: int) -> None:
         person = self.people.pop(track)

@@ -32,6 +32,8 @@ class WatchReport:
     """Frames of a stream that came while an earlier one was still worked on."""
     reconnects: int
     """How often a stream broke and came back."""
+    damaged: int
+    """Pieces of a file that could not be decoded; what came after them was seen."""
     seconds: float
     """Wall-clock time."""
     cpu_seconds: float
@@ -90,13 +92,16 @@ def watch(
             replace(follower.tally),
             live.dropped if live else 0,
             live.reconnects if live else 0,
+            len(damage),
             time.perf_counter() - wall,
             time.process_time() - cpu,
         )
 
     expired = -math.inf
-
-    frames = frames_of_stream(live) if live else frames_of_file(recording, loops, view.patience)
+    damage: list[None] = []
+    frames = (
+        frames_of_stream(live) if live else frames_of_file(recording, loops, view.patience, lambda: damage.append(None))
+    )
     with closing(frames):
         for frame in frames:
             if stop.is_set() or (seconds is not None and time.perf_counter() - wall >= seconds):
@@ -116,12 +121,14 @@ def watch(
     return report()
 
 
-def frames_of_file(recording: Recording, loops: int, patience: float) -> Generator[Frame, None, None]:
+def frames_of_file(
+    recording: Recording, loops: int, patience: float, on_damage: Callable[[], None]
+) -> Generator[Frame, None, None]:
     """A recording's frames, over and over; between two rounds more time passes than anybody is followed for."""
     number, began = 0, 0.0
     for _ in range(loops):
         last = began
-        for frame in recording.frames():
+        for frame in recording.frames(on_damage):
             last = began + frame.time
             yield replace(frame, number=number, time=last)
             number += 1

@@ -72,10 +72,10 @@ def test_bad_input_is_one_line_and_loses_nothing(
     empty.mkdir()
     capsys.readouterr()
     assert "gone.avi: no such file" in fails(capsys, tmp_path / "gone.avi", "--out", out)
-    assert "text.avi: not a readable video" in fails(capsys, video, text, "--out", out)
+    assert "text.avi: not a readable video" in fails(capsys, text, "--out", out)
     assert "empty: has no video and no picture" in fails(capsys, empty, "--out", out)
     assert "hog: unknown detector" in fails(capsys, video, "--out", out, "--detector", "hog")
-    assert "text.avi: not a model" in fails(capsys, video, "--out", out, "--detector", text)
+    assert "text.avi: not a usable ONNX model" in fails(capsys, video, "--out", out, "--detector", text)
     assert "every was 5, is 7" in fails(capsys, video, "--out", out, "--every", "7")
     assert (out / "manifest.csv").read_bytes() == stored
 

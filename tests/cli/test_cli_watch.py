@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from drawn_clip import as_stream
 from drawn_yard import write_video
 from tiny_model import build_model
 
@@ -73,9 +74,10 @@ def test_bad_input_is_one_line(reid, video: Path, model: Path, tmp_path: Path) -
     assert "gone.avi: no such file" in error(tmp_path / "gone.avi")
     assert "text.avi: not a readable video" in error(tmp_path / "text.avi")
     assert "has 2 videos: expected one" in error(tmp_path / "two")
-    assert "no stream there" in error("file:///nowhere/yard.avi", "--camera", "north")
-    assert "a stream needs the name of its camera" in error(f"file://{video}")
-    assert "a stream has its own time" in error(f"file://{video}", "--camera", "north", "--loop", "2")
+    assert "yard.avi: no such file" in error("file:///nowhere/yard.avi", "--camera", "north")
+    assert "no stream there" in error("async:file:///nowhere/yard.avi", "--camera", "north")
+    assert "a stream needs the name of its camera" in error(as_stream(video))
+    assert "a stream has its own time" in error(as_stream(video), "--camera", "north", "--loop", "2")
     assert "hog: unknown detector" in error(video, "--detector", "hog")
     assert "not a usable ONNX model" in error(video, model=tmp_path / "text.avi")
     assert "strict without providers" in error(video, "--strict")
@@ -135,13 +137,13 @@ def test_an_interruption_ends_it_well(start, video: Path, tmp_path: Path, number
 
 
 def test_an_interrupted_stream_ends_well(start, video: Path, tmp_path: Path) -> None:
-    process = start(f"file://{video}", "--camera", "north", "--json")
+    process = start(as_stream(video), "--camera", "north", "--json")
     wait_for(lambda: (tmp_path / "gallery" / "gallery.sqlite").exists(), process)
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=60)
     assert process.returncode == 0
     assert b"Traceback" not in error
-    assert json.loads(out)["source"] == f"file://{video}"
+    assert json.loads(out)["source"] == as_stream(video)
 
 
 def test_killed_it_keeps_what_was_enrolled(start, video: Path, tmp_path: Path) -> None:

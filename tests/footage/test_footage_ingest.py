@@ -1,22 +1,29 @@
 import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
+import numpy as np
 import pytest
-from drawn_yard import EMPTY, RATE, ScriptedDetector, draw_frame, walker_box, write_video
+from drawn_clip import as_stream, write_clip
+from drawn_yard import EMPTY, RATE, RedDetector, ScriptedDetector, draw_frame, walker_box, write_video
 
 from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DatasetError, InputError, VideoError
-from reid_toolkit.footage import crops, extract
+from reid_toolkit.footage import crops, extract, frames
 from reid_toolkit.footage.ingest import IngestReport, ingest
+from reid_toolkit.footage.sources import open_recordings
 
 
 def run(*sources: Path, out: Path, **settings: object) -> IngestReport:
@@ -224,7 +231,7 @@ def test_a_stream_is_kept_in_parts_and_every_run_adds(
 ) -> None:
     monkeypatch.setattr(extract, "STREAM_PART_SECONDS", 0.02)
     out = tmp_path / "set"
-    reports = [ingest([video.as_uri()], out, camera="door", detector=ScriptedDetector(), every=1) for _ in range(2)]
+    reports = [ingest([as_stream(video)], out, camera="door", detector=ScriptedDetector(), every=1) for _ in range(2)]
     assert [report.frames for report in reports] == [50, 50]
     entries = json.loads((out / "ingest.json").read_text())["recordings"]
     assert sum(entry["frames"] for entry in entries) == 100
@@ -232,10 +239,14 @@ def test_a_stream_is_kept_in_parts_and_every_run_adds(
     assert len({entry["name"] for entry in entries}) == len(entries)
 
 
-def test_a_stream_that_is_interrupted_keeps_what_it_has(video: Path, tmp_path: Path) -> None:
+def test_a_stream_that_is_interrupted_keeps_what_it_has(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = count(time.time(), 1 / RATE)
+    monkeypatch.setattr(frames, "time", SimpleNamespace(time=lambda: next(clock)))  # however busy the machine is
     out = tmp_path / "set"
     detector = ScriptedDetector(interrupt_at=40)
-    report = ingest([video.as_uri()], out, camera="door", detector=detector, every=1)
+    report = ingest([as_stream(video)], out, camera="door", detector=detector, every=1)
     (tracklet,) = read_manifest(out).tracklets
     assert report.frames == 40
     assert tracklet.camera == "door"
@@ -245,7 +256,7 @@ def test_a_stream_that_is_interrupted_keeps_what_it_has(video: Path, tmp_path: P
 
 def test_a_stream_needs_a_camera_and_no_company(video: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give it alone, and with a camera name"):
-        ingest([video.as_uri()], tmp_path / "set")
+        ingest([as_stream(video)], tmp_path / "set")
 
 
 def test_one_process_at_a_time(video: Path, tmp_path: Path) -> None:
@@ -272,3 +283,193 @@ def test_progress_counts_all_frames(video: Path, tmp_path: Path) -> None:
 def test_settings_out_of_range_are_refused(video: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="every 0, min_crops 4, margin"):
         run(video, out=tmp_path / "set", every=0)
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """As a recorder goes on writing: at another time than before."""
+    before = path.stat().st_mtime_ns
+    path.write_bytes(content)
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+def test_one_bad_source_does_not_stop_the_others(video: Path, tmp_path: Path) -> None:
+    out, late = tmp_path / "set", tmp_path / "late.avi"
+    late.write_text("not yet a video")
+    bad: list[str] = []
+    report = run(late, tmp_path / "gone.mp4", video, out=out, bad=bad)
+    assert (report.videos, report.tracklets) == (1, 1)
+    assert [("late.avi" in bad[0]), ("gone.mp4" in bad[1])] == [True, True]
+    assert report.bad == bad
+    with pytest.raises(VideoError, match=r"2 sources cannot be read, the first: .*late\.avi"):
+        run(late, tmp_path / "gone.mp4", video, out=out)
+    write_video(late, shade=10)
+    assert (run(late, video, out=out).videos, read_manifest(out).cameras) == (1, ("late", "yard"))
+
+
+def test_a_recording_that_is_black_is_not_stored(video: Path, tmp_path: Path) -> None:
+    black = write_clip(tmp_path / "black.avi", [np.zeros((240, 320, 3), np.uint8)] * 5)
+    with pytest.raises(VideoError, match=r"black\.avi: all of its 5 frames are black"):
+        run(black, video, out=tmp_path / "set")
+    assert read_manifest(tmp_path / "set").cameras == ("yard",)
+    dark = [np.zeros((240, 320, 3), np.uint8)] * 5 + [draw_frame(number) for number in range(20)]
+    report = run(write_clip(tmp_path / "dark.avi", dark), out=tmp_path / "set")
+    assert any("dark.avi: 5 of 25 frames are wholly black" in warning for warning in report.warnings)
+
+
+def test_a_gap_ends_a_tracklet(tmp_path: Path) -> None:
+    times = [number / RATE + 3600 * (number >= 30) for number in range(50)]
+    video = write_clip(tmp_path / "event.mkv", [draw_frame(number) for number in range(50)], times=times)
+    run(video, out=tmp_path / "set", every=1)
+    before, after = sorted(read_manifest(tmp_path / "set").tracklets, key=lambda tracklet: tracklet.name)
+    assert (before.crops[-1].time, after.crops[0].time) == (pytest.approx(2.9), pytest.approx(3603, abs=0.2))
+
+
+def test_damage_is_counted_and_what_follows_is_kept(tmp_path: Path) -> None:
+    pictures = [draw_frame(number) for number in range(60)]
+    video = write_clip(tmp_path / "hole.mp4", pictures, codec="mpeg4", pixels="yuv420p", g="5", b="4000000")
+    content = video.read_bytes()
+    third, half = len(content) // 3, len(content) // 2
+    video.write_bytes(content[:third] + bytes(half - third) + content[half:])
+    report = run(video, out=tmp_path / "set", detector=RedDetector())
+    assert report.damaged > 0
+    assert f"hole.mp4: damaged: {report.damaged} pieces of it could not be decoded" in report.warnings[0]
+    assert max(crop.time for crop in read_manifest(tmp_path / "set").crops) > 5
+
+
+def test_a_file_that_grew_takes_the_place_of_its_beginning(tmp_path: Path) -> None:
+    out, growing = tmp_path / "set", tmp_path / "0900.ts"
+    other = write_video(tmp_path / "0800.avi", shade=10)
+    pictures = [draw_frame(number) for number in range(60)]
+    write_clip(growing, pictures, codec="mpeg4", pixels="yuv420p", b="4000000")
+    content = growing.read_bytes()
+    growing.write_bytes(content[: 188 * (len(content) * 2 // 3 // 188)])
+    first = run(growing, other, out=out, camera="gate", detector=RedDetector())
+    assert (first.videos, first.replaced) == (2, 0)
+    part = {crop.path for crop in read_manifest(out).crops}
+    rewrite(growing, content)
+    second = run(growing, other, out=out, camera="gate", detector=RedDetector())
+    assert (second.videos, second.replaced, second.skipped) == (1, 1, 1)
+    whole = {crop.path for crop in read_manifest(out).crops}
+    assert not any(path.exists() for path in part - whole)
+    entries = json.loads((out / "ingest.json").read_text())["recordings"]
+    assert sorted(Path(entry["source"]).name for entry in entries) == ["0800.avi", "0900.ts"]
+    fresh = tmp_path / "fresh"
+    run(growing, other, out=fresh, camera="gate", detector=RedDetector())
+    assert sorted((c.frame, c.time) for c in read_manifest(fresh).crops) == sorted(
+        (c.frame, c.time) for c in read_manifest(out).crops
+    )
+    assert run(growing, other, out=out, camera="gate", detector=RedDetector()).skipped == 2
+
+
+@pytest.mark.parametrize("at", ["manifest", "journal", "crops"])
+def test_interrupted_while_a_recording_is_replaced_nothing_is_lost_or_doubled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    from reid_toolkit.footage import store
+
+    out, video = tmp_path / "set", write_video(tmp_path / "yard.avi", frames=40)
+    run(video, out=out)
+    rewrite(video, write_video(tmp_path / "longer.avi", frames=60).read_bytes())
+    whole = tmp_path / "whole"
+    run(video, out=whole)
+    real_manifest, real_text = manifest.write_manifest, store.write_atomic
+    with monkeypatch.context() as patch:
+        if at == "manifest":
+            patch.setattr(
+                manifest, "write_manifest", lambda root, c: full_disk() if root == out else real_manifest(root, c)
+            )
+        elif at == "journal":
+            patch.setattr(
+                store, "write_atomic", lambda path, text: full_disk() if path.parent == out else real_text(path, text)
+            )
+        else:
+            patch.setattr(store.shutil, "rmtree", lambda path, **_: full_disk() if path == out / "crops/yard" else None)
+        with pytest.raises(OSError, match="No space left"):
+            run(video, out=out, replace=True)
+    assert run(video, out=out).skipped == 1
+    stems = {path.parts[1] for path, *_ in rows(out)}
+    assert stems == {"yard-2"}
+    assert [row[3:] for row in rows(out)] == [row[3:] for row in rows(whole)]
+    assert sorted(path.name for path in (out / "crops").iterdir()) == ["yard-2"]
+
+
+def test_a_recording_that_changed_otherwise_is_replaced_when_asked(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    run(video, out=out)
+    before = rows(out)
+    rewrite(video, write_video(tmp_path / "other.avi", frames=60).read_bytes())
+    with pytest.raises(VideoError, match=r"has changed since .* or give --replace"):
+        run(video, out=out)
+    assert rows(out) == before
+    assert run(video, out=out, replace=True).replaced == 1
+    assert max(frame for _, _, _, frame, _ in rows(out)) > 50
+
+
+def test_a_file_that_is_still_written_is_left_for_later(tmp_path: Path, video: Path) -> None:
+    class Recorder(ScriptedDetector):
+        """While people are looked for, the recorder writes on."""
+
+        def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if self.number == 5:
+                rewrite(growing, growing.read_bytes() + b"more")
+            return super().__call__(frame)
+
+    growing = write_video(tmp_path / "growing.avi", shade=10)
+    out = tmp_path / "set"
+    report = run(growing, out=out, detector=Recorder())
+    assert (report.videos, report.tracklets) == (0, 0)
+    assert "growing.avi: changed while it was read, so it is still being written: left for" in report.waiting[0]
+    assert list((out / "crops").iterdir()) == []
+    assert (run(growing, video, out=out).videos, run(growing, video, out=out).skipped) == (2, 2)
+
+
+def test_what_an_earlier_version_stored_is_known(video: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(30):
+        cv2.imwrite(str(folder / f"{number:03d}.jpg"), draw_frame(number))
+    out = tmp_path / "set"
+    run(video, folder, out=out)
+    journal = json.loads((out / "ingest.json").read_text())
+    for entry, recording in zip(journal["recordings"], open_recordings([str(video), str(folder)], 25.0), strict=True):
+        for key in ("stamp", "size", "black"):
+            del entry[key]
+        entry["fingerprint"] = recording.fingerprint_before
+    (out / "ingest.json").write_text(json.dumps(journal))
+    assert run(video, folder, out=out).skipped == 2
+
+
+def test_bytes_are_read_once(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "set"
+    run(video, out=out)
+    monkeypatch.setattr(frames, "digest_of", lambda *given: pytest.fail("read again"))
+    assert run(video, out=out).skipped == 1
+
+
+@pytest.mark.parametrize(
+    ("camera", "why"),
+    [("hall\r", "lists saved on Windows"), ("a\nb", "control"), ("a\udce9", "no Unicode"), (" ", "a name")],
+)
+def test_a_camera_that_no_manifest_can_hold_is_refused_before_the_work(
+    video: Path, tmp_path: Path, camera: str, why: str
+) -> None:
+    with pytest.raises(DatasetError, match=why):
+        run(video, out=tmp_path / "set", camera=camera, detector=ScriptedDetector(interrupt_at=0))
+    assert not (tmp_path / "set").exists()
+
+
+def test_times_before_1970_are_refused_before_the_work(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected 1970 or later"):
+        run(video, out=tmp_path / "set", start=datetime(1969, 12, 31, tzinfo=UTC))
+
+
+def test_crops_on_another_disk_are_refused_before_the_work(video: Path, tmp_path: Path) -> None:
+    out, disk = tmp_path / "set", tmp_path / "disk"
+    out.mkdir()
+    disk.mkdir()
+    (out / "crops").symlink_to(disk)
+    with pytest.raises(DatasetError, match=r"leads out of the dataset folder.* make .*set itself a link"):
+        run(video, out=out, detector=ScriptedDetector(interrupt_at=0))
+    (tmp_path / "link").symlink_to(disk)
+    assert run(video, out=tmp_path / "link").tracklets == 1
+    assert run(video, out=tmp_path / "link").skipped == 1

@@ -15,7 +15,7 @@ def nothing() -> tuple[np.ndarray, np.ndarray]:
 
 def test_one_walker_is_one_track() -> None:
     tracker = Tracker(10.0)
-    given = [tracker.update(box(number), SCORE) for number in range(20)]
+    given = [tracker.update(box(number), SCORE, number / 10) for number in range(20)]
     numbers = {track for members in given for track, _, _ in members}
     assert len(numbers) == 1
     assert -1 not in numbers
@@ -30,7 +30,7 @@ def test_a_short_absence_keeps_the_track_and_a_long_one_does_not() -> None:
         tracker, numbers = Tracker(10.0), set()
         for number in range(60 + absent):
             here = number < 20 or number >= 20 + absent
-            members = tracker.update(*((box(number), SCORE) if here else nothing()))
+            members = tracker.update(*((box(number), SCORE) if here else nothing()), number / 10)
             numbers |= {track for track, _, _ in members}
         assert len(numbers) == tracks
 
@@ -38,33 +38,45 @@ def test_a_short_absence_keeps_the_track_and_a_long_one_does_not() -> None:
 def test_a_poor_box_goes_on_with_a_track_but_is_not_given_out() -> None:
     tracker = Tracker(10.0)
     for number in range(10):
-        before = tracker.update(box(number), SCORE)
-    assert tracker.update(box(10), np.array([0.3], np.float32)) == []
-    assert tracker.update(box(11), SCORE)[0][0] == before[0][0]
+        before = tracker.update(box(number), SCORE, number / 10)
+    assert tracker.update(box(10), np.array([0.3], np.float32), 1.0) == []
+    assert tracker.update(box(11), SCORE, 1.1)[0][0] == before[0][0]
 
 
 def test_a_leap_in_height_is_not_given_out() -> None:
     tracker = Tracker(10.0)
     for number in range(10):
-        before = tracker.update(box(number), SCORE)
-    assert tracker.update(box(10, height=130), SCORE) == []
-    assert tracker.update(box(11), SCORE)[0][0] == before[0][0]
+        before = tracker.update(box(number), SCORE, number / 10)
+    assert tracker.update(box(10, height=130), SCORE, 1.0) == []
+    assert tracker.update(box(11), SCORE, 1.1)[0][0] == before[0][0]
 
 
 def test_frames_without_anybody_are_fine() -> None:
     tracker = Tracker(10.0)
-    assert [tracker.update(*nothing()) for _ in range(3)] == [[], [], []]
+    assert [tracker.update(*nothing(), number / 10) for number in range(3)] == [[], [], []]
 
 
-def test_with_times_a_track_goes_on_over_frames_left_out() -> None:
-    """A walker at ten pixels a frame, and eight frames missing: two widths, which are one frame to who cannot know."""
+def test_a_track_goes_on_over_frames_left_out() -> None:
+    """A walker at ten pixels a frame, and eight frames missing: two widths, which time alone tells from a leap."""
     for with_times, tracks in ((True, 1), (False, 2)):
         tracker, numbers = Tracker(25.0), set()
-        for number in [*range(30), *range(38, 60)]:
+        for place, number in enumerate([*range(30), *range(38, 60)]):
             walker = np.array([[10 * number, 50, 10 * number + 35, 140]], np.float32)
-            members = tracker.update(walker, SCORE, number / 25 if with_times else None)
+            members = tracker.update(walker, SCORE, (number if with_times else place) / 25)
             numbers |= {track for track, _, _ in members}
         assert len(numbers) == tracks
+
+
+def test_after_a_gap_everybody_is_new_and_no_number_comes_twice() -> None:
+    tracker, seen = Tracker(10.0), []
+    for began in (0.0, 3600.0, 7200.0):
+        given = [tracker.update(box(number), SCORE, began + number / 10) for number in range(10)]
+        (track,) = {track for members in given for track, _, _ in members}
+        assert tracker.alive == {track}
+        seen.append(track)
+    assert len(set(seen)) == 3
+    tracker.forget()
+    assert tracker.alive == set()
 
 
 def test_what_is_gone_is_not_alive_and_leaves_nothing() -> None:

@@ -28,7 +28,8 @@ def save(path: Path, inputs: list[int | str], outputs: dict[str, np.ndarray]) ->
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
         for name, value in outputs.items()
     ]
-    picture = helper.make_tensor_value_info("images", TensorProto.FLOAT, inputs)
+    kind = TensorProto.FLOAT16 if any(value.dtype == np.float16 for value in outputs.values()) else TensorProto.FLOAT
+    picture = helper.make_tensor_value_info("images", kind, inputs)
     model = helper.make_model(
         helper.make_graph(nodes, "tiny", [picture], declared),
         opset_imports=[helper.make_opsetid("", 17)],
@@ -100,6 +101,52 @@ def test_a_frame_is_put_into_the_upper_left_and_padded() -> None:
     assert (picture[0, :, 48:] == 114).all()
 
 
+@pytest.mark.parametrize("form", ["raw", "decoded"])
+def test_a_model_in_half_precision_finds_the_same(tmp_path: Path, form: str) -> None:
+    whole = YoloxDetector(save(tmp_path / "whole.onnx", [1, 3, SIDE, SIDE], {"output": rows(form)}))
+    half = YoloxDetector(save(tmp_path / "half.onnx", [1, 3, SIDE, SIDE], {"output": rows(form).astype(np.float16)}))
+    for a, b in zip(whole(FRAME), half(FRAME), strict=True):
+        assert b.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=0.1)
+
+
+def save_with_weights_beside(path: Path, answer: np.ndarray) -> Path:
+    """A model whose answer lies in a second file, as torch.onnx writes large ones."""
+    declared = helper.make_tensor_value_info("output", TensorProto.FLOAT, answer.shape)
+    picture = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIDE, SIDE])
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["weights"], ["output"])], "tiny", [picture], [declared],
+        [numpy_helper.from_array(answer, "weights")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(path), save_as_external_data=True, location=f"{path.name}.data", size_threshold=0)
+    return path
+
+
+def test_weights_in_a_second_file_are_found_wherever_the_model_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    path = save_with_weights_beside(tmp_path / "models" / "large.onnx", rows("decoded"))
+    expected = YoloxDetector(save(tmp_path / "small.onnx", [1, 3, SIDE, SIDE], {"output": rows("decoded")}))(FRAME)
+    names = []
+    for folder, name in (("elsewhere", "../models/large.onnx"), ("models", "large.onnx")):
+        monkeypatch.chdir(tmp_path / folder)
+        detector = YoloxDetector(Path(name))
+        np.testing.assert_allclose(detector(FRAME)[0], expected[0])
+        names.append(detector.name)
+    # Other weights are another detector, though the first file is the same.
+    weights = path.with_name("large.onnx.data")
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\x80?")
+    names.append(YoloxDetector(path).name)
+    assert names[0] == names[1] != names[2]
+    weights.rename(tmp_path / "elsewhere" / weights.name)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match=r"large\.onnx: not a usable ONNX model.*expected a YOLOX model"):
+        YoloxDetector(path)
+
+
 @pytest.mark.parametrize(
     ("inputs", "outputs", "got"),
     [
@@ -120,7 +167,7 @@ def test_another_model_is_refused(
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "not.onnx"
     path.write_text("no model")
-    with pytest.raises(ModelError, match=r"not\.onnx: not a model that onnxruntime can load"):
+    with pytest.raises(ModelError, match=r"not\.onnx: not a usable ONNX model"):
         load_detector(str(path))
     assert capfd.readouterr().err == ""
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from drawn_clip import write_clip
 from drawn_yard import EMPTY, RATE, RedDetector, draw_frame, write_video
 from tiny_model import build_model
 
@@ -16,7 +17,8 @@ from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.footage import live as live_module
 from reid_toolkit.footage.crops import cut
 from reid_toolkit.footage.extract import Settings
-from reid_toolkit.footage.frames import Frame, open_video
+from reid_toolkit.footage.frames import Frame
+from reid_toolkit.footage.sources import open_video
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.images import decode
 from reid_toolkit.records import Record
@@ -59,7 +61,7 @@ class Stream:
     frame_rate: float = RATE
     is_stream: bool = True
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self, on_damage: Callable[[], None] | None = None) -> Iterator[Frame]:
         return self.connect()
 
 
@@ -156,6 +158,17 @@ def test_the_same_file_again_gives_the_same_records(see, embedder: Embedder, tmp
         see(gallery=gallery)
         see(gallery=gallery)
         assert len(gallery) == 1
+
+
+def test_damage_is_counted_and_what_follows_is_seen(see, shelf: Shelf, tmp_path: Path) -> None:
+    pictures = [draw_frame(number) for number in range(FRAMES)]
+    path = write_clip(tmp_path / "hole.mp4", pictures, codec="mpeg4", pixels="yuv420p", g="5", b="4000000")
+    content = path.read_bytes()
+    third, half = len(content) // 3, len(content) // 2
+    path.write_bytes(content[:third] + bytes(half - third) + content[half:])
+    report = see(open_video(path))
+    assert report.damaged > 0
+    assert shelf.records[-1].end == pytest.approx((FRAMES - 1) / RATE, abs=0.2)
 
 
 def test_time_without_frames_ends_a_tracklet(see, shelf: Shelf) -> None:

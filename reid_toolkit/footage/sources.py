@@ -1,0 +1,221 @@
+"""What the user named, opened: videos, folders of videos or of frames, playlists, streams, webcams."""
+
+import os
+import re
+import stat
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from reid_toolkit.errors import ImageError, VideoError
+from reid_toolkit.files import natural_order
+from reid_toolkit.footage.decoding import Decoder, address_of, sensible_frame_rate
+from reid_toolkit.footage.frames import Recording, stamp_of
+from reid_toolkit.images import IMAGE_SUFFIXES, read_image
+from reid_toolkit.records import without_password
+
+PLAYLISTS = frozenset({".m3u8"})
+VIDEO_SUFFIXES = PLAYLISTS | {
+    ".264", ".265", ".3g2", ".3gp", ".asf", ".avc", ".avi", ".av1", ".dav", ".divx", ".dv", ".f4v", ".flv", ".h264",
+    ".h265", ".hevc", ".ivf", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe",
+    ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv", ".ps", ".qt", ".rm", ".rmvb", ".tod", ".ts",
+    ".vob", ".webm", ".wmv", ".wtv", ".y4m",
+}  # fmt: skip
+"""Of files that FFmpeg can read; in a folder, others are passed over and counted."""
+
+WEBCAMS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("vfwcap", "{}")}
+"""FFmpeg's device and its name for webcam number N, by platform."""
+
+
+@dataclass
+class Sources:
+    """What was found in what the user named."""
+
+    recordings: list[Recording] = field(default_factory=list)
+    """In the order named; within a folder in natural order."""
+    bad: list[str] = field(default_factory=list)
+    """What cannot be read, a sentence each."""
+    passed_over: list[str] = field(default_factory=list)
+    """What lies in a folder and is neither, a phrase for each folder."""
+
+
+def open_recordings(sources: Sequence[str], folder_frame_rate: float) -> list[Recording]:
+    """Open what the user named, in this order; raises :class:`VideoError` for the first that gives no frame.
+
+    ``folder_frame_rate`` is that of folders of frames, which cannot say it themselves.
+    """
+    found = find_sources(sources, folder_frame_rate)
+    if found.bad:
+        raise VideoError(found.bad[0])
+    return found.recordings
+
+
+def find_sources(sources: Sequence[str], folder_frame_rate: float) -> Sources:
+    """The same, with what cannot be read beside what can."""
+    found = Sources()
+    for source in sources:
+        try:
+            open_source(source, folder_frame_rate, found)
+        except (VideoError, ImageError) as error:
+            found.bad.append(str(error))
+        except OSError as error:  # no right to read it; a disk that is gone
+            found.bad.append(f"{source}: cannot be read: {error.strerror}")
+    return found
+
+
+def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
+    if source.isdecimal() and not Path(source).exists():
+        found.recordings.append(open_webcam(int(source)))
+        return
+    if source.lower().startswith("file://"):
+        source = unquote(urlsplit(source).path, errors="surrogateescape")
+    if "://" in source:
+        found.recordings.append(open_stream(source))
+        return
+    path = Path(source)
+    if not path.exists():
+        raise VideoError(f"{path}: no such file or folder: expected a video, a folder of videos or frames")
+    if stat.S_ISCHR(path.stat().st_mode):
+        found.recordings.append(open_device(WEBCAMS.get(sys.platform, ("v4l2", ""))[0], str(path), path.name))
+    elif path.is_dir():
+        open_folder(path, folder_frame_rate, found)
+    else:
+        found.recordings.append(open_video(path))
+
+
+def open_folder(folder: Path, frame_rate: float, found: Sources) -> None:
+    """A folder of videos, a recording each, or of frames, all one recording."""
+    videos = files_of(folder, VIDEO_SUFFIXES)
+    segments = {part.resolve() for video in videos if video.suffix.lower() in PLAYLISTS for part in playlist(video)[1:]}
+    videos = [video for video in videos if video.resolve() not in segments]
+    pictures = files_of(folder, IMAGE_SUFFIXES)
+    if videos and pictures:
+        raise VideoError(
+            f"{folder}: has {len(videos)} videos and {len(pictures)} pictures: expected a folder of videos or one of "
+            "frames, not both; name the videos one by one"
+        )
+    left = others_of(folder, VIDEO_SUFFIXES | IMAGE_SUFFIXES)
+    if not videos and not pictures:
+        raise VideoError(
+            f"{folder}: has no video and no picture{f', only {left}' if left else ''}: expected a folder of videos or "
+            "of frames"
+        )
+    if left:
+        found.passed_over.append(f"{folder}: {left}")
+    if pictures:
+        found.recordings.append(frames_of(folder, pictures, frame_rate))
+    for video in videos:
+        try:
+            found.recordings.append(open_video(video))
+        except (VideoError, OSError) as error:
+            found.bad.append(str(error))
+
+
+def files_of(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    """The folder's own files of these kinds, frame2 before frame10."""
+    found = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    return sorted((path for path in found if not path.is_dir()), key=natural_order)
+
+
+def others_of(folder: Path, suffixes: frozenset[str]) -> str:
+    """What else lies in a folder, as words; hidden files do not count."""
+    kinds: Counter[str] = Counter()
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            kinds["folders"] += 1
+        elif path.suffix.lower() not in suffixes:
+            kinds[f"files *{path.suffix.lower()}" if path.suffix else "files without a suffix"] += 1
+    words = (f"{count} {kind if count > 1 else kind.replace('s', '', 1)}" for kind, count in sorted(kinds.items()))
+    return ", ".join(words)
+
+
+def open_video(path: Path) -> Recording:
+    """Look at a video file; raises :class:`VideoError` when no frame of it can be decoded."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise VideoError(f"{path}: a picture, expected a video: give the folder of frames it lies in")
+    files = playlist(path) if path.suffix.lower() in PLAYLISTS else (path,)
+    stamp, size = stamp_of(files), path.stat().st_size
+    try:
+        with Decoder(address_of(path)) as decoder:
+            if next(decoder.pictures(), None) is None:
+                raise VideoError("no frame of it can be decoded")
+            rate, count = decoder.frame_rate, decoder.frame_count
+    except VideoError as error:
+        raise VideoError(
+            f"{path}: not a readable video: {error}, got {size} bytes; is it truncated, still being written, or not a "
+            "video?"
+        ) from None
+    return Recording(str(path.resolve()), printed(path.stem), rate, count, "file", address_of(path), None, files, stamp)
+
+
+def printed(name: str) -> str:
+    """A name that can be stored as UTF-8, whatever bytes it has on disk."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def playlist(path: Path, seen: frozenset[Path] = frozenset()) -> tuple[Path, ...]:
+    """An HLS playlist and the files that it names, playlists in it followed; those elsewhere than on disk left out."""
+    found = [path]
+    for line in path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines():
+        names = [line.strip()] if not line.startswith("#") else re.findall(r'URI="([^"]+)"', line)
+        for name in names:
+            part = path.parent / unquote(name) if (path.parent / unquote(name)).is_file() else path.parent / name
+            if name and part.is_file() and part not in seen | {*found}:
+                inner = part.suffix.lower() in PLAYLISTS
+                found += playlist(part, seen | {*found}) if inner else [part]
+    return tuple(found)
+
+
+def frames_of(folder: Path, pictures: list[Path], frame_rate: float) -> Recording:
+    """A folder of frames; the first that can be read shows that some can."""
+    reasons: list[str] = []
+    for picture in pictures:
+        try:
+            read_image(picture)
+            break
+        except ImageError as error:
+            reasons.append(str(error))
+    else:
+        raise VideoError(f"{folder}: none of its {len(pictures)} pictures can be read; the first: {reasons[0]}")
+    whole = folder.resolve()
+    files = tuple(pictures)
+    return Recording(
+        str(whole), printed(whole.name), frame_rate, len(files), "folder", "", None, files, stamp_of(files)
+    )
+
+
+def open_stream(url: str) -> Recording:
+    """Look whether a stream can be reached; its frame rate is taken from it where it says one."""
+    shown = without_password(url)
+    try:
+        with Decoder(url, live=True) as decoder:
+            rate = decoder.frame_rate
+    except VideoError as error:
+        raise VideoError(
+            f"{shown}: no stream there ({error}): expected an address that ffplay can play, with its password"
+        ) from None
+    host = shown.partition("://")[2].partition("/")[0] or Path(shown).stem
+    return Recording(shown, host, rate, None, "stream", url)
+
+
+def open_webcam(number: int) -> Recording:
+    """Webcam ``number`` of this machine, from 0."""
+    if sys.platform not in WEBCAMS:
+        raise VideoError(f"{number}: no webcams on {sys.platform}: expected a video, a folder, or the URL of a stream")
+    form, name = WEBCAMS[sys.platform]
+    return open_device(form, name.format(number), f"webcam-{number}")
+
+
+def open_device(form: str, address: str, name: str) -> Recording:
+    """A camera of this machine."""
+    try:
+        with Decoder(address, form=form, live=True) as decoder:
+            rate = sensible_frame_rate(decoder.frame_rate)
+    except VideoError as error:
+        raise VideoError(f"{address}: no camera there ({error}): expected one that this machine can read") from None
+    return Recording(address, name, rate, None, "stream", address, form)
