@@ -309,7 +309,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     shipped = SHIPPED / f"{name_or_path}.toml"
     path = shipped if shipped.is_file() else Path(name_or_path)
     try:
-        return parse_recipe(path.read_text(encoding="utf-8"))
+        return parse_recipe(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a byte-order mark
     except (FileNotFoundError, IsADirectoryError):
         names = ", ".join(shipped_recipes())
         raise RecipeError(f"recipe {name_or_path!r}: neither a shipped recipe ({names}) nor a file") from None

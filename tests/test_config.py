@@ -164,6 +164,12 @@ def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, text: str, word
     assert "\n" not in message
 
 
+def test_a_recipe_that_was_saved_on_windows_is_read(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_bytes(b"\xef\xbb\xbfseed = 3\r\n[merging]\r\ntrade_off = 0.2\r\n")
+    recipe = load_recipe(str(tmp_path / "r.toml"))
+    assert (recipe.seed, recipe.merging.trade_off) == (3, 0.2)
+
+
 def test_an_unknown_recipe_is_told_which_there_are(tmp_path: Path) -> None:
     for name in ("dbcc", "", str(tmp_path)):
         with pytest.raises(RecipeError, match="neither a shipped recipe") as caught:

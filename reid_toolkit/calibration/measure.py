@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from reid_toolkit.calibration.calibration import Calibration, calibrate
 from reid_toolkit.calibration.clusters import read_clusters
-from reid_toolkit.calibration.describe import CropEmbedder, describe
+from reid_toolkit.calibration.describe import describe
 from reid_toolkit.calibration.evidence import collect
 from reid_toolkit.calibration.neighbours import reciprocal_clusters
 from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.datasets.clocks import times
 from reid_toolkit.datasets.dataset import Dataset
+from reid_toolkit.datasets.reading import CropEmbedder
 from reid_toolkit.method.constraints import cannot_link_pairs
 
 

@@ -1,10 +1,8 @@
 """``reid enroll``: descriptors of tracklets or crops into a gallery."""
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +12,7 @@ from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import describe_fit
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
 from reid_toolkit.cli.root import print_json, warn
-from reid_toolkit.errors import AuditError, InputError
+from reid_toolkit.errors import AuditError, ImageError, InputError
 from reid_toolkit.records import Crop, Record
 
 if TYPE_CHECKING:
@@ -78,10 +76,12 @@ def command(
         kept_since = None if store.retention is None else time.time() - store.retention
         wanted = [unit for unit in missing if not is_past(unit.record, kept_since)]
         with progress_bar("enroll", "crops" if crops else "tracklets") as on_progress:
-            for records, vectors in describe(wanted, embedder, batch_size, bad):
-                if records:
-                    store.add(vectors, with_thumbnails(records) if thumbnails else records)
-                enrolled += len(records)
+            for described, vectors in describe(wanted, embedder, bad):
+                if thumbnails or bad:
+                    store.add(vectors, [pictured(unit, small=thumbnails) for unit in described])
+                else:
+                    store.add(vectors, [unit.record for unit in described])
+                enrolled += len(described)
                 on_progress(enrolled, len(wanted))
         expired = store.expire()
         count = len(store)
@@ -149,36 +149,41 @@ def record_of(crops: Sequence[Crop], camera: str, source: Path, tags: tuple[str,
     )
 
 
-def with_thumbnails(records: Sequence[Record]) -> list[Record]:
-    """The records with the picture that shows each, small."""
+def pictured(unit: Unit, *, small: bool) -> Record:
+    """The unit's record, shown by the crop nearest to its middle that can be read; with a ``small`` copy of it."""
     from reid_toolkit.images import read_image, thumbnail
 
-    return [replace(record, thumbnail=thumbnail(read_image(Path(record.image)))) for record in records]
+    middle = len(unit.crops) // 2
+    for crop in sorted(unit.crops, key=lambda crop: abs(unit.crops.index(crop) - middle)):
+        try:
+            image = read_image(crop.path)
+        except ImageError:  # said already, when it was to be described
+            continue
+        return replace(unit.record, image=str(crop.path.resolve()), thumbnail=thumbnail(image) if small else b"")
+    return unit.record
 
 
 def describe(
-    units: Sequence[Unit], embedder: "Embedder", batch_size: int, bad: list[str] | None
-) -> Iterator[tuple[list[Record], "NDArray[np.float32]"]]:
-    """Yield records and their descriptors, (B, D) float32, in order.
+    units: Sequence[Unit], embedder: "Embedder", bad: list[str] | None
+) -> Iterator[tuple[list[Unit], "NDArray[np.float32]"]]:
+    """Yield units and their descriptors, (B, D) float32, in order: those of about a batch of crops at a time.
 
-    Batches run across tracklets, so that short ones fill the network and long ones need no more memory.
     Unreadable images are raised, or noted in ``bad``; a unit with no readable image is left out.
     """
     import numpy as np
 
-    from reid_toolkit.datasets.reading import read_crops
+    from reid_toolkit.datasets.reading import embed_groups
     from reid_toolkit.runtime.averager import average
 
-    frames = ((position, image) for position, unit in enumerate(units) for _, image in read_crops(unit.crops, bad))
-    parts: defaultdict[int, list[np.ndarray]] = defaultdict(list)
-
-    def finish(complete: list[int]) -> "tuple[list[Record], NDArray[np.float32]]":
-        rows = [average(np.stack(parts.pop(position))) for position in complete]
-        return [units[position].record for position in complete], np.array(rows, np.float32)
-
-    while batch := list(islice(frames, batch_size)):
-        for (position, _), row in zip(batch, embedder.embed([image for _, image in batch]), strict=True):
-            parts[position].append(row)
-        # The last unit may go on in the next batch.
-        yield finish([p for p in parts if p != batch[-1][0]])
-    yield finish(list(parts))
+    done: list[Unit] = []
+    rows: list[NDArray[np.float32]] = []
+    crops = 0
+    for place, descriptors in embed_groups(embedder, [unit.crops for unit in units], bad):
+        done.append(units[place])
+        rows.append(average(descriptors))
+        crops += len(descriptors)
+        if crops >= embedder.batch_size:
+            yield done, np.array(rows)
+            done, rows, crops = [], [], 0
+    if done:
+        yield done, np.array(rows)

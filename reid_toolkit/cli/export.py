@@ -11,13 +11,14 @@ from reid_toolkit.cli.options import FILE, FOLDER, Number, json_output
 from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, warn_bad
+from reid_toolkit.errors import InputError
 from reid_toolkit.records import Crop
 
 if TYPE_CHECKING:
-    from reid_toolkit.evaluation.protocol import TrackletEmbedder
+    from reid_toolkit.datasets.reading import CropEmbedder
     from reid_toolkit.images import Image
 
-    Score = Callable[[TrackletEmbedder], dict[str, float]]
+    Score = Callable[[CropEmbedder], dict[str, float]]
 
 CALIBRATION, HELD_OUT = 128, 64
 """Crops that set an INT8 model's ranges, and others that measure its loss."""
@@ -90,10 +91,17 @@ def command(
             report["torch"] = score(TorchEmbedder(network, about.height, about.width))
             report["onnx"] = score(Embedder(model, providers=["cpu"]))
         if int8:
-            others = spread_over_cameras(open_dataset(calibrate).crops) if calibrate else crops
-            ranges = read_first(others, CALIBRATION, bad)
+            apart = calibrate and calibrate.resolve() != dataset.resolve()
+            others = spread_over_cameras(open_dataset(calibrate).crops) if calibrate and apart else crops
+            # Of few crops, some are kept to measure on: a range fits best what it was taken from.
+            ranges = read_first(others, CALIBRATION if apart else min(CALIBRATION, 3 * len(crops) // 4), bad)
             used = set(others[: len(ranges)])
-            held_out = read_first([crop for crop in crops if crop not in used] or crops, HELD_OUT, bad)
+            held_out = read_first([crop for crop in crops if crop not in used], HELD_OUT, bad)
+            if not ranges or not held_out:
+                raise InputError(
+                    f"--int8: {len(crops)} crops in {dataset}: expected at least one to take ranges from and another "
+                    "one to measure on; give more with --dataset, or others with --calibrate"
+                )
             with progress_bar("try layers", "layers") as on_progress:
                 quantised = quantize(
                     model, out, ranges, held_out, target=target,
@@ -154,7 +162,7 @@ def open_score(dataset: Path, identities: Path | None) -> "Score":
 
     parts = open_parts(dataset, identities)
 
-    def score(embedder: "TrackletEmbedder") -> dict[str, float]:
+    def score(embedder: "CropEmbedder") -> dict[str, float]:
         overall = evaluate_parts(embedder, parts).overall
         return {"rank-1": overall.rank(1), "mAP": overall.mean_ap}
 

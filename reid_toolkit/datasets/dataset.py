@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -46,15 +46,26 @@ class Dataset:
     def with_identities(self, identities: dict[str, str]) -> "Dataset":
         """The same dataset, with the identity of each tracklet taken from ``identities`` (tracklet -> identity).
 
-        For evaluation only. Tracklets that are not named there lose the identity they had.
+        For evaluation only. Tracklets that are not named there lose the identity they had. Names of other tracklets
+        are passed over; see :func:`with_identities`.
         """
-        unknown = sorted(set(identities) - {tracklet.name for tracklet in self.tracklets})
-        if unknown:
-            raise DatasetError(
-                f"identities name {len(unknown)} tracklets that {self.root} does not have, "
-                f"the first is {unknown[0]!r}: expected names of its tracklets"
-            )
         return replace(self, tracklets=tuple(identify(t, identities.get(t.name)) for t in self.tracklets))
+
+
+def with_identities(parts: Sequence[Dataset], identities: dict[str, str]) -> list[Dataset]:
+    """Parts of one dataset, such as queries and gallery, with identities from one list of all their tracklets.
+
+    Raises:
+        DatasetError: a tracklet is named that none of them has.
+    """
+    names = {tracklet.name for part in parts for tracklet in part.tracklets}
+    unknown = sorted(set(identities) - names)
+    if unknown:
+        raise DatasetError(
+            f"identities name {len(unknown)} tracklets that {parts[0].root} does not have, the first is "
+            f"{unknown[0]!r}: expected names of its tracklets"
+        )
+    return [part.with_identities(identities) for part in parts]
 
 
 def identify(tracklet: Tracklet, identity: str | None) -> Tracklet:

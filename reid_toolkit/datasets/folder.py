@@ -9,18 +9,21 @@ from pathlib import Path
 
 from reid_toolkit.datasets.dataset import Dataset, group_tracklets
 from reid_toolkit.errors import DatasetError
+from reid_toolkit.files import natural_order
 from reid_toolkit.images import IMAGE_SUFFIXES
 from reid_toolkit.records import Crop
 
 
 def find_images(root: Path) -> list[Path]:
-    """All image files below ``root``, sorted, hidden ones left out.
+    """All image files below ``root``, folder by folder in natural order, hidden ones left out.
 
-    Raises :class:`DatasetError` for a link that leads to no file, or out of ``root``.
+    Raises :class:`DatasetError` for a link to a folder, to no file, or out of ``root``.
     """
     images = []
-    for path in sorted(root.rglob("*")):
+    for path in sorted(root.rglob("*"), key=natural_order):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if not hidden and path.is_symlink() and path.is_dir():
+            raise DatasetError(f"{path}: a link to a folder: expected the folder itself, or its name on its own")
         if path.suffix.lower() not in IMAGE_SUFFIXES or hidden:
             continue
         if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(root.resolve())):

@@ -61,7 +61,7 @@ def read_query_names(info: Path) -> set[str]:
     from scipy.io import loadmat
 
     try:
-        files = (info / "test_name.txt").read_text().split()
+        files = (info / "test_name.txt").read_text(encoding="utf-8-sig").split()
         tracks = loadmat(info / "tracks_test_info.mat")["track_test_info"]
         rows = loadmat(info / "query_IDX.mat")["query_IDX"].ravel()
         # Matlab counts from 1: row r of `tracks` begins with the number of its first file.

@@ -49,7 +49,7 @@ def read_msmt17(root: Path, split: str) -> Dataset:
 def read_list(path: Path, folder: Path, images: set[Path]) -> list[Crop]:
     """The crops of a list, which are among the ``images`` of ``folder``."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file: the MSMT17 layout lists its images there") from None
     except UnicodeDecodeError:

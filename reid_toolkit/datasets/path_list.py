@@ -1,6 +1,7 @@
 """A list of image files, a path a line: what other programs write, and what comes through a pipe."""
 
 import os
+from codecs import BOM_UTF8
 from pathlib import Path
 
 from reid_toolkit.errors import DatasetError
@@ -17,7 +18,7 @@ def read_path_list(content: bytes, where: str) -> tuple[Crop, ...]:
     if b"\0" in content:
         raise DatasetError(f"{where}: not a list of image files: expected text, a path a line")
     crops = []
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.removeprefix(BOM_UTF8).splitlines(), start=1):
         name = os.fsdecode(line.strip())
         if name:
             path = Path(name).absolute()

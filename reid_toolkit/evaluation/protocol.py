@@ -3,26 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.camera_statistics import fit_camera_statistics
 from reid_toolkit.datasets import Split, open_dataset
-from reid_toolkit.datasets.dataset import Dataset
+from reid_toolkit.datasets.dataset import Dataset, with_identities
 from reid_toolkit.datasets.manifest import read_identities
-from reid_toolkit.datasets.reading import read_crops
+from reid_toolkit.datasets.reading import CropEmbedder, embed_groups
 from reid_toolkit.errors import DatasetError, InputError
 from reid_toolkit.evaluation.ranking import Ranking, rank
-from reid_toolkit.images import Image
 from reid_toolkit.records import Tracklet
-
-
-class TrackletEmbedder(Protocol):
-    """What is needed of :class:`reid_toolkit.runtime.Embedder`."""
-
-    def embed_tracklet(self, images: Sequence[Image]) -> NDArray[np.float32]: ...
+from reid_toolkit.runtime.averager import average
 
 
 @dataclass(frozen=True)
@@ -70,13 +63,13 @@ def open_parts(root: Path, identities: Path | None) -> list[Dataset]:
     if parts[0].tracklets == parts[1].tracklets:
         parts = parts[:1]
     if identities:
-        parts = [part.with_identities(read_identities(identities)) for part in parts]
+        parts = with_identities(parts, read_identities(identities))
     require_identities(parts[0].tracklets)
     return parts
 
 
 def embed_dataset(
-    embedder: TrackletEmbedder,
+    embedder: CropEmbedder,
     dataset: Dataset,
     *,
     bad: list[str] | None = None,
@@ -84,19 +77,17 @@ def embed_dataset(
 ) -> Embedded:
     """One descriptor a tracklet; unreadable crops are refused, or counted in ``bad`` and left out."""
     kept, rows = [], []
-    for done, tracklet in enumerate(dataset.tracklets, start=1):
-        images = [image for _, image in read_crops(tracklet.crops, bad)]
-        if images:
-            kept.append(tracklet)
-            rows.append(embedder.embed_tracklet(images))
+    for place, descriptors in embed_groups(embedder, [tracklet.crops for tracklet in dataset.tracklets], bad):
+        kept.append(dataset.tracklets[place])
+        rows.append(average(descriptors))
         if on_progress:
-            on_progress(done, len(dataset.tracklets))
+            on_progress(place + 1, len(dataset.tracklets))
     if not rows:
         raise DatasetError(f"{dataset.root}: not one of its crops can be read")
     return Embedded(tuple(kept), np.stack(rows))
 
 
-def evaluate_parts(embedder: TrackletEmbedder, parts: list[Dataset], *, camera_statistics: bool = True) -> Evaluation:
+def evaluate_parts(embedder: CropEmbedder, parts: list[Dataset], *, camera_statistics: bool = True) -> Evaluation:
     """:func:`evaluate` of a model on what :func:`open_parts` gave. Raises what it and :func:`embed_dataset` raise.
 
     camera_statistics: compare as a gallery's search does, where there are enough tracklets for it.

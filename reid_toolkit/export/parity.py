@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from reid_toolkit.errors import ModelError
 from reid_toolkit.images import Image
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.runtime.averager import average
 from reid_toolkit.runtime.preprocess import to_batch
 from reid_toolkit.training.network import ReidNetwork, standardise, to_rgb
 
@@ -39,10 +38,6 @@ class TorchEmbedder:
             pixels = to_batch(images[first : first + self.batch_size], self.height, self.width)
             rows.append(F.normalize(self.network(standardise(to_rgb(torch.from_numpy(pixels)))), dim=1).numpy())
         return np.concatenate(rows)
-
-    def embed_tracklet(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """The normalised mean of the frames' descriptors, (D,) float32."""
-        return average(self.embed(images))
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ def sizes(labels: NDArray[np.int64]) -> Section:
     bars = {str(size): float(count) for size, count in enumerate(counts[1:10], start=1)}
     edge = 10
     while edge < len(counts):  # 10-19, 20-39, ...
-        bars[f"{edge}+"] = float(counts[edge : 2 * edge].sum())
+        bars[f"{edge}-{2 * edge - 1}"] = float(counts[edge : 2 * edge].sum())
         edge *= 2
     text = f"The kept stage has {int(labels.max()) + 1} clusters of {len(labels)} samples."
     return Section("Sizes of clusters", text, drawings=(bar_chart("Clusters by number of samples", bars),))

@@ -12,6 +12,7 @@ import torch
 
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import Dataset, Split, open_dataset
+from reid_toolkit.datasets.dataset import with_identities
 from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.errors import RunError
 from reid_toolkit.evaluation.clustering import NOBODY, agreement
@@ -63,8 +64,7 @@ def open_study(run: Path, dataset: Path, identities: Path | None) -> Study:
     if parts[0].fingerprint != folder.dataset():
         raise RunError(f"{run}: was not trained on {dataset} as it is now: expected fingerprint {folder.dataset()}")
     if identities:
-        names = read_identities(identities)
-        parts = [part.with_identities(names) for part in parts]
+        parts = with_identities(parts, read_identities(identities))
     height, width = recipe.network.height, recipe.network.width
     query, gallery = (load(part, height, width, False) for part in parts[1:])
     samples = load(parts[0], height, width, recipe.training.samples == "images")

@@ -199,7 +199,9 @@ def restore(
     """
     tensors, header = load_tensors(path)
     if header.get("teacher") != origin["teacher"]:
-        raise RunError(f"{path}: cannot resume with another teacher: expected {header.get('teacher')}, got {origin}")
+        raise RunError(
+            f"{path}: cannot resume with another teacher: expected {header.get('teacher')}, got {origin['teacher']}"
+        )
     state: dict[int, dict[str, Tensor]] = {}
     for key in [key for key in tensors if key.startswith("optimiser.")]:
         _, number, name = key.split(".")

@@ -12,7 +12,7 @@ from reid_toolkit.config import MergingRecipe
 from reid_toolkit.datasets.clocks import times
 from reid_toolkit.method.constraints import cannot_link_pairs
 from reid_toolkit.method.merging import Merging, merge_clusters
-from reid_toolkit.training.samples import Samples
+from reid_toolkit.training.samples import Samples, machine_memory
 
 
 def cannot_link(samples: Samples) -> NDArray[np.int64]:
@@ -50,6 +50,8 @@ def merge_allowed(
     merge = partial(
         merge_clusters, descriptors, labels, merges, trade_off=recipe.trade_off, within=recipe.within,
         linkage=recipe.linkage, metric=recipe.metric, size_weight=recipe.size_weight, device=device,
+        # By the container's memory, which the method does not look for.
+        max_memory=None if device.type == "cuda" else machine_memory() // 4,
     )  # fmt: skip
     free = merge()
     if pairs is None or not len(pairs):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reid_toolkit import files
+from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.export.int8 import target_here
 from reid_toolkit.runtime import Embedder
 
@@ -67,6 +68,31 @@ def test_a_full_disk_keeps_the_model_that_was_there(
     assert "no space left on the disk" in result.error
     assert list(tmp_path.iterdir()) == [out]
     assert out.read_bytes() == b"the model of yesterday"
+
+
+def test_int8_is_never_measured_on_the_crops_that_set_its_ranges(
+    walked, reid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reid_toolkit.export import quantize as module
+
+    met: dict[str, list[bytes]] = {}
+
+    def quantize(model: Path, out: Path, ranges: list, held_out: list, **_: object) -> None:
+        met.update(ranges=[image.tobytes() for image in ranges], held_out=[image.tobytes() for image in held_out])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "quantize", quantize)
+    crops = len(read_manifest(walked.dataset).crops)
+    assert crops <= 128, "too few to take 128 for the ranges"
+    reid("export", walked.run, "--out", tmp_path / "small.onnx", "--int8", "--dataset", walked.dataset)
+    assert len(met["ranges"]) == 3 * crops // 4
+    assert len(met["held_out"]) == min(64, crops - len(met["ranges"]))
+    assert not set(met["ranges"]) & set(met["held_out"])
+    one = tmp_path / "one"
+    one.mkdir()
+    (one / "a.jpg").write_bytes(read_manifest(walked.dataset).crops[0].path.read_bytes())
+    said = reid("export", walked.run, "--out", tmp_path / "small.onnx", "--int8", "--calibrate", one).error
+    assert "expected at least one to take ranges from and another one to measure on" in said
 
 
 def test_int8_says_what_it_cost(walked, reid, tmp_path: Path) -> None:

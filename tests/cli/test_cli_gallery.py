@@ -617,6 +617,21 @@ def test_thumbnails_are_kept_when_asked_for(
             assert all(record.thumbnail.startswith(b"\xff\xd8") for record in records)
 
 
+def test_a_tracklet_is_shown_by_a_crop_that_can_be_read(run: Run, dataset: Path, model: Path, tmp_path: Path) -> None:
+    middle = dataset / "door" / "red-1.png"
+    middle.write_bytes(b"")
+    for number, options in enumerate(((), ("--thumbnails",))):
+        kept = tmp_path / f"kept{number}"
+        assert_fails(run("enroll", dataset, "--model", model, "--gallery", kept, *options), "red-1.png", "--skip-bad")
+        status, _, err = run("enroll", dataset, "--model", model, "--gallery", kept, *options, "--skip-bad")
+        assert status == 0, err
+        assert "left out 1 images" in err
+        with Gallery.open(kept) as gallery:
+            (record,) = (r for records, _ in gallery.records() for r in records if r.tracklet == "door-red")
+        assert Path(record.image).name in ("red-0.png", "red-2.png")
+        assert bool(record.thumbnail) == bool(options)
+
+
 def test_compact_and_check(run: Run, gallery: Path) -> None:
     report = json.loads(run("gallery", "compact", gallery, "--json")[1])
     assert (report["count"], report["gallery"]) == (6, str(gallery))

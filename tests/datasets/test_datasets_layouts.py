@@ -32,6 +32,19 @@ def test_a_plain_folder(tmp_path: Path, make: Make) -> None:
     assert [crop.path.name for crop in dataset.tracklets[0].crops] == ["a.png", "b.png"]
 
 
+def test_frames_of_a_plain_folder_are_ordered_by_the_numbers_in_their_names(tmp_path: Path, make: Make) -> None:
+    make(*(tmp_path / f"p{person}/frame{number}.png" for person in (2, 10) for number in (1, 2, 10)))
+    for tracklet in open_dataset(tmp_path).tracklets:
+        assert [crop.path.name for crop in tracklet.crops] == ["frame1.png", "frame2.png", "frame10.png"]
+
+
+def test_a_linked_folder_is_refused_aloud(tmp_path: Path, make: Make) -> None:
+    make(tmp_path / "elsewhere/a.png", tmp_path / "people/b.png")
+    (tmp_path / "people" / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match="more: a link to a folder: expected the folder itself"):
+        open_dataset(tmp_path / "people")
+
+
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(DatasetError, match=r"neither a manifest\.csv nor any image"):

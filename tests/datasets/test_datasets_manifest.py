@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reid_toolkit.datasets import open_dataset, without_identities
-from reid_toolkit.datasets.dataset import Dataset
-from reid_toolkit.datasets.manifest import COLUMNS, read_identities, read_manifest, write_manifest
+from reid_toolkit.datasets.dataset import Dataset, with_identities
+from reid_toolkit.datasets.manifest import COLUMNS, as_identity, read_identities, read_manifest, write_manifest
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.records import Crop
 
@@ -216,7 +216,8 @@ def test_what_is_written_is_read_back(tmp_path: Path, drawn: list[Crop], camera:
         path.touch()
         wanted.add(replace(crop, path=path, camera=camera, identity=who))
     write_manifest(root, wanted)
-    assert {replace(crop, origin="") for crop in read_manifest(root).crops} == wanted
+    meant = {replace(crop, identity=who and as_identity(who)) for crop in wanted}  # "07" and "7" are one
+    assert {replace(crop, origin="") for crop in read_manifest(root).crops} == meant
 
 
 def test_a_crop_outside_the_folder_cannot_be_written(folder: Path) -> None:
@@ -271,7 +272,47 @@ def test_with_identities_says_who_everybody_is(folder: Path) -> None:
 def test_identities_of_tracklets_that_are_not_there_are_refused(folder: Path) -> None:
     write(folder, {})
     with pytest.raises(DatasetError, match=r"identities name 2 tracklets .* the first is 'q'"):
-        read_manifest(folder).with_identities({"t1": "1", "z": "1", "q": "1"})
+        with_identities([read_manifest(folder)], {"t1": "1", "z": "1", "q": "1"})
+
+
+def test_one_list_of_identities_is_for_all_parts_of_a_dataset(folder: Path) -> None:
+    write(folder, {}, {"path": "b.png", "tracklet": "t2"})
+    whole = read_manifest(folder)
+    parts = [replace(whole, tracklets=whole.tracklets[place : place + 1]) for place in range(2)]
+    named = with_identities(parts, {"t1": "1", "t2": "2"})
+    assert [identities_of(part) for part in named] == [{"t1": {"1"}}, {"t2": {"2"}}]
+    assert [identities_of(part) for part in with_identities(parts, {"t2": "2"})] == [{"t1": {None}}, {"t2": {"2"}}]
+    with pytest.raises(DatasetError, match="the first is 't3'"):
+        with_identities(parts, {"t1": "1", "t3": "2"})
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("7", "7"), ("0007", "7"), ("7.0", "7"), (" 7 ", "7"), ("0000", "0"), ("0.0", "0"), ("-1.0", "-1"), ("-1.", "-1"),
+     ("anna", "anna"), ("7a", "7a"), ("1.5", "1.5"), ("1e3", "1e3"), ("", None), (" ", None)],
+)  # fmt: skip
+def test_identities_are_read_in_the_spellings_of_the_field(folder: Path, written: str, meant: str | None) -> None:
+    write(folder, {"identity": written})
+    assert read_manifest(folder).tracklets[0].identity == meant
+    (folder / "who.csv").write_text(f"tracklet,identity\nt1,{written}\n")
+    assert read_identities(folder / "who.csv") == ({} if meant is None else {"t1": meant})
+
+
+def test_a_tracklet_lasts_from_its_least_to_its_greatest_time(folder: Path) -> None:
+    """Converters write frame 0 where it is not known."""
+    write(folder, {"frame": "0", "time": "9"}, {"path": "b.png", "frame": "0", "time": "4"})
+    (tracklet,) = read_manifest(folder).tracklets
+    assert (tracklet.start, tracklet.end) == (4, 9)
+
+
+@pytest.mark.parametrize("camera", ["hall\r", "a\nb", 'say "cheese"', "a,b", "\r", " north ", "é漢"])
+def test_any_name_that_is_written_is_read_again(folder: Path, camera: str) -> None:
+    write(folder, {})
+    crop = replace(read_manifest(folder).crops[0], camera=camera, tracklet=camera)
+    write_manifest(folder, [crop])
+    (again,) = read_manifest(folder).crops
+    assert (again.camera, again.tracklet) == (camera, camera)
+    assert len((folder / "manifest.csv").read_bytes().split(b"\n")) == 3 + camera.count("\n") * 2
 
 
 def test_the_fingerprint_is_of_the_data_and_not_of_who_it_shows(folder: Path) -> None:

@@ -18,6 +18,11 @@ def test_each_line_is_a_crop_in_order(tmp_path: Path, monkeypatch: pytest.Monkey
     assert crops[1].origin == "list.txt, line 3"
 
 
+def test_a_list_that_was_saved_on_windows_is_read() -> None:
+    crops = read_path_list(b"\xef\xbb\xbf/a/1.png\r\n/a/2.png\r\n", "list")
+    assert [crop.path for crop in crops] == [Path("/a/1.png"), Path("/a/2.png")]
+
+
 def test_bytes_that_are_no_text_are_a_path_too() -> None:
     (crop,) = read_path_list(b"/pictures/\xff.png", "stdin")
     assert bytes(crop.path) == b"/pictures/\xff.png"

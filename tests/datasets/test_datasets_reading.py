@@ -1,10 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reid_toolkit.datasets import open_dataset
-from reid_toolkit.datasets.reading import keep_crops, read_crops
+from reid_toolkit.datasets.reading import embed_groups, keep_crops, read_crops
 from reid_toolkit.errors import DatasetError, ImageError
 
 
@@ -22,6 +23,36 @@ def test_crops_come_in_order_with_their_pictures(tiny_dataset: Path) -> None:
     found = list(read_crops(dataset.crops))
     assert [crop for crop, _ in found] == list(dataset.crops)
     assert {image.shape for _, image in found} == {(64, 32, 3)}
+
+
+class Sizes:
+    """Describes a picture by its size, and keeps how many came at once."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size, self.batches = batch_size, []
+
+    def embed(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        self.batches.append(len(images))
+        return np.array([image.shape[:2] for image in images], np.float32)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 100])
+def test_batches_run_across_groups(tiny_dataset: Path, batch_size: int) -> None:
+    tracklets = open_dataset(tiny_dataset).tracklets
+    embedder = Sizes(batch_size)
+    found = list(embed_groups(embedder, [tracklet.crops for tracklet in tracklets]))
+    assert [place for place, _ in found] == list(range(len(tracklets)))
+    assert [len(rows) for _, rows in found] == [len(tracklet.crops) for tracklet in tracklets]
+    assert set(embedder.batches[:-1]) <= {batch_size}
+    assert sum(embedder.batches) == len(open_dataset(tiny_dataset).crops)
+
+
+def test_a_group_of_which_nothing_can_be_read_is_left_out(damaged: Path) -> None:
+    p, q = (tracklet.crops for tracklet in open_dataset(damaged).tracklets)
+    bad: list[str] = []
+    found = list(embed_groups(Sizes(3), [q[2:], p, q], bad))
+    assert [(place, len(rows)) for place, rows in found] == [(1, 2), (2, 2)]
+    assert len(bad) == 4
 
 
 def test_a_bad_picture_is_refused_with_a_way_out(damaged: Path) -> None:

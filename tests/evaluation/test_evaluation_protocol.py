@@ -27,9 +27,11 @@ def embedded(rows: str, angles: Sequence[float] | None = None) -> Embedded:
 class MeanColour:
     """A stand-in for the network: the mean colour, at unit length."""
 
-    def embed_tracklet(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        mean = np.mean([image.mean(axis=(0, 1)) - 110 for image in images], axis=0)
-        return (mean / np.linalg.norm(mean)).astype(np.float32)
+    batch_size = 3
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        means = np.array([image.mean(axis=(0, 1)) - 110 for image in images])
+        return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
 
 
 def test_distances_are_euclidean() -> None:

@@ -139,7 +139,7 @@ def test_sizes_are_counted_and_the_large_ones_gathered() -> None:
     labels = np.repeat(np.arange(5), [1, 1, 3, 12, 40])
     (chart,) = sizes(labels).drawings
     found = {str(bar[0].text) for bar in chart.iter("rect")}
-    assert {"1: 2", "2: 0", "3: 1", "10+: 1", "20+: 0", "40+: 1"} <= found
+    assert {"1: 2", "2: 0", "3: 1", "10-19: 1", "20-39: 0", "40-79: 1"} <= found
 
 
 def test_layout_is_the_same_each_time() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from reid_toolkit.config import MergingRecipe
 from reid_toolkit.method.merging import merge_clusters
 from reid_toolkit.records import Crop, Tracklet
+from reid_toolkit.training import merging
 from reid_toolkit.training.merging import can_merge, cannot_link, merge_allowed
 from reid_toolkit.training.samples import Samples
 
@@ -98,3 +99,16 @@ def test_the_recipe_decides_how_merges_are_chosen() -> None:
         merging, stopped = merge_allowed(features, labels, 1, None, recipe, torch.device("cpu"))
         assert merging.history[0][:2] == expected
         assert stopped == {}
+
+
+def test_merging_keeps_within_the_containers_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(merging, "machine_memory", lambda: 400 << 20)
+    monkeypatch.setattr(
+        merging,
+        "merge_clusters",
+        lambda *given, **how: (asked.append(how["max_memory"]), merge_clusters(*given, **how))[1],
+    )
+    descriptors = torch.nn.functional.normalize(torch.randn(6, 4), dim=1)
+    merge_allowed(descriptors, torch.arange(6), 2, None, MergingRecipe(), torch.device("cpu"))
+    assert asked == [100 << 20]
