@@ -199,7 +199,8 @@ def remove(folder: Path, about: Sidecar) -> None:
         if json.loads(json.loads((folder / SIDECAR).read_bytes())["about"])["token"] == about.token:
             (folder / SIDECAR).unlink()
     for name in (about.rows_name, about.graph_name):
-        (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a read-only medium they stay, and are not believed either
+            (folder / name).unlink(missing_ok=True)
 
 
 def clear(folder: Path, keep: tuple[str, ...] = ()) -> None:

@@ -5,10 +5,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.files import sync_folder
 from reid_toolkit.gallery.checksum import text_checksum
 from reid_toolkit.gallery.schema import METRIC, migrate
 
@@ -41,12 +42,11 @@ class Database:
                 raise GalleryError(f"{folder}: no gallery there: make one with `reid enroll`")
             with self._explained():
                 _create(folder, self.path)
+        self.read_only = not can_be_written(self.path)
+        """Whether this process may only read: on a read-only medium, or in a folder of another user."""
         with self._explained():
             # mode=rw: never make a second, empty gallery where the file has just been removed.
-            self._db = sqlite3.connect(
-                f"{self.path.resolve().as_uri()}?mode=rw",
-                uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False,
-            )  # fmt: skip
+            self._db = self._connect_reading() if self.read_only else self._connect("rw")
             try:
                 self._prepare()
             except BaseException as error:
@@ -55,15 +55,41 @@ class Database:
                     raise GalleryError(f"{self.path}: {error}") from None
                 raise
 
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{self.path.resolve().as_uri()}?mode={mode}",
+            uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False,
+        )  # fmt: skip
+
+    def _connect_reading(self) -> sqlite3.Connection:
+        """Open a file that this process may not write: on a read-only medium, or of another user, who may write now."""
+        with suppress(sqlite3.OperationalError):  # its write-ahead log is not there, and cannot be made
+            db = self._connect("ro")
+            try:
+                db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                return db
+            except BaseException:
+                db.close()
+                raise
+        log = self.path.with_name(f"{NAME}-wal")
+        if log.exists() and log.stat().st_size:
+            raise GalleryError(
+                f"{self.path}: cannot be written, and its last changes still lie in {log.name}: open it once where it "
+                "can be written, for example with `reid gallery info`, and copy it then"
+            )
+        return self._connect("ro&immutable=1")  # nobody writes
+
     def _prepare(self) -> None:
         # A damaged file is looked at more closely, and what it says about itself is not executed.
         self._db.execute("PRAGMA cell_size_check = ON")
         self._db.execute("PRAGMA trusted_schema = OFF")
         if not self.path.stat().st_size:
             raise GalleryError("damaged: an empty file; put back a copy of it, or remove it and enroll again")
-        self._patiently(lambda: migrate(self._db))  # first: it leaves a database of another program as it is
-        self._patiently(lambda: self._db.execute("PRAGMA journal_mode = WAL"))
-        self._db.execute("PRAGMA synchronous = FULL")
+        # First: it leaves a database of another program as it is.
+        self._patiently(lambda: migrate(self._db, may_write=not self.read_only))
+        if not self.read_only:
+            self._patiently(lambda: self._db.execute("PRAGMA journal_mode = WAL"))
+            self._db.execute("PRAGMA synchronous = FULL")
         # The inner pages of millions of records, 3 MB a million, so that a record takes one read and not three.
         self._db.execute("PRAGMA cache_size = -16000")
         # Deleted descriptors are overwritten, not only unlinked.
@@ -80,7 +106,7 @@ class Database:
                 raise GalleryError(f"made for the metric {self.meta('metric')!r}: expected {METRIC!r}")
             else:
                 sealed = True
-        if not sealed:
+        if not sealed and not self.read_only:
             with self.writing():
                 pass
 
@@ -100,6 +126,11 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """All or nothing, and on the disk when this returns."""
+        if self.read_only:
+            raise GalleryError(
+                f"{self.path}: cannot be written: it, or its folder, is on a read-only medium or of another user; "
+                "`reid gallery copy` makes one that can"
+            )
         with self._explained():
             self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
             try:
@@ -109,6 +140,10 @@ class Database:
             except BaseException:
                 self._db.rollback()
                 raise
+
+    def writing_if_allowed(self) -> AbstractContextManager[None]:
+        """:meth:`writing`; only :meth:`reading` where nothing may be written, for what seldom has to write."""
+        return self.reading() if self.read_only else self.writing()
 
     def meta(self, key: str) -> str | None:
         """What is known about the whole gallery under this name."""
@@ -180,7 +215,7 @@ class Database:
         except sqlite3.Error as error:
             raise GalleryError(f"{self.path}: {self._explain(error)}") from error
         except UnicodeDecodeError as error:
-            raise GalleryError(f"{self.path}: {DAMAGED.format('it holds text that is none')}") from error
+            raise GalleryError(f"{self.path}: {DAMAGED.format('damaged text')}") from error
         except UnicodeEncodeError as error:
             raise InputError(f"a record holds text that is not valid Unicode: {error.object!r}") from None
 
@@ -202,6 +237,11 @@ class Database:
         return text
 
 
+def can_be_written(path: Path) -> bool:
+    """Whether this process may write the file, and the ones that SQLite makes beside it."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
 def is_busy(error: Exception) -> bool:
     """Whether another connection is in the way, and not the file's or the disk's state."""
     name = getattr(error, "sqlite_errorname", None) or ""
@@ -217,12 +257,13 @@ def _create(folder: Path, path: Path) -> None:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
             migrate(db)
         # Not renamed: another process may have made the same gallery meanwhile, and enrolled into it.
-        with suppress(FileExistsError):
+        try:
             os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links, such as FAT: the next best
+            if not path.exists():
+                os.rename(temporary, path)
     finally:
-        temporary.unlink()
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        temporary.unlink(missing_ok=True)
+    sync_folder(folder)

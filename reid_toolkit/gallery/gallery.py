@@ -44,6 +44,7 @@ class Gallery(GalleryStore):
     """
 
     def __init__(self, path: Path, create: bool, exact_below: int, wait: float) -> None:
+        self._wait = wait
         self._writer = Store(path, create, wait)
         try:
             self._reader = Store(path, False, wait)
@@ -105,7 +106,7 @@ class Gallery(GalleryStore):
         with self._locks.reader, self._reader.reading():
             same = all(self._reader.meta(key) == value for key, value in wanted.items())
         if not same:
-            with self._locks.writer, self._writer.writing():
+            with self._locks.writer, self._writer.writing_if_allowed():
                 self._bind(wanted)
         self._expected = wanted
 
@@ -222,7 +223,7 @@ class Gallery(GalleryStore):
         the records are too few for any.
         """
         while True:
-            with closing(Store(self._reader.folder, False, WAIT)) as store, store.reading():
+            with closing(Store(self._reader.folder, False, self._wait)) as store, store.reading():
                 seen, now = store.statistics_seen(), store.tally("camera")
                 if if_due and not worth_fitting(seen, now):
                     return False
@@ -271,12 +272,12 @@ class Gallery(GalleryStore):
     def records(self) -> Iterator[Batch]:
         """All whole records and their descriptors, (B, D) float32, in the order of enrolment; as of the first."""
         log(self._writer, self._locks, [{"action": "read all"}])
-        with closing(Store(self._reader.folder, False, WAIT)) as store, store.reading():
+        with closing(Store(self._reader.folder, False, self._wait)) as store, store.reading():
             yield from _batches(store)
 
     def listed(self, which: Which) -> Iterator[Record]:
         """The whole records that match, as of the first, without their descriptors."""
-        with closing(Store(self._reader.folder, False, WAIT)) as store, store.reading():
+        with closing(Store(self._reader.folder, False, self._wait)) as store, store.reading():
             yield from store.listed(which)
 
     def count_of(self, which: Which) -> int:

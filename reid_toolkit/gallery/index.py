@@ -36,6 +36,7 @@ class Index:
         self.ef = EF
         self.recall: float | None = None
         """Of the ten best, as :meth:`measure` found it."""
+        self._buried = np.zeros(0, bool)
         self._graph = self._new()
         self._graph.init_index(max_elements=room, M=M, ef_construction=EF_CONSTRUCTION, random_seed=1)
 
@@ -44,6 +45,7 @@ class Index:
         """A graph of ``rows`` rows that :meth:`save` wrote, in a file whose checksum was found right."""
         index = cls.__new__(cls)
         index._dimension, index.rows, index.ef, index.recall = dimension, rows, ef, recall
+        index._buried = np.zeros(0, bool)
         index._graph = index._new()
         index._graph.load_index(str(path), max_elements=rows + rows // 10 + 1)
         return index
@@ -66,9 +68,13 @@ class Index:
 
     def bury(self, rows: Positions) -> None:
         """Never answer with these of the covered rows again; they are still walked through."""
-        for row in rows[rows < self.rows]:
-            with contextlib.suppress(RuntimeError):  # marked already
+        rows = rows[rows < self.rows]
+        if len(self._buried) < self.rows:
+            self._buried = np.append(self._buried, np.zeros(self.rows * 11 // 10 - len(self._buried) + 1, bool))
+        for row in rows[~self._buried[rows]]:
+            with contextlib.suppress(RuntimeError):  # in a graph that was read they may be marked already
                 self._graph.mark_deleted(row)
+        self._buried[rows] = True
 
     def query(self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None = None) -> NDArray | None:
         """About the ``k`` nearest rows to each of ``queries``, (B, k), of those in ``mask``; None if it finds fewer."""

@@ -248,7 +248,7 @@ class MilvusGallery(Statistics):
             model=self._properties.get(MODEL),
             model_file=self._properties.get(MODEL_FILE),
             bytes=None,
-            index=index and {"rows": int(index["indexed_rows"]), "ef": EF, "m": M, "ef_construction": EF_CONSTRUCTION},
+            index=index and {"rows": int(index["indexed_rows"]), "ef": EF, "M": M, "ef_construction": EF_CONSTRUCTION},
             retention=kept,
             past=self.matching(before=time.time() - kept) if kept else 0,
             audit=None,

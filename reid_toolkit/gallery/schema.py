@@ -81,14 +81,17 @@ STATISTICS_TABLE = """CREATE TABLE IF NOT EXISTS camera_statistics (
 that one is kept beside the newest. Empty content stands for a version without statistics."""
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection, *, may_write: bool = True) -> None:
     """Create or upgrade the tables. The connection is in autocommit mode.
 
-    Raises :class:`GalleryError` for a database of another program or of a newer toolkit.
+    Raises :class:`GalleryError` for a database of another program or of a newer toolkit, and for one of an older
+    toolkit that may not be written.
     """
     version = _version(connection)
     if version == len(STEPS):
         return
+    if not may_write:
+        raise GalleryError("made by an older toolkit: open it once where it can be written, to bring it up to date")
     connection.create_function("to_half", 1, _to_half, deterministic=True)
     connection.create_function("row_checksum", 10, lambda *fields: row_checksum(fields), deterministic=True)
     # Has effect on an empty file only.

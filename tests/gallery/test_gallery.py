@@ -1,5 +1,6 @@
 """The gallery against the slow, obvious search, and against everything that must not get in."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -7,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid_toolkit.errors import GalleryError, InputError
-from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery import Gallery, database
 from reid_toolkit.gallery.database import NAME
 from reid_toolkit.gallery.syncing import sync
 from reid_toolkit.records import Record
@@ -338,6 +340,72 @@ def test_an_empty_gallery_takes_the_model_it_is_given_once(path: Path) -> None:
         assert two.search(unit(2)[1])[0].distance == NEAR_ZERO
 
 
+def test_a_file_system_without_hard_links_holds_a_gallery(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with Gallery.open(path) as gallery:
+        gallery.add(unit(2), records(2))
+    with Gallery.open(path) as gallery:
+        assert len(gallery) == 2
+    assert sorted(file.name for file in path.iterdir()) == [NAME]
+
+
+def held(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_a_gallery_that_may_not_be_written_can_be_searched(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Gallery.open(path, model="m") as gallery:
+        gallery.add(unit(5), records(5))
+    before = held(path)
+    monkeypatch.setattr(database, "can_be_written", lambda _: False)
+    with Gallery.open(path, D, "m", create=False) as gallery:
+        assert gallery.search(unit(5)[3])[0].record == records(5)[3]
+        assert (len(gallery), gallery.info().count, gallery.check().whole) == (5, 5, 5)
+        assert sum(len(part) for part, _ in gallery.records()) == 5
+        for change in (lambda: gallery.add(unit(1), records(1)), lambda: gallery.keep_for(60), gallery.compact):
+            with pytest.raises(GalleryError, match="cannot be written: it, or its folder, is on a read-only medium"):
+                change()
+        with pytest.raises(GalleryError, match="holds descriptors of model m, got model other"):
+            gallery.expect(model="other")
+    assert held(path).items() >= before.items()
+
+
+def test_on_a_read_only_medium_what_is_not_merged_is_not_passed_over(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Gallery.open(path) as gallery:
+        gallery.add(unit(3), records(3))
+    connect = database.Database._connect
+
+    def on_a_medium(self: database.Database, mode: str) -> sqlite3.Connection:
+        if mode == "ro":
+            raise sqlite3.OperationalError("unable to open database file")  # no -shm, and none can be made
+        return connect(self, mode)
+
+    monkeypatch.setattr(database, "can_be_written", lambda _: False)
+    monkeypatch.setattr(database.Database, "_connect", on_a_medium)
+    with Gallery.open(path, create=False) as gallery:
+        assert len(gallery.search(unit(3)[0])) == 3
+    (path / f"{NAME}-wal").write_bytes(b"not merged")
+    with pytest.raises(GalleryError, match=f"its last changes still lie in {NAME}-wal: open it once where"):
+        Gallery.open(path, create=False)
+
+
+def test_an_older_schema_is_not_upgraded_where_it_may_not_be_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Gallery.open(path) as gallery:
+        gallery.add(unit(3), records(3))
+    with closing(sqlite3.connect(path / NAME)) as db:
+        db.execute("PRAGMA user_version = 1")
+    monkeypatch.setattr(database, "can_be_written", lambda _: False)
+    with pytest.raises(GalleryError, match="made by an older toolkit: open it once where it can be written"):
+        Gallery.open(path, create=False)
+
+
 def test_places_that_are_no_gallery(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("x")
@@ -416,7 +484,7 @@ def test_a_second_writer_waits_and_then_gives_up_by_name(path: Path) -> None:
 KILLED = """
 import os, signal, sys
 import numpy as np
-from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery import Gallery, database
 from reid_toolkit.records import Record
 eye = np.eye(16, dtype=np.float32)
 with Gallery.open(sys.argv[1]) as gallery:

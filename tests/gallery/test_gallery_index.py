@@ -471,3 +471,31 @@ def test_an_older_gallery_is_brought_up_to_date(tmp_path: Path) -> None:
         assert (found.record.tracklet, found.record.tags) == ("t5", ())
         gallery.add(vectors[:1], [Record("new", "a")])
         assert len(gallery) == N + 1
+
+
+def test_a_row_is_buried_once(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Gallery.open(indexed, exact_below=100) as gallery:
+        for _ in range(searcher.LOAD_AFTER + 2):
+            gallery.search(make_people()[0][0])
+        index = gallery._searcher._index
+        assert index is not None
+        marked: list[int] = []
+        monkeypatch.setattr(index, "_graph", Spy(index._graph, marked))
+        for number in range(3):
+            gallery.discard([make_people()[1][number]])
+            gallery.search(make_people()[0][0])
+        assert len(marked) == 3
+
+
+class Spy:
+    """A graph that tells which rows it was asked to mark."""
+
+    def __init__(self, graph: object, marked: list[int]) -> None:
+        self.graph, self.marked = graph, marked
+
+    def mark_deleted(self, row: int) -> None:
+        self.marked.append(int(row))
+        self.graph.mark_deleted(row)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.graph, name)

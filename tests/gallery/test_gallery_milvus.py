@@ -161,5 +161,5 @@ def test_a_real_server_indexes_a_large_gallery_and_answers_the_same(tmp_path: Pa
         gallery.build_index()
         index = gallery.info().index
         assert index is not None
-        assert (index["m"], index["ef"]) == (16, 256)
+        assert (index["M"], index["ef"]) == (16, 256)
         assert gallery.search_batch(vectors[:20], 5) == before

@@ -536,7 +536,7 @@ def test_a_real_server_indexes_what_is_searched(tmp_path: Path) -> None:
         exact = answers(gallery)
         index = gallery.info().index
         assert index is not None
-        assert index["m"] == 16
+        assert index["M"] == 16
         assert used_by(gallery).collection.index()["index_type"] == "HNSW"
         assert gallery._collection.index()["index_type"] == "FLAT"
         gallery.add(VECTORS[:1], RECORDS[:1])
