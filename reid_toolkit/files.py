@@ -55,6 +55,11 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def as_text(name: object) -> str:
+    """A file's name or path as it can be stored in UTF-8; bytes that are none become U+FFFD."""
+    return os.fsencode(str(name)).decode(errors="replace")
+
+
 def natural_order(path: Path) -> tuple[list[list[tuple[int, str]]], Path]:
     """To sort by: numbers in names by their value, so that frame2 comes before frame10; equals by the name as it is."""
     parts = [re.split(r"(\d+)", part) for part in path.parts]

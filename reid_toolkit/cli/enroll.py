@@ -13,6 +13,7 @@ from reid_toolkit.cli.cameras import describe_fit
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
 from reid_toolkit.cli.root import print_json, warn
 from reid_toolkit.errors import AuditError, ImageError, InputError
+from reid_toolkit.files import as_text
 from reid_toolkit.records import Crop, Record
 
 if TYPE_CHECKING:
@@ -139,12 +140,12 @@ def record_of(crops: Sequence[Crop], camera: str, source: Path, tags: tuple[str,
     """The record of one tracklet's ``crops``, shown by the middle one: least often cut by the frame."""
     times = [crop.time for crop in crops if crop.time is not None]
     return Record(
-        tracklet=crops[0].tracklet,
+        tracklet=as_text(crops[0].tracklet),
         camera=camera,
         start=min(times, default=None),
         end=max(times, default=None),
-        source=str(source),
-        image=str(crops[len(crops) // 2].path.resolve()),
+        source=as_text(source),
+        image=as_text(crops[len(crops) // 2].path.resolve()),
         tags=tags,
     )
 
@@ -159,7 +160,7 @@ def pictured(unit: Unit, *, small: bool) -> Record:
             image = read_image(crop.path)
         except ImageError:  # said already, when it was to be described
             continue
-        return replace(unit.record, image=str(crop.path.resolve()), thumbnail=thumbnail(image) if small else b"")
+        return replace(unit.record, image=as_text(crop.path.resolve()), thumbnail=thumbnail(image) if small else b"")
     return unit.record
 
 

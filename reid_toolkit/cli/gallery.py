@@ -1,6 +1,7 @@
 """``reid gallery``: what is in a gallery, whether it is whole, and taking things out of it."""
 
 from dataclasses import asdict
+from itertools import islice
 
 import click
 
@@ -9,6 +10,9 @@ from reid_toolkit.cli.progress import late_progress_bar, progress_bar
 from reid_toolkit.cli.root import print_json, printable
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.times import format_span
+
+MOST_NAMES = 20
+"""Cameras, sources and tags that are listed: a gallery of crops has a source for each."""
 
 
 @click.group()
@@ -57,8 +61,10 @@ def info(gallery: str, as_json: bool) -> None:
     if held.audit:
         click.echo(f"audit    {'on' if held.audit['on'] else 'off'}, {held.audit['lines']} lines")
     for title, counts in (("cameras", held.cameras), ("sources", held.sources), ("tags", held.tags)):
-        for number, (name, count) in enumerate(counts.items()):
+        for number, (name, count) in enumerate(islice(counts.items(), MOST_NAMES)):
             click.echo(f"{'' if number else title:8} {count:8}  {printable(name) or '(no name)'}")
+        if len(counts) > MOST_NAMES:
+            click.echo(f"{'':8} {'':8}  and {len(counts) - MOST_NAMES} more; --json names all")
 
 
 @command.command()

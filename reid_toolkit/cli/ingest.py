@@ -74,7 +74,7 @@ def command(
     elif report.videos or report.skipped or not bad:
         click.echo(f"{out}: {story(report)}")
     if bad and not skip_bad:
-        others = ": the others are stored; mend it, or leave it out with --skip-bad"
+        others = "; the others are stored; mend it, or leave it out with --skip-bad"
         raise VideoError(bad[-1] + (others if report.videos or report.skipped else ""))
 
 
@@ -87,7 +87,7 @@ def story(report: "IngestReport") -> str:
         f"{report.skipped} recordings were there before",
     ]
     if report.replaced:
-        parts.append(f"{report.replaced} took the place of an earlier state of theirs")
+        parts.append(f"{report.replaced} had grown or changed, and replaced what was stored of them")
     if report.waiting:
         parts.append(f"{len(report.waiting)} still being written")
     if report.bad:

@@ -108,8 +108,8 @@ def ingest_file(work: Work, replaces: Entry | None = None) -> None:
     read, declared = entry["frames"], recording.frame_count
     if damage:
         work.report.warnings.append(
-            f"{recording.source}: damaged: {len(damage)} pieces of it could not be decoded; what could, {read} frames, "
-            "is kept"
+            f"{recording.source}: damaged: {len(damage)} {'piece' if len(damage) == 1 else 'pieces'} of it could not "
+            f"be decoded; what could, {read} frames, is kept"
         )
     elif declared and read < ENDS_EARLY * declared:
         work.report.warnings.append(

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,12 @@ class Embedder:
                 self._single = open_session(content, str(path), 1, ["cpu"])
         try:
             strings = dict(self._session.get_modelmeta().custom_metadata_map)
+            if "format" not in strings:
+                raise ModelError(
+                    f"{path}: not a model of `reid export`: it takes {ends(self._session.get_inputs())} and gives "
+                    f"{ends(self._session.get_outputs())}: expected uint8 pictures (B, H, W, 3), descriptors (B, D), "
+                    "and metadata that says how they were made; embedders of others cannot be used yet"
+                )
             self.metadata = ModelMetadata.from_strings(strings, str(path))
             self._check_graph()
         except UnicodeDecodeError:  # names in a damaged file
@@ -167,3 +174,9 @@ class Embedder:
                 f"{lengths.min():.4g} to {lengths.max():.4g}; export the run again"
             )
         return rows
+
+
+def ends(nodes: Sequence[Any]) -> str:
+    """A graph's inputs or outputs for people: names, types and shapes."""
+    kinds = (node.type.removeprefix("tensor(").removesuffix(")") for node in nodes)
+    return ", ".join(f"{node.name} {kind} {tuple(node.shape)}" for node, kind in zip(nodes, kinds, strict=True))

@@ -57,6 +57,11 @@ def open_session(
     try:
         session = start(content, options, tried or [PROVIDERS["cpu"]], threads)
     except Exception as error:  # as in start
+        if weights is None and "xternal data" in str(error):
+            raise ModelError(
+                f"{where}: its weights lie in a second file, which is not read here: expected them inside; "
+                "onnx.save_model(onnx.load(OLD), NEW) of Python's onnx makes one file of both"
+            ) from None
         raise ModelError(f"{where}: not a usable ONNX model: {first_line(error)}") from None
     # onnxruntime passes over a provider whose libraries or device are missing, and says nothing.
     became = session.get_providers()[0]

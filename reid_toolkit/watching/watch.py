@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from reid_toolkit.errors import InputError
+from reid_toolkit.files import as_text
 from reid_toolkit.footage.detector import Detector
 from reid_toolkit.footage.extract import Settings
 from reid_toolkit.footage.frames import Frame, Recording
@@ -81,7 +82,7 @@ def watch(
     name = recording.name if camera == recording.name else f"{camera}-{recording.name}"
     if recording.is_stream:
         name = f"{camera}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    view = View(camera, recording.source, name, recording.frame_rate, settings, by_quality, thumbnails)
+    view = View(camera, as_text(recording.source), name, recording.frame_rate, settings, by_quality, thumbnails)
     follower = Follower(view, detector, embedder, gallery)
     stop = stop or threading.Event()
     wall, cpu = time.perf_counter(), time.process_time()

@@ -550,6 +550,17 @@ def test_galleries_that_cannot_be_searched(run: Run, gallery: Path, dataset: Pat
 # ---- gallery
 
 
+def test_info_of_many_sources_lists_some(run: Run, model: Path, tmp_path: Path) -> None:
+    crops = [tmp_path / f"{number}.png" for number in range(23)]
+    for number, path in enumerate(crops):
+        cv2.imwrite(str(path), picture("red", 1 - 0.01 * number))
+    assert run("enroll", *crops, "--camera", "c", "--model", model, "--gallery", tmp_path / "g")[0] == 0
+    told = run("gallery", "info", tmp_path / "g")[1]
+    assert sum(".png" in line for line in told.splitlines()) == 20
+    assert "and 3 more; --json names all" in told
+    assert len(json.loads(run("gallery", "info", tmp_path / "g", "--json")[1])["sources"]) == 23
+
+
 def test_info(run: Run, gallery: Path, dataset: Path, model: Path) -> None:
     held = json.loads(run("gallery", "info", gallery, "--json")[1])
     assert (held["count"], held["dimension"], held["model_file"]) == (6, 96, str(model))
