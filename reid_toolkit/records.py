@@ -33,6 +33,8 @@ class Crop:
     """Who it is; only ever known for evaluation. "0" is a distractor, "-1" is junk (Market-1501)."""
     origin: str = ""
     """Where this crop is named, for error messages, e.g. "manifest.csv, row 17"."""
+    recording: str = ""
+    """Which recording a time counts from the start of; empty when unknown."""
 
 
 @dataclass(frozen=True, slots=True)

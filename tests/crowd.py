@@ -38,7 +38,7 @@ def write_crowd(
                     crops.append(
                         Crop(
                             path, camera, name, frame, moment if times else None,
-                            identity=str(person) if identities else None,
+                            identity=str(person) if identities else None, recording=camera,
                         )
                     )  # fmt: skip
     write_manifest(root, crops)

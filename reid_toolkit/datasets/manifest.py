@@ -17,6 +17,8 @@ NAME = "manifest.csv"
 COLUMNS = (
     "path", "camera", "tracklet", "frame", "time", "x", "y", "width", "height", "score", "identity",
 )  # fmt: skip
+RECORDING = "recording"
+"""A column behind these, which may be missing."""
 WHOLE_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
 YEAR_10000 = 253_402_300_800
 """Seconds of Unix time; the calendar of Python, and of every page that shows a time, ends there."""
@@ -29,15 +31,18 @@ def read_manifest(root: Path) -> Dataset:
     """
     path = root / NAME
     folder = root.resolve()
-    crops = [parse_row(folder, row, origin) for origin, row in read_table(path, COLUMNS)]
+    crops = [parse_row(folder, row, origin) for origin, row in read_table(path, COLUMNS, (RECORDING,))]
     refuse_duplicates(crops)
     if not crops:
         raise DatasetError(f"{path}: no crops: expected at least one row")
     return Dataset(folder, "manifest", group_tracklets(crops))
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a UTF-8 CSV file that has exactly these columns, each after its place, "FILE, row 2".
+def read_table(
+    path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a UTF-8 CSV file that has exactly these columns, or these and then the ``optional`` ones, each after its
+    place, "FILE, row 2".
 
     Rows are counted as a spreadsheet does: the header is row 1, and blank ones are passed over but counted.
     Raises :class:`DatasetError` for a missing file, one that is not CSV, or other columns.
@@ -52,6 +57,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict
     number = 0
     try:
         header = tuple(next(reader, ()))
+        if header == columns + optional:
+            columns = header
         if header != columns:
             odd = [name for name in header if name not in columns] or [c for c in columns if c not in header]
             raise DatasetError(
@@ -86,6 +93,7 @@ def parse_row(folder: Path, row: Mapping[str, str], origin: str) -> Crop:
         height=parse_number(row, "height", origin),
         score=parse_number(row, "score", origin),
         identity=as_identity(row["identity"]),
+        recording=row.get(RECORDING, ""),
         origin=origin,
     )
 
@@ -142,7 +150,8 @@ def refuse_duplicates(crops: Iterable[Crop]) -> None:
 
 def write_manifest(root: Path, crops: Iterable[Crop]) -> None:
     """Write ``root/manifest.csv``, all or nothing. The crops' files must lie under ``root``."""
-    folder = root.resolve()
+    folder, crops = root.resolve(), list(crops)
+    known = any(crop.recording for crop in crops)
     rows = (
         (
             crop.path.resolve().relative_to(folder).as_posix(),
@@ -153,10 +162,11 @@ def write_manifest(root: Path, crops: Iterable[Crop]) -> None:
             *(f"{value:.1f}" for value in (crop.x, crop.y, crop.width, crop.height)),
             f"{crop.score:.3f}",
             crop.identity or "",
+            *([crop.recording] if known else []),
         )
         for crop in crops
     )
-    write_atomic(root / NAME, csv_text([COLUMNS, *rows]))
+    write_atomic(root / NAME, csv_text([(*COLUMNS, RECORDING) if known else COLUMNS, *rows]))
 
 
 def check_name(kind: str, name: str) -> None:

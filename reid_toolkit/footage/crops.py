@@ -69,7 +69,8 @@ class TrackletWriter:
         write_crop(path, crop)
         x, y, right, bottom = (float(value) for value in box)
         tracklet = f"{self.name}-{track:05d}"
-        self.tracks[track].append(Crop(path, self.camera, tracklet, frame, time, x, y, right - x, bottom - y, score))
+        box_of = x, y, right - x, bottom - y
+        self.tracks[track].append(Crop(path, self.camera, tracklet, frame, time, *box_of, score, recording=self.name))
 
     def drop_short(self, min_crops: int) -> int:
         """Remove the tracklets with fewer crops, and return how many they were."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_toolkit.datasets.manifest import COLUMNS, read_identities, read_manifest
+from reid_toolkit.datasets.manifest import COLUMNS, RECORDING, read_identities, read_manifest
 from reid_toolkit.runtime.metadata import FORMAT, ModelMetadata
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
@@ -37,10 +37,10 @@ def test_the_files_shown_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text(manifest, encoding="utf-8")
     (tmp_path / "who.csv").write_text(identities, encoding="utf-8")
     assert len(read_manifest(tmp_path).crops) == 2
-    assert read_identities(tmp_path / "who.csv")["north-1-7"] == "12"
+    assert read_identities(tmp_path / "who.csv")["north-1-00007"] == "12"
 
 
 def test_the_tables_name_everything() -> None:
-    assert tuple(re.findall(r"`(\w+)`", table_after("A dataset"))) == COLUMNS
+    assert tuple(re.findall(r"`(\w+)`", table_after("A dataset"))) == (*COLUMNS, RECORDING)
     assert set(re.findall(r"`(\w+)`", table_after("An exported model"))) == {f.name for f in fields(ModelMetadata)}
     assert f"`{FORMAT}`" in PAGE

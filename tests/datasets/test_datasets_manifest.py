@@ -298,6 +298,20 @@ def test_identities_are_read_in_the_spellings_of_the_field(folder: Path, written
     assert read_identities(folder / "who.csv") == ({} if meant is None else {"t1": meant})
 
 
+def test_the_recording_is_a_column_that_may_be_missing(folder: Path) -> None:
+    write(folder, {}, {"path": "b.png", "tracklet": "t2"})
+    assert {crop.recording for crop in read_manifest(folder).crops} == {""}
+    before = (folder / "manifest.csv").read_text()
+    write_manifest(folder, read_manifest(folder).crops)
+    assert (folder / "manifest.csv").read_text().splitlines()[0] == HEADER, "nobody knows one: the column stays away"
+    named = [replace(crop, recording=f"rec {crop.tracklet}"[:6]) for crop in read_manifest(folder).crops[:1]]
+    write_manifest(folder, [*named, *read_manifest(folder).crops[1:]])
+    assert (folder / "manifest.csv").read_text().splitlines()[0] == f"{HEADER},recording"
+    assert [crop.recording for crop in read_manifest(folder).crops] == ["rec t1", ""]
+    (folder / "manifest.csv").write_text(before.replace(HEADER, f"{HEADER},notes"))
+    assert "wrong columns ('notes')" in refused(folder)
+
+
 def test_a_tracklet_lasts_from_its_least_to_its_greatest_time(folder: Path) -> None:
     """Converters write frame 0 where it is not known."""
     write(folder, {"frame": "0", "time": "9"}, {"path": "b.png", "frame": "0", "time": "4"})

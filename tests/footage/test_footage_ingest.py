@@ -44,6 +44,7 @@ def test_a_walker_becomes_a_tracklet(video: Path, tmp_path: Path) -> None:
     assert report.warnings == []
     assert tracklet.camera == "north"
     assert tracklet.name.startswith("north-yard-")
+    assert {crop.recording for crop in tracklet.crops} == {"north-yard"}
     assert {b.frame - a.frame for a, b in zip(tracklet.crops, tracklet.crops[1:], strict=False)} == {2}
     for crop in tracklet.crops:
         assert (crop.x, crop.y, crop.width, crop.height) == walker_box(crop.frame)

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid_toolkit.config import MergingRecipe
+from reid_toolkit.datasets.clocks import times
+from reid_toolkit.method.constraints import cannot_link_pairs
 from reid_toolkit.method.merging import merge_clusters
 from reid_toolkit.records import Crop, Tracklet
 from reid_toolkit.training import merging
@@ -15,10 +17,10 @@ from reid_toolkit.training.samples import Samples
 
 
 def samples(*seen: tuple[str, str, float | None, float | None]) -> Samples:
-    """(folder of the recording, camera, start, end) each."""
+    """(recording, camera, start, end) each."""
     tracklets = tuple(
-        Tracklet(str(i), camera, tuple(Crop(Path(f"/set/{folder}/{i}/0.jpg"), camera, str(i), 0, t) for t in (a, b)))
-        for i, (folder, camera, a, b) in enumerate(seen)
+        Tracklet(str(i), camera, tuple(Crop(Path("/x.jpg"), camera, str(i), 0, t, recording=name) for t in (a, b)))
+        for i, (name, camera, a, b) in enumerate(seen)
     )
     crops = tuple(crop for tracklet in tracklets for crop in tracklet.crops)
     return Samples(tracklets, crops, np.arange(0, len(crops) + 1, 2), 32, 32, None)
@@ -37,6 +39,28 @@ def test_unknown_times_make_no_pair_and_spoil_none() -> None:
 
 def test_recordings_that_each_begin_at_zero_are_not_compared() -> None:
     assert len(cannot_link(samples(("monday", "door", 0, 5), ("tuesday", "door", 4, 9)))) == 0
+
+
+def test_where_no_recording_is_named_times_are_not_compared() -> None:
+    """In a flat folder nothing tells two recordings of a camera apart, and both begin at 0."""
+    assert len(cannot_link(samples(("", "door", 0, 5), ("", "door", 4, 9)))) == 0
+    day = 1_790_000_000.0
+    assert len(cannot_link(samples(("", "door", day, day + 5), ("", "door", day + 4, day + 9)))) == 1
+
+
+def test_folders_that_ingest_made_before_it_named_recordings_are_known() -> None:
+    def ingested(recording: str, track: str, name: str) -> Tracklet:
+        folder = Path("/set/crops") / recording / track
+        return Tracklet(name, "door", tuple(Crop(folder / f"{t}.jpg", "door", name, t, float(t)) for t in (0, 5)))
+
+    tracklets = [
+        ingested("monday", "00001", "monday-00001"),
+        ingested("monday", "00002", "monday-00002"),
+        ingested("tuesday", "00001", "tuesday-00001"),
+        ingested("people", "anna", "anna"),
+        ingested("people", "ben", "ben"),
+    ]
+    assert cannot_link_pairs(*times(tracklets)).tolist() == [[0, 1]]
 
 
 def test_absolute_times_are_compared_across_recordings() -> None:
