@@ -49,8 +49,12 @@ def info(gallery: str, as_json: bool) -> None:
     click.echo(printable(f"model    {held.model or 'unknown'}  {held.model_file or ''}".rstrip()))
     click.echo(f"times    {format_span(held.first, held.last) or 'unknown'}")
     if held.index:
+        from reid_toolkit.gallery.index import RECALL
+
         settings = ", ".join(f"{name} {value}" for name, value in held.index.items())
-        click.echo(f"index    {settings}")
+        weak = held.index.get("recall_at_10", 1.0) < RECALL
+        unused = f"not used, as it finds less than {RECALL:.0%} of the ten nearest; every search is exact ("
+        click.echo(f"index    {unused}{settings})" if weak else f"index    {settings}")
     else:
         click.echo("index    none: every search is exact")
     if held.statistics:

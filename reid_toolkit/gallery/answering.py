@@ -82,7 +82,7 @@ def _through_graph(
     covered = passing - len(tail)
     # More than k, so that of rows at one distance the earlier enrolled are among them.
     reach = min(2 * k + 16, covered)
-    proposed = np.empty((len(queries), 0), np.intp)
+    proposed = [tail[:0]] * len(queries)
     if reach:
         answer = index.query(queries, reach, mask)
         if answer is None:

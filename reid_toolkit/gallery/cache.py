@@ -282,15 +282,15 @@ def _read_block(path: Path, about: Sidecar, block: slice, checksum: int) -> NDAr
     return halves if zlib.crc32(_bytes(halves)) == checksum else None
 
 
-def load_graph(folder: Path, about: Sidecar) -> Index | None:
-    """The index as it was saved; None when the file is not what it should be."""
+def load_graph(folder: Path, about: Sidecar, vectors: NDArray[np.float32]) -> Index | None:
+    """The index over ``vectors``, the rows it was saved with; None when the file is not what it should be."""
     path = folder / about.graph_name
     try:
         if file_checksum(path) != about.graph_checksum:
             return None
     except OSError:
         return None
-    return Index.load(path, about.dimension, about.count, about.index["ef"], about.index["recall_at_10"])
+    return Index.load(path, vectors[: about.count], about.index["ef"], about.index["recall_at_10"])
 
 
 def _blocks(count: int, dimension: int) -> Iterator[slice]:

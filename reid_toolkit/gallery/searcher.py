@@ -12,7 +12,7 @@ from reid_toolkit.gallery import cache
 from reid_toolkit.gallery.answering import behind, best
 from reid_toolkit.gallery.criteria import Filter
 from reid_toolkit.gallery.cursor import Position
-from reid_toolkit.gallery.index import Index
+from reid_toolkit.gallery.index import RECALL, Index
 from reid_toolkit.gallery.locks import ReadWriteLock
 from reid_toolkit.gallery.protocol import OnProgress
 from reid_toolkit.gallery.snapshot import Snapshot, Version
@@ -172,9 +172,9 @@ class Searcher:
             self._load_rows(store)
             self._sync_rows(store)
         self._searches = 0  # if there is none, somebody may have made one when as many have gone by again
-        if self._sidecar is None:
+        if self._sidecar is None or below_promise(self._sidecar.index["recall_at_10"]):
             return
-        self._index = cache.load_graph(store.folder, self._sidecar)
+        self._index = cache.load_graph(store.folder, self._sidecar, self._snapshot.vectors)
         if self._index is None:
             cache.remove(store.folder, self._sidecar)
             self._sidecar = None
@@ -312,8 +312,16 @@ class Searcher:
                     cache.publish(folder, about)
                     writer.drop_statistics({about.statistics})
                     self._sidecar = about
+                    if below_promise(index.recall):
+                        # Its files say so, and are not made again before the gallery has grown.
+                        self._index = None
                 else:
                     cache.remove(folder, about)
+
+
+def below_promise(recall: float | None) -> bool:
+    """Whether an index finds so few of the ten nearest that exact search has to answer."""
+    return recall is not None and recall < RECALL
 
 
 class Locks(NamedTuple):

@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -559,6 +560,16 @@ def test_info_of_many_sources_lists_some(run: Run, model: Path, tmp_path: Path) 
     assert sum(".png" in line for line in told.splitlines()) == 20
     assert "and 3 more; --json names all" in told
     assert len(json.loads(run("gallery", "info", tmp_path / "g", "--json")[1])["sources"]) == 23
+
+
+def test_info_says_when_an_index_is_not_used(run: Run, gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reid_toolkit.gallery import gallery as module
+
+    info_of = module.info_of
+    for recall, words in ((0.67, "not used, as it finds less than 99% of the ten nearest"), (0.995, "rows 6")):
+        index = {"rows": 6, "recall_at_10": recall}
+        monkeypatch.setattr(module, "info_of", lambda *given, held=index: replace(info_of(*given), index=held))
+        assert f"index    {words}" in run("gallery", "info", gallery)[1]
 
 
 def test_info(run: Run, gallery: Path, dataset: Path, model: Path) -> None:

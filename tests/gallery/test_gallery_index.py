@@ -499,3 +499,83 @@ class Spy:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.graph, name)
+
+
+def make_twins(count: int = 1500) -> tuple[np.ndarray, list[Record]]:
+    """People, and of every five rows one that shows the same black picture or the same logo."""
+    vectors, records = make_people(3, count)
+    vectors = vectors.copy()
+    vectors[::5], vectors[1::10] = vectors[0], vectors[1]
+    return vectors, records
+
+
+def same_distances(found: list, exact: list) -> bool:
+    return [match.distance for match in found] == [match.distance for match in exact]
+
+
+def test_rows_that_are_the_same_are_one_node_and_all_are_found(tmp_path: Path, queried: list[int]) -> None:
+    vectors, records = make_twins()
+    path = tmp_path / "g"
+    for begun in range(3):  # built, read again, and after some were deleted and others added
+        with Gallery.open(path, exact_below=100) as fast, Gallery.open(path, exact_below=10**9) as exact:
+            if not begun:
+                fast.add(vectors[:1000], records[:1000])
+                fast.build_index()
+                fast.add(vectors[1000:], records[1000:])
+            if begun == 2:
+                for store in (fast, exact):
+                    store.search(vectors[0])
+                gone = [record for place, record in enumerate(records[:600]) if place % 3]
+                fast.discard(gone)
+                fast.add(vectors[:60], records[:60])
+            for _ in range(searcher.LOAD_AFTER + 1):
+                fast.search(vectors[7])
+            index = fast._searcher._index
+            assert index is not None
+            assert index._graph.get_current_count() < 0.75 * index.rows
+            queried.clear()
+            for query in vectors[:40]:
+                for k in (1, 10, 40):
+                    for filters in ({}, {"cameras": {"a"}}, {"since": 400.0}):
+                        assert fast.search(query, k, **filters) == exact.search(query, k, **filters)
+            assert queried
+            fast.build_index()
+
+
+def test_a_picture_that_was_deleted_wherever_it_was_comes_back_with_a_new_row(tmp_path: Path) -> None:
+    vectors, records = make_twins(400)
+    black = [record for place, record in enumerate(records) if place % 5 == 0]
+    with Gallery.open(tmp_path / "g", exact_below=100) as gallery:
+        gallery.add(vectors, records)
+        gallery.build_index()
+        gallery.discard(black)
+        assert gallery.search(vectors[0])[0].distance > 0.01
+        gallery.add(vectors[:1], [Record("again", "a")])
+        (found, *_) = gallery.search(vectors[0])
+        assert (found.record.tracklet, found.distance) == ("again", pytest.approx(0, abs=1e-3))
+
+
+def test_rows_of_one_distance_count_as_found() -> None:
+    vectors = np.repeat(make_people(4, 40)[0], 25, axis=0)
+    index = Index(D, len(vectors))
+    index.add(vectors)
+    index.measure(vectors, np.arange(len(vectors)))
+    assert index.recall == 1
+    assert index._graph.get_current_count() == 40
+
+
+def test_an_index_below_its_promise_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queried: list[int], builds: list[int]
+) -> None:
+    vectors, records = make_people()
+    monkeypatch.setattr(Index, "measure", lambda self, vectors, live: setattr(self, "recall", 0.67))
+    for begun in range(2):
+        with Gallery.open(tmp_path / "g", exact_below=100) as gallery:
+            if not begun:
+                gallery.add(vectors, records)
+            gallery.build_index()
+            for query in vectors[: searcher.LOAD_AFTER + 10]:
+                gallery.search(query)
+            assert gallery.info().index["recall_at_10"] == 0.67
+    assert queried == []
+    assert len(builds) == 1, "and it is not made again"
