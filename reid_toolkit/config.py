@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import tomli_w
 
-from reid_toolkit.errors import RecipeError
+from reid_toolkit.errors import RecipeError, did_you_mean
 
 SHIPPED = Path(__file__).parent / "recipes"
 """A link to ``models/`` in a checkout, a copy of it in an installed package."""
@@ -312,7 +312,8 @@ def load_recipe(name_or_path: str) -> Recipe:
         return parse_recipe(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a byte-order mark
     except (FileNotFoundError, IsADirectoryError):
         names = ", ".join(shipped_recipes())
-        raise RecipeError(f"recipe {name_or_path!r}: neither a shipped recipe ({names}) nor a file") from None
+        near = did_you_mean(name_or_path, shipped_recipes())
+        raise RecipeError(f"recipe {name_or_path!r}{near}: neither a shipped recipe ({names}) nor a file") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not TOML: {error}") from None
     except RecipeError as error:

@@ -16,6 +16,9 @@ A message says, in one line, what is wrong, where, what was expected, what was g
 line prints it and exits with status 1.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class ReidError(Exception):
     """The root: catch this to catch everything the toolkit raises on purpose."""
@@ -59,3 +62,10 @@ class RunError(ReidError):
 
 class MissingDependencyError(ReidError, ImportError):
     """An optional package is not installed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'search'?)`` where one of the ``known`` names is near, for a message; else nothing."""
+    near = {one.lower(): one for one in known}
+    close = get_close_matches(name.lower(), near, n=1)
+    return f" (did you mean {near[close[0]]!r}?)" if close else ""

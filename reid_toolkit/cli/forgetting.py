@@ -14,7 +14,7 @@ from reid_toolkit.cli.durations import format_moment, parse_moment
 from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.progress import OnProgress, late_progress_bar
 from reid_toolkit.cli.root import log, print_json, warn
-from reid_toolkit.errors import GalleryError
+from reid_toolkit.errors import GalleryError, InputError, did_you_mean
 
 if TYPE_CHECKING:
     from reid_toolkit.cli.answers import Answer
@@ -101,6 +101,12 @@ def forget(
 
         gone = erase(store, count, "", yes, delete)
         left = len(store)
+        if not count and like is None:
+            held = store.info()
+            near = did_you_mean(camera, held.cameras) if camera is not None and camera not in held.cameras else ""
+            raise InputError(
+                f"{gallery}: nothing in it is of {chosen(tracklet, camera, source)}{near}: nothing to delete"
+            )
     if gone is None:
         return
     if as_json:
@@ -167,12 +173,18 @@ def purge(
     click.echo(f"{gallery}: {gone} records purged, {left} left")
 
 
+def chosen(tracklet: str | None, camera: str | None, source: str | None) -> str:
+    """What was asked for, in words."""
+    words = (("tracklet", tracklet), ("camera", camera), ("source", source))
+    return " and ".join(f"{word} {name!r}" for word, name in words if name is not None)
+
+
 def erase(store: "GalleryStore", count: int, which: str, yes: bool, delete: Callable[[OnProgress], int]) -> int | None:
     """Ask, unless nothing is to be deleted, and delete; how many records, or None when the answer is no.
 
     What was deleted before leaves the files in any case: by a process that was killed, or that only deleted.
     """
-    if count and not yes and not confirm(f"Delete {count} records for good{which}?"):
+    if count and not yes and not confirm(f"Delete {count} {'record' if count == 1 else 'records'} for good{which}?"):
         log.print("nothing was deleted")
         return None
     with late_progress_bar("index", "records") as on_progress:

@@ -15,7 +15,13 @@ class Number(click.FloatRange):
     """A float in a range. Not NaN, which click lets pass every range, nor infinite."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
+        text = str(value)
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            if text.endswith("%") and text[:-1].replace(".", "", 1).isdecimal():
+                self.fail(f"{text!r}: expected a fraction, {float(text[:-1]) / 100:g}", param, ctx)
+            raise
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
@@ -33,8 +39,22 @@ class Size(click.ParamType):
         return int(height), int(width)
 
 
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+class FileOrFolder(click.Path):
+    """A path of one kind; of the other kind it is refused in our words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(value)
+        argument = param is not None and param.param_type_name == "argument"
+        order = " (are the arguments in the right order?)" if argument else ""
+        if not self.dir_okay and path.is_dir():
+            self.fail(f"{str(value)!r} is a folder: expected a file{order}", param, ctx)
+        if not self.file_okay and path.exists() and not path.is_dir():
+            self.fail(f"{str(value)!r} is a file: expected a folder{order}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = FileOrFolder(path_type=Path, dir_okay=False)
+FOLDER = FileOrFolder(path_type=Path, file_okay=False)
 ANY_PATH = click.Path(path_type=Path)
 
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import re
 import signal
 import sys
 import unicodedata
@@ -14,7 +15,7 @@ import click
 import rich_click
 from rich.console import Console
 
-from reid_toolkit.errors import ReidError
+from reid_toolkit.errors import ReidError, did_you_mean
 from reid_toolkit.version import __version__
 
 COMMANDS = (
@@ -25,8 +26,8 @@ COMMANDS = (
 
 EXTRA_OF_MODULE = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "tensorboard": "train", "onnx": "train",
-    "onnxscript": "train", "scipy": "train", "trackers": "footage", "supervision": "footage", "pyarrow": "parquet",
-    "pymilvus": "milvus", "milvus_lite": "milvus", "sklearn": "plots",
+    "onnxscript": "train", "scipy": "train", "av": "footage", "trackers": "footage", "supervision": "footage",
+    "pyarrow": "parquet", "pymilvus": "milvus", "milvus_lite": "milvus", "sklearn": "plots",
 }  # fmt: skip
 
 TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
@@ -49,6 +50,15 @@ class LazyGroup(rich_click.RichGroup):
         command.name = cmd_name
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named first; another name is refused with the nearest of ours."""
+        name = args[0]
+        if not name.startswith("-") and name not in COMMANDS:
+            ctx.fail(f"No such command {name!r}{did_you_mean(name, COMMANDS)}.")
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="reid")
@@ -66,8 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        fail(explain_usage(error), status=error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         fail(
             "interrupted; what is done is kept, run the same command again to go on (train: with --resume)", status=130
@@ -78,6 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         fail(explain_import_error(error))
     except OSError as error:
         fail(explain_os_error(error))
+
+
+def explain_usage(error: click.ClickException) -> str:
+    """One line for wrong words on the command line, in the style of all others."""
+    said = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        said = f"no such option {error.option_name!r}{did_you_mean(error.option_name, error.possibilities or ())}"
+    said = re.sub(r"\. Did you mean ('.*')\?$", r" (did you mean \1?)", said.strip().removesuffix("."))
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        path = error.ctx.command_path
+        return f"{path}: {said[:1].lower()}{said[1:]}; see `{path} --help`"
+    return said
 
 
 def explain_import_error(error: ImportError) -> str:

@@ -14,7 +14,7 @@ from reid_toolkit.cli.answers import SCHEMA, as_list, judge, print_table, verdic
 from reid_toolkit.cli.meaning import Scale, calibration_options
 from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.root import log, print_json
-from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.errors import GalleryError, InputError, did_you_mean
 from reid_toolkit.records import Crop, Record
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def refuse_unknown(what: str, asked: Sequence[str], known: Collection[str], gall
     for name in asked:
         if name not in known:
             some = ", ".join(list(known)[:20]) or "none, as it has none"
-            raise InputError(f"{gallery}: no {what} {name!r} in it: expected one of {some}")
+            raise InputError(f"{gallery}: no {what} {name!r} in it{did_you_mean(name, known)}: expected one of {some}")
 
 
 def find_query(path: Path, tracklet: str | None) -> Query:
@@ -212,8 +212,8 @@ def find_query(path: Path, tracklet: str | None) -> Query:
             if one.name == tracklet:
                 return Query(one.name, one.crops, dataset.root.resolve())
         raise InputError(
-            f"{path}: no tracklet {tracklet!r}: expected one of its {len(dataset.tracklets)}, "
-            f"such as {dataset.tracklets[0].name!r}"
+            f"{path}: no tracklet {tracklet!r}{did_you_mean(tracklet, [one.name for one in dataset.tracklets])}: "
+            f"expected one of its {len(dataset.tracklets)}, such as {dataset.tracklets[0].name!r}"
         )
     if path.is_file():
         return Query(path.stem, (Crop(path.resolve(), "", path.stem),))

@@ -55,7 +55,7 @@ class Which:
 
     def __post_init__(self) -> None:
         if all(value is None for value in (self.tracklet, self.camera, self.source, self.before)):
-            raise InputError("nothing chosen: expected a tracklet, a camera, a source or a time")
+            raise InputError("nothing chosen: expected a tracklet, a camera or a source")
         if self.before is not None and math.isnan(self.before):  # which SQLite takes for no time at all
             raise InputError("before is nan: expected a Unix time")
 

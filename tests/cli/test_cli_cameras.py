@@ -109,7 +109,8 @@ def test_searches_know_the_query_camera(site: Site, reid) -> None:
     assert told.err == ""
     assert told.json["matches"][0]["distance"] < unknown.json["matches"][0]["distance"]
     assert reid(*picture, "--query-camera", "dor").error == (
-        f"error: {site.gallery}: no camera 'dor' in it: expected one of {', '.join(sorted(CAMERAS))}"
+        f"error: {site.gallery}: no camera 'dor' in it (did you mean 'door'?): expected one of "
+        f"{', '.join(sorted(CAMERAS))}"
     )
     assert reid(*picture, "--no-camera-statistics").err == ""
 

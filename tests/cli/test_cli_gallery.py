@@ -589,7 +589,11 @@ def test_forget(run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.Monk
     assert (status, out) == (0, "")
     assert "nothing was deleted" in err
     forget = ("gallery", "forget", gallery, "--yes", "--json")
-    assert json.loads(run(*forget, "--tracklet", "door-red", "--camera", "hall")[1])["forgotten"] == 0
+    assert_fails(
+        run(*forget, "--tracklet", "door-red", "--camera", "hall"),
+        "nothing in it is of tracklet 'door-red' and camera 'hall': nothing to delete",
+    )
+    assert_fails(run(*forget, "--camera", "hal"), "nothing in it is of camera 'hal' (did you mean 'hall'?)")
     assert json.loads(run(*forget, "--tracklet", "door-red")[1]) == {
         "gallery": str(gallery), "forgotten": 1, "count": 5,
     }  # fmt: skip

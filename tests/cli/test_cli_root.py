@@ -69,7 +69,32 @@ def test_version(reid) -> None:
 def test_wrong_usage_is_status_two(reid, arguments: str) -> None:
     result = reid(*arguments.split())
     assert (result.status, result.out) == (2, "")
-    assert "Traceback" not in result.err
+    assert result.err.startswith("error: reid")
+    assert len(result.err.splitlines()) == 1
+    assert f"; see `reid{'' if arguments == 'fly' else ' ' + arguments.split()[0]} --help`" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("serch x", "no such command 'serch' (did you mean 'search'?)"),
+        ("gallery inf x", "no such command 'inf' (did you mean 'info'?)"),
+        ("search x --galery g", "no such option '--galery' (did you mean '--gallery'?)"),
+        ("ingest x --out o --margin 1%", "'1%': expected a fraction, 0.01"),
+        ("evaluate {folder} {file}", "is a folder: expected a file (are the arguments in the right order?)"),
+        ("export {file} --out x", "is a file: expected a folder (are the arguments in the right order?)"),
+    ],
+)
+def test_what_was_meant_is_suggested(reid, tmp_path, arguments: str, said: str) -> None:
+    (tmp_path / "file").touch()
+    result = reid(*arguments.format(folder=tmp_path, file=tmp_path / "file").split())
+    assert result.status == 2
+    assert said in result.err
+
+
+def test_a_shipped_recipe_is_suggested(reid, tiny_dataset, tmp_path) -> None:
+    error = reid("train", tiny_dataset, "--recipe", "dbc_camera", "--out", tmp_path / "run").error
+    assert "recipe 'dbc_camera' (did you mean 'dbc_cameras'?): neither" in error
 
 
 def test_a_missing_extra_is_named_with_what_installs_it(fails) -> None:
