@@ -95,6 +95,20 @@ def open_store(root: Path) -> Iterator[IngestStore]:
 
     Raises :class:`DatasetError` when another process has it, or when what is in it breaks the data contract.
     """
+    with open_folder(root):
+        try:
+            store = IngestStore(root)
+        except DatasetError as error:
+            raise DatasetError(f"{error}; `reid dataset check {root}` says more, and --repair sets it aside") from None
+        yield store
+
+
+@contextmanager
+def open_folder(root: Path) -> Iterator[None]:
+    """Hold a dataset folder, which is made where there is none, for this process alone.
+
+    Raises :class:`DatasetError` when another process has it, or when its crops lie elsewhere.
+    """
     root.mkdir(parents=True, exist_ok=True)
     crops = root / "crops"
     if crops.exists() and not crops.resolve().is_relative_to(root.resolve()):
@@ -109,7 +123,7 @@ def open_store(root: Path) -> Iterator[IngestStore]:
             raise DatasetError(
                 f"{root}: another `reid ingest` is adding to this dataset: wait for it, or use another --out"
             ) from None
-        yield IngestStore(root)
+        yield
 
 
 def read_journal(path: Path) -> list[Entry]:

@@ -1,0 +1,137 @@
+"""A dataset that its own reader refuses, made readable again: what cannot be read is set aside, and named."""
+
+import csv
+import json
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reid_toolkit.datasets import manifest
+from reid_toolkit.datasets.dataset import group_tracklets
+from reid_toolkit.errors import DatasetError
+from reid_toolkit.files import write_atomic
+from reid_toolkit.footage.store import JOURNAL, open_folder, read_journal
+from reid_toolkit.records import Crop
+
+SET_ASIDE = "set-aside"
+"""A folder of the dataset; nothing reads it."""
+
+
+@dataclass
+class Findings:
+    """What is wrong with a dataset."""
+
+    rows: dict[int, str] = field(default_factory=dict)
+    """Rows of the manifest, as a spreadsheet counts them, and why each is refused."""
+    recordings: dict[str, str] = field(default_factory=dict)
+    """Folders below crops that hold a finished recording which could not be entered, and why."""
+    kept: list[str] = field(default_factory=list)
+    """The manifest's lines without those."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether there is nothing to set aside."""
+        return not self.rows and not self.recordings
+
+    def sentences(self) -> list[str]:
+        """One for each."""
+        rows = [f"manifest.csv, row {row}: {why}" for row, why in self.rows.items()]
+        return rows + [f"crops/{name}: {why}" for name, why in self.recordings.items()]
+
+
+def inspect(root: Path) -> Findings:
+    """Look at a folder of `reid ingest`, or of other programs that write our manifest.
+
+    Raises :class:`DatasetError` for what no setting aside can mend: no manifest, another header, a damaged journal.
+    """
+    findings = Findings()
+    read_journal(root / JOURNAL)
+    for folder in sorted((root / "crops").glob("[!.]*")):
+        if (folder / JOURNAL).exists():
+            try:
+                if json.loads((folder / JOURNAL).read_text(encoding="utf-8"))["crops"]:
+                    manifest.read_manifest(folder)
+            except (DatasetError, ValueError, KeyError, TypeError) as error:
+                findings.recordings[folder.name] = plain(error, folder)
+    path = root / manifest.NAME
+    if not path.exists() and findings.recordings:
+        return findings
+    inspect_rows(root, findings)
+    return findings
+
+
+def inspect_rows(root: Path, findings: Findings) -> None:
+    """Look at the manifest, line by line: a name with a line end in it breaks two of them, and no others."""
+    path, folder = root / manifest.NAME, root.resolve()
+    try:
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file: expected a dataset of `reid ingest`") from None
+    header, *lines = text.split("\n")
+    columns = tuple(header.split(","))
+    if columns not in (manifest.COLUMNS, (*manifest.COLUMNS, manifest.RECORDING)):
+        raise DatasetError(f"{path}: wrong header: expected {','.join(manifest.COLUMNS)}; restore it from a copy")
+    crops: dict[int, Crop] = {}
+    seen: dict[Path, int] = {}
+    for number, line in enumerate(lines, start=2):
+        if not line.strip():
+            continue
+        origin = f"{path}, row {number}"
+        try:
+            rows = list(csv.reader([line], strict=True))
+            if len(rows) != 1 or len(rows[0]) != len(columns) or "\N{REPLACEMENT CHARACTER}" in line:
+                raise DatasetError(f"{origin}: expected {len(columns)} values of text in one line")
+            crop = manifest.parse_row(folder, dict(zip(columns, rows[0], strict=True)), origin)
+            if crop.path in seen:
+                raise DatasetError(f"{origin}: {crop.path.name!r} is named twice, before in row {seen[crop.path]}")
+        except DatasetError as error:
+            findings.rows[number] = plain(error, root)
+            continue
+        except csv.Error as error:
+            findings.rows[number] = "a carriage return in a name" if "\r" in line else f"not CSV: {error}"
+            continue
+        seen[crop.path], crops[number] = number, crop
+    tracklets: defaultdict[str, list[int]] = defaultdict(list)
+    for number, crop in crops.items():
+        tracklets[crop.tracklet].append(number)
+    for numbers in tracklets.values():
+        try:
+            group_tracklets(crops[number] for number in numbers)
+        except DatasetError as error:
+            findings.rows |= dict.fromkeys(numbers, plain(error, root))
+    kept = (line for number, line in enumerate(lines, start=2) if line.strip() and number not in findings.rows)
+    findings.kept = [header, *kept]
+
+
+def plain(error: Exception, root: Path) -> str:
+    """What an error says, without the place that is said before it."""
+    text = str(error)
+    for place in (f"{root / manifest.NAME}, row ", f"{root / manifest.NAME}: ", f"{root}: "):
+        if text.startswith(place):
+            text = text.removeprefix(place)
+            return text.partition(": ")[2] if place.endswith("row ") else text
+    return text
+
+
+def repair(root: Path) -> Findings:
+    """Set aside what the reader refuses: rows into a CSV file, recordings as they are, into ``root``/set-aside.
+
+    The manifest as it was goes there, too, so that all of it can be undone. Raises as :func:`inspect` does, and where
+    another process adds to the dataset.
+    """
+    with open_folder(root):
+        findings = inspect(root)
+        if findings.sound:
+            return findings
+        place = next(p for n in range(1, 10**6) if not (p := root / SET_ASIDE / f"{n:03d}").exists())
+        place.mkdir(parents=True)
+        if findings.rows:
+            shutil.copyfile(root / manifest.NAME, place / "manifest-before.csv")
+            report = "".join(f"row {row}: {why}\n" for row, why in findings.rows.items())
+            write_atomic(place / "rows.txt", report.encode(errors="surrogateescape"))
+            content = "".join(f"{line}\n" for line in findings.kept)
+            write_atomic(root / manifest.NAME, content)
+        for name in findings.recordings:
+            (root / "crops" / name).rename(place / name)
+        return findings
