@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,6 +59,13 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def as_text(name: object) -> str:
     """A file's name or path as it can be stored in UTF-8; bytes that are none become U+FFFD."""
     return os.fsencode(str(name)).decode(errors="replace")
+
+
+def as_name(text: object) -> str:
+    """A name of a camera, a tracklet or a person as it is stored and compared: in Unicode's composed form (NFC).
+    Keyboards and file systems write "é" as one sign or as two, which look the same.
+    """
+    return unicodedata.normalize("NFC", as_text(text))
 
 
 def natural_order(path: Path) -> tuple[list[list[tuple[int, str]]], Path]:

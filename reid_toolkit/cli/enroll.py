@@ -13,7 +13,7 @@ from reid_toolkit.cli.cameras import describe_fit
 from reid_toolkit.cli.progress import late_progress_bar, progress_bar
 from reid_toolkit.cli.root import print_json, warn
 from reid_toolkit.errors import AuditError, ImageError, InputError
-from reid_toolkit.files import as_text
+from reid_toolkit.files import as_name, as_text
 from reid_toolkit.records import Crop, Record
 
 if TYPE_CHECKING:
@@ -34,10 +34,17 @@ class Unit(NamedTuple):
 @click.argument("inputs", nargs=-1, required=True, type=options.ANY_PATH, metavar="DATASET|IMAGE...")
 @options.model_option
 @options.gallery_option
-@click.option("--camera", default="", help="Name of the camera of images, and of folders that name none.")
+@click.option(
+    "--camera", type=options.NAME, default="", help="Name of the camera of images, and of folders that name none."
+)
 @click.option("--crops", is_flag=True, help="One record for each crop, not for each tracklet.")
 @click.option(
-    "--tag", "tags", multiple=True, metavar="WORD", help="A word to filter by later; several times for several."
+    "--tag",
+    "tags",
+    type=options.NAME,
+    multiple=True,
+    metavar="WORD",
+    help="A word to filter by later; several times for several.",
 )
 @options.thumbnails
 @options.skip_bad
@@ -140,7 +147,7 @@ def record_of(crops: Sequence[Crop], camera: str, source: Path, tags: tuple[str,
     """The record of one tracklet's ``crops``, shown by the middle one: least often cut by the frame."""
     times = [crop.time for crop in crops if crop.time is not None]
     return Record(
-        tracklet=as_text(crops[0].tracklet),
+        tracklet=as_name(crops[0].tracklet),
         camera=camera,
         start=min(times, default=None),
         end=max(times, default=None),

@@ -28,8 +28,8 @@ STEP = 1_000
 
 @click.command()
 @click.argument("gallery")
-@click.option("--tracklet", metavar="ID", help="Records of this tracklet.")
-@click.option("--camera", metavar="NAME", help="Records of this camera.")
+@click.option("--tracklet", type=options.NAME, metavar="ID", help="Records of this tracklet.")
+@click.option("--camera", type=options.NAME, metavar="NAME", help="Records of this camera.")
 @click.option("--source", metavar="PATH", callback=options.parse_source, help="Records of this dataset folder, image "
               "or video file, or stream.")  # fmt: skip
 @click.option("--like", type=options.ANY_PATH, metavar="IMAGE", help="Records that look like this image, or folder of "
@@ -124,7 +124,7 @@ def forget(
     metavar="AGE|TIME",
     help="90m, 12h, 30d, 4w, or ISO 8601. [default: the gallery's retention]",
 )
-@click.option("--camera", metavar="NAME", help="Only records of this camera.")
+@click.option("--camera", type=options.NAME, metavar="NAME", help="Only records of this camera.")
 @click.option("--source", metavar="PATH", callback=options.parse_source, help="Only records of this dataset folder, "
               "image or video file, or stream.")  # fmt: skip
 @click.option("--keep-undated", is_flag=True, help="Leave records whose times are no dates, whenever enrolled.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from reid_toolkit.files import as_name
 from reid_toolkit.records import without_password
 
 
@@ -37,6 +38,18 @@ class Size(click.ParamType):
         if not (x and height.isdecimal() and width.isdecimal()):
             self.fail(f"{value!r} is not a height and a width in pixels, e.g. 128x64.", param, ctx)
         return int(height), int(width)
+
+
+class Name(click.ParamType):
+    """A camera, a tracklet or a tag, in the form in which they are stored."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return as_name(value)
+
+
+NAME = Name()
 
 
 class FileOrFolder(click.Path):
@@ -93,6 +106,7 @@ camera_statistics = click.option(
 
 query_camera = click.option(
     "--query-camera",
+    type=NAME,
     metavar="NAME",
     help="The camera that took the query picture. [default: that of the dataset's tracklet; else not known]",
 )

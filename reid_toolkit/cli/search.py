@@ -59,10 +59,14 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 @click.argument("query", type=options.ANY_PATH)
 @options.gallery_option
 @click.option("--model", type=options.FILE, help="The ONNX model. [default: the one it was enrolled with]")
-@click.option("--tracklet", metavar="ID", help="QUERY is a dataset folder: search for this tracklet of it.")
+@click.option(
+    "--tracklet", type=options.NAME, metavar="ID", help="QUERY is a dataset folder: search for this tracklet of it."
+)
 @options.query_camera
 @options.camera_statistics
-@click.option("--camera", "cameras", multiple=True, help="Only in this camera; may be given several times.")
+@click.option(
+    "--camera", "cameras", type=options.NAME, multiple=True, help="Only in this camera; may be given several times."
+)
 @click.option("--since", callback=parse_time, metavar="T", help="Only seen at T or later: ISO 8601 or seconds.")
 @click.option("--until", callback=parse_time, metavar="T", help="Only seen at T or earlier.")
 @click.option(
@@ -74,7 +78,12 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
     help="Only from this dataset folder, image or video file, or stream.",
 )
 @click.option(
-    "--tag", "tags", multiple=True, metavar="WORD", help="Only enrolled with this tag; several times: with all."
+    "--tag",
+    "tags",
+    type=options.NAME,
+    multiple=True,
+    metavar="WORD",
+    help="Only enrolled with this tag; several times: with all.",
 )
 @click.option(
     "--top-k", type=click.IntRange(1), default=10, show_default=True, help="How many matches; by camera: of each."

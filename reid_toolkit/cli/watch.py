@@ -15,6 +15,7 @@ from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
 from reid_toolkit.cli.root import log, print_json, warn, warnings_on_log
 from reid_toolkit.errors import InputError
+from reid_toolkit.files import as_name
 
 if TYPE_CHECKING:
     from reid_toolkit.watching.watch import WatchReport
@@ -97,7 +98,7 @@ def command(
         store.remember_model_file(model.resolve())
         report = watch(
             recording,
-            camera or recording.name,
+            as_name(camera or recording.name),
             embedder,
             store,
             people,

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from reid_toolkit.datasets.dataset import Dataset, group_tracklets
 from reid_toolkit.errors import DatasetError
-from reid_toolkit.files import csv_text, write_atomic
+from reid_toolkit.files import as_name, csv_text, write_atomic
 from reid_toolkit.records import Crop
 
 NAME = "manifest.csv"
@@ -83,8 +83,8 @@ def parse_row(folder: Path, row: Mapping[str, str], origin: str) -> Crop:
             raise DatasetError(f"{origin}: {column} is empty")
     return Crop(
         path=locate(folder, row["path"], origin),
-        camera=row["camera"],
-        tracklet=row["tracklet"],
+        camera=as_name(row["camera"]),
+        tracklet=as_name(row["tracklet"]),
         frame=parse_frame(row["frame"], origin),
         time=parse_time(row, origin) if row["time"] else None,
         x=parse_number(row, "x", origin),
@@ -189,7 +189,7 @@ def as_identity(text: str) -> str | None:
     text = text.strip()
     if WHOLE_NUMBER.fullmatch(text):
         return str(int(text.partition(".")[0]))
-    return text or None
+    return as_name(text) or None
 
 
 def read_identities(path: Path) -> dict[str, str]:
@@ -200,7 +200,8 @@ def read_identities(path: Path) -> dict[str, str]:
     """
     identities: dict[str, str | None] = {}
     for origin, row in read_table(path, ("tracklet", "identity")):
-        if row["tracklet"] in identities:
-            raise DatasetError(f"{origin}: tracklet {row['tracklet']!r} is named twice")
-        identities[row["tracklet"]] = as_identity(row["identity"])
+        tracklet = as_name(row["tracklet"])
+        if tracklet in identities:
+            raise DatasetError(f"{origin}: tracklet {tracklet!r} is named twice")
+        identities[tracklet] = as_identity(row["identity"])
     return {tracklet: identity for tracklet, identity in identities.items() if identity}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reid_toolkit.datasets.manifest import check_name
 from reid_toolkit.errors import InputError, VideoError
+from reid_toolkit.files import as_name
 from reid_toolkit.footage.decoding import DEFAULT_FRAME_RATE
 from reid_toolkit.footage.detector import Detector, load_detector
 from reid_toolkit.footage.extract import (
@@ -66,6 +67,7 @@ def ingest(
         )
     if camera is not None:
         check_name("camera", camera)
+        camera = as_name(camera)
     found = find_sources([str(source) for source in sources], frame_rate)
     recordings = found.recordings
     if not recordings and bad is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from reid_toolkit.errors import ImageError, VideoError
-from reid_toolkit.files import as_text, natural_order
+from reid_toolkit.files import as_name, natural_order
 from reid_toolkit.footage.decoding import Decoder, address_of, sensible_frame_rate
 from reid_toolkit.footage.frames import Recording, stamp_of
 from reid_toolkit.images import IMAGE_SUFFIXES, read_image
@@ -149,7 +149,7 @@ def open_video(path: Path) -> Recording:
             f"{path}: not a readable video: {error}, got {size} bytes: expected a whole file, not a truncated one or "
             "one that is still being written"
         ) from None
-    return Recording(str(path.resolve()), as_text(path.stem), rate, count, "file", address_of(path), None, files, stamp)
+    return Recording(str(path.resolve()), as_name(path.stem), rate, count, "file", address_of(path), None, files, stamp)
 
 
 def playlist(path: Path, seen: frozenset[Path] = frozenset()) -> tuple[Path, ...]:
@@ -179,7 +179,7 @@ def frames_of(folder: Path, pictures: list[Path], frame_rate: float) -> Recordin
     whole = folder.resolve()
     files = tuple(pictures)
     return Recording(
-        str(whole), as_text(whole.name), frame_rate, len(files), "folder", "", None, files, stamp_of(files)
+        str(whole), as_name(whole.name), frame_rate, len(files), "folder", "", None, files, stamp_of(files)
     )
 
 

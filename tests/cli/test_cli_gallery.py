@@ -551,6 +551,20 @@ def test_galleries_that_cannot_be_searched(run: Run, gallery: Path, dataset: Pat
 # ---- gallery
 
 
+def test_a_camera_is_found_however_its_accents_are_written(run: Run, model: Path, tmp_path: Path) -> None:
+    one, two = "caf\u00e9", "cafe\u0301"
+    cv2.imwrite(str(tmp_path / "a.png"), picture("red", 1))
+    for number, camera in enumerate((two, one)):
+        status, out, err = run(
+            "enroll", tmp_path / "a.png", "--camera", camera, "--model", model, "--gallery", tmp_path / "g"
+        )
+        assert (status, f"{1 - number} enrolled" in out) == (0, True), err
+    for camera in (one, two):
+        (match,) = search(run, tmp_path / "a.png", "--gallery", tmp_path / "g", "--camera", camera)
+        assert match["camera"] == one
+    assert json.loads(run("gallery", "forget", tmp_path / "g", "--camera", two, "--yes", "--json")[1])["forgotten"] == 1
+
+
 def test_info_of_many_sources_lists_some(run: Run, model: Path, tmp_path: Path) -> None:
     crops = [tmp_path / f"{number}.png" for number in range(23)]
     for number, path in enumerate(crops):

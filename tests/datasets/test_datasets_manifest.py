@@ -312,6 +312,20 @@ def test_the_recording_is_a_column_that_may_be_missing(folder: Path) -> None:
     assert "wrong columns ('notes')" in refused(folder)
 
 
+def test_names_are_compared_in_one_normal_form(folder: Path) -> None:
+    """ "é" as one sign, as most keyboards write it, and as two, as macOS names files."""
+    one, two = "caf\u00e9", "cafe\u0301"
+    write(
+        folder,
+        {"camera": one, "tracklet": two, "identity": one},
+        {"path": "b.png", "camera": two, "tracklet": one, "identity": two},
+    )
+    (tracklet,) = read_manifest(folder).tracklets
+    assert (tracklet.name, tracklet.camera, tracklet.identity) == (one, one, one)
+    (folder / "who.csv").write_text(f"tracklet,identity\n{two},{two}\n", encoding="utf-8")
+    assert read_identities(folder / "who.csv") == {one: one}
+
+
 def test_a_tracklet_lasts_from_its_least_to_its_greatest_time(folder: Path) -> None:
     """Converters write frame 0 where it is not known."""
     write(folder, {"frame": "0", "time": "9"}, {"path": "b.png", "frame": "0", "time": "4"})
