@@ -91,8 +91,8 @@ class Match:
 
 
 SECRETS = re.compile(
-    r"(?<![a-z])((?:user(?:name)?|usr|login|account|pass(?:word|wd|wort)?|pwd|token|access_token|auth\w*|\w*key|secret|"
-    r"sig(?:nature)?|sid|session\w*)=)[^&;?#]*",
+    r"((?:[\w%\[\].-]*(?:user|usr|login|account|pass|pwd|pas|token|auth|key|secret|sig|sid|session|jwt|cred)"
+    r"[\w%\[\].-]*|(?<![\w%-])[up])(?:=|%3D))[^&]*",
     re.IGNORECASE,
 )
 """Of a camera's address, in its query or, with some makers, in its path."""
@@ -107,5 +107,9 @@ def without_password(address: str) -> str:
     scheme, found, rest = address.partition("://")
     if not found:
         return address
-    place, mark, query = rest.partition("?")
-    return f"{scheme}://" + SECRETS.sub(r"\1***", place.rpartition("@")[2] + mark + query)
+    before, _, after = rest.rpartition("@")
+    if "=" in before.partition("?")[2]:  # that @ belongs to the query
+        place, mark, query = rest.partition("?")
+        after = place.rpartition("@")[2] + mark + query
+    nested = re.sub(r"(?<=://)[^/&]*@", "", after)
+    return f"{scheme}://" + SECRETS.sub(r"\1***", nested)

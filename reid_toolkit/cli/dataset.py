@@ -27,7 +27,7 @@ def check(dataset: Path, mend: bool, as_json: bool) -> None:
     Exit status 1 when something is. With --repair it is moved into the folder set-aside of DATASET, with the manifest
     as it was; nothing is deleted.
     """
-    from reid_toolkit.datasets.manifest import read_manifest
+    from reid_toolkit.datasets.manifest import NAME, read_manifest
     from reid_toolkit.footage.repair import SET_ASIDE, inspect, repair
 
     if not dataset.is_dir():
@@ -47,6 +47,8 @@ def check(dataset: Path, mend: bool, as_json: bool) -> None:
         )
     if sentences:
         log.print(f"{dataset}: set aside in {dataset / SET_ASIDE}", markup=False, soft_wrap=True)
+    if not (dataset / NAME).exists():
+        raise DatasetError(f"{dataset}: nothing in it can be read: ingest its recordings again")
     held = read_manifest(dataset)
     if not as_json:
         click.echo(f"{dataset}: {len(held.tracklets)} tracklets, {len(held.crops)} crops can be read")

@@ -8,7 +8,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import print_json, warn
+from reid_toolkit.cli.root import print_json, printable, warn
 
 if TYPE_CHECKING:
     from reid_toolkit.footage.extract import IngestReport
@@ -72,7 +72,7 @@ def command(
     if as_json:
         print_json({**asdict(report), "frames_per_second": round(report.frames_per_second, 1)})
     elif report.videos or report.skipped or not bad:
-        click.echo(f"{out}: {story(report)}")
+        click.echo(printable(f"{out}: {story(report)}"))
     if bad and not skip_bad:
         others = "; the others are stored; mend it, or leave it out with --skip-bad"
         raise VideoError(bad[-1] + (others if report.videos or report.skipped else ""))

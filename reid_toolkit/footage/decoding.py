@@ -78,12 +78,15 @@ class Decoder:
         """
         for packet in self.packets(on_damage):
             try:
-                frames = packet.decode()
-            except InvalidDataError:
+                # What damage makes decoders raise is of many kinds.
+                frames = [
+                    (math.nan if frame.time is None else float(frame.time), as_image(frame))
+                    for frame in packet.decode()
+                ]
+            except (FFmpegError, OSError, ValueError):
                 on_damage()
                 continue
-            for frame in frames:
-                yield math.nan if frame.time is None else float(frame.time), as_image(frame)
+            yield from frames
 
     def packets(self, on_damage: Callable[[], None]) -> Iterator[Packet]:
         """What the container holds of the video, in its order; at last an empty one, which brings out what waits."""

@@ -79,6 +79,8 @@ class Work:
     detector: Detector
     report: IngestReport
     tick: Callable[[], None]
+    camera_given: bool = True
+    """Whether the user named the camera; else the file's name does."""
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -164,8 +166,8 @@ def extract(
         except KeyboardInterrupt:
             if not recording.is_stream:
                 raise
-        read = report.frames - before
-        if not recording.is_stream:
+        read, fingerprint, size = report.frames - before, recording.fingerprint, recording.size
+        if not recording.is_stream:  # looked at last, so that what was read is what is known of it
             if stamp_of(recording.files) != recording.stamp:
                 raise StillWrittenError(f"{recording.source}: changed while it was read, so it is still being written")
             if read and black == read:
@@ -175,9 +177,9 @@ def extract(
         entry = {
             "name": name,
             "source": recording.source,
-            "fingerprint": recording.fingerprint,
+            "fingerprint": fingerprint,
             "stamp": recording.stamp,
-            "size": recording.size,
+            "size": size,
             "settings": work.asked,
             "frames": read,
             "black": black,

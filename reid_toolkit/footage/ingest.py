@@ -99,7 +99,9 @@ def ingest(
 
         pending: list[tuple[Work, Entry | None]] = []
         for recording in recordings:
-            work = Work(recording, camera or recording.name, settings, store, detector, report, tick)
+            work = Work(
+                recording, camera or recording.name, settings, store, detector, report, tick, camera is not None
+            )
             with collecting(report, recording):
                 known, as_it_is = stored(work)
                 if known and as_it_is:
@@ -178,6 +180,8 @@ def stored(work: Work) -> tuple[Entry | None, bool]:
     if same is None:
         return (there[-1] if there else None), False
     then, now = same["settings"], work.asked
+    if not work.camera_given:
+        now = {**now, "camera": then.get("camera")}  # a copy under another name is the same recording
     other = [f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in now if then.get(key) != now[key]]
     if other:
         raise InputError(

@@ -65,11 +65,15 @@ def inspect_rows(root: Path, findings: Findings) -> None:
     """Look at the manifest, line by line: a name with a line end in it breaks two of them, and no others."""
     path, folder = root / manifest.NAME, root.resolve()
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        manifest.read_manifest(root)
+        return  # whatever it looks like
+    except DatasetError:
+        pass
+    try:
+        header, *lines = path.read_bytes().decode("utf-8-sig", errors="surrogateescape").split("\n")
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file: expected a dataset of `reid ingest`") from None
-    header, *lines = text.split("\n")
-    columns = tuple(header.split(","))
+    columns = tuple(next(csv.reader([header.rstrip("\r")]), ()))
     if columns not in (manifest.COLUMNS, (*manifest.COLUMNS, manifest.RECORDING)):
         raise DatasetError(f"{path}: wrong header: expected {','.join(manifest.COLUMNS)}; restore it from a copy")
     crops: dict[int, Crop] = {}
@@ -79,8 +83,9 @@ def inspect_rows(root: Path, findings: Findings) -> None:
             continue
         origin = f"{path}, row {number}"
         try:
-            rows = list(csv.reader([line], strict=True))
-            if len(rows) != 1 or len(rows[0]) != len(columns) or "\N{REPLACEMENT CHARACTER}" in line:
+            rows = list(csv.reader([line.removesuffix("\r")], strict=True))
+            damaged = any("\udc80" <= sign <= "\udcff" for sign in line)
+            if len(rows) != 1 or len(rows[0]) != len(columns) or damaged:
                 raise DatasetError(f"{origin}: expected {len(columns)} values of text in one line")
             crop = manifest.parse_row(folder, dict(zip(columns, rows[0], strict=True)), origin)
             if crop.path in seen:
@@ -130,8 +135,23 @@ def repair(root: Path) -> Findings:
             shutil.copyfile(root / manifest.NAME, place / "manifest-before.csv")
             report = "".join(f"row {row}: {why}\n" for row, why in findings.rows.items())
             write_atomic(place / "rows.txt", report.encode(errors="surrogateescape"))
-            content = "".join(f"{line}\n" for line in findings.kept)
-            write_atomic(root / manifest.NAME, content)
+            if len(findings.kept) > 1:
+                content = "".join(f"{line}\n" for line in findings.kept)
+                write_atomic(root / manifest.NAME, content)
+            else:
+                (root / manifest.NAME).unlink()
         for name in findings.recordings:
             (root / "crops" / name).rename(place / name)
+        forget_lost(root)
         return findings
+
+
+def forget_lost(root: Path) -> None:
+    """Take recordings of which no crop is left out of the journal, so that they can be ingested again."""
+    entries = read_journal(root / JOURNAL)
+    folder = root.resolve() / "crops"
+    crops = manifest.read_manifest(root).crops if (root / manifest.NAME).exists() else ()
+    there = {crop.path.relative_to(folder).parts[0] for crop in crops if crop.path.is_relative_to(folder)}
+    kept = [entry for entry in entries if not entry["crops"] or entry["name"] in there]
+    if len(kept) < len(entries):
+        write_atomic(root / JOURNAL, json.dumps({"recordings": kept}, indent=1) + "\n")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from reid_toolkit.errors import ImageError, VideoError
 from reid_toolkit.files import as_name, natural_order
@@ -70,13 +70,16 @@ def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
         found.recordings.append(open_webcam(int(source)))
         return
     if source.lower().startswith("file://"):
-        source = unquote(urlsplit(source).path, errors="surrogateescape")
+        source = path_of(source)
     if "://" in source:
         found.recordings.append(open_stream(source))
         return
     path = Path(source)
-    if not path.exists():
-        raise VideoError(f"{path}: no such file or folder: expected a video, a folder of videos or frames")
+    if not source or not path.exists():
+        shown = re.sub(r"^(\w+:/+)[^@]*@", r"\1", source)  # an address with a slash missing
+        raise VideoError(
+            f"{shown or repr(source)}: no such file or folder: expected a video, a folder of videos or frames"
+        )
     if stat.S_ISCHR(path.stat().st_mode):
         found.recordings.append(open_device(WEBCAMS.get(sys.platform, ("v4l2", ""))[0], str(path), path.name))
     elif path.is_dir():
@@ -85,10 +88,19 @@ def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
         found.recordings.append(open_video(path))
 
 
+def path_of(address: str) -> str:
+    """The path of a file:// address of this machine."""
+    rest = address[len("file://") :]
+    rest = rest.removeprefix("localhost")
+    if not rest.startswith("/"):
+        raise VideoError(f"{address}: expected file:/// and an absolute path, of a file of this machine")
+    return unquote(rest, errors="surrogateescape")
+
+
 def open_folder(folder: Path, frame_rate: float, found: Sources) -> None:
     """A folder of videos, a recording each, or of frames, all one recording."""
     videos = files_of(folder, VIDEO_SUFFIXES)
-    segments = {part.resolve() for video in videos if video.suffix.lower() in PLAYLISTS for part in playlist(video)[1:]}
+    segments = {part.resolve() for video in videos for part in segments_of(video)}
     videos = [video for video in videos if video.resolve() not in segments]
     pictures = files_of(folder, IMAGE_SUFFIXES)
     if videos and pictures:
@@ -109,8 +121,10 @@ def open_folder(folder: Path, frame_rate: float, found: Sources) -> None:
     for video in videos:
         try:
             found.recordings.append(open_video(video))
-        except (VideoError, OSError) as error:
+        except VideoError as error:
             found.bad.append(str(error))
+        except OSError as error:
+            found.bad.append(f"{video}: cannot be read: {error.strerror}")
 
 
 def files_of(folder: Path, suffixes: frozenset[str]) -> list[Path]:
@@ -137,6 +151,8 @@ def open_video(path: Path) -> Recording:
     """Look at a video file; raises :class:`VideoError` when no frame of it can be decoded."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise VideoError(f"{path}: a picture, expected a video: give the folder of frames it lies in")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise VideoError(f"{path}: no regular file: expected a video")
     files = playlist(path) if path.suffix.lower() in PLAYLISTS else (path,)
     stamp, size = stamp_of(files), path.stat().st_size
     try:
@@ -149,19 +165,50 @@ def open_video(path: Path) -> Recording:
             f"{path}: not a readable video: {error}, got {size} bytes: expected a whole file, not a truncated one or "
             "one that is still being written"
         ) from None
-    return Recording(str(path.resolve()), as_name(path.stem), rate, count, "file", address_of(path), None, files, stamp)
+    return Recording(str(path.resolve()), name_of(path.stem), rate, count, "file", address_of(path), None, files, stamp)
 
 
-def playlist(path: Path, seen: frozenset[Path] = frozenset()) -> tuple[Path, ...]:
-    """An HLS playlist and the files that it names, playlists in it followed; those elsewhere than on disk left out."""
-    found = [path]
-    for line in path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines():
+def name_of(text: str) -> str:
+    """A file's or a folder's name as the name of a camera or a recording, without control characters."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "_", as_name(text)).strip() or "recording"
+
+
+def segments_of(video: Path) -> tuple[Path, ...]:
+    """What a playlist names; nothing of other files, and of a playlist that cannot be read."""
+    if video.suffix.lower() not in PLAYLISTS:
+        return ()
+    try:
+        return playlist(video)[1:]
+    except (OSError, VideoError):
+        return ()
+
+
+def playlist(path: Path, within: frozenset[Path] = frozenset()) -> tuple[Path, ...]:
+    """An HLS playlist and the files that it names, playlists in it followed; those elsewhere than on disk left out.
+
+    Raises :class:`VideoError` for one that names itself, also by way of another, and for one that is not at its end,
+    which FFmpeg would wait for. ``within`` are those that led here.
+    """
+    within = within | {path.resolve()}
+    found = {path: None}
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    if "#EXTINF" in text and "#EXT-X-ENDLIST" not in text:
+        raise VideoError(
+            f"{path}: has no #EXT-X-ENDLIST, so it is still being written: expected a whole playlist; if its recorder "
+            "was killed, add that line at its end"
+        )
+    for line in text.splitlines():
         names = [line.strip()] if not line.startswith("#") else re.findall(r'URI="([^"]+)"', line)
         for name in names:
-            part = path.parent / unquote(name) if (path.parent / unquote(name)).is_file() else path.parent / name
-            if name and part.is_file() and part not in seen | {*found}:
-                inner = part.suffix.lower() in PLAYLISTS
-                found += playlist(part, seen | {*found}) if inner else [part]
+            part = path.parent / name
+            if not name or not part.is_file():
+                continue
+            if part.suffix.lower() not in PLAYLISTS:
+                found[part] = None
+            elif part.resolve() in within:
+                raise VideoError(f"{path}: a playlist that names itself: expected one of segments")
+            else:
+                found |= dict.fromkeys(playlist(part, within))
     return tuple(found)
 
 
@@ -179,7 +226,7 @@ def frames_of(folder: Path, pictures: list[Path], frame_rate: float) -> Recordin
     whole = folder.resolve()
     files = tuple(pictures)
     return Recording(
-        str(whole), as_name(whole.name), frame_rate, len(files), "folder", "", None, files, stamp_of(files)
+        str(whole), name_of(whole.name), frame_rate, len(files), "folder", "", None, files, stamp_of(files)
     )
 
 

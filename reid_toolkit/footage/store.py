@@ -68,7 +68,11 @@ class IngestStore:
 
     def enter(self, folder: Path) -> None:
         """Enter a finished recording in the dataset's manifest and journal; can be repeated at any point."""
-        entry = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+        try:
+            entry = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+            check_entry(entry)
+        except (ValueError, KeyError, TypeError):
+            raise DatasetError(f"{folder / JOURNAL}: damaged: expected what `reid ingest` writes") from None
         old = entry.pop("replaces", None)
         if entry["crops"] or old:
             gone = self.root.resolve() / "crops" / old if old else None
@@ -76,7 +80,10 @@ class IngestStore:
             known = {crop.path for crop in kept}
             added = manifest.read_manifest(folder).crops if entry["crops"] else ()
             self.crops = [*kept, *(crop for crop in added if crop.path not in known)]
-            manifest.write_manifest(self.root, self.crops)
+            if self.crops:
+                manifest.write_manifest(self.root, self.crops)
+            else:
+                (self.root / manifest.NAME).unlink(missing_ok=True)  # no reader takes one without rows
         if old or all(known["name"] != entry["name"] for known in self.entries):
             self.entries = [known for known in self.entries if known["name"] not in (old, entry["name"])]
             self.entries.append(entry)
@@ -99,6 +106,8 @@ def open_store(root: Path) -> Iterator[IngestStore]:
         try:
             store = IngestStore(root)
         except DatasetError as error:
+            if str(root / JOURNAL) in str(error):
+                raise
             raise DatasetError(f"{error}; `reid dataset check {root}` says more, and --repair sets it aside") from None
         yield store
 
@@ -130,9 +139,21 @@ def read_journal(path: Path) -> list[Entry]:
     if not path.exists():
         return []
     try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["recordings"])
+        entries = list(json.loads(path.read_text(encoding="utf-8"))["recordings"])
+        for entry in entries:
+            check_entry(entry)
+        return entries
     except (ValueError, KeyError, TypeError):
         raise DatasetError(
             f"{path}: damaged: expected the journal that `reid ingest` writes; restore it from a copy, or "
             "use another --out"
         ) from None
+
+
+def check_entry(entry: Entry) -> None:
+    """Raise KeyError or TypeError for an entry that lacks what is looked at."""
+    texts, numbers = ("name", "source", "fingerprint"), ("crops", "frames")
+    if not all(isinstance(entry[key], str) for key in texts) or not all(isinstance(entry[key], int) for key in numbers):
+        raise TypeError
+    if not isinstance(entry["settings"], dict):
+        raise TypeError

@@ -10,6 +10,7 @@ import pytest
 from drawn_clip import write_clip
 from drawn_yard import draw_frame, write_video
 
+from reid_toolkit.footage import decoding
 from reid_toolkit.footage.decoding import address_of
 from reid_toolkit.footage.frames import Frame, read_video
 
@@ -77,6 +78,21 @@ def test_a_hole_in_the_middle_is_not_the_end(tmp_path: Path) -> None:
     assert np.abs(frames[-1].image.astype(int) - last).mean() < 12, "the end was reached"
     assert all(a.time < b.time for a, b in pairwise(frames))
     assert frames[-1].time == pytest.approx(5.9, abs=0.15), "and what is lost takes its time"
+
+
+def test_whatever_a_decoder_raises_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_clip(tmp_path / "a.mkv", [draw_frame(number) for number in range(6)])
+    calls = iter(range(100))
+
+    def unlucky(frame: av.VideoFrame) -> np.ndarray:
+        number = next(calls)
+        if number in (1, 3):
+            raise (av.error.PatchWelcomeError(1, "not yet") if number == 1 else av.error.PermissionError(1, "no"))
+        return frame.to_ndarray(format="bgr24")
+
+    monkeypatch.setattr(decoding, "as_image", unlucky)
+    frames, damage = read(path)
+    assert (len(frames), damage) == (4, 2)
 
 
 def test_deep_grey_is_stretched_to_its_range(tmp_path: Path) -> None:

@@ -474,3 +474,39 @@ def test_crops_on_another_disk_are_refused_before_the_work(video: Path, tmp_path
     (tmp_path / "link").symlink_to(disk)
     assert run(video, out=tmp_path / "link").tracklets == 1
     assert run(video, out=tmp_path / "link").skipped == 1
+
+
+def test_a_copy_under_another_name_is_the_same_recording(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    run(video, out=out)
+    copy = shutil.copy(video, tmp_path / "copy.avi")
+    report = run(copy, write_video(tmp_path / "other.avi", shade=20), out=out)
+    assert (report.skipped, report.videos) == (1, 1)
+
+
+def test_a_recording_that_is_replaced_by_an_empty_one_leaves_a_dataset_that_can_be_filled(
+    video: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "set"
+    run(video, out=out)
+    rewrite(video, write_video(tmp_path / "empty.avi", frames=EMPTY).read_bytes())
+    assert run(video, out=out, replace=True).tracklets == 0
+    assert not (out / "manifest.csv").exists()
+    run(write_video(tmp_path / "other.avi", shade=20), out=out)
+    assert read_manifest(out).cameras == ("other",)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"recordings": [{}]}', '{"recordings": ["x"]}', '{"recordings": {"a": 1}}', "[]", "{}"],
+)
+def test_a_journal_that_lacks_something_is_named(video: Path, tmp_path: Path, content: str) -> None:
+    out = tmp_path / "set"
+    run(video, out=out)
+    (out / "ingest.json").write_text(content)
+    with pytest.raises(DatasetError, match=r"ingest\.json: damaged"):
+        run(video, out=out)
+    (out / "ingest.json").unlink()
+    (out / "crops" / "yard" / "ingest.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"yard.ingest\.json: damaged.*reid dataset check"):
+        run(video, out=out)

@@ -109,3 +109,29 @@ def test_what_cannot_be_mended_is_said(dataset: Path, content: str | None) -> No
         path.write_text(content)
     with pytest.raises(DatasetError, match=r"no such file|wrong header"):
         repair(dataset)
+
+
+def test_what_the_reader_takes_is_left_as_it_is(dataset: Path) -> None:
+    path = dataset / "manifest.csv"
+    rows = path.read_text().splitlines()
+    path.write_bytes("\r\n".join(f'"{row.replace(",", chr(34) + "," + chr(34))}"' for row in rows).encode())
+    assert read_manifest(dataset).cameras == ("gate", "hall")
+    assert repair(dataset).sound
+    named = [row.replace(",hall,", ',"ha\nll",').replace(",gate,", ",g\ufffdte,") for row in rows]
+    path.write_text("\n".join(named) + "\n")
+    assert inspect(dataset).sound
+
+
+def test_of_which_no_crop_is_left_is_ingested_again(dataset: Path, tmp_path: Path) -> None:
+    shutil.rmtree(dataset / "crops" / "hall")
+    assert len(repair(dataset).rows) > 0
+    add(dataset, "hall", 10, "hall")
+    assert read_manifest(dataset).cameras == ("gate", "hall")
+
+
+def test_a_dataset_of_which_nothing_is_left_can_be_filled_again(dataset: Path) -> None:
+    shutil.rmtree(dataset / "crops")
+    repair(dataset)
+    assert not (dataset / "manifest.csv").exists()
+    add(dataset, "hall", 10, "hall")
+    assert read_manifest(dataset).cameras == ("hall",)

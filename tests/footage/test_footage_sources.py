@@ -98,8 +98,11 @@ def test_one_bad_source_does_not_hide_the_others(video: Path, tmp_path: Path) ->
 def write_playlist(folder: Path, shade: int = 0) -> Path:
     folder.mkdir()
     for number in range(3):
-        write_clip(folder / f"part {number}.ts", pictures(5, shade + number), codec="mpeg4", pixels="yuv420p")
-    lines = (f"#EXTINF:0.5,\npart%20{number}.ts" if number else "#EXTINF:0.5,\npart 0.ts" for number in range(3))
+        times = [number + place / 10 for place in range(10)]
+        write_clip(
+            folder / f"part {number}.ts", pictures(10, shade + number), times=times, codec="mpeg4", pixels="yuv420p"
+        )
+    lines = (f"#EXTINF:1.0,\npart {number}.ts" for number in range(3))
     head = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n"
     (folder / "index.m3u8").write_text(head + "\n".join(lines) + "\n#EXT-X-ENDLIST\n")
     return folder / "index.m3u8"
@@ -111,12 +114,55 @@ def test_a_playlist_is_its_segments(tmp_path: Path) -> None:
     prints = [recording.fingerprint for recording in opened(one, two)]
     assert prints[0] != prints[1]
     assert [path.name for path in playlist(one)] == ["index.m3u8", "part 0.ts", "part 1.ts", "part 2.ts"]
-    (tmp_path / "master.m3u8").write_text('#EXTM3U\n#EXT-X-MAP:URI="one/part 0.ts"\none/index.m3u8\nmaster.m3u8\n')
+    (tmp_path / "master.m3u8").write_text('#EXTM3U\n#EXT-X-MAP:URI="one/part 0.ts"\none/index.m3u8\n')
     assert [path.name for path in playlist(tmp_path / "master.m3u8")] == [
         "master.m3u8", "part 0.ts", "index.m3u8", "part 1.ts", "part 2.ts",
     ]  # fmt: skip
     (tmp_path / "one" / "apart.avi").write_bytes(write_video(tmp_path / "apart.avi", frames=3).read_bytes())
     assert [recording.name for recording in opened(tmp_path / "one")] == ["apart", "index"], "segments are not apart"
+
+
+def test_a_playlist_that_is_not_at_its_end_is_said(tmp_path: Path) -> None:
+    path = write_playlist(tmp_path / "killed")
+    whole = path.read_text()
+    path.write_text(whole.replace("#EXT-X-ENDLIST\n", ""))
+    with pytest.raises(VideoError, match=r"index\.m3u8: has no #EXT-X-ENDLIST, so it is still being written"):
+        opened(path)
+    assert "has no #EXT-X-ENDLIST" in find_sources([str(path.parent)], 10.0).bad[0]
+    path.write_text(whole)
+    (recording,) = opened(path)
+    assert len(list(recording.frames())) == 30
+
+
+@pytest.mark.parametrize("name", ["self.m3u8", "other.m3u8"])
+def test_a_playlist_that_names_itself_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "self.m3u8").write_text(f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{name}\n")
+    (tmp_path / "other.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nself.m3u8\n")
+    with pytest.raises(VideoError, match="a playlist that names itself"):
+        opened(tmp_path / "self.m3u8")
+
+
+def test_what_is_no_regular_file_does_not_hang(video: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.mp4")
+    (tmp_path / "lost.m3u8").symlink_to(tmp_path / "gone")
+    found = find_sources([str(tmp_path)], 10.0)
+    assert [recording.name for recording in found.recordings] == ["yard"]
+    assert "fifo.mp4: no regular file" in found.bad[0]
+    assert "lost.m3u8: cannot be read: No such file" in found.bad[1]
+
+
+@pytest.mark.parametrize("address", ["file://yard.avi", "file://nas/yard.avi", "file://[bad/yard.avi", ""])
+def test_an_address_without_a_place_is_never_the_working_folder(
+    video: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.chdir(video.parent)
+    with pytest.raises(VideoError, match=r"expected file:///|no such file or folder"):
+        opened(address)
+
+
+def test_a_name_with_control_characters_becomes_one_that_can_be_stored(video: Path, tmp_path: Path) -> None:
+    (recording,) = opened(video.rename(tmp_path / "a\nb\r.avi"))
+    assert recording.name == "a_b_"
 
 
 def test_the_same_recording_is_the_same_bytes(tmp_path: Path) -> None:
@@ -165,8 +211,14 @@ def test_a_webcam_that_is_not_there_is_said() -> None:
         ("rtsp://admin:se@c/r@et@cam:554/live?channel=1", "rtsp://cam:554/live?channel=1"),
         ("rtsp://cam/user=admin&password=secret&channel=1", "rtsp://cam/user=***&password=***&channel=1"),
         ("http://cam/flv?port=1&user=admin&password=secret", "http://cam/flv?port=1&user=***&password=***"),
-        ("http://cam/?PWD=secret;usr=admin", "http://cam/?PWD=***;usr=***"),
-        ("http://cam/?x=1&access_token=secret#t=3", "http://cam/?x=1&access_token=***#t=3"),
+        ("http://cam/?PWD=se;c#r?et&x=1", "http://cam/?PWD=***&x=1"),
+        ("http://cam/?x=1&access_token=secret#t=3", "http://cam/?x=1&access_token=***"),
+        ("rtsp://admin:hun?ter2@cam:554/x", "rtsp://cam:554/x"),
+        ("srt://cam:1?passphrase=secret", "srt://cam:1?passphrase=***"),
+        ("http://cam/?loginuse=admin&loginpas=secret", "http://cam/?loginuse=***&loginpas=***"),
+        ("http://cam/?u=admin&p=secret&up=1", "http://cam/?u=***&p=***&up=1"),
+        ("http://proxy/?url=rtsp://admin:secret@cam/x", "http://proxy/?url=rtsp://cam/x"),
+        ("http://cam/?password%3Dsecret&jwt=secret", "http://cam/?password%3D***&jwt=***"),
         ("http://cam/?email=a@b.c&api_key=secret", "http://cam/?email=a@b.c&api_key=***"),
         ("/a/file@home.mp4", "/a/file@home.mp4"),
     ],
