@@ -16,16 +16,18 @@ from reid_toolkit.gallery.locks import ReadWriteLock
 from reid_toolkit.records import Record
 
 READER = """
-import sys
+import sys, time
 import numpy as np
 from gallery_people import make_people
 from reid_toolkit.gallery import Gallery, searcher
 searcher.LOAD_AFTER = 0
+ends = time.monotonic() + 300
 vectors, records = make_people()
 with Gallery.open(sys.argv[1], exact_below=100) as gallery:
     print("ready", flush=True)
     seen = 0
     while not any(match.record.tracklet == "last" for match in gallery.search(vectors[0], 20)):
+        assert time.monotonic() < ends, "the last record was never seen"
         for row in range(1, N := 40):
             found = gallery.search(vectors[row], 10, cameras={"a", "b", "c", "d"} if row % 2 else None)
             assert found[0].record == records[row], found[0]

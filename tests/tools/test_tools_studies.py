@@ -128,7 +128,8 @@ def test_what_lambda_does(use: Callable[..., None], tiny_dataset: Path, tmp_path
 
 def test_what_constraints_are_worth(use: Callable[..., None], tiny_dataset: Path, tmp_path: Path) -> None:
     crops = open_dataset(tiny_dataset).crops
-    write_manifest(tiny_dataset, [replace(crop, time=float(crop.tracklet[-1])) for crop in crops])  # three at once
+    # Three at once.
+    write_manifest(tiny_dataset, [replace(crop, time=float(crop.tracklet[-1]), recording="r") for crop in crops])
     (tmp_path / "tiny.toml").write_text(dump_recipe(TINY))
     use(
         "study_constraints", tiny_dataset, "--recipe", tmp_path / "tiny.toml", "--runs", tmp_path / "runs",

@@ -170,7 +170,9 @@ def test_images_can_be_the_samples(tiny_dataset: Path, recipe: Recipe, tmp_path:
 def see_at_once(data: Path, names: set[str]) -> None:
     """One camera; the tracklets named are seen at one moment, nobody knows when the others were."""
     crops = open_dataset(data).crops
-    write_manifest(data, [replace(c, camera="door", time=1.0 if c.tracklet in names else None) for c in crops])
+    write_manifest(
+        data, [replace(c, camera="door", time=1.0 if c.tracklet in names else None, recording="r") for c in crops]
+    )
 
 
 def test_people_seen_at_once_never_share_a_cluster(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_a_run_reports_what_the_constraints_stopped(tiny_dataset: Path, recipe: 
 
 def test_it_ends_when_every_merge_is_forbidden(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
     names = [t.name for t in open_dataset(tiny_dataset).tracklets]
-    crops = [replace(c, camera="door", time=1.0) for c in open_dataset(tiny_dataset).crops]
+    crops = [replace(c, camera="door", time=1.0, recording="r") for c in open_dataset(tiny_dataset).crops]
     write_manifest(tiny_dataset, crops)
     assert [(row["clusters"], row["merges"]) for row in learn(tiny_dataset, recipe, tmp_path / "a")] == [(12, 0)]
     # All but one at once: that one can be merged into any other, and then nothing is left.
