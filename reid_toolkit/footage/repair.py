@@ -11,7 +11,7 @@ from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.dataset import group_tracklets
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.files import write_atomic
-from reid_toolkit.footage.store import JOURNAL, open_folder, read_journal
+from reid_toolkit.footage.store import JOURNAL, open_folder, read_journal, write_journal
 from reid_toolkit.records import Crop
 
 SET_ASIDE = "set-aside"
@@ -120,9 +120,10 @@ def plain(error: Exception, root: Path) -> str:
 
 
 def repair(root: Path) -> Findings:
-    """Set aside what the reader refuses: rows into a CSV file, recordings as they are, into ``root``/set-aside.
+    """Set aside what the reader refuses, into ``root``/set-aside: recordings as they are, a list of the rows, and the
+    manifest as it was, so that all of it can be undone.
 
-    The manifest as it was goes there, too, so that all of it can be undone. Raises as :func:`inspect` does, and where
+    Raises as :func:`inspect` does, and where
     another process adds to the dataset.
     """
     with open_folder(root):
@@ -154,4 +155,4 @@ def forget_lost(root: Path) -> None:
     there = {crop.path.relative_to(folder).parts[0] for crop in crops if crop.path.is_relative_to(folder)}
     kept = [entry for entry in entries if not entry["crops"] or entry["name"] in there]
     if len(kept) < len(entries):
-        write_atomic(root / JOURNAL, json.dumps({"recordings": kept}, indent=1) + "\n")
+        write_journal(root / JOURNAL, kept)

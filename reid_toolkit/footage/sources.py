@@ -4,14 +4,15 @@ import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
 from reid_toolkit.errors import ImageError, VideoError
 from reid_toolkit.files import as_name, natural_order
-from reid_toolkit.footage.decoding import Decoder, address_of, sensible_frame_rate
+from reid_toolkit.footage.decoding import Decoder, address_of
 from reid_toolkit.footage.frames import Recording, stamp_of
 from reid_toolkit.images import IMAGE_SUFFIXES, read_image
 from reid_toolkit.records import without_password
@@ -56,13 +57,20 @@ def find_sources(sources: Sequence[str], folder_frame_rate: float) -> Sources:
     """The same, with what cannot be read beside what can."""
     found = Sources()
     for source in sources:
-        try:
+        with noting(found, source):
             open_source(source, folder_frame_rate, found)
-        except (VideoError, ImageError) as error:
-            found.bad.append(str(error))
-        except OSError as error:  # no right to read it; a disk that is gone
-            found.bad.append(f"{source}: cannot be read: {error.strerror}")
     return found
+
+
+@contextmanager
+def noting(found: Sources, name: object) -> Iterator[None]:
+    """What is wrong with one source is noted, and the others go on."""
+    try:
+        yield
+    except VideoError as error:
+        found.bad.append(str(error))
+    except OSError as error:  # no right to read it; a disk that is gone
+        found.bad.append(f"{name}: cannot be read: {error.strerror}")
 
 
 def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
@@ -119,12 +127,8 @@ def open_folder(folder: Path, frame_rate: float, found: Sources) -> None:
     if pictures:
         found.recordings.append(frames_of(folder, pictures, frame_rate))
     for video in videos:
-        try:
+        with noting(found, video):
             found.recordings.append(open_video(video))
-        except VideoError as error:
-            found.bad.append(str(error))
-        except OSError as error:
-            found.bad.append(f"{video}: cannot be read: {error.strerror}")
 
 
 def files_of(folder: Path, suffixes: frozenset[str]) -> list[Path]:
@@ -256,7 +260,7 @@ def open_device(form: str, address: str, name: str) -> Recording:
     """A camera of this machine."""
     try:
         with Decoder(address, form=form, live=True) as decoder:
-            rate = sensible_frame_rate(decoder.frame_rate)
+            rate = decoder.frame_rate
     except VideoError as error:
         raise VideoError(f"{address}: no camera there ({error}): expected one that this machine can read") from None
     return Recording(address, name, rate, None, "stream", address, form)

@@ -87,7 +87,7 @@ class IngestStore:
         if old or all(known["name"] != entry["name"] for known in self.entries):
             self.entries = [known for known in self.entries if known["name"] not in (old, entry["name"])]
             self.entries.append(entry)
-            write_atomic(self.root / JOURNAL, json.dumps({"recordings": self.entries}, indent=1) + "\n")
+            write_journal(self.root / JOURNAL, self.entries)
         if old:
             shutil.rmtree(self.root / "crops" / old, ignore_errors=True)
         (folder / manifest.NAME).unlink(missing_ok=True)
@@ -148,6 +148,11 @@ def read_journal(path: Path) -> list[Entry]:
             f"{path}: damaged: expected the journal that `reid ingest` writes; restore it from a copy, or "
             "use another --out"
         ) from None
+
+
+def write_journal(path: Path, entries: Sequence[Entry]) -> None:
+    """Write what :func:`read_journal` reads, all or nothing."""
+    write_atomic(path, json.dumps({"recordings": entries}, indent=1) + "\n")
 
 
 def check_entry(entry: Entry) -> None:
