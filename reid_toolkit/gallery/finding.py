@@ -41,10 +41,11 @@ def answer(
             searcher.sync(store, version, len(queries))
             without = store.ids_of(map(key_of, where.exclude)).values()
             past = None if retention is None else store.past(time.time() - retention)
-        if not searcher.held:
+        held, dimension = searcher.size
+        if not held:
             raise GalleryError(f"{store.folder}: {searcher.why_nothing()}")
-        if queries.shape[1] != searcher.dimension:
-            raise InputError(f"query has width {queries.shape[1]}: expected {searcher.dimension}, as enrolled")
+        if queries.shape[1] != dimension:
+            raise InputError(f"query has width {queries.shape[1]}: expected {dimension}, as enrolled")
         found = find(without, past)
         ids = {number for numbers, _ in found for number in numbers.tolist()}
         with lock, store.reading():

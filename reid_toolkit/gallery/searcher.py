@@ -51,12 +51,11 @@ class Searcher:
         """What ``version_in_use`` answered last, and to what question."""
 
     @property
-    def held(self) -> int:
-        return self._snapshot.held
-
-    @property
-    def dimension(self) -> int:
-        return self._snapshot.dimension
+    def size(self) -> tuple[int, int]:
+        """How many rows there are to search among, and their width; as of one moment, also while another thread reads
+        them anew."""
+        with self._lock.reading():
+            return self._snapshot.held, self._snapshot.dimension
 
     @property
     def damage(self) -> dict[int, str]:

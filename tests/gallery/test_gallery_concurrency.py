@@ -1,17 +1,19 @@
 """Many readers and a writer, in threads and in processes."""
 
+import faulthandler
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from gallery_people import N, make_people
 
 from reid_toolkit.errors import GalleryError
-from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery import Gallery, searcher
 from reid_toolkit.gallery.locks import ReadWriteLock
 from reid_toolkit.records import Record
 
@@ -35,11 +37,26 @@ with Gallery.open(sys.argv[1], exact_below=100) as gallery:
             assert distances == sorted(distances)
             assert len({match.record for match in found}) == len(found) == 10
             seen += 1
+            time.sleep(0.002)
 print(seen)
 """
 
 
-def test_threads_and_processes_search_while_one_writes(indexed: Path) -> None:
+def test_threads_and_processes_search_while_one_writes(indexed: Path, tmp_path: Path) -> None:
+    with open(tmp_path / "stacks", "w+") as stacks:
+        # Seldom, in the whole suite, this took minutes, and nobody could say where.
+        faulthandler.dump_traceback_later(100, file=stacks)
+        try:
+            search_while_one_writes(indexed)
+        except BaseException as error:
+            stacks.seek(0)
+            error.add_note(f"After 100 s:\n{stacks.read() or 'it had ended'}")
+            raise
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def search_while_one_writes(indexed: Path) -> None:
     vectors, records = make_people()
     more, _ = make_people(seed=9)
     readers = [
@@ -64,6 +81,7 @@ def test_threads_and_processes_search_while_one_writes(indexed: Path) -> None:
                 for row, found in zip(rows, gallery.search_batch(vectors[rows], 5), strict=True):
                     assert found[0].record == records[row]
                 searches[number] += 1
+                stop.wait(0.002)
         except BaseException as error:
             failures.append(error)
 
@@ -91,6 +109,50 @@ def test_threads_and_processes_search_while_one_writes(indexed: Path) -> None:
         with Gallery.open(indexed, exact_below=10**9) as exact:
             for query in more[::40]:
                 assert gallery.search(query) == exact.search(query)
+
+
+def test_a_search_never_sees_rows_that_another_thread_is_reading_anew(
+    indexed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, records = make_people()
+    in_step, half_read, answered = threading.Event(), threading.Event(), threading.Event()
+    size, sync_rows = searcher.Searcher.size.fget, searcher.Searcher._sync_rows
+    assert size
+
+    def size_while_read(self: searcher.Searcher) -> tuple[int, int]:
+        if threading.current_thread() is slow:
+            in_step.set()
+            assert half_read.wait(30)
+        return size(self)
+
+    def read_slowly(self: searcher.Searcher, store: Any) -> None:
+        if in_step.is_set() and not half_read.is_set():
+            assert not self._snapshot.held
+            half_read.set()
+            answered.wait(0.3)  # the other one must not answer now, so this runs out
+        sync_rows(self, store)
+
+    with Gallery.open(indexed, exact_below=10**9) as gallery:
+        gallery.search(vectors[7])
+        found: list[object] = []
+
+        def search() -> None:
+            try:
+                found.append(gallery.search(vectors[7], 1)[0].record)
+            except GalleryError as error:
+                found.append(error)
+            answered.set()
+
+        slow = threading.Thread(target=search)
+        monkeypatch.setattr(searcher.Searcher, "size", property(size_while_read))
+        monkeypatch.setattr(searcher.Searcher, "_sync_rows", read_slowly)
+        slow.start()
+        assert in_step.wait(30)
+        gallery.forget(tracklet="t9")
+        assert gallery.search(vectors[7], 1)[0].record == records[7]
+        slow.join()
+        assert half_read.is_set()
+        assert found == [records[7]]
 
 
 def test_a_search_does_not_wait_for_a_write(tmp_path: Path) -> None:
