@@ -60,12 +60,14 @@ class Searcher:
     @property
     def damage(self) -> dict[int, str]:
         """Records that cannot be used, by id, and why; under 0 when some are missing altogether."""
-        missing = {0: f"{self._snapshot.missing} records are missing"} if self._snapshot.missing > 0 else {}
-        return self._snapshot.damage | missing
+        with self._lock.reading():
+            missing = {0: f"{self._snapshot.missing} records are missing"} if self._snapshot.missing > 0 else {}
+            return self._snapshot.damage | missing
 
     def why_nothing(self) -> str:
         """Why there is no row to search among."""
-        lost = len(self._snapshot.damage) + self._snapshot.missing
+        with self._lock.reading():
+            lost = len(self._snapshot.damage) + self._snapshot.missing
         if lost:
             return f"all {lost} records are damaged: see `reid gallery check`; put back a copy, or enroll them again"
         return "the gallery is empty: enroll something first"

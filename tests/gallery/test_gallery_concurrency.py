@@ -1,10 +1,10 @@
 """Many readers and a writer, in threads and in processes."""
 
-import faulthandler
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +42,26 @@ print(seen)
 """
 
 
-def test_threads_and_processes_search_while_one_writes(indexed: Path, tmp_path: Path) -> None:
-    with open(tmp_path / "stacks", "w+") as stacks:
-        # Seldom, in the whole suite, this took minutes, and nobody could say where.
-        faulthandler.dump_traceback_later(100, file=stacks)
-        try:
-            search_while_one_writes(indexed)
-        except BaseException as error:
-            stacks.seek(0)
-            error.add_note(f"After 100 s:\n{stacks.read() or 'it had ended'}")
-            raise
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+def test_threads_and_processes_search_while_one_writes(indexed: Path) -> None:
+    # Seldom, in the whole suite, this took minutes, and nobody could say where.
+    stacks: list[str] = []
+    late = threading.Timer(100, lambda: stacks.extend(stacks_here()))
+    late.start()
+    try:
+        search_while_one_writes(indexed)
+    except BaseException as error:
+        error.add_note("\n".join(stacks))
+        raise
+    finally:
+        late.cancel()
+        late.join()
+
+
+def stacks_here() -> list[str]:
+    """Where the threads of this test stand. faulthandler shows 100 threads at most, and other tests leave as many."""
+    frames = sys._current_frames().values()
+    stacks = (traceback.extract_stack(frame) for frame in frames)
+    return ["".join(stack.format()) for stack in stacks if any(entry.filename == __file__ for entry in stack)]
 
 
 def search_while_one_writes(indexed: Path) -> None:
