@@ -17,6 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from reid_toolkit.errors import ReidError, RunError
+from reid_toolkit.files import write_atomic
 from reid_toolkit.training.distributed import LOST
 
 RUN_ID = "reid-train"
@@ -91,12 +92,13 @@ def telling_launcher() -> Iterator[None]:
         yield
         return
     try:
-        yield
+        try:
+            yield
+        finally:  # the launcher sends SIGTERM when another process ends; it must not cut off what is said below
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except KeyboardInterrupt:
         sys.exit(130)
     except ReidError as error:
         said = {"message": str(error), "timestamp": int(time.time())}
-        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(said))
+        write_atomic(Path(os.environ["TORCHELASTIC_ERROR_FILE"]), json.dumps(said))
         sys.exit(1)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which comes when another ends, and must not interrupt the exit

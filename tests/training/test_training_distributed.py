@@ -22,10 +22,12 @@ from reid_toolkit.cli import main
 from reid_toolkit.config import Recipe, dump_recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import RunError
+from reid_toolkit.files import write_atomic
 from reid_toolkit.records import Crop
+from reid_toolkit.training import launch as launch_module
 from reid_toolkit.training import samples as samples_module
 from reid_toolkit.training.distributed import ALONE, PATIENCE, World, join_world
-from reid_toolkit.training.launch import cause, check_gpus
+from reid_toolkit.training.launch import RUN_ID, cause, check_gpus, telling_launcher
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.samples import load_samples
 
@@ -115,8 +117,8 @@ def test_one_that_ends_ends_all_with_one_line(recipe: Recipe, tmp_path: Path, be
         os.kill(begun.pid, signal.SIGINT)
     begun.join(120)
     said = (tmp_path / "run.stderr").read_text()
-    (line,) = [line for line in said.splitlines() if line.lower().startswith("error")]
-    assert "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if line.lower().startswith("error")] or [f"no error, but: {said!r}"]
+    assert "Traceback" not in said, said
     assert not [line for line in said.splitlines() if "arning" in line and "few to learn from" not in line]
     assert "signal" not in said
     if how == "killed":
@@ -137,6 +139,30 @@ def test_a_named_error_is_said_once(recipe: Recipe, tmp_path: Path, begin: Begin
     (line,) = [line for line in said.splitlines() if line.lower().startswith("error")]
     assert line.startswith("error: a batch of 5 cannot be shared evenly by 2 processes")
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_the_launchers_signal_does_not_cut_off_what_a_process_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM comes while the error is being written: half of it would be no JSON, and end the launcher too."""
+    told = tmp_path / "error.json"
+    for name, value in (("TORCHELASTIC_RUN_ID", RUN_ID), ("TORCHELASTIC_ERROR_FILE", str(told))):
+        monkeypatch.setenv(name, value)
+
+    def cut_off(path: Path, content: str) -> None:
+        path.write_bytes(b"")
+        os.kill(os.getpid(), signal.SIGTERM)
+        write_atomic(path, content)
+
+    monkeypatch.setattr(launch_module, "write_atomic", cut_off)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended, telling_launcher():
+            raise RunError("no such file: a")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 1
+    assert cause([ProcessFailure(0, 1, 1, str(told))], 2) == "no such file: a"
 
 
 @pytest.mark.parametrize(
