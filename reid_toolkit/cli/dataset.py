@@ -1,12 +1,17 @@
-"""``reid dataset``: whether a dataset can be read, and making it readable again."""
+"""``reid dataset``: what is in a dataset, whether it can be read, and mending it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from reid_toolkit.cli import showing
 from reid_toolkit.cli.options import FOLDER, json_output
 from reid_toolkit.cli.root import log, print_json, printable
 from reid_toolkit.errors import DatasetError
+
+if TYPE_CHECKING:
+    from reid_toolkit.footage.changes import Change
 
 MOST_SENTENCES = 20
 """Of what is refused; --json names all."""
@@ -14,7 +19,60 @@ MOST_SENTENCES = 20
 
 @click.group()
 def command() -> None:
-    """Look after a dataset folder."""
+    """Look into a dataset folder, and mend it."""
+
+
+command.add_command(showing.show)
+
+
+@command.command()
+@click.argument("dataset", type=FOLDER)
+@click.argument("tracklets", nargs=-1, required=True, metavar="TRACKLET...")
+@json_output
+def drop(dataset: Path, tracklets: tuple[str, ...], as_json: bool) -> None:
+    """Take TRACKLETs out of DATASET: those that show nobody, or too little of one.
+
+    Their crops stay in the folder, but nothing reads them any more. `reid dataset undo` brings them back. Galleries
+    that have them enrolled keep them: see `reid gallery forget`.
+    """
+    from reid_toolkit.footage import changes
+
+    tell(changes.drop(dataset, tracklets), dataset, as_json)
+
+
+@command.command()
+@click.argument("dataset", type=FOLDER)
+@click.argument("tracklet")
+@click.option("--at", type=click.IntRange(0), required=True, metavar="FRAME", help="Where the second part begins.")
+@json_output
+def split(dataset: Path, tracklet: str, at: int, as_json: bool) -> None:
+    """Cut a TRACKLET of DATASET that shows two people in two.
+
+    Its crops from FRAME on become a tracklet of their own. `reid dataset undo` joins them again.
+    """
+    from reid_toolkit.footage import changes
+
+    tell(changes.split(dataset, tracklet, at), dataset, as_json)
+
+
+@command.command()
+@click.argument("dataset", type=FOLDER)
+@json_output
+def undo(dataset: Path, as_json: bool) -> None:
+    """Take back the last `reid dataset drop` or `split` of DATASET; again, the one before it."""
+    from reid_toolkit.footage import changes
+
+    tell(changes.undo(dataset), dataset, as_json, "undone: ")
+
+
+def tell(made: "Change", dataset: Path, as_json: bool, before: str = "") -> None:
+    """Say what was changed."""
+    if as_json:
+        undone = bool(before)
+        about = {"kind": made.kind, "tracklets": made.tracklets, "crops": len(made.paths), "undone": undone}
+        print_json({"dataset": str(dataset), **about})
+        return
+    click.echo(printable(f"{dataset}: {before}{made.words}"))
 
 
 @command.command()
@@ -28,7 +86,8 @@ def check(dataset: Path, mend: bool, as_json: bool) -> None:
     as it was; nothing is deleted.
     """
     from reid_toolkit.datasets.manifest import NAME, read_manifest
-    from reid_toolkit.footage.repair import SET_ASIDE, inspect, repair
+    from reid_toolkit.footage.changes import SET_ASIDE
+    from reid_toolkit.footage.repair import inspect, repair
 
     if not dataset.is_dir():
         raise DatasetError(f"{dataset}: no such folder: expected a dataset of `reid ingest`")

@@ -73,6 +73,9 @@ def command(
         print_json({**asdict(report), "frames_per_second": round(report.frames_per_second, 1)})
     elif report.videos or report.skipped or not bad:
         click.echo(printable(f"{out}: {story(report)}"))
+        for name, counts in report.cameras.items() if len(report.cameras) > 1 else ():
+            said = f"{counts.tracklets} tracklets, {counts.crops} crops, {counts.dropped} too short"
+            click.echo(printable(f"  {name}: {said}"))
     if bad and not skip_bad:
         others = "; the others are stored; mend it, or leave it out with --skip-bad"
         raise VideoError(bad[-1] + (others if report.videos or report.skipped else ""))

@@ -1,22 +1,30 @@
 """One recording to tracklets: detect, track, cut, commit."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from reid_toolkit.datasets.dataset import group_tracklets
+from reid_toolkit.datasets.oddities import oddities
 from reid_toolkit.errors import VideoError
 from reid_toolkit.footage.crops import TrackletWriter
 from reid_toolkit.footage.detector import Detector
 from reid_toolkit.footage.frames import Frame, Recording, stamp_of
 from reid_toolkit.footage.store import Entry, IngestStore
 from reid_toolkit.footage.tracker import Tracker
+from reid_toolkit.records import Crop
 
 STREAM_PART_SECONDS = 600.0
 """A stream is stored in parts of this length: what kill -9 loses at most."""
 MANY_BLACK = 0.1
 """A recording with more than this part of its frames wholly black is reported."""
+MOSTLY_SHORT, LEAST_JUDGED = 0.8, 5
+"""A camera of whose tracklets more than this part was too short is doubted, where there are so many to judge by."""
+MOSTLY = 0.5
+"""A camera of whose tracklets more than this part is odd is doubted."""
 ENDS_EARLY = 0.9
 """A video with less than this part of its declared frames is reported: containers are often off by a few."""
 
@@ -38,6 +46,33 @@ class Settings:
 
 
 @dataclass
+class CameraReport:
+    """What came of one camera in one run."""
+
+    recordings: int = 0
+    tracklets: int = 0
+    dropped: int = 0
+    """Tracklets with fewer than ``min_crops`` crops."""
+    crops: int = 0
+    cut: int = 0
+    """Tracklets that the frame's edge cuts in most of their crops."""
+    odd_shape: int = 0
+    """Tracklets too wide or too narrow for a person who stands or walks."""
+
+    @property
+    def doubts(self) -> list[str]:
+        """What looks wrong about it all."""
+        found, all_seen = [], self.tracklets + self.dropped
+        if all_seen >= LEAST_JUDGED and self.dropped > MOSTLY_SHORT * all_seen:
+            found.append(f"{self.dropped} of {all_seen} tracklets were too short")
+        if self.cut > MOSTLY * self.tracklets:
+            found.append(f"{self.cut} of {self.tracklets} tracklets are cut by the frame's edge")
+        if self.odd_shape > MOSTLY * self.tracklets:
+            found.append(f"{self.odd_shape} of {self.tracklets} have the shape of nobody who stands or walks")
+        return found
+
+
+@dataclass
 class IngestReport:
     """What one run did. Recordings that were in the dataset before count in ``skipped`` only."""
 
@@ -48,6 +83,8 @@ class IngestReport:
     dropped: int = 0
     """Tracklets with fewer than ``min_crops`` crops."""
     crops: int = 0
+    cameras: dict[str, CameraReport] = field(default_factory=dict)
+    """What came of each camera."""
     seconds: float = 0.0
     """Wall-clock time of reading, detecting, tracking and writing."""
     replaced: int = 0
@@ -151,10 +188,12 @@ def extract(
     tracker = Tracker(recording.frame_rate)
     began = settings.start or 0.0
     before, black, more = report.frames, 0, False
+    shape: tuple[int, ...] = ()
     with work.store.staging(name) as staging:
         writer = TrackletWriter(staging, name, work.camera, settings.every, settings.margin)
         try:
             for frame in frames:
+                shape = frame.image.shape
                 black += not frame.image.any()
                 for track, box, score in tracker.update(*work.detector(frame.image), frame.time):
                     writer.add(track, frame.image, frame.number, began + frame.time, box, score)
@@ -182,6 +221,7 @@ def extract(
             "size": size,
             "settings": work.asked,
             "frames": read,
+            **({"width": shape[1], "height": shape[0]} if shape else {}),
             "black": black,
             "tracklets": tracklets,
             "dropped": dropped,
@@ -191,4 +231,19 @@ def extract(
     report.tracklets += tracklets
     report.dropped += dropped
     report.crops += len(crops)
+    count_camera(report.cameras.setdefault(work.camera, CameraReport()), entry, crops)
     return entry, more
+
+
+def count_camera(counts: CameraReport, entry: Entry, crops: list[Crop]) -> None:
+    """Add one recording to what came of its camera."""
+    sizes = {entry["name"]: (entry["width"], entry["height"])} if crops else {}
+    odd = Counter(
+        oddity.kind for tracklet in group_tracklets(crops) for oddity in oddities(tracklet, sizes, colours=False)
+    )
+    counts.recordings += 1
+    counts.tracklets += entry["tracklets"]
+    counts.dropped += entry["dropped"]
+    counts.crops += entry["crops"]
+    counts.cut += odd["cut"]
+    counts.odd_shape += odd["shape"]

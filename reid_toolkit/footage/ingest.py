@@ -1,5 +1,6 @@
 """Recordings to a dataset of tracklets."""
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,11 @@ from reid_toolkit.footage.extract import (
 from reid_toolkit.footage.frames import Recording, digest_of
 from reid_toolkit.footage.sources import find_sources
 from reid_toolkit.footage.store import Entry, open_store
+
+WAY_OUT = (
+    "; the motion detector wants a fixed camera and whole people who walk: for others give --detector torchvision or a "
+    "YOLOX model in ONNX (docs/ingest.md)"
+)
 
 
 def ingest(
@@ -122,6 +128,12 @@ def ingest(
                 report.videos += 1
                 report.replaced += known is not None
             report.seconds = time.perf_counter() - clock
+    report.warnings += [
+        f"camera {name}: {', '.join(doubts)}: look at them with `reid dataset show {out} --camera {shlex.quote(name)}`"
+        + WAY_OUT * (settings.detector == "motion")
+        for name, counts in report.cameras.items()
+        if (doubts := counts.doubts)
+    ]
     if bad is not None:
         bad += report.bad
     elif report.bad:

@@ -11,11 +11,9 @@ from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.dataset import group_tracklets
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.files import write_atomic
+from reid_toolkit.footage.changes import BEFORE, dropped_paths, new_place
 from reid_toolkit.footage.store import JOURNAL, open_folder, read_journal, write_journal
 from reid_toolkit.records import Crop
-
-SET_ASIDE = "set-aside"
-"""A folder of the dataset; nothing reads it."""
 
 
 @dataclass
@@ -130,10 +128,9 @@ def repair(root: Path) -> Findings:
         findings = inspect(root)
         if findings.sound:
             return findings
-        place = next(p for n in range(1, 10**6) if not (p := root / SET_ASIDE / f"{n:03d}").exists())
-        place.mkdir(parents=True)
+        place = new_place(root)
         if findings.rows:
-            shutil.copyfile(root / manifest.NAME, place / "manifest-before.csv")
+            shutil.copyfile(root / manifest.NAME, place / BEFORE)
             report = "".join(f"row {row}: {why}\n" for row, why in findings.rows.items())
             write_atomic(place / "rows.txt", report.encode(errors="surrogateescape"))
             if len(findings.kept) > 1:
@@ -148,11 +145,13 @@ def repair(root: Path) -> Findings:
 
 
 def forget_lost(root: Path) -> None:
-    """Take recordings of which no crop is left out of the journal, so that they can be ingested again."""
+    """Take recordings of which no crop is left out of the journal, so that they can be ingested again. Crops that the
+    user dropped are not lost."""
     entries = read_journal(root / JOURNAL)
     folder = root.resolve() / "crops"
     crops = manifest.read_manifest(root).crops if (root / manifest.NAME).exists() else ()
-    there = {crop.path.relative_to(folder).parts[0] for crop in crops if crop.path.is_relative_to(folder)}
+    paths = {crop.path for crop in crops} | {root.resolve() / path for path in dropped_paths(root)}
+    there = {path.relative_to(folder).parts[0] for path in paths if path.is_relative_to(folder)}
     kept = [entry for entry in entries if not entry["crops"] or entry["name"] in there]
     if len(kept) < len(entries):
         write_journal(root / JOURNAL, kept)

@@ -150,6 +150,13 @@ def read_journal(path: Path) -> list[Entry]:
         ) from None
 
 
+def frame_sizes(root: Path) -> dict[str, tuple[int, int]]:
+    """Width and height of the frames of each recording in a dataset, by the name that the manifest has for it. Earlier
+    versions did not write them down."""
+    entries = read_journal(root / JOURNAL)
+    return {entry["name"]: (entry["width"], entry["height"]) for entry in entries if "width" in entry}
+
+
 def write_journal(path: Path, entries: Sequence[Entry]) -> None:
     """Write what :func:`read_journal` reads, all or nothing."""
     write_atomic(path, json.dumps({"recordings": entries}, indent=1) + "\n")

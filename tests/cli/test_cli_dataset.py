@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
-from drawn_yard import ScriptedDetector, write_video
+from drawn_yard import EMPTY, STEP, ScriptedDetector, write_video
 
 from reid_toolkit.datasets.manifest import read_manifest
+from reid_toolkit.footage.changes import SET_ASIDE
 from reid_toolkit.footage.ingest import ingest
-from reid_toolkit.footage.repair import SET_ASIDE
 
 
 @pytest.fixture
@@ -34,3 +36,55 @@ def test_check_names_what_is_refused_and_sets_it_aside(reid, dataset: Path) -> N
     assert f"set aside in {dataset / SET_ASIDE}" in mended.err
     assert reid("dataset", "check", dataset, "--json").json["sound"]
     assert "no such folder" in reid("dataset", "check", dataset / "gone").error
+
+
+def test_show_lists_tracklets_and_writes_a_page(reid, dataset: Path, tmp_path: Path) -> None:
+    done = reid("dataset", "show", dataset)
+    crops = len(read_manifest(dataset).crops)
+    assert done.out.splitlines()[-1] == f"{dataset}: 2 tracklets of 2 cameras, {crops} crops; 0 look wrong"
+    assert "gate-00000" in done.out
+    assert "hall-00000" in done.out
+    page = tmp_path / "page.html"
+    assert reid("dataset", "show", dataset, "--html", page).status == 0
+    assert page.read_text().count("<img") == crops
+    assert reid("dataset", "show", dataset, "--html", page, "--limit", "1").out.endswith("--limit 2 shows all\n")
+    assert page.read_text().count("<img") < crops
+    found = reid("dataset", "show", dataset, "--camera", "hall", "--json").json["tracklets"]
+    assert [(one["tracklet"], one["camera"], one["looks_wrong"]) for one in found] == [("hall-00000", "hall", [])]
+    assert len(reid("dataset", "show", dataset, "gate-00000", "--json").json["tracklets"]) == 1
+
+
+def test_show_puts_first_what_looks_wrong(reid, dataset: Path, tmp_path: Path) -> None:
+    """Other colours in the second half of a tracklet: the page marks where, and says how to split it."""
+    halved = read_manifest(dataset).tracklets[1].crops
+    for crop in halved[4:]:
+        cv2.imwrite(str(crop.path), np.full((90, 34, 3), (200, 200, 20), np.uint8))
+    first, _ = reid("dataset", "show", dataset, "--json").json["tracklets"]
+    (wrong,) = first["looks_wrong"]
+    assert (first["tracklet"], wrong["kind"], wrong["frame"]) == ("hall-00000", "two people", halved[4].frame)
+    assert reid("dataset", "show", dataset).out.endswith("1 look wrong (two people: 1)\n")
+    reid("dataset", "show", dataset, "--html", tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text().count("<span>changes here") == 1
+    done = reid("dataset", "split", dataset, "hall-00000", "--at", wrong["frame"])
+    assert done.out == f"{dataset}: split hall-00000: its last {len(halved) - 4} crops are hall-00000-2\n"
+
+
+def test_drop_split_and_undo(reid, dataset: Path) -> None:
+    before = (dataset / "manifest.csv").read_bytes()
+    frame = EMPTY + 3 * STEP
+    assert (
+        reid("dataset", "split", dataset, "gate-00000", "--at", frame, "--json").json["tracklets"][1] == "gate-00000-2"
+    )
+    dropped = reid("dataset", "drop", dataset, "gate-00000-2", "hall-00000")
+    assert "dropped 2 tracklets" in dropped.out
+    assert "undone: dropped 2 tracklets" in reid("dataset", "undo", dataset).out
+    assert reid("dataset", "undo", dataset, "--json").json["undone"]
+    assert (dataset / "manifest.csv").read_bytes() == before
+    assert "nothing to undo" in reid("dataset", "undo", dataset).error
+
+
+def test_wrong_names_are_refused_with_the_near_one(reid, dataset: Path) -> None:
+    assert "did you mean 'gate'?" in reid("dataset", "show", dataset, "--camera", "gat").error
+    assert "did you mean 'gate-00000'?" in reid("dataset", "show", dataset, "gate-0000").error
+    assert "did you mean 'gate-00000'?" in reid("dataset", "drop", dataset, "gate-0000").error
+    assert "missing option '--at'" in reid("dataset", "split", dataset, "gate-00000").err

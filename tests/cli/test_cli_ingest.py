@@ -110,3 +110,18 @@ def test_a_truncated_video_is_a_warning(video: Path, tmp_path: Path, capsys: pyt
 
 def test_a_start_that_is_no_time_is_a_usage_error(video: Path, tmp_path: Path) -> None:
     assert reid(video, "--out", tmp_path / "set", "--start", "yesterday") == 2
+
+
+def test_what_came_of_each_camera_is_told(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    still = tmp_path / "still.avi"
+    writer = cv2.VideoWriter(str(still), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
+    for _ in range(10):
+        writer.write(np.full((240, 320, 3), 90, np.uint8))
+    writer.release()
+    assert reid(video, still, "--out", tmp_path / "set", "--every", "2") == 0
+    crops = len(read_manifest(tmp_path / "set").crops)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == [
+        f"  yard: 1 tracklets, {crops} crops, 0 too short",
+        "  still: 0 tracklets, 0 crops, 0 too short",
+    ]

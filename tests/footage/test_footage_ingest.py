@@ -22,8 +22,10 @@ from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DatasetError, InputError, VideoError
 from reid_toolkit.footage import crops, extract, frames
+from reid_toolkit.footage.extract import CameraReport
 from reid_toolkit.footage.ingest import IngestReport, ingest
 from reid_toolkit.footage.sources import open_recordings
+from reid_toolkit.footage.store import frame_sizes
 
 
 def run(*sources: Path, out: Path, **settings: object) -> IngestReport:
@@ -510,3 +512,42 @@ def test_a_journal_that_lacks_something_is_named(video: Path, tmp_path: Path, co
     (out / "crops" / "yard" / "ingest.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"yard.ingest\.json: damaged.*reid dataset check"):
         run(video, out=out)
+
+
+@pytest.mark.parametrize(
+    ("counts", "doubts"),
+    [
+        (CameraReport(tracklets=20, dropped=80), []),
+        (CameraReport(tracklets=7, dropped=113), ["113 of 120 tracklets were too short"]),
+        (CameraReport(tracklets=0, dropped=4), []),  # too few to judge by
+        (CameraReport(tracklets=0, dropped=5), ["5 of 5 tracklets were too short"]),
+        (CameraReport(tracklets=4, cut=2, odd_shape=2), []),
+        (CameraReport(tracklets=4, cut=3), ["3 of 4 tracklets are cut by the frame's edge"]),
+        (CameraReport(tracklets=4, odd_shape=4), ["4 of 4 have the shape of nobody who stands or walks"]),
+    ],
+)
+def test_what_looks_wrong_about_a_camera(counts: CameraReport, doubts: list[str]) -> None:
+    assert counts.doubts == doubts
+
+
+def test_what_came_of_each_camera_and_how_large_its_frames_are(video: Path, tmp_path: Path) -> None:
+    report = ingest([video], tmp_path / "set", camera="gate", detector=ScriptedDetector())
+    assert report.cameras == {"gate": CameraReport(1, 1, 0, report.crops)}
+    assert frame_sizes(tmp_path / "set") == {read_manifest(tmp_path / "set").crops[0].recording: (320, 240)}
+
+
+class NearDetector(ScriptedDetector):
+    """Of a camera that sees nobody's head."""
+
+    name = "motion"
+
+    def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        boxes, scores = super().__call__(frame)
+        return boxes - [[0, 90, 0, 90]], scores
+
+
+def test_a_camera_that_looks_wrong_is_said_with_the_way_out(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    (warning,) = run(video, out=out, camera="the gate", detector=NearDetector()).warnings
+    assert warning.startswith("camera the gate: 1 of 1 tracklets are cut by the frame's edge: look at them with ")
+    assert f"`reid dataset show {out} --camera 'the gate'`; the motion detector wants" in warning

@@ -9,8 +9,9 @@ from drawn_yard import ScriptedDetector, write_video
 
 from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DatasetError
+from reid_toolkit.footage.changes import SET_ASIDE
 from reid_toolkit.footage.ingest import ingest
-from reid_toolkit.footage.repair import SET_ASIDE, inspect, repair
+from reid_toolkit.footage.repair import inspect, repair
 
 
 def add(out: Path, name: str, shade: int, camera: str) -> None:

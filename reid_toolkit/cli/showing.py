@@ -1,0 +1,176 @@
+"""``reid dataset show``: the tracklets of a dataset, those that look wrong first, as a list or a page."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from reid_toolkit.cli.options import FOLDER, json_output
+from reid_toolkit.cli.outputs import OUTPUT
+from reid_toolkit.cli.progress import late_progress_bar
+from reid_toolkit.cli.root import log, print_json, printable
+from reid_toolkit.errors import DatasetError, did_you_mean
+from reid_toolkit.times import format_span
+
+if TYPE_CHECKING:
+    from reid_toolkit.contact_sheet import Card, Section
+    from reid_toolkit.datasets.oddities import Oddity
+    from reid_toolkit.records import Tracklet
+
+LISTED, ON_PAGE = 20, 200
+"""Tracklets that are shown unless --limit says more. One takes about 80 kB of a page."""
+STRIP = 10
+"""Crops of a tracklet on a page."""
+
+
+class Looked(NamedTuple):
+    """A tracklet, and what looks wrong with it."""
+
+    tracklet: "Tracklet"
+    oddities: "list[Oddity]"
+
+    @property
+    def weight(self) -> float:
+        return sum(one.weight for one in self.oddities)
+
+    def as_json(self) -> dict[str, Any]:
+        tracklet, first = self.tracklet, self.tracklet.crops[0]
+        return {
+            "tracklet": tracklet.name, "camera": tracklet.camera, "recording": first.recording or None,
+            "crops": len(tracklet.crops), "frames": [first.frame, tracklet.crops[-1].frame],
+            "times": None if tracklet.start is None else [tracklet.start, tracklet.end],
+            "looks_wrong": [
+                {"kind": one.kind, "words": one.words, "frame": one.frame, "weight": round(one.weight, 3)}
+                for one in self.oddities
+            ],
+        }  # fmt: skip
+
+
+@click.command()
+@click.argument("dataset", type=FOLDER)
+@click.argument("tracklets", nargs=-1, metavar="[TRACKLET]...")
+@click.option("--camera", metavar="NAME", help="Those of this camera alone.")
+@click.option("--html", type=OUTPUT, metavar="FILE", help="Write a page with a strip of crops for each.")
+@click.option("--limit", type=click.IntRange(1), help=f"How many to show.  [default: {LISTED}; {ON_PAGE} on a page]")
+@json_output
+def show(
+    dataset: Path, tracklets: tuple[str, ...], camera: str | None, html: Path | None, limit: int | None, as_json: bool
+) -> None:
+    """Show the tracklets of DATASET, in any layout that we read, those that look wrong first.
+
+    What looks wrong: other colours in a second part (maybe two people), leaps of place or size, shapes unlike a
+    person who stands or walks, boxes that the frame's edge cuts, tiny ones. These are hints; look, and then mend it
+    with `reid dataset drop` and `reid dataset split`.
+    """
+    from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.datasets.oddities import oddities
+    from reid_toolkit.footage.store import frame_sizes
+
+    held, sizes = open_dataset(dataset), frame_sizes(dataset)
+    chosen = choose(held.tracklets, dataset, tracklets, camera)
+    looked = []
+    with late_progress_bar("look", "tracklets") as on_progress:
+        for number, tracklet in enumerate(chosen, start=1):
+            looked.append(Looked(tracklet, oddities(tracklet, sizes)))
+            on_progress(number, len(chosen))
+    looked.sort(key=lambda one: -one.weight)
+    if html:
+        write_page(html, dataset, looked, limit or ON_PAGE)
+    if as_json:
+        print_json({"dataset": str(dataset), "tracklets": [one.as_json() for one in looked[:limit]]})
+        return
+    if not html:
+        print_table(looked[: limit or LISTED])
+    click.echo(printable(f"{dataset}: {summary(looked)}"))
+    left = len(looked) - (limit or (ON_PAGE if html else LISTED))
+    if left > 0:
+        click.echo(f"{left} more are not shown: --limit {len(looked)} shows all")
+    if html:
+        log.print(f"page: {html}", markup=False, soft_wrap=True)
+
+
+def choose(held: "Sequence[Tracklet]", dataset: Path, names: Sequence[str], camera: str | None) -> "list[Tracklet]":
+    """The tracklets that are asked for, all unless some are named."""
+    from reid_toolkit.files import as_name
+
+    wanted = {as_name(name) for name in names}
+    for what, asked, known in (
+        ("tracklet", sorted(wanted), {one.name for one in held}),
+        ("camera", [] if camera is None else [as_name(camera)], {one.camera for one in held}),
+    ):
+        for name in asked:
+            if name not in known:
+                some = ", ".join(sorted(known)[:5]) + (", ..." if len(known) > 5 else "")
+                raise DatasetError(f"{dataset}: no {what} {name!r}{did_you_mean(name, known)}: expected one of {some}")
+    return [
+        one for one in held if (not wanted or one.name in wanted) and (camera is None or one.camera == as_name(camera))
+    ]
+
+
+def summary(looked: Sequence[Looked]) -> str:
+    """What there is, and how much of it looks wrong, in one line."""
+    cameras = len({one.tracklet.camera for one in looked})
+    crops = sum(len(one.tracklet.crops) for one in looked)
+    kinds = Counter(oddity.kind for one in looked for oddity in one.oddities)
+    wrong = sum(bool(one.oddities) for one in looked)
+    told = f" ({', '.join(f'{kind}: {count}' for kind, count in kinds.most_common())})" if kinds else ""
+    return f"{len(looked)} tracklets of {cameras} cameras, {crops} crops; {wrong} look wrong{told}"
+
+
+def print_table(looked: Sequence[Looked]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("tracklet", "camera", "crops", "time", "looks wrong", box=None)
+    for one in looked:
+        tracklet = one.tracklet
+        cells = (
+            tracklet.name, tracklet.camera, str(len(tracklet.crops)), format_span(tracklet.start, tracklet.end),
+            "; ".join(oddity.words for oddity in one.oddities),
+        )  # fmt: skip
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    Console(highlight=False).print(table)
+
+
+def write_page(path: Path, dataset: Path, looked: Sequence[Looked], limit: int) -> None:
+    """All tracklets as strips of their crops, the oddest first."""
+    from reid_toolkit.contact_sheet import Section, page
+    from reid_toolkit.files import write_atomic
+
+    left = len(looked) - limit
+    text = f"{summary(looked)}. Those that look wrong come first; these are hints, so look before you change anything."
+    text += f" {left} more are not on this page." if left > 0 else ""
+    how = (
+        "One that shows nobody, or too little: reid dataset drop DATASET TRACKLET. Two people in one: reid dataset "
+        "split DATASET TRACKLET --at FRAME, with the first frame of the second person. reid dataset undo DATASET "
+        "takes back the last change."
+    )
+    sections = [Section("Tracklets", f"{text}\n\n{how}"), *(strip_of(one) for one in looked[:limit])]
+    # A folder's name need not be Unicode; the page has "?" there.
+    write_atomic(path, page(f"Dataset {dataset}", sections).encode(errors="replace"))
+
+
+def strip_of(one: Looked) -> "Section":
+    from reid_toolkit.contact_sheet import Section
+    from reid_toolkit.datasets.oddities import spread
+
+    tracklet = one.tracklet
+    cuts = {oddity.frame for oddity in one.oddities if oddity.frame is not None}
+    shown = {crop.path for crop in spread(tracklet.crops, STRIP)}
+    crops = [crop for crop in tracklet.crops if crop.path in shown or crop.frame in cuts]
+    words = [oddity.words for oddity in one.oddities]
+    span = format_span(tracklet.start, tracklet.end)
+    about = ", ".join(filter(None, (f"{len(tracklet.crops)} crops", span)))
+    text = "\n\n".join(filter(None, (about, f"Looks wrong: {'; '.join(words)}." if words else "")))
+    same = tracklet.name if tracklet.name.startswith(tracklet.camera) else f"{tracklet.name} · {tracklet.camera}"
+    return Section(same, text, rows=(tuple(card_of(crop, crop.frame in cuts) for crop in crops),))
+
+
+def card_of(crop: Any, cut: bool) -> "Card":
+    from reid_toolkit.contact_sheet import Card
+
+    time = format_span(crop.time, crop.time)
+    return Card(crop.path, tuple(filter(None, (f"frame {crop.frame}", time, "changes here" if cut else ""))))

@@ -1,0 +1,206 @@
+"""Tracklets taken out of a dataset or cut in two, so that it can be undone: rows of the manifest change, crops stay.
+
+    DATASET/set-aside/NNN/
+      change.json             what was done, and to which crops
+      manifest-before.csv     to the byte
+
+A change is written down before the manifest is: where a process dies in between, there is nothing to undo.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid_toolkit.datasets import manifest
+from reid_toolkit.datasets.dataset import group_tracklets
+from reid_toolkit.errors import DatasetError, did_you_mean
+from reid_toolkit.files import as_name, csv_text, write_atomic
+from reid_toolkit.footage.store import open_folder
+
+SET_ASIDE = "set-aside"
+"""A folder of the dataset; nothing reads it but `undo`."""
+RECORD, BEFORE = "change.json", "manifest-before.csv"
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was done."""
+
+    kind: str
+    """"drop" or "split"."""
+    tracklets: tuple[str, ...]
+    """Which were dropped; or the one that was split, and the one that its later crops became."""
+    paths: tuple[str, ...]
+    """Crops that were dropped, or got another tracklet."""
+    after: str
+    """SHA-256 of the manifest as it became."""
+
+    @property
+    def words(self) -> str:
+        """What was done, in one line."""
+        if self.kind == "drop":
+            return f"dropped {len(self.tracklets)} tracklets, {len(self.paths)} crops"
+        old, new = self.tracklets
+        return f"split {old}: its last {len(self.paths)} crops are {new}"
+
+
+def drop(root: Path, names: Sequence[str]) -> Change:
+    """Take tracklets out of the dataset. Its crops stay where they are; nobody reads them.
+
+    Raises:
+        DatasetError: there is no such tracklet, or no other; another process adds to the dataset.
+    """
+    wanted = {as_name(name) for name in names}
+
+    def change(rows: list[Row]) -> tuple[list[Row], list[Row], tuple[str, ...]]:
+        for name in sorted(wanted):
+            crops_of(rows, name, root)
+        kept = [row for row in rows if as_name(row["tracklet"]) not in wanted]
+        if not kept:
+            raise DatasetError(f"{root}: has no other tracklets: delete the folder instead")
+        return kept, [row for row in rows if as_name(row["tracklet"]) in wanted], tuple(sorted(wanted))
+
+    return apply(root, "drop", change)
+
+
+def split(root: Path, name: str, frame: int) -> Change:
+    """Make the crops of a tracklet from ``frame`` on a tracklet of their own, which is named after it.
+
+    Raises:
+        DatasetError: there is no such tracklet, or one of the parts would have no crops.
+    """
+
+    def change(rows: list[Row]) -> tuple[list[Row], list[Row], tuple[str, ...]]:
+        crops = crops_of(rows, as_name(name), root)
+        later = [row for row in crops if int(row["frame"]) >= frame]
+        if not 0 < len(later) < len(crops):
+            numbers = sorted(int(row["frame"]) for row in crops)
+            raise DatasetError(
+                f"{root}: {name!r} has the frames {numbers[0]} to {numbers[-1]}: expected --at after the first, "
+                f"at most the last, got {frame}"
+            )
+        taken = {as_name(row["tracklet"]) for row in rows}
+        new = next(free for number in range(2, len(rows) + 3) if (free := f"{name}-{number}") not in taken)
+        moved = {row["path"] for row in later}
+        return [row | {"tracklet": new} if row["path"] in moved else row for row in rows], later, (as_name(name), new)
+
+    return apply(root, "split", change)
+
+
+def undo(root: Path) -> Change:
+    """Take back the last change: the manifest becomes what it was, to the byte, where nothing else changed it since.
+
+    Where recordings were added meanwhile, the crops that the change was about are put back among them.
+
+    Raises:
+        DatasetError: there is nothing to undo, or it cannot be: crops of it are gone, or changed again.
+    """
+    with open_folder(existing(root)):
+        for place in sorted((root / SET_ASIDE).glob("[0-9]*"), reverse=True):
+            if not (place / RECORD).exists():
+                continue  # of `reid dataset check --repair`
+            made = read_record(place / RECORD)
+            before, now = (place / BEFORE).read_bytes(), (root / manifest.NAME).read_bytes()
+            if digest(now) == made.after:
+                write_atomic(root / manifest.NAME, before)
+            elif now != before:  # else a process died before it was made
+                put_back(root, made, place / BEFORE)
+            shutil.rmtree(place)
+            if now != before:
+                return made
+    raise DatasetError(f"{root}: nothing to undo: expected a dataset that `reid dataset drop` or `split` changed")
+
+
+def put_back(root: Path, made: Change, before: Path) -> None:
+    paths = set(made.paths)
+    old = {row["path"]: row for row in read_rows(before) if row["path"] in paths}
+    rows = read_rows(root / manifest.NAME)
+    if made.kind == "split":
+        rows = [row | {"tracklet": old[row["path"]]["tracklet"]} if row["path"] in old else row for row in rows]
+    else:
+        rows = [*(row for row in rows if row["path"] not in old), *old.values()]
+    try:
+        write_rows(root, rows)
+    except DatasetError as error:
+        raise DatasetError(f"{root}: cannot undo what {made.words}, as it has changed since: {error}") from None
+
+
+def dropped_paths(root: Path) -> set[str]:
+    """Crops that lie in the dataset's folder and were taken out by :func:`drop`."""
+    records = [read_record(path) for path in (root / SET_ASIDE).glob(f"*/{RECORD}")]
+    return {path for made in records if made.kind == "drop" for path in made.paths}
+
+
+def apply(root: Path, kind: str, change: Callable[[list[Row]], tuple[list[Row], list[Row], tuple[str, ...]]]) -> Change:
+    """Change the manifest's rows by ``change``, which gives the new rows, those it is about and the tracklets."""
+    with open_folder(existing(root)):
+        path = root / manifest.NAME
+        manifest.read_manifest(root)  # rows that no reader takes are for `check --repair`
+        rows, about, names = change(read_rows(path))
+        content = content_of(root, rows)
+        made = Change(kind, names, tuple(row["path"] for row in about), digest(content))
+        place = new_place(root)
+        shutil.copyfile(path, place / BEFORE)
+        record = {"kind": kind, "tracklets": names, "paths": made.paths, "after": made.after}
+        write_atomic(place / RECORD, json.dumps(record, indent=1) + "\n")
+        write_atomic(path, content)
+        return made
+
+
+def existing(root: Path) -> Path:
+    if not (root / manifest.NAME).exists():
+        raise DatasetError(f"{root / manifest.NAME}: no such file: expected a dataset of `reid ingest`")
+    return root
+
+
+def crops_of(rows: list[Row], name: str, root: Path) -> list[Row]:
+    found = [row for row in rows if as_name(row["tracklet"]) == name]
+    if not found:
+        near = did_you_mean(name, {as_name(row["tracklet"]) for row in rows})
+        raise DatasetError(f"{root}: no tracklet {name!r}{near}: `reid dataset show` names them")
+    return found
+
+
+def new_place(root: Path) -> Path:
+    """A new folder for what is set aside, numbered after all others."""
+    last = max((int(path.name) for path in (root / SET_ASIDE).glob("[0-9]*") if path.name.isdecimal()), default=0)
+    place = root / SET_ASIDE / f"{last + 1:03d}"
+    place.mkdir(parents=True)
+    return place
+
+
+def read_rows(path: Path) -> list[Row]:
+    return [row for _, row in manifest.read_table(path, manifest.COLUMNS, (manifest.RECORDING,))]
+
+
+def content_of(root: Path, rows: list[Row]) -> bytes:
+    """The manifest of these rows, whose values stay as they are written. Raises :class:`DatasetError` where its reader
+    would refuse them."""
+    folder = root.resolve()
+    crops = [manifest.parse_row(folder, row, row["path"]) for row in rows]
+    manifest.refuse_duplicates(crops)
+    group_tracklets(crops)
+    named = any(manifest.RECORDING in row for row in rows)  # rows of before may lack it
+    columns = (*manifest.COLUMNS, manifest.RECORDING) if named else manifest.COLUMNS
+    return csv_text([columns, *([row.get(column, "") for column in columns] for row in rows)]).encode()
+
+
+def write_rows(root: Path, rows: list[Row]) -> None:
+    write_atomic(root / manifest.NAME, content_of(root, rows))
+
+
+def read_record(path: Path) -> Change:
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+        return Change(made["kind"], tuple(made["tracklets"]), tuple(made["paths"]), made["after"])
+    except (ValueError, KeyError, TypeError):
+        raise DatasetError(f"{path}: damaged: expected what `reid dataset drop` and `split` write") from None
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
