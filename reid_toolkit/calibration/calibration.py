@@ -78,11 +78,20 @@ class Calibration:
     def threshold(self, false_match_rate: float, query: str | None, found: str) -> float:
         """The distance under which two people come in at most ``false_match_rate`` (0-1) of comparisons.
 
-        Where a pair of cameras has too few distances of two people, those of all such pairs answer. Raises
-        :class:`InputError` where they are too few too, and for what is no rate.
+        Where a pair of cameras has too few distances of two people, those of all such pairs answer.
+
+        Raises:
+            InputError: they are too few too; the two cameras differ and only evidence from within one is known, or
+                ``query`` is None, so that they may differ; or it is no rate.
         """
         if not 0 < false_match_rate <= 1:
             raise InputError(f"a false-match rate of {false_match_rate:g}: expected more than 0 and at most 1")
+        if query != found and self.across is None:
+            raise InputError(
+                f"a false-match rate between cameras {query or 'unknown'!r} and {found!r}: the calibration has "
+                "evidence from within one camera alone, which cannot tell: calibrate on more footage of both, or leave "
+                "--false-match-rate out"
+            )
         limits = []
         for curves in self.chains(query, found):
             known = [limit for curve, _ in curves if (limit := curve.threshold(false_match_rate)) is not None]

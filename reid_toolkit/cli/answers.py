@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import groupby, repeat
+from itertools import combinations, groupby, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +25,12 @@ CROPS_SHOWN = 6
 DISTANCES = "Distances are Euclidean between descriptors, 0 to 2."
 FREED = "Distances are Euclidean between descriptors freed of their camera's bias, 0 to 2."
 """Of a search with camera statistics."""
+OUT_OF_ORDER = (
+    "matches are in the order of their distance; one farther down can be likelier, since each pair of cameras is "
+    "judged by its own evidence"
+)
+CLEARLY = 0.05
+"""Two probabilities that differ by less are shown without a word about their order."""
 SCHEMA = 1
 """Of the JSON of a search: another when a field goes or changes its meaning; new ones come without."""
 WORDS = {True: "right", False: "wrong", None: ""}
@@ -98,10 +104,18 @@ def print_table(answers: Sequence[Answer], group: str | None, after: str | None)
             cells += [answer.meaning.text] if told else []
             table.add_row(*map(Text, cells), *([WORDS[answer.right]] if marked else []))
     Console(highlight=False).print(table)
+    if is_out_of_order(answers):
+        click.echo(f"note: {OUT_OF_ORDER}")
     if verdict(answers) == UNKNOWN:
         click.echo("unknown: none of these matches is as near as the false-match rate asks")
     if after:
         click.echo(f"more: --after {after}")
+
+
+def is_out_of_order(answers: Sequence[Answer]) -> bool:
+    """Whether a match is clearly likelier than one before it, which is nearer."""
+    shown = [answer.meaning.probability for answer in answers if answer.meaning.probability is not None]
+    return any(later > earlier + CLEARLY for earlier, later in combinations(shown, 2))
 
 
 def verdict(answers: Sequence[Answer]) -> str | None:
@@ -160,6 +174,8 @@ def write_sheet(
     from reid_toolkit.files import write_atomic
 
     distances = FREED if camera_statistics else DISTANCES
+    if is_out_of_order(answers):
+        distances += f"\n\nNote: {OUT_OF_ORDER}."
     step = max(len(pictures) / SHOWN, 1)
     shown = [pictures[int(i * step)] for i in range(min(len(pictures), SHOWN))]
     mean = f"{len(pictures)} crops, searched by their mean." if len(pictures) > 1 else ""

@@ -35,6 +35,7 @@ RATES = (0.05, 0.01, 0.001)
     help="The gallery to be searched: calibrate distances as it compares, with its camera statistics.",
 )
 @click.option("--out", type=options.FILE, help="Where to write it. [default: beside the model, MODEL.calibration.json]")
+@click.option("--anyway", is_flag=True, help="Calibrate on the footage that the model was trained on.")
 @options.skip_bad
 @options.batch_size
 @options.json_output
@@ -44,11 +45,14 @@ def command(
     run: Path | None,
     gallery: str | None,
     out: Path | None,
+    anyway: bool,
     skip_bad: bool,
     batch_size: int,
     as_json: bool,
 ) -> None:
     """Learn from DATASET's tracklets, without labels, how likely a distance is one person.
+
+    DATASET is footage that the model was not trained on: training has seen to it that its own people are told apart.
 
     One person: the two halves of a tracklet. Two people: tracklets seen at once in one camera. Across cameras:
     tracklets that are each other's nearest, or with --run what its clusters say. `reid search` finds the result
@@ -68,6 +72,14 @@ def command(
     refuse_unwritable(out)
     embedder = Embedder(model, batch_size=batch_size)
     held = open_dataset(dataset)
+    if held.fingerprint == embedder.metadata.dataset:
+        why = (
+            f"{dataset}: {model} was trained on it, so it tells too little of other people: strangers would pass up to "
+            "twenty times as often as said"
+        )
+        if not anyway:
+            raise InputError(f"{why}; calibrate on footage of another day, or give --anyway")
+        warn(why)
     statistics = None if gallery is None else statistics_of(gallery, embedder)
     strange = [camera for camera in held.cameras if statistics and not statistics.knows(camera)]
     if strange:

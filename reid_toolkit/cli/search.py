@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.answers import SCHEMA, as_list, judge, print_table, verdict, warn_damage, write_sheet
+from reid_toolkit.cli.answers import (
+    SCHEMA,
+    as_list,
+    is_out_of_order,
+    judge,
+    print_table,
+    verdict,
+    warn_damage,
+    write_sheet,
+)
 from reid_toolkit.cli.meaning import Scale, calibration_options
 from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.root import log, print_json
@@ -19,6 +28,7 @@ from reid_toolkit.records import Crop, Record
 
 if TYPE_CHECKING:
     from reid_toolkit.camera_statistics import CameraStatistics
+    from reid_toolkit.datasets import Dataset
     from reid_toolkit.gallery import GalleryStore
     from reid_toolkit.gallery.paging import Grouping
     from reid_toolkit.runtime import Embedder
@@ -121,7 +131,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Find the enrolled people who look most like QUERY: an image, a folder of crops of one person, or a
-    dataset folder with --tracklet.
+    dataset folder with --tracklet. The crops of a tracklet, in its dataset, are that tracklet.
 
     Distances are Euclidean between descriptors, from 0 (the same) to 2. Where the model was calibrated (`reid
     calibrate`), each match has the probability that it is the same person.
@@ -183,6 +193,7 @@ def command(
         compared = statistics.version if statistics else None
         about = {"schema": SCHEMA, "query": asked, "group": group, "base_rate": scale.base_rate}
         about["camera_statistics"] = compared
+        about["out_of_order"] = is_out_of_order(answers)
         print_json({**about, "verdict": verdict(answers), "matches": as_list(answers), "after": page.after})
     elif answers:
         print_table(answers, group, page.after)
@@ -225,7 +236,8 @@ def find_query(path: Path, tracklet: str | None) -> Query:
             f"expected one of its {len(dataset.tracklets)}, such as {dataset.tracklets[0].name!r}"
         )
     if path.is_file():
-        return Query(path.stem, (Crop(path.resolve(), "", path.stem),))
+        _, (crop,) = known([path]) or (None, (Crop(path.resolve(), "", path.stem),))
+        return Query(path.stem, (crop,))
     images = [] if (path / NAME).exists() else [image for image in find_images(path) if image.parent == path]
     if not images:
         raise InputError(
@@ -233,7 +245,33 @@ def find_query(path: Path, tracklet: str | None) -> Query:
             "one of a dataset"
         )
     name = path.resolve().name
+    found = known(images)
+    if found:
+        dataset, crops = found
+        whole = next((one for one in dataset.tracklets if set(one.crops) == set(crops)), None)
+        return Query(whole.name, whole.crops, dataset.root) if whole else Query(name, crops)
     return Query(name, tuple(Crop(image.resolve(), "", name) for image in images))
+
+
+def known(images: Sequence[Path]) -> "tuple[Dataset, tuple[Crop, ...]] | None":
+    """The dataset of ours that pictures lie in, and what it says of them, such as their camera; None where they lie in
+    none, or it does not have them all in one camera."""
+    from reid_toolkit.datasets.manifest import NAME, read_manifest
+    from reid_toolkit.errors import DatasetError
+
+    paths = [image.resolve() for image in images]
+    root = next((folder for folder in paths[0].parents if (folder / NAME).is_file()), None)
+    if root is None:
+        return None
+    try:
+        dataset = read_manifest(root)
+    except DatasetError:  # of another program, or damaged: the pictures are a query all the same
+        return None
+    of = {crop.path: crop for crop in dataset.crops}
+    if not all(path in of for path in paths):
+        return None
+    crops = tuple(of[path] for path in paths)
+    return (dataset, crops) if len({crop.camera for crop in crops}) == 1 else None
 
 
 def enrolled_as(query: Query, cameras: Iterable[str]) -> list[Record]:

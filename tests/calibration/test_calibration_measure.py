@@ -147,12 +147,18 @@ def test_a_pair_with_too_few_others_is_answered_from_all(clustered: Calibration)
 def test_a_rate_that_nothing_supports_is_refused(alone: Calibration) -> None:
     count = alone.within.different
     with pytest.raises(InputError, match=f"needs 9999 .* has {count} .*: ask for 0.036 or more") as refused:
-        alone.threshold(0.0001, "door", "hall")
+        alone.threshold(0.0001, "door", "door")
     assert "\n" not in str(refused.value)
-    assert alone.threshold(0.036, "door", "hall") == alone.within.quantiles[0]
+    assert alone.threshold(0.036, "door", "door") == alone.within.quantiles[0]
     for rate in (math.nan, math.inf, 0.0, -0.1):
         with pytest.raises(InputError, match="expected more than 0"):
-            alone.threshold(rate, "door", "hall")
+            alone.threshold(rate, "door", "door")
+
+
+@pytest.mark.parametrize("query", ["hall", None])
+def test_a_rate_across_cameras_is_refused_where_one_alone_is_known(alone: Calibration, query: str | None) -> None:
+    with pytest.raises(InputError, match=f"between cameras '{query or 'unknown'}' and 'door': .* one camera alone"):
+        alone.threshold(0.1, query, "door")
 
 
 @pytest.mark.parametrize("different", [20, 49, 229, 999, 1_234])
@@ -162,10 +168,10 @@ def test_the_rate_that_a_refusal_names_is_answered(alone: Calibration, different
     )
     one = replace(alone, within=curve, pairs={})
     with pytest.raises(InputError) as refused:
-        one.threshold(1e-9, "door", "hall")
+        one.threshold(1e-9, "door", "door")
     named = re.search(r"ask for (\S+) or more", str(refused.value))
     assert named
-    assert one.threshold(float(named[1]), "door", "hall") == 0.5
+    assert one.threshold(float(named[1]), "door", "door") == 0.5
     assert float(named[1]) <= 1.1 / (different + 1)
 
 

@@ -11,7 +11,10 @@ import pytest
 from crowd import CAMERAS, PEOPLE, TRACKLETS, write_clusters, write_crowd
 from tiny_model import METADATA, PROJECTION, build_model
 
+from reid_toolkit.cli.answers import Answer, is_out_of_order
 from reid_toolkit.cli.meaning import Meaning
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.records import Match, Record
 
 
 class Site(NamedTuple):
@@ -265,3 +268,77 @@ def test_names_of_cameras_have_no_power_over_the_terminal(enrolled: Site, tmp_pa
     assert result.status == 0
     assert r"do\x1b[2Jor" in result.out
     assert "\x1b" not in result.out
+
+
+def test_footage_that_the_model_was_trained_on_is_refused(enrolled: Site, tmp_path: Path, reid) -> None:
+    model, out = tmp_path / "own.onnx", tmp_path / "c.json"
+    metadata = METADATA.to_strings() | {"dataset": open_dataset(enrolled.people).fingerprint}
+    onnx.save(build_model(metadata=metadata), str(model))
+    arguments = ("calibrate", enrolled.people, "--model", model, "--out", out)
+    refused = reid(*arguments).error
+    assert f"{model} was trained on it" in refused
+    assert "give --anyway" in refused
+    assert not out.exists()
+    done = reid(*arguments, "--anyway")
+    assert (done.status, "was trained on it" in done.err) == (0, True)
+    assert out.exists()
+
+
+def test_a_rate_across_cameras_wants_evidence_across(enrolled: Site, query: tuple, tmp_path: Path, reid) -> None:
+    out, alone = tmp_path / "c.json", write_crowd(tmp_path / "alone", cameras=("door",))
+    there = ("--model", enrolled.model, "--gallery", enrolled.gallery, "--out", out)
+    assert reid("calibrate", alone, *there).status == 0
+    asked = (*query, "--calibration", out, "--false-match-rate", 0.1)
+    assert "within one camera alone, which cannot tell" in reid(*asked).error
+    assert reid(*asked, "--camera", "door").status == 0
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_the_same_picture_is_certain(
+    enrolled: Site, calibration: Path, tmp_path: Path, reid, monkeypatch: pytest.MonkeyPatch, calibrated: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    crop, gallery = open_dataset(enrolled.people).tracklets[3].crops[0], tmp_path / "one"
+    picture = shutil.copy(crop.path, tmp_path / "somebody.png")
+    assert reid("enroll", picture, "--camera", "door", "--model", enrolled.model, "--gallery", gallery).status == 0
+    plain = tmp_path / "plain.json"
+    assert reid("calibrate", enrolled.people, "--model", enrolled.model, "--out", plain).status == 0
+    asked = ("search", picture, "--gallery", gallery, *(("--calibration", plain) if calibrated else ()))
+    (match,) = reid(*asked, "--json").json["matches"]
+    said = (match["probability"], match["basis"], match["verdict"])
+    assert said == ((1.0 if calibrated else None), "same picture", None)
+    assert re.search(r"^ *1 .* same picture *$", reid(*asked).out, re.MULTILINE)
+    if calibrated:
+        assert reid(*asked, "--false-match-rate", 0.1, "--json").json["verdict"] == "same"
+
+
+def test_the_crops_of_a_tracklet_are_that_tracklet(
+    enrolled: Site, query: tuple, calibration: Path, tmp_path: Path, reid
+) -> None:
+    people = shutil.copytree(enrolled.people, tmp_path / "people")
+    own = next(one for one in open_dataset(people).tracklets if one.name == "door-0-4")
+    (people / "own").mkdir()
+    manifest = (people / "manifest.csv").read_text()
+    for crop in own.crops:
+        manifest = manifest.replace(crop.path.relative_to(people).as_posix(), f"own/{crop.path.name}")
+        crop.path.rename(people / "own" / crop.path.name)
+    (people / "manifest.csv").write_text(manifest)
+    asked = ("--gallery", enrolled.gallery, "--calibration", calibration, "--json")
+    named = reid("search", people, "--tracklet", "door-0-4", *asked).json
+    assert reid("search", people / "own", *asked).json == named
+    one = reid("search", people / "own" / own.crops[0].path.name, *asked).json
+    assert one["query"]["camera"] == "door"
+    (people / "own" / own.crops[0].path.name).rename(tmp_path / own.crops[0].path.name)
+    assert reid("search", people / "own", *asked).json["query"]["camera"] is None  # the manifest cannot be read now
+
+
+def test_a_list_whose_order_is_not_that_of_its_probabilities_says_so() -> None:
+    def answers(*probabilities: float | None) -> list[Answer]:
+        match = Match(1, 0.5, Record("a", "door"))
+        return [Answer(match, None, None, Meaning(one)) for one in probabilities]
+
+    assert is_out_of_order(answers(0.36, 0.76, 0.41))
+    assert is_out_of_order(answers(0.9, 0.5, None, 0.56))
+    assert not is_out_of_order(answers(0.9, 0.5, 0.54, 0.2))  # too little to be noticed
+    assert not is_out_of_order(answers(None, None))
+    assert not is_out_of_order([])

@@ -91,7 +91,7 @@ def test_too_few_records_are_said_to_be_that(site: Site, tmp_path: Path, reid) -
     assert "no camera statistics" in reid("gallery", "info", tmp_path / "g").out
 
 
-def test_searches_know_the_query_camera(site: Site, reid) -> None:
+def test_searches_know_the_query_camera(site: Site, tmp_path: Path, reid) -> None:
     tracklet = ("search", site.people, "--tracklet", "door-0-4", "--gallery", site.gallery, "--json")
     known = reid(*tracklet)
     assert (known.json["query"]["camera"], known.json["camera_statistics"]) == ("door", 1)
@@ -100,7 +100,8 @@ def test_searches_know_the_query_camera(site: Site, reid) -> None:
     assert plain["camera_statistics"] is None
     assert plain["matches"] != known.json["matches"]
     crop = site.people / "door" / "door-0-4-0.png"
-    picture = ("search", crop, "--gallery", site.gallery, "--json")
+    assert reid("search", crop, "--gallery", site.gallery, "--json").json["query"]["camera"] == "door"
+    picture = ("search", shutil.copy(crop, tmp_path / "somebody.png"), "--gallery", site.gallery, "--json")
     unknown = reid(*picture)
     assert unknown.json["query"]["camera"] is None
     assert "the query's camera is not known" in unknown.err
