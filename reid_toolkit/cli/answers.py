@@ -160,13 +160,13 @@ def warn_damage(damage: dict[int, str]) -> None:
 def write_sheet(
     path: Path,
     query: str,
-    pictures: Sequence[Path],
+    pictures: "Sequence[tuple[str, Image]]",
     answers: Sequence[Answer],
     group: str | None,
     *,
     camera_statistics: bool = False,
 ) -> None:
-    """The query's ``pictures`` and the matches, as one HTML file: a row, or one a group.
+    """The query's ``pictures``, with their names, and the matches, as one HTML file: a row, or one a group.
 
     camera_statistics: whether they were compared with some.
     """
@@ -179,7 +179,7 @@ def write_sheet(
     step = max(len(pictures) / SHOWN, 1)
     shown = [pictures[int(i * step)] for i in range(min(len(pictures), SHOWN))]
     mean = f"{len(pictures)} crops, searched by their mean." if len(pictures) > 1 else ""
-    sections = [Section("Query", mean, rows=(tuple(Card(picture, (picture.name,), "query") for picture in shown),))]
+    sections = [Section("Query", mean, rows=(tuple(Card(picture, (name,), "query") for name, picture in shown),))]
     told = "probability of the same person, " if any(answer.meaning.text for answer in answers) else ""
     if not answers:
         sections.append(Section("Matches", "No record passes the filters, or no further one."))

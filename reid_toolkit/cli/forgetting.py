@@ -214,12 +214,14 @@ def alike(
     from reid_toolkit.gallery import Filter, Page
     from reid_toolkit.images import read_image
 
+    query = find_query(like, None)
     (query_camera,) = how.query_cameras
     if query_camera is not None:
         refuse_unknown("camera", [query_camera], store.info().cameras, gallery)
-    elif how.camera_statistics and store.statistics() is not None:
-        hint_camera(None)
-    query = find_query(like, None)
+    query_camera = query_camera or query.camera
+    statistics = store.statistics() if how.camera_statistics else None
+    if statistics and not statistics.knows(query_camera):
+        hint_camera(query_camera)
     images = [read_image(crop.path, crop.origin) for crop in query.crops]
     vector = open_embedder(store, gallery, model).embed_tracklet(images)
 
@@ -238,9 +240,8 @@ def alike(
         more = within is not None and after is not None and len(near) == len(page.matches)
     answers = judge(Page(tuple(matches), None, None), query.name, {})
     if html:
-        freed = how.camera_statistics and store.statistics() is not None
-        pictures = [crop.path for crop in query.crops]
-        write_sheet(html, query.name, pictures, answers, None, camera_statistics=freed)
+        pictures = [(crop.path.name, image) for crop, image in zip(query.crops, images, strict=True)]
+        write_sheet(html, query.name, pictures, answers, None, camera_statistics=statistics is not None)
         log.print(f"wrote {html}", markup=False, soft_wrap=True)
     return answers
 

@@ -20,6 +20,7 @@ from reid_toolkit.cli.answers import (
     warn_damage,
     write_sheet,
 )
+from reid_toolkit.cli.detecting import choose_person, detect_options, doubt_shapes
 from reid_toolkit.cli.meaning import Scale, calibration_options
 from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.root import log, print_json
@@ -72,6 +73,7 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 @click.option(
     "--tracklet", type=options.NAME, metavar="ID", help="QUERY is a dataset folder: search for this tracklet of it."
 )
+@detect_options
 @options.query_camera
 @options.camera_statistics
 @click.option(
@@ -113,6 +115,10 @@ def command(
     gallery: str,
     model: Path | None,
     tracklet: str | None,
+    detect: bool,
+    person: int | None,
+    detector: str | None,
+    detector_weights: Path | None,
     query_camera: str | None,
     camera_statistics: bool,
     cameras: tuple[str, ...],
@@ -136,6 +142,10 @@ def command(
     Distances are Euclidean between descriptors, from 0 (the same) to 2. Where the model was calibrated (`reid
     calibrate`), each match has the probability that it is the same person.
     """
+    if detect and tracklet:
+        raise click.UsageError("--detect is for a picture, and --tracklet for a dataset: give one of them")
+    if not detect and (person or detector or detector_weights):
+        raise click.UsageError("--person, --detector and --detector-weights say how --detect works: give it too")
     from reid_toolkit.datasets.manifest import read_identities
     from reid_toolkit.gallery import Filter, open_gallery
     from reid_toolkit.images import read_image
@@ -149,8 +159,13 @@ def command(
             refuse_unknown("camera", cameras, held().cameras, gallery)
             refuse_unknown("tag", tags, held().tags, gallery)
         truth = read_identities(identities) if identities else {}
-        wanted = find_query(query, tracklet)
-        images = [read_image(crop.path, crop.origin) for crop in wanted.crops]
+        if detect:
+            number, one = choose_person(query, detector or "torchvision", detector_weights, person)
+            wanted, images = Query(f"{query.stem}, person {number}", (Crop(query.resolve(), "", ""),)), [one.crop]
+        else:
+            number, wanted = None, find_query(query, tracklet)
+            images = [read_image(crop.path, crop.origin) for crop in wanted.crops]
+            doubt_shapes(query, images)
         embedder = open_embedder(store, gallery, model)
         camera = wanted.camera
         query_camera = query_camera or camera
@@ -184,12 +199,12 @@ def command(
         hint_camera(query_camera)
     answers = [one._replace(meaning=scale.of(one.match)) for one in judge(page, wanted.name, truth)]
     if html:
-        crops = [crop.path for crop in wanted.crops]
+        crops = [(crop.path.name, picture) for crop, picture in zip(wanted.crops, images, strict=True)]
         write_sheet(html, wanted.name, crops, answers, group, camera_statistics=statistics is not None)
         log.print(f"wrote {html}", markup=False, soft_wrap=True)
     if as_json:
         images_of = [str(crop.path) for crop in wanted.crops]
-        asked = {"name": wanted.name, "images": images_of, "camera": query_camera}
+        asked = {"name": wanted.name, "images": images_of, "camera": query_camera, "person": number}
         compared = statistics.version if statistics else None
         about = {"schema": SCHEMA, "query": asked, "group": group, "base_rate": scale.base_rate}
         about["camera_statistics"] = compared

@@ -307,7 +307,7 @@ def test_json_is_stable(run: Run, gallery: Path, dataset: Path) -> None:
     assert re.fullmatch(r"WzIs[\w-]{60,300}", document.pop("after"))
     assert document == {
         "schema": 1,
-        "query": {"name": "green-1", "images": [str(query)], "camera": "door"},
+        "query": {"name": "green-1", "images": [str(query)], "camera": "door", "person": None},
         "camera_statistics": None,
         "group": None,
         "matches": [

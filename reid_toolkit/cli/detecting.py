@@ -1,0 +1,126 @@
+"""Somebody in a picture as a query: ``reid search --detect``."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from reid_toolkit.cli import options
+from reid_toolkit.cli.root import warn
+from reid_toolkit.errors import InputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from reid_toolkit.footage.detector import Detector
+    from reid_toolkit.images import Image
+
+LEAST_SCORE = 0.5
+"""A detector's lesser boxes are of nobody, or of half somebody."""
+MARGIN = 0.05
+"""As `reid ingest` widens boxes."""
+
+
+class Person(NamedTuple):
+    """One that a detector found."""
+
+    box: tuple[float, float, float, float]
+    """x1 y1 x2 y2, pixels of the picture."""
+    score: float
+    crop: "Image"
+
+    @property
+    def words(self) -> str:
+        """Where, how large and how sure."""
+        x1, y1, x2, y2 = self.box
+        return f"{x2 - x1:.0f} x {y2 - y1:.0f} pixels at x {x1:.0f}, y {y1:.0f} (score {self.score:.2f})"
+
+
+OPTIONS = (
+    click.option("--detect", is_flag=True, help="QUERY is a picture with people in it: find them, and search for one."),
+    click.option(
+        "--person", type=click.IntRange(1), metavar="N", help="With --detect: the Nth of them, from the left."
+    ),
+    click.option(
+        "--detector", help="With --detect: torchvision, or the path of a YOLOX ONNX file.  [default: torchvision]"
+    ),
+    click.option("--detector-weights", type=options.FILE, help="For torchvision: a state dict, instead of a download."),
+)
+
+
+def detect_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How to search for somebody in a picture."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def choose_person(path: Path, detector: str, weights: Path | None, number: int | None) -> tuple[int, Person]:
+    """The person in a picture that is asked for, and which one from the left; asks where nobody said which.
+
+    Raises:
+        InputError: nobody is found, or not so many; or several are, and nobody is there to say which.
+    """
+    from reid_toolkit.footage.detector import load_detector
+    from reid_toolkit.images import read_image
+
+    if detector == "motion":
+        raise InputError("--detector motion: sees who moves, and a picture has nobody that does: see --help")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file: --detect expects a picture")
+    try:
+        people = find_people(read_image(path), load_detector(detector, weights))
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"--detect needs {error.name}, which is not installed; or give --detector the path of a YOLOX ONNX file"
+        ) from None
+    if not people:
+        raise InputError(f"{path}: nobody found in it: give a crop of one person, or another --detector")
+    if number is None:
+        number = 1 if len(people) == 1 else ask(path, people)
+    if number > len(people):
+        raise InputError(f"{path}: --person {number}: {len(people)} found in it{listed(people)}")
+    return number, people[number - 1]
+
+
+def find_people(picture: "Image", detector: "Detector") -> list[Person]:
+    """All of them, from left to right."""
+    from reid_toolkit.footage.crops import cut
+
+    detector.start(1.0)
+    boxes, scores = detector(picture)
+    found = []
+    for box, score in zip(boxes, scores, strict=True):
+        crop = cut(picture, box, MARGIN)
+        if score >= LEAST_SCORE and crop is not None:
+            x1, y1, x2, y2 = (float(value) for value in box)
+            found.append(Person((x1, y1, x2, y2), float(score), crop))
+    return sorted(found, key=lambda person: person.box[0] + person.box[2])
+
+
+def listed(people: list[Person]) -> str:
+    return "".join(f"; {number}: {person.words}" for number, person in enumerate(people, start=1))
+
+
+def ask(path: Path, people: list[Person]) -> int:
+    """Which one, by a question where somebody is there to answer."""
+    if not sys.stdin.isatty():
+        raise InputError(
+            f"{path}: {len(people)} people in it, choose one with --person N, from the left{listed(people)}"
+        )
+    for number, person in enumerate(people, start=1):
+        click.echo(f"{number}: {person.words}", err=True)
+    return int(click.prompt("which one, from the left", type=click.IntRange(1, len(people)), err=True))
+
+
+def doubt_shapes(path: Path, pictures: "list[Image]") -> None:
+    """Warn where a query looks like no crop of one person, as a whole frame does."""
+    from reid_toolkit.datasets.oddities import has_odd_shape
+
+    odd = [picture.shape for picture in pictures if has_odd_shape(picture.shape[1], picture.shape[0])]
+    if 2 * len(odd) > len(pictures):
+        height, width, _ = odd[0]
+        warn(
+            f"{path}: {width} x {height} pixels look like no crop of one person, so matches mean little: --detect "
+            "finds the people in a picture"
+        )
