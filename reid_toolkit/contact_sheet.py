@@ -54,6 +54,8 @@ class Section:
     table: Table | None = None
     rows: tuple[tuple[Card, ...], ...] = ()
     """Each row wraps where the window is narrow."""
+    small: bool = False
+    """Whether the cards are small: many of one person, which are looked at together."""
     drawings: tuple[Element, ...] = ()
     """SVG elements, side by side where the window is wide."""
 
@@ -78,7 +80,7 @@ def section_html(section: Section) -> str:
     if section.drawings:
         parts.append(f'<div class="row">{"".join(tostring(one, encoding="unicode") for one in section.drawings)}</div>')
     for row in section.rows:
-        parts.append(f'<div class="row">{"".join(map(card_html, row))}</div>')
+        parts.append(f'<div class="row{" small" if section.small else ""}">{"".join(map(card_html, row))}</div>')
     return "<section>\n" + "\n".join(parts) + "\n</section>"
 
 
@@ -155,6 +157,8 @@ svg { max-width: 100%; height: auto; background: var(--panel); border-radius: 8p
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 svg .title { fill: var(--ink); font-weight: 600; font-size: 12px; }
 svg .grid { stroke: var(--line); } svg .mark { stroke: var(--soft); stroke-dasharray: 4 3; }
-@media (max-width: 30rem) { figure { width: calc(50% - .375rem); } }
+.small { gap: .4rem; } .small figure { width: 6.4rem; padding: .3rem; } .small img, .small .missing { height: 7rem; }
+@media (max-width: 30rem) { figure { width: calc(50% - .375rem); }
+  .small figure { width: calc(25% - .3rem); } .small img, .small .missing { height: 6rem; } }
 @media print { figure, tr { break-inside: avoid; } }
 """

@@ -82,7 +82,8 @@ def as_dict(record: Record) -> dict[str, object]:
     return fields
 
 
-def print_table(answers: Sequence[Answer], group: str | None, after: str | None) -> None:
+def print_table(answers: Sequence[Answer], group: str | None, more: str = "") -> None:
+    """The matches; ``more`` says how to get what follows, where something does."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -108,8 +109,8 @@ def print_table(answers: Sequence[Answer], group: str | None, after: str | None)
         click.echo(f"note: {OUT_OF_ORDER}")
     if verdict(answers) == UNKNOWN:
         click.echo("unknown: none of these matches is as near as the false-match rate asks")
-    if after:
-        click.echo(f"more: --after {after}")
+    if more:
+        click.echo(f"more: {more}")
 
 
 def is_out_of_order(answers: Sequence[Answer]) -> bool:
@@ -179,7 +180,8 @@ def write_sheet(
     step = max(len(pictures) / SHOWN, 1)
     shown = [pictures[int(i * step)] for i in range(min(len(pictures), SHOWN))]
     mean = f"{len(pictures)} crops, searched by their mean." if len(pictures) > 1 else ""
-    sections = [Section("Query", mean, rows=(tuple(Card(picture, (name,), "query") for name, picture in shown),))]
+    cards = tuple(Card(picture, (name,), "query") for name, picture in shown)
+    sections = [Section("Query", mean, rows=(cards,), small=True)]
     told = "probability of the same person, " if any(answer.meaning.text for answer in answers) else ""
     if not answers:
         sections.append(Section("Matches", "No record passes the filters, or no further one."))

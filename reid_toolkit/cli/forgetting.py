@@ -252,6 +252,6 @@ def show(answers: "list[Answer]") -> None:
 
     with redirect_stdout(sys.stderr):
         if answers:
-            print_table(answers, None, None)
+            print_table(answers, None)
         else:
             click.echo("no record is that near")

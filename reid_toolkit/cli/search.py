@@ -211,9 +211,20 @@ def command(
         about["out_of_order"] = is_out_of_order(answers)
         print_json({**about, "verdict": verdict(answers), "matches": as_list(answers), "after": page.after})
     elif answers:
-        print_table(answers, group, page.after)
+        print_table(answers, group, how_to_go_on(page.after, top_k, going_on=after is not None))
     else:
         click.echo(f"no {'further ' if after else ''}record passes the filters")
+
+
+def how_to_go_on(cursor: str | None, top_k: int, *, going_on: bool) -> str:
+    """What to add to the command to see what follows. A cursor is long, so who does not use one is not shown it."""
+    if cursor is None:
+        return ""
+    return (
+        f"--after {cursor}"
+        if going_on
+        else f"--top-k {2 * top_k}; or page by page, by the cursor that --json ends with"
+    )
 
 
 def hint_camera(camera: str | None) -> None:

@@ -166,7 +166,7 @@ def strip_of(one: Looked) -> "Section":
     about = ", ".join(filter(None, (f"{len(tracklet.crops)} crops", span)))
     text = "\n\n".join(filter(None, (about, f"Looks wrong: {'; '.join(words)}." if words else "")))
     same = tracklet.name if tracklet.name.startswith(tracklet.camera) else f"{tracklet.name} · {tracklet.camera}"
-    return Section(same, text, rows=(tuple(card_of(crop, crop.frame in cuts) for crop in crops),))
+    return Section(same, text, rows=(tuple(card_of(crop, crop.frame in cuts) for crop in crops),), small=True)
 
 
 def card_of(crop: Any, cut: bool) -> "Card":

@@ -13,11 +13,16 @@ COLOURS = ("#3b82c4", "#d9822b")
 
 
 def line_chart(
-    title: str, series: Mapping[str, Sequence[float | None]], steps: Sequence[int], mark: int | None = None
+    title: str,
+    series: Mapping[str, Sequence[float | None]],
+    steps: Sequence[int],
+    mark: int | None = None,
+    step: str = "stage",
 ) -> Element:
     """One line or two over ``steps``, each value with a point that names it; None has no point.
 
-    ``mark`` is a step to point out, with a dashed line. The axis of values holds 0 unless all of them are far from it.
+    ``mark`` is a step to point out, with a dashed line; ``step`` is what one is called. The
+    axis of values holds 0 unless all of them are far from it.
     """
     values = [value for line in series.values() for value in line if value is not None]
     low, high = bounds(values)
@@ -25,18 +30,18 @@ def line_chart(
     for value in ticks(low, high):
         rule(chart, x(min(steps)), y(value), x(max(steps)), y(value), "grid")
         text(chart, LEFT - 6, y(value) + 4, number(value), anchor="end")
-    for step in steps[:: 1 + (len(steps) - 1) // 10]:
-        text(chart, x(step), HEIGHT - BOTTOM + 16, str(step))
+    for place in steps[:: 1 + (len(steps) - 1) // 10]:
+        text(chart, x(place), HEIGHT - BOTTOM + 16, str(place))
     if mark is not None:
         rule(chart, x(mark), TOP, x(mark), HEIGHT - BOTTOM, "mark")
     for (name, line), colour in zip(series.items(), COLOURS, strict=False):
         points = [
-            (x(step), y(value), step, value) for step, value in zip(steps, line, strict=True) if value is not None
+            (x(place), y(value), place, value) for place, value in zip(steps, line, strict=True) if value is not None
         ]
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b, _, _ in points)
         SubElement(chart, "polyline", {"points": path, "stroke": colour, "fill": "none", "stroke-width": "2"})
-        for a, b, step, value in points:
-            dot(chart, a, b, 2.6, colour, f"{name}, stage {step}: {value:.4g}")
+        for a, b, place, value in points:
+            dot(chart, a, b, 2.6, colour, f"{name}, {step} {place}: {value:.4g}")
     legend(chart, list(series))
     return chart
 

@@ -67,6 +67,11 @@ class Story:
     """How the kept stage compares with the network before training, without a label; None before the run's end."""
 
     @property
+    def unit(self) -> str:
+        """What one step of the run is called: "round" where each begins its clusters anew, else "stage"."""
+        return "round" if self.folder.recipe().rounds.count else "stage"
+
+    @property
     def kept_row(self) -> dict[str, Any]:
         """The row of the kept stage."""
         return next(row for row in self.rows if row["stage"] == self.kept)
@@ -99,7 +104,7 @@ def write_page(
 
     Returns what had to be left out, a sentence each, ``left_out`` before; the page says the same.
     """
-    sections = [summary(story), *gain(story), curves(story), rules(story), sizes(story.labels)]
+    sections = [summary(story), *gain(story), curves(story), rules(story), sizes(story.labels, story.unit)]
     omitted = list(left_out)
     if study:
         stage = Stage(study, story.kept, device)
@@ -126,9 +131,11 @@ def summary(story: Story) -> Section:
     crops = f"{recipe.network.height}x{recipe.network.width}"
     cells = {
         "samples": f"{len(story.labels):,}".replace(",", " "),
-        "stages done": str(sum(row["stage"] != START for row in rows)),
+        f"{story.unit}s done": str(sum(row["stage"] != START for row in rows)),
         "clusters": f"{rows[0]['clusters']} → {rows[-1]['clusters']}",
-        "kept stage": "before training" if story.kept == START else f"{story.kept} ({kept['clusters']} clusters)",
+        f"kept {story.unit}": "before training"
+        if story.kept == START
+        else f"{story.kept} ({kept['clusters']} clusters)",
         "kept by": story.kept_by,
         "network": f"{recipe.network.backbone}, {crops}",
         "seed": str(recipe.seed),
@@ -143,7 +150,7 @@ def gain(story: Story) -> list[Section]:
     kept = story.kept_row
     networks = {"before training": story.untrained}
     if story.kept != START:
-        networks[f"kept stage ({story.kept})"] = kept if "mAP" in kept else None
+        networks[f"kept {story.unit} ({story.kept})"] = kept if "mAP" in kept else None
     rows = [
         (name, *(percent(row[score]) if row.get(score) is not None else "-" for score in SCORES))
         for name, row in networks.items()
@@ -167,32 +174,32 @@ def curves(story: Story) -> Section:
         series = {name: [row.get(key) for row in story.rows] for key, name in wanted.items()}
         series = {name: values for name, values in series.items() if any(value is not None for value in values)}
         if series:
-            drawings.append(line_chart(title, series, steps, story.kept))
+            drawings.append(line_chart(title, series, steps, story.kept, step=story.unit))
     text = (
-        f"The dashed line is the stage that is kept. Stage {START} is the network before training. Distances are "
-        "Euclidean between descriptors, 0 to 2. The charts by identities were measured afterwards: training saw no "
+        f"The dashed line is the {story.unit} that is kept. Number {START} is the network before training. Distances "
+        "are Euclidean between descriptors, 0 to 2. The charts by identities were measured afterwards: training saw no "
         "identity. A search in a gallery with camera statistics compares as the curves 'with camera statistics' do."
     )
-    return Section("Stage by stage", text, drawings=tuple(drawings))
+    return Section(f"{story.unit.capitalize()} by {story.unit}", text, drawings=tuple(drawings))
 
 
 def rules(story: Story) -> Section:
     """The stage that each rule would keep, from figures that need no label."""
     known = any("mAP" in row for row in story.rows)
-    header = ("rule", "keeps stage", "clusters", *(("mAP", "rank-1") if known else ()))
+    header = ("rule", f"keeps {story.unit}", "clusters", *(("mAP", "rank-1") if known else ()))
     table = []
     for rule in RULES:
         row = next(row for row in story.rows if row["stage"] == select(story.rows, rule))
         truth = tuple(both(row, score) if score in row else "-" for score in ("mAP", "rank-1")) if known else ()
         table.append((rule, str(row["stage"]), str(row["clusters"]), *truth))
     text = (
-        "None of the rules reads an identity. `reid export --stage N` takes any stage. Scores are with camera "
-        "statistics, and without them in brackets."
+        f"None of the rules reads an identity. The command reid export --stage N takes any {story.unit}. Scores are "
+        "with camera statistics, and without them in brackets."
     )
     return Section("What each rule of selection would keep", text, Table(header, tuple(table)))
 
 
-def sizes(labels: NDArray[np.int64]) -> Section:
+def sizes(labels: NDArray[np.int64], unit: str) -> Section:
     """How many clusters there are of each size."""
     counts = np.bincount(np.bincount(labels))
     bars = {str(size): float(count) for size, count in enumerate(counts[1:10], start=1)}
@@ -200,7 +207,7 @@ def sizes(labels: NDArray[np.int64]) -> Section:
     while edge < len(counts):  # 10-19, 20-39, ...
         bars[f"{edge}-{2 * edge - 1}"] = float(counts[edge : 2 * edge].sum())
         edge *= 2
-    text = f"The kept stage has {int(labels.max()) + 1} clusters of {len(labels)} samples."
+    text = f"The kept {unit} has {int(labels.max()) + 1} clusters of {len(labels)} samples."
     return Section("Sizes of clusters", text, drawings=(bar_chart("Clusters by number of samples", bars),))
 
 

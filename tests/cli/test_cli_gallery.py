@@ -442,9 +442,11 @@ def test_the_table_of_groups(
     out = run("search", *asked, "--group", "tracklet", "--top-k", 1)[1]
     assert re.search(r"tracklet +crops *\n", out)
     assert re.search(r" 1 +0\.\d{3} +hall +\S+ \S+ +hall-red +3 *\n", out)
-    cursor = re.search(r"^more: --after (\S+)$", out, re.MULTILINE)
-    assert cursor
-    out = run("search", *asked, "--group", "tracklet", "--top-k", 9, "--after", cursor[1])[1]
+    assert out.endswith("\nmore: --top-k 2; or page by page, by the cursor that --json ends with\n")
+    cursor = json_of(run, *asked, "--group", "tracklet", "--top-k", 1)["after"]
+    out = run("search", *asked, "--group", "tracklet", "--top-k", 1, "--after", cursor)[1]
+    assert re.search(r"^more: --after \S+$", out, re.MULTILINE)  # who goes on by a cursor is given the next
+    out = run("search", *asked, "--group", "tracklet", "--top-k", 9, "--after", cursor)[1]
     assert re.findall(r"(hall|door)-(\w+) +3 *$", out, re.MULTILINE) == [
         (camera, colour) for colour in ("green", "blue") for camera in ("hall", "door")
     ]

@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,19 @@ def test_a_large_cluster_shows_those_farthest_from_its_middle(
     assert "Those farthest from its middle alone" in first.text
 
 
+def test_a_run_of_rounds_speaks_of_rounds(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = read_story(trained.run)
+    recipe = story.folder.recipe()
+    rounds = replace(recipe, rounds=replace(recipe.rounds, count=3, per_cluster=2))
+    monkeypatch.setattr(RunFolder, "recipe", lambda _: rounds)
+    write_page(tmp_path / "a.html", story, None, CPU)
+    html = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert headings(html)[1] == "Round by round"
+    assert "<th>rounds done</th>" in html
+    assert f"loss, round 1: {story.rows[2]['loss']:.4g}" in html
+    assert "stage" not in re.sub(r"<[^>]*>|--stage", "", html).lower()  # but for the name of an option
+
+
 def test_dispersion_is_eq_3() -> None:
     rows = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
     assert dispersion(rows) == pytest.approx(2 * 5 / 4)
@@ -137,7 +151,7 @@ def test_dispersion_is_eq_3() -> None:
 
 def test_sizes_are_counted_and_the_large_ones_gathered() -> None:
     labels = np.repeat(np.arange(5), [1, 1, 3, 12, 40])
-    (chart,) = sizes(labels).drawings
+    (chart,) = sizes(labels, "round").drawings
     found = {str(bar[0].text) for bar in chart.iter("rect")}
     assert {"1: 2", "2: 0", "3: 1", "10-19: 1", "20-39: 0", "40-79: 1"} <= found
 
