@@ -15,8 +15,9 @@ from reid_toolkit.errors import InputError
 @click.command()
 @click.argument("source", metavar="A")
 @click.argument("target", metavar="B")
+@options.allow
 @options.json_output
-def copy(source: str, target: str, as_json: bool) -> None:
+def copy(source: str, target: str, allow: bool, as_json: bool) -> None:
     """Make gallery B, which may be new, hold exactly what A holds, and compare count and checksum.
 
     What is past A's retention is left out, and deleted at B if it is there. Run it again to go on. Each is a folder,
@@ -32,7 +33,8 @@ def copy(source: str, target: str, as_json: bool) -> None:
         announcing_fit(other, target),
         progress_bar("copy", "records") as on_progress,
     ):
-        done = copy_gallery(held, other, on_progress)
+        done = copy_gallery(held, other, on_progress, allow=allow)
+    warn_blocked(done.blocked, target)
     if as_json:
         print_json({"source": source, "target": target, **asdict(done)})
         return
@@ -44,8 +46,9 @@ def copy(source: str, target: str, as_json: bool) -> None:
 @click.command()
 @click.argument("source", metavar="A")
 @click.argument("target", metavar="B")
+@options.allow
 @options.json_output
-def sync(source: str, target: str, as_json: bool) -> None:
+def sync(source: str, target: str, allow: bool, as_json: bool) -> None:
     """Bring what folder A, an edge box's gallery, enrolled and forgot since the last time to B, the centre.
 
     What is past A's retention counts as forgotten. B keeps what it has of others. Run it as often as you like; after
@@ -67,7 +70,8 @@ def sync(source: str, target: str, as_json: bool) -> None:
         announcing_fit(centre, target),
         progress_bar("sync", "records") as on_progress,
     ):
-        done = sync_gallery(Path(source), centre, name, on_progress)
+        done = sync_gallery(Path(source), centre, name, on_progress, allow=allow)
+    warn_blocked(done.blocked, target)
     if done.absent:
         warn(f"{done.absent} records sent before are not at {target} any more: forgotten there, or lost")
     if as_json:
@@ -75,6 +79,11 @@ def sync(source: str, target: str, as_json: bool) -> None:
         return
     past = f"; {done.past} past the retention of {source} not sent" if done.past else ""
     click.echo(f"{target}: {done.sent} sent, {done.forgotten} forgotten, {done.unchanged} unchanged{past}")
+
+
+def warn_blocked(count: int, target: str) -> None:
+    if count:
+        warn(f"left out {count} records that {target} was told to forget: --allow brings them back")
 
 
 def refuse_same(source: str, target: str) -> None:

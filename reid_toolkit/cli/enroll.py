@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from reid_toolkit.gallery import GalleryStore
     from reid_toolkit.runtime import Embedder
 
 
@@ -47,6 +48,7 @@ class Unit(NamedTuple):
     help="A word to filter by later; several times for several.",
 )
 @options.thumbnails
+@options.allow
 @options.skip_bad
 @options.batch_size
 @options.wait
@@ -59,6 +61,7 @@ def command(
     crops: bool,
     tags: tuple[str, ...],
     thumbnails: bool,
+    allow: bool,
     skip_bad: bool,
     batch_size: int,
     wait: float,
@@ -82,7 +85,8 @@ def command(
         there = store.enrolled([unit.record for unit in units])
         missing = [unit for unit, known in zip(units, there, strict=True) if not known]
         kept_since = None if store.retention is None else time.time() - store.retention
-        wanted = [unit for unit in missing if not is_past(unit.record, kept_since)]
+        young = [unit for unit in missing if not is_past(unit.record, kept_since)]
+        wanted = unblocked(young, store, allow=allow)
         with progress_bar("enroll", "crops" if crops else "tracklets") as on_progress:
             for described, vectors in describe(wanted, embedder, bad):
                 if thumbnails or bad:
@@ -102,8 +106,10 @@ def command(
         with late_progress_bar("index", "records") as on_progress:
             store.build_index(on_progress)
         statistics = store.statistics_version(Comparison())
-    if len(wanted) < len(missing):
-        warn(f"left out {len(missing) - len(wanted)} that are older than the gallery's retention")
+    if len(young) < len(missing):
+        warn(f"left out {len(missing) - len(young)} that are older than the gallery's retention")
+    if len(wanted) < len(young):
+        warn(f"left out {len(young) - len(wanted)} that were forgotten: --allow enrolls them again")
     if expired:
         warn(f"deleted {expired} records that were past the gallery's retention")
     if bad:
@@ -111,7 +117,8 @@ def command(
         if not count:
             raise InputError("nothing was enrolled: not one of the images could be read")
     report = {
-        "enrolled": enrolled, "already": sum(there), "bad": len(bad or ()), "too_old": len(missing) - len(wanted),
+        "enrolled": enrolled, "already": sum(there), "bad": len(bad or ()), "too_old": len(missing) - len(young),
+        "blocked": len(young) - len(wanted),
         "expired": expired, "count": count, "camera_statistics": statistics or None,
     }  # fmt: skip
     if as_json:
@@ -123,6 +130,17 @@ def command(
     )
     if fitted:
         click.echo(describe_fit(gallery, statistics))
+
+
+def unblocked(units: list[Unit], store: "GalleryStore", *, allow: bool) -> list[Unit]:
+    """Those that were not forgotten; all of them, and no longer blocked, where that is allowed."""
+    blocked = store.block_list
+    if blocked is None:
+        return units
+    records = [unit.record for unit in units]
+    if allow:
+        blocked.allow(records)
+    return [unit for unit, has in zip(units, blocked.has(records), strict=True) if not has]
 
 
 def units_of(path: Path, camera: str, each_crop: bool, tags: tuple[str, ...]) -> Iterator[Unit]:

@@ -61,11 +61,14 @@ def forget(
 ) -> None:
     """Delete the records that match all options given, for good: their bytes leave the files too.
 
+    They go on the gallery's block list, so that `reid enroll`, `watch`, `copy` and `sync` do not bring them back;
+    `reid enroll --allow` lifts that.
+
     With --like, what would be deleted is shown first, with its distance to the image.
     """
     from reid_toolkit.cli.answers import as_list
     from reid_toolkit.gallery import open_gallery
-    from reid_toolkit.gallery.criteria import Comparison
+    from reid_toolkit.gallery.criteria import Comparison, Which
 
     if like is None and any(option is not None for option in (within, top_k, query_camera, model, html)):
         raise click.UsageError("--within, --top-k, --query-camera, --model and --html go with --like IMAGE")
@@ -74,11 +77,15 @@ def forget(
     if like is not None and tracklet is not None:
         raise click.UsageError("--like IMAGE and --tracklet ID: expected one of both; --camera and --source go with it")
     with open_gallery(gallery, create=False, wait=wait) as store:
+        blocked = store.block_list
         if like is None:
             shown: dict[str, object] = {}
             count = store.matching(tracklet, camera, source)
 
             def delete(on_progress: OnProgress) -> int:
+                if blocked is not None:  # first: whoever is killed in between has forgotten nobody who can come back
+                    whole = [source] if source is not None and (tracklet, camera) == (None, None) else []
+                    blocked.add(store.listed(Which(tracklet, camera, source)), whole)
                 return store.forget(tracklet, camera, source, on_progress=on_progress)
 
         else:
@@ -95,6 +102,8 @@ def forget(
                 show(answers)
 
             def delete(on_progress: OnProgress) -> int:
+                if blocked is not None:
+                    blocked.add(answer.match.record for answer in answers)
                 gone = store.discard([answer.match.record for answer in answers])
                 store.compact(on_progress)
                 return gone
@@ -109,6 +118,8 @@ def forget(
             )
     if gone is None:
         return
+    if gone and blocked is None:
+        warn(f"{gallery} keeps no block list: enrolling the same footage again brings them back")
     if as_json:
         print_json({"gallery": gallery, "forgotten": gone, "count": left, **shown})
         return

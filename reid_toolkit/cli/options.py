@@ -84,6 +84,7 @@ wait = click.option(
     metavar="SECONDS",
     help="How long to wait while another process writes to the gallery.",
 )
+allow = click.option("--allow", is_flag=True, help="Bring back also what `reid gallery forget` has forgotten.")
 thumbnails = click.option("--thumbnails", is_flag=True, help="Keep a small picture of each in the gallery.")
 batch_size = click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 provider = click.option(

@@ -34,6 +34,7 @@ REDRAW_SECONDS, LINE_SECONDS = 0.5, 60.0
 @click.option("--cores", type=click.IntRange(1), help="Stay within this many cores. [default: all]")
 @click.option("--quality", is_flag=True, help="Weigh a tracklet's crops by sharpness and size.")
 @options.thumbnails
+@options.allow
 @options.wait
 @options.provider
 @options.strict
@@ -55,6 +56,7 @@ def command(
     cores: int | None,
     quality: bool,
     thumbnails: bool,
+    allow: bool,
     wait: float,
     providers: tuple[str, ...],
     strict: bool,
@@ -105,6 +107,7 @@ def command(
             settings,
             by_quality=quality,
             thumbnails=thumbnails,
+            allow=allow,
             loops=loops,
             seconds=seconds,
             stop=stop,
@@ -139,10 +142,11 @@ def describe(report: "WatchReport") -> str:
     tally = report.tally
     again = f", {report.reconnects} reconnects" if report.reconnects else ""
     again += f", {report.damaged} damaged pieces passed over" if report.damaged else ""
+    blocked = f", {tally.blocked} left out that were forgotten" if tally.blocked else ""
     expired = f", {tally.expired} past the retention deleted" if tally.expired else ""
     return (
         f"{tally.frames} frames, {report.dropped} dropped{again}, {tally.tracklets} tracklets, {tally.enrolled} "
-        f"enrolled{expired}, {report.frames_per_second:.1f} frames/s on {report.cores:.2f} cores"
+        f"enrolled{blocked}{expired}, {report.frames_per_second:.1f} frames/s on {report.cores:.2f} cores"
     )
 
 

@@ -27,13 +27,18 @@ class Copied:
     """Records of the source that are past its retention, and so were not copied."""
     removed: int
     """Of these, how many an earlier copy had brought to the target, from which they were deleted now."""
+    blocked: int
+    """Records of the source that are on the target's block list, and so were not copied."""
     checksum: str
     """Of all records and descriptors: the same for galleries that hold the same, in whatever order."""
 
 
-def copy(source: GalleryStore, target: GalleryStore, on_progress: OnProgress | None = None) -> Copied:
+def copy(
+    source: GalleryStore, target: GalleryStore, on_progress: OnProgress | None = None, *, allow: bool = False
+) -> Copied:
     """Make ``target`` hold what ``source`` holds, and compare them when that is done.
 
+    What the target was told to forget stays forgotten, unless ``allow``; its block list gets what is on the source's.
     What is past the source's retention is as good as deleted there, so it is not copied, and deleted at the target if
     an earlier copy brought it. What is there already is left out, so it can be run again to go on. Keeps about 200
     bytes a record in memory.
@@ -64,12 +69,14 @@ def copy(source: GalleryStore, target: GalleryStore, on_progress: OnProgress | N
     removed = take_out(target, [record for key, record in hidden.items() if key in there]) if hidden else 0
     if removed:
         there = contents(target)  # anew, as compacting deletes what is past the target's own retention
+    forgotten = forgotten_of(source, target, allow=allow) - there.keys()
+    blocked = sum(wanted.pop(key, None) is not None for key in forgotten)
     written, missing = 0, sum(there.get(key) != content for key, content in wanted.items())
     for records, vectors in parts(source):
         rows = [
             row
             for row, record in enumerate(records)
-            if (key := key_digest(record)) not in hidden and there.get(key) != content_digest(record, vectors[row])
+            if (key := key_digest(record)) in wanted and there.get(key) != content_digest(record, vectors[row])
         ]
         if rows:
             target.add(vectors[rows], [records[row] for row in rows])
@@ -84,7 +91,25 @@ def copy(source: GalleryStore, target: GalleryStore, on_progress: OnProgress | N
         raise GalleryError(
             f"after copying, {differing} records differ: one of the galleries changed meanwhile; run this again"
         )
-    return Copied(len(after), written, past, removed, checksum(after))
+    return Copied(len(after), written, past, removed, blocked, checksum(after))
+
+
+def forgotten_of(source: GalleryStore, target: GalleryStore, *, allow: bool) -> set[str]:
+    """Digests of the source's records that are on the target's block list, with what is on the source's own; none, and
+    no longer blocked, where that is allowed."""
+    blocked, own = target.block_list, source.block_list
+    if blocked is None:
+        return set()
+    if own is not None:
+        blocked.add_digests(own.digests())
+    if not blocked.digests():
+        return set()
+    found: set[str] = set()
+    for records, _ in source.records():
+        if allow:
+            blocked.allow(records)
+        found |= {key_digest(one) for one, has in zip(records, blocked.has(records), strict=True) if has}
+    return found
 
 
 def hidden_of(store: GalleryStore, kept: float | None, now: float) -> dict[str, Record]:

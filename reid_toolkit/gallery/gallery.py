@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import audit, cache
+from reid_toolkit.gallery.blocking import BlockList
 from reid_toolkit.gallery.checks import check_records, check_seconds, checked_cameras, checked_queries, of_another
 from reid_toolkit.gallery.criteria import Comparison, Filter, Which
 from reid_toolkit.gallery.cursor import Position
@@ -21,7 +22,7 @@ from reid_toolkit.gallery.protocol import Batch, GalleryStore, Info, OnProgress
 from reid_toolkit.gallery.report import Report, info_of, leftover, report_on
 from reid_toolkit.gallery.searcher import EXACT_BELOW, Locks, Searcher, identity_of
 from reid_toolkit.gallery.statistics import fit_gallery, worth_fitting
-from reid_toolkit.gallery.store import Store, key_of, record_of, vectors_of
+from reid_toolkit.gallery.store import Store, key_of
 from reid_toolkit.records import Match, Record
 
 WAIT = 10.0
@@ -273,7 +274,7 @@ class Gallery(GalleryStore):
         """All whole records and their descriptors, (B, D) float32, in the order of enrolment; as of the first."""
         log(self._writer, self._locks, [{"action": "read all"}])
         with closing(Store(self._reader.folder, False, self._wait)) as store, store.reading():
-            yield from _batches(store)
+            yield from store.batches()
 
     def listed(self, which: Which) -> Iterator[Record]:
         """The whole records that match, as of the first, without their descriptors."""
@@ -301,6 +302,11 @@ class Gallery(GalleryStore):
             count = self._writer.remove(map(key_of, records))
             self._writer.log(audit.removal(records, count))
             return count
+
+    @property
+    def block_list(self) -> BlockList:
+        """Who was forgotten, and must not come back."""
+        return BlockList(self._reader, self._writer, self._locks)
 
     @property
     def retention(self) -> float | None:
@@ -384,17 +390,9 @@ class Gallery(GalleryStore):
             return info_of(self._reader, self._searcher.version_in_use(self._reader))
 
 
-def _batches(store: Store) -> Iterator[Batch]:
-    """All whole records and their descriptors, in the order of enrolment; within ``store.reading()``."""
-    dimension = store.number("dimension")
-    for rows in store.scan(0, 2 * dimension, {}):
-        if rows:
-            yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
-
-
 def _fit(store: Store, on_progress: OnProgress | None) -> CameraStatistics | None:
     """Camera statistics of all whole records; within ``store.reading()``."""
     dimension, model = store.number("dimension"), store.meta("model")
     if not dimension:
         return None
-    return fit_gallery(lambda: _batches(store), store.count(), dimension, model, time.time(), on_progress)
+    return fit_gallery(store.batches, store.count(), dimension, model, time.time(), on_progress)

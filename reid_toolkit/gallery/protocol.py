@@ -17,6 +17,7 @@ from reid_toolkit.gallery.paging import Grouping, Page, page_of
 from reid_toolkit.records import Match, Record
 
 if TYPE_CHECKING:
+    from reid_toolkit.gallery.blocking import BlockList
     from reid_toolkit.gallery.report import Report
 
 OnProgress = Callable[[int, int | None], None]
@@ -80,6 +81,11 @@ class GalleryStore(Protocol):
 
     def __len__(self) -> int:
         """How many records there are."""
+
+    @property
+    def block_list(self) -> "BlockList | None":
+        """Who was forgotten and must not come back; None for galleries that keep no such list."""
+        return None
 
     def expect(self, dimension: int | None = None, model: str | None = None) -> None:
         """Hold the gallery to this width and model from now on; an empty one takes them over."""

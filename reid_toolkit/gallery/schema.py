@@ -80,6 +80,9 @@ STATISTICS_TABLE = """CREATE TABLE IF NOT EXISTS camera_statistics (
 """Made when there are some: an empty table takes a page. An index keeps answering by the version it was built with, so
 that one is kept beside the newest. Empty content stands for a version without statistics."""
 
+BLOCKED_TABLE = "CREATE TABLE IF NOT EXISTS blocked (digest TEXT PRIMARY KEY) WITHOUT ROWID"
+"""Made with the first digest, so that a gallery of before can be read without being changed."""
+
 
 def migrate(connection: sqlite3.Connection, *, may_write: bool = True) -> None:
     """Create or upgrade the tables. The connection is in autocommit mode.

@@ -16,7 +16,7 @@ from reid_toolkit.gallery import audit
 from reid_toolkit.gallery.checksum import Fields, row_checksum
 from reid_toolkit.gallery.criteria import DATED_FROM, Which
 from reid_toolkit.gallery.database import UNREADABLE, Database, is_busy
-from reid_toolkit.gallery.schema import STATISTICS_TABLE
+from reid_toolkit.gallery.schema import BLOCKED_TABLE, STATISTICS_TABLE
 from reid_toolkit.records import Record
 
 READ_ROWS = 4096
@@ -174,6 +174,22 @@ class Store(Database):
         if kept != {0}:
             self._db.execute(f"DELETE FROM camera_statistics WHERE version NOT IN ({', '.join(map(str, kept))})")
 
+    def blocked(self) -> set[str]:
+        """Digests of what was forgotten and must not come back."""
+        there = "SELECT 1 FROM sqlite_master WHERE name = 'blocked'"
+        if self._db.execute(there).fetchone() is None:
+            return set()
+        return {row[0] for row in self._db.execute("SELECT digest FROM blocked")}
+
+    def block(self, digests: Iterable[str]) -> None:
+        """Inside :meth:`writing`."""
+        self._db.execute(BLOCKED_TABLE)
+        self._db.executemany("INSERT OR IGNORE INTO blocked VALUES (?)", ((digest,) for digest in digests))
+
+    def allow(self, digests: Iterable[str]) -> None:
+        """Inside :meth:`writing`, where something is blocked."""
+        self._db.executemany("DELETE FROM blocked WHERE digest = ?", ((digest,) for digest in digests))
+
     def fit_state(self) -> tuple[int, int, str | None, int]:
         """What statistics that are fitted now are of: they may be kept only while it is the same."""
         return self.number("statistics"), self.number("epoch"), self.meta("model"), self.number("dimension")
@@ -274,6 +290,13 @@ class Store(Database):
             else:
                 whole.append(row[:10])
         return whole
+
+    def batches(self) -> Iterator[tuple[list[Record], NDArray[np.float32]]]:
+        """All whole records and their descriptors (B, D), in the order of enrolment; inside :meth:`reading`."""
+        dimension = self.number("dimension")
+        for rows in self.scan(0, 2 * dimension, {}):
+            if rows:
+                yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
 
     def records(self, ids: Collection[int]) -> dict[int, Record]:
         """Those of ``ids`` that are there and whole."""

@@ -41,16 +41,20 @@ class Synced:
     """Sent before."""
     absent: int
     """Of the unchanged, how many the centre has forgotten or lost. They are not sent again."""
+    blocked: int
+    """On the centre's block list, and so not sent."""
     past: int
     """Past the edge's retention and not deleted there yet: not sent, and taken back where they were sent before."""
 
 
-def sync(folder: Path, target: GalleryStore, where: str, on_progress: OnProgress | None = None) -> Synced:
+def sync(
+    folder: Path, target: GalleryStore, where: str, on_progress: OnProgress | None = None, *, allow: bool = False
+) -> Synced:
     """Bring what changed in the gallery at ``folder`` since the last time to ``target``, which is at ``where``.
 
     Run it again after anything, and it ends as if nothing had happened. Others' records at the target are left
-    alone. What the target forgot of its own stays forgotten, and is counted. What is past the edge's retention counts
-    as forgotten at the edge.
+    alone. What the target forgot stays forgotten, and is counted; ``allow`` sends what is on its block list. What is
+    past the edge's retention counts as forgotten at the edge.
     Raises :class:`GalleryError` when another sync of this gallery is running, or records of it are damaged: then
     nothing is taken back.
     """
@@ -59,7 +63,7 @@ def sync(folder: Path, target: GalleryStore, where: str, on_progress: OnProgress
         target.expect(about.dimension, about.model)
         if edge.model_file and target.model_file is None:
             target.remember_model_file(edge.model_file)
-        before, read, sent, absent = len(edge), 0, 0, 0
+        before, read, sent, absent, blocked = len(edge), 0, 0, 0, 0
         hidden = hidden_of(edge, about.retention, time.time())
         here: set[str] = set()
         for everything, descriptors in parts(edge):
@@ -71,7 +75,9 @@ def sync(folder: Path, target: GalleryStore, where: str, on_progress: OnProgress
             known = [
                 _arrived(journal, where, record) == digest for record, digest in zip(records, digests, strict=True)
             ]
-            rows = [row for row, is_known in enumerate(known) if not is_known]
+            is_blocked = _blocked(target, records, allow)
+            rows = [row for row, is_known in enumerate(known) if not is_known and not is_blocked[row]]
+            blocked += sum(not is_known and is_blocked[row] for row, is_known in enumerate(known))
             if rows:
                 news = [records[row] for row in rows]
                 _note(journal, where, news, [digests[row] for row in rows], arrived=False)
@@ -87,7 +93,17 @@ def sync(folder: Path, target: GalleryStore, where: str, on_progress: OnProgress
         forgotten = _take_back(journal, where, target, here)
     target.refresh_statistics(if_due=True)
     target.build_index()
-    return Synced(sent, forgotten, len(here) - sent, absent, len(hidden))
+    return Synced(sent, forgotten, len(here) - sent - blocked, absent, blocked, len(hidden))
+
+
+def _blocked(target: GalleryStore, records: Sequence[Record], allow: bool) -> list[bool]:
+    """For each record, whether it is on the target's block list; from which it is taken where that is allowed."""
+    held = target.block_list
+    if held is None:
+        return [False] * len(records)
+    if allow:
+        held.allow(records)
+    return held.has(records)
 
 
 def _take_back(journal: sqlite3.Connection, where: str, target: GalleryStore, here: set[str]) -> int:

@@ -40,7 +40,9 @@ class Tally:
     tracklets: int = 0
     """That ended."""
     enrolled: int = 0
-    """Of these; the others had too few crops."""
+    """Of these; the others had too few crops, or were forgotten."""
+    blocked: int = 0
+    """Of these, on the gallery's block list: `reid gallery forget` has forgotten them."""
     expired: int = 0
     """Records of the gallery that were past its retention, and deleted."""
 
@@ -63,6 +65,8 @@ class View:
     """Weigh a tracklet's crops by their quality."""
     thumbnails: bool = False
     """Keep a small picture of each tracklet's best crop in the gallery."""
+    allow: bool = False
+    """Enroll also what is on the gallery's block list, and take it off."""
 
     @property
     def patience(self) -> float:
@@ -126,6 +130,12 @@ class Follower:
                 source=self.view.source,
                 thumbnail=b"" if person.picture is None else thumbnail(person.picture),
             )
-            self.gallery.add(person.average.descriptor[None], [record])
-            self.tally.enrolled += 1
+            blocked = self.gallery.block_list
+            if blocked is not None and self.view.allow:
+                blocked.allow([record])
+            if blocked is not None and blocked.has([record])[0]:
+                self.tally.blocked += 1
+            else:
+                self.gallery.add(person.average.descriptor[None], [record])
+                self.tally.enrolled += 1
         self.tally.tracklets += 1

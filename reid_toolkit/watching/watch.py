@@ -61,6 +61,7 @@ def watch(
     *,
     by_quality: bool = False,
     thumbnails: bool = False,
+    allow: bool = False,
     loops: int = 1,
     seconds: float | None = None,
     stop: threading.Event | None = None,
@@ -82,7 +83,7 @@ def watch(
     name = recording.name if camera == recording.name else f"{camera}-{recording.name}"
     if recording.is_stream:
         name = f"{camera}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    view = View(camera, as_text(recording.source), name, recording.frame_rate, settings, by_quality, thumbnails)
+    view = View(camera, as_text(recording.source), name, recording.frame_rate, settings, by_quality, thumbnails, allow)
     follower = Follower(view, detector, embedder, gallery)
     stop = stop or threading.Event()
     wall, cpu = time.perf_counter(), time.process_time()

@@ -135,8 +135,8 @@ def test_tracklets_are_enrolled_once(run: Run, dataset: Path, model: Path, tmp_p
     arguments = ("enroll", dataset, "--model", model, "--gallery", tmp_path / "g", "--json")
     first, second = (json.loads(run(*arguments)[1]) for _ in range(2))
     assert first == {
-        "gallery": str(tmp_path / "g"), "enrolled": 6, "already": 0, "bad": 0, "too_old": 0, "expired": 0, "count": 6,
-        "camera_statistics": None,
+        "gallery": str(tmp_path / "g"), "enrolled": 6, "already": 0, "bad": 0, "too_old": 0, "blocked": 0,
+        "expired": 0, "count": 6, "camera_statistics": None,
     }  # fmt: skip
     assert (second["enrolled"], second["already"], second["count"]) == (0, 6, 6)
 
@@ -618,6 +618,25 @@ def test_forget(run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(dataset.parent)
     assert json.loads(run(*forget, "--source", dataset.name)[1])["count"] == 0
     assert_fails(run("search", dataset / "door" / "red-0.png", "--gallery", gallery), "the gallery is empty")
+
+
+def test_who_was_forgotten_stays_forgotten(run: Run, gallery: Path, dataset: Path, model: Path, tmp_path: Path) -> None:
+    enroll = ("enroll", dataset, "--model", model, "--gallery", gallery)
+    run("gallery", "forget", gallery, "--tracklet", "door-red", "--yes")
+    status, out, err = run(*enroll, "--json")
+    assert (status, json.loads(out)["enrolled"], json.loads(out)["blocked"]) == (0, 0, 1)
+    assert "left out 1 that were forgotten: --allow enrolls them again" in err
+    run("gallery", "forget", gallery, "--like", dataset / "hall" / "red-0.png", "--top-k", 1, "--yes")
+    assert json.loads(run(*enroll, "--json")[1])["blocked"] == 2
+    copied = run("gallery", "copy", gallery, tmp_path / "copy")[0]
+    assert copied == 0
+    again = run("enroll", dataset, "--model", model, "--gallery", tmp_path / "copy", "--json")[1]
+    assert json.loads(again)["blocked"] == 2  # the list went along
+    run("gallery", "forget", gallery, "--source", dataset, "--yes")
+    assert json.loads(run(*enroll, "--json")[1])["blocked"] == 6
+    assert json.loads(run(*enroll, "--crops", "--json")[1])["blocked"] == 18  # of that source, in whatever form
+    assert json.loads(run(*enroll, "--allow", "--json")[1])["enrolled"] == 6
+    assert json.loads(run(*enroll, "--json")[1]) == json.loads(run(*enroll, "--allow", "--json")[1])
 
 
 def test_forget_can_be_run_on_a_missing_gallery_without_making_one(run: Run, tmp_path: Path) -> None:

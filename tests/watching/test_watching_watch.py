@@ -37,6 +37,7 @@ class Shelf:
     records: list[Record] = field(default_factory=list)
     expiries: int = 0
     fits: list[bool] = field(default_factory=list)
+    block_list: Any = None
 
     def add(self, vectors: np.ndarray, records: list[Record]) -> None:
         self.rows += list(vectors)
@@ -104,6 +105,19 @@ def test_who_walks_through_is_enrolled_once(see, shelf: Shelf, embedder: Embedde
     assert (report.tally.frames, report.tally.tracklets, report.tally.enrolled) == (FRAMES, 1, 1)
     assert (report.dropped, report.reconnects) == (0, 0)
     assert np.linalg.norm(shelf.rows[0]) == pytest.approx(1, abs=1e-5)
+
+
+def test_who_was_forgotten_is_not_enrolled_again(see, tmp_path: Path) -> None:
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert see(gallery=gallery).tally.enrolled == 1
+        (walker,) = (record for records, _ in gallery.records() for record in records)
+        gallery.block_list.add([walker])
+        gallery.discard([walker])
+        tally = see(gallery=gallery).tally
+        assert (tally.tracklets, tally.enrolled, tally.blocked, len(gallery)) == (1, 0, 1, 0)
+        tally = see(gallery=gallery, allow=True).tally
+        assert (tally.enrolled, tally.blocked, len(gallery)) == (1, 0, 1)
+        assert gallery.block_list.has([walker]) == [False]
 
 
 def test_the_descriptor_is_the_mean_over_every_kth_crop(see, shelf: Shelf, embedder: Embedder, tmp_path: Path) -> None:
@@ -260,6 +274,8 @@ def test_a_stream_has_no_start_and_no_loops(see) -> None:
 
 def test_a_gallery_that_fails_is_heard_and_the_thread_ends(see) -> None:
     class Full:
+        block_list = None
+
         def add(self, *_: object) -> None:
             raise GalleryError("the gallery is of another model")
 

@@ -1,0 +1,121 @@
+"""Who was forgotten does not come back, unless that is allowed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.blocking import digests_of
+from reid_toolkit.gallery.copying import copy
+from reid_toolkit.gallery.syncing import sync
+from reid_toolkit.records import Record
+
+ANNA, BERT = Record("anna", "door", source="/data/set"), Record("bert", "door", source="/data/set")
+CROP = Record("anna", "door", source="/data/set/crops/1.jpg")
+STREAM = Record("carl", "gate", source="rtsp://camera/live")
+ROWS = np.eye(3, 8, dtype=np.float32)
+
+
+@pytest.fixture
+def gallery(tmp_path: Path):
+    with Gallery.open(tmp_path / "g", dimension=8, model="m") as held:
+        yield held
+
+
+def filled(path: Path, *records: Record) -> Gallery:
+    held = Gallery.open(path, dimension=8, model="m")
+    if records:
+        held.add(ROWS[: len(records)], records)
+    return held
+
+
+def names(gallery: Gallery) -> set[str]:
+    return {record.tracklet for records, _ in gallery.records() for record in records}
+
+
+def test_a_record_is_blocked_by_itself_or_by_what_it_lies_in(gallery: Gallery) -> None:
+    blocked = gallery.block_list
+    everybody = [ANNA, BERT, CROP, STREAM]
+    assert blocked.has(everybody) == [False] * 4
+    blocked.add([ANNA])
+    assert blocked.has(everybody) == [True, False, False, False]
+    blocked.add(sources=["/data/set/crops"])
+    assert blocked.has(everybody) == [True, False, True, False]
+    blocked.add(sources=["/data/se", "rtsp://camera"])  # no folder of any of them
+    assert blocked.has(everybody) == [True, False, True, False]
+    blocked.add(sources=["rtsp://camera/live"])
+    assert blocked.has(everybody) == [True, False, True, True]
+    assert blocked.allow(everybody) == 3
+    assert blocked.has(everybody) == [False] * 4
+    assert blocked.allow(everybody) == 0
+
+
+def test_the_list_names_nobody_and_outlives_the_process(tmp_path: Path) -> None:
+    with filled(tmp_path / "g") as gallery:
+        gallery.block_list.add([STREAM])
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert gallery.block_list.has([STREAM]) == [True]
+    for path in (tmp_path / "g").iterdir():
+        assert b"carl" not in path.read_bytes()
+        assert b"camera/live" not in path.read_bytes()
+
+
+def test_a_gallery_of_before_is_read_without_being_changed(gallery: Gallery) -> None:
+    """The table is made with the first entry: a gallery on a read-only medium has none."""
+    before = gallery._reader.state()
+    assert gallery.block_list.has([ANNA]) == [False]
+    assert gallery.block_list.allow([ANNA]) == 0
+    gallery.block_list.add([])
+    assert gallery._reader._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'blocked'").fetchone() == (0,)
+    assert gallery._reader.state() == before
+
+
+def test_a_record_may_lie_in_many_folders() -> None:
+    assert len(digests_of(CROP)) == 1 + 5  # itself, and /data/set/crops/1.jpg, /data/set/crops, /data/set, /data, /
+    assert len(digests_of(STREAM)) == 2
+
+
+def test_copy_leaves_out_what_the_target_forgot_and_takes_the_list_along(tmp_path: Path) -> None:
+    with filled(tmp_path / "a", ANNA, BERT) as source, filled(tmp_path / "b") as target:
+        source.block_list.add([STREAM])
+        target.block_list.add([BERT])
+        done = copy(source, target)
+        assert (done.count, done.written, done.blocked) == (1, 1, 1)
+        assert names(target) == {"anna"}
+        assert target.block_list.has([ANNA, BERT, STREAM]) == [False, True, True]
+        assert copy(source, target).written == 0
+        allowed = copy(source, target, allow=True)
+        assert (allowed.count, allowed.written, allowed.blocked) == (2, 1, 0)
+        assert target.block_list.has([ANNA, BERT, STREAM]) == [False, False, True]
+
+
+def test_copy_keeps_what_is_at_the_target_already(tmp_path: Path) -> None:
+    with filled(tmp_path / "a", ANNA, BERT) as source, filled(tmp_path / "b", ANNA) as target:
+        target.block_list.add([ANNA])
+        done = copy(source, target)
+        assert (done.count, done.written, done.blocked) == (2, 1, 0)
+
+
+def test_sync_leaves_out_what_the_centre_forgot(tmp_path: Path) -> None:
+    with filled(tmp_path / "edge", ANNA, BERT), filled(tmp_path / "centre") as centre:
+        centre.block_list.add([BERT])
+        done = sync(tmp_path / "edge", centre, "centre")
+        assert (done.sent, done.unchanged, done.blocked) == (1, 0, 1)
+        assert names(centre) == {"anna"}
+        again = sync(tmp_path / "edge", centre, "centre")
+        assert (again.sent, again.unchanged, again.blocked, again.forgotten) == (0, 1, 1, 0)
+        allowed = sync(tmp_path / "edge", centre, "centre", allow=True)
+        assert (allowed.sent, allowed.blocked) == (1, 0)
+        assert names(centre) == {"anna", "bert"}
+
+
+def test_sync_does_not_send_again_what_changed_after_it_was_forgotten(tmp_path: Path) -> None:
+    with filled(tmp_path / "edge", ANNA, BERT) as edge, filled(tmp_path / "centre") as centre:
+        sync(tmp_path / "edge", centre, "centre")
+        centre.block_list.add([BERT])
+        centre.discard([BERT])
+        edge.add(ROWS[2:], [BERT])  # with another descriptor
+        done = sync(tmp_path / "edge", centre, "centre")
+        assert (done.sent, done.blocked) == (0, 1)
+        assert names(centre) == {"anna"}
