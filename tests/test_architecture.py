@@ -16,7 +16,7 @@ BASE = {"errors", "records", "config", "files", "images", "times", "version"}
 """What everything may import."""
 
 ARROWS = {
-    "errors": set(), "records": set(), "times": set(), "version": set(),
+    "errors": set(), "records": set(), "times": {"errors"}, "version": set(),
     "config": {"errors"}, "files": set(), "images": {"errors"},
     "contact_sheet": {"errors", "images"},
     "method": {"errors"},

@@ -2,9 +2,10 @@
 
 import re
 import time
-from datetime import UTC, datetime
 
 import click
+
+from reid_toolkit.times import read_moment
 
 UNITS = {"w": 7 * 86_400, "d": 86_400, "h": 3_600, "m": 60}
 """Seconds in each."""
@@ -22,14 +23,14 @@ def parse_duration(text: str) -> float:
 
 
 def parse_moment(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """The Unix time so long ago, or the ISO 8601 time itself, UTC without an offset; none that is to come."""
+    """The Unix time so long ago, or the ISO 8601 time itself, without an offset in the zone that is set; none that is
+    to come."""
     if value is None:
         return None
     try:
-        moment = datetime.fromisoformat(value)
+        seconds = read_moment(value).timestamp()
     except ValueError:
         return time.time() - parse_duration(value)
-    seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if seconds > time.time():
         raise click.BadParameter(f"{value!r} is still to come: everything would be older")
     if seconds < time.time() - LONGEST:
@@ -43,8 +44,3 @@ def format_duration(seconds: float) -> str:
         if seconds % length == 0:
             return f"{seconds / length:g}{unit}"
     return f"{seconds / UNITS['m']:g}m"
-
-
-def format_moment(seconds: float) -> str:
-    """A Unix time in UTC, to the minute."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

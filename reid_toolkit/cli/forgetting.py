@@ -10,11 +10,12 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.asking import confirm, yes_option
-from reid_toolkit.cli.durations import format_moment, parse_moment
+from reid_toolkit.cli.durations import parse_moment
 from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.progress import OnProgress, late_progress_bar
 from reid_toolkit.cli.root import log, print_json, warn
 from reid_toolkit.errors import GalleryError, InputError, did_you_mean
+from reid_toolkit.times import format_moment
 
 if TYPE_CHECKING:
     from reid_toolkit.cli.answers import Answer
@@ -174,7 +175,8 @@ def purge(
         def delete(on_progress: OnProgress) -> int:
             return store.forget(None, camera, source, before=before, keep_undated=keep_undated, on_progress=on_progress)
 
-        gone = erase(store, count, f", last seen or enrolled before {format_moment(before)}{undated}", yes, delete)
+        when = f", last seen or enrolled before {format_moment(before, to='minutes')}{undated}"
+        gone = erase(store, count, when, yes, delete)
         left = len(store)
     if gone is None:
         return

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import click
 
 from reid_toolkit.files import as_name
 from reid_toolkit.records import without_password
+from reid_toolkit.times import read_moment
 
 
 class Number(click.FloatRange):
@@ -130,10 +131,9 @@ def parse_start(_: click.Context, __: click.Parameter, value: str | None) -> dat
     if value is None:
         return None
     try:
-        moment = datetime.fromisoformat(value)
+        return read_moment(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is not ISO 8601, e.g. 2026-11-22T14:30:00+01:00") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 FOOTAGE = (
@@ -166,7 +166,11 @@ FOOTAGE = (
         show_default=True,
         help="Widen boxes on each side by this part of their size.",
     ),
-    click.option("--start", callback=parse_start, help="When the one VIDEO began, ISO 8601; UTC without an offset."),
+    click.option(
+        "--start",
+        callback=parse_start,
+        help="When the one VIDEO began, ISO 8601; without an offset in the zone of REID_TIMEZONE, or UTC.",
+    ),
     click.option(
         "--frame-rate",
         type=Number(0, min_open=True),

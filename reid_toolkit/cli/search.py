@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +25,7 @@ from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.root import log, print_json
 from reid_toolkit.errors import GalleryError, InputError, did_you_mean
 from reid_toolkit.records import Crop, Record
+from reid_toolkit.times import read_moment
 
 if TYPE_CHECKING:
     from reid_toolkit.camera_statistics import CameraStatistics
@@ -50,7 +50,7 @@ class Query(NamedTuple):
 
 
 def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """Seconds as they are; ISO 8601 as Unix time, UTC without an offset."""
+    """Seconds as they are; ISO 8601 as Unix time, in the zone that is set without an offset."""
     if value is None:
         return None
     try:
@@ -60,10 +60,9 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
     except ValueError:
         pass
     try:
-        moment = datetime.fromisoformat(value)
+        return read_moment(value).timestamp()
     except ValueError:
         raise click.BadParameter(f"{value!r} is neither seconds nor ISO 8601, e.g. 2026-11-22T14:30:00+01:00") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 @click.command()

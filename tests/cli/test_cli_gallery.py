@@ -429,7 +429,7 @@ def test_filters(run: Run, gallery: Path, dataset: Path) -> None:
 def test_the_table(run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     out = run("search", dataset, "--tracklet", "door-red", "--gallery", gallery)[1]
-    assert re.search(r"1 +0\.\d{3} +hall +2026-09-21 14:15:00–14:15:02 +hall-red", out)
+    assert re.search(r"1 +0\.\d{3} +hall +2026-09-21 14:15:00–14:15:02 UTC +hall-red", out)
     assert "truth" not in out
 
 
@@ -441,7 +441,7 @@ def test_the_table_of_groups(
     asked = (dataset, "--tracklet", "door-red", "--gallery", tmp_path / "g")
     out = run("search", *asked, "--group", "tracklet", "--top-k", 1)[1]
     assert re.search(r"tracklet +crops *\n", out)
-    assert re.search(r" 1 +0\.\d{3} +hall +\S+ \S+ +hall-red +3 *\n", out)
+    assert re.search(r" 1 +0\.\d{3} +hall +\S+ \S+ UTC +hall-red +3 *\n", out)
     assert out.endswith("\nmore: --top-k 2; or page by page, by the cursor that --json ends with\n")
     cursor = json_of(run, *asked, "--group", "tracklet", "--top-k", 1)["after"]
     out = run("search", *asked, "--group", "tracklet", "--top-k", 1, "--after", cursor)[1]
