@@ -78,7 +78,9 @@ def section_html(section: Section) -> str:
     if section.table:
         parts.append(table_html(section.table))
     if section.drawings:
-        parts.append(f'<div class="row">{"".join(tostring(one, encoding="unicode") for one in section.drawings)}</div>')
+        parts.append(
+            f'<div class="charts">{"".join(tostring(one, encoding="unicode") for one in section.drawings)}</div>'
+        )
     for row in section.rows:
         parts.append(f'<div class="row{" small" if section.small else ""}">{"".join(map(card_html, row))}</div>')
     return "<section>\n" + "\n".join(parts) + "\n</section>"
@@ -153,7 +155,10 @@ figcaption span:not(.mark):first-child, .mark + span { color: var(--ink); font-w
 figure.right { border-color: var(--right); } .right .mark { color: var(--right); }
 figure.wrong { border-color: var(--wrong); border-style: dashed; } .wrong .mark { color: var(--wrong); }
 figure.query { border-color: var(--query); } .query .mark { color: var(--query); }
-svg { max-width: 100%; height: auto; background: var(--panel); border-radius: 8px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: .75rem; }
+.charts > svg { width: 100%; max-width: 100%; height: auto; }
+.charts > svg:only-child { width: auto; grid-column: 1 / -1; }
+svg { background: var(--panel); border-radius: 8px; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 svg .title { fill: var(--ink); font-weight: 600; font-size: 12px; }
 svg .grid { stroke: var(--line); } svg .mark { stroke: var(--soft); stroke-dasharray: 4 3; }

@@ -77,6 +77,8 @@ def forget(
         raise click.UsageError("--like IMAGE needs --within DISTANCE or --top-k N, and not both")
     if like is not None and tracklet is not None:
         raise click.UsageError("--like IMAGE and --tracklet ID: expected one of both; --camera and --source go with it")
+    if all(option is None for option in (tracklet, camera, source, like)):
+        raise InputError("nothing chosen: give --tracklet, --camera, --source or --like")
     with open_gallery(gallery, create=False, wait=wait) as store:
         blocked = store.block_list
         if like is None:

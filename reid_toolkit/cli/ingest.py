@@ -1,5 +1,7 @@
 """``reid ingest``: footage to tracklets."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +10,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import print_json, printable, warn
+from reid_toolkit.cli.root import fail, print_json, printable, warn
 
 if TYPE_CHECKING:
     from reid_toolkit.footage.extract import IngestReport
@@ -50,7 +52,7 @@ def command(
     from reid_toolkit.footage.ingest import ingest
 
     bad: list[str] = []
-    with progress_bar("ingest", "frames") as on_progress:
+    with progress_bar("ingest", "frames") as on_progress, telling_where_it_goes_on():
         report = ingest(
             videos,
             out,
@@ -79,6 +81,19 @@ def command(
     if bad and not skip_bad:
         others = "; the others are stored; mend it, or leave it out with --skip-bad"
         raise VideoError(bad[-1] + (others if report.videos or report.skipped else ""))
+
+
+@contextmanager
+def telling_where_it_goes_on() -> Iterator[None]:
+    """Ctrl-C in a recording loses what was done of that one."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(
+            "interrupted; finished recordings are kept, run the same command again: the one that was being read begins "
+            "again at its first frame",
+            status=130,
+        )
 
 
 def story(report: "IngestReport") -> str:

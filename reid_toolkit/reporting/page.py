@@ -25,8 +25,8 @@ CHARTS: dict[str, dict[str, str]] = {
     "Clusters": {"clusters": "clusters", "largest_cluster": "samples in the largest"},
     "Dispersion": {"within": "mean within clusters", "between": "mean between clusters"},
     "A tracklet's halves find each other": {"self_retrieval": "mAP", "self_retrieval_rank_1": "rank-1"},
-    "Merged samples whose nearest stays theirs": {"stability": "stability"},
-    "Nearest in another camera, of the average there": {"across_cameras": "across cameras"},
+    "Merged samples whose nearest is in their cluster": {"stability": "stability"},
+    "Nearest in another camera / average there": {"across_cameras": "across cameras"},
     "Merges of people seen at once, stopped": {"merges_forbidden": "merges"},
     "Images a second in training": {"images_per_second": "images/s"},
 }
@@ -142,7 +142,7 @@ def summary(story: Story) -> Section:
         "time": duration(sum(row.get("seconds", 0) for row in rows)),
     }
     text = f"Compared without labels: {story.verdict.sentence()}." if story.verdict else ""
-    return Section("The run", text, table=Table(tuple(cells), (tuple(cells.values()),)))
+    return Section("The run", text, table=Table(("figure", "value"), tuple(cells.items())))
 
 
 def gain(story: Story) -> list[Section]:
@@ -175,9 +175,10 @@ def curves(story: Story) -> Section:
         series = {name: values for name, values in series.items() if any(value is not None for value in values)}
         if series:
             drawings.append(line_chart(title, series, steps, story.kept, step=story.unit))
+    before = f"Number {START} is the network before training. " if START in steps else ""
     text = (
-        f"The dashed line is the {story.unit} that is kept. Number {START} is the network before training. Distances "
-        "are Euclidean between descriptors, 0 to 2. The charts by identities were measured afterwards: training saw no "
+        f"The dashed line is the {story.unit} that is kept. {before}Distances are "
+        "Euclidean between descriptors, 0 to 2. The charts by identities were measured afterwards: training saw no "
         "identity. A search in a gallery with camera statistics compares as the curves 'with camera statistics' do."
     )
     return Section(f"{story.unit.capitalize()} by {story.unit}", text, drawings=tuple(drawings))

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from drawn_yard import ScriptedDetector
 
 from reid_toolkit.cli import main
 from reid_toolkit.datasets.manifest import read_manifest
@@ -125,3 +126,11 @@ def test_what_came_of_each_camera_is_told(video: Path, tmp_path: Path, capsys: p
         f"  yard: 1 tracklets, {crops} crops, 0 too short",
         "  still: 0 tracklets, 0 crops, 0 too short",
     ]
+
+
+def test_ctrl_c_says_what_begins_again(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reid_toolkit.footage.ingest.load_detector", lambda *_: ScriptedDetector(interrupt_at=20))
+    assert reid(video, "--out", tmp_path / "set") == 130
+    assert "the one that was being read begins again at its first frame" in capsys.readouterr().err

@@ -139,7 +139,7 @@ def test_a_run_of_rounds_speaks_of_rounds(trained: Trained, tmp_path: Path, monk
     write_page(tmp_path / "a.html", story, None, CPU)
     html = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert headings(html)[1] == "Round by round"
-    assert "<th>rounds done</th>" in html
+    assert "<td>rounds done</td>" in html
     assert f"loss, round 1: {story.rows[2]['loss']:.4g}" in html
     assert "stage" not in re.sub(r"<[^>]*>|--stage", "", html).lower()  # but for the name of an option
 
