@@ -90,7 +90,7 @@ class IngestReport:
     replaced: int = 0
     """Recordings that were in the dataset before, and have grown or were asked for anew."""
     damaged: int = 0
-    """Pieces that could not be decoded; what came after them was read."""
+    """Pieces that are missing or could not be decoded; what came after them was read."""
     waiting: list[str] = field(default_factory=list)
     """Files that changed while they were read. Nothing of them is stored; the next call tries them again."""
     bad: list[str] = field(default_factory=list)
@@ -147,8 +147,8 @@ def ingest_file(work: Work, replaces: Entry | None = None) -> None:
     read, declared = entry["frames"], recording.frame_count
     if damage:
         work.report.warnings.append(
-            f"{recording.source}: damaged: {len(damage)} {'piece' if len(damage) == 1 else 'pieces'} of it could not "
-            f"be decoded; what could, {read} frames, is kept"
+            f"{recording.source}: damaged: {len(damage)} {'piece' if len(damage) == 1 else 'pieces'} of it missing "
+            f"or not decoded; what could be read, {read} frames, is kept"
         )
     elif declared and read < ENDS_EARLY * declared:
         work.report.warnings.append(

@@ -55,6 +55,8 @@ class Recording:
     """What it consists of: one file, a playlist and its segments, or a folder's pictures in their order."""
     stamp: str = ""
     """Of its files when it was opened, by :func:`stamp_of`."""
+    missing: int = 0
+    """Segments that a playlist names and that are not there: FFmpeg passes over them without a word."""
 
     @property
     def is_stream(self) -> bool:
@@ -88,11 +90,14 @@ class Recording:
         return sum(path.stat().st_size for path in self.files)
 
     def frames(self, on_damage: Callable[[], None] = ignore) -> Frames:
-        """Read it from the beginning to its end; ``on_damage`` is called for each piece that cannot be decoded."""
+        """Read it from the beginning to its end; ``on_damage`` is called for each piece that is missing or cannot be
+        decoded."""
         if self.kind == "stream":
             return read_stream(self.address, self.form)
         if self.kind == "folder":
             return read_folder(self.files, self.frame_rate, on_damage)
+        for _ in range(self.missing):
+            on_damage()
         return read_video(self.address, self.frame_rate, on_damage)
 
 

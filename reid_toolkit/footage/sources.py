@@ -17,6 +17,7 @@ from reid_toolkit.footage.frames import Recording, stamp_of
 from reid_toolkit.images import IMAGE_SUFFIXES, read_image
 from reid_toolkit.records import without_password
 
+URIS = re.compile(r'URI="([^"]+)"')
 PLAYLISTS = frozenset({".m3u8"})
 VIDEO_SUFFIXES = PLAYLISTS | {
     ".264", ".265", ".3g2", ".3gp", ".asf", ".avc", ".avi", ".av1", ".dav", ".divx", ".dv", ".f4v", ".flv", ".h264",
@@ -157,7 +158,7 @@ def open_video(path: Path) -> Recording:
         raise VideoError(f"{path}: a picture, expected a video: give the folder of frames it lies in")
     if not stat.S_ISREG(path.stat().st_mode):
         raise VideoError(f"{path}: no regular file: expected a video")
-    files = playlist(path) if path.suffix.lower() in PLAYLISTS else (path,)
+    files = playlist(path) if is_playlist(path) else (path,)
     stamp, size = stamp_of(files), path.stat().st_size
     try:
         with Decoder(address_of(path)) as decoder:
@@ -169,7 +170,9 @@ def open_video(path: Path) -> Recording:
             f"{path}: not a readable video: {error}, got {size} bytes: expected a whole file, not a truncated one or "
             "one that is still being written"
         ) from None
-    return Recording(str(path.resolve()), name_of(path.stem), rate, count, "file", address_of(path), None, files, stamp)
+    name, address = name_of(path.stem), address_of(path)
+    missing = sum(not part.is_file() for file in files if is_playlist(file) for part in parts_of(file))
+    return Recording(str(path.resolve()), name, rate, count, "file", address, None, files, stamp, missing)
 
 
 def name_of(text: str) -> str:
@@ -179,7 +182,7 @@ def name_of(text: str) -> str:
 
 def segments_of(video: Path) -> tuple[Path, ...]:
     """What a playlist names; nothing of other files, and of a playlist that cannot be read."""
-    if video.suffix.lower() not in PLAYLISTS:
+    if not is_playlist(video):
         return ()
     try:
         return playlist(video)[1:]
@@ -201,19 +204,27 @@ def playlist(path: Path, within: frozenset[Path] = frozenset()) -> tuple[Path, .
             f"{path}: has no #EXT-X-ENDLIST, so it is still being written: expected a whole playlist; if its recorder "
             "was killed, add that line at its end"
         )
-    for line in text.splitlines():
-        names = [line.strip()] if not line.startswith("#") else re.findall(r'URI="([^"]+)"', line)
-        for name in names:
-            part = path.parent / name
-            if not name or not part.is_file():
-                continue
-            if part.suffix.lower() not in PLAYLISTS:
-                found[part] = None
-            elif part.resolve() in within:
-                raise VideoError(f"{path}: a playlist that names itself: expected one of segments")
-            else:
-                found |= dict.fromkeys(playlist(part, within))
+    for part in parts_of(path):
+        if not part.is_file():
+            continue
+        if not is_playlist(part):
+            found[part] = None
+        elif part.resolve() in within:
+            raise VideoError(f"{path}: a playlist that names itself: expected one of segments")
+        else:
+            found |= dict.fromkeys(playlist(part, within))
     return tuple(found)
+
+
+def is_playlist(path: Path) -> bool:
+    return path.suffix.lower() in PLAYLISTS
+
+
+def parts_of(path: Path) -> list[Path]:
+    """What a playlist names on disk, there or not; without links of the web."""
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    lines = [[line.strip()] if not line.startswith("#") else URIS.findall(line) for line in text.splitlines()]
+    return [path.parent / name for names in lines for name in names if name and "://" not in name]
 
 
 def frames_of(folder: Path, pictures: list[Path], frame_rate: float) -> Recording:

@@ -122,6 +122,17 @@ def test_a_playlist_is_its_segments(tmp_path: Path) -> None:
     assert [recording.name for recording in opened(tmp_path / "one")] == ["apart", "index"], "segments are not apart"
 
 
+def test_missing_segments_count_as_damage(tmp_path: Path) -> None:
+    path = write_playlist(tmp_path / "lost")
+    (path.parent / "part 1.ts").unlink()
+    (recording,) = opened(path)
+    damage: list[None] = []
+    assert len(list(recording.frames(lambda: damage.append(None)))) == 20
+    assert len(damage) == 1
+    (tmp_path / "master.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlost/index.m3u8\n")
+    assert opened(tmp_path / "master.m3u8")[0].missing == 1
+
+
 def test_a_playlist_that_is_not_at_its_end_is_said(tmp_path: Path) -> None:
     path = write_playlist(tmp_path / "killed")
     whole = path.read_text()
