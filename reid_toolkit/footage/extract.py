@@ -68,7 +68,7 @@ class CameraReport:
         if self.cut > MOSTLY * self.tracklets:
             found.append(f"{self.cut} of {self.tracklets} tracklets are cut by the frame's edge")
         if self.odd_shape > MOSTLY * self.tracklets:
-            found.append(f"{self.odd_shape} of {self.tracklets} have the shape of nobody who stands or walks")
+            found.append(f"{self.odd_shape} of {self.tracklets} tracklets are too wide or too narrow for a person")
         return found
 
 

@@ -523,7 +523,7 @@ def test_a_journal_that_lacks_something_is_named(video: Path, tmp_path: Path, co
         (CameraReport(tracklets=0, dropped=5), ["5 of 5 tracklets were too short"]),
         (CameraReport(tracklets=4, cut=2, odd_shape=2), []),
         (CameraReport(tracklets=4, cut=3), ["3 of 4 tracklets are cut by the frame's edge"]),
-        (CameraReport(tracklets=4, odd_shape=4), ["4 of 4 have the shape of nobody who stands or walks"]),
+        (CameraReport(tracklets=4, odd_shape=4), ["4 of 4 tracklets are too wide or too narrow for a person"]),
     ],
 )
 def test_what_looks_wrong_about_a_camera(counts: CameraReport, doubts: list[str]) -> None:
