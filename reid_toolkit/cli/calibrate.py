@@ -62,6 +62,7 @@ def command(
     from reid_toolkit.calibration import beside
     from reid_toolkit.calibration.measure import measure
     from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.footage.changes import fingerprints_before
     from reid_toolkit.runtime import Embedder
 
     if gallery == "":  # which would be the working directory
@@ -72,7 +73,7 @@ def command(
     refuse_unwritable(out)
     embedder = Embedder(model, batch_size=batch_size)
     held = open_dataset(dataset)
-    if held.fingerprint == embedder.metadata.dataset:
+    if embedder.metadata.dataset in {held.fingerprint, *fingerprints_before(dataset)}:
         why = (
             f"{dataset}: {model} was trained on it, so it tells too little of other people: strangers would pass up to "
             "twenty times as often as said"

@@ -40,7 +40,8 @@ def copy(source: str, target: str, allow: bool, as_json: bool) -> None:
         return
     deleted = f", {done.removed} of them deleted here" if done.removed else ""
     past = f"; {done.past} past the retention of {source} left out{deleted}" if done.past else ""
-    click.echo(f"{target}: {done.count} records, {done.written} of them new; both have checksum {done.checksum}{past}")
+    what = "in both they have" if done.blocked or done.past else "both have"
+    click.echo(f"{target}: {done.count} records, {done.written} of them new; {what} checksum {done.checksum}{past}")
 
 
 @click.command()

@@ -48,7 +48,8 @@ def drop(dataset: Path, tracklets: tuple[str, ...], as_json: bool) -> None:
 def split(dataset: Path, tracklet: str, at: int, as_json: bool) -> None:
     """Cut a TRACKLET of DATASET that shows two people in two.
 
-    Its crops from FRAME on become a tracklet of their own. `reid dataset undo` joins them again.
+    Its crops from FRAME on become a tracklet of their own. `reid dataset undo` joins them again. Galleries that have it
+    enrolled keep the mean of both: see `reid gallery forget`, and then `reid enroll --allow`.
     """
     from reid_toolkit.footage import changes
 

@@ -67,7 +67,8 @@ def choose_person(path: Path, detector: str, weights: Path | None, number: int |
     if detector == "motion":
         raise InputError("--detector motion: sees who moves, and a picture has nobody that does: see --help")
     if not path.is_file():
-        raise InputError(f"{path}: no such file: --detect expects a picture")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {what}: --detect expects a picture")
     try:
         people = find_people(read_image(path), load_detector(detector, weights))
     except ImportError as error:

@@ -93,6 +93,8 @@ def command(
                     store.add(vectors, [pictured(unit, small=thumbnails) for unit in described])
                 else:
                     store.add(vectors, [unit.record for unit in described])
+                if allow and store.block_list is not None:  # when they are stored, and not before
+                    store.block_list.allow([unit.record for unit in described])
                 enrolled += len(described)
                 on_progress(enrolled, len(wanted))
         expired = store.expire()
@@ -133,14 +135,12 @@ def command(
 
 
 def unblocked(units: list[Unit], store: "GalleryStore", *, allow: bool) -> list[Unit]:
-    """Those that were not forgotten; all of them, and no longer blocked, where that is allowed."""
+    """Those that were not forgotten; all of them where that is allowed."""
     blocked = store.block_list
-    if blocked is None:
+    if blocked is None or allow:
         return units
-    records = [unit.record for unit in units]
-    if allow:
-        blocked.allow(records)
-    return [unit for unit, has in zip(units, blocked.has(records), strict=True) if not has]
+    has = blocked.has([unit.record for unit in units])
+    return [unit for unit, forgotten in zip(units, has, strict=True) if not forgotten]
 
 
 def units_of(path: Path, camera: str, each_crop: bool, tags: tuple[str, ...]) -> Iterator[Unit]:

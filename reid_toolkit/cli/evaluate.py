@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from reid_toolkit.cli.options import FILE, FOLDER, batch_size, camera_statistics, json_output, skip_bad
-from reid_toolkit.cli.outputs import OUTPUT
+from reid_toolkit.cli.outputs import PAGE
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, printable, warn_bad
 
@@ -28,7 +28,7 @@ PLAIN = "{} without camera statistics"
 @click.argument("dataset", type=FOLDER)
 @click.option("--identities", type=FILE, help="CSV tracklet,identity; instead of the manifest's column.")
 @click.option("--baseline", type=FILE, help="A second model, shown beside.")
-@click.option("--html", type=OUTPUT, help="Write a page with the figures and ranked pictures.")
+@click.option("--html", type=PAGE, help="Write a page with the figures and ranked pictures.")
 @camera_statistics
 @batch_size
 @skip_bad

@@ -11,7 +11,7 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.asking import confirm, yes_option
 from reid_toolkit.cli.durations import parse_moment
-from reid_toolkit.cli.outputs import OUTPUT
+from reid_toolkit.cli.outputs import PAGE
 from reid_toolkit.cli.progress import OnProgress, late_progress_bar
 from reid_toolkit.cli.root import log, print_json, warn
 from reid_toolkit.errors import GalleryError, InputError, did_you_mean
@@ -40,7 +40,7 @@ STEP = 1_000
 @options.query_camera
 @options.camera_statistics
 @click.option("--model", type=options.FILE, help="With --like: the ONNX model. [default: the one it was enrolled with]")
-@click.option("--html", type=OUTPUT, help="With --like: write what would be deleted as a page of pictures.")
+@click.option("--html", type=PAGE, help="With --like: write what would be deleted as a page of pictures.")
 @yes_option
 @options.wait
 @options.json_output

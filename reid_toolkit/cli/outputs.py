@@ -1,5 +1,6 @@
 """Files that a command writes at its end, looked at before its work: hours of it, at worst."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -49,4 +50,17 @@ class OutputFile(click.Path):
         return path
 
 
+class PageFile(OutputFile):
+    """A page to write. A file that is there must be one, since it is replaced: a slip would cost a manifest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        with open(path, "rb") if path.exists() else BytesIO() as held:
+            start = held.read(64).lstrip().lower()
+        if start and not start.startswith(b"<!doctype html"):
+            raise InputError(f"{path}: is there and no page: expected a new name, or that of a page to replace")
+        return path
+
+
 OUTPUT = OutputFile()
+PAGE = PageFile()

@@ -16,6 +16,7 @@ import rich_click
 from rich.console import Console
 
 from reid_toolkit.errors import ReidError, did_you_mean
+from reid_toolkit.times import zone
 from reid_toolkit.version import __version__
 
 COMMANDS = (
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # A service manager stops us with SIGTERM; unwind as for Ctrl-C, so that partial files are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        zone()  # a wrong one is said before any work
         result = reid.main(args=arguments, prog_name="reid", standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
     except click.exceptions.Exit as stop:

@@ -21,7 +21,7 @@ from reid_toolkit.cli.answers import (
 )
 from reid_toolkit.cli.detecting import choose_person, detect_options, doubt_shapes
 from reid_toolkit.cli.meaning import Scale, calibration_options
-from reid_toolkit.cli.outputs import OUTPUT
+from reid_toolkit.cli.outputs import PAGE
 from reid_toolkit.cli.root import log, print_json
 from reid_toolkit.errors import GalleryError, InputError, did_you_mean
 from reid_toolkit.records import Crop, Record
@@ -106,7 +106,7 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 )
 @click.option("--after", metavar="CURSOR", help="Go on behind the matches that this very search ended with.")
 @click.option("--identities", type=options.FILE, help="CSV tracklet,identity: mark matches right or wrong.")
-@click.option("--html", type=OUTPUT, help="Write the query and its matches as a page of pictures.")
+@click.option("--html", type=PAGE, help="Write the query and its matches as a page of pictures.")
 @calibration_options
 @options.json_output
 def command(

@@ -1,14 +1,14 @@
 """``reid dataset show``: the tracklets of a dataset, those that look wrong first, as a list or a page."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from reid_toolkit.cli.options import FOLDER, json_output
-from reid_toolkit.cli.outputs import OUTPUT
+from reid_toolkit.cli.outputs import PAGE
 from reid_toolkit.cli.progress import late_progress_bar
 from reid_toolkit.cli.root import log, print_json, printable
 from reid_toolkit.errors import DatasetError, did_you_mean
@@ -16,11 +16,13 @@ from reid_toolkit.times import format_span
 
 if TYPE_CHECKING:
     from reid_toolkit.contact_sheet import Card, Section
-    from reid_toolkit.datasets.oddities import Oddity
+    from reid_toolkit.datasets.oddities import Oddity, Size
     from reid_toolkit.records import Tracklet
 
 LISTED, ON_PAGE = 20, 200
 """Tracklets that are shown unless --limit says more. One takes about 80 kB of a page."""
+DAMAGED = 1e6
+"""Weight of a tracklet with pictures that cannot be read: it comes first."""
 STRIP = 10
 """Crops of a tracklet on a page."""
 
@@ -52,7 +54,7 @@ class Looked(NamedTuple):
 @click.argument("dataset", type=FOLDER)
 @click.argument("tracklets", nargs=-1, metavar="[TRACKLET]...")
 @click.option("--camera", metavar="NAME", help="Those of this camera alone.")
-@click.option("--html", type=OUTPUT, metavar="FILE", help="Write a page with a strip of crops for each.")
+@click.option("--html", type=PAGE, metavar="FILE", help="Write a page with a strip of crops for each.")
 @click.option("--limit", type=click.IntRange(1), help=f"How many to show.  [default: {LISTED}; {ON_PAGE} on a page]")
 @json_output
 def show(
@@ -65,7 +67,6 @@ def show(
     with `reid dataset drop` and `reid dataset split`.
     """
     from reid_toolkit.datasets import open_dataset
-    from reid_toolkit.datasets.oddities import oddities
     from reid_toolkit.footage.store import frame_sizes
 
     held, sizes = open_dataset(dataset), frame_sizes(dataset)
@@ -73,11 +74,11 @@ def show(
     looked = []
     with late_progress_bar("look", "tracklets") as on_progress:
         for number, tracklet in enumerate(chosen, start=1):
-            looked.append(Looked(tracklet, oddities(tracklet, sizes)))
+            looked.append(Looked(tracklet, look_at(tracklet, sizes)))
             on_progress(number, len(chosen))
     looked.sort(key=lambda one: -one.weight)
     if html:
-        write_page(html, dataset, looked, limit or ON_PAGE)
+        write_page(html, dataset, looked, limit or ON_PAGE, can_change=held.layout == "manifest")
     if as_json:
         print_json({"dataset": str(dataset), "tracklets": [one.as_json() for one in looked[:limit]]})
         return
@@ -104,9 +105,23 @@ def choose(held: "Sequence[Tracklet]", dataset: Path, names: Sequence[str], came
             if name not in known:
                 some = ", ".join(sorted(known)[:5]) + (", ..." if len(known) > 5 else "")
                 raise DatasetError(f"{dataset}: no {what} {name!r}{did_you_mean(name, known)}: expected one of {some}")
-    return [
+    chosen = [
         one for one in held if (not wanted or one.name in wanted) and (camera is None or one.camera == as_name(camera))
     ]
+    if not chosen:
+        raise DatasetError(f"{dataset}: none of these tracklets is of camera {camera!r}")
+    return chosen
+
+
+def look_at(tracklet: "Tracklet", sizes: "Mapping[str, Size]") -> "list[Oddity]":
+    """What looks wrong with it; pictures that cannot be read first of all."""
+    from reid_toolkit.datasets.oddities import Oddity, oddities
+    from reid_toolkit.errors import ImageError
+
+    try:
+        return oddities(tracklet, sizes)
+    except ImageError as error:
+        return [Oddity("damaged", str(error), DAMAGED)]
 
 
 def summary(looked: Sequence[Looked]) -> str:
@@ -135,7 +150,7 @@ def print_table(looked: Sequence[Looked]) -> None:
     Console(highlight=False).print(table)
 
 
-def write_page(path: Path, dataset: Path, looked: Sequence[Looked], limit: int) -> None:
+def write_page(path: Path, dataset: Path, looked: Sequence[Looked], limit: int, *, can_change: bool) -> None:
     """All tracklets as strips of their crops, the oddest first."""
     from reid_toolkit.contact_sheet import Section, page
     from reid_toolkit.files import write_atomic
@@ -148,7 +163,10 @@ def write_page(path: Path, dataset: Path, looked: Sequence[Looked], limit: int) 
         "split DATASET TRACKLET --at FRAME, with the first frame of the second person. reid dataset undo DATASET "
         "takes back the last change."
     )
-    sections = [Section("Tracklets", f"{text}\n\n{how}"), *(strip_of(one) for one in looked[:limit])]
+    sections = [
+        Section("Tracklets", f"{text}\n\n{how}" if can_change else text),
+        *(strip_of(one) for one in looked[:limit]),
+    ]
     # A folder's name need not be Unicode; the page has "?" there.
     write_atomic(path, page(f"Dataset {dataset}", sections).encode(errors="replace"))
 

@@ -10,12 +10,13 @@ A change is written down before the manifest is: where a process dies in between
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from reid_toolkit.datasets import manifest
-from reid_toolkit.datasets.dataset import group_tracklets
+from reid_toolkit.datasets.dataset import Dataset, group_tracklets
 from reid_toolkit.errors import DatasetError, did_you_mean
 from reid_toolkit.files import as_name, csv_text, write_atomic
 from reid_toolkit.footage.store import open_folder
@@ -78,6 +79,8 @@ def split(root: Path, name: str, frame: int) -> Change:
     def change(rows: list[Row]) -> tuple[list[Row], list[Row], tuple[str, ...]]:
         crops = crops_of(rows, as_name(name), root)
         later = [row for row in crops if int(row["frame"]) >= frame]
+        if len({row["frame"] for row in crops}) == 1:
+            raise DatasetError(f"{root}: {name!r} has crops of one frame alone: it cannot be split")
         if not 0 < len(later) < len(crops):
             numbers = sorted(int(row["frame"]) for row in crops)
             raise DatasetError(
@@ -101,15 +104,18 @@ def undo(root: Path) -> Change:
         DatasetError: there is nothing to undo, or it cannot be: crops of it are gone, or changed again.
     """
     with open_folder(existing(root)):
-        for place in sorted((root / SET_ASIDE).glob("[0-9]*"), reverse=True):
+        for place in reversed(places(root)):
             if not (place / RECORD).exists():
                 continue  # of `reid dataset check --repair`
             made = read_record(place / RECORD)
             before, now = (place / BEFORE).read_bytes(), (root / manifest.NAME).read_bytes()
-            if digest(now) == made.after:
-                write_atomic(root / manifest.NAME, before)
-            elif now != before:  # else a process died before it was made
-                put_back(root, made, place / BEFORE)
+            if now != before:  # else a process died before it was made
+                with undoing(root, made):
+                    if digest(now) == made.after:
+                        content_of(root, read_rows(place / BEFORE))  # crops may be gone
+                        write_atomic(root / manifest.NAME, before)
+                    else:
+                        put_back(root, made, place / BEFORE)
             shutil.rmtree(place)
             if now != before:
                 return made
@@ -124,16 +130,36 @@ def put_back(root: Path, made: Change, before: Path) -> None:
         rows = [row | {"tracklet": old[row["path"]]["tracklet"]} if row["path"] in old else row for row in rows]
     else:
         rows = [*(row for row in rows if row["path"] not in old), *old.values()]
+    write_rows(root, rows)
+
+
+@contextmanager
+def undoing(root: Path, made: Change) -> Iterator[None]:
+    """Say what was to be undone, where it cannot be."""
     try:
-        write_rows(root, rows)
+        yield
     except DatasetError as error:
         raise DatasetError(f"{root}: cannot undo what {made.words}, as it has changed since: {error}") from None
 
 
 def dropped_paths(root: Path) -> set[str]:
-    """Crops that lie in the dataset's folder and were taken out by :func:`drop`."""
-    records = [read_record(path) for path in (root / SET_ASIDE).glob(f"*/{RECORD}")]
-    return {path for made in records if made.kind == "drop" for path in made.paths}
+    """Crops that lie in the dataset's folder and were taken out by :func:`drop`; damaged records are passed over."""
+    found: set[str] = set()
+    for place in places(root):
+        with suppress(DatasetError, OSError):
+            made = read_record(place / RECORD)
+            found |= set(made.paths) if made.kind == "drop" else set()
+    return found
+
+
+def fingerprints_before(root: Path) -> set[str]:
+    """Fingerprints that the dataset had before its changes, as far as that can be told."""
+    found, folder = set(), root.resolve()
+    for place in places(root):
+        with suppress(DatasetError, OSError):
+            crops = [manifest.parse_row(folder, row, "") for row in read_rows(place / BEFORE)]
+            found.add(Dataset(folder, "manifest", group_tracklets(crops)).fingerprint)
+    return found
 
 
 def apply(root: Path, kind: str, change: Callable[[list[Row]], tuple[list[Row], list[Row], tuple[str, ...]]]) -> Change:
@@ -166,9 +192,15 @@ def crops_of(rows: list[Row], name: str, root: Path) -> list[Row]:
     return found
 
 
+def places(root: Path) -> list[Path]:
+    """The folders of what was set aside, the oldest first."""
+    found = (path for path in (root / SET_ASIDE).glob("*") if path.name.isascii() and path.name.isdecimal())
+    return sorted(found, key=lambda path: int(path.name))
+
+
 def new_place(root: Path) -> Path:
     """A new folder for what is set aside, numbered after all others."""
-    last = max((int(path.name) for path in (root / SET_ASIDE).glob("[0-9]*") if path.name.isdecimal()), default=0)
+    last = max((int(path.name) for path in places(root)), default=0)
     place = root / SET_ASIDE / f"{last + 1:03d}"
     place.mkdir(parents=True)
     return place
@@ -199,7 +231,10 @@ def read_record(path: Path) -> Change:
         made = json.loads(path.read_text(encoding="utf-8"))
         return Change(made["kind"], tuple(made["tracklets"]), tuple(made["paths"]), made["after"])
     except (ValueError, KeyError, TypeError):
-        raise DatasetError(f"{path}: damaged: expected what `reid dataset drop` and `split` write") from None
+        raise DatasetError(
+            f"{path}: damaged: expected what `reid dataset drop` and `split` write; move {path.parent} elsewhere to "
+            "undo what was changed before it"
+        ) from None
 
 
 def digest(content: bytes) -> str:

@@ -119,11 +119,12 @@ def plain(error: Exception, root: Path) -> str:
 
 def repair(root: Path) -> Findings:
     """Set aside what the reader refuses, into ``root``/set-aside: recordings as they are, a list of the rows, and the
-    manifest as it was, so that all of it can be undone.
+    manifest as it was. Nothing is deleted.
 
     Raises as :func:`inspect` does, and where
     another process adds to the dataset.
     """
+    inspect(root)  # raises before anything is made in a folder that is no dataset
     with open_folder(root):
         findings = inspect(root)
         if findings.sound:

@@ -130,7 +130,7 @@ def open_folder(root: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DatasetError(
-                f"{root}: another `reid ingest` is adding to this dataset: wait for it, or use another --out"
+                f"{root}: another process is changing this dataset: wait for it (`reid ingest` can use another --out)"
             ) from None
         yield
 

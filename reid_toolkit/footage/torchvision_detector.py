@@ -70,7 +70,7 @@ def download(choice: Any) -> dict[str, Any]:
     except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the hash is not what its name says
         raise ModelError(
             f"torchvision's detector weights cannot be downloaded from {choice.url} ({error}): give them "
-            "with --detector-weights FILE, or use --detector motion, which needs none"
+            "with --detector-weights FILE, or use another --detector"
         ) from None
 
 

@@ -27,7 +27,13 @@ class BlockList:
 
     def add(self, records: Iterable[Record] = (), sources: Iterable[str] = ()) -> None:
         """Put records on it, and sources with everything below them, as a folder stands for its files."""
-        self.add_digests({*map(key_digest, records), *map(source_digest, sources)})
+        records = list(records)
+        whole = set(map(source_digest, sources))
+        self.add_digests({*map(key_digest, records), *whole})
+        passes = self.digests() & set(map(pass_digest, records))
+        if passes:
+            with self._locks.writer, self._writer.writing():
+                self._writer.unblock(passes)
 
     def add_digests(self, digests: Iterable[str]) -> None:
         """Put on it what is on another list."""
@@ -36,25 +42,38 @@ class BlockList:
             with self._locks.writer, self._writer.writing():
                 self._writer.block(digests)
 
-    def allow(self, records: Sequence[Record]) -> int:
-        """Take off it what blocks these records; how many of them were blocked."""
-        count = sum(self.has(records))
-        if count:
+    def allow(self, records: Sequence[Record]) -> None:
+        """Let these records pass, and no others of a source that is on the list."""
+        blocked = [record for record, has in zip(records, self.has(records), strict=True) if has]
+        if blocked:
             with self._locks.writer, self._writer.writing():
-                self._writer.allow({digest for record in records for digest in digests_of(record)})
-        return count
+                self._writer.unblock({digest for record in blocked for digest in digests_of(record)[0]})
+                self._writer.block(map(pass_digest, blocked))
 
     def has(self, records: Sequence[Record]) -> list[bool]:
-        """For each record, whether it or its source is on the list."""
+        """For each record, whether it or its source is on the list, and it was not allowed since."""
         held = self.digests()
-        return [bool(held) and not held.isdisjoint(digests_of(record)) for record in records]
+        return [bool(held) and is_blocked(record, held) for record in records]
 
 
-def digests_of(record: Record) -> set[str]:
-    """What a record may be blocked by: itself, its source, and what that lies in."""
+def is_blocked(record: Record, held: set[str]) -> bool:
+    own, sources = digests_of(record)
+    return not held.isdisjoint(own) or (not held.isdisjoint(sources) and pass_digest(record) not in held)
+
+
+def digests_of(record: Record) -> tuple[set[str], set[str]]:
+    """What a record may be blocked by: itself, and the tracklet of a dataset that it is a crop of; its source, and what
+    that lies in."""
     source = PurePosixPath(record.source)
     above = [] if "://" in record.source else [str(folder) for folder in source.parents]
-    return {key_digest(record), *map(source_digest, [record.source, *above])}
+    sources = [record.source, *above]
+    own = {key_digest(Record(record.tracklet, record.camera, source=one)) for one in sources}
+    return own, set(map(source_digest, sources))
+
+
+def pass_digest(record: Record) -> str:
+    """What lets a record pass though its source is on the list."""
+    return f"+{key_digest(record)}"
 
 
 def source_digest(source: str) -> str:

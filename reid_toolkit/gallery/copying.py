@@ -80,6 +80,8 @@ def copy(
         ]
         if rows:
             target.add(vectors[rows], [records[row] for row in rows])
+            if allow and target.block_list is not None:
+                target.block_list.allow([records[row] for row in rows])
         written += len(rows)
         if on_progress:
             on_progress(written, missing)
@@ -95,19 +97,17 @@ def copy(
 
 
 def forgotten_of(source: GalleryStore, target: GalleryStore, *, allow: bool) -> set[str]:
-    """Digests of the source's records that are on the target's block list, with what is on the source's own; none, and
-    no longer blocked, where that is allowed."""
+    """Digests of the source's records that are on the target's block list, with what is on the source's own; none where
+    that is allowed."""
     blocked, own = target.block_list, source.block_list
     if blocked is None:
         return set()
     if own is not None:
         blocked.add_digests(own.digests())
-    if not blocked.digests():
+    if allow or not blocked.digests():
         return set()
     found: set[str] = set()
     for records, _ in source.records():
-        if allow:
-            blocked.allow(records)
         found |= {key_digest(one) for one, has in zip(records, blocked.has(records), strict=True) if has}
     return found
 

@@ -186,7 +186,7 @@ class Store(Database):
         self._db.execute(BLOCKED_TABLE)
         self._db.executemany("INSERT OR IGNORE INTO blocked VALUES (?)", ((digest,) for digest in digests))
 
-    def allow(self, digests: Iterable[str]) -> None:
+    def unblock(self, digests: Iterable[str]) -> None:
         """Inside :meth:`writing`, where something is blocked."""
         self._db.executemany("DELETE FROM blocked WHERE digest = ?", ((digest,) for digest in digests))
 

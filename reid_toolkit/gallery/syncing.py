@@ -75,17 +75,19 @@ def sync(
             known = [
                 _arrived(journal, where, record) == digest for record, digest in zip(records, digests, strict=True)
             ]
-            is_blocked = _blocked(target, records, allow)
-            rows = [row for row, is_known in enumerate(known) if not is_known and not is_blocked[row]]
-            blocked += sum(not is_known and is_blocked[row] for row, is_known in enumerate(known))
+            is_blocked = _blocked(target, records)
+            blocked += 0 if allow else sum(is_blocked)
+            rows = [row for row, is_known in enumerate(known) if (allow if is_blocked[row] else not is_known)]
             if rows:
                 news = [records[row] for row in rows]
                 _note(journal, where, news, [digests[row] for row in rows], arrived=False)
                 target.add(vectors[rows], news)
                 _note(journal, where, news, [digests[row] for row in rows], arrived=True)
+                if allow and target.block_list is not None:
+                    target.block_list.allow(news)
             sent += len(rows)
             absent += target.enrolled(
-                [record for record, is_known in zip(records, known, strict=True) if is_known]
+                [record for row, record in enumerate(records) if known[row] and not is_blocked[row]]
             ).count(False)
             if on_progress:
                 on_progress(read, before)
@@ -96,14 +98,13 @@ def sync(
     return Synced(sent, forgotten, len(here) - sent - blocked, absent, blocked, len(hidden))
 
 
-def _blocked(target: GalleryStore, records: Sequence[Record], allow: bool) -> list[bool]:
-    """For each record, whether it is on the target's block list; from which it is taken where that is allowed."""
+def _blocked(target: GalleryStore, records: Sequence[Record]) -> list[bool]:
+    """For each record, whether it is on the target's block list, and not at the target all the same."""
     held = target.block_list
     if held is None:
         return [False] * len(records)
-    if allow:
-        held.allow(records)
-    return held.has(records)
+    there = target.enrolled(records)
+    return [has and not known for has, known in zip(held.has(records), there, strict=True)]
 
 
 def _take_back(journal: sqlite3.Connection, where: str, target: GalleryStore, here: set[str]) -> int:

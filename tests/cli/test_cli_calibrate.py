@@ -282,6 +282,9 @@ def test_footage_that_the_model_was_trained_on_is_refused(enrolled: Site, tmp_pa
     done = reid(*arguments, "--anyway")
     assert (done.status, "was trained on it" in done.err) == (0, True)
     assert out.exists()
+    mended = shutil.copytree(enrolled.people, tmp_path / "mended")
+    assert reid("dataset", "drop", mended, "door-0-4").status == 0
+    assert "was trained on it" in reid("calibrate", mended, "--model", model, "--out", out).error
 
 
 def test_a_rate_across_cameras_wants_evidence_across(enrolled: Site, query: tuple, tmp_path: Path, reid) -> None:

@@ -88,3 +88,40 @@ def test_wrong_names_are_refused_with_the_near_one(reid, dataset: Path) -> None:
     assert "did you mean 'gate-00000'?" in reid("dataset", "show", dataset, "gate-0000").error
     assert "did you mean 'gate-00000'?" in reid("dataset", "drop", dataset, "gate-0000").error
     assert "missing option '--at'" in reid("dataset", "split", dataset, "gate-00000").err
+
+
+def test_show_names_damaged_pictures_first_and_goes_on(reid, dataset: Path, tmp_path: Path) -> None:
+    crop = read_manifest(dataset).tracklets[1].crops[0]
+    crop.path.write_bytes(b"no picture")
+    first, second = reid("dataset", "show", dataset, "--html", tmp_path / "a.html", "--json").json["tracklets"]
+    assert (first["tracklet"], first["looks_wrong"][0]["kind"]) == ("hall-00000", "damaged")
+    assert crop.path.name in first["looks_wrong"][0]["words"]
+    assert second["looks_wrong"] == []
+    assert "no picture" in (tmp_path / "a.html").read_text()
+
+
+def test_a_page_replaces_no_other_file(reid, dataset: Path, tmp_path: Path) -> None:
+    manifest = dataset / "manifest.csv"
+    before = manifest.read_bytes()
+    assert "is there and no page" in reid("dataset", "show", dataset, "--html", manifest).error
+    assert manifest.read_bytes() == before
+    (tmp_path / "a.html").touch()
+    for _ in range(2):  # an empty file, and a page of before
+        assert reid("dataset", "show", dataset, "--html", tmp_path / "a.html").status == 0
+
+
+def test_show_of_a_tracklet_in_another_camera(reid, dataset: Path) -> None:
+    asked = ("dataset", "show", dataset, "gate-00000", "--camera", "hall")
+    assert "none of these tracklets is of camera 'hall'" in reid(*asked).error
+
+
+def test_a_plain_folder_is_shown_without_advice_that_it_cannot_follow(reid, dataset: Path, tmp_path: Path) -> None:
+    crops = dataset / "crops" / "gate"
+    assert reid("dataset", "show", crops, "--html", tmp_path / "a.html").status == 0
+    assert "reid dataset drop" not in (tmp_path / "a.html").read_text()
+
+
+def test_check_makes_nothing_in_a_folder_that_is_no_dataset(reid, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no such file: expected a dataset" in reid("dataset", "check", tmp_path / "empty", "--repair").error
+    assert list((tmp_path / "empty").iterdir()) == []

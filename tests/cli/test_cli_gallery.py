@@ -635,6 +635,10 @@ def test_who_was_forgotten_stays_forgotten(run: Run, gallery: Path, dataset: Pat
     run("gallery", "forget", gallery, "--source", dataset, "--yes")
     assert json.loads(run(*enroll, "--json")[1])["blocked"] == 6
     assert json.loads(run(*enroll, "--crops", "--json")[1])["blocked"] == 18  # of that source, in whatever form
+    one = ("enroll", dataset / "door" / "red-0.png", "--camera", "door", "--model", model, "--gallery", gallery)
+    assert json.loads(run(*one, "--allow", "--json")[1])["enrolled"] == 1
+    assert json.loads(run(*enroll, "--json")[1])["blocked"] == 6  # allowing one picture allows no other
+    run("gallery", "forget", gallery, "--source", dataset / "door" / "red-0.png", "--yes")
     assert json.loads(run(*enroll, "--allow", "--json")[1])["enrolled"] == 6
     assert json.loads(run(*enroll, "--json")[1]) == json.loads(run(*enroll, "--allow", "--json")[1])
 

@@ -11,7 +11,7 @@ from drawn_yard import ScriptedDetector, write_video
 from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.footage import changes
-from reid_toolkit.footage.changes import BEFORE, RECORD, SET_ASIDE, drop, split, undo
+from reid_toolkit.footage.changes import BEFORE, RECORD, SET_ASIDE, drop, fingerprints_before, split, undo
 from reid_toolkit.footage.ingest import ingest
 from reid_toolkit.footage.repair import repair
 from reid_toolkit.footage.store import read_journal
@@ -126,6 +126,35 @@ def test_what_cannot_be_undone_is_said(dataset: Path) -> None:
     assert len(made.paths) == len([path for path in made.paths if path.startswith("crops/hall/")])
 
 
+def test_undo_looks_whether_the_crops_are_there(dataset: Path) -> None:
+    drop(dataset, [HALL])
+    shutil.rmtree(dataset / "crops" / "hall")
+    before = contents(dataset)
+    with pytest.raises(DatasetError, match=r"cannot undo what dropped 1 .* has changed since: .*no such file"):
+        undo(dataset)
+    assert contents(dataset) == before
+
+
+def test_changes_are_undone_in_their_order_however_many_there_were(dataset: Path) -> None:
+    before, frames = contents(dataset), held(dataset)[GATE]
+    (dataset / SET_ASIDE / "998").mkdir(parents=True)
+    split(dataset, GATE, frames[3])
+    made = drop(dataset, [f"{GATE}-2"])
+    assert (dataset / SET_ASIDE / "1000" / RECORD).exists()
+    assert undo(dataset) == made
+    undo(dataset)
+    assert contents(dataset) == before
+
+
+def test_fingerprints_of_before(dataset: Path) -> None:
+    first = read_manifest(dataset).fingerprint
+    assert fingerprints_before(dataset) == set()
+    split(dataset, GATE, held(dataset)[GATE][2])
+    second = read_manifest(dataset).fingerprint
+    drop(dataset, [HALL])
+    assert fingerprints_before(dataset) == {first, second}
+
+
 def test_a_process_that_dies_before_the_change_leaves_nothing_to_undo(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,4 +199,6 @@ def test_a_damaged_record_is_named(dataset: Path) -> None:
     (dataset / SET_ASIDE / "001" / RECORD).write_text("{}")
     with pytest.raises(DatasetError, match=r"change\.json: damaged"):
         undo(dataset)
+    (dataset / "manifest.csv").write_text((dataset / "manifest.csv").read_text() + "gone.jpg,a,b,0,,0,0,0,0,1,,\n")
+    assert len(repair(dataset).rows) == 1  # all the same
     assert (dataset / SET_ASIDE / "001" / BEFORE).exists()

@@ -265,7 +265,7 @@ def test_a_stream_needs_a_camera_and_no_company(video: Path, tmp_path: Path) -> 
 def test_one_process_at_a_time(video: Path, tmp_path: Path) -> None:
     from reid_toolkit.footage.store import open_store
 
-    with open_store(tmp_path / "set"), pytest.raises(DatasetError, match="another `reid ingest` is adding"):
+    with open_store(tmp_path / "set"), pytest.raises(DatasetError, match="another process is changing this dataset"):
         run(video, out=tmp_path / "set")
 
 

@@ -38,17 +38,34 @@ def test_a_record_is_blocked_by_itself_or_by_what_it_lies_in(gallery: Gallery) -
     blocked = gallery.block_list
     everybody = [ANNA, BERT, CROP, STREAM]
     assert blocked.has(everybody) == [False] * 4
-    blocked.add([ANNA])
-    assert blocked.has(everybody) == [True, False, False, False]
+    blocked.add([BERT])
+    assert blocked.has(everybody) == [False, True, False, False]
     blocked.add(sources=["/data/set/crops"])
-    assert blocked.has(everybody) == [True, False, True, False]
+    assert blocked.has(everybody) == [False, True, True, False]
     blocked.add(sources=["/data/se", "rtsp://camera"])  # no folder of any of them
-    assert blocked.has(everybody) == [True, False, True, False]
+    assert blocked.has(everybody) == [False, True, True, False]
     blocked.add(sources=["rtsp://camera/live"])
-    assert blocked.has(everybody) == [True, False, True, True]
-    assert blocked.allow(everybody) == 3
+    assert blocked.has(everybody) == [False, True, True, True]
+    blocked.allow(everybody)
     assert blocked.has(everybody) == [False] * 4
-    assert blocked.allow(everybody) == 0
+
+
+def test_allowing_one_lets_no_other_of_its_source_pass(gallery: Gallery) -> None:
+    blocked = gallery.block_list
+    blocked.add([ANNA, BERT], sources=["/data/set"])
+    blocked.allow([ANNA])
+    assert blocked.has([ANNA, BERT, CROP]) == [False, True, True]
+    blocked.add([ANNA])  # forgotten again, by itself
+    assert blocked.has([ANNA, BERT]) == [True, True]
+    blocked.allow([ANNA])
+    blocked.add([ANNA], sources=["/data/set"])  # or with its source
+    assert blocked.has([ANNA, BERT]) == [True, True]
+
+
+def test_crops_of_a_forgotten_tracklet_are_blocked_too(gallery: Gallery) -> None:
+    gallery.block_list.add([ANNA])
+    other = Record("bert", "door", source=CROP.source)
+    assert gallery.block_list.has([CROP, other]) == [True, False]
 
 
 def test_the_list_names_nobody_and_outlives_the_process(tmp_path: Path) -> None:
@@ -65,15 +82,16 @@ def test_a_gallery_of_before_is_read_without_being_changed(gallery: Gallery) -> 
     """The table is made with the first entry: a gallery on a read-only medium has none."""
     before = gallery._reader.state()
     assert gallery.block_list.has([ANNA]) == [False]
-    assert gallery.block_list.allow([ANNA]) == 0
+    gallery.block_list.allow([ANNA])
     gallery.block_list.add([])
     assert gallery._reader._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'blocked'").fetchone() == (0,)
     assert gallery._reader.state() == before
 
 
 def test_a_record_may_lie_in_many_folders() -> None:
-    assert len(digests_of(CROP)) == 1 + 5  # itself, and /data/set/crops/1.jpg, /data/set/crops, /data/set, /data, /
-    assert len(digests_of(STREAM)) == 2
+    own, sources = digests_of(CROP)
+    assert len(own) == len(sources) == 5  # /data/set/crops/1.jpg, /data/set/crops, /data/set, /data, /
+    assert [len(digests) for digests in digests_of(STREAM)] == [1, 1]
 
 
 def test_copy_leaves_out_what_the_target_forgot_and_takes_the_list_along(tmp_path: Path) -> None:
@@ -104,7 +122,7 @@ def test_sync_leaves_out_what_the_centre_forgot(tmp_path: Path) -> None:
         assert (done.sent, done.unchanged, done.blocked) == (1, 0, 1)
         assert names(centre) == {"anna"}
         again = sync(tmp_path / "edge", centre, "centre")
-        assert (again.sent, again.unchanged, again.blocked, again.forgotten) == (0, 1, 1, 0)
+        assert (again.sent, again.unchanged, again.blocked, again.absent, again.forgotten) == (0, 1, 1, 0, 0)
         allowed = sync(tmp_path / "edge", centre, "centre", allow=True)
         assert (allowed.sent, allowed.blocked) == (1, 0)
         assert names(centre) == {"anna", "bert"}
@@ -119,3 +137,16 @@ def test_sync_does_not_send_again_what_changed_after_it_was_forgotten(tmp_path: 
         done = sync(tmp_path / "edge", centre, "centre")
         assert (done.sent, done.blocked) == (0, 1)
         assert names(centre) == {"anna"}
+
+
+def test_sync_brings_back_what_it_sent_before_where_that_is_allowed(tmp_path: Path) -> None:
+    with filled(tmp_path / "edge", ANNA, BERT), filled(tmp_path / "centre") as centre:
+        sync(tmp_path / "edge", centre, "centre")
+        centre.block_list.add([BERT])
+        centre.discard([BERT])
+        done = sync(tmp_path / "edge", centre, "centre")
+        assert (done.sent, done.unchanged, done.blocked, done.absent) == (0, 1, 1, 0)
+        done = sync(tmp_path / "edge", centre, "centre", allow=True)
+        assert (done.sent, done.blocked) == (1, 0)
+        assert names(centre) == {"anna", "bert"}
+        assert centre.block_list.has([BERT]) == [False]
