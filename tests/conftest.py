@@ -1,6 +1,7 @@
 """Small inputs that many tests need: pictures of nobody, and a dataset made of them."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,10 @@ from reid_toolkit.records import Crop
 # Before torch is loaded, here or in a process of a test. Networks this small gain nothing by a second thread, and on a
 # busy machine threads that wait for each other cost many times the work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts the suite in the background has it ignore Ctrl-C, and the tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests that name no number of examples take the profile's: pytest --hypothesis-profile=thorough tests/method
 settings.register_profile("quick", max_examples=200, deadline=None)

@@ -12,6 +12,7 @@ from reid_toolkit.datasets import open_dataset, without_identities
 from reid_toolkit.datasets.dataset import Dataset, with_identities
 from reid_toolkit.datasets.manifest import COLUMNS, as_identity, read_identities, read_manifest, write_manifest
 from reid_toolkit.errors import DatasetError
+from reid_toolkit.files import as_name
 from reid_toolkit.records import Crop
 
 HEADER = ",".join(COLUMNS)
@@ -190,7 +191,7 @@ def test_what_a_spreadsheet_saves_can_be_read(folder: Path) -> None:
 
 
 # A lone carriage return is what Python's csv module itself cannot write and read back.
-names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1, max_size=8)
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1, max_size=8).map(as_name)
 crops = st.builds(
     Crop,
     path=st.just(Path()),
