@@ -43,11 +43,11 @@ class BlockList:
                 self._writer.block(digests)
 
     def allow(self, records: Sequence[Record]) -> None:
-        """Let these records pass, and no others of a source that is on the list."""
+        """Let these records pass, and no others of a source or a tracklet that is on the list."""
         blocked = [record for record, has in zip(records, self.has(records), strict=True) if has]
         if blocked:
             with self._locks.writer, self._writer.writing():
-                self._writer.unblock({digest for record in blocked for digest in digests_of(record)[0]})
+                self._writer.unblock(set(map(key_digest, blocked)))
                 self._writer.block(map(pass_digest, blocked))
 
     def has(self, records: Sequence[Record]) -> list[bool]:
@@ -57,22 +57,20 @@ class BlockList:
 
 
 def is_blocked(record: Record, held: set[str]) -> bool:
-    own, sources = digests_of(record)
-    return not held.isdisjoint(own) or (not held.isdisjoint(sources) and pass_digest(record) not in held)
+    """By itself, or by what it is a part of where it was not allowed since."""
+    return key_digest(record) in held or (pass_digest(record) not in held and not held.isdisjoint(wholes(record)))
 
 
-def digests_of(record: Record) -> tuple[set[str], set[str]]:
-    """What a record may be blocked by: itself, and the tracklet of a dataset that it is a crop of; its source, and what
-    that lies in."""
-    source = PurePosixPath(record.source)
-    above = [] if "://" in record.source else [str(folder) for folder in source.parents]
-    sources = [record.source, *above]
-    own = {key_digest(Record(record.tracklet, record.camera, source=one)) for one in sources}
-    return own, set(map(source_digest, sources))
+def wholes(record: Record) -> set[str]:
+    """Digests of what a record is a part of: its source, the folders that this lies in, and its tracklet in each of
+    these, since the record may be a crop of it."""
+    above = [] if "://" in record.source else [str(folder) for folder in PurePosixPath(record.source).parents]
+    tracklets = {key_digest(Record(record.tracklet, record.camera, source=folder)) for folder in above}
+    return tracklets | set(map(source_digest, [record.source, *above]))
 
 
 def pass_digest(record: Record) -> str:
-    """What lets a record pass though its source is on the list."""
+    """What lets a record pass though something that it is a part of is on the list."""
     return f"+{key_digest(record)}"
 
 
