@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from reid_toolkit.cli.options import FOLDER, json_output
+from reid_toolkit.cli.options import FOLDER, NAME, json_output
 from reid_toolkit.cli.outputs import PAGE
 from reid_toolkit.cli.progress import late_progress_bar
 from reid_toolkit.cli.root import log, print_json, printable
-from reid_toolkit.errors import DatasetError, did_you_mean
+from reid_toolkit.errors import DatasetError
 from reid_toolkit.times import format_span
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Looked(NamedTuple):
 
 @click.command()
 @click.argument("dataset", type=FOLDER)
-@click.argument("tracklets", nargs=-1, metavar="[TRACKLET]...")
-@click.option("--camera", metavar="NAME", help="Those of this camera alone.")
+@click.argument("tracklets", nargs=-1, type=NAME, metavar="[TRACKLET]...")
+@click.option("--camera", type=NAME, metavar="NAME", help="Those of this camera alone.")
 @click.option("--html", type=PAGE, metavar="FILE", help="Write a page with a strip of crops for each.")
 @click.option("--limit", type=click.IntRange(1), help=f"How many to show.  [default: {LISTED}; {ON_PAGE} on a page]")
 @json_output
@@ -94,20 +94,11 @@ def show(
 
 def choose(held: "Sequence[Tracklet]", dataset: Path, names: Sequence[str], camera: str | None) -> "list[Tracklet]":
     """The tracklets that are asked for, all unless some are named."""
-    from reid_toolkit.files import as_name
+    from reid_toolkit.cli.search import refuse_unknown
 
-    wanted = {as_name(name) for name in names}
-    for what, asked, known in (
-        ("tracklet", sorted(wanted), {one.name for one in held}),
-        ("camera", [] if camera is None else [as_name(camera)], {one.camera for one in held}),
-    ):
-        for name in asked:
-            if name not in known:
-                some = ", ".join(sorted(known)[:5]) + (", ..." if len(known) > 5 else "")
-                raise DatasetError(f"{dataset}: no {what} {name!r}{did_you_mean(name, known)}: expected one of {some}")
-    chosen = [
-        one for one in held if (not wanted or one.name in wanted) and (camera is None or one.camera == as_name(camera))
-    ]
+    refuse_unknown("tracklet", names, sorted({one.name for one in held}), str(dataset))
+    refuse_unknown("camera", [] if camera is None else [camera], sorted({one.camera for one in held}), str(dataset))
+    chosen = [one for one in held if (not names or one.name in names) and camera in (None, one.camera)]
     if not chosen:
         raise DatasetError(f"{dataset}: none of these tracklets is of camera {camera!r}")
     return chosen

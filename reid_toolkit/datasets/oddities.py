@@ -121,9 +121,7 @@ def leap(tracklet: Tracklet) -> Oddity | None:
     for before, after in pairwise(tracklet.crops):
         if min(before.width, before.height, after.width, after.height) <= 0 or before.recording != after.recording:
             continue
-        frames = after.frame - before.frame
-        known = before.time is not None and after.time is not None and after.time > before.time
-        seconds = after.time - before.time if known else frames / USUAL_RATE  # type: ignore[operator]
+        seconds = seconds_between(before, after)
         if seconds <= 0:
             continue
         height = max(before.height, after.height)
@@ -135,6 +133,13 @@ def leap(tracklet: Tracklet) -> Oddity | None:
             what = f"moves {moved:.1f} of its heights" if far >= big else f"its height changes {grown:.1f} times"
             worst = Oddity("leap", f"{what} in {seconds:.1f} s, at frame {after.frame}", weight, after.frame)
     return worst
+
+
+def seconds_between(before: Crop, after: Crop) -> float:
+    """By their times where these are known and go on, else by their frames."""
+    if before.time is not None and after.time is not None and after.time > before.time:
+        return after.time - before.time
+    return (after.frame - before.frame) / USUAL_RATE
 
 
 def centre(crop: Crop) -> NDArray[np.float64]:

@@ -26,6 +26,8 @@ SET_ASIDE = "set-aside"
 RECORD, BEFORE = "change.json", "manifest-before.csv"
 
 Row = dict[str, str]
+Edit = Callable[[list[Row]], tuple[list[Row], list[Row], tuple[str, ...]]]
+"""Rows of the manifest to the rows that it gets, those that the change is about, and the tracklets."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def put_back(root: Path, made: Change, before: Path) -> None:
         rows = [row | {"tracklet": old[row["path"]]["tracklet"]} if row["path"] in old else row for row in rows]
     else:
         rows = [*(row for row in rows if row["path"] not in old), *old.values()]
-    write_rows(root, rows)
+    write_atomic(root / manifest.NAME, content_of(root, rows))
 
 
 @contextmanager
@@ -162,8 +164,8 @@ def fingerprints_before(root: Path) -> set[str]:
     return found
 
 
-def apply(root: Path, kind: str, change: Callable[[list[Row]], tuple[list[Row], list[Row], tuple[str, ...]]]) -> Change:
-    """Change the manifest's rows by ``change``, which gives the new rows, those it is about and the tracklets."""
+def apply(root: Path, kind: str, change: Edit) -> Change:
+    """Write down a change of the manifest, and then make it."""
     with open_folder(existing(root)):
         path = root / manifest.NAME
         manifest.read_manifest(root)  # rows that no reader takes are for `check --repair`
@@ -220,10 +222,6 @@ def content_of(root: Path, rows: list[Row]) -> bytes:
     named = any(manifest.RECORDING in row for row in rows)  # rows of before may lack it
     columns = (*manifest.COLUMNS, manifest.RECORDING) if named else manifest.COLUMNS
     return csv_text([columns, *([row.get(column, "") for column in columns] for row in rows)]).encode()
-
-
-def write_rows(root: Path, rows: list[Row]) -> None:
-    write_atomic(root / manifest.NAME, content_of(root, rows))
 
 
 def read_record(path: Path) -> Change:

@@ -124,7 +124,8 @@ def repair(root: Path) -> Findings:
     Raises as :func:`inspect` does, and where
     another process adds to the dataset.
     """
-    inspect(root)  # raises before anything is made in a folder that is no dataset
+    if not (root / manifest.NAME).exists() and not (root / "crops").exists():
+        inspect(root)  # raises, before a lock is made in a folder that is no dataset
     with open_folder(root):
         findings = inspect(root)
         if findings.sound:
