@@ -93,7 +93,7 @@ def command(
                     store.add(vectors, [pictured(unit, small=thumbnails) for unit in described])
                 else:
                     store.add(vectors, [unit.record for unit in described])
-                if allow and store.block_list is not None:  # when they are stored, and not before
+                if allow:  # when they are stored, and not before
                     store.block_list.allow([unit.record for unit in described])
                 enrolled += len(described)
                 on_progress(enrolled, len(wanted))
@@ -136,10 +136,9 @@ def command(
 
 def unblocked(units: list[Unit], store: "GalleryStore", *, allow: bool) -> list[Unit]:
     """Those that were not forgotten; all of them where that is allowed."""
-    blocked = store.block_list
-    if blocked is None or allow:
+    if allow:
         return units
-    has = blocked.has([unit.record for unit in units])
+    has = store.block_list.has([unit.record for unit in units])
     return [unit for unit, forgotten in zip(units, has, strict=True) if not forgotten]
 
 

@@ -80,15 +80,14 @@ def forget(
     if all(option is None for option in (tracklet, camera, source, like)):
         raise InputError("nothing chosen: give --tracklet, --camera, --source or --like")
     with open_gallery(gallery, create=False, wait=wait) as store:
-        blocked = store.block_list
         if like is None:
             shown: dict[str, object] = {}
             count = store.matching(tracklet, camera, source)
 
             def delete(on_progress: OnProgress) -> int:
-                if blocked is not None:  # first: whoever is killed in between has forgotten nobody who can come back
-                    whole = [source] if source is not None and (tracklet, camera) == (None, None) else []
-                    blocked.add(store.listed(Which(tracklet, camera, source)), whole)
+                # First: whoever is killed in between has forgotten nobody who can come back.
+                whole = [source] if source is not None and (tracklet, camera) == (None, None) else []
+                store.block_list.add(store.listed(Which(tracklet, camera, source)), whole)
                 return store.forget(tracklet, camera, source, on_progress=on_progress)
 
         else:
@@ -105,8 +104,7 @@ def forget(
                 show(answers)
 
             def delete(on_progress: OnProgress) -> int:
-                if blocked is not None:
-                    blocked.add(answer.match.record for answer in answers)
+                store.block_list.add(answer.match.record for answer in answers)
                 gone = store.discard([answer.match.record for answer in answers])
                 store.compact(on_progress)
                 return gone
@@ -121,8 +119,6 @@ def forget(
             )
     if gone is None:
         return
-    if gone and blocked is None:
-        warn(f"{gallery} keeps no block list: enrolling the same footage again brings them back")
     if as_json:
         print_json({"gallery": gallery, "forgotten": gone, "count": left, **shown})
         return

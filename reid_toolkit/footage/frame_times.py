@@ -8,6 +8,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+LONGEST_GAP = 7 * 86400.0
+"""A leap by more seconds than this is no gap in one recording, but a clock that was set, as from 0 to Unix time."""
 LEAP_SECONDS = 1.0
 """A step of the stamps by more than this is looked at twice."""
 LEAP_FRAMES = 3
@@ -27,7 +29,8 @@ def timed(stamped: Iterable[tuple[float, T]], frame_rate: float) -> Iterator[tup
     - A stamp that is missing, or does not go forward, counts as a frame's worth after the one before.
     - Stamps that leap and come back within :data:`AHEAD` frames are wrong, and count as the same.
     - Stamps that leap forward and stay are a gap in the recording.
-    - Stamps that leap back and stay are a clock that was set anew: from there on they count as going on.
+    - Stamps that leap back and stay, or forward by more than :data:`LONGEST_GAP`, are a clock that was set anew: from
+      there on they count as going on.
     """
     usual, most = 1 / frame_rate, leap(frame_rate)
     source = iter(stamped)
@@ -43,7 +46,8 @@ def timed(stamped: Iterable[tuple[float, T]], frame_rate: float) -> Iterator[tup
             later = [stamp - first for stamp, _ in ahead]
             if time > last and any(when < time for when in later):
                 time = math.nan
-            elif time < last and not any(when > last for when in later):
+            elif time > last + LONGEST_GAP or (time < last and not any(when > last for when in later)):
                 first = stamp - (last + usual)
+                time = last + usual
         last = time if time > last else last + usual
         yield last, thing

@@ -25,6 +25,8 @@ from reid_toolkit.files import write_atomic
 from reid_toolkit.records import Crop
 
 JOURNAL = "ingest.json"
+LONGEST_NAME = 200
+"""Bytes of a recording's folder, of the 255 that file systems take: a number and ".partial" come to it."""
 Entry = dict[str, Any]
 
 
@@ -40,8 +42,10 @@ class IngestStore:
                 self.enter(folder)
 
     def free_name(self, wanted: str) -> str:
-        """``wanted`` made safe for file names, numbered when another recording of this dataset has it."""
+        """``wanted`` made safe for file names and not too long, numbered when another recording of this dataset has
+        it."""
         safe = re.sub(r"[^\w.-]+", "_", wanted).strip("._-") or "recording"
+        safe = safe.encode()[:LONGEST_NAME].decode(errors="ignore")
         taken = {entry["name"] for entry in self.entries} | {p.name for p in (self.root / "crops").glob("[!.]*")}
         names = (safe if number == 1 else f"{safe}-{number}" for number in range(1, len(taken) + 2))
         return next(name for name in names if name not in taken)

@@ -5,7 +5,8 @@ records, and not people: another recording of somebody is another record.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 
 from reid_toolkit.gallery.fingerprints import key_digest
@@ -14,8 +15,48 @@ from reid_toolkit.gallery.store import Store
 from reid_toolkit.records import Record
 
 
-class BlockList:
-    """The list of one gallery in a folder. Raises :class:`GalleryError` as the gallery does."""
+class BlockList(ABC):
+    """The list of one gallery, wherever that is kept. Raises :class:`GalleryError` as the gallery does."""
+
+    @abstractmethod
+    def digests(self) -> set[str]:
+        """All that is on it."""
+
+    @abstractmethod
+    def held(self, digests: Collection[str]) -> set[str]:
+        """Those of ``digests`` that are on it."""
+
+    @abstractmethod
+    def change(self, put: Collection[str] = (), take: Collection[str] = ()) -> None:
+        """Put digests on it, and take others off."""
+
+    def add(self, records: Iterable[Record] = (), sources: Iterable[str] = ()) -> None:
+        """Put records on it, and sources with everything below them, as a folder stands for its files."""
+        records = list(records)
+        whole = set(map(source_digest, sources))
+        self.add_digests({*map(key_digest, records), *whole})
+        if passes := self.held(set(map(pass_digest, records))):
+            self.change(take=passes)
+
+    def add_digests(self, digests: Iterable[str]) -> None:
+        """Put on it what is on another list."""
+        if digests := set(digests):
+            self.change(put=digests)
+
+    def allow(self, records: Sequence[Record]) -> None:
+        """Let these records pass, and no others of a source or a tracklet that is on the list."""
+        blocked = [record for record, has in zip(records, self.has(records), strict=True) if has]
+        if blocked:
+            self.change(put=set(map(pass_digest, blocked)), take=set(map(key_digest, blocked)))
+
+    def has(self, records: Sequence[Record]) -> list[bool]:
+        """For each record, whether it or its source is on the list, and it was not allowed since."""
+        held = self.held({digest for record in records for digest in asked_of(record)})
+        return [is_blocked(record, held) for record in records]
+
+
+class FolderBlockList(BlockList):
+    """That of a gallery in a folder."""
 
     def __init__(self, reader: Store, writer: Store, locks: Locks) -> None:
         self._reader, self._writer, self._locks = reader, writer, locks
@@ -25,40 +66,25 @@ class BlockList:
         with self._locks.reader, self._reader.reading():
             return self._reader.blocked()
 
-    def add(self, records: Iterable[Record] = (), sources: Iterable[str] = ()) -> None:
-        """Put records on it, and sources with everything below them, as a folder stands for its files."""
-        records = list(records)
-        whole = set(map(source_digest, sources))
-        self.add_digests({*map(key_digest, records), *whole})
-        passes = self.digests() & set(map(pass_digest, records))
-        if passes:
-            with self._locks.writer, self._writer.writing():
-                self._writer.unblock(passes)
+    def held(self, digests: Collection[str]) -> set[str]:
+        """Those of ``digests`` that are on it."""
+        return self.digests().intersection(digests)
 
-    def add_digests(self, digests: Iterable[str]) -> None:
-        """Put on it what is on another list."""
-        digests = set(digests)
-        if digests:
-            with self._locks.writer, self._writer.writing():
-                self._writer.block(digests)
-
-    def allow(self, records: Sequence[Record]) -> None:
-        """Let these records pass, and no others of a source or a tracklet that is on the list."""
-        blocked = [record for record, has in zip(records, self.has(records), strict=True) if has]
-        if blocked:
-            with self._locks.writer, self._writer.writing():
-                self._writer.unblock(set(map(key_digest, blocked)))
-                self._writer.block(map(pass_digest, blocked))
-
-    def has(self, records: Sequence[Record]) -> list[bool]:
-        """For each record, whether it or its source is on the list, and it was not allowed since."""
-        held = self.digests()
-        return [bool(held) and is_blocked(record, held) for record in records]
+    def change(self, put: Collection[str] = (), take: Collection[str] = ()) -> None:
+        """Put digests on it, and take others off, in one step."""
+        with self._locks.writer, self._writer.writing():
+            self._writer.block(put)
+            self._writer.unblock(take)
 
 
 def is_blocked(record: Record, held: set[str]) -> bool:
     """By itself, or by what it is a part of where it was not allowed since."""
     return key_digest(record) in held or (pass_digest(record) not in held and not held.isdisjoint(wholes(record)))
+
+
+def asked_of(record: Record) -> set[str]:
+    """All digests that :func:`is_blocked` looks for."""
+    return {key_digest(record), pass_digest(record), *wholes(record)}
 
 
 def wholes(record: Record) -> set[str]:

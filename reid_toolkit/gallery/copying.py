@@ -80,7 +80,7 @@ def copy(
         ]
         if rows:
             target.add(vectors[rows], [records[row] for row in rows])
-            if allow and target.block_list is not None:
+            if allow:
                 target.block_list.allow([records[row] for row in rows])
         written += len(rows)
         if on_progress:
@@ -99,11 +99,8 @@ def copy(
 def forgotten_of(source: GalleryStore, target: GalleryStore, *, allow: bool) -> set[str]:
     """Digests of the source's records that are on the target's block list, with what is on the source's own; none where
     that is allowed."""
-    blocked, own = target.block_list, source.block_list
-    if blocked is None:
-        return set()
-    if own is not None:
-        blocked.add_digests(own.digests())
+    blocked = target.block_list
+    blocked.add_digests(source.block_list.digests())
     if allow or not blocked.digests():
         return set()
     found: set[str] = set()

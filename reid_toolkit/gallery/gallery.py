@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import audit, cache
-from reid_toolkit.gallery.blocking import BlockList
+from reid_toolkit.gallery.blocking import BlockList, FolderBlockList
 from reid_toolkit.gallery.checks import check_records, check_seconds, checked_cameras, checked_queries, of_another
 from reid_toolkit.gallery.criteria import Comparison, Filter, Which
 from reid_toolkit.gallery.cursor import Position
@@ -306,7 +306,7 @@ class Gallery(GalleryStore):
     @property
     def block_list(self) -> BlockList:
         """Who was forgotten, and must not come back."""
-        return BlockList(self._reader, self._writer, self._locks)
+        return FolderBlockList(self._reader, self._writer, self._locks)
 
     @property
     def retention(self) -> float | None:

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.gallery.blocking import BlockList
 from reid_toolkit.gallery.checks import check_records, checked_cameras, checked_queries
 from reid_toolkit.gallery.criteria import Comparison, Filter, Which
 from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.fingerprints import key_digest
 from reid_toolkit.gallery.milvus_address import parse_address
+from reid_toolkit.gallery.milvus_blocking import MilvusBlockList
 from reid_toolkit.gallery.milvus_collection import EF, EF_CONSTRUCTION, Collection, M
 from reid_toolkit.gallery.milvus_compared import STATE, Compared, states
 from reid_toolkit.gallery.milvus_filter import chosen, expression
@@ -217,6 +219,11 @@ class MilvusGallery(Statistics):
         else:
             statistics = "none" if used is None else "damaged"
         return report_on(self._collection, "whole" if self._indexed() else "none", statistics, on_progress)
+
+    @property
+    def block_list(self) -> BlockList:
+        """Who was forgotten, and must not come back."""
+        return MilvusBlockList(self._collection)
 
     @property
     def damage(self) -> dict[int, str]:

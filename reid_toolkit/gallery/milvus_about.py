@@ -7,6 +7,7 @@ from reid_toolkit.gallery.checks import check_seconds, of_another
 from reid_toolkit.gallery.milvus_collection import METRIC, Collection
 from reid_toolkit.gallery.milvus_compared import drop_versions
 from reid_toolkit.gallery.milvus_properties import (
+    BLOCKED,
     BUSY,
     COMPARED,
     FORMAT,
@@ -52,10 +53,10 @@ class About:
         """Read what the collection says about itself."""
         self._dimension, self._properties = self._collection.describe()
         kind = self._properties.get(FORMAT)
-        if kind in (STATISTICS, COMPARED):
-            whose = self._properties.get(OF)
+        if kind in (STATISTICS, COMPARED, BLOCKED):
+            part = "the block list" if kind == BLOCKED else "camera statistics"
             raise GalleryError(
-                f"{self._where}: no gallery, but camera statistics of the gallery {whose}: open that one"
+                f"{self._where}: no gallery, but {part} of the gallery {self._properties.get(OF)}: open that one"
             )
         if self._dimension is None or kind != "1":
             raise GalleryError(f"{self._where}: a collection of another program: choose another name")

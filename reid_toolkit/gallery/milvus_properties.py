@@ -4,9 +4,10 @@ import secrets
 from collections.abc import Mapping
 
 FORMAT = "reid.gallery"
-"""What it is: "1" is a gallery, ``STATISTICS`` and ``COMPARED`` are parts of one."""
-STATISTICS, COMPARED = "statistics", "compared"
-"""Kinds of collections beside a gallery's: camera statistics, and the records as they are compared by these."""
+"""What it is: "1" is a gallery, ``STATISTICS``, ``COMPARED`` and ``BLOCKED`` are parts of one."""
+STATISTICS, COMPARED, BLOCKED = "statistics", "compared", "blocked"
+"""Kinds of collections beside a gallery's: camera statistics, the records as they are compared by these, and the block
+list."""
 OF = "reid.of"
 """Of a part: the name of the gallery's own collection."""
 MODEL, MODEL_FILE = "reid.model", "reid.model_file"

@@ -83,9 +83,8 @@ class GalleryStore(Protocol):
         """How many records there are."""
 
     @property
-    def block_list(self) -> "BlockList | None":
-        """Who was forgotten and must not come back; None for galleries that keep no such list."""
-        return None
+    def block_list(self) -> "BlockList":
+        """Who was forgotten, and must not come back."""
 
     def expect(self, dimension: int | None = None, model: str | None = None) -> None:
         """Hold the gallery to this width and model from now on; an empty one takes them over."""

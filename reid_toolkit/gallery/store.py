@@ -187,7 +187,7 @@ class Store(Database):
         self._db.executemany("INSERT OR IGNORE INTO blocked VALUES (?)", ((digest,) for digest in digests))
 
     def unblock(self, digests: Iterable[str]) -> None:
-        """Inside :meth:`writing`, where something is blocked."""
+        """Inside :meth:`writing`, after :meth:`block`."""
         self._db.executemany("DELETE FROM blocked WHERE digest = ?", ((digest,) for digest in digests))
 
     def fit_state(self) -> tuple[int, int, str | None, int]:

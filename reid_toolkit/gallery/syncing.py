@@ -83,7 +83,7 @@ def sync(
                 _note(journal, where, news, [digests[row] for row in rows], arrived=False)
                 target.add(vectors[rows], news)
                 _note(journal, where, news, [digests[row] for row in rows], arrived=True)
-                if allow and target.block_list is not None:
+                if allow:
                     target.block_list.allow(news)
             sent += len(rows)
             absent += target.enrolled(
@@ -100,11 +100,8 @@ def sync(
 
 def _blocked(target: GalleryStore, records: Sequence[Record]) -> list[bool]:
     """For each record, whether it is on the target's block list, and not at the target all the same."""
-    held = target.block_list
-    if held is None:
-        return [False] * len(records)
     there = target.enrolled(records)
-    return [has and not known for has, known in zip(held.has(records), there, strict=True)]
+    return [has and not known for has, known in zip(target.block_list.has(records), there, strict=True)]
 
 
 def _take_back(journal: sqlite3.Connection, where: str, target: GalleryStore, here: set[str]) -> int:

@@ -131,11 +131,11 @@ class Follower:
                 thumbnail=b"" if person.picture is None else thumbnail(person.picture),
             )
             blocked = self.gallery.block_list
-            if blocked is not None and not self.view.allow and blocked.has([record])[0]:
+            if not self.view.allow and blocked.has([record])[0]:
                 self.tally.blocked += 1
             else:
                 self.gallery.add(person.average.descriptor[None], [record])
                 self.tally.enrolled += 1
-                if blocked is not None and self.view.allow:
+                if self.view.allow:
                     blocked.allow([record])
         self.tally.tracklets += 1

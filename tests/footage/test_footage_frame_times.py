@@ -25,13 +25,18 @@ HOUR = 3600.0
         ([HOUR, 0.1, 0.2], [0, 0.1, 0.2]),
         ([0, 0.1, 0.2, -HOUR, 0.4], [0, 0.1, 0.2, 0.3, 0.4]),
         ([9, 9.1, 0, 0.1, 0.2], [0, 0.1, 0.2, 0.3, 0.4]),
+        ([0, 1.7e9, 1.7e9 + 0.1, 1.7e9 + 0.3], [0, 0.1, 0.2, 0.4]),
+        ([0, *[1.7e9 + n / 10 for n in range(6)], 0.7, 0.8], [n / 10 for n in range(9)]),
+        ([1.7e9, 0, 1.7e9 + 0.2], [0, 0.1, 0.2]),
         ([0, 5, 10, 15], [0, 5, 10, 15]),
         ([], []),
     ],
     ids=[
         "zeros", "does not begin at zero", "a step back", "none", "none at first", "one missing", "a gap",
         "leaps and comes back", "two leap and come back", "the first one leaps", "leaps back for a frame",
-        "the clock is set anew", "a picture every five seconds", "no frame",
+        "the clock is set anew",
+        "Unix time after a zero", "Unix time for a while", "a zero in Unix time",
+        "a picture every five seconds", "no frame",
     ],
 )  # fmt: skip
 def test_times_go_forward_whatever_the_container_says(stamps: list[float], times: list[float]) -> None:

@@ -88,6 +88,15 @@ def test_two_recordings_of_one_name_do_not_collide(tmp_path: Path) -> None:
     assert [t.name.rpartition("-")[0] for t in tracklets] == ["n_1_é-yard", "n_1_é-yard-2"]
 
 
+@pytest.mark.parametrize("name", ["y" * 251, "é" * 125], ids=["ascii", "two bytes a letter"])
+def test_a_name_as_long_as_file_systems_take_is_stored_beside_its_twin(tmp_path: Path, name: str) -> None:
+    for folder, shade in (("monday", 0), ("tuesday", 10)):
+        (tmp_path / folder).mkdir()
+        write_video(tmp_path / folder / f"{name}.avi", shade=shade)
+    report = run(tmp_path / "monday", tmp_path / "tuesday", out=tmp_path / "set", camera="c" * 100)
+    assert report.tracklets == len(read_manifest(tmp_path / "set").tracklets) == 2
+
+
 def test_short_tracklets_are_dropped_and_counted(video: Path, tmp_path: Path) -> None:
     report = run(video, out=tmp_path / "set", min_crops=30)
     assert (report.tracklets, report.dropped, report.crops) == (0, 1, 0)

@@ -1,13 +1,18 @@
 """Who was forgotten does not come back, unless that is allowed."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from galleries import address_of
 
-from reid_toolkit.gallery import Gallery
+from reid_toolkit.errors import GalleryError
+from reid_toolkit.gallery import Gallery, open_gallery
 from reid_toolkit.gallery.blocking import wholes
 from reid_toolkit.gallery.copying import copy
+from reid_toolkit.gallery.fingerprints import key_digest
+from reid_toolkit.gallery.protocol import GalleryStore
 from reid_toolkit.gallery.syncing import sync
 from reid_toolkit.records import Record
 
@@ -18,23 +23,23 @@ ROWS = np.eye(3, 8, dtype=np.float32)
 
 
 @pytest.fixture
-def gallery(tmp_path: Path):
-    with Gallery.open(tmp_path / "g", dimension=8, model="m") as held:
+def gallery(where: str) -> Iterator[GalleryStore]:
+    with filled(where) as held:
         yield held
 
 
-def filled(path: Path, *records: Record) -> Gallery:
-    held = Gallery.open(path, dimension=8, model="m")
+def filled(where: str | Path, *records: Record) -> GalleryStore:
+    held = open_gallery(str(where), 8, "m")
     if records:
         held.add(ROWS[: len(records)], records)
     return held
 
 
-def names(gallery: Gallery) -> set[str]:
+def names(gallery: GalleryStore) -> set[str]:
     return {record.tracklet for records, _ in gallery.records() for record in records}
 
 
-def test_a_record_is_blocked_by_itself_or_by_what_it_lies_in(gallery: Gallery) -> None:
+def test_a_record_is_blocked_by_itself_or_by_what_it_lies_in(gallery: GalleryStore) -> None:
     blocked = gallery.block_list
     everybody = [ANNA, BERT, CROP, STREAM]
     assert blocked.has(everybody) == [False] * 4
@@ -50,7 +55,7 @@ def test_a_record_is_blocked_by_itself_or_by_what_it_lies_in(gallery: Gallery) -
     assert blocked.has(everybody) == [False] * 4
 
 
-def test_allowing_one_lets_no_other_of_its_source_pass(gallery: Gallery) -> None:
+def test_allowing_one_lets_no_other_of_its_source_pass(gallery: GalleryStore) -> None:
     blocked = gallery.block_list
     blocked.add([ANNA, BERT], sources=["/data/set"])
     blocked.allow([ANNA])
@@ -62,7 +67,7 @@ def test_allowing_one_lets_no_other_of_its_source_pass(gallery: Gallery) -> None
     assert blocked.has([ANNA, BERT]) == [True, True]
 
 
-def test_crops_of_a_forgotten_tracklet_are_blocked_too(gallery: Gallery) -> None:
+def test_crops_of_a_forgotten_tracklet_are_blocked_too(gallery: GalleryStore) -> None:
     gallery.block_list.add([ANNA])
     other = Record("bert", "door", source=CROP.source)
     assert gallery.block_list.has([CROP, other]) == [True, False]
@@ -80,14 +85,16 @@ def test_the_list_names_nobody_and_outlives_the_process(tmp_path: Path) -> None:
         assert b"camera/live" not in path.read_bytes()
 
 
-def test_a_gallery_of_before_is_read_without_being_changed(gallery: Gallery) -> None:
+def test_a_gallery_of_before_is_read_without_being_changed(tmp_path: Path) -> None:
     """The table is made with the first entry: a gallery on a read-only medium has none."""
+    gallery = Gallery.open(tmp_path / "g", dimension=8, model="m")
     before = gallery._reader.state()
     assert gallery.block_list.has([ANNA]) == [False]
     gallery.block_list.allow([ANNA])
     gallery.block_list.add([])
     assert gallery._reader._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'blocked'").fetchone() == (0,)
     assert gallery._reader.state() == before
+    gallery.close()
 
 
 def test_a_record_may_lie_in_many_folders() -> None:
@@ -95,8 +102,8 @@ def test_a_record_may_lie_in_many_folders() -> None:
     assert len(wholes(STREAM)) == 1
 
 
-def test_copy_leaves_out_what_the_target_forgot_and_takes_the_list_along(tmp_path: Path) -> None:
-    with filled(tmp_path / "a", ANNA, BERT) as source, filled(tmp_path / "b") as target:
+def test_copy_leaves_out_what_the_target_forgot_and_takes_the_list_along(tmp_path: Path, where: str) -> None:
+    with filled(tmp_path / "a", ANNA, BERT) as source, filled(where) as target:
         source.block_list.add([STREAM])
         target.block_list.add([BERT])
         done = copy(source, target)
@@ -109,15 +116,15 @@ def test_copy_leaves_out_what_the_target_forgot_and_takes_the_list_along(tmp_pat
         assert target.block_list.has([ANNA, BERT, STREAM]) == [False, False, True]
 
 
-def test_copy_keeps_what_is_at_the_target_already(tmp_path: Path) -> None:
-    with filled(tmp_path / "a", ANNA, BERT) as source, filled(tmp_path / "b", ANNA) as target:
+def test_copy_keeps_what_is_at_the_target_already(tmp_path: Path, where: str) -> None:
+    with filled(tmp_path / "a", ANNA, BERT) as source, filled(where, ANNA) as target:
         target.block_list.add([ANNA])
         done = copy(source, target)
         assert (done.count, done.written, done.blocked) == (2, 1, 0)
 
 
-def test_sync_leaves_out_what_the_centre_forgot(tmp_path: Path) -> None:
-    with filled(tmp_path / "edge", ANNA, BERT), filled(tmp_path / "centre") as centre:
+def test_sync_leaves_out_what_the_centre_forgot(tmp_path: Path, where: str) -> None:
+    with filled(tmp_path / "edge", ANNA, BERT), filled(where) as centre:
         centre.block_list.add([BERT])
         done = sync(tmp_path / "edge", centre, "centre")
         assert (done.sent, done.unchanged, done.blocked) == (1, 0, 1)
@@ -129,8 +136,8 @@ def test_sync_leaves_out_what_the_centre_forgot(tmp_path: Path) -> None:
         assert names(centre) == {"anna", "bert"}
 
 
-def test_sync_does_not_send_again_what_changed_after_it_was_forgotten(tmp_path: Path) -> None:
-    with filled(tmp_path / "edge", ANNA, BERT) as edge, filled(tmp_path / "centre") as centre:
+def test_sync_does_not_send_again_what_changed_after_it_was_forgotten(tmp_path: Path, where: str) -> None:
+    with filled(tmp_path / "edge", ANNA, BERT) as edge, filled(where) as centre:
         sync(tmp_path / "edge", centre, "centre")
         centre.block_list.add([BERT])
         centre.discard([BERT])
@@ -140,8 +147,8 @@ def test_sync_does_not_send_again_what_changed_after_it_was_forgotten(tmp_path: 
         assert names(centre) == {"anna"}
 
 
-def test_sync_brings_back_what_it_sent_before_where_that_is_allowed(tmp_path: Path) -> None:
-    with filled(tmp_path / "edge", ANNA, BERT), filled(tmp_path / "centre") as centre:
+def test_sync_brings_back_what_it_sent_before_where_that_is_allowed(tmp_path: Path, where: str) -> None:
+    with filled(tmp_path / "edge", ANNA, BERT), filled(where) as centre:
         sync(tmp_path / "edge", centre, "centre")
         centre.block_list.add([BERT])
         centre.discard([BERT])
@@ -151,3 +158,30 @@ def test_sync_brings_back_what_it_sent_before_where_that_is_allowed(tmp_path: Pa
         assert (done.sent, done.blocked) == (1, 0)
         assert names(centre) == {"anna", "bert"}
         assert centre.block_list.has([BERT]) == [False]
+
+
+def test_another_process_reads_what_this_one_has_put_on_the_list(where: str) -> None:
+    with filled(where) as one, filled(where) as other:
+        assert other.block_list.has([ANNA]) == [False]
+        one.block_list.add([ANNA])
+        assert other.block_list.has([ANNA, BERT]) == [True, False]
+        assert one.block_list.digests() == other.block_list.digests() == {key_digest(ANNA)}
+
+
+def test_what_passes_one_list_does_not_pass_another_by_its_digest(tmp_path: Path, where: str) -> None:
+    """A list of more than a page of Milvus, brought whole to another gallery."""
+    many = [Record(f"t{number}", "door") for number in range(2100)]
+    with filled(where) as one, filled(tmp_path / "other") as other:
+        one.block_list.add(many)
+        one.block_list.allow(many[:3])
+        other.block_list.add_digests(one.block_list.digests())
+        assert other.block_list.digests() == one.block_list.digests()
+        assert other.block_list.has(many).count(True) == 2097
+
+
+def test_the_list_of_a_milvus_gallery_is_no_gallery(tmp_path: Path) -> None:
+    where = address_of("milvus-lite", tmp_path)
+    with filled(where, ANNA) as gallery:
+        gallery.block_list.add([BERT])
+    with pytest.raises(GalleryError, match="no gallery, but the block list of the gallery people: open that one"):
+        open_gallery(f"{where}__blocked")

@@ -29,6 +29,16 @@ FRAMES = 50
 PLAIN = Settings("red")
 
 
+class Anybody:
+    """The block list of a gallery that forgot nobody."""
+
+    def has(self, records: list[Record]) -> list[bool]:
+        return [False] * len(records)
+
+    def allow(self, records: list[Record]) -> None:
+        pass
+
+
 @dataclass
 class Shelf:
     """A gallery that only takes in."""
@@ -37,7 +47,7 @@ class Shelf:
     records: list[Record] = field(default_factory=list)
     expiries: int = 0
     fits: list[bool] = field(default_factory=list)
-    block_list: Any = None
+    block_list: Any = field(default_factory=Anybody)
 
     def add(self, vectors: np.ndarray, records: list[Record]) -> None:
         self.rows += list(vectors)
@@ -274,7 +284,7 @@ def test_a_stream_has_no_start_and_no_loops(see) -> None:
 
 def test_a_gallery_that_fails_is_heard_and_the_thread_ends(see) -> None:
     class Full:
-        block_list = None
+        block_list = Anybody()
 
         def add(self, *_: object) -> None:
             raise GalleryError("the gallery is of another model")
