@@ -68,9 +68,10 @@ def command(
         raise click.UsageError("--identities goes with --evaluate")
     from reid_toolkit.datasets import open_dataset
     from reid_toolkit.export.onnx import export
-    from reid_toolkit.export.parity import BATCHES, TorchEmbedder
+    from reid_toolkit.export.parity import BATCHES
     from reid_toolkit.export.quantize import MAX_LOSS, quantize
     from reid_toolkit.export.samples import spread_over_cameras
+    from reid_toolkit.export.torch_embedder import TorchEmbedder
     from reid_toolkit.runtime import Embedder
     from reid_toolkit.training.run_folder import RunFolder, load_network
 

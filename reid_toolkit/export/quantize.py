@@ -9,7 +9,7 @@ from reid_toolkit.errors import InputError, ModelError
 from reid_toolkit.export.calibration import calibrate
 from reid_toolkit.export.int8 import TARGETS, insert_int8, layers, target_here
 from reid_toolkit.export.loss import descriptor_loss, mean_cosine, seconds_per_crop
-from reid_toolkit.export.onnx import save_model
+from reid_toolkit.export.saving import save_model
 from reid_toolkit.files import atomic_path
 from reid_toolkit.images import Image
 from reid_toolkit.runtime import Embedder

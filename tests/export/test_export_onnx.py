@@ -13,9 +13,11 @@ from reid_toolkit.config import NetworkRecipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import InputError, ModelError, RunError
 from reid_toolkit.export import onnx as exporting
-from reid_toolkit.export.onnx import export, save_model
-from reid_toolkit.export.parity import Parity, TorchEmbedder, check_parity
+from reid_toolkit.export.onnx import export
+from reid_toolkit.export.parity import Parity, check_parity
+from reid_toolkit.export.saving import save_model
 from reid_toolkit.export.serving import ServingNetwork
+from reid_toolkit.export.torch_embedder import TorchEmbedder
 from reid_toolkit.images import Image
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.runtime.preprocess import to_batch

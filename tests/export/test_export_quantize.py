@@ -10,10 +10,10 @@ from reid_toolkit.export import int8
 from reid_toolkit.export.calibration import calibrate
 from reid_toolkit.export.int8 import TARGETS, insert_int8, layers, target_here
 from reid_toolkit.export.loss import descriptor_loss, mean_cosine, seconds_per_crop
-from reid_toolkit.export.onnx import save_model
 from reid_toolkit.export.parity import Parity
 from reid_toolkit.export.quantize import choose_layers, quantize
 from reid_toolkit.export.samples import spread_over_cameras
+from reid_toolkit.export.saving import save_model
 from reid_toolkit.images import Image
 from reid_toolkit.records import Crop
 from reid_toolkit.runtime import Embedder
