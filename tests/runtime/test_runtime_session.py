@@ -1,6 +1,9 @@
 """Which processor a session becomes, and how it says so. What onnxruntime answers is put in its mouth here."""
 
 import ctypes
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -155,3 +158,24 @@ def test_cuda_is_taken_out_of_nvidias_wheels_where_there_is_a_driver(
     assert open_session(b"", "m.onnx").get_providers()[0] == (CUDA if driver else CPU)
     assert loaded == ["cuda"] * driver
     assert capsys.readouterr().out == ""
+
+
+USES = {
+    "embedder": "from reid_toolkit.runtime import Embedder; Embedder(sys.argv[1])",
+    "detector": "from reid_toolkit.footage.yolox import YoloxDetector; YoloxDetector(sys.argv[1])",
+    "INT8": "from reid_toolkit.export.calibration import calibrate; import onnxruntime; "
+    "onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])",
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_nothing_is_noted_of_the_use_of_a_model(model: Path, tmp_path: Path, use: str) -> None:
+    """onnxruntime writes what it will send into the home folder, from the first session on."""
+    home = tmp_path / "home"
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{USES[use]}", str(model)],
+        env=os.environ | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert use == "detector" or done.returncode == 0, done.stderr
+    assert not [path for path in home.rglob("*") if "onnxruntime" in str(path)]
