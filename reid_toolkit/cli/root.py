@@ -21,14 +21,14 @@ from reid_toolkit.version import __version__
 
 COMMANDS = (
     "demo", "ingest", "train", "report", "distill", "export", "calibrate", "enroll", "search", "evaluate",
-    "gallery", "embed", "watch", "dataset",
+    "gallery", "embed", "watch", "dataset", "adopt", "model",
 )  # fmt: skip
 """In the order of the work. Help loads them all, so their modules import torch and the like inside functions."""
 
 EXTRA_OF_MODULE = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "tensorboard": "train", "onnx": "train",
-    "onnxscript": "train", "scipy": "train", "av": "footage", "trackers": "footage", "supervision": "footage",
-    "pyarrow": "parquet", "pymilvus": "milvus", "milvus_lite": "milvus", "sklearn": "plots",
+    "onnxscript": "train", "openvino": "openvino", "scipy": "train", "av": "footage", "trackers": "footage",
+    "supervision": "footage", "pyarrow": "parquet", "pymilvus": "milvus", "milvus_lite": "milvus", "sklearn": "plots",
 }  # fmt: skip
 
 TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")

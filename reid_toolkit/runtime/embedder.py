@@ -77,7 +77,7 @@ class Embedder:
                 raise ModelError(
                     f"{path}: not a model of `reid export`: it takes {ends(self._session.get_inputs())} and gives "
                     f"{ends(self._session.get_outputs())}: expected uint8 pictures (B, H, W, 3), descriptors (B, D), "
-                    "and metadata that says how they were made; embedders of others cannot be used yet"
+                    f"and metadata that says how they were made; `reid adopt {path} --out NEW.onnx` makes that of it"
                 )
             self.metadata = ModelMetadata.from_strings(strings, str(path))
             self._check_graph()

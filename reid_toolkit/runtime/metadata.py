@@ -33,6 +33,13 @@ class ModelMetadata:
     """Version of this package that wrote it."""
     precision: str = "float32"
     """Of the network's inside: "float32", or "int8" and what it was made for; descriptors are float32 either way."""
+    source: str = ""
+    """Of an adopted model: the file it was made from; empty for one that was trained here."""
+    source_sha256: str = ""
+    licence: str = ""
+    """As whoever adopted it said."""
+    preset: str = ""
+    """How its input is prepared inside, by name; "custom" where that has none."""
     format: str = FORMAT
 
     def to_strings(self) -> dict[str, str]:

@@ -1,0 +1,212 @@
+"""A third party's embedder turned into our one file, and the proof that it gives the same."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from reid_toolkit.adopt.choosing import Choice, Progress, choose, some_crops
+from reid_toolkit.adopt.contract import PRESETS, Contract, preset
+from reid_toolkit.adopt.known import recognise
+from reid_toolkit.adopt.network import Network, inspect, load, with_free_batch
+from reid_toolkit.adopt.norms import mismatch
+from reid_toolkit.adopt.openvino_graph import as_onnx
+from reid_toolkit.adopt.original import Original, Run, by_onnxruntime, by_openvino
+from reid_toolkit.adopt.serving import serving_model
+from reid_toolkit.datasets.dataset import Dataset
+from reid_toolkit.datasets.reading import read_crops
+from reid_toolkit.errors import InputError, ModelError
+from reid_toolkit.export.parity import Parity, check_parity
+from reid_toolkit.export.saving import save_model
+from reid_toolkit.files import atomic_path
+from reid_toolkit.images import Image
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.runtime.metadata import ModelMetadata
+from reid_toolkit.runtime.preprocess import to_batch
+from reid_toolkit.runtime.session import open_session
+from reid_toolkit.version import __version__
+
+PICKLES = (".pt", ".pth", ".ckpt", ".tar", ".pkl", ".pickle", ".bin")
+ADVICE = "another --preset may fit, or the file is damaged"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user says of the file; None is to be found out."""
+
+    preset: str | None = None
+    contract: Contract | None = None
+    """Instead of a preset."""
+    size: tuple[int, int] | None = None
+    """Height and width, where the file leaves them open."""
+    output: str | None = None
+    licence: str = ""
+    anyway: bool = False
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What came of a file."""
+
+    network: Network
+    preset: str
+    """"custom" for a contract of its own."""
+    contract: Contract
+    why: str
+    """By what the preset was found."""
+    choice: Choice | None
+    one_by_one: bool
+    """Whether its batch is fixed for good, so that the file runs picture by picture inside."""
+    parity: Parity
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file as it lies."""
+
+    path: Path
+    model: onnx.ModelProto
+    run: Callable[[Network], Run]
+    digest: str
+
+
+def adopt(
+    path: Path,
+    out: Path,
+    crops: list[Image],
+    dataset: Dataset | None = None,
+    settings: Settings = Settings(),
+    on_progress: Progress | None = None,
+) -> Adopted:
+    """Write ``out`` from a third party's ``path``: an ONNX file, or the .xml of a model in OpenVINO's form.
+
+    Args:
+        path: the file.
+        out: what :class:`reid_toolkit.runtime.Embedder` opens; it appears only once the proof has passed.
+        crops: at least one (H, W, 3) uint8 BGR picture of people, for the proof.
+        dataset: where presets are tried, when nothing else tells which one is right.
+        settings: what is known of it.
+        on_progress: called with (presets tried, presets).
+
+    Raises:
+        InputError: ``settings`` contradict the file, or do not suffice.
+        ModelError: it is no embedder, damaged, or the result is not the same.
+    """
+    source = read(path)
+    network = inspect(source.model, str(path), size=settings.size, output=settings.output, anyway=settings.anyway)
+    free, one_by_one = freed(network)
+    name, contract, why, choice = contract_of(source, network, free, dataset, settings, on_progress)
+    metadata = described(source, network, name, contract, settings.licence)
+    with atomic_path(out) as temporary:
+        save_model(serving_model(free, contract), metadata, temporary)
+        parity = check_parity(
+            Original(source.run(network), network, contract), temporary, crops, of="the original", advice=ADVICE
+        )
+    return Adopted(network, name, contract, why, choice, one_by_one, parity)
+
+
+def read(path: Path) -> Source:
+    """Whatever form it has; raises :class:`ModelError` for one that cannot be read here."""
+    suffix = path.suffix.lower()
+    try:
+        digest = hashlib.sha256(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    if suffix == ".xml":
+        weights = path.with_suffix(".bin")
+        if not weights.exists():
+            raise ModelError(f"{path}: {weights.name} is missing beside it: expected the weights of OpenVINO's model")
+        digest.update(weights.read_bytes())
+        return Source(path, as_onnx(path), lambda network: by_openvino(path, network), digest.hexdigest())
+    if suffix in PICKLES:
+        raise ModelError(
+            f"{path}: a checkpoint of torch, which can hold code and is not run here: expected ONNX, or the .xml of "
+            "OpenVINO; export it with its own toolkit"
+        )
+    model = load(path)
+    return Source(path, model, lambda network: by_onnxruntime(model, network), digest.hexdigest())
+
+
+def freed(network: Network) -> tuple[Network, bool]:
+    """The network for any batch where its graph allows that; whether it does not, so that it is run one by one."""
+    if network.batch is None:
+        return network, False
+    free = with_free_batch(network)
+    return (free, False) if runs_alike(free, network) else (network, True)
+
+
+def runs_alike(free: Network, fixed: Network) -> bool:
+    """Whether pictures at once, some more than its own batch, give what they give one by one."""
+    pictures = np.random.default_rng(0).integers(0, 256, ((fixed.batch or 1) + 2, free.height, free.width, 3), np.uint8)
+    rows = []
+    for network in (free, fixed):
+        model = serving_model(network, PRESETS["raw-bgr"])
+        try:
+            session = open_session(model.SerializeToString(), network.where, providers=["cpu"])
+            rows.append(session.run(None, {"crops": pictures})[0])
+        except Exception as error:  # onnxruntime's have no common base
+            if network is fixed:
+                raise ModelError(f"{network.where}: does not run: {str(error).splitlines()[0]}") from None
+            return False
+    return rows[0].shape == rows[1].shape and bool(np.allclose(rows[0], rows[1], atol=1e-4, equal_nan=True))
+
+
+def contract_of(
+    source: Source,
+    network: Network,
+    free: Network,
+    dataset: Dataset | None,
+    settings: Settings,
+    on_progress: Progress | None,
+) -> tuple[str, Contract, str, Choice | None]:
+    """Name, contract, and by what it was found: said, recognised, or tried."""
+    if settings.contract is not None:
+        return "custom", settings.contract, "as given", None
+    if settings.preset is not None:
+        return settings.preset, preset(settings.preset), "as given", None
+    known = recognise(source.path, source.model, network)
+    if known is not None:
+        return known.preset, PRESETS[known.preset], known.by, None
+    if dataset is None:
+        raise InputError(
+            f"{source.path}: nothing in it tells how pixels must be prepared: give --dataset, on whose tracklets every "
+            f"preset is tried, or --preset ({', '.join(PRESETS)})"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        embedders, mismatches = {}, {}
+        pixels = to_batch([image for _, image in read_crops(some_crops(dataset), [])], network.height, network.width)
+        for name, contract in PRESETS.items():
+            if network.kind == TensorProto.UINT8 and contract.scale != 1:
+                continue  # bytes are prepared inside
+            trial, model = Path(folder) / f"{name}.onnx", serving_model(free, contract)
+            mismatches[name] = mismatch(model, pixels)
+            save_model(model, described(source, network, name, contract, ""), trial)
+            embedders[name] = Embedder(trial, providers=["cpu"])
+        choice = choose(dataset, embedders, mismatches, on_progress)
+    return choice.preset, PRESETS[choice.preset], f"it separates people best on {choice.tracklets} tracklets", choice
+
+
+def described(source: Source, network: Network, name: str, contract: Contract, licence: str) -> ModelMetadata:
+    """What the file says of itself."""
+    return ModelMetadata(
+        height=network.height,
+        width=network.width,
+        channels="BGR",
+        layout="NHWC uint8 0-255",
+        normalisation=f"inside the graph: {contract}; descriptors are L2-normalised",
+        dimension=network.dimension,
+        backbone=source.path.stem,
+        recipe="",
+        stage="adopted",
+        dataset="",
+        toolkit=__version__,
+        source=source.path.name,
+        source_sha256=source.digest,
+        licence=licence,
+        preset=name,
+    )

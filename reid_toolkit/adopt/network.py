@@ -1,0 +1,262 @@
+"""A third party's ONNX graph made ours: float32, any batch, one picture in, one descriptor out."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+from reid_toolkit.adopt.rewrites import as_float, first_line, spelled_out, upgraded
+from reid_toolkit.errors import InputError, ModelError
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+CONTROL_FLOW = ("If", "Loop", "Scan")
+LEAST_WIDTH = 8
+CLASS_COUNTS = (1000, 1001, 21841, 21843)
+"""Widths of ImageNet's classifiers."""
+FACE = (112, 112)
+SMALLEST, LARGEST = 16, 1024
+"""Sides of an input that crops of people can fill, pixels."""
+MOST_NODES = 100_000
+
+
+@dataclass(frozen=True)
+class Network:
+    """A graph with one input (batch, 3, H, W) or (batch, H, W, 3) and the output that was chosen."""
+
+    model: onnx.ModelProto
+    """Weights inside; its batch may be fixed."""
+    where: str
+    """The file, for messages."""
+    input: str
+    kind: int
+    """Element type of the input, of onnx.TensorProto."""
+    nhwc: bool
+    height: int
+    width: int
+    batch: int | None
+    """None where it is free."""
+    output: str
+    rank: int
+    """2 for (batch, D), 4 for maps (batch, D, h, w) that want pooling; 3 for (batch, D, 1)."""
+    dimension: int
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """An ONNX file with all its weights, which may lie in a second file beside it.
+
+    Raises :class:`ModelError` for a file that is none, half of one, or without its weights.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (DecodeError, ValueError) as error:
+        raise ModelError(
+            f"{path}: not a whole ONNX file ({first_line(error)}), got {path.stat().st_size} bytes: expected one that "
+            "was not cut off; fetch it again"
+        ) from None
+    try:
+        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(
+            f"{path}: its weights lie in a second file that cannot be read: {first_line(error)}: put it beside the "
+            "model"
+        ) from None
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"{path}: not a whole ONNX model: {first_line(error)}: fetch it again") from None
+    return spelled_out(model)
+
+
+def inspect(
+    model: onnx.ModelProto, where: str, *, size: tuple[int, int] | None = None, output: str | None = None,
+    anyway: bool = False,
+) -> Network:  # fmt: skip
+    """What the graph takes and gives, or why it is no embedder of people.
+
+    ``size`` (height, width) is for a graph whose input has none; ``output`` chooses one of several; ``anyway`` takes
+    what looks like a network of something else. The model becomes float32 and of opset 18 where that can be done.
+
+    Raises:
+        InputError: ``size`` or ``output`` contradict the graph, or one is needed.
+        ModelError: it is no embedder of pictures, or damaged.
+    """
+    check_operations(model, where, anyway=anyway)
+    model = upgraded(as_float(model))
+    check_finite(model, where)
+    held = {tensor.name for tensor in model.graph.initializer}
+    inputs = [entry for entry in model.graph.input if entry.name not in held]
+    if len(inputs) != 1:
+        raise ModelError(f"{where}: has {len(inputs)} inputs ({shown(inputs)}): expected one, a picture")
+    name, kind, nhwc, batch, sides = read_input(inputs[0], where, size)
+    if sides == FACE and not anyway:
+        raise ModelError(
+            f"{where}: takes 112 x 112, as networks for faces do: expected one for whole people; --anyway adopts it"
+        )
+    if not all(SMALLEST <= side <= LARGEST for side in sides):
+        raise ModelError(
+            f"{where}: takes {sides[0]} x {sides[1]}: crops of people cannot fill it: expected sides of {SMALLEST} to "
+            f"{LARGEST} pixels"
+        )
+    fixed = with_input(model, name, batch or 1, nhwc=nhwc, sides=sides)
+    chosen, rank, dimension = choose_output(fixed, where, output, anyway=anyway)
+    return Network(fixed, where, name, kind, nhwc, *sides, batch, chosen, rank, dimension)
+
+
+def check_operations(model: onnx.ModelProto, where: str, *, anyway: bool) -> None:
+    """Refuse what no convolutional embedder has."""
+    kinds = [node.op_type for node in model.graph.node]
+    if len(kinds) > MOST_NODES:
+        raise ModelError(f"{where}: has {len(kinds)} operations: expected {MOST_NODES} at most")
+    flow = sorted(set(kinds).intersection(CONTROL_FLOW))
+    if flow:
+        raise ModelError(
+            f"{where}: its graph branches or loops ({', '.join(flow)}): expected one that does the same for every "
+            "picture; export it by tracing"
+        )
+    if "NonMaxSuppression" in kinds:
+        raise ModelError(f"{where}: a detector (it has NonMaxSuppression): expected an embedder of people's crops")
+    if kinds and kinds[-1] in ("Softmax", "LogSoftmax") and not anyway:
+        raise ModelError(
+            f"{where}: a classifier (it ends with {kinds[-1]}): expected an embedder; --output names an earlier tensor"
+        )
+
+
+def check_finite(model: onnx.ModelProto, where: str) -> None:
+    for tensor in model.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+            raise ModelError(
+                f"{where}: its weights {tensor.name} are not finite: the file is damaged, or the training was"
+            )
+
+
+def read_input(
+    entry: onnx.ValueInfoProto, where: str, size: tuple[int, int] | None
+) -> tuple[str, int, bool, int | None, tuple[int, int]]:
+    """Name, element type, whether channels come last, batch size where it is fixed, and height and width."""
+    axes = shape_of(entry)
+    kind = entry.type.tensor_type.elem_type
+    if kind not in (*FLOATS, TensorProto.UINT8) or len(axes) != 4 or 3 not in (axes[1], axes[3]):
+        raise ModelError(
+            f"{where}: takes {shown([entry])}: expected pictures in colour, float or uint8, (batch, 3, H, W) or "
+            "(batch, H, W, 3)"
+        )
+    nhwc = axes[1] != 3
+    height, width = axes[1:3] if nhwc else axes[2:]
+    if size is None and (height is None or width is None):
+        raise InputError(f"{where}: takes pictures of any size: give --size HEIGHT WIDTH (people's crops: 256 128)")
+    if size is not None and any(side not in (None, asked) for side, asked in zip((height, width), size, strict=True)):
+        raise InputError(f"{where}: takes {height} x {width}, not {size[0]} x {size[1]}: leave --size out")
+    sides = size or (height, width)
+    assert sides[0] is not None
+    assert sides[1] is not None
+    return entry.name, kind, nhwc, axes[0], (sides[0], sides[1])
+
+
+def with_input(
+    model: onnx.ModelProto, name: str, batch: int | str, *, nhwc: bool, sides: tuple[int, int]
+) -> onnx.ModelProto:
+    """The model with shapes inferred for an input of this size."""
+    model = copy.deepcopy(model)
+    entry = next(value for value in model.graph.input if value.name == name)
+    shape = (batch, *sides, 3) if nhwc else (batch, 3, *sides)
+    entry.CopyFrom(helper.make_tensor_value_info(name, entry.type.tensor_type.elem_type, shape))
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+    return shape_inference.infer_shapes(model, data_prop=True)
+
+
+def choose_output(
+    model: onnx.ModelProto, where: str, wanted: str | None, *, anyway: bool
+) -> tuple[str, int, int]:  # fmt: skip
+    """The name of the descriptor's tensor, its rank and its width."""
+    values = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
+    if wanted is not None:
+        if wanted not in values:
+            ends = ", ".join(value.name for value in model.graph.output)
+            raise InputError(f"{where}: has no tensor {wanted!r}: its outputs are {ends}")
+        candidates = [values[wanted]]
+    else:
+        candidates = list(model.graph.output)
+    usable = [value for value in candidates if is_descriptor(value)]
+    if not usable:
+        raise ModelError(
+            f"{where}: gives {shown(candidates)}: expected descriptors (batch, D) or maps (batch, D, h, w): is it a "
+            "detector?"
+        )
+    if len(usable) > 1:
+        raise InputError(f"{where}: gives {shown(usable)}: name the descriptor with --output")
+    (chosen,) = usable
+    axes = shape_of(chosen)
+    width = axes[1]
+    assert width is not None
+    if width < LEAST_WIDTH:
+        raise ModelError(
+            f"{where}: gives {shown([chosen])}: {width} numbers tell nobody apart: expected {LEAST_WIDTH}+"
+        )
+    if width in CLASS_COUNTS and not (wanted or anyway):
+        raise ModelError(
+            f"{where}: gives {width} numbers, as many as ImageNet has classes: a classifier: expected an embedder; "
+            "--output names the tensor before its last layer"
+        )
+    return chosen.name, len(axes), width
+
+
+def is_descriptor(value: onnx.ValueInfoProto) -> bool:
+    """Whether it may be one for each picture: (batch, D), (batch, D, h, w), or (batch, D, 1)."""
+    axes = shape_of(value)
+    rank = len(axes)
+    return (
+        value.type.tensor_type.elem_type in FLOATS
+        and rank in (2, 3, 4)
+        and axes[1] is not None
+        and (rank != 3 or axes[2] == 1)
+    )
+
+
+def with_free_batch(network: Network) -> Network:
+    """The same graph for any batch, as far as its shapes say how: whether it is right, running it tells."""
+    model = network.model
+    shapes = {value.name: shape_of(value) for value in (*model.graph.value_info, *model.graph.input)}
+    batch = network.batch or 1
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants |= {node.output[0]: node.attribute[0].t for node in model.graph.node if node.op_type == "Constant"}
+    free = copy.deepcopy(model)
+    for node in free.graph.node:
+        if node.op_type == "Reshape" and node.input[1] in constants:
+            target = numpy_helper.to_array(constants[node.input[1]]).copy()
+            first = shapes.get(node.input[0], [None])[:1]
+            if len(target) and target[0] == batch and first == [batch]:
+                target[0] = 0  # as many as come in
+                name = f"{node.output[0]}/shape"
+                free.graph.initializer.append(numpy_helper.from_array(target, name))
+                node.input[1] = name
+    free = with_input(free, network.input, "batch", nhwc=network.nhwc, sides=(network.height, network.width))
+    return replace(network, model=free, batch=None)
+
+
+def shape_of(value: onnx.ValueInfoProto) -> list[int | None]:
+    """Axes; None for one that varies."""
+    return [
+        axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else None
+        for axis in value.type.tensor_type.shape.dim
+    ]
+
+
+def shown(values: Sequence[onnx.ValueInfoProto]) -> str:
+    """Names, types and shapes, for people."""
+    return ", ".join(described(value) for value in values) or "nothing"
+
+
+def described(value: onnx.ValueInfoProto) -> str:
+    kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    axes = ", ".join("any" if axis is None else str(axis) for axis in shape_of(value))
+    return f"{value.name} {kind} ({axes})"

@@ -1,0 +1,152 @@
+"""``reid adopt``: a third party's embedder as our one ONNX file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reid_toolkit.cli.options import FILE, FOLDER, Number, Size, json_output
+from reid_toolkit.cli.outputs import OUTPUT
+from reid_toolkit.cli.progress import late_progress_bar
+from reid_toolkit.cli.root import log, print_json, warn, warn_bad
+
+if TYPE_CHECKING:
+    from reid_toolkit.adopt.adoption import Adopted
+    from reid_toolkit.adopt.choosing import Trial
+    from reid_toolkit.adopt.contract import Contract
+
+CROPS = 34
+"""For the proof: two batches of the largest size."""
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option("--out", type=OUTPUT, required=True, help="The .onnx file to write.")
+@click.option(
+    "--dataset",
+    type=FOLDER,
+    help="Tracklets of your cameras: on them presets are tried where the file does not say what it wants, and its "
+    "crops are the proof's. [default: drawn people, for the proof alone]",
+)
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help="How its maker prepares pixels: imagenet, raw-bgr, half, tao, clip or inside. [default: found out]",
+)
+@click.option("--mean", type=float, nargs=3, metavar="A B C", help="Instead of --preset: subtracted, after --scale.")
+@click.option("--std", type=float, nargs=3, metavar="A B C", help="Instead of --preset: divided by, after --mean.")
+@click.option("--order", type=click.Choice(["rgb", "bgr"]), help="Instead of --preset. [default: rgb]")
+@click.option("--scale", type=Number(0, min_open=True), help="Instead of --preset: divides pixels of 0-255.")
+@click.option("--size", type=Size(), help="Of its input, where the file leaves that open, e.g. 256x128.")
+@click.option("--output", metavar="TENSOR", help="Which of several outputs, or a tensor inside, is the descriptor.")
+@click.option("--license", "licence", default="", metavar="NAME", help="Kept in the file, e.g. Apache-2.0.")
+@click.option("--anyway", is_flag=True, help="Adopt what looks like a classifier or a network for faces.")
+@json_output
+def command(
+    file: Path,
+    out: Path,
+    dataset: Path | None,
+    preset: str | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    order: str | None,
+    scale: float | None,
+    size: tuple[int, int] | None,
+    output: str | None,
+    licence: str,
+    anyway: bool,
+    as_json: bool,
+) -> None:
+    """Make a third party's embedder FILE (ONNX, or OpenVINO's .xml) one that all other commands take.
+
+    What it wants of the pixels is recognised, or found out on the tracklets of --dataset, without labels. The file
+    appears only once it has given the same descriptors as the original, one, two and seventeen at a time.
+    """
+    own = contract_of(mean, std, order, scale)
+    if preset is not None and own is not None:
+        raise click.UsageError("--preset and --mean, --std, --order, --scale: expected one of both")
+    from reid_toolkit.adopt.adoption import Settings, adopt
+    from reid_toolkit.adopt.contract import preset as check_preset
+    from reid_toolkit.datasets import open_dataset, without_identities
+    from reid_toolkit.datasets.reading import read_crops
+    from reid_toolkit.demo.crops import draw_crops
+    from reid_toolkit.errors import InputError
+    from reid_toolkit.export.samples import spread_over_cameras
+
+    if preset is not None:
+        check_preset(preset)
+    bad: list[str] = []
+    held = None
+    if dataset is None:
+        crops = draw_crops(CROPS)
+    else:
+        held = without_identities(open_dataset(dataset))
+        crops = [image for _, image in read_crops(spread_over_cameras(held.crops)[:CROPS], bad)]
+        if not crops:
+            raise InputError(f"{dataset}: not one of {CROPS} crops can be read; the first: {bad[0]}")
+    settings = Settings(preset, own, size, output, licence, anyway)
+    with late_progress_bar("try presets", "presets") as on_progress:
+        adopted = adopt(file, out, crops, held, settings, on_progress)
+    warn_bad(list(dict.fromkeys(bad)))
+    if adopted.one_by_one:
+        warn(f"{file}: its batch is fixed for good: {out} runs it picture by picture, which is slower in large batches")
+    if as_json:
+        print_json(report(adopted, file, out, len(crops)))
+        return
+    log.print("\n".join(describe(adopted, file, out, drawn=dataset is None)), markup=False, soft_wrap=True)
+
+
+def contract_of(
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    order: str | None,
+    scale: float | None,
+) -> "Contract | None":
+    """What the user spelled out; None where nothing was."""
+    from reid_toolkit.adopt.contract import Contract
+
+    if all(value is None for value in (mean, std, order, scale)):
+        return None
+    if scale is None and (mean is not None or std is not None):
+        raise click.UsageError("--mean and --std need --scale: 255 where they are fractions, 1 where grey levels")
+    return Contract(order or "rgb", scale or 1.0, mean or (0.0, 0.0, 0.0), std or (1.0, 1.0, 1.0))
+
+
+def report(adopted: "Adopted", file: Path, out: Path, crops: int) -> dict[str, Any]:
+    """All of it, for --json."""
+    from dataclasses import asdict
+
+    network = adopted.network
+    return {
+        "file": str(file), "model": str(out), "preset": adopted.preset, "preset_by": adopted.why,
+        "contract": str(adopted.contract), "height": network.height, "width": network.width,
+        "dimension": network.dimension, "output": network.output, "one_by_one": adopted.one_by_one,
+        "trials": [asdict(trial) for trial in adopted.choice.trials] if adopted.choice else None,
+        "crops": crops, "batches": adopted.parity.batches, "max_difference": adopted.parity.max_difference,
+        "min_cosine": adopted.parity.min_cosine, "bytes": out.stat().st_size,
+    }  # fmt: skip
+
+
+def describe(adopted: "Adopted", file: Path, out: Path, *, drawn: bool) -> list[str]:
+    """What was found and written, for people."""
+    lines = []
+    if adopted.choice is not None:
+        lines += table(adopted.choice.trials, adopted.choice.tracklets)
+    network, parity = adopted.network, adopted.parity
+    lines += [
+        f"{file}: preset {adopted.preset} ({adopted.contract}): {adopted.why}",
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB, {network.height} x {network.width}, {network.dimension} numbers a "
+        f"person; it differs from the original by at most {parity.max_difference:.1e} on {parity.crops} "
+        f"{'drawn people' if drawn else 'crops'} at batch 1, 2 and 17",
+    ]
+    return lines
+
+
+def table(trials: "tuple[Trial, ...]", tracklets: int) -> list[str]:
+    """What each preset came to."""
+    lines = [f"{'preset':10}  found  separation  batch norm off by   on {tracklets} tracklets, without labels"]
+    for trial in trials:
+        off = "-" if trial.mismatch is None else f"{trial.mismatch:.2f}"
+        same = f"   the same to this network as {trial.same_as}" if trial.same_as else ""
+        lines.append(f"{trial.preset:10}  {100 * trial.recall:4.0f}%  {trial.separation:10.2f}  {off:>17}{same}")
+    return lines

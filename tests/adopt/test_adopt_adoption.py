@@ -1,0 +1,180 @@
+"""Files of others become ours, and give the same."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper
+from third_party import DIMENSION, HEIGHT, WIDTH, build, bytes_model, save
+
+from reid_toolkit.adopt.adoption import Settings, adopt
+from reid_toolkit.adopt.contract import PRESETS, Contract
+from reid_toolkit.demo.crops import draw_crops
+from reid_toolkit.errors import InputError, ModelError
+from reid_toolkit.images import resize
+from reid_toolkit.runtime import Embedder
+
+CROPS = draw_crops(18)
+RAW = Settings(preset="raw-bgr")
+
+
+def by_hand(model: onnx.ModelProto, contract: Contract, *, nhwc: bool = False, batch: int = 1) -> np.ndarray:
+    """What its maker's own code would do, crop by crop."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()
+    dtype = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+    rows = []
+    for crop in CROPS:
+        pixels = resize(crop, HEIGHT, WIDTH)
+        pixels = pixels[..., ::-1] if contract.order == "rgb" else pixels
+        values = (pixels / contract.scale - np.array(contract.mean)) / np.array(contract.std)
+        values = values if nhwc else values.transpose(2, 0, 1)
+        given = np.repeat(values[None], batch, 0).astype(dtype.get(taken.type, np.float32))
+        found = session.run(None, {taken.name: given})[0][0].astype(np.float64)
+        found = found.mean((1, 2)) if found.ndim == 3 else found.reshape(-1)
+        rows.append(found / np.linalg.norm(found))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "how",
+    [
+        {}, {"batch": 1}, {"batch": 4, "constant_reshape": True}, {"nhwc": True}, {"output": "maps"},
+        {"output": "column"}, {"opset": 9}, {"dtype": np.float16},
+    ],
+    ids=["plain", "batch 1", "batch 4", "NHWC", "maps", "column", "opset 9", "half"],
+)  # fmt: skip
+def test_every_form_gives_under_every_preset_what_its_maker_gets(
+    tmp_path: Path, how: dict[str, object], preset: str
+) -> None:
+    model = build(**how)
+    found = adopt(save(model, tmp_path / "m.onnx"), tmp_path / "out.onnx", CROPS, settings=Settings(preset=preset))
+    expected = by_hand(model, PRESETS[preset], nhwc=bool(how.get("nhwc")), batch=int(how.get("batch") or 1))
+    rows = Embedder(tmp_path / "out.onnx").embed(CROPS)
+    assert rows.shape == (18, DIMENSION)
+    assert np.abs(rows - expected).max() < (5e-3 if how.get("dtype") is np.float16 else 1e-5)
+    assert not found.one_by_one
+    assert found.parity.batches == (1, 2, 17)
+    assert (found.preset, found.why) == (preset, "as given")
+
+
+def test_a_contract_of_its_own(tmp_path: Path) -> None:
+    contract = Contract("bgr", 128.0, (0.9, 1.0, 1.1), (0.4, 0.5, 0.6))
+    model = build()
+    found = adopt(save(model, tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS, settings=Settings(contract=contract))
+    assert np.abs(Embedder(tmp_path / "o.onnx").embed(CROPS) - by_hand(model, contract)).max() < 1e-5
+    assert (found.preset, str(found.contract)) == ("custom", "BGR / 128 - (0.9, 1, 1.1) / (0.4, 0.5, 0.6)")
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_a_network_of_bytes_gets_bytes(tmp_path: Path, order: str) -> None:
+    path, preset = save(bytes_model(order), tmp_path / "m.onnx"), "inside" if order == "rgb" else "raw-bgr"
+    adopt(path, tmp_path / "o.onnx", CROPS, settings=Settings(preset=preset))
+    expected = by_hand(bytes_model(order), PRESETS[preset])
+    assert np.abs(Embedder(tmp_path / "o.onnx").embed(CROPS) - expected).max() < 1e-5
+    with pytest.raises(InputError, match="takes bytes, so it does the rest inside: expected --preset"):
+        adopt(path, tmp_path / "o.onnx", CROPS, settings=Settings(preset="imagenet"))
+
+
+def fixed_for_good(batch: int) -> onnx.ModelProto:
+    """A batch that is written into the graph where nothing tells that it is one: as a new shape, or as a summand's."""
+    model = build(batch=batch)
+    model.graph.node[-1].output[0] = "before"
+    if batch == 1:
+        value = np.array([1, DIMENSION], np.int64)
+        model.graph.node.append(helper.make_node("Transpose", ["before"], ["turned"], perm=[1, 0]))
+        model.graph.node.append(helper.make_node("Reshape", ["turned", "fixed"], ["output"]))
+    else:
+        value = np.full((batch, DIMENSION), 0.1, np.float32)
+        model.graph.node.append(helper.make_node("Add", ["before", "fixed"], ["output"]))
+    model.graph.initializer.append(numpy_helper.from_array(value, "fixed"))
+    return model
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_that_is_fixed_for_good_is_run_one_by_one(tmp_path: Path, batch: int) -> None:
+    model = fixed_for_good(batch)
+    found = adopt(save(model, tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS, settings=RAW)
+    assert found.one_by_one
+    rows = Embedder(tmp_path / "o.onnx", batch_size=7).embed(CROPS)
+    assert np.abs(rows - by_hand(model, PRESETS["raw-bgr"], batch=batch)).max() < 1e-5
+
+
+def test_what_the_file_says_of_itself(tmp_path: Path) -> None:
+    path = save(build(), tmp_path / "osnet_x0_25.onnx")
+    found = adopt(path, tmp_path / "o.onnx", CROPS, settings=Settings(licence="MIT"))
+    about = Embedder(tmp_path / "o.onnx").metadata
+    assert (about.source, about.licence, about.preset) == ("osnet_x0_25.onnx", "MIT", "imagenet")
+    assert (about.backbone, about.dimension, len(about.source_sha256)) == ("osnet_x0_25", DIMENSION, 64)
+    assert "OSNet" in found.why
+
+
+@pytest.mark.parametrize(
+    ("names", "preset"), [(("data", "reid_embedding"), "raw-bgr"), (("input", "fc_pred"), "tao")], ids=["OMZ", "TAO"]
+)
+def test_files_are_known_by_their_names(tmp_path: Path, names: tuple[str, str], preset: str) -> None:
+    path = save(build(names=names), tmp_path / "m.onnx")
+    assert adopt(path, tmp_path / "o.onnx", CROPS).preset == preset
+
+
+@pytest.mark.parametrize(
+    ("mean", "preset"), [((123.7, 116.3, 103.5), "inside"), ((103.5, 116.3, 123.7), "raw-bgr")], ids=["RGB", "BGR"]
+)
+def test_files_that_take_a_mean_of_grey_levels_off_are_known_by_it(
+    tmp_path: Path, mean: tuple[float, ...], preset: str
+) -> None:
+    model = build()
+    model.graph.initializer.append(numpy_helper.from_array(np.array(mean, np.float32).reshape(1, 3, 1, 1), "mean"))
+    nodes = [helper.make_node("Sub", ["images", "mean"], ["less"]), *model.graph.node]
+    nodes[1].input[0] = "less"
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    assert adopt(save(model, tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS).preset == preset
+
+
+def test_without_a_word_and_without_footage_nothing_is_guessed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing in it tells how pixels must be prepared: give --dataset"):
+        adopt(save(build(), tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS)
+    assert not (tmp_path / "o.onnx").exists()
+
+
+@pytest.mark.parametrize("name", ["m.pth", "m.pt", "m.pth.tar", "m.pkl"])
+def test_a_pickle_is_not_opened(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
+    with pytest.raises(ModelError, match="a checkpoint of torch, which can hold code and is not run here"):
+        adopt(tmp_path / name, tmp_path / "o.onnx", CROPS, settings=RAW)
+
+
+def test_a_network_whose_descriptors_vanish_writes_nothing(tmp_path: Path) -> None:
+    model = build()
+    linear = next(tensor for tensor in model.graph.initializer if tensor.name == "linear")
+    linear.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(linear)), "linear"))
+    with pytest.raises(ModelError, match="expected descriptors of length 1 in the original"):
+        adopt(save(model, tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS, settings=RAW)
+    assert not (tmp_path / "o.onnx").exists()
+
+
+def test_a_dark_channel_does_not_make_nan(tmp_path: Path) -> None:
+    """onnxruntime's MeanVarianceNormalization divides by 0 where ONNX's definition does not."""
+    model = build()
+    for node in model.graph.node:
+        if node.op_type == "GlobalAveragePool":
+            node.input[0] = "normed"
+    stem = next(tensor for tensor in model.graph.initializer if tensor.name == "bias")
+    dark = numpy_helper.to_array(stem).copy()
+    dark[0] = -1e6  # under ReLU always 0
+    stem.CopyFrom(numpy_helper.from_array(dark, "bias"))
+    squared = [
+        helper.make_node("MeanVarianceNormalization", ["lit"], ["even"], axes=[2, 3]),
+        helper.make_node("Mul", ["even", "lit"], ["normed"]),
+    ]
+    nodes = list(model.graph.node)
+    place = [node.op_type for node in nodes].index("Relu") + 1
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[:place], *squared, *nodes[place:]])
+    path = save(model, tmp_path / "m.onnx")
+    adopt(path, tmp_path / "o.onnx", CROPS, settings=RAW)
+    assert np.isfinite(Embedder(tmp_path / "o.onnx").embed(CROPS)).all()

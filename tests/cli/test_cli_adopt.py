@@ -1,0 +1,107 @@
+"""reid adopt and reid model as a user runs them."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+from conftest import Reid
+from third_party import DIMENSION, build, save
+
+from reid_toolkit.datasets.manifest import write_manifest
+from reid_toolkit.demo.crops import draw_crops
+from reid_toolkit.records import Crop
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """A dataset of drawn people, two crops each."""
+    folder = tmp_path / "people"
+    folder.mkdir()
+    crops = []
+    for number, picture in enumerate(draw_crops(14)):
+        for frame in range(2):
+            path = folder / f"{number}-{frame}.png"
+            cv2.imwrite(str(path), picture[frame:])
+            crops.append(Crop(path, "ab"[number % 2], f"t{number}", frame=frame, time=float(frame)))
+    write_manifest(folder, crops)
+    return folder
+
+
+def test_an_adopted_model_is_enrolled_and_searched_with(reid: Reid, tmp_path: Path, people: Path) -> None:
+    file, out = save(build(), tmp_path / "theirs.onnx"), tmp_path / "ours.onnx"
+    found = reid("adopt", file, "--out", out, "--dataset", people, "--preset", "imagenet", "--license", "MIT", "--json")
+    assert (found.json["preset"], found.json["dimension"], found.json["crops"]) == ("imagenet", DIMENSION, 28)
+    assert found.json["max_difference"] < 1e-3
+    assert reid("enroll", people, "--model", out, "--gallery", tmp_path / "g", "--json").json["enrolled"] == 14
+    best = reid("search", people / "3-0.png", "--gallery", tmp_path / "g", "--json").json["matches"][0]
+    assert best["tracklet"] == "t3"
+
+
+def test_the_card_says_where_it_comes_from(reid: Reid, tmp_path: Path) -> None:
+    file, out = save(build(), tmp_path / "osnet.onnx"), tmp_path / "ours.onnx"
+    said = reid("adopt", file, "--out", out).err
+    assert "preset imagenet (RGB / 255 - (0.485, 0.456, 0.406) / (0.229, 0.224, 0.225)): it is an OSNet" in said
+    assert "on 34 drawn people at batch 1, 2 and 17" in said
+    card = reid("model", "card", out, "--json").json
+    assert (card["made_from"], card["license"], card["preset"]) == ("osnet.onnx", "not told", "imagenet")
+    assert card["crops_per_second"] > 0
+    shown = reid("model", "card", out).err
+    assert "made from" in shown
+    assert "fingerprint" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "contract"),
+    [
+        (["--order", "bgr"], "BGR of 0-255"),
+        (["--scale", "255", "--mean", "0.5", "0.5", "0.5"], "RGB / 255 - (0.5, 0.5, 0.5)"),
+        (["--scale", "1", "--std", "58", "57", "57", "--order", "bgr"], "BGR / (58, 57, 57)"),
+    ],
+)
+def test_a_contract_may_be_spelled_out(reid: Reid, tmp_path: Path, options: list[str], contract: str) -> None:
+    found = reid("adopt", save(build(), tmp_path / "m.onnx"), "--out", tmp_path / "o.onnx", *options, "--json").json
+    assert (found["preset"], found["contract"]) == ("custom", contract)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--preset", "half", "--order", "bgr"], "expected one of both"),
+        (["--mean", "1", "2", "3"], "--mean and --std need --scale"),
+        (["--order", "grb"], "'grb' is not one of 'rgb', 'bgr'"),
+    ],
+)
+def test_wrong_usage_is_said(reid: Reid, tmp_path: Path, options: list[str], said: str) -> None:
+    found = reid("adopt", save(build(), tmp_path / "m.onnx"), "--out", tmp_path / "o.onnx", *options)
+    assert found.status == 2
+    assert said in found.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "nothing in it tells how pixels must be prepared"),
+        (["--preset", "imagnet"], "did you mean 'imagenet'?"),
+        (["--std", "1", "1", "0", "--scale", "1"], "scale and std above 0"),
+        (["--preset", "half", "--output", "nothing"], "has no tensor 'nothing'"),
+        (["--preset", "half", "--size", "99x99"], "takes 32 x 16, not 99 x 99"),
+    ],
+)
+def test_what_cannot_be_is_one_line(reid: Reid, tmp_path: Path, options: list[str], said: str) -> None:
+    found = reid("adopt", save(build(), tmp_path / "m.onnx"), "--out", tmp_path / "o.onnx", *options)
+    assert said in found.error
+    assert not (tmp_path / "o.onnx").exists()
+
+
+def test_a_dataset_decides_and_the_table_is_shown(reid: Reid, tmp_path: Path, people: Path) -> None:
+    """To this network, whose rows are of length 1, all ranges are nearly one: the order of channels is found."""
+    found = reid("adopt", save(build(), tmp_path / "m.onnx"), "--out", tmp_path / "o.onnx", "--dataset", people)
+    assert "raw-bgr      100%" in found.err
+    assert "inside       100%        1.4" in found.err
+    assert "the same to this network as imagenet" in found.err
+    assert "preset raw-bgr (BGR of 0-255): it separates people best on 14 tracklets" in found.err
+    trials = reid("adopt", tmp_path / "m.onnx", "--out", tmp_path / "o.onnx", "--dataset", people, "--json").json[
+        "trials"
+    ]
+    assert trials[0]["preset"] == "raw-bgr"
+    assert len(trials) == 6
