@@ -2,14 +2,15 @@
 
 import errno
 import importlib
+import io
 import re
 import signal
 import sys
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from contextlib import contextmanager, suppress
+from typing import IO, Any, NoReturn, cast
 
 import click
 import rich_click
@@ -34,7 +35,39 @@ EXTRA_OF_MODULE = {
 TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 """Unicode's signs that turn the direction of writing: what follows would be read in another order."""
 
-log = Console(stderr=True, highlight=False, emoji=False)
+
+class BestEffort(io.TextIOBase):
+    """Stderr. What cannot be written there, to a full disk, a closed pipe or a terminal that is gone, is left out: no
+    work ends for a line that nobody reads."""
+
+    @property
+    def stream(self) -> Any:
+        """Stderr as it is now; the one behind it where rich has put itself before it."""
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        if self.stream is not None:  # as it is where the shell has closed it
+            with suppress(OSError):
+                self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self.stream is not None:
+            with suppress(OSError):
+                self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream is not None and bool(self.stream.isatty())
+
+    def fileno(self) -> int:
+        return int(self.stream.fileno())
+
+
+log = Console(file=cast("IO[str]", BestEffort()), highlight=False, emoji=False)
 """Where everything meant for a person goes; stdout carries results only."""
 
 

@@ -152,13 +152,16 @@ def describe(report: "WatchReport") -> str:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; a second one interrupts as ever."""
+    """An event that the first Ctrl-C, SIGTERM or SIGHUP sets; a second Ctrl-C or SIGTERM interrupts as ever."""
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Not under nohup. It never interrupts: of a terminal that is closed it comes from the shell and from the system.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.getsignal(signal.SIGHUP)
 
     def set_stop(*_: object) -> None:
         stop.set()
-        for number in before:
+        for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
 
     for number in before:

@@ -1,3 +1,5 @@
+import errno
+import io
 import json
 import os
 import signal
@@ -5,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
 import onnx
@@ -14,6 +16,9 @@ from drawn_clip import as_stream
 from drawn_yard import write_video
 from tiny_model import build_model
 
+from reid_toolkit.cli import main
+from reid_toolkit.cli import watch as watch_module
+from reid_toolkit.cli.watch import stopped_by_signals
 from reid_toolkit.gallery import Gallery
 
 FRAMES = 50
@@ -103,6 +108,65 @@ def test_handlers_of_signals_are_as_before(reid, video: Path, model: Path, tmp_p
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space"), BrokenPipeError(errno.EPIPE, "broken pipe")])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_lines_that_cannot_be_written_end_no_watch(
+    video: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, terminal: bool
+) -> None:
+    tried = []
+
+    class Unwritable(io.StringIO):
+        def write(self, text: str) -> int:
+            tried.append(text)
+            raise error
+
+        def isatty(self) -> bool:
+            return terminal
+
+    monkeypatch.setattr(watch_module, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(watch_module, "REDRAW_SECONDS", 0.0)
+    with redirect_stderr(Unwritable()), pytest.raises(SystemExit) as left:
+        main(["watch", str(video), "--model", str(model), "--gallery", str(tmp_path / "gallery")])
+    assert tried
+    assert (left.value.code, count(tmp_path / "gallery")) == (0, 1)
+
+
+def test_a_stderr_that_is_closed_ends_no_watch(
+    video: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # as Python has it after 2>&-
+    monkeypatch.setattr(watch_module, "LINE_SECONDS", 0.0)
+    with pytest.raises(SystemExit) as left:
+        main(["watch", str(video), "--model", str(model), "--gallery", str(tmp_path / "gallery")])
+    assert (left.value.code, count(tmp_path / "gallery")) == (0, 1)
+
+
+@pytest.fixture
+def hangup() -> Iterator:
+    """``hangup(handler)`` has SIGHUP handled so from now on."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield lambda handler: signal.signal(signal.SIGHUP, handler)
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_closes_stops_it_and_never_interrupts(hangup) -> None:
+    hangup(signal.SIG_DFL)
+    with stopped_by_signals() as stop:
+        for _ in range(2):  # from the shell, and from the system
+            signal.raise_signal(signal.SIGHUP)
+        assert stop.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+def test_under_nohup_a_terminal_may_close(hangup) -> None:
+    hangup(signal.SIG_IGN)
+    with stopped_by_signals() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.is_set()
+
+
 @pytest.fixture
 def start(model: Path, tmp_path: Path) -> Iterator:
     """``start(video, ...)`` is ``reid watch`` as a process of its own, with a gallery that ``start.gallery`` names."""
@@ -126,8 +190,9 @@ def wait_for(condition, process: subprocess.Popen) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_ends_it_well(start, video: Path, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_ends_it_well(start, hangup, video: Path, tmp_path: Path, number: int) -> None:
+    hangup(signal.SIG_DFL)  # the suite may run under nohup
     process = start(video, "--loop", "100000")
     wait_for(lambda: count(tmp_path / "gallery") >= 2, process)
     process.send_signal(number)
