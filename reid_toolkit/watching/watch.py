@@ -1,6 +1,7 @@
 """One camera, from its frames to the gallery, for as long as it runs."""
 
 import math
+import secrets
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -82,7 +83,8 @@ def watch(
         raise InputError(f"{recording.source}: a stream has its own time and does not begin again: no start, no loops")
     name = recording.name if camera == recording.name else f"{camera}-{recording.name}"
     if recording.is_stream:
-        name = f"{camera}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        # Boxes whose clock has no battery begin at the same second again and again.
+        name = f"{camera}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     view = View(camera, as_text(recording.source), name, recording.frame_rate, settings, by_quality, thumbnails, allow)
     follower = Follower(view, detector, embedder, gallery)
     stop = stop or threading.Event()

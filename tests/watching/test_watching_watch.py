@@ -3,6 +3,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,27 @@ def test_a_stream_that_breaks_is_taken_up_again_and_nobody_is_lost(
     assert first.camera == second.camera == "north"
     assert first.tracklet.startswith("north-20")
     assert first.tracklet != second.tracklet
+
+
+def test_two_starts_in_one_second_are_two(see, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime(1970, 1, 1, 0, 0, 25, tzinfo=UTC)
+
+    monkeypatch.setattr("reid_toolkit.watching.watch.datetime", Stopped)
+    for _ in range(2):
+        stop = threading.Event()
+
+        def until_seen(report: WatchReport, stop: threading.Event = stop) -> None:
+            if report.tally.crops >= 2:
+                stop.set()
+
+        see(Stream(lambda: live_walk(0.004)), replace(PLAIN, every=1, min_crops=2), stop=stop, on_status=until_seen)
+    first, second = (record.tracklet for record in shelf.records)
+    assert first.startswith("north-19700101T000025Z-")
+    assert second.startswith("north-19700101T000025Z-")
+    assert first != second
 
 
 def test_it_ends_after_so_many_seconds(see, monkeypatch: pytest.MonkeyPatch) -> None:
