@@ -10,7 +10,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import fail, print_json, printable, warn
+from reid_toolkit.cli.root import fail, print_json, printable, warn, warnings_on_log
 
 if TYPE_CHECKING:
     from reid_toolkit.footage.extract import IngestReport
@@ -52,7 +52,7 @@ def command(
     from reid_toolkit.footage.ingest import ingest
 
     bad: list[str] = []
-    with progress_bar("ingest", "frames") as on_progress, telling_where_it_goes_on():
+    with progress_bar("ingest", "frames") as on_progress, warnings_on_log(), telling_where_it_goes_on():
         report = ingest(
             videos,
             out,

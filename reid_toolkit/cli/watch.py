@@ -95,6 +95,7 @@ def command(
         stopped_by_signals() as stop,
         open_gallery(gallery, embedder.dimension, embedder.fingerprint, wait=wait) as store,
         announcing_fit(store, gallery),
+        warnings_on_log(),
         status_line() as on_status,
     ):
         store.remember_model_file(model.resolve())

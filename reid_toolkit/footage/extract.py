@@ -167,20 +167,20 @@ def ingest_stream(work: Work, seconds: float | None) -> None:
     """A live stream in parts, each committed at its end; KeyboardInterrupt ends the last part early."""
     work.detector.start(work.recording.frame_rate)
     frames = work.recording.frames()
-    end = None if seconds is None else time.time() + seconds
+    end = None if seconds is None else time.monotonic() + seconds
     going = True
     while going:
-        now = time.time()
-        stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+        now, stamp = time.monotonic(), datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         stop = now + STREAM_PART_SECONDS if end is None else min(end, now + STREAM_PART_SECONDS)
         _, more = extract(work, work.store.free_name(f"{work.camera}-{stamp}"), frames, stop)
-        going = more and (end is None or time.time() < end)
+        going = more and (end is None or time.monotonic() < end)
 
 
 def extract(
     work: Work, name: str, frames: Iterator[Frame], stop: float | None = None, replaces: Entry | None = None
 ) -> tuple[Entry, bool]:
-    """Detect, track and cut through ``frames`` (of a stream: to the time ``stop``) and commit the tracklets.
+    """Detect, track and cut through ``frames`` (of a stream: until ``time.monotonic()`` is ``stop``) and commit the
+    tracklets.
 
     Returns the entry in the journal, and whether there may be more frames.
     """
@@ -199,7 +199,7 @@ def extract(
                     writer.add(track, frame.image, frame.number, began + frame.time, box, score)
                 report.frames += 1
                 work.tick()
-                if stop is not None and frame.time >= stop:
+                if stop is not None and time.monotonic() >= stop:
                     more = True
                     break
         except KeyboardInterrupt:

@@ -1,7 +1,6 @@
 """Reading recordings frame by frame: video files, folders of pictures, network streams."""
 
 import hashlib
-import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from reid_toolkit.errors import ImageError, VideoError
+from reid_toolkit.footage.clock import Clock
 from reid_toolkit.footage.decoding import Decoder
 from reid_toolkit.footage.frame_times import timed
 from reid_toolkit.images import Image, read_image
@@ -21,7 +21,8 @@ class Frame:
     number: int
     """From 0."""
     time: float
-    """Seconds from the start of the recording; absolute UTC (Unix time) in a stream. Strictly increasing."""
+    """Seconds from the start of the recording; absolute UTC (Unix time) in a stream. Strictly increasing, unless the
+    clock was set during a stream."""
     image: Image
     """(H, W, 3) uint8, BGR."""
 
@@ -146,7 +147,6 @@ def read_stream(address: str, form: str | None = None) -> Frames:
     except VideoError:  # it was there when it was opened first, and may come back
         return
     with decoder:
-        previous = 0.0
-        for number, image in enumerate(image for _, image in decoder.pictures()):
-            previous = max(time.time(), previous + 1e-3)
-            yield Frame(number, previous, image)
+        clock = Clock()
+        for number, (_, image) in enumerate(decoder.pictures()):
+            yield Frame(number, clock.now(), image)

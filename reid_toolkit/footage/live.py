@@ -35,7 +35,7 @@ class LiveFrames:
     def take(self, timeout: float) -> Frame | None:
         """The newest frame, each at most once; None when none came for ``timeout`` seconds.
 
-        Frames are numbered as they are read, and their times increase strictly, over all connections.
+        Frames are numbered as they are read, over all connections.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._error is not None, timeout)
@@ -58,15 +58,13 @@ class LiveFrames:
                 self._changed.notify()
 
     def _read(self) -> None:
-        number, last, wait, broken = 0, 0.0, FIRST_WAIT, False
+        number, wait, broken = 0, FIRST_WAIT, False
         while True:
             with closing(self.recording.frames()) as frames:
                 for frame in frames:
                     if self._closing.is_set():
                         return
-                    # The clock may have been set back.
-                    last = max(frame.time, last + 1e-3)
-                    self._put(replace(frame, number=number, time=last))
+                    self._put(replace(frame, number=number))
                     self.reconnects += broken
                     number, wait, broken = number + 1, FIRST_WAIT, False
             broken = True

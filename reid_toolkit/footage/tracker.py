@@ -24,7 +24,7 @@ class Tracker:
 
     def __init__(self, frame_rate: float) -> None:
         self.frame_rate = frame_rate
-        self.last = math.inf
+        self.last = math.nan
         """Time of the last frame, seconds."""
         self.before = 0
         """Tracks of before the last gap, whose numbers are not given again."""
@@ -50,9 +50,10 @@ class Tracker:
     def update(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32], time: float
     ) -> list[tuple[int, NDArray[np.float32], float]]:
-        """Give the boxes (N, 4) x1 y1 x2 y2 and scores (N,) of the frame at ``time``, strictly increasing seconds.
+        """Give the boxes (N, 4) x1 y1 x2 y2 and scores (N,) of the frame at ``time``, seconds.
 
-        Frames may be left out. After a gap in which nobody can be followed (``frame_times.leap``) all tracks are new.
+        Frames may be left out. After a gap in which nobody can be followed (``frame_times.leap``) all tracks are new;
+        so they are where time does not go forward, since the clock was set.
 
         Returns (track number, box (4,), score) of the boxes that show the person of a track, ordered by
         number. Left out are boxes of no track yet, those with a score under ``GOOD_SCORE`` and those whose
@@ -61,7 +62,8 @@ class Tracker:
         """
         import supervision
 
-        if time - self.last > leap(self.frame_rate):
+        passed = time - self.last
+        if passed <= 0 or passed > leap(self.frame_rate):
             self.forget()
         self.last = time
         found = self.tracker.update(

@@ -1,5 +1,6 @@
 """The people in view: each one's descriptor grows frame by frame, and is enrolled when the tracklet ends."""
 
+import time
 from dataclasses import dataclass, field
 
 from reid_toolkit.footage.crops import cut
@@ -84,12 +85,12 @@ class Follower:
         """By the tracker's number."""
         self.tracker = Tracker(view.frame_rate)
         self.last = 0.0
-        """Time of the last frame, seconds."""
+        """When the last frame came, by ``time.monotonic()``: the clock may be set."""
         detector.start(view.frame_rate)
 
     def see(self, frame: Frame) -> None:
         """Take the next frame; some may have been left out before it."""
-        self.last = frame.time
+        self.last = time.monotonic()
         due: list[tuple[Person, Image]] = []
         for track, box, _ in self.tracker.update(*self.detector(frame.image), frame.time):
             person = self.people.setdefault(track, Person(frame.time, frame.time))

@@ -112,7 +112,7 @@ def watch(
                 break
             if frame is not None:
                 follower.see(frame)
-            elif time.time() - follower.last > view.patience:
+            elif time.monotonic() - follower.last > view.patience:
                 follower.end_all()
             if time.monotonic() - expired >= EXPIRE_SECONDS:
                 follower.tally.expired += gallery.expire()

@@ -1,3 +1,4 @@
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -5,9 +6,10 @@ import numpy as np
 import pytest
 from drawn_clip import as_stream
 from drawn_yard import RATE, SIZE, draw_frame, write_video
+from set_clock import SetClock
 
 from reid_toolkit.errors import VideoError
-from reid_toolkit.footage import decoding
+from reid_toolkit.footage import clock, decoding
 from reid_toolkit.footage.frames import Recording
 from reid_toolkit.footage.sources import open_recordings
 
@@ -113,6 +115,20 @@ def test_a_stream_has_the_time_of_the_clock(video: Path) -> None:
     assert len(times) == 50
     assert times[0] > 1.7e9
     assert times == sorted(set(times))
+
+
+def test_a_stream_goes_on_evenly_after_the_clock_was_set_back(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = SetClock(0.1)
+    monkeypatch.setattr(clock, "time", machine)
+    (recording,) = open_recordings([as_stream(video)], 10.0)
+    frames = recording.frames()
+    times = [frame.time for frame in islice(frames, 25)]
+    machine.ahead -= 3600
+    with pytest.warns(RuntimeWarning, match="set back"):
+        times += [frame.time for frame in frames]
+    steps = np.diff(times)
+    assert steps[24] == pytest.approx(0.1 - 3600)
+    np.testing.assert_allclose(np.delete(steps, 24), 0.1, atol=1e-5)
 
 
 def test_a_stream_that_cannot_be_reached_keeps_its_password_to_itself() -> None:

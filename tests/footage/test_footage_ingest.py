@@ -8,20 +8,19 @@ import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from drawn_clip import as_stream, write_clip
 from drawn_yard import EMPTY, RATE, RedDetector, ScriptedDetector, draw_frame, walker_box, write_video
+from set_clock import SetClock
 
 from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DatasetError, InputError, VideoError
-from reid_toolkit.footage import crops, extract, frames
+from reid_toolkit.footage import clock, crops, extract, frames
 from reid_toolkit.footage.extract import CameraReport
 from reid_toolkit.footage.ingest import IngestReport, ingest
 from reid_toolkit.footage.sources import open_recordings
@@ -254,8 +253,7 @@ def test_a_stream_is_kept_in_parts_and_every_run_adds(
 def test_a_stream_that_is_interrupted_keeps_what_it_has(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = count(time.time(), 1 / RATE)
-    monkeypatch.setattr(frames, "time", SimpleNamespace(time=lambda: next(clock)))  # however busy the machine is
+    monkeypatch.setattr(clock, "time", SetClock(1 / RATE))  # however busy the machine is
     out = tmp_path / "set"
     detector = ScriptedDetector(interrupt_at=40)
     report = ingest([as_stream(video)], out, camera="door", detector=detector, every=1)
@@ -264,6 +262,44 @@ def test_a_stream_that_is_interrupted_keeps_what_it_has(
     assert tracklet.camera == "door"
     assert tracklet.start is not None
     assert tracklet.start > 1.7e9
+
+
+def test_a_clock_that_is_set_back_ends_tracklets_and_times_are_right_after_it(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = SetClock(1 / RATE)
+    monkeypatch.setattr(clock, "time", machine)
+
+    class Setting(ScriptedDetector):
+        def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if self.number == 30:
+                machine.ahead -= 3600
+            return super().__call__(frame)
+
+    with pytest.warns(RuntimeWarning, match="set back by 3600"):
+        ingest([as_stream(video)], tmp_path / "set", camera="door", detector=Setting(), every=1)
+    first, second = read_manifest(tmp_path / "set").tracklets
+    assert second.end < first.start
+    for tracklet in (first, second):
+        np.testing.assert_allclose(np.diff([crop.time for crop in tracklet.crops]), 1 / RATE, atol=1e-5)
+
+
+def test_parts_of_a_stream_are_as_long_as_ever_after_the_clock_was_set_back(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract, "STREAM_PART_SECONDS", 0.0)
+    real, ahead = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+
+    class Setting(ScriptedDetector):
+        def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            ahead[0] = -3600.0 if self.number >= 5 else 0.0
+            return super().__call__(frame)
+
+    with pytest.warns(RuntimeWarning, match="set back by 3600"):
+        ingest([as_stream(video)], tmp_path / "set", camera="door", detector=Setting(), every=1)
+    entries = json.loads((tmp_path / "set" / "ingest.json").read_text())["recordings"]
+    assert [entry["frames"] for entry in entries[:50]] == [1] * 50
 
 
 def test_a_stream_needs_a_camera_and_no_company(video: Path, tmp_path: Path) -> None:

@@ -79,6 +79,17 @@ def test_after_a_gap_everybody_is_new_and_no_number_comes_twice() -> None:
     assert tracker.alive == set()
 
 
+def test_where_the_clock_was_set_back_everybody_is_new_and_is_followed_on() -> None:
+    tracker, tracks = Tracker(10.0), []
+    for began in (3600.0, 1.0):
+        given = [tracker.update(box(number), SCORE, began + number / 10) for number in range(20)]
+        tracks.append({track for members in given for track, _, _ in members})
+        assert sum(map(len, given)) >= 18
+    first, second = tracks
+    assert len(first) == len(second) == 1
+    assert first != second
+
+
 def test_what_is_gone_is_not_alive_and_leaves_nothing() -> None:
     tracker = Tracker(10)
     for number in range(5):

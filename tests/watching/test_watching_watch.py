@@ -206,6 +206,38 @@ def test_time_without_frames_ends_a_tracklet(see, shelf: Shelf) -> None:
     assert shelf.records[0].end < 3 < 8 <= shelf.records[1].start
 
 
+def test_a_clock_that_is_set_back_ends_a_tracklet_and_the_next_has_right_times(see, shelf: Shelf) -> None:
+    def connect() -> Iterator[Frame]:
+        yield from walk(range(30), began=3600.0)
+        yield from walk(range(30, FRAMES), began=60.0)
+
+    see(Stream(connect, is_stream=False), replace(PLAIN, every=1))
+    first, second = shelf.records
+    assert 3600 < first.start < first.end == pytest.approx(3600 + 29 / RATE)
+    assert 63 <= second.start < second.end == pytest.approx(60 + (FRAMES - 1) / RATE)
+
+
+def test_after_the_clock_was_set_back_time_without_frames_ends_a_tracklet(
+    see, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+    real, ahead = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+
+    def connect() -> Iterator[Frame]:
+        yield from live_walk(0.004)
+        ahead[0] = -3600.0
+        stop.wait(30)  # nothing comes any more
+
+    def until_enrolled(report: WatchReport) -> None:
+        if shelf.records:
+            stop.set()
+
+    settings = replace(PLAIN, every=1, min_crops=2)
+    see(Stream(connect), settings, stop=stop, on_status=until_enrolled, seconds=20)
+    assert stop.is_set(), "enrolled before the end"
+
+
 def test_frames_left_out_do_not_end_a_tracklet(see, shelf: Shelf) -> None:
     see(Stream(lambda: walk(range(0, FRAMES, 3)), is_stream=False), replace(PLAIN, every=1))
     assert len(shelf.records) == 1
