@@ -8,7 +8,8 @@
     │   └── RecipeError         a recipe contradicts itself or names something unknown
     ├── ModelError              a model file is not ours, damaged, or of another shape
     ├── GalleryError            a gallery is damaged, locked, or of another model
-    │   └── AuditError          what must be written to the audit log could not be, so it was not done
+    │   ├── AuditError          what must be written to the audit log could not be, so it was not done
+    │   └── UnavailableError    a gallery is locked, full or away for now
     ├── RunError                a training run cannot start, resume or be read
     └── MissingDependencyError  an optional package is not installed (also an ImportError)
 
@@ -54,6 +55,10 @@ class GalleryError(ReidError):
 
 class AuditError(GalleryError):
     """What must be written to a gallery's audit log could not be, so it was not done."""
+
+
+class UnavailableError(GalleryError):
+    """A gallery is locked, full or away for now: the same may be done later."""
 
 
 class RunError(ReidError):

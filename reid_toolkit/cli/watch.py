@@ -14,7 +14,7 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
 from reid_toolkit.cli.root import log, print_json, warn, warnings_on_log
-from reid_toolkit.errors import InputError
+from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.files import as_name
 
 if TYPE_CHECKING:
@@ -118,8 +118,13 @@ def command(
         warn(f"{recording.source}: not one frame came")
     if as_json:
         print_json({"source": recording.source, "gallery": gallery, **summary(report)})
-        return
-    click.echo(f"{gallery}: {describe(report)}")
+    else:
+        click.echo(f"{gallery}: {describe(report)}")
+    if report.tally.lost:
+        raise GalleryError(
+            f"{gallery}: {report.tally.lost} tracklets are lost, since it could not be written for too long; "
+            "the others are stored; a file can be watched again when that is mended"
+        )
 
 
 def summary(report: "WatchReport") -> dict[str, float]:
@@ -144,6 +149,7 @@ def describe(report: "WatchReport") -> str:
     again = f", {report.reconnects} reconnects" if report.reconnects else ""
     again += f", {report.damaged} damaged pieces passed over" if report.damaged else ""
     blocked = f", {tally.blocked} left out that were forgotten" if tally.blocked else ""
+    blocked += f", {tally.lost} lost" if tally.lost else ""
     expired = f", {tally.expired} past the retention deleted" if tally.expired else ""
     return (
         f"{tally.frames} frames, {report.dropped} dropped{again}, {tally.tracklets} tracklets, {tally.enrolled} "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
-from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.errors import GalleryError, InputError, UnavailableError
 from reid_toolkit.files import sync_folder
 from reid_toolkit.gallery.checksum import text_checksum
 from reid_toolkit.gallery.schema import METRIC, migrate
@@ -213,7 +213,8 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise GalleryError(f"{self.path}: {self._explain(error)}") from error
+            kind = UnavailableError if may_pass(error) else GalleryError
+            raise kind(f"{self.path}: {self._explain(error)}") from error
         except UnicodeDecodeError as error:
             raise GalleryError(f"{self.path}: {DAMAGED.format('damaged text')}") from error
         except UnicodeEncodeError as error:
@@ -246,6 +247,12 @@ def is_busy(error: Exception) -> bool:
     """Whether another connection is in the way, and not the file's or the disk's state."""
     name = getattr(error, "sqlite_errorname", None) or ""
     return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in str(error)
+
+
+def may_pass(error: sqlite3.Error) -> bool:
+    """Whether the same may be done later: another connection or the disk is in the way, and not the file itself."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    return is_busy(error) or name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"))
 
 
 def _create(folder: Path, path: Path) -> None:

@@ -19,7 +19,7 @@ from pymilvus import DataType, MilvusClient
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 
-from reid_toolkit.errors import GalleryError
+from reid_toolkit.errors import GalleryError, UnavailableError
 from reid_toolkit.gallery.milvus_address import Address
 from reid_toolkit.gallery.milvus_filter import among, within
 from reid_toolkit.gallery.milvus_rows import LONGEST, TEXTS, Row
@@ -259,15 +259,24 @@ class Collection:
         try:
             yield
         except MilvusException as error:
-            raise GalleryError(f"{self.address.text}: {_explain(str(error.message))}") from error
+            raise self._error(str(error.message)) from error
         except grpc.RpcError as error:
             # Of a call that took too long, pymilvus lets this through.
-            raise GalleryError(f"{self.address.text}: {_explain(str(error))}") from error
+            raise self._error(str(error)) from error
+
+    def _error(self, text: str) -> GalleryError:
+        kind = UnavailableError if _is_away(text) else GalleryError
+        return kind(f"{self.address.text}: {_explain(text)}")
+
+
+def _is_away(text: str) -> bool:
+    """Whether no server answers."""
+    return any(word in text.lower() for word in ("fail connecting", "unavailable", "retry", "deadline"))
 
 
 def _explain(text: str) -> str:
     lower = text.lower()
-    if "fail connecting" in lower or "unavailable" in lower or "retry" in lower or "deadline" in lower:
+    if _is_away(text):
         # A wrong password looks the same to pymilvus as no server.
         return (
             f"no Milvus server there that answers us within {PATIENCE:g} s: see that it runs, host and port, and user "

@@ -1,4 +1,4 @@
-"""The people in view: each one's descriptor grows frame by frame, and is enrolled when the tracklet ends."""
+"""The people in view: each one's descriptor grows frame by frame, until the tracklet ends."""
 
 import time
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from reid_toolkit.gallery.protocol import GalleryStore
 from reid_toolkit.images import Image, thumbnail
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder, TrackletAverage
+from reid_toolkit.watching.enrolling import Enroller, Tally
 
 
 @dataclass
@@ -28,24 +29,6 @@ class Person:
     """Quality of the best crop so far, where thumbnails are wanted."""
     picture: Image | None = None
     """That crop."""
-
-
-@dataclass
-class Tally:
-    """What came of the frames."""
-
-    frames: int = 0
-    """Seen by the detector."""
-    crops: int = 0
-    """Embedded."""
-    tracklets: int = 0
-    """That ended."""
-    enrolled: int = 0
-    """Of these; the others had too few crops, or were forgotten."""
-    blocked: int = 0
-    """Of these, on the gallery's block list: `reid gallery forget` has forgotten them."""
-    expired: int = 0
-    """Records of the gallery that were past its retention, and deleted."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +59,12 @@ class View:
 
 
 class Follower:
-    """Takes a camera's frames in order, and enrolls each tracklet that ends."""
+    """Takes a camera's frames in order, and hands each tracklet that ends to an enroller."""
 
     def __init__(self, view: View, detector: Detector, embedder: Embedder, gallery: GalleryStore) -> None:
-        self.view, self.detector, self.embedder, self.gallery = view, detector, embedder, gallery
+        self.view, self.detector, self.embedder = view, detector, embedder
         self.tally = Tally()
+        self.enroller = Enroller(gallery, self.tally, view.allow)
         self.people: dict[int, Person] = {}
         """By the tracker's number."""
         self.tracker = Tracker(view.frame_rate)
@@ -113,12 +97,18 @@ class Follower:
             self.end(track)
 
     def end_all(self) -> None:
-        """Enroll those in view and forget them: the recording ends, or time has passed unseen."""
+        """End the tracklets of those in view and forget them: time has passed unseen."""
         for track in sorted(self.people):
             self.end(track)
         self.tracker.forget()
 
+    def finish(self) -> None:
+        """Enroll those in view too; nothing comes any more."""
+        self.end_all()
+        self.enroller.finish()
+
     def end(self, track: int) -> None:
+        """What there is of a tracklet is all of it; it is stored by the next call of the enroller."""
         person = self.people.pop(track)
         settings = self.view.settings
         began = settings.start or 0.0
@@ -131,12 +121,5 @@ class Follower:
                 source=self.view.source,
                 thumbnail=b"" if person.picture is None else thumbnail(person.picture),
             )
-            blocked = self.gallery.block_list
-            if not self.view.allow and blocked.has([record])[0]:
-                self.tally.blocked += 1
-            else:
-                self.gallery.add(person.average.descriptor[None], [record])
-                self.tally.enrolled += 1
-                if self.view.allow:
-                    blocked.allow([record])
+            self.enroller.put(person.average.descriptor, record)
         self.tally.tracklets += 1

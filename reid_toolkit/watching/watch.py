@@ -4,12 +4,13 @@ import math
 import secrets
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from reid_toolkit.errors import InputError
+from reid_toolkit.errors import AuditError, GalleryError, InputError, UnavailableError
 from reid_toolkit.files import as_text
 from reid_toolkit.footage.detector import Detector
 from reid_toolkit.footage.extract import Settings
@@ -17,7 +18,8 @@ from reid_toolkit.footage.frames import Frame, Recording
 from reid_toolkit.footage.live import LiveFrames
 from reid_toolkit.gallery.protocol import GalleryStore
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.watching.follow import Follower, Tally, View
+from reid_toolkit.watching.enrolling import Tally
+from reid_toolkit.watching.follow import Follower, View
 
 LOOK_SECONDS = 0.5
 """Between looks at whether to stop, where no frame comes."""
@@ -72,9 +74,11 @@ def watch(
 
     A file is read frame by frame. Of a stream the newest frame is taken, and those that came meanwhile are dropped;
     when it breaks it is opened again. Ends after ``seconds``, or when ``stop`` is set; whoever is in view is enrolled
-    then. ``on_status`` is called after each frame, and from time to time when there is none. Run again on the same
-    file, the same records replace the first ones. What is past the gallery's retention is deleted at the beginning,
-    now and then, and at the end. Camera statistics are fitted at the end, where they are due.
+    then, and after an error, too. While the gallery is locked, full or away, tracklets wait to be enrolled; warns of it
+    (RuntimeWarning), as of all else that the gallery cannot do for now. ``on_status`` is called after each frame, and
+    from time to time when there is none. Run again on the same file, the same records replace the first ones. What is
+    past the gallery's retention is deleted at the beginning, now and then, and at the end. Camera statistics are fitted
+    at the end, where they are due.
 
     The rest is in :class:`View`. Raises :class:`InputError` for settings that contradict each other, and what the
     detector, the embedder and the gallery raise.
@@ -106,23 +110,40 @@ def watch(
     frames = (
         frames_of_stream(live) if live else frames_of_file(recording, loops, view.patience, lambda: damage.append(None))
     )
-    with closing(frames):
-        for frame in frames:
-            if stop.is_set() or (seconds is not None and time.perf_counter() - wall >= seconds):
-                break
-            if frame is not None:
-                follower.see(frame)
-            elif time.monotonic() - follower.last > view.patience:
-                follower.end_all()
-            if time.monotonic() - expired >= EXPIRE_SECONDS:
-                follower.tally.expired += gallery.expire()
-                expired = time.monotonic()
-            on_status(report())
-    follower.end_all()
-    follower.tally.expired += gallery.expire()
-    # At the end alone: it reads all records, and frames would be dropped meanwhile.
-    gallery.refresh_statistics(if_due=True)
+    try:
+        with closing(frames):
+            for frame in frames:
+                if stop.is_set() or (seconds is not None and time.perf_counter() - wall >= seconds):
+                    break
+                if frame is not None:
+                    follower.see(frame)
+                elif time.monotonic() - follower.last > view.patience:
+                    follower.end_all()
+                follower.enroller.store()
+                if time.monotonic() - expired >= EXPIRE_SECONDS:
+                    expire(gallery, follower.tally)
+                    expired = time.monotonic()
+                on_status(report())
+    except Exception:
+        with suppress(GalleryError):  # which may be what ends it
+            follower.finish()
+        raise
+    follower.finish()
+    expire(gallery, follower.tally)
+    try:
+        # At the end alone: it reads all records, and frames would be dropped meanwhile.
+        gallery.refresh_statistics(if_due=True)
+    except UnavailableError as error:
+        warnings.warn(f"camera statistics were not fitted: {error}", RuntimeWarning, stacklevel=2)
     return report()
+
+
+def expire(gallery: GalleryStore, tally: Tally) -> None:
+    """Delete what is past the retention; what that cannot be done for now is left to the next time, with a warning."""
+    try:
+        tally.expired += gallery.expire()
+    except (UnavailableError, AuditError) as error:
+        warnings.warn(f"what is past the retention was not deleted: {error}", RuntimeWarning, stacklevel=3)
 
 
 def frames_of_file(

@@ -3,11 +3,12 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, suppress
+from contextlib import closing, redirect_stderr, suppress
 from pathlib import Path
 
 import onnx
@@ -139,6 +140,31 @@ def test_a_stderr_that_is_closed_ends_no_watch(
     with pytest.raises(SystemExit) as left:
         main(["watch", str(video), "--model", str(model), "--gallery", str(tmp_path / "gallery")])
     assert (left.value.code, count(tmp_path / "gallery")) == (0, 1)
+
+
+def test_what_is_lost_to_a_locked_gallery_is_said_with_status_one(
+    reid, video: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = tmp_path / "gallery"
+    reid("watch", video, "--model", model, "--gallery", gallery)
+    add = Gallery.add
+
+    def while_another_writes(self: Gallery, *given: object) -> None:
+        with closing(sqlite3.connect(gallery / "gallery.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            add(self, *given)
+
+    monkeypatch.setattr(Gallery, "add", while_another_writes)
+    words = ("watch", video, "--model", model, "--gallery", gallery, "--camera", "north", "--wait", "0")
+    for more in ((), ("--json",)):
+        done = reid(*words, *more)
+        assert done.status == 1
+        assert "error: " in done.err.splitlines()[-1]
+        assert "1 tracklets are lost" in done.err.splitlines()[-1]
+        assert json.loads(done.out)["lost"] == 1 if more else ", 0 enrolled, 1 lost, " in done.out
+    monkeypatch.undo()
+    assert reid(*words).status == 0
+    assert count(gallery) == 2
 
 
 @pytest.fixture

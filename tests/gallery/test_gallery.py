@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.errors import GalleryError, InputError, UnavailableError
 from reid_toolkit.gallery import Gallery, database
 from reid_toolkit.gallery.database import NAME
 from reid_toolkit.gallery.syncing import sync
@@ -449,6 +449,7 @@ def test_a_damaged_file_is_named(path: Path) -> None:
     with pytest.raises(GalleryError, match="damaged") as caught:
         Gallery.open(path)
     assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, UnavailableError)
     (path / NAME).write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
     with pytest.raises(GalleryError, match="damaged"), Gallery.open(path) as gallery:
         gallery.search(unit(1)[0])
@@ -458,7 +459,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(path: Path) -> None:
     with Gallery.open(path, dimension=D) as gallery:
         gallery.add(unit(5), records(5))
         gallery._writer._db.execute("PRAGMA max_page_count = 6")
-        with pytest.raises(GalleryError, match="no space left on the disk"):
+        with pytest.raises(UnavailableError, match="no space left on the disk"):
             gallery.add(unit(2000), records(2000, source="big"))
         assert len(gallery) == 5
         assert gallery.search(unit(5)[3])[0].distance == NEAR_ZERO
@@ -472,7 +473,7 @@ def test_a_second_writer_waits_and_then_gives_up_by_name(path: Path) -> None:
         gallery.add(unit(2), records(2))
         other = sqlite3.connect(path / NAME, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(GalleryError, match="another process is writing"):
+        with pytest.raises(UnavailableError, match="another process is writing"):
             gallery.add(unit(2), records(2))
         assert len(gallery.search(unit(1)[0])) == 2  # reading goes on meanwhile
         other.execute("ROLLBACK")

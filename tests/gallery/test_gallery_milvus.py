@@ -8,7 +8,7 @@ from galleries import address_of
 from gallery_people import D, make_people
 
 from reid_toolkit.cli import main
-from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.errors import GalleryError, InputError, UnavailableError
 from reid_toolkit.gallery import open_gallery
 from reid_toolkit.gallery.milvus_address import parse_address
 from reid_toolkit.gallery.milvus_rows import LONGEST
@@ -57,6 +57,8 @@ def test_a_server_that_is_away_is_one_line(where: str, capsys: pytest.CaptureFix
     assert "no Milvus server there that answers" in shown.err
     assert shown.err.count("\n") == 1
     assert not shown.out
+    with pytest.raises(UnavailableError):
+        open_gallery(AWAY)
 
 
 def test_a_collection_of_another_program_or_metric_is_refused(where: str) -> None:

@@ -1,7 +1,9 @@
 import gc
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ from drawn_clip import write_clip
 from drawn_yard import EMPTY, RATE, RedDetector, draw_frame, write_video
 from tiny_model import build_model
 
-from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.errors import AuditError, GalleryError, InputError, UnavailableError
 from reid_toolkit.footage import live as live_module
 from reid_toolkit.footage.crops import cut
 from reid_toolkit.footage.extract import Settings
@@ -352,6 +354,110 @@ def test_a_gallery_that_fails_is_heard_and_the_thread_ends(see) -> None:
     with pytest.raises(GalleryError):
         see(Stream(lambda: live_walk(0.001)), replace(PLAIN, every=1, min_crops=1), gallery=Full())
     assert threading.active_count() == before
+
+
+@dataclass
+class Locked(Shelf):
+    """A gallery that cannot be written for the first ``times``."""
+
+    times: int = 0
+
+    def add(self, vectors: np.ndarray, records: list[Record]) -> None:
+        if self.times:
+            self.times -= 1
+            raise UnavailableError("gallery: another process is writing")
+        super().add(vectors, records)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be stored is tried again with the next frame."""
+    monkeypatch.setattr("reid_toolkit.watching.enrolling.RETRY_SECONDS", 0.0)
+
+
+def test_a_locked_gallery_is_waited_for_and_nobody_is_lost(see, shelf: Shelf, at_once: None) -> None:
+    see(loops=3)
+    gallery = Locked(times=20)
+    with pytest.warns(RuntimeWarning, match="another process is writing; watching goes on") as warnings:
+        tally = see(loops=3, gallery=gallery).tally
+    assert len(warnings) == 1
+    assert (tally.tracklets, tally.enrolled, tally.lost) == (3, 3, 0)
+    assert gallery.records == shelf.records
+    np.testing.assert_array_equal(gallery.rows, shelf.rows)
+
+
+def test_a_stream_outlives_a_gallery_that_is_locked_for_a_while(see, tmp_path: Path, at_once: None) -> None:
+    stop = threading.Event()
+
+    def until_stored(report: WatchReport) -> None:
+        if report.tally.tracklets:
+            other.rollback()
+        if report.tally.enrolled:
+            stop.set()
+
+    def connect() -> Iterator[Frame]:
+        yield from live_walk(0.004)
+        time.sleep(1.2)  # longer than anybody is followed for
+
+    settings = replace(PLAIN, every=1, min_crops=2)
+    with (
+        Gallery.open(tmp_path / "g", wait=0.0) as gallery,
+        closing(sqlite3.connect(tmp_path / "g" / "gallery.sqlite", isolation_level=None)) as other,
+    ):
+        see(gallery=gallery)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.warns(RuntimeWarning, match="another process is writing"):
+            tally = see(Stream(connect), settings, gallery=gallery, stop=stop, on_status=until_stored).tally
+        assert tally.enrolled >= 1
+        assert (tally.lost, len(gallery)) == (0, 1 + tally.enrolled)
+
+
+def test_who_cannot_be_stored_to_the_end_is_counted_as_lost(see) -> None:
+    with pytest.warns(RuntimeWarning) as warnings:
+        tally = see(loops=3, gallery=Locked(times=10**9)).tally
+    assert [str(warning.message).partition("; ")[2] for warning in warnings] == [
+        "watching goes on, tracklets wait to be enrolled, at most 1000",
+        "3 tracklets that waited are lost",
+    ]
+    assert (tally.tracklets, tally.enrolled, tally.lost) == (3, 0, 3)
+
+
+def test_no_more_wait_than_there_is_room_for(see, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reid_toolkit.watching.enrolling.MOST_WAITING", 2)
+    gallery = Locked(times=1)
+    with pytest.warns(RuntimeWarning, match="at most 2"):
+        tally = see(loops=4, gallery=gallery).tally
+    assert (tally.tracklets, tally.enrolled, tally.lost) == (4, 2, 2)
+    assert [record.tracklet[-1] for record in gallery.records] == ["2", "3"], "the newest"
+
+
+def test_whoever_is_in_view_when_something_else_fails_is_enrolled(see, shelf: Shelf) -> None:
+    def fail(report: WatchReport) -> None:
+        if report.tally.frames == 40:
+            raise MemoryError("a frame of many pixels")
+
+    with pytest.raises(MemoryError):
+        see(on_status=fail)
+    assert len(shelf.records) == 1
+
+
+@pytest.mark.parametrize("error", [UnavailableError("locked"), AuditError("the log cannot be written")])
+def test_what_cannot_be_deleted_or_fitted_now_is_said_and_left_to_the_next_time(see, error: GalleryError) -> None:
+    class Stuck(Shelf):
+        def expire(self) -> int:
+            raise error
+
+        def refresh_statistics(self, *, if_due: bool) -> bool:
+            raise UnavailableError("locked")
+
+    gallery = Stuck()
+    with pytest.warns(RuntimeWarning) as warnings:
+        assert see(gallery=gallery).tally.enrolled == 1
+    assert [str(warning.message) for warning in warnings] == [
+        f"what is past the retention was not deleted: {error}",
+        f"what is past the retention was not deleted: {error}",
+        "camera statistics were not fitted: locked",
+    ]
 
 
 def resident() -> int:
