@@ -150,10 +150,11 @@ def describe(report: "WatchReport") -> str:
     again += f", {report.damaged} damaged pieces passed over" if report.damaged else ""
     blocked = f", {tally.blocked} left out that were forgotten" if tally.blocked else ""
     blocked += f", {tally.lost} lost" if tally.lost else ""
+    replaced = f", {tally.replaced} of an earlier watch deleted" if tally.replaced else ""
     expired = f", {tally.expired} past the retention deleted" if tally.expired else ""
     return (
         f"{tally.frames} frames, {report.dropped} dropped{again}, {tally.tracklets} tracklets, {tally.enrolled} "
-        f"enrolled{blocked}{expired}, {report.frames_per_second:.1f} frames/s on {report.cores:.2f} cores"
+        f"enrolled{blocked}{replaced}{expired}, {report.frames_per_second:.1f} frames/s on {report.cores:.2f} cores"
     )
 
 

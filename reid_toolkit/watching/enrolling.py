@@ -35,6 +35,8 @@ class Tally:
     """Of these, on the gallery's block list: `reid gallery forget` has forgotten them."""
     lost: int = 0
     """Of these, could not be stored."""
+    replaced: int = 0
+    """Records of an earlier watch of the same file that did not come again, and were deleted."""
     expired: int = 0
     """Records of the gallery that were past its retention, and deleted."""
 
@@ -47,6 +49,8 @@ class Enroller:
         self.gallery, self.tally, self.allow = gallery, tally, allow
         self.waiting: deque[tuple[NDArray[np.float32], Record]] = deque()
         """Descriptors (D,) and records, first come first."""
+        self.earlier: dict[str, Record] = {}
+        """Of an earlier watch of the same file, by tracklet; those that come again leave it."""
         self.again: float | None = None
         """When to try again, by ``time.monotonic()``; None while all is well."""
 
@@ -93,6 +97,8 @@ class Enroller:
             self.gallery.add(np.stack(rows), records)
         if self.allow:
             blocked.allow(records)
+        for record in records:
+            self.earlier.pop(record.tracklet, None)
         self.tally.enrolled += len(records)
         self.tally.blocked += sum(out)
         self.waiting.clear()

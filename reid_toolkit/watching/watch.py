@@ -18,6 +18,7 @@ from reid_toolkit.footage.frames import Frame, Recording
 from reid_toolkit.footage.live import LiveFrames
 from reid_toolkit.gallery.protocol import GalleryStore
 from reid_toolkit.runtime import Embedder
+from reid_toolkit.watching.again import discard_earlier, earlier_records, name_of
 from reid_toolkit.watching.enrolling import Tally
 from reid_toolkit.watching.follow import Follower, View
 
@@ -76,21 +77,21 @@ def watch(
     when it breaks it is opened again. Ends after ``seconds``, or when ``stop`` is set; whoever is in view is enrolled
     then, and after an error, too. While the gallery is locked, full or away, tracklets wait to be enrolled; warns of it
     (RuntimeWarning), as of all else that the gallery cannot do for now. ``on_status`` is called after each frame, and
-    from time to time when there is none. Run again on the same file, the same records replace the first ones. What is
-    past the gallery's retention is deleted at the beginning, now and then, and at the end. Camera statistics are fitted
-    at the end, where they are due.
+    from time to time when there is none. Run again on the same file, and to its end, the new records replace all of the
+    first ones; those of other bytes that lay at its path stay, with a warning. What is past the gallery's retention is
+    deleted at the beginning, now and then, and at the end. Camera statistics are fitted at the end, where they are due.
 
     The rest is in :class:`View`. Raises :class:`InputError` for settings that contradict each other, and what the
     detector, the embedder and the gallery raise.
     """
     if recording.is_stream and (loops > 1 or settings.start is not None):
         raise InputError(f"{recording.source}: a stream has its own time and does not begin again: no start, no loops")
-    name = recording.name if camera == recording.name else f"{camera}-{recording.name}"
-    if recording.is_stream:
-        # Boxes whose clock has no battery begin at the same second again and again.
-        name = f"{camera}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    # A second is not enough: boxes whose clock has no battery begin at the same one again and again.
+    start = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    name = f"{camera}-{start}" if recording.is_stream else name_of(recording, camera)
     view = View(camera, as_text(recording.source), name, recording.frame_rate, settings, by_quality, thumbnails, allow)
     follower = Follower(view, detector, embedder, gallery)
+    earlier = follower.enroller.earlier = {} if recording.is_stream else earlier_records(gallery, view)
     stop = stop or threading.Event()
     wall, cpu = time.perf_counter(), time.process_time()
     live = LiveFrames(recording) if recording.is_stream else None
@@ -105,7 +106,7 @@ def watch(
             time.process_time() - cpu,
         )
 
-    expired = -math.inf
+    expired, came_to_end = -math.inf, False
     damage: list[None] = []
     frames = (
         frames_of_stream(live) if live else frames_of_file(recording, loops, view.patience, lambda: damage.append(None))
@@ -124,11 +125,15 @@ def watch(
                     expire(gallery, follower.tally)
                     expired = time.monotonic()
                 on_status(report())
+            else:
+                came_to_end = True
     except Exception:
         with suppress(GalleryError):  # which may be what ends it
             follower.finish()
         raise
     follower.finish()
+    if came_to_end:
+        discard_earlier(gallery, recording, earlier, follower.tally)
     expire(gallery, follower.tally)
     try:
         # At the end alone: it reads all records, and frames would be dropped meanwhile.

@@ -1,136 +1,42 @@
 import gc
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from drawn_clip import write_clip
-from drawn_yard import EMPTY, RATE, RedDetector, draw_frame, write_video
-from tiny_model import build_model
+from drawn_yard import EMPTY, RATE, draw_frame
+from watched_yard import FRAMES, PLAIN, Shelf, Stream, live_walk, walk
 
 from reid_toolkit.errors import AuditError, GalleryError, InputError, UnavailableError
 from reid_toolkit.footage import live as live_module
 from reid_toolkit.footage.crops import cut
-from reid_toolkit.footage.extract import Settings
 from reid_toolkit.footage.frames import Frame
 from reid_toolkit.footage.sources import open_video
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.images import decode
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.watching.watch import WatchReport, watch
-
-FRAMES = 50
-PLAIN = Settings("red")
-
-
-class Anybody:
-    """The block list of a gallery that forgot nobody."""
-
-    def has(self, records: list[Record]) -> list[bool]:
-        return [False] * len(records)
-
-    def allow(self, records: list[Record]) -> None:
-        pass
-
-
-@dataclass
-class Shelf:
-    """A gallery that only takes in."""
-
-    rows: list[np.ndarray] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    expiries: int = 0
-    fits: list[bool] = field(default_factory=list)
-    block_list: Any = field(default_factory=Anybody)
-
-    def add(self, vectors: np.ndarray, records: list[Record]) -> None:
-        self.rows += list(vectors)
-        self.records += records
-
-    def expire(self) -> int:
-        self.expiries += 1
-        return 3
-
-    def refresh_statistics(self, *, if_due: bool) -> bool:
-        self.fits.append(if_due)
-        return True
-
-
-@dataclass
-class Stream:
-    """A recording that gives the frames of a function, at each connection anew."""
-
-    connect: Callable[[], Iterator[Frame]]
-    source: str = "rtsp://yard"
-    name: str = "yard"
-    frame_rate: float = RATE
-    is_stream: bool = True
-
-    def frames(self, on_damage: Callable[[], None] | None = None) -> Iterator[Frame]:
-        return self.connect()
-
-
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    onnx.save_model(build_model(), tmp_path / "tiny.onnx")
-    return Embedder(tmp_path / "tiny.onnx", threads=1)
-
-
-@pytest.fixture
-def shelf() -> Shelf:
-    return Shelf()
-
-
-@pytest.fixture
-def see(embedder: Embedder, shelf: Shelf, tmp_path: Path) -> Callable[..., WatchReport]:
-    """``see(recording, settings, **more)`` watches, a file of one walker by default, into ``shelf``."""
-
-    def run(recording: Any = None, settings: Settings = PLAIN, *, gallery: Any = shelf, **more: Any) -> WatchReport:
-        recording = recording or open_video(write_video(tmp_path / "yard.avi", FRAMES))
-        return watch(recording, "north", embedder, gallery, RedDetector(), settings, **more)
-
-    return run
-
-
-def walk(numbers: range = range(FRAMES), began: float = 0.0) -> Iterator[Frame]:
-    """The walker's frames as a recording gives them."""
-    for number in numbers:
-        yield Frame(number, began + number / RATE, draw_frame(number))
+from reid_toolkit.watching.watch import WatchReport
 
 
 def test_who_walks_through_is_enrolled_once(see, shelf: Shelf, embedder: Embedder, tmp_path: Path) -> None:
     report = see()
     (record,) = shelf.records
     assert record.camera == "north"
-    assert record.tracklet == "north-yard-00000"
+    fingerprint = open_video(tmp_path / "yard.avi").fingerprint
+    assert record.tracklet == f"north-yard-{fingerprint[:8]}-00000"
     assert record.source == str(tmp_path / "yard.avi")
     assert EMPTY / RATE <= record.start <= (EMPTY + 3) / RATE
     assert record.end == pytest.approx((FRAMES - 1) / RATE)
     assert (report.tally.frames, report.tally.tracklets, report.tally.enrolled) == (FRAMES, 1, 1)
     assert (report.dropped, report.reconnects) == (0, 0)
     assert np.linalg.norm(shelf.rows[0]) == pytest.approx(1, abs=1e-5)
-
-
-def test_who_was_forgotten_is_not_enrolled_again(see, tmp_path: Path) -> None:
-    with Gallery.open(tmp_path / "g") as gallery:
-        assert see(gallery=gallery).tally.enrolled == 1
-        (walker,) = (record for records, _ in gallery.records() for record in records)
-        gallery.block_list.add([walker])
-        gallery.discard([walker])
-        tally = see(gallery=gallery).tally
-        assert (tally.tracklets, tally.enrolled, tally.blocked, len(gallery)) == (1, 0, 1, 0)
-        tally = see(gallery=gallery, allow=True).tally
-        assert (tally.enrolled, tally.blocked, len(gallery)) == (1, 0, 1)
-        assert gallery.block_list.has([walker]) == [False]
 
 
 def test_the_descriptor_is_the_mean_over_every_kth_crop(see, shelf: Shelf, embedder: Embedder, tmp_path: Path) -> None:
@@ -175,16 +81,9 @@ def test_a_start_makes_times_absolute(see, shelf: Shelf) -> None:
 def test_a_file_over_and_over_is_one_walk_after_the_other(see, shelf: Shelf) -> None:
     report = see(loops=3)
     assert report.tally.frames == 3 * FRAMES
-    assert [record.tracklet for record in shelf.records] == [f"north-yard-0000{n}" for n in range(3)]
+    assert [record.tracklet for record in shelf.records] == [f"{shelf.records[0].tracklet[:-1]}{n}" for n in range(3)]
     times = [time for record in shelf.records for time in (record.start, record.end)]
     assert times == sorted(set(times))
-
-
-def test_the_same_file_again_gives_the_same_records(see, embedder: Embedder, tmp_path: Path) -> None:
-    with Gallery.open(tmp_path / "gallery", embedder.dimension, embedder.fingerprint) as gallery:
-        see(gallery=gallery)
-        see(gallery=gallery)
-        assert len(gallery) == 1
 
 
 def test_damage_is_counted_and_what_follows_is_seen(see, shelf: Shelf, tmp_path: Path) -> None:
@@ -250,12 +149,6 @@ def test_whoever_is_in_view_at_a_stop_is_enrolled(see, shelf: Shelf) -> None:
     report = see(stop=stop, on_status=lambda report: report.tally.frames == 40 and stop.set())
     assert report.tally.frames == 40
     assert len(shelf.records) == 1
-
-
-def live_walk(pause: float) -> Iterator[Frame]:
-    for frame in walk():
-        time.sleep(pause)
-        yield replace(frame, time=time.time())
 
 
 def test_of_a_stream_too_fast_frames_are_dropped_and_counted(see, embedder: Embedder) -> None:
@@ -339,14 +232,9 @@ def test_a_stream_has_no_start_and_no_loops(see) -> None:
 
 
 def test_a_gallery_that_fails_is_heard_and_the_thread_ends(see) -> None:
-    class Full:
-        block_list = Anybody()
-
+    class Full(Shelf):
         def add(self, *_: object) -> None:
             raise GalleryError("the gallery is of another model")
-
-        def expire(self) -> int:
-            return 0
 
     before = threading.active_count()
     with pytest.raises(GalleryError, match="another model"):
@@ -354,81 +242,6 @@ def test_a_gallery_that_fails_is_heard_and_the_thread_ends(see) -> None:
     with pytest.raises(GalleryError):
         see(Stream(lambda: live_walk(0.001)), replace(PLAIN, every=1, min_crops=1), gallery=Full())
     assert threading.active_count() == before
-
-
-@dataclass
-class Locked(Shelf):
-    """A gallery that cannot be written for the first ``times``."""
-
-    times: int = 0
-
-    def add(self, vectors: np.ndarray, records: list[Record]) -> None:
-        if self.times:
-            self.times -= 1
-            raise UnavailableError("gallery: another process is writing")
-        super().add(vectors, records)
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be stored is tried again with the next frame."""
-    monkeypatch.setattr("reid_toolkit.watching.enrolling.RETRY_SECONDS", 0.0)
-
-
-def test_a_locked_gallery_is_waited_for_and_nobody_is_lost(see, shelf: Shelf, at_once: None) -> None:
-    see(loops=3)
-    gallery = Locked(times=20)
-    with pytest.warns(RuntimeWarning, match="another process is writing; watching goes on") as warnings:
-        tally = see(loops=3, gallery=gallery).tally
-    assert len(warnings) == 1
-    assert (tally.tracklets, tally.enrolled, tally.lost) == (3, 3, 0)
-    assert gallery.records == shelf.records
-    np.testing.assert_array_equal(gallery.rows, shelf.rows)
-
-
-def test_a_stream_outlives_a_gallery_that_is_locked_for_a_while(see, tmp_path: Path, at_once: None) -> None:
-    stop = threading.Event()
-
-    def until_stored(report: WatchReport) -> None:
-        if report.tally.tracklets:
-            other.rollback()
-        if report.tally.enrolled:
-            stop.set()
-
-    def connect() -> Iterator[Frame]:
-        yield from live_walk(0.004)
-        time.sleep(1.2)  # longer than anybody is followed for
-
-    settings = replace(PLAIN, every=1, min_crops=2)
-    with (
-        Gallery.open(tmp_path / "g", wait=0.0) as gallery,
-        closing(sqlite3.connect(tmp_path / "g" / "gallery.sqlite", isolation_level=None)) as other,
-    ):
-        see(gallery=gallery)
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.warns(RuntimeWarning, match="another process is writing"):
-            tally = see(Stream(connect), settings, gallery=gallery, stop=stop, on_status=until_stored).tally
-        assert tally.enrolled >= 1
-        assert (tally.lost, len(gallery)) == (0, 1 + tally.enrolled)
-
-
-def test_who_cannot_be_stored_to_the_end_is_counted_as_lost(see) -> None:
-    with pytest.warns(RuntimeWarning) as warnings:
-        tally = see(loops=3, gallery=Locked(times=10**9)).tally
-    assert [str(warning.message).partition("; ")[2] for warning in warnings] == [
-        "watching goes on, tracklets wait to be enrolled, at most 1000",
-        "3 tracklets that waited are lost",
-    ]
-    assert (tally.tracklets, tally.enrolled, tally.lost) == (3, 0, 3)
-
-
-def test_no_more_wait_than_there_is_room_for(see, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reid_toolkit.watching.enrolling.MOST_WAITING", 2)
-    gallery = Locked(times=1)
-    with pytest.warns(RuntimeWarning, match="at most 2"):
-        tally = see(loops=4, gallery=gallery).tally
-    assert (tally.tracklets, tally.enrolled, tally.lost) == (4, 2, 2)
-    assert [record.tracklet[-1] for record in gallery.records] == ["2", "3"], "the newest"
 
 
 def test_whoever_is_in_view_when_something_else_fails_is_enrolled(see, shelf: Shelf) -> None:
@@ -501,7 +314,4 @@ def test_what_is_past_the_retention_leaves_a_gallery_that_is_watched_into(
         gallery.add(vectors, [Record("last year", "a", 1.7e9, 1.7e9), Record("undated", "a", 5.0, 6.0)])
         gallery.keep_for(86_400.0)
         assert see(gallery=gallery).tally.expired == 1
-        assert {record.tracklet for records, _ in gallery.records() for record in records} == {
-            "undated",
-            "north-yard-00000",
-        }
+        assert {r.tracklet.split("-")[0] for records, _ in gallery.records() for r in records} == {"undated", "north"}
