@@ -119,7 +119,9 @@ def check(gallery: str, as_json: bool) -> None:
             click.echo(printable(f"audit log: {line}"))
         if report.statistics == "damaged":
             click.echo(f"camera statistics: damaged; `reid gallery cameras {gallery} refresh` fits them anew")
-        click.echo(f"{gallery}: {report.whole} of {report.count} records whole; index: {report.index}")
+        anew = ", searches do without it until `reid enroll` or `reid gallery compact` makes it anew"
+        index = report.index + anew * (report.index in ("damaged", "stale"))
+        click.echo(f"{gallery}: {report.whole} of {report.count} records whole; index: {index}")
     if report.audit and not (report.damaged or report.missing or report.pages):
         raise GalleryError(f"{gallery}: its records are whole, but not its audit log: {report.audit[0]}")
     if report.statistics == "damaged" and not (report.damaged or report.missing or report.pages or report.audit):

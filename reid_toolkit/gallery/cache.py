@@ -5,7 +5,8 @@
     index-TOKEN.graph     the index over them
 
 Each save has its own token and ``index.json`` is replaced last, so that a save that is killed leaves the files of
-the one before. Nothing of a file is believed, and hnswlib is shown nothing, before its checksum was found right.
+the one before. The record names the token of its files, in the transaction that makes them known. Nothing of a file
+is believed, and hnswlib is shown nothing, before its checksum was found right.
 """
 
 import contextlib
@@ -90,19 +91,25 @@ class Sidecar:
         return self.dead + removed - self.version[2]
 
 
-def read_sidecar(folder: Path, identity: Identity, epoch: int) -> Sidecar | None:
-    """The description of the files in ``folder``, if it is whole and of this gallery as it is now."""
+def read_sidecar(folder: Path) -> Sidecar | None:
+    """The description of the files in ``folder``, if it is whole; of whichever gallery that is."""
     try:
         outer = json.loads((folder / SIDECAR).read_bytes())
         if text_checksum(outer["about"]) != outer["checksum"]:
             return None
         fields = json.loads(outer["about"])
-        about = Sidecar(**fields | {"version": tuple(fields["version"])})
+        return Sidecar(**fields | {"version": tuple(fields["version"])})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    wanted = (FORMAT, *identity, METRIC, epoch)
-    held = (about.format, about.gallery, about.model, about.dimension, about.metric, about.version[0])
-    return about if held == wanted else None
+
+
+def fits(about: Sidecar, identity: Identity, token: str | None) -> bool:
+    """Whether these files are of this gallery; ``token``: of the files that its record names as its own.
+
+    By numbers alone that cannot be told: a record that was put back from a copy gives the same ids to other rows.
+    """
+    held = (about.format, about.gallery, about.model, about.dimension, about.metric, about.token)
+    return held == (FORMAT, *identity, METRIC, token)
 
 
 def changed(folder: Path) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from reid_toolkit.gallery.finding import Find, answer, log
 from reid_toolkit.gallery.precision import stored_rows
 from reid_toolkit.gallery.protocol import Batch, GalleryStore, Info, OnProgress
 from reid_toolkit.gallery.report import Report, info_of, leftover, report_on
-from reid_toolkit.gallery.searcher import EXACT_BELOW, Locks, Searcher, identity_of
+from reid_toolkit.gallery.searcher import EXACT_BELOW, Locks, Searcher, sidecar_of
 from reid_toolkit.gallery.statistics import fit_gallery, worth_fitting
 from reid_toolkit.gallery.store import Store, key_of
 from reid_toolkit.records import Match, Record
@@ -237,7 +237,7 @@ class Gallery(GalleryStore):
                 if found is None and not self._writer.holds_statistics(read_at[0]):
                     self._writer.set_seen(now)
                     return False
-                about = cache.read_sidecar(self._writer.folder, identity_of(self._writer), self._writer.number("epoch"))
+                about = sidecar_of(self._writer)
                 version = self._writer.put_statistics(found, now)
                 self._writer.drop_statistics({about.statistics} if about else ())
                 self._writer.log({"action": "camera statistics", "version": version})

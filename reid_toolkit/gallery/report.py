@@ -10,7 +10,7 @@ from reid_toolkit.gallery import audit, cache
 from reid_toolkit.gallery.criteria import Which
 from reid_toolkit.gallery.database import UNREADABLE
 from reid_toolkit.gallery.protocol import Info, OnProgress
-from reid_toolkit.gallery.searcher import identity_of
+from reid_toolkit.gallery.searcher import sidecar_of
 from reid_toolkit.gallery.store import Damage, Key, Store
 
 
@@ -40,7 +40,8 @@ class Report:
     pages: tuple[str, ...]
     """What SQLite finds wrong in the file's pages and indexes."""
     index: str
-    """"none", "whole", or "damaged", which costs no record: it is made again."""
+    """"none", "whole", "damaged", or "stale": of another state of the gallery. Searches pass over the last two, which
+    cost no record: it is made again."""
     audit: tuple[str, ...] = ()
     """What does not fit in the audit log."""
     statistics: str = "none"
@@ -58,7 +59,7 @@ def info_of(store: Store, version: int) -> Info:
 
     version: of the camera statistics that searches use.
     """
-    index = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
+    index = sidecar_of(store)
     first, last = store.span()
     retention, head = store.retention(), store.audit_head()
     return Info(
@@ -99,7 +100,7 @@ def about_statistics(held: CameraStatistics | None, newest: int) -> dict[str, An
 
 def leftover(store: Store) -> bool:
     """Within ``store.reading()``. Whether a file of the index may hold bytes of rows that were deleted."""
-    about = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
+    about = sidecar_of(store)
     return cache.holds_deleted(store.folder, about, store.number("removed"))
 
 
@@ -135,7 +136,9 @@ def _keys(store: Store) -> dict[int, Key]:
 
 
 def _index_state(store: Store) -> str:
-    about = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
+    about = cache.read_sidecar(store.folder)
     if about is None:
         return "damaged" if (store.folder / cache.SIDECAR).exists() else "none"
+    if about != sidecar_of(store):
+        return "stale"
     return "whole" if cache.whole(store.folder, about) else "damaged"

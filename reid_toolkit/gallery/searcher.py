@@ -84,7 +84,7 @@ class Searcher:
         if newest == held:
             return held
         # Asked before each search while a newer version waits, so an answer is remembered until the files change.
-        seen = newest, held, self._identity, store.number("epoch"), cache.changed(store.folder)
+        seen = newest, held, self._identity, store.meta("index"), cache.changed(store.folder)
         if self._decided[0] != seen:
             about = self._usable(store)
             self._decided = seen, about.statistics if about else newest
@@ -98,7 +98,7 @@ class Searcher:
         """The files of an index, where they are of the statistics in use here, or of newer ones."""
         if store.count() < self._exact_below:
             return None
-        about = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
+        about = sidecar_of(store)
         newest = self._version_of(store.version()).statistics
         # By older statistics than these rows nobody goes on here: they may be forgotten.
         oldest = 0 if self._identity.gallery == "" else self._snapshot.version.statistics
@@ -256,7 +256,7 @@ class Searcher:
                 self._save(index, writer, locks)
 
     def _due(self, store: Store) -> bool:
-        about = cache.read_sidecar(store.folder, identity_of(store), store.number("epoch"))
+        about = sidecar_of(store)
         if about is None or not cache.complete(store.folder, about):
             return True
         if about.statistics != store.number("statistics"):
@@ -307,10 +307,11 @@ class Searcher:
                 # Nobody erases bytes while we are the writer.
                 # Another process may have built an index by newer statistics meanwhile, or fitted some, so that those
                 # of this one are forgotten.
-                there = cache.read_sidecar(folder, identity_of(writer), about.version[0])
+                there = sidecar_of(writer)
                 older = there is not None and there.statistics > about.statistics
                 if writer.number("epoch") == about.version[0] and not older and writer.has_statistics(about.statistics):
                     cache.publish(folder, about)
+                    writer.set_meta("index", about.token)
                     writer.drop_statistics({about.statistics})
                     self._sidecar = about
                     if below_promise(index.recall):
@@ -335,3 +336,9 @@ class Locks(NamedTuple):
 def identity_of(store: Store) -> cache.Identity:
     """What a file of this gallery must name, within ``store.reading()``."""
     return cache.Identity(store.meta("id") or "", store.meta("model"), store.number("dimension"))
+
+
+def sidecar_of(store: Store) -> cache.Sidecar | None:
+    """The description of the index's files, if they are of this gallery as it is now; within ``store.reading()``."""
+    about = cache.read_sidecar(store.folder)
+    return about if about and cache.fits(about, identity_of(store), store.meta("index")) else None

@@ -231,6 +231,7 @@ class Store(Database):
     def begin_epoch(self) -> None:
         """Inside :meth:`writing`. No cache made before this may be used, or be saved, after it."""
         self.set_meta("epoch", str(self.number("epoch") + 1))
+        self.set_meta("index", "")  # the token of the files of the index that are this record's
         # When records came that are all gone.
         self._db.execute(
             """DELETE FROM enrolment WHERE first_id < (

@@ -704,6 +704,10 @@ def test_compact_and_check(run: Run, gallery: Path) -> None:
     assert "6 records" in run("gallery", "compact", gallery)[1]
     status, out, _ = run("gallery", "check", gallery)
     assert (status, out) == (0, f"{gallery}: 6 of 6 records whole; index: none\n")
+    (gallery / "index.json").write_text("{")
+    status, out, _ = run("gallery", "check", gallery)
+    assert status == 0
+    assert "index: damaged, searches do without it until `reid enroll` or `reid gallery compact` makes it anew" in out
     for verb in ("compact", "check", "info"):
         assert_fails(run("gallery", verb, gallery / "no"), "no gallery there")
 

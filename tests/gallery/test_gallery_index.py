@@ -246,6 +246,91 @@ def test_a_damaged_one_is_built_again(
     assert len(list(indexed.glob("index*"))) == 3
 
 
+def restore_the_record(path: Path) -> None:
+    """Put back from a copy, with the index that was made since beside it."""
+    copy = shutil.copytree(path, path.parent / "copy")
+    enrol_and_index(path, seed=1)
+    shutil.copy(copy / NAME, path)
+
+
+def restore_a_record_without_index(path: Path) -> None:
+    with Gallery.open(path) as gallery:
+        gallery.compact()
+    assert not list(path.glob("index*"))
+    restore_the_record(path)
+
+
+def lose_the_end_of_the_log(path: Path) -> None:
+    with Gallery.open(path) as gallery:
+        gallery.add(make_people(seed=3, count=8)[0], named("early", 8))
+        copy = shutil.copytree(path, path.parent / "copy", ignore=shutil.ignore_patterns("*-shm"))
+    enrol_and_index(path, seed=1)
+    for file in copy.glob(f"{NAME}*"):
+        shutil.copy(file, path)
+
+
+def take_the_index_of_a_copy(path: Path) -> None:
+    copy = shutil.copytree(path, path.parent / "copy")
+    enrol_and_index(path, seed=1)
+    enrol_and_index(copy, seed=2)
+    cache.clear(path)
+    for file in copy.glob("index*"):
+        shutil.copy(file, path)
+
+
+def forget_the_token(path: Path) -> None:
+    """As older toolkits left it."""
+    with Gallery.open(path) as gallery, gallery._writer.writing():
+        gallery._writer._db.execute("DELETE FROM meta WHERE key = 'index'")
+
+
+def enrol_and_index(path: Path, seed: int) -> None:
+    with Gallery.open(path, exact_below=100) as gallery:
+        gallery.add(make_people(seed, 200)[0], named(f"seed-{seed}", 200))
+        gallery.build_index()
+
+
+def named(name: str, count: int) -> list[Record]:
+    return [Record(f"{name}-{i}", "abcd"[i % 4]) for i in range(count)]
+
+
+STATES = [
+    restore_the_record, restore_a_record_without_index, lose_the_end_of_the_log, take_the_index_of_a_copy,
+    forget_the_token,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("enrolled_since", [0, 240])
+@pytest.mark.parametrize("bring_about", STATES)
+def test_an_index_of_another_state_of_the_record_is_not_believed(
+    indexed: Path, queried: list[int], bring_about: Callable[[Path], None], enrolled_since: int
+) -> None:
+    bring_about(indexed)
+    vectors = np.concatenate([make_people(seed)[0][:200:20] for seed in range(4)])
+    with Gallery.open(indexed) as gallery:
+        if enrolled_since:  # ids pass the last one that the index knows
+            gallery.add(make_people(seed=3, count=enrolled_since)[0], named("since", enrolled_since))
+        report = gallery.check()
+        assert (report.sound, report.index, gallery.info().index) == (True, "stale", None)
+    with Gallery.open(indexed, exact_below=100) as fast, Gallery.open(indexed) as exact:
+        expected = [exact.search(query) for query in vectors]
+        queried.clear()
+        assert [fast.search(query) for query in vectors] == expected
+        assert (queried, fast.damage) == ([], {})
+        fast.build_index()
+        queried.clear()
+        assert [fast.search(query) for query in vectors] == expected
+        assert (len(queried), fast.check().index) == (len(vectors), "whole")
+
+
+def test_the_index_of_a_copied_folder_is_its_own(indexed: Path, builds: list[int], queried: list[int]) -> None:
+    copy = shutil.copytree(indexed, indexed.parent / "copy")
+    assert_search_is_exact(copy)
+    with Gallery.open(copy, exact_below=100) as gallery:
+        assert gallery.check().index == "whole"
+    assert (builds, len(queried)) == ([], 20)
+
+
 @pytest.mark.parametrize("row", [0, 30, 31, 200, N - 1])
 def test_descriptors_are_read_and_checked_block_by_block(
     indexed: Path, monkeypatch: pytest.MonkeyPatch, row: int
@@ -254,7 +339,7 @@ def test_descriptors_are_read_and_checked_block_by_block(
     with Gallery.open(indexed, exact_below=100) as gallery:
         gallery.compact()
         vectors = np.concatenate([vectors for _, vectors in gallery.records()])
-        about = cache.read_sidecar(indexed, cache.Identity(gallery.identity, None, D), 1)
+    about = cache.read_sidecar(indexed)
     assert about is not None
     assert len(about.vector_checksums) == 13
     rows = cache.load_rows(indexed, about)

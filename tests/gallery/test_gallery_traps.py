@@ -5,6 +5,7 @@ More of them elsewhere: full disk, truncated and foreign files (test_gallery_ind
 """
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import hnswlib
@@ -113,8 +114,12 @@ def test_another_width_or_space_loads_silently(indexed: Path) -> None:
     index = hnswlib.Index(space="ip", dim=D)
     index.load_index(str(graph))
     assert index.get_current_count() == N
-    identity = cache.Identity("another", None, D)
-    assert cache.read_sidecar(indexed, identity, 0) is None
+    about = cache.read_sidecar(indexed)
+    assert about is not None
+    identity = cache.Identity(about.gallery, about.model, D)
+    assert cache.fits(about, identity, about.token)
+    assert not cache.fits(about, identity._replace(dimension=D // 2), about.token)
+    assert not cache.fits(replace(about, metric="ip"), identity, about.token)
 
 
 def test_builds_by_two_threads_differ_and_answers_do_not(tmp_path: Path) -> None:
