@@ -11,6 +11,7 @@ is believed, and hnswlib is shown nothing, before its checksum was found right.
 
 import contextlib
 import json
+import re
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ from reid_toolkit.gallery.snapshot import COLUMNS, Snapshot, Version, enlarged
 
 SIDECAR = "index.json"
 FORMAT = 2
+OURS = re.compile(r"index\.(json|hnsw)|index-\w+\.(rows|graph)|\.index(-\w+)?\.\w+\.partial\.(json|rows|graph|hnsw)")
+"""Names of these files, of the first toolkits' and of what a killed save leaves. Whatever else is there is others'."""
 READERS = 2
 """Threads that read descriptors: more would wait for memory."""
 
@@ -218,7 +221,7 @@ def clear(folder: Path, keep: tuple[str, ...] = ()) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [*folder.glob("index*"), *folder.glob(".index*")]
+    return [path for path in folder.iterdir() if OURS.fullmatch(path.name)]
 
 
 def load_rows(folder: Path, about: Sidecar) -> Snapshot | None:

@@ -126,6 +126,24 @@ def test_an_index_that_another_process_made_later_is_found(indexed: Path, querie
         assert queried == [1]
 
 
+def test_files_of_others_stay_and_count_for_nothing(indexed: Path) -> None:
+    theirs = ["index.html", "index", ".index.html.swp", "index-notes.txt", "index.json.bak", "indexed-2026.rows"]
+    ours = ["index.hnsw", "index-01ab.rows", ".index.01ef.partial.json", ".index-01ab.01ef.partial.graph"]
+    for name in theirs:
+        (indexed / name).write_text("theirs")
+    with Gallery.open(indexed, exact_below=100) as gallery:
+        assert not gallery.leftover()
+        for name in ours:
+            (indexed / name).write_text("of a save that was killed, or of an older toolkit")
+            assert gallery.leftover()
+            gallery.compact()
+            assert not gallery.leftover()
+        assert gallery.forget(tracklet="t3") == 1
+        cache.clear(indexed)
+    assert {file.name for file in indexed.iterdir()} == {NAME, *theirs}
+    assert {(indexed / name).read_text() for name in theirs} == {"theirs"}
+
+
 def test_an_interrupted_build_leaves_searches_right(indexed: Path) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
