@@ -179,7 +179,7 @@ def loads(content: bytes, model: str | None = None, dimension: int | None = None
             cameras, rows[1 : 1 + count], rows[1 + count :], rows[0], about["model"], float(about["fitted"]),
             int(about["version"]),
         )  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"camera statistics are damaged ({error})") from None
     for what, wanted, got in (("model", model, held.model), ("width", dimension, held.dimension)):
         if wanted is not None and got != wanted:

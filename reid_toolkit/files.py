@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 import secrets
@@ -10,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -54,6 +56,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """Write ``content`` to ``path`` (text as UTF-8), all or nothing."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def parse_json(content: bytes | str) -> Any:
+    """What JSON of a file says, which anybody may have written; raises :class:`ValueError` for whatever is none."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def as_text(name: object) -> str:

@@ -1,5 +1,6 @@
 """Camera statistics: what they are by definition, what they never do, and what they refuse."""
 
+import hashlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +24,7 @@ from reid_toolkit.errors import InputError
 from reid_toolkit.evaluation.ranking import rank
 
 D = 32
+NESTED = b"[" * 100_000
 
 
 def unit(rows: NDArray) -> NDArray[np.float32]:
@@ -317,7 +319,8 @@ def test_damage_and_what_is_of_others_is_refused() -> None:
         broken = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
         with pytest.raises(InputError, match="camera statistics are damaged"):
             loads(broken)
-    for broken in (b"", content[:-1], content[:40]):
+    nested = len(NESTED).to_bytes(8, "little") + NESTED
+    for broken in (b"", content[:-1], content[:40], hashlib.sha256(nested).digest() + nested):
         with pytest.raises(InputError, match="camera statistics are damaged"):
             loads(broken)
     with pytest.raises(InputError, match="of model f00, expected model f01"):

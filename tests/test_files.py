@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_toolkit.files import atomic_path, link_atomic, write_atomic
+from reid_toolkit.files import atomic_path, link_atomic, parse_json, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -20,6 +20,12 @@ def test_text_is_written_as_utf8_and_folders_are_made(tmp_path: Path) -> None:
     write_atomic(path, b"\x00\xff")
     assert path.read_bytes() == b"\x00\xff"
     assert names(path.parent) == ["name.txt"]
+
+
+@pytest.mark.parametrize("content", ["", "{", b"\xff", "[" * 100_000, b'{"a":' * 100_000])
+def test_what_is_no_json_is_a_value_error(content: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"Expecting|can't decode|nested too deeply"):
+        parse_json(content)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

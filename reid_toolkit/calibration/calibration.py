@@ -14,7 +14,7 @@ from reid_toolkit.calibration.base_rate import share_of_same
 from reid_toolkit.calibration.curve import LEAST, Curve, fit_curve
 from reid_toolkit.calibration.evidence import CameraPair, Evidence, pool
 from reid_toolkit.errors import InputError, ModelError
-from reid_toolkit.files import write_atomic
+from reid_toolkit.files import parse_json, write_atomic
 from reid_toolkit.version import __version__
 
 FORMAT, PLAIN_FORMAT = "reid-calibration-2", "reid-calibration-1"
@@ -190,11 +190,11 @@ def load_calibration(path: Path, model: str) -> Calibration:
     Raises :class:`ModelError` when the file is missing, damaged, of another format or of another model.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = parse_json(path.read_text(encoding="utf-8"))
         held = table["format"]
     except OSError as error:
         raise ModelError(f"{path}: cannot read it: {error.strerror}: `reid calibrate` makes a calibration") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         held = None
     if held not in (FORMAT, PLAIN_FORMAT):
         raise ModelError(f"{path}: not a calibration of format {FORMAT}: make it anew by `reid calibrate`")

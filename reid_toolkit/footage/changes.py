@@ -18,7 +18,7 @@ from pathlib import Path
 from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.dataset import Dataset, group_tracklets
 from reid_toolkit.errors import DatasetError, did_you_mean
-from reid_toolkit.files import as_name, csv_text, write_atomic
+from reid_toolkit.files import as_name, csv_text, parse_json, write_atomic
 from reid_toolkit.footage.store import open_folder
 
 SET_ASIDE = "set-aside"
@@ -226,7 +226,7 @@ def content_of(root: Path, rows: list[Row]) -> bytes:
 
 def read_record(path: Path) -> Change:
     try:
-        made = json.loads(path.read_text(encoding="utf-8"))
+        made = parse_json(path.read_text(encoding="utf-8"))
         return Change(made["kind"], tuple(made["tracklets"]), tuple(made["paths"]), made["after"])
     except (ValueError, KeyError, TypeError):
         raise DatasetError(

@@ -1,7 +1,6 @@
 """A dataset that its own reader refuses, made readable again: what cannot be read is set aside, and named."""
 
 import csv
-import json
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.dataset import group_tracklets
 from reid_toolkit.errors import DatasetError
-from reid_toolkit.files import write_atomic
+from reid_toolkit.files import parse_json, write_atomic
 from reid_toolkit.footage.changes import BEFORE, dropped_paths, new_place
 from reid_toolkit.footage.store import JOURNAL, open_folder, read_journal, write_journal
 from reid_toolkit.records import Crop
@@ -48,7 +47,7 @@ def inspect(root: Path) -> Findings:
     for folder in sorted((root / "crops").glob("[!.]*")):
         if (folder / JOURNAL).exists():
             try:
-                if json.loads((folder / JOURNAL).read_text(encoding="utf-8"))["crops"]:
+                if parse_json((folder / JOURNAL).read_text(encoding="utf-8"))["crops"]:
                     manifest.read_manifest(folder)
             except (DatasetError, ValueError, KeyError, TypeError) as error:
                 findings.recordings[folder.name] = plain(error, folder)

@@ -21,7 +21,7 @@ from typing import Any
 
 from reid_toolkit.datasets import manifest
 from reid_toolkit.errors import DatasetError
-from reid_toolkit.files import write_atomic
+from reid_toolkit.files import parse_json, write_atomic
 from reid_toolkit.records import Crop
 
 JOURNAL = "ingest.json"
@@ -73,7 +73,7 @@ class IngestStore:
     def enter(self, folder: Path) -> None:
         """Enter a finished recording in the dataset's manifest and journal; can be repeated at any point."""
         try:
-            entry = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+            entry = parse_json((folder / JOURNAL).read_text(encoding="utf-8"))
             check_entry(entry)
         except (ValueError, KeyError, TypeError):
             raise DatasetError(f"{folder / JOURNAL}: damaged: expected what `reid ingest` writes") from None
@@ -143,7 +143,7 @@ def read_journal(path: Path) -> list[Entry]:
     if not path.exists():
         return []
     try:
-        entries = list(json.loads(path.read_text(encoding="utf-8"))["recordings"])
+        entries = list(parse_json(path.read_text(encoding="utf-8"))["recordings"])
         for entry in entries:
             check_entry(entry)
         return entries

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import AuditError
+from reid_toolkit.files import parse_json
 from reid_toolkit.gallery.criteria import Comparison, Filter, Which
 from reid_toolkit.records import Record
 
@@ -48,7 +49,7 @@ class Head:
     @classmethod
     def of(cls, text: str | None) -> "Head":
         """From what :attr:`text` gave; a log that was never on when there is none."""
-        return cls(**json.loads(text)) if text else cls()
+        return cls(**parse_json(text)) if text else cls()
 
     @property
     def text(self) -> str:
@@ -134,9 +135,9 @@ def _caught_up(path: Path, file: BinaryIO, head: Head) -> Head:
 def _follows(line: bytes, lines: int, digest: str) -> bool:
     """Whether a line is one, and names the one before it."""
     try:
-        event = json.loads(line)
+        event = parse_json(line)
         return bool((event["line"], event["previous"]) == (lines + 1, digest))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return False
 
 
@@ -151,8 +152,8 @@ def read(folder: Path, head: Head) -> list[Event]:
     """The lines that the record knows of; those that are no events are left out, see :func:`faults`."""
     found = []
     for line in _lines(folder, head):
-        with suppress(ValueError, RecursionError):
-            event = json.loads(line)
+        with suppress(ValueError):
+            event = parse_json(line)
             if isinstance(event, dict) and {"time", "user", "action"} <= event.keys():
                 found.append(event)
     return found

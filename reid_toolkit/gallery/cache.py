@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_toolkit.files import atomic_path
+from reid_toolkit.files import atomic_path, parse_json
 from reid_toolkit.gallery.checksum import BLOCK, file_checksum, text_checksum
 from reid_toolkit.gallery.index import EF_CONSTRUCTION, SAMPLE, Index, M
 from reid_toolkit.gallery.schema import METRIC
@@ -97,10 +97,10 @@ class Sidecar:
 def read_sidecar(folder: Path) -> Sidecar | None:
     """The description of the files in ``folder``, if it is whole; of whichever gallery that is."""
     try:
-        outer = json.loads((folder / SIDECAR).read_bytes())
+        outer = parse_json((folder / SIDECAR).read_bytes())
         if text_checksum(outer["about"]) != outer["checksum"]:
             return None
-        fields = json.loads(outer["about"])
+        fields = parse_json(outer["about"])
         return Sidecar(**fields | {"version": tuple(fields["version"])})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -205,10 +205,9 @@ def publish(folder: Path, about: Sidecar) -> None:
 
 def remove(folder: Path, about: Sidecar) -> None:
     """Remove these files, and their description if it is still the one in use."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        if json.loads(json.loads((folder / SIDECAR).read_bytes())["about"])["token"] == about.token:
-            (folder / SIDECAR).unlink()
-    for name in (about.rows_name, about.graph_name):
+    there = read_sidecar(folder)
+    described = (SIDECAR,) if there and there.token == about.token else ()
+    for name in (*described, about.rows_name, about.graph_name):
         with contextlib.suppress(OSError):  # on a read-only medium they stay, and are not believed either
             (folder / name).unlink(missing_ok=True)
 
@@ -248,7 +247,7 @@ def load_rows(folder: Path, about: Sidecar) -> Snapshot | None:
     names, live, columns = head
     snapshot = Snapshot(about.dimension)
     snapshot.hold(vectors, enlarged(columns, room), enlarged(live, room), count)
-    snapshot.names = json.loads(names.tobytes())
+    snapshot.names = parse_json(names.tobytes())
     snapshot.damage = {int(number): why for number, why in about.damage.items()}
     snapshot.version = Version(*about.version)
     return snapshot

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import InputError
+from reid_toolkit.files import parse_json
 from reid_toolkit.gallery.criteria import Filter
 
 FORMAT = 2
@@ -108,7 +109,7 @@ def read_cursor(text: str, expected: Bond) -> Cursor:
         body = content[:-CHECK_BYTES]
         if _check(body) != content[-CHECK_BYTES:]:
             raise ValueError("checksum")
-        number, *made_for, marks, shown = json.loads(body)
+        number, *made_for, marks, shown = parse_json(body)
         if number != FORMAT:
             raise ValueError("format")
         places = {name: Mark(rank, at and Position(*at)) for name, rank, at in marks}

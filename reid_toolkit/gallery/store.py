@@ -5,6 +5,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.camera_statistics import CameraStatistics, loads
 from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.files import parse_json
 from reid_toolkit.gallery import audit
 from reid_toolkit.gallery.checksum import Fields, row_checksum
 from reid_toolkit.gallery.criteria import DATED_FROM, Which
@@ -327,7 +329,8 @@ class Store(Database):
         """How many rows carry each tag, sorted by tag."""
         counts: Counter[str] = Counter()
         for tags, count in self._db.execute("SELECT tags, count(*) FROM record WHERE tags <> '[]' GROUP BY 1"):
-            counts.update(dict.fromkeys(json.loads(tags), count))
+            with suppress(ValueError, TypeError):  # of a damaged record, which `check` names
+                counts.update(dict.fromkeys(map(str, parse_json(tags)), count))
         return dict(sorted(counts.items()))
 
     def keys(self) -> dict[int, Key]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from reid_toolkit.files import write_atomic
+from reid_toolkit.files import parse_json, write_atomic
 from reid_toolkit.reporting.stages import Model, Stage, Study
 from reid_toolkit.training.run_folder import network_weights
 from reid_toolkit.training.selection import START
@@ -68,7 +68,7 @@ def read_untrained(run: Path) -> dict[str, Any] | None:
 
 def _read(run: Path) -> list[dict[str, Any]]:
     try:
-        rows = [json.loads(line) for line in (run / NAME).read_text(encoding="utf-8").splitlines()]
+        rows = [parse_json(line) for line in (run / NAME).read_text(encoding="utf-8").splitlines()]
     except (FileNotFoundError, ValueError):
         return []
     return [row for row in rows if isinstance(row, dict) and isinstance(row.get("stage"), int)]

@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 
 from reid_toolkit.errors import RunError
-from reid_toolkit.files import write_atomic
+from reid_toolkit.files import parse_json, write_atomic
 from reid_toolkit.records import Crop
 from reid_toolkit.runtime.claims import Claims
 from reid_toolkit.runtime.shards import WAIT_SECONDS, Job, printable
@@ -54,7 +54,7 @@ def result_of(job: Job, claims: Claims) -> EmbedReport:
             time.sleep(WAIT_SECONDS)
     shutil.rmtree(job.shards, ignore_errors=True)
     try:
-        return EmbedReport(**json.loads(job.report.read_bytes()))
+        return EmbedReport(**parse_json(job.report.read_bytes()))
     except (ValueError, TypeError):
         raise RunError(f"{job.report}: damaged: delete {job.folder} and run the same command again") from None
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import ImageError, InputError, RunError
-from reid_toolkit.files import atomic_path, write_atomic
+from reid_toolkit.files import atomic_path, parse_json, write_atomic
 from reid_toolkit.images import read_image
 from reid_toolkit.records import Crop
 from reid_toolkit.runtime.claims import Claims
@@ -121,7 +121,7 @@ def open_job(folder: Path, crops: Sequence[Crop], model: str, dimension: int, sh
         (folder / "shards").mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(asdict(asked), indent=1) + "\n")
     try:
-        held = json.loads(path.read_bytes())
+        held = parse_json(path.read_bytes())
         differences = [
             f"{key} was {held[key]}, is {value}" for key, value in asdict(asked).items() if held[key] != value
         ]

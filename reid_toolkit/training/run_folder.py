@@ -17,7 +17,7 @@ from torch import Tensor
 
 from reid_toolkit.config import Recipe, difference, dump_recipe, load_recipe
 from reid_toolkit.errors import RunError
-from reid_toolkit.files import csv_text, link_atomic, write_atomic
+from reid_toolkit.files import csv_text, link_atomic, parse_json, write_atomic
 from reid_toolkit.training.network import ReidNetwork
 from reid_toolkit.training.selection import START, describe
 from reid_toolkit.training.tensor_files import load_tensor, load_tensors, save_tensors
@@ -89,7 +89,7 @@ class RunFolder:
     def dataset(self) -> str:
         """Fingerprint of the data the run learns from."""
         try:
-            return str(json.loads((self.path / "run.json").read_text())["dataset"])
+            return str(parse_json((self.path / "run.json").read_text())["dataset"])
         except (OSError, ValueError, KeyError, TypeError):
             raise RunError(
                 f"{self.path}: not a training run: run.json is missing or damaged: expected a folder of `reid train`"
@@ -97,7 +97,7 @@ class RunFolder:
 
     def model(self) -> dict[str, Any]:
         """What model.json says of the selected stage."""
-        return dict(json.loads((self.path / "model.json").read_text()))
+        return dict(parse_json((self.path / "model.json").read_text()))
 
     def stage_path(self, stage: int) -> Path:
         """The checkpoint of a stage, whether or not it is there yet; of the network before training for START."""
@@ -129,7 +129,7 @@ class RunFolder:
         weights, header = load_tensors(self.stage_path(stage))
         try:
             labels, next_labels = weights.pop(LABELS), weights.pop(NEXT_LABELS)
-            return Checkpoint(stage, weights, labels, next_labels, json.loads(header["metrics"]))
+            return Checkpoint(stage, weights, labels, next_labels, parse_json(header["metrics"]))
         except (KeyError, ValueError):
             raise RunError(f"{self.stage_path(stage)}: not a stage's checkpoint: parts are missing") from None
 

@@ -194,9 +194,10 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(dataset: Path, chang
     assert not (dataset / "gone").exists()
 
 
-def test_a_damaged_record_is_named(dataset: Path) -> None:
+@pytest.mark.parametrize("content", ["{}", "[" * 100_000])
+def test_a_damaged_record_is_named(dataset: Path, content: str) -> None:
     drop(dataset, [HALL])
-    (dataset / SET_ASIDE / "001" / RECORD).write_text("{}")
+    (dataset / SET_ASIDE / "001" / RECORD).write_text(content)
     with pytest.raises(DatasetError, match=r"change\.json: damaged"):
         undo(dataset)
     (dataset / "manifest.csv").write_text((dataset / "manifest.csv").read_text() + "gone.jpg,a,b,0,,0,0,0,0,1,,\n")

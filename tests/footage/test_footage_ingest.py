@@ -545,7 +545,7 @@ def test_a_recording_that_is_replaced_by_an_empty_one_leaves_a_dataset_that_can_
 
 @pytest.mark.parametrize(
     "content",
-    ['{"recordings": [{}]}', '{"recordings": ["x"]}', '{"recordings": {"a": 1}}', "[]", "{}"],
+    ['{"recordings": [{}]}', '{"recordings": ["x"]}', '{"recordings": {"a": 1}}', "[]", "{}", "[" * 100_000],
 )
 def test_a_journal_that_lacks_something_is_named(video: Path, tmp_path: Path, content: str) -> None:
     out = tmp_path / "set"

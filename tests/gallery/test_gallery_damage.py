@@ -58,6 +58,9 @@ def change(path: Path, statement: str) -> None:
         ("UPDATE record SET start_time = start_time + 1 WHERE id = 3", "does not fit its checksum"),
         ("UPDATE record SET start_time = 'noon' WHERE id = 3", "does not fit its checksum"),
         ("UPDATE record SET tags = x'00ff' WHERE id = 3", "does not fit its checksum"),
+        ("UPDATE record SET tags = '[' WHERE id = 3", "does not fit its checksum"),
+        ("UPDATE record SET tags = '7' WHERE id = 3", "does not fit its checksum"),
+        ("UPDATE record SET tags = replace(hex(zeroblob(50000)), '0', '[') WHERE id = 3", "does not fit its checksum"),
         ("UPDATE record SET checksum = 'text' WHERE id = 3", "does not fit its checksum"),
         ("UPDATE record SET camera = cast(x'ff' AS TEXT) WHERE id = 3", "cannot be read"),
     ],
@@ -78,6 +81,8 @@ def test_a_record_that_was_changed_is_left_out_and_named(tmp_path: Path, stateme
         assert (one.id, one.source, one.tracklet, report.whole, report.missing) == (3, "/s/2", "t2", N - 1, 0)
         assert sum(len(rows) for rows, _ in gallery.records()) == N - 1
         assert gallery.enrolled(records).count(False) == 1
+        if "tags" in statement:
+            assert gallery.info().tags["bag"] == N // 3 - 1
         if "camera" not in statement:  # its name is as it was: so the same record again takes its place
             gallery.add(vectors[2:3], records[2:3])
             assert gallery.search(vectors[2], 1)[0].record == records[2]

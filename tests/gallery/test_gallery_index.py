@@ -203,6 +203,15 @@ def damage_sidecar_other_shape(path: Path) -> None:
     (path / cache.SIDECAR).write_text("[1]")
 
 
+def damage_sidecar_nested(path: Path) -> None:
+    (path / cache.SIDECAR).write_text("[" * 100_000)
+
+
+def damage_sidecar_nested_within(path: Path) -> None:
+    text = "[" * 100_000
+    (path / cache.SIDECAR).write_text(json.dumps({"about": text, "checksum": text_checksum(text)}))
+
+
 def damage_sidecar_flipped(path: Path) -> None:
     flip(path / cache.SIDECAR)
 

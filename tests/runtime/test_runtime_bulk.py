@@ -157,7 +157,7 @@ def test_a_folder_of_something_else_is_left_alone(embed: Embed, tmp_path: Path) 
     assert "job.json" not in os.listdir(tmp_path / "pictures")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000])
 def test_a_damaged_job_is_named(embed: Embed, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "job.json").write_bytes(content)
@@ -180,9 +180,10 @@ def test_a_damaged_shard_is_named(embed: Embed, model, crops, tmp_path: Path, co
     check_result(tmp_path / "out", crops, model)
 
 
-def test_a_damaged_report_is_named(embed: Embed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["{}", "[" * 100_000])
+def test_a_damaged_report_is_named(embed: Embed, tmp_path: Path, content: str) -> None:
     embed()
-    (tmp_path / "out" / "report.json").write_text("{}")
+    (tmp_path / "out" / "report.json").write_text(content)
     with pytest.raises(RunError, match=r"report\.json: damaged"):
         embed()
 
