@@ -1,5 +1,6 @@
 """The SQLite file of a gallery: opening it, transactions, what is known about the whole, and its errors in words."""
 
+import errno
 import json
 import os
 import sqlite3
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 from reid_toolkit.errors import GalleryError, InputError, UnavailableError
 from reid_toolkit.files import sync_folder
@@ -18,6 +20,7 @@ UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 """What damage makes sqlite3 raise: the second for a message of SQLite's that quotes it."""
 BUSY_SECONDS = 0.5
 """For how long SQLite itself waits for another process; it cannot be interrupted meanwhile."""
+GONE = (errno.ENOENT, errno.ENOTDIR)
 DAMAGED = "damaged ({}): see `reid gallery check`; put back a copy, or enroll again into a new folder"
 
 
@@ -44,6 +47,10 @@ class Database:
                 _create(folder, self.path)
         self.read_only = not can_be_written(self.path)
         """Whether this process may only read: on a read-only medium, or in a folder of another user."""
+        self._place = os.path.abspath(self.path)  # a process may go to another folder
+        # Before it is opened, so that what takes its place just now is noticed by the first transaction.
+        self._file: tuple[int, int] | None = None
+        self._file = self._file_there()
         with self._explained():
             # mode=rw: never make a second, empty gallery where the file has just been removed.
             self._db = self._connect_reading() if self.read_only else self._connect("rw")
@@ -110,12 +117,37 @@ class Database:
             with self.writing():
                 pass
 
+    def again(self) -> Self:
+        """Another connection to this very file."""
+        self._refuse_another()
+        other = type(self)(self.folder, False, self._wait)
+        other._file = self._file
+        return other
+
     def close(self) -> None:
         self._db.close()
+
+    def _file_there(self) -> tuple[int, int] | None:
+        """Which file has our name now; None where there is none."""
+        try:
+            about = os.stat(self._place)
+        except OSError as error:
+            # Whoever may look there no longer, having given up rights, still holds the file.
+            return None if error.errno in GONE else self._file
+        return about.st_dev, about.st_ino
+
+    def _refuse_another(self) -> None:
+        """SQLite would go on in a file that is deleted, or somewhere else, and say that all is well."""
+        if self._file_there() != self._file:
+            raise GalleryError(
+                f"{self.path}: was replaced or deleted while it was open: open it again; what was written until now "
+                "is in the file that was there"
+            )
 
     @contextmanager
     def reading(self) -> Iterator[None]:
         """One consistent view of the file, whatever other processes write meanwhile."""
+        self._refuse_another()
         with self._explained():
             self._db.execute("BEGIN")
             try:
@@ -134,6 +166,7 @@ class Database:
         with self._explained():
             self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
             try:
+                self._refuse_another()
                 yield
                 self.set_meta("seal", str(self._seal()))
                 self._db.execute("COMMIT")

@@ -45,10 +45,9 @@ class Gallery(GalleryStore):
     """
 
     def __init__(self, path: Path, create: bool, exact_below: int, wait: float) -> None:
-        self._wait = wait
         self._writer = Store(path, create, wait)
         try:
-            self._reader = Store(path, False, wait)
+            self._reader = self._writer.again()
         except BaseException:
             self._writer.close()
             raise
@@ -224,7 +223,7 @@ class Gallery(GalleryStore):
         the records are too few for any.
         """
         while True:
-            with closing(Store(self._reader.folder, False, self._wait)) as store, store.reading():
+            with closing(self._reader.again()) as store, store.reading():
                 seen, now = store.statistics_seen(), store.tally("camera")
                 if if_due and not worth_fitting(seen, now):
                     return False
@@ -273,12 +272,12 @@ class Gallery(GalleryStore):
     def records(self) -> Iterator[Batch]:
         """All whole records and their descriptors, (B, D) float32, in the order of enrolment; as of the first."""
         log(self._writer, self._locks, [{"action": "read all"}])
-        with closing(Store(self._reader.folder, False, self._wait)) as store, store.reading():
+        with closing(self._reader.again()) as store, store.reading():
             yield from store.batches()
 
     def listed(self, which: Which) -> Iterator[Record]:
         """The whole records that match, as of the first, without their descriptors."""
-        with closing(Store(self._reader.folder, False, self._wait)) as store, store.reading():
+        with closing(self._reader.again()) as store, store.reading():
             yield from store.listed(which)
 
     def count_of(self, which: Which) -> int:

@@ -303,22 +303,29 @@ class Searcher:
                 rows = np.flatnonzero(self._snapshot.live[: index.rows])
                 index.measure(self._snapshot.vectors, rows)
                 about = cache.save(folder, self._identity, self._snapshot, index)
-            with locks.writer, writer.writing():
-                # Nobody erases bytes while we are the writer.
-                # Another process may have built an index by newer statistics meanwhile, or fitted some, so that those
-                # of this one are forgotten.
-                there = sidecar_of(writer)
-                older = there is not None and there.statistics > about.statistics
-                if writer.number("epoch") == about.version[0] and not older and writer.has_statistics(about.statistics):
-                    cache.publish(folder, about)
-                    writer.set_meta("index", about.token)
-                    writer.drop_statistics({about.statistics})
-                    self._sidecar = about
-                    if below_promise(index.recall):
-                        # Its files say so, and are not made again before the gallery has grown.
-                        self._index = None
-                else:
-                    cache.remove(folder, about)
+            try:
+                with locks.writer, writer.writing():
+                    self._publish(writer, about)
+            except BaseException:
+                cache.remove(folder, about)
+                raise
+
+    def _publish(self, writer: Store, about: cache.Sidecar) -> None:
+        """Within ``writer.writing()``: nobody erases bytes while we are the writer."""
+        # Another process may have built an index by newer statistics meanwhile, or fitted some, so that those
+        # of this one are forgotten.
+        there = sidecar_of(writer)
+        older = there is not None and there.statistics > about.statistics
+        if writer.number("epoch") != about.version[0] or older or not writer.has_statistics(about.statistics):
+            cache.remove(writer.folder, about)
+            return
+        cache.publish(writer.folder, about)
+        writer.set_meta("index", about.token)
+        writer.drop_statistics({about.statistics})
+        self._sidecar = about
+        if below_promise(about.index["recall_at_10"]):
+            # Its files say so, and are not made again before the gallery has grown.
+            self._index = None
 
 
 def below_promise(recall: float | None) -> bool:
