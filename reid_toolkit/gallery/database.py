@@ -51,7 +51,17 @@ class Database:
         # Before it is opened, so that what takes its place just now is noticed by the first transaction.
         self._file: tuple[int, int] | None = None
         self._file = self._file_there()
+        self._frozen = False
+        """Whether SQLite was told that nobody writes; it then sees no change, so we look."""
+        self._seen: object = None
+        self.reopened = 0
+        """How often that turned out to be wrong: what was read until then may be half of a change."""
         with self._explained():
+            self._open()
+
+    def _open(self) -> None:
+        try:
+            self._seen = self._state()
             # mode=rw: never make a second, empty gallery where the file has just been removed.
             self._db = self._connect_reading() if self.read_only else self._connect("rw")
             try:
@@ -61,6 +71,9 @@ class Database:
                 if isinstance(error, GalleryError):
                     raise GalleryError(f"{self.path}: {error}") from None
                 raise
+        except BaseException:
+            self._seen = None
+            raise
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -70,10 +83,12 @@ class Database:
 
     def _connect_reading(self) -> sqlite3.Connection:
         """Open a file that this process may not write: on a read-only medium, or of another user, who may write now."""
+        self._frozen = True
         with suppress(sqlite3.OperationalError):  # its write-ahead log is not there, and cannot be made
             db = self._connect("ro")
             try:
                 db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                self._frozen = False
                 return db
             except BaseException:
                 db.close()
@@ -84,7 +99,7 @@ class Database:
                 f"{self.path}: cannot be written, and its last changes still lie in {log.name}: open it once where it "
                 "can be written, for example with `reid gallery info`, and copy it then"
             )
-        return self._connect("ro&immutable=1")  # nobody writes
+        return self._connect("ro&immutable=1")  # nobody writes now
 
     def _prepare(self) -> None:
         # A damaged file is looked at more closely, and what it says about itself is not executed.
@@ -144,16 +159,33 @@ class Database:
                 "is in the file that was there"
             )
 
+    def _state(self) -> tuple[tuple[int, int] | None, ...]:
+        """Others when the file was written to, or somebody who will has opened it."""
+        return tuple(map(_size_and_time, (self._place, f"{self._place}-wal")))
+
+    def _is_outdated(self) -> bool:
+        return self._frozen and self._state() != self._seen
+
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """One consistent view of the file, whatever other processes write meanwhile."""
+        """One consistent view of the file, whatever other processes write meanwhile.
+
+        Raises :class:`GalleryError` where it may not be consistent: by whoever may not write, it can be seen only
+        afterwards that somebody else has.
+        """
         self._refuse_another()
         with self._explained():
+            if self._is_outdated():
+                self._db.close()
+                self._open()
+                self.reopened += 1
             self._db.execute("BEGIN")
             try:
                 yield
             finally:
                 self._db.rollback()
+                if self._is_outdated():
+                    raise GalleryError(f"{self.path}: was changed while it was being read: run this again")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -274,6 +306,14 @@ class Database:
 def can_be_written(path: Path) -> bool:
     """Whether this process may write the file, and the ones that SQLite makes beside it."""
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _size_and_time(path: str) -> tuple[int, int] | None:
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
 
 
 def is_busy(error: Exception) -> bool:

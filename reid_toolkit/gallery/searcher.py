@@ -47,6 +47,7 @@ class Searcher:
         self._index: Index | None = None
         self._sidecar: cache.Sidecar | None = None
         self._searches = 0
+        self._reopened = 0
         self._decided: tuple[object, int] = (None, 0)
         """What ``version_in_use`` answered last, and to what question."""
 
@@ -111,9 +112,13 @@ class Searcher:
         within the same ``store.reading()``."""
         self._searches += searches
         version = self._version_of(now)._replace(statistics=self.version_in_use(store, now))
-        if version == self._snapshot.version and not self._wants_index() and not self._behind():
+        anew = store.reopened != self._reopened
+        if version == self._snapshot.version and not (anew or self._wants_index() or self._behind()):
             return
         with self._lock.writing():
+            if anew:
+                self._forget_rows()
+                self._reopened = store.reopened
             self._follow(store, version)
             if self._wants_index():
                 self._load_index(store)
@@ -144,10 +149,13 @@ class Searcher:
             changed = self._snapshot.sync(store)
         except BaseException:
             # Half of a change is worse than reading it all again.
-            self._snapshot, self._index, self._identity = Snapshot(0), None, cache.Identity("", None, 0)
+            self._forget_rows()
             raise
         if changed and self._index is not None:
             self._index.bury(np.flatnonzero(~self._snapshot.live))
+
+    def _forget_rows(self) -> None:
+        self._snapshot, self._index, self._identity = Snapshot(0), None, cache.Identity("", None, 0)
 
     def _load_rows(self, store: Store) -> None:
         """Begin with the rows in the files of an index, or with none."""

@@ -3,17 +3,21 @@
 import errno
 import os
 import shutil
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from gallery_people import make_people
 
 from reid_toolkit.errors import GalleryError
-from reid_toolkit.gallery import Gallery, cache
+from reid_toolkit.gallery import Gallery, cache, database
 from reid_toolkit.gallery.criteria import Which
-from reid_toolkit.gallery.database import NAME
+from reid_toolkit.gallery.database import NAME, Database
+from reid_toolkit.gallery.store import Store
 from reid_toolkit.records import Record
 
 
@@ -98,6 +102,98 @@ def test_an_index_that_was_built_for_a_gallery_is_not_left_in_the_one_that_took_
         with pytest.raises(GalleryError, match="was replaced or deleted"):
             gallery.build_index()
     assert list(held(path)) == [NAME]
+
+
+def opened_by_another_user(path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
+    """As by one who may write neither file nor folder: SQLite refuses unless it finds a writer's shared memory."""
+    connect = Database._connect
+
+    def connect_without_rights(self: Database, mode: str) -> sqlite3.Connection:
+        if mode == "ro" and not path.joinpath(f"{NAME}-shm").exists():
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(self, mode)
+
+    monkeypatch.setattr(Database, "_connect", connect_without_rights)
+    monkeypatch.setattr(database, "can_be_written", lambda _: False)
+    return Gallery.open(path, create=False, exact_below=100)
+
+
+def write(path: Path) -> Gallery:
+    """By the owner, meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "can_be_written", lambda _: True)
+        return Gallery.open(path, exact_below=100)
+
+
+def names(gallery: Gallery, query: np.ndarray) -> list[str]:
+    return [match.record.tracklet for match in gallery.search(query, 3)]
+
+
+@pytest.mark.parametrize("writer_stays", [False, True], ids=["closed", "open"])
+def test_who_may_not_write_sees_what_others_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch, writer_stays: bool
+) -> None:
+    vectors, records = make_people(count=200)
+    query = make_people(seed=1)[0][0]
+    with write(path) as writer:
+        writer.add(vectors, records)
+    with ExitStack() as stack, opened_by_another_user(path, monkeypatch) as reader:
+
+        def change(how: Callable[[Gallery], object]) -> None:
+            writer = stack.enter_context(write(path))
+            how(writer)
+            if not writer_stays:
+                writer.close()
+
+        assert reader._reader._frozen
+        assert "new" not in names(reader, query)
+        change(lambda writer: writer.add(query[None], [Record("new", "c")]))
+        assert names(reader, query)[0] == "new"
+        assert len(reader) == 201
+        change(lambda writer: writer.forget(tracklet="new"))
+        assert "new" not in names(reader, query)
+        change(lambda writer: writer.forget(before=1e18))
+        change(lambda writer: writer.add(vectors[:3], [Record(f"other-{i}", "d") for i in range(3)]))
+        assert sorted(names(reader, vectors[0])) == ["other-0", "other-1", "other-2"]
+        assert (len(reader), reader.damage, reader.check().sound) == (3, {}, True)
+
+
+def test_half_of_a_change_is_not_answered_with(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, records = make_people(count=40)
+    with Gallery.open(path) as gallery:
+        gallery.add(vectors, records)
+    scan = Store.scan
+
+    def change_meanwhile(*arguments: Any) -> Iterator[Any]:
+        monkeypatch.setattr(Store, "scan", scan)
+        with write(path) as gallery:
+            gallery.delete(tracklet="t0")
+        yield from scan(*arguments)
+
+    with opened_by_another_user(path, monkeypatch) as reader:
+        for read in (lambda: reader.search(vectors[0], 40), lambda: list(reader.records()), reader.check):
+            monkeypatch.setattr(Store, "scan", change_meanwhile)
+            with pytest.raises(GalleryError, match="was changed while it was being read: run this again"):
+                read()
+            with write(path) as gallery:
+                gallery.add(vectors[:1], records[:1])
+        with write(path) as gallery:
+            gallery.delete(tracklet="t0")
+        assert {match.record.tracklet for match in reader.search(vectors[0], 40)} == {f"t{i}" for i in range(1, 40)}
+        assert reader.damage == {}
+
+
+def test_changes_that_cannot_be_seen_are_named_each_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Gallery.open(path) as gallery:
+        gallery.add(*make_people(count=40))
+    log = path / f"{NAME}-wal"
+    with opened_by_another_user(path, monkeypatch) as reader:
+        log.write_bytes(b"not merged")
+        for _ in range(2):
+            with pytest.raises(GalleryError, match=f"its last changes still lie in {NAME}-wal: open it once where"):
+                len(reader)
+        log.unlink()
+        assert len(reader) == 40
 
 
 def test_a_gallery_stays_open_where_only_the_way_to_it_changes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
