@@ -66,6 +66,11 @@ def parse_json(content: bytes | str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def can_be_written(path: Path) -> bool:
+    """Whether this process may write the file, or make it where there is none, and others beside it."""
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
 def as_text(name: object) -> str:
     """A file's name or path as it can be stored in UTF-8; bytes that are none become U+FFFD."""
     return os.fsencode(str(name)).decode(errors="replace")

@@ -21,7 +21,7 @@ from typing import Any
 
 from reid_toolkit.datasets import manifest
 from reid_toolkit.errors import DatasetError
-from reid_toolkit.files import parse_json, write_atomic
+from reid_toolkit.files import can_be_written, parse_json, write_atomic
 from reid_toolkit.records import Crop
 
 JOURNAL = "ingest.json"
@@ -120,7 +120,7 @@ def open_store(root: Path) -> Iterator[IngestStore]:
 def open_folder(root: Path) -> Iterator[None]:
     """Hold a dataset folder, which is made where there is none, for this process alone.
 
-    Raises :class:`DatasetError` when another process has it, or when its crops lie elsewhere.
+    Raises :class:`DatasetError` when another process has it, it cannot be written, or its crops lie elsewhere.
     """
     root.mkdir(parents=True, exist_ok=True)
     crops = root / "crops"
@@ -129,7 +129,13 @@ def open_folder(root: Path) -> Iterator[None]:
             f"{crops}: leads out of the dataset folder, to {crops.resolve()}: expected the crops inside it; to keep "
             f"them on another disk, make {root} itself a link to a folder there"
         )
-    with open(root / ".ingest.lock", "w") as handle:
+    lock = root / ".ingest.lock"
+    if not can_be_written(lock):
+        raise DatasetError(
+            f"{root}: cannot be written: it is on a read-only medium or of another user: expected a dataset folder "
+            "that can be; copy it to where you may write"
+        )
+    with open(lock, "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

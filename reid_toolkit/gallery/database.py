@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from reid_toolkit.errors import GalleryError, InputError, UnavailableError
-from reid_toolkit.files import sync_folder
+from reid_toolkit.files import can_be_written, sync_folder
 from reid_toolkit.gallery.checksum import text_checksum
 from reid_toolkit.gallery.schema import METRIC, migrate
 
@@ -301,11 +301,6 @@ class Database:
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")) or "malformed" in text:
             return DAMAGED.format(text)
         return text
-
-
-def can_be_written(path: Path) -> bool:
-    """Whether this process may write the file, and the ones that SQLite makes beside it."""
-    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def _size_and_time(path: str) -> tuple[int, int] | None:

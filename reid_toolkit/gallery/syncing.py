@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reid_toolkit.errors import GalleryError
+from reid_toolkit.files import can_be_written
 from reid_toolkit.gallery import copying
 from reid_toolkit.gallery.copying import hidden_of, parts, refuse_damaged
 from reid_toolkit.gallery.fingerprints import content_digest, key_digest
@@ -55,8 +56,8 @@ def sync(
     Run it again after anything, and it ends as if nothing had happened. Others' records at the target are left
     alone. What the target forgot stays forgotten, and is counted; ``allow`` sends what is on its block list. What is
     past the edge's retention counts as forgotten at the edge.
-    Raises :class:`GalleryError` when another sync of this gallery is running, or records of it are damaged: then
-    nothing is taken back.
+    Raises :class:`GalleryError` when another sync of this gallery is running, its folder cannot be written, or records
+    of it are damaged: then nothing is taken back.
     """
     with Gallery.open(folder, create=False) as edge, _journal(folder) as journal:
         about = edge.info()
@@ -138,6 +139,11 @@ def _note(
 def _journal(folder: Path) -> Iterator[sqlite3.Connection]:
     """The file of what was sent, which one process holds at a time."""
     path = folder / NAME
+    if not can_be_written(path):
+        raise GalleryError(
+            f"{folder}: cannot be written: it is on a read-only medium or of another user: expected a folder that can "
+            f"be, to keep in {NAME} what was sent; `reid gallery copy` sends everything and keeps nothing"
+        )
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         with closing(sqlite3.connect(path, timeout=0.5)) as journal:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,20 @@ def test_dropped_and_brought_back_to_the_byte(dataset: Path) -> None:
     assert contents(dataset) == before
     with pytest.raises(DatasetError, match="nothing to undo"):
         undo(dataset)
+
+
+@pytest.mark.parametrize("refused", ["", ".ingest.lock"], ids=["the folder", "the lock of another user"])
+def test_a_folder_that_cannot_be_written_is_named(dataset: Path, monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+    drop(dataset, [HALL])
+    before = contents(dataset)
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != dataset / refused)
+    for change in (
+        lambda: drop(dataset, [GATE]), lambda: split(dataset, GATE, 3), lambda: undo(dataset), lambda: repair(dataset),
+        lambda: add(dataset, "door", 20),
+    ):  # fmt: skip
+        with pytest.raises(DatasetError, match=r"set: cannot be written: .*: expected a dataset folder that"):
+            change()
+    assert contents(dataset) == before
 
 
 def test_split_and_joined_to_the_byte(dataset: Path) -> None:

@@ -1,5 +1,6 @@
 """Copying and syncing: the same records to the last bit, after interruptions of every kind."""
 
+import os
 import random
 import sqlite3
 import subprocess
@@ -57,6 +58,20 @@ def edge(tmp_path: Path) -> Path:
         gallery.add(vectors, records)
         gallery.remember_model_file(Path("/models/m1.onnx"))
     return tmp_path / "edge"
+
+
+def test_an_edge_that_cannot_be_written_is_not_synced_but_copied(
+    edge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != edge)
+    with Gallery.open(tmp_path / "centre") as centre:
+        with pytest.raises(GalleryError, match=f"edge: cannot be written: .* to keep in {NAME} what was sent; `"):
+            sync(edge, centre, "centre")
+        assert len(centre) == 0
+        with Gallery.open(edge, create=False) as held:
+            copy(held, centre)
+        assert len(centre) == 120
+    assert not (edge / NAME).exists()
 
 
 DAY = 86_400.0
