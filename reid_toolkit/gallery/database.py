@@ -48,9 +48,7 @@ class Database:
         self.read_only = not can_be_written(self.path)
         """Whether this process may only read: on a read-only medium, or in a folder of another user."""
         self._place = os.path.abspath(self.path)  # a process may go to another folder
-        # Before it is opened, so that what takes its place just now is noticed by the first transaction.
         self._file: tuple[int, int] | None = None
-        self._file = self._file_there()
         self._frozen = False
         """Whether SQLite was told that nobody writes; it then sees no change, so we look."""
         self._seen: object = None
@@ -62,8 +60,7 @@ class Database:
     def _open(self) -> None:
         try:
             self._seen = self._state()
-            # mode=rw: never make a second, empty gallery where the file has just been removed.
-            self._db = self._connect_reading() if self.read_only else self._connect("rw")
+            self._db = self._connect_to_file()
             try:
                 self._prepare()
             except BaseException as error:
@@ -75,9 +72,21 @@ class Database:
             self._seen = None
             raise
 
+    def _connect_to_file(self) -> sqlite3.Connection:
+        for again in (True, False):
+            self._file = self._file_there()
+            # mode=rw: never make a second, empty gallery where the file has just been removed.
+            db = self._connect_reading() if self.read_only else self._connect("rw")
+            # Replaced just now; or a file system of layers, as of containers, makes a file anew to be written to.
+            if again and self._file_there() != self._file:
+                db.close()
+            else:
+                break
+        return db
+
     def _connect(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(
-            f"{self.path.resolve().as_uri()}?mode={mode}",
+            f"{Path(self._place).resolve().as_uri()}?mode={mode}",
             uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False,
         )  # fmt: skip
 
@@ -93,7 +102,7 @@ class Database:
             except BaseException:
                 db.close()
                 raise
-        log = self.path.with_name(f"{NAME}-wal")
+        log = Path(self._log())
         if log.exists() and log.stat().st_size:
             raise GalleryError(
                 f"{self.path}: cannot be written, and its last changes still lie in {log.name}: open it once where it "
@@ -161,7 +170,11 @@ class Database:
 
     def _state(self) -> tuple[tuple[int, int] | None, ...]:
         """Others when the file was written to, or somebody who will has opened it."""
-        return tuple(map(_size_and_time, (self._place, f"{self._place}-wal")))
+        return tuple(map(_size_and_time, (self._place, self._log())))
+
+    def _log(self) -> str:
+        """Where SQLite keeps the write-ahead log: beside the file that a link leads to."""
+        return f"{os.path.realpath(self._place)}-wal"
 
     def _is_outdated(self) -> bool:
         return self._frozen and self._state() != self._seen

@@ -87,6 +87,33 @@ def test_a_gallery_that_is_replaced_while_it_is_open_is_not_written_or_read(
                 assert (len(gallery), gallery.check().sound) == (40, True)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_file_that_is_made_anew_by_being_opened_is_the_gallery(
+    path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """As overlay file systems do; "after": somebody puts a copy back at that moment."""
+    with Gallery.open(path) as gallery:
+        gallery.add(*make_people(count=40))
+    connect = Database._connect
+    opened: list[str] = []
+
+    def copy_up(self: Database, mode: str) -> sqlite3.Connection:
+        opened.append(mode)
+        if len(opened) == 1 and when == "before":
+            put_the_file_back(path)
+        db = connect(self, mode)
+        if len(opened) == 1 and when == "after":
+            put_the_file_back(path)
+        return db
+
+    monkeypatch.setattr(Database, "_connect", copy_up)
+    with Gallery.open(path) as gallery:
+        gallery.add(make_people()[0][:4], [Record(f"new-{i}", "e") for i in range(4)])
+        assert len(gallery) == 44
+    with Gallery.open(path) as gallery:
+        assert (len(gallery), gallery.check().sound) == (44, True)
+
+
 def test_an_index_that_was_built_for_a_gallery_is_not_left_in_the_one_that_took_its_place(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
