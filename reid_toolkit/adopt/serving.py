@@ -31,16 +31,13 @@ def serving_model(network: Network, contract: Contract) -> onnx.ModelProto:
     spatial_means(graph)
     builder = Builder()
     taken = graph.input[0].name
-    if network.kind == TensorProto.UINT8:
-        if contract.scale != 1 or any(contract.mean) or contract.std != (1.0, 1.0, 1.0):
-            raise InputError(
-                f"{network.where}: takes bytes, so it does the rest inside: expected --preset inside or raw-bgr"
-            )
-        ready = builder.add("Identity", ["crops"])
-    else:
-        ready = builder.add("Cast", ["crops"], to=TensorProto.FLOAT)
-    if not network.nhwc:
-        ready = builder.add("Transpose", [ready], perm=[0, 3, 1, 2])
+    ready = "crops" if network.nhwc else builder.add("Transpose", ["crops"], perm=[0, 3, 1, 2])
+    if network.kind != TensorProto.UINT8:
+        ready = builder.add("Cast", [ready], to=TensorProto.FLOAT)
+    elif contract.scale != 1 or any(contract.mean) or contract.std != (1.0, 1.0, 1.0):
+        raise InputError(
+            f"{network.where}: takes bytes, so it does the rest inside: expected --preset inside or raw-bgr"
+        )
     ready = normalised(builder, graph, ready, taken, network, contract)
     found = graph.output[0].name
     if network.batch is None:

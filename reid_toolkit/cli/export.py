@@ -1,4 +1,4 @@
-"""``reid export``: a trained run as one ONNX file, in float32 or INT8."""
+"""``reid export``: a trained run as one ONNX file, in float32 or INT8; and INT8 of such a file."""
 
 import tempfile
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reid_toolkit.cli.options import FILE, FOLDER, Number, json_output
+from reid_toolkit.cli.options import ANY_PATH, FILE, FOLDER, Number, json_output
 from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, warn_bad
@@ -25,7 +25,7 @@ CALIBRATION, HELD_OUT = 128, 64
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
+@click.argument("run", type=ANY_PATH, metavar="RUN_OR_MODEL")
 @click.option("--out", type=OUTPUT, required=True, help="The .onnx file to write.")
 @click.option("--dataset", type=FOLDER, help="Whose crops prove that it equals torch; --calibrate's, if not given.")
 @click.option("--stage", default="best", show_default=True, help="best, initial, last, or a stage's number.")
@@ -54,11 +54,17 @@ def command(
     max_loss: float | None,
     as_json: bool,
 ) -> None:
-    """Write the model of RUN as one ONNX file: uint8 crops in, unit descriptors out.
+    """Write the model of a run as one ONNX file: uint8 crops in, unit descriptors out.
 
-    The file appears only once onnxruntime has given the same descriptors as torch, on crops of the dataset, one,
-    two and seventeen at a time; with --int8, only once what it loses is within --max-loss.
+    With --int8 also of a float file of `reid export` or `reid adopt`. The file appears only once onnxruntime has given
+    the same descriptors as torch, on crops of the dataset, one, two and seventeen at a time; with --int8, only once
+    what it loses is within --max-loss.
     """
+    exported = run.is_file()
+    if exported and not int8:
+        raise click.UsageError(f"{run} is a model already: --int8 makes a smaller one of it")
+    if exported and stage != "best":
+        raise click.UsageError("--stage goes with a run")
     if not int8 and (calibrate or target or max_loss is not None):
         raise click.UsageError("--calibrate, --target and --max-loss go with --int8")
     dataset = dataset or calibrate
@@ -79,17 +85,19 @@ def command(
     bad: list[str] = []
     crops = spread_over_cameras(open_dataset(dataset).crops)
     proof = read_first(crops, max(BATCHES), bad)
-    report: dict[str, Any] = {"model": str(out), "stage": stage}
+    report: dict[str, Any] = {"model": str(out)}
     with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / "float.onnx" if int8 else out
-        parity = export(run, model, proof, stage=stage)
-        report |= {
-            "crops": parity.crops, "batches": parity.batches, "max_difference": parity.max_difference,
-            "min_cosine": parity.min_cosine,
-        }  # fmt: skip
-        if score:
+        model = run if exported else Path(folder) / "float.onnx" if int8 else out
+        if not exported:
+            parity = export(run, model, proof, stage=stage)
+            report |= {
+                "stage": stage, "crops": parity.crops, "batches": parity.batches,
+                "max_difference": parity.max_difference, "min_cosine": parity.min_cosine,
+            }  # fmt: skip
+        if score and not exported:
             network, about = load_network(RunFolder(run), stage), Embedder(model, providers=["cpu"]).metadata
             report["torch"] = score(TorchEmbedder(network, about.height, about.width))
+        if score:
             report["onnx"] = score(Embedder(model, providers=["cpu"]))
         if int8:
             apart = calibrate and calibrate.resolve() != dataset.resolve()
@@ -122,10 +130,12 @@ def command(
 
 def describe(report: dict[str, Any]) -> list[str]:
     """What was written, and what was measured, a line each."""
-    lines = [
-        f"{report['model']}: {report['bytes'] / 1e6:.1f} MB; the float model differs from torch by at most "
-        f"{report['max_difference']:.1e} on {report['crops']} crops at batch 1, 2 and 17"
-    ]
+    lines = [f"{report['model']}: {report['bytes'] / 1e6:.1f} MB"]
+    if "max_difference" in report:
+        lines[0] += (
+            f"; the float model differs from torch by at most {report['max_difference']:.1e} on {report['crops']} "
+            "crops at batch 1, 2 and 17"
+        )
     if "torch" in report:
         a, b = report["torch"], report["onnx"]
         lines.append(

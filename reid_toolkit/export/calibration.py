@@ -31,8 +31,9 @@ class Calibrated:
     model: onnx.ModelProto
     """Batch norm folded, shapes inferred, padding grey."""
     ranges: TensorsData
-    pixels: str
-    """Name of the first convolution's input: pixels minus GREY."""
+    pixels: str | None
+    """Name of the first convolution's input: pixels minus GREY. None where something else comes before it, as in an
+    adopted model that normalises each picture by itself."""
     nodes: tuple[str, ...]
     """Names of the nodes from the first convolution to before the last pooling: what may be quantised."""
 
@@ -58,11 +59,33 @@ def calibrate(path: Path, crops: list[Image]) -> Calibrated:
         )  # fmt: skip
         calibrator.collect_data(Reader(crops, model))
         ranges = calibrator.compute_data()
-    ranges[pixels] = TensorData(lowest=np.float32(-GREY), highest=np.float32(255 - GREY))
+    if pixels:
+        ranges[pixels] = TensorData(lowest=np.float32(-GREY), highest=np.float32(255 - GREY))
     kinds = [node.op_type for node in model.graph.node]
-    last = len(kinds) - 1 - kinds[::-1].index("ReduceMean")
-    inside = model.graph.node[kinds.index("Conv") : last]
-    return Calibrated(model, ranges, pixels, tuple(node.name for node in inside))
+    pooled, convolved = (last_of(kind, kinds) for kind in ("ReduceMean", "Conv"))
+    last = pooled if pooled > convolved else convolved + 1
+    aside = variances(model.graph)
+    inside = [node.name for node in model.graph.node[kinds.index("Conv") : last] if node.name not in aside]
+    return Calibrated(model, ranges, pixels, tuple(inside))
+
+
+def last_of(kind: str, kinds: list[str]) -> int:
+    """Where it comes last; -1 where it does not."""
+    return max((place for place, found in enumerate(kinds) if found == kind), default=-1)
+
+
+def variances(graph: onnx.GraphProto) -> set[str]:
+    """Names of the nodes that compute the variance under a square root, as instance norms do: squares take a range of
+    which whole numbers keep little."""
+    made_by = {name: node for node in graph.node for name in node.output}
+    found = set()
+    for root in graph.node:
+        node = made_by.get(root.input[0]) if root.op_type == "Sqrt" else None
+        for kind in ("Add", "ReduceMean", "Mul"):
+            if node is not None and node.op_type == kind:
+                found.add(node.name)
+                node = next((made_by[name] for name in node.input if name in made_by), None)
+    return found
 
 
 class Reader(CalibrationDataReader):
@@ -79,15 +102,22 @@ class Reader(CalibrationDataReader):
         return next(self.batches, None)
 
 
-def pad_with_grey(model: onnx.ModelProto) -> str:
+def pad_with_grey(model: onnx.ModelProto) -> str | None:
     """Subtract GREY instead of the mean before the first convolution, and the difference in its bias.
 
     By conv(x - mean) = conv(x - GREY) + conv(GREY - mean), but for the padding. Changes ``model``; returns the name
-    of the convolution's input.
+    of the convolution's input; None, and nothing has changed, where no mean of the pixels is subtracted before it.
     """
     first = next(node for node in model.graph.node if node.op_type == "Conv")
-    subtraction = next(node for node in model.graph.node if node.output[0] == first.input[0])
+    subtraction = next((node for node in model.graph.node if node.output[0] == first.input[0]), None)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    if (
+        subtraction is None
+        or subtraction.op_type != "Sub"
+        or subtraction.input[1] not in constants
+        or list(constants[subtraction.input[1]].dims) != [3, 1, 1]
+    ):
+        return None
     weight = numpy_helper.to_array(constants[first.input[1]])
     mean = numpy_helper.to_array(constants[subtraction.input[1]])  # (3, 1, 1)
     bias = np.einsum("oihw,i->o", weight.astype(np.float64), GREY - mean.astype(np.float64).reshape(3))

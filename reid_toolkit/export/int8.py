@@ -64,7 +64,7 @@ def insert_int8(calibrated: Calibrated, target: str, in_float: Collection[str]) 
     if unsigned:
         align_hard_sigmoids(model, ranges)
     nodes = [name for name in calibrated.nodes if name not in in_float]
-    if calibrated.nodes[0] not in in_float:
+    if calibrated.pixels and calibrated.nodes[0] not in in_float:
         nodes += widen_stem(model, ranges, calibrated.pixels)
     quantizer = QDQQuantizer(
         model, per_channel=True, reduce_range=chosen.seven_bits,
@@ -77,7 +77,8 @@ def insert_int8(calibrated: Calibrated, target: str, in_float: Collection[str]) 
     quantizer.model.topological_sort()
     model = quantizer.model.model
     if unsigned:
-        feed_bytes(model, calibrated.pixels)
+        if calibrated.pixels:
+            feed_bytes(model, calibrated.pixels)
         clip_hard_sigmoids(model)
     pool_in_bytes(model)
     return model

@@ -54,7 +54,7 @@ def quantize(
     mean_ap: Callable[[Embedder], float] | None = None,
     on_progress: Progress | None = None,
 ) -> Quantised:
-    """Write ``out``, an INT8 form of a float ``model`` of :func:`reid_toolkit.export.onnx.export`.
+    """Write ``out``, an INT8 form of a float ``model`` of ``reid export`` or ``reid adopt``.
 
     If INT8 throughout loses more than ``max_loss``, each layer is tried in INT8 alone; the layers that cost most are
     left in float, as few as will do, and at most half.
@@ -71,7 +71,7 @@ def quantize(
         on_progress: called with (layers tried, layers) while their sensitivity is measured.
 
     Raises:
-        InputError: an unknown target, or too few crops.
+        InputError: an unknown target, too few crops, or a model that is in INT8 already.
         ModelError: the loss stays over the limit with half of the layers in float.
     """
     target = target or target_here()
@@ -83,6 +83,8 @@ def quantize(
             f"{len(calibration)} and {len(held_out)}"
         )
     before = Embedder(model, batch_size=16, threads=1, providers=["cpu"])
+    if before.metadata.precision != "float32":
+        raise InputError(f"{model}: is in {before.metadata.precision} already: expected a float file")
     reference = before.embed(held_out)
     metadata = replace(before.metadata, precision=f"int8 for {target}")
     float_ap = mean_ap(before) if mean_ap else 0.0

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import cv2
+import numpy as np
+import onnx
 import pytest
-from conftest import Reid
+from onnx import helper, numpy_helper
 from third_party import DIMENSION, build, save
 
 from reid_toolkit.datasets.manifest import write_manifest
@@ -27,7 +29,7 @@ def people(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_adopted_model_is_enrolled_and_searched_with(reid: Reid, tmp_path: Path, people: Path) -> None:
+def test_an_adopted_model_is_enrolled_and_searched_with(reid, tmp_path: Path, people: Path) -> None:
     file, out = save(build(), tmp_path / "theirs.onnx"), tmp_path / "ours.onnx"
     found = reid("adopt", file, "--out", out, "--dataset", people, "--preset", "imagenet", "--license", "MIT", "--json")
     assert (found.json["preset"], found.json["dimension"], found.json["crops"]) == ("imagenet", DIMENSION, 28)
@@ -37,7 +39,7 @@ def test_an_adopted_model_is_enrolled_and_searched_with(reid: Reid, tmp_path: Pa
     assert best["tracklet"] == "t3"
 
 
-def test_the_card_says_where_it_comes_from(reid: Reid, tmp_path: Path) -> None:
+def test_the_card_says_where_it_comes_from(reid, tmp_path: Path) -> None:
     file, out = save(build(), tmp_path / "osnet.onnx"), tmp_path / "ours.onnx"
     said = reid("adopt", file, "--out", out).err
     assert "preset imagenet (RGB / 255 - (0.485, 0.456, 0.406) / (0.229, 0.224, 0.225)): it is an OSNet" in said
@@ -58,7 +60,7 @@ def test_the_card_says_where_it_comes_from(reid: Reid, tmp_path: Path) -> None:
         (["--scale", "1", "--std", "58", "57", "57", "--order", "bgr"], "BGR / (58, 57, 57)"),
     ],
 )
-def test_a_contract_may_be_spelled_out(reid: Reid, tmp_path: Path, options: list[str], contract: str) -> None:
+def test_a_contract_may_be_spelled_out(reid, tmp_path: Path, options: list[str], contract: str) -> None:
     found = reid("adopt", save(build(), tmp_path / "m.onnx"), "--out", tmp_path / "o.onnx", *options, "--json").json
     assert (found["preset"], found["contract"]) == ("custom", contract)
 
@@ -71,7 +73,7 @@ def test_a_contract_may_be_spelled_out(reid: Reid, tmp_path: Path, options: list
         (["--order", "grb"], "'grb' is not one of 'rgb', 'bgr'"),
     ],
 )
-def test_wrong_usage_is_said(reid: Reid, tmp_path: Path, options: list[str], said: str) -> None:
+def test_wrong_usage_is_said(reid, tmp_path: Path, options: list[str], said: str) -> None:
     found = reid("adopt", save(build(), tmp_path / "m.onnx"), "--out", tmp_path / "o.onnx", *options)
     assert found.status == 2
     assert said in found.err
@@ -87,13 +89,13 @@ def test_wrong_usage_is_said(reid: Reid, tmp_path: Path, options: list[str], sai
         (["--preset", "half", "--size", "99x99"], "takes 32 x 16, not 99 x 99"),
     ],
 )
-def test_what_cannot_be_is_one_line(reid: Reid, tmp_path: Path, options: list[str], said: str) -> None:
+def test_what_cannot_be_is_one_line(reid, tmp_path: Path, options: list[str], said: str) -> None:
     found = reid("adopt", save(build(), tmp_path / "m.onnx"), "--out", tmp_path / "o.onnx", *options)
     assert said in found.error
     assert not (tmp_path / "o.onnx").exists()
 
 
-def test_a_dataset_decides_and_the_table_is_shown(reid: Reid, tmp_path: Path, people: Path) -> None:
+def test_a_dataset_decides_and_the_table_is_shown(reid, tmp_path: Path, people: Path) -> None:
     """To this network, whose rows are of length 1, all ranges are nearly one: the order of channels is found."""
     found = reid("adopt", save(build(), tmp_path / "m.onnx"), "--out", tmp_path / "o.onnx", "--dataset", people)
     assert "raw-bgr      100%" in found.err
@@ -105,3 +107,28 @@ def test_a_dataset_decides_and_the_table_is_shown(reid: Reid, tmp_path: Path, pe
     ]
     assert trials[0]["preset"] == "raw-bgr"
     assert len(trials) == 6
+
+
+@pytest.mark.parametrize("before", ["stem", "instance norm"])
+def test_an_adopted_model_is_put_into_int8(reid, tmp_path: Path, people: Path, before: str) -> None:
+    """Of networks that begin with their first convolution, and of those that do something to the pixels before it."""
+    model = build(opset=15)
+    if before == "instance norm":
+        for name, value in (("gain", 1.0), ("offset", 0.0)):
+            model.graph.initializer.append(numpy_helper.from_array(np.full(3, value, np.float32), name))
+        nodes = [helper.make_node("InstanceNormalization", ["images", "gain", "offset"], ["even"]), *model.graph.node]
+        nodes[1].input[0] = "even"
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+    out, small = tmp_path / "ours.onnx", tmp_path / "small.onnx"
+    assert reid("adopt", save(model, tmp_path / "m.onnx"), "--out", out, "--preset", "half").status == 0
+    found = reid("export", out, "--out", small, "--int8", "--calibrate", people, "--max-loss", "0.05", "--json").json
+    assert found["int8"]["cosine"] > 0.99
+    assert found["int8"]["in_float"] == []
+    assert "stage" not in found
+    assert any(node.op_type == "QuantizeLinear" or "quantized" in node.input[0] for node in onnx.load(small).graph.node)
+    again = reid("export", small, "--out", tmp_path / "x.onnx", "--int8", "--calibrate", people)
+    assert "is in int8 for" in again.error
+    assert "expected a float file" in again.error
+    usage = reid("export", out, "--out", small, "--dataset", people)
+    assert (usage.status, "is a model already: --int8 makes a smaller one of it" in usage.err) == (2, True)
