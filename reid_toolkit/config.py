@@ -202,6 +202,10 @@ class RoundsRecipe:
     """The first round that takes neighbours within and across cameras apart (``camera_aware_similarity``). Rounds
     before it, and footage of one camera, do not look at cameras (``reciprocal_similarity``): what an untrained network
     finds in other cameras is mostly wrong."""
+    taught: int = 0
+    """The first rounds whose clusters come from a teacher's descriptors. They look at cameras from the first."""
+    teacher: str = ""
+    """Fingerprint of the teacher's model file; `reid train --teacher` writes it."""
     neighbours: int = 20
     """How many neighbours before ``cameras_from``; half as many join by their own neighbourhoods. This and the next two
     are at most a tenth of the samples, but 3 in any case."""
@@ -228,10 +232,18 @@ class RoundsRecipe:
             "steps", "most_passes", "per_cluster", "neighbours", "within", "across", "full_rate_from", "warm_up",
             "decay_every",
         )  # fmt: skip
-        for name, least in (("count", 0), ("cameras_from", 0), ("smallest", 1), *((name, 1) for name in positive)):
+        for name, least in (
+            ("count", 0),
+            ("taught", 0),
+            ("cameras_from", 0),
+            ("smallest", 1),
+            *((name, 1) for name in positive),
+        ):
             check(getattr(self, name) >= least, f"rounds.{name} is {getattr(self, name)}: expected at least {least}")
         for name in ("until", "until_before_cameras"):
             check(0 <= getattr(self, name) < 1, f"rounds.{name} is {getattr(self, name)}: expected 0 to under 1")
+        both = bool(self.teacher) == (self.taught > 0)
+        check(both, f"rounds.taught is {self.taught} with rounds.teacher {self.teacher!r}: expected both or neither")
         check(0 < self.radius < 1, f"rounds.radius is {self.radius}: expected above 0 and under 1")
         check(self.learning_rate > 0, f"rounds.learning_rate is {self.learning_rate}: expected more than 0")
 

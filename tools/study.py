@@ -26,6 +26,7 @@ from reid_toolkit.training.features import extract
 from reid_toolkit.training.rounds import train
 from reid_toolkit.training.run_folder import RunFolder, load_network
 from reid_toolkit.training.samples import load_samples
+from reid_toolkit.training.teaching import Teacher
 
 DEVICE = choose_device("auto")
 
@@ -36,10 +37,10 @@ def measure(study: Study, stage: int) -> dict[str, Any]:
     return {"stage": stage, "clusters": int(found.checkpoint.labels.max()) + 1, **found.truth()}
 
 
-def train_run(dataset: Path, recipe: Recipe, run: Path) -> None:
+def train_run(dataset: Path, recipe: Recipe, run: Path, teacher: Teacher | None = None) -> None:
     """Train, or go on with, or keep what is finished: a study that was stopped is run again."""
     print(f"train {run}", file=sys.stderr)
-    train(open_dataset(dataset), recipe, run, resume=True, device=DEVICE)
+    train(open_dataset(dataset), recipe, run, resume=True, device=DEVICE, teacher=teacher)
 
 
 def add_trial_options(parser: ArgumentParser) -> None:

@@ -6,7 +6,7 @@
 Every training crop is a sample of its own; in rows of few tracklets, a person's crops in a camera are a tracklet. No
 identity is given to training. ``--weights`` is an ImageNet state dict of the backbone. After the last round or stage,
 each crop of ``val`` is ranked: camera A against B, B against A, and each against all others, as descriptors are and
-freed of their cameras' bias.
+freed of their cameras' bias. The rows "taught" and "taught, short" need ``--teacher``.
 
 All rows but the GPU's take about ten hours on two cores. The JSON is written as rows come. Called again, the tool goes
 on where it was stopped: rows in the JSON are kept, and a run that is there goes on. ``--rows`` and ``--seeds`` choose.
@@ -34,9 +34,11 @@ from reid_toolkit.errors import DatasetError, InputError
 from reid_toolkit.evaluation.protocol import evaluate, free_of_cameras
 from reid_toolkit.evaluation.ranking import Ranking
 from reid_toolkit.records import Crop
+from reid_toolkit.runtime import Embedder
 from reid_toolkit.training.choosing import for_gpu, shortened
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.selection import START
+from reid_toolkit.training.teaching import taught_by
 
 SIZE = {"height": 128, "width": 64}
 
@@ -53,6 +55,8 @@ class Row:
     """How many, in place of the recipe's."""
     gpu: bool = False
     """Whether it takes a GPU to train it in reasonable time: without one, only --rows asks for it."""
+    taught: bool = False
+    """Whether the first two thirds of the rounds take their clusters from --teacher."""
     tracklets_of: int = 0
     """Train on tracklets of so many people, others for each seed: one of each in each camera, as a tracker makes them.
     With 0, on every crop of everybody as a sample of its own."""
@@ -86,6 +90,8 @@ ROWS = {
     "dbc_cameras, ResNet-50": Row("dbc_cameras", gpu=True),
     "dbc": Row("dbc", changes=SAME | {"training": {"later_epochs": 1}}),
     "buc_size": Row("buc_size", changes=SAME | {"training": {"later_epochs": 1}}),
+    "taught": Row("dbc_cameras", (0, 1, 2), taught=True),
+    "taught, short": Row("dbc_cameras", rounds=12, taught=True),
     "50 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=25),
     "100 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=50),
     "200 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=100),
@@ -177,11 +183,14 @@ def main(options: argparse.Namespace) -> None:
         if not (options.pictures / part).is_dir():
             raise DatasetError(f"{options.pictures}: no folder {part}: expected CUHK03's labeled/, with train and val")
     table = ROWS | {name: Row(name) for name in options.recipes or ()}
-    usual = [name for name, row in ROWS.items() if DEVICE.type == "cuda" or not row.gpu]
+    usual = [name for name, row in ROWS.items() if (DEVICE.type == "cuda" or not row.gpu) and not row.taught]
     chosen = options.recipes or options.rows or usual
     for name in chosen:
         if name not in table:
             raise InputError(f"--rows {name!r}: expected some of {', '.join(map(repr, ROWS))}")
+    teacher = Embedder(options.teacher) if options.teacher else None
+    if not teacher and any(table[name].taught for name in chosen):
+        raise InputError("a row that is taught needs --teacher MODEL, a file of `reid adopt`")
     options.runs.mkdir(parents=True, exist_ok=True)
     known = options.runs / "val"
     val = read_manifest(known) if known.exists() else link_pictures(options.pictures / "val", known)
@@ -189,15 +198,18 @@ def main(options: argparse.Namespace) -> None:
     train = without_names(options.pictures / "train", options.runs / "train", everybody)
     for name in chosen:
         for seed in options.seeds or table[name].seeds:
-            if any((row["row"], row["seed"]) == (name, seed) for row in known_rows(options.json)):
+            tutor = teacher if table[name].taught else None
+            shown_as = f"{name} by {options.teacher.stem}" if tutor else name
+            if any((row["row"], row["seed"]) == (shown_as, seed) for row in known_rows(options.json)):
                 continue
             recipe = smaller(table[name].of(seed, options.weights), options)
-            run = options.runs / f"{Path(name).stem.replace(' ', '-').replace(':', '').replace(',', '')}-{seed}"
+            recipe = taught_by(recipe, tutor) if tutor else recipe
+            run = options.runs / f"{Path(shown_as).stem.replace(' ', '-').replace(':', '').replace(',', '')}-{seed}"
             began, learned_from, count = time.time(), train, table[name].tracklets_of
             if count:
                 some, folder = range(seed * count, (seed + 1) * count), options.runs / f"tracklets-{count}-{seed}"
                 learned_from = without_names(options.pictures / "train", folder, some, tracklets=True)
-            train_run(learned_from.root, recipe, run)
+            train_run(learned_from.root, recipe, run, tutor)
             lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
             metrics = [line for line in lines if line["stage"] != START]
             about = {
@@ -209,7 +221,7 @@ def main(options: argparse.Namespace) -> None:
             rows = known_rows(options.json)  # anew, since another call may have added some
             if not any(row["row"] == "not trained" for row in rows):
                 rows.append({"row": "not trained", "seed": seed, "held_out": [*ranked(run, "initial", val)]})
-            rows.append({"row": name, "seed": seed, "held_out": [*ranked(run, "last", val)], **about})
+            rows.append({"row": shown_as, "seed": seed, "held_out": [*ranked(run, "last", val)], **about})
             crops = {"training_crops": len(train.crops), "held_out_crops": len(val.crops)}
             write_json(options.json, crops | {"rows": rows})
     print_rows(shown(known_rows(options.json)))
@@ -230,6 +242,7 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, required=True, help="where the runs go; those there go on")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="of the table; by default all that suit the machine")
+    parser.add_argument("--teacher", type=Path, help="a model of `reid adopt`, for the rows that are taught")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="by default those of the table")
     parser.add_argument("--recipes", nargs="+", help="shipped recipes or TOML files as they are, in place of rows")
     parser.add_argument("--he-2015", action="store_true", help="--weights have the stride on the first 1x1 convolution")

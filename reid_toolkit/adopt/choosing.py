@@ -6,7 +6,6 @@ rightly finds the second half of a tracklet among people that the same camera sa
 certain; fed wrongly it still sees something, but tells people apart less well. That is weaker, since many networks do
 as well with half the contrast. Where two presets that differ come out alike, the choice is refused.
 
-Between presets that are near each other, as ImageNet's and CLIP's, the rarer one must also separate better for certain.
 Presets that are nearly the same to the network (their descriptors agree) count as one, by the name of the commonest:
 no footage tells them apart, and it does not matter.
 """
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_toolkit.adopt.contract import PRESETS
 from reid_toolkit.datasets.clocks import times
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.reading import CropEmbedder, embed_groups
@@ -97,9 +95,7 @@ def choose(
     if heard:
         told = min(heard, key=heard.__getitem__)
         close = [] if separation(margins[told]) > FAR_LESS * separation(margins[best]) else [best, told]
-        # Footage of more or less contrast than it was trained on looks like another preset that is near.
-        near = (name for name in found if PRESETS[name].is_near(PRESETS[told]))
-        best = next(name for name in near if name == told or not surely_less(margins[name], margins[told]))
+        best = told
     else:
         close = [name for name in names if not surely_less(margins[name], margins[best])]
     if not all(agree(found[name], found[best]) for name in close):

@@ -9,9 +9,6 @@ from reid_toolkit.errors import InputError, did_you_mean
 
 Triple = tuple[float, float, float]
 
-NEAR = 0.5
-"""Of what a network is fed, which is about -2 to 2."""
-
 
 @dataclass(frozen=True)
 class Contract:
@@ -44,18 +41,6 @@ class Contract:
         if any(value != 1 for value in self.std):
             parts.append(f"/ ({', '.join(f'{value:g}' for value in self.std)})")
         return " ".join(parts) + (" of 0-255" if len(parts) == 1 else "")
-
-    def is_near(self, other: "Contract") -> bool:
-        """Whether both make nearly the same of black and of white, as ImageNet's and CLIP's do."""
-        if self.order != other.order:
-            return False
-        ours, theirs = self.ends(), other.ends()
-        return bool(np.abs(ours - theirs).max() <= NEAR)
-
-    def ends(self) -> NDArray[np.float64]:
-        """What becomes of black and of white, (2, 3)."""
-        levels = np.array([[0.0], [255.0]]) / self.scale
-        return np.asarray((levels - np.array(self.mean)) / np.array(self.std))
 
     def apply(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 as the network wants it."""

@@ -12,7 +12,7 @@ import click
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from reid_toolkit.cli.options import FOLDER, Number, Size, json_output, skip_bad
+from reid_toolkit.cli.options import FILE, FOLDER, Number, Size, json_output, skip_bad
 from reid_toolkit.cli.root import log, print_json, warn, warn_bad
 
 if TYPE_CHECKING:
@@ -44,6 +44,13 @@ if TYPE_CHECKING:
 @click.option(
     "--size", type=Size(), help="Height and width of the network's input, as 128x64; instead of the recipe's."
 )
+@click.option(
+    "--teacher",
+    type=FILE,
+    metavar="MODEL",
+    help="A model of `reid adopt` or `reid export` that knows people: the first two thirds of the rounds learn the "
+    "clusters that it sees.",
+)
 @click.option("--seed", type=int, help="Instead of the recipe's.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs of this machine to share.")
@@ -62,6 +69,7 @@ def command(
     weights: str | None,
     backbone: str | None,
     size: tuple[int, int] | None,
+    teacher: Path | None,
     seed: int | None,
     device: str,
     gpus: int,
@@ -82,11 +90,13 @@ def command(
     from reid_toolkit.config import load_recipe
     from reid_toolkit.datasets import open_dataset
     from reid_toolkit.errors import InputError
+    from reid_toolkit.runtime import Embedder
     from reid_toolkit.training.devices import choose_device
     from reid_toolkit.training.distributed import join_world
     from reid_toolkit.training.launch import check_gpus, is_one_of_many, launch, telling_launcher
     from reid_toolkit.training.rounds import train
     from reid_toolkit.training.run_folder import RunFolder
+    from reid_toolkit.training.teaching import taught_by
     from reid_toolkit.training.verdict import FEW, Verdict
 
     named = load_recipe(recipe) if recipe else None
@@ -101,7 +111,14 @@ def command(
         check_gpus(gpus, device)
         options = {"--recipe": recipe, "--out": out, "--checkpoint-seconds": checkpoint_seconds, "--weights": weights}
         shape = f"{size[0]}x{size[1]}" if size else None
-        options |= {"--backbone": backbone, "--size": shape, "--seed": seed, "--device": device, "--minutes": minutes}
+        options |= {
+            "--teacher": teacher and str(teacher),
+            "--backbone": backbone,
+            "--size": shape,
+            "--seed": seed,
+            "--device": device,
+            "--minutes": minutes,
+        }
         flags = {"--resume": resume, "--deterministic": deterministic, "--skip-bad": skip_bad, "--json": as_json}
         launch(gpus, [
             "train", str(dataset), *(flag for flag, given in flags.items() if given),
@@ -129,12 +146,15 @@ def command(
         going_on = begun and not recipe
         plan = partial(plan_run, named, change, data, device, minutes, world.size)
         chosen = change(RunFolder(out).recipe()) if going_on else world.share(plan)
+        tutor = Embedder(teacher) if teacher else None
+        if tutor:
+            chosen = taught_by(chosen, tutor)
         unit = "round" if chosen.rounds.count else "stage"
         with training_bars(unit, hidden=not world.first) as (on_load, on_phase, on_step):
             metrics = train(
                 data, chosen, out, resume=resume, device=choose_device(device), deterministic=deterministic,
                 checkpoint_seconds=checkpoint_seconds, bad=bad, on_load=on_load, on_phase=on_phase, on_step=on_step,
-                on_warning=warn, world=world,
+                on_warning=warn, world=world, teacher=tutor,
             )  # fmt: skip
     if not world.first:
         return

@@ -130,9 +130,11 @@ class Rounds:
     recipe: Recipe
     device: torch.device
     """Where distances are computed."""
+    taught: Features | None = None
+    """What a teacher says of the samples; there where the recipe has rounds that are taught."""
 
     @classmethod
-    def of(cls, recipe: Recipe, samples: Samples, device: torch.device) -> "Rounds":
+    def of(cls, recipe: Recipe, samples: Samples, device: torch.device, taught: Features | None = None) -> "Rounds":
         """The rounds of a recipe for these samples.
 
         Raises:
@@ -140,7 +142,7 @@ class Rounds:
         """
         merges = recipe.rounds.clustering == "dispersion"
         pairs = cannot_link(samples) if merges and recipe.merging.cannot_link else None
-        return cls(plan(recipe, len(samples)), tuple(samples.cameras), pairs, recipe, device)
+        return cls(plan(recipe, len(samples)), tuple(samples.cameras), pairs, recipe, device, taught)
 
     def initial(self, features: Features) -> Tensor:
         """The clusters of round 0.
@@ -159,9 +161,11 @@ class Rounds:
         return labels
 
     def cluster(self, number: int, features: Features) -> Tensor:
-        """The clusters of a round, from the features before it; (N,) int64."""
+        """The clusters of a round, from the features before it, or from the teacher's; (N,) int64."""
         rounds, merging = self.recipe.rounds, self.recipe.merging
-        aware = number >= rounds.cameras_from and len(set(self.cameras)) > 1
+        taught = self.taught if number < rounds.taught else None
+        features = taught or features
+        aware = (taught is not None or number >= rounds.cameras_from) and len(set(self.cameras)) > 1
         most = max(3, len(features.descriptors) // 10)
         if aware:
             within, across = min(rounds.within, most), min(rounds.across, most)
@@ -214,9 +218,9 @@ class Rounds:
         return len(metrics) >= self.schedule.stages or (len(metrics) > 0 and metrics[-1]["next_clusters"] < 2)
 
 
-def clustering_of(recipe: Recipe, samples: Samples, device: torch.device) -> Clustering:
-    """The recipe's way of clustering these samples."""
-    return Rounds.of(recipe, samples, device) if recipe.rounds.count else Stages.of(recipe, samples, device)
+def clustering_of(recipe: Recipe, samples: Samples, device: torch.device, taught: Features | None = None) -> Clustering:
+    """The recipe's way of clustering these samples; ``taught`` is what its teacher says of them, if it has one."""
+    return Rounds.of(recipe, samples, device, taught) if recipe.rounds.count else Stages.of(recipe, samples, device)
 
 
 def numbers(names: Sequence[str]) -> NDArray[np.int64]:

@@ -32,6 +32,7 @@ from reid_toolkit.training.schedule import Place, epochs, learning_rate
 from reid_toolkit.training.selection import START, Row, select
 from reid_toolkit.training.stage_metrics import stage_figures
 from reid_toolkit.training.step import Batch, Learner, make_optimiser
+from reid_toolkit.training.teaching import Teacher, check_teacher, taught
 from reid_toolkit.training.verdict import Verdict, compare, hold_out
 
 CENTRED_ON = 1024
@@ -51,6 +52,7 @@ def train(
     deterministic: bool = False,
     checkpoint_seconds: float = 60.0,
     bad: list[str] | None = None,
+    teacher: Teacher | None = None,
     on_load: Callable[[int, int | None], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
     on_phase: Callable[[Phase], None] | None = None,
@@ -64,6 +66,8 @@ def train(
     and at Ctrl-C (see ``progress.py``). On the CPU a resumed run gives what an unbroken one would have given, to the
     bit; ``deterministic`` makes torch do the same on a GPU.
 
+    ``teacher`` gives the clusters of the recipe's first rounds, where that has rounds that are taught.
+
     ``on_load`` is called with crops read and crops in all, ``on_phase`` with what begins, ``on_step`` after each
     training step, and ``on_warning`` for each damaged file that is passed over.
 
@@ -71,10 +75,11 @@ def train(
 
     Raises:
         RunError: the folder holds another run, the loss diverges, there are fewer than two samples, or the processes
-            cannot share a batch evenly or see different datasets.
+            cannot share a batch evenly or see different datasets, or the teacher is not the recipe's.
         ImageError: a crop cannot be read and ``bad`` is None (see ``datasets.reading.read_crops``).
     """
     device = device or torch.device("cpu")
+    check_teacher(recipe, teacher, out)
     run = TrainingRun(out, recipe, dataset.fingerprint, device, world, on_phase)
     network = run.restore(resume=resume, on_warning=on_warning or (lambda message: None))
     with run.clock.phase("load"):
@@ -85,7 +90,12 @@ def train(
         )  # fmt: skip
     every, held = samples, hold_out(samples.tracklets, recipe.training.held_out)
     samples = every.take(~held)
-    clustering = clustering_of(recipe, samples, device)
+    lessons = None
+    if teacher:
+        with run.clock.phase("extract"):
+            ask = partial(taught, teacher, samples.tracklets, samples.cameras, recipe, run.folder.lessons)
+            lessons = world.share(ask)
+    clustering = clustering_of(recipe, samples, device, lessons)
     world.check_same((run.fingerprint, len(samples)), f"{dataset.root}: differs between processes: copy one to all")
     world.check_divides(batch_size(recipe, len(samples)))
     if recipe.network.head == "batch_norm" and not run.state:

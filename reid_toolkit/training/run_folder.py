@@ -50,6 +50,8 @@ class RunFolder:
         self.events = path / "events"
         self.crops = path / "crops.u8"
         """Decoded crops that fit in no memory, while the run goes on."""
+        self.lessons = path / "teacher.safetensors"
+        """What a teacher says of the samples."""
 
     def start(self, recipe: Recipe, fingerprint: str) -> None:
         """Make the folder of a new run."""

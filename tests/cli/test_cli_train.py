@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Task, TaskID
 from safetensors.torch import save_file
 from small_backbone import SMALL
+from third_party import build, save
 
 from reid_toolkit import files
 from reid_toolkit.cli import train as command
@@ -26,6 +27,7 @@ from reid_toolkit.config import (
 )
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import COLUMNS, write_manifest
+from reid_toolkit.runtime import Embedder
 from reid_toolkit.training import choosing, forecast, rounds, run_folder
 from reid_toolkit.training.choosing import shortened
 from reid_toolkit.training.forecast import Costs
@@ -131,6 +133,21 @@ def test_without_a_recipe_it_says_what_it_will_do(reid, chosen: Recipe, tiny_dat
     result = reid("train", tiny_dataset, "--out", run)
     assert "holds a run already: give --resume" in result.error
     assert "timed here" not in result.err
+
+
+def test_a_teacher_gives_two_thirds_of_the_rounds(reid, chosen: Recipe, tiny_dataset: Path, tmp_path: Path) -> None:
+    teacher, run = tmp_path / "teacher.onnx", tmp_path / "run"
+    adopted = reid("adopt", save(build(), tmp_path / "m.onnx"), "--out", teacher, "--preset", "half")
+    assert adopted.status == 0, adopted.err
+    result = reid("train", tiny_dataset, "--out", run, "--teacher", teacher)
+    assert result.status == 0, result.err
+    rounds = load_recipe(str(run / "config.toml")).rounds
+    assert (rounds.count, rounds.taught, rounds.teacher) == (3, 2, Embedder(teacher).fingerprint)
+    alone = reid("train", tiny_dataset, "--out", run, "--resume")
+    assert "name its model with --teacher" in alone.error
+    assert reid("train", tiny_dataset, "--out", run, "--resume", "--teacher", teacher).status == 0
+    stages = reid("train", tiny_dataset, "--out", tmp_path / "x", "--recipe", "dbc", "--teacher", teacher)
+    assert "--teacher: the recipe has stages" in stages.error
 
 
 def test_minutes_choose_the_rounds(

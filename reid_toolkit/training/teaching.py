@@ -1,0 +1,97 @@
+"""What a teacher, another network that knows people, says of the samples that a run learns from.
+
+It is asked once, and what it said is kept beside the run: rounds are many, and teachers slow.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reid_toolkit.config import Recipe
+from reid_toolkit.datasets.reading import embed_groups
+from reid_toolkit.errors import InputError, RunError
+from reid_toolkit.images import Image
+from reid_toolkit.records import Tracklet
+from reid_toolkit.training.features import Features, free_of_cameras
+from reid_toolkit.training.tensor_files import load_tensors, save_tensors
+
+
+class Teacher(Protocol):
+    """What is needed of :class:`reid_toolkit.runtime.Embedder`."""
+
+    batch_size: int
+    fingerprint: str
+
+    def embed(self, images: Sequence[Image]) -> NDArray[np.float32]: ...
+
+
+def taught_by(recipe: Recipe, teacher: Teacher) -> Recipe:
+    """The recipe with its first rounds taught: as many as it says, or two thirds.
+
+    Raises:
+        InputError: it has no rounds.
+    """
+    rounds = recipe.rounds
+    if not rounds.count:
+        raise InputError("--teacher: the recipe has stages, which go on from their own clusters: expected rounds")
+    count = rounds.taught or max(1, rounds.count * 2 // 3)
+    return replace(recipe, rounds=replace(rounds, taught=count, teacher=teacher.fingerprint))
+
+
+def check_teacher(recipe: Recipe, teacher: Teacher | None, where: Path) -> None:
+    """Raise :class:`RunError` where a recipe wants a teacher that is not given, or another one, or none."""
+    wanted, given = recipe.rounds.teacher, teacher.fingerprint if teacher else ""
+    if wanted != given:
+        raise RunError(
+            f"{where}: its clusters come from the teacher {wanted or '(none)'}, given is {given or 'none'}: expected "
+            "the same; name its model with --teacher, or train into another --out"
+        )
+
+
+def taught(
+    teacher: Teacher, tracklets: Sequence[Tracklet], cameras: Sequence[str], recipe: Recipe, path: Path
+) -> Features:
+    """Features (N, D) of the samples as the teacher describes them, freed of their cameras' bias where the recipe says
+    so. Reads ``path`` if that is what the teacher said of these samples, and writes it if not."""
+    key = of_samples(teacher, tracklets)
+    rows = read(path, key)
+    if rows is None:
+        rows = describe(teacher, tracklets)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(path, {"descriptors": rows}, {"key": key})
+    features = Features(rows, rows, torch.zeros(2, *rows.shape))
+    return free_of_cameras(features, cameras) if recipe.merging.camera_statistics else features
+
+
+def of_samples(teacher: Teacher, tracklets: Sequence[Tracklet]) -> str:
+    """Digest of a teacher and of the samples that it describes."""
+    names = "\n".join(f"{tracklet.name}\0{tracklet.camera}\0{len(tracklet.crops)}" for tracklet in tracklets)
+    return hashlib.sha256(f"{teacher.fingerprint}\n{names}".encode(errors="surrogateescape")).hexdigest()
+
+
+def read(path: Path, key: str) -> Tensor | None:
+    """What was kept; None where it is missing, damaged, or of others."""
+    try:
+        tensors, header = load_tensors(path)
+    except (RunError, OSError):
+        return None
+    return tensors.get("descriptors") if header.get("key") == key else None
+
+
+def describe(teacher: Teacher, tracklets: Sequence[Tracklet]) -> Tensor:
+    """The mean of a sample's descriptors, of length 1, as at serving; (N, D) float32.
+
+    Raises :class:`ImageError` for a crop that cannot be read; those that were to be left out are so already.
+    """
+    means = [np.zeros(0, np.float32)] * len(tracklets)
+    for place, rows in embed_groups(teacher, [tracklet.crops for tracklet in tracklets]):
+        mean = rows.mean(axis=0)
+        means[place] = mean / np.linalg.norm(mean)
+    return torch.from_numpy(np.stack(means).astype(np.float32))
