@@ -17,7 +17,7 @@ from torch import Tensor
 
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.reading import keep_crops
-from reid_toolkit.errors import ImageError, RunError
+from reid_toolkit.errors import ImageError, InputError, RunError
 from reid_toolkit.images import read_image, resize
 from reid_toolkit.records import Crop, Tracklet
 from reid_toolkit.training.crop_cache import UNREADABLE, file_key, open_crop_file, write_crop_file
@@ -39,6 +39,9 @@ DEVICE_SHARE = 0.5
 MEMORY_SHARE = 0.25
 """Of the machine's memory, for all processes that train on it together. Past it a file is used, which the system caches
 in whatever memory is free."""
+
+MOST_MEMORY = "REID_MEMORY"
+"""Environment variable with the GiB that training takes for the machine's memory, where others need some of it."""
 
 AHEAD = 4
 """Batches that a thread reads early."""
@@ -269,8 +272,20 @@ def choose_tier(size: int, device: torch.device, memory_limit: int | None = None
 
 
 def machine_memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """Bytes of the machine, or of the container's ``limit`` (cgroup v2) where that is less."""
+    """Bytes of the machine, or of the container's ``limit`` (cgroup v2) or of what :data:`MOST_MEMORY` says where that
+    is less.
+
+    Raises :class:`InputError` where that is no number above 0.
+    """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if said := os.environ.get(MOST_MEMORY):
+        try:
+            share = int(float(said) * 2**30)
+        except (ValueError, OverflowError):
+            share = 0
+        if share <= 0:
+            raise InputError(f"{MOST_MEMORY} is {said!r}: expected GiB, a number above 0")
+        total = min(total, share)
     try:
         return min(total, int(limit.read_text()))
     except (OSError, ValueError):  # no such control group, or "max"

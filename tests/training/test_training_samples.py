@@ -1,4 +1,5 @@
 import errno
+import os
 import random
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
-from reid_toolkit.errors import ImageError, RunError
+from reid_toolkit.errors import ImageError, InputError, RunError
 from reid_toolkit.images import read_image, resize
 from reid_toolkit.records import Crop
 from reid_toolkit.training.crop_cache import remove_crop_file, write_crop_file
@@ -245,6 +246,20 @@ def test_a_container_may_use_less_than_the_machine_has(tmp_path: Path) -> None:
     assert machine_memory(limit) == whole > 1 << 28
     limit.write_text("1000000\n")
     assert machine_memory(limit) == 1_000_000
+
+
+def test_less_memory_can_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setenv("REID_MEMORY", "0.5")
+    assert machine_memory(limit) == 1 << 29
+    limit.write_text("1000000")
+    assert machine_memory(limit) == 1_000_000
+    monkeypatch.setenv("REID_MEMORY", "1000000000")
+    assert machine_memory(tmp_path / "none") == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for wrong in ("4G", "0", "-1", "nan", "inf"):
+        monkeypatch.setenv("REID_MEMORY", wrong)
+        with pytest.raises(InputError, match=f"REID_MEMORY is '{wrong}': expected GiB"):
+            machine_memory(limit)
 
 
 def test_results_come_in_order_and_begin_before_they_are_asked_for() -> None:
