@@ -104,7 +104,7 @@ def same(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             seconds = time.time() - began
             row: dict[str, Any] = {"model": path.name, "preset": adopted.preset, "seconds": round(seconds)}
             row["largest_difference"] = adopted.parity.max_difference
-            for who, embed in (("adopted", Embedder(out).embed), ("original", in_openvino(path))):
+            for who, embed in (("adopted", Embedder(out).embed), ("original", in_openvino(path, adopted.contract))):
                 for pair, ranking in evaluate(*[embedded(val, embed)] * 2).pairs.items():
                     assert ranking
                     row |= {
@@ -114,15 +114,14 @@ def same(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def in_openvino(path: Path) -> Embed:
-    """The file as it lies, run by OpenVINO in float32 (by itself it takes bfloat16 where the processor has it), on
-    pixels as they are."""
+def in_openvino(path: Path, contract: Contract) -> Embed:
+    """The file as it lies, run by OpenVINO in float32 (by itself it takes bfloat16 where the processor has it)."""
     core = openvino.Core()
     model = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     _, _, height, width = model.input(0).shape
 
     def embed(images: list[Image]) -> NDArray[np.float32]:
-        crops = (resize(image, height, width).transpose(2, 0, 1)[None].astype(np.float32) for image in images)
+        crops = (contract.apply(resize(image, height, width)[None]) for image in images)
         rows = np.array([model([crop])[0].reshape(-1) for crop in crops], np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 

@@ -10,6 +10,8 @@ from onnx import numpy_helper
 
 from reid_toolkit.adopt.network import Network
 
+PASSING = ("Transpose", "Cast", "Identity")
+"""Operations that leave the pixels what they are."""
 LEAST_LEVEL = 10.0
 """A mean that is subtracted and greater than this is one of grey levels of 0-255."""
 
@@ -26,11 +28,12 @@ def recognise(path: Path, model: onnx.ModelProto, network: Network) -> Recognise
     """The preset of a file that is known; None where nothing tells."""
     names = {tensor.name for tensor in model.graph.initializer}
     name = path.stem.lower()
-    if network.input == "data" and network.output == "reid_embedding":
-        return Recognised("raw-bgr", "the names of its input and output are Open Model Zoo's person-reidentification's")
     inside = normalised_inside(model, network)
     if inside:
         return inside
+    if network.input == "data" and network.output == "reid_embedding":
+        # Its form for OpenVINO has order, mean and deviation inside; the ONNX file beside that has not.
+        return Recognised("imagenet", "it is the ONNX file of an Open Model Zoo person-reidentification network")
     if network.output == "fc_pred":
         return Recognised("tao", "the name of its output is NVIDIA TAO's ReIdentificationNet's")
     if any(re.search(r"conv2\.0\.conv2[a-d]\.", tensor) for tensor in names) or "osnet" in name:
@@ -41,17 +44,27 @@ def recognise(path: Path, model: onnx.ModelProto, network: Network) -> Recognise
 
 
 def normalised_inside(model: onnx.ModelProto, network: Network) -> Recognised | None:
-    """Known by a mean of grey levels that is taken from the picture first: that of red is the greatest."""
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    constants |= {node.output[0]: node.attribute[0].t for node in model.graph.node if node.op_type == "Constant"}
-    takers = [node for node in model.graph.node if network.input in node.input]
-    if len(takers) != 1 or takers[0].op_type not in ("Sub", "Add"):
+    """Known by a mean of grey levels that is taken off first, of which red's is the greatest; before it the order of
+    the channels may be turned round."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:
+            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    tensor, turned = network.input, False
+    while True:
+        takers = [node for node in model.graph.node if tensor in node.input]
+        if len(takers) != 1:
+            return None
+        (node,) = takers
+        given = next((constants[name].reshape(-1) for name in node.input if name in constants), np.zeros(0))
+        if node.op_type == "Gather" and given.tolist() == [2, 1, 0]:
+            turned = not turned
+        elif node.op_type not in PASSING:
+            break
+        tensor = node.output[0]
+    mean = np.abs(given)
+    if node.op_type not in ("Sub", "Add") or len(mean) != 3 or mean.min() < LEAST_LEVEL or mean[0] == mean[2]:
         return None
-    other = next((name for name in takers[0].input if name in constants), None)
-    if other is None:
-        return None
-    mean = np.abs(numpy_helper.to_array(constants[other])).reshape(-1)
-    if len(mean) != 3 or mean.min() < LEAST_LEVEL or mean[0] == mean[2]:
-        return None
-    preset = "inside" if mean[0] > mean[2] else "raw-bgr"
-    return Recognised(preset, f"its graph begins by taking the mean {', '.join(f'{value:.4g}' for value in mean)} off")
+    wants_rgb = bool(mean[0] > mean[2]) != turned
+    words = ", ".join(f"{value:.4g}" for value in mean)
+    return Recognised("inside" if wants_rgb else "raw-bgr", f"its graph begins by taking the mean {words} off")

@@ -113,25 +113,38 @@ def test_what_the_file_says_of_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "preset"), [(("data", "reid_embedding"), "raw-bgr"), (("input", "fc_pred"), "tao")], ids=["OMZ", "TAO"]
+    ("names", "preset"), [(("data", "reid_embedding"), "imagenet"), (("input", "fc_pred"), "tao")], ids=["OMZ", "TAO"]
 )
 def test_files_are_known_by_their_names(tmp_path: Path, names: tuple[str, str], preset: str) -> None:
     path = save(build(names=names), tmp_path / "m.onnx")
     assert adopt(path, tmp_path / "o.onnx", CROPS).preset == preset
 
 
+@pytest.mark.parametrize("names", [("images", "output"), ("data", "reid_embedding")])
 @pytest.mark.parametrize(
-    ("mean", "preset"), [((123.7, 116.3, 103.5), "inside"), ((103.5, 116.3, 123.7), "raw-bgr")], ids=["RGB", "BGR"]
+    ("mean", "turned", "preset"),
+    [
+        ((123.7, 116.3, 103.5), False, "inside"),
+        ((103.5, 116.3, 123.7), False, "raw-bgr"),
+        ((123.7, 116.3, 103.5), True, "raw-bgr"),
+        ((103.5, 116.3, 123.7), True, "inside"),
+    ],
+    ids=["RGB", "BGR", "BGR turned to RGB", "RGB turned to BGR"],
 )
 def test_files_that_take_a_mean_of_grey_levels_off_are_known_by_it(
-    tmp_path: Path, mean: tuple[float, ...], preset: str
+    tmp_path: Path, mean: tuple[float, ...], turned: bool, preset: str, names: tuple[str, str]
 ) -> None:
-    model = build()
+    model = build(names=names)
     model.graph.initializer.append(numpy_helper.from_array(np.array(mean, np.float32).reshape(1, 3, 1, 1), "mean"))
-    nodes = [helper.make_node("Sub", ["images", "mean"], ["less"]), *model.graph.node]
-    nodes[1].input[0] = "less"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "order"))
+    nodes = [
+        helper.make_node("Gather", [names[0], "order"], ["turned"], axis=1),
+        helper.make_node("Sub", ["turned" if turned else names[0], "mean"], ["less"]),
+        *model.graph.node,
+    ]
+    nodes[2].input[0] = "less"
     del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    model.graph.node.extend(nodes if turned else nodes[1:])
     assert adopt(save(model, tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS).preset == preset
 
 
