@@ -213,8 +213,8 @@ def remove(folder: Path, about: Sidecar) -> None:
 
 
 def clear(folder: Path, keep: tuple[str, ...] = ()) -> None:
-    """Remove the files but those to ``keep``, and what killed saves left behind."""
-    for path in _files(folder):
+    """Remove the files but those to ``keep``, and what killed saves left behind; first what describes the others."""
+    for path in sorted(_files(folder), key=lambda path: path.name != SIDECAR):
         if path.name not in keep:
             path.unlink(missing_ok=True)
 

@@ -105,7 +105,7 @@ class Searcher:
         oldest = 0 if self._identity.gallery == "" else self._snapshot.version.statistics
         if about is None or not oldest <= about.statistics <= newest or not store.has_statistics(about.statistics):
             return None
-        return about
+        return about if cache.complete(store.folder, about) else None
 
     def sync(self, store: Store, now: tuple[int, ...], searches: int = 0) -> None:
         """Take over all changes of the record, whose ``store.version()`` is ``now``, before ``searches`` searches;

@@ -495,6 +495,25 @@ def test_an_index_of_before_all_statistics_answers_plainly_until_it_is_built_ane
         same(found, slow(vectors, records, vectors[0], "a", 5, Filter(), gallery.statistics()))
 
 
+@pytest.mark.parametrize("gone", ["rows", "graph"])
+def test_half_of_an_older_index_is_none(large, gone: str) -> None:
+    """As somebody leaves it who is killed while they remove it: searches and what is said of them are by the newest."""
+    path, vectors, records = large
+    others, their_records = make_site(60, seed=1)
+    with Gallery.open(path, exact_below=100) as writer:
+        writer.add(others, their_records)
+        assert writer.refresh_statistics()
+    for file in path.glob(f"index-*.{gone}"):
+        file.unlink()
+    everything, everyone = np.concatenate([vectors, others]), records + their_records
+    with Gallery.open(path, exact_below=100) as late:
+        said = late.statistics()
+        assert said is not None
+        assert late.statistics_version(Comparison()) == said.version == 2
+        found = late.search(others[0], 10, query_camera="a")
+        same(found, slow(everything, everyone, others[0], "a", 10, Filter(), said))
+
+
 def test_an_index_of_an_older_version_never_replaces_a_newer_one(large, monkeypatch: pytest.MonkeyPatch) -> None:
     path, vectors, _ = large
     with Gallery.open(path, exact_below=100) as slower, Gallery.open(path, exact_below=100) as faster:
