@@ -164,7 +164,7 @@ def is_same(network: Path, one: str, other: str, dataset: Dataset, folder: Path)
     for name in (one, other):
         out = folder / f"{name}-trial.onnx"
         adopt(network, out, draw_crops(CROPS), settings=Settings(preset=name))
-        rows.append(descriptors(Embedder(out), halves))
+        rows.append(descriptors(Embedder(out), halves, []))
     return agree(*rows)
 
 

@@ -23,16 +23,22 @@ from reid_toolkit.datasets.reading import read_crops
 from reid_toolkit.errors import InputError, ModelError
 from reid_toolkit.export.parity import Parity, check_parity
 from reid_toolkit.export.saving import save_model
-from reid_toolkit.files import atomic_path
+from reid_toolkit.files import as_text, atomic_path
 from reid_toolkit.images import Image
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.runtime.metadata import ModelMetadata
+from reid_toolkit.runtime.metadata import FORMAT, ModelMetadata
 from reid_toolkit.runtime.preprocess import to_batch
 from reid_toolkit.runtime.session import open_session
 from reid_toolkit.version import __version__
 
 PICKLES = (".pt", ".pth", ".ckpt", ".tar", ".pkl", ".pickle", ".bin")
-ADVICE = "another --preset may fit, or the file is damaged"
+ADVICE = "another --preset may fit, half precision may overflow, or the file is damaged"
+UNSTEADY = (
+    "the file's own answer may change with the other pictures of a batch, or overflow in half precision: export it in "
+    "evaluation mode and float32"
+)
+SAME = 1e-4
+"""Difference of a descriptor's numbers up to which two pictures have the same one."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ def adopt(
     crops: list[Image],
     dataset: Dataset | None = None,
     settings: Settings = Settings(),
+    bad: list[str] | None = None,
     on_progress: Progress | None = None,
 ) -> Adopted:
     """Write ``out`` from a third party's ``path``: an ONNX file, or the .xml of a model in OpenVINO's form.
@@ -91,28 +98,44 @@ def adopt(
         crops: at least one (H, W, 3) uint8 BGR picture of people, for the proof.
         dataset: where presets are tried, when nothing else tells which one is right.
         settings: what is known of it.
+        bad: gets the messages of crops that cannot be read.
         on_progress: called with (presets tried, presets).
 
     Raises:
         InputError: ``settings`` contradict the file, or do not suffice.
         ModelError: it is no embedder, damaged, or the result is not the same.
     """
+    refuse_overwriting(path, out)
     source = read(path)
     network = inspect(source.model, str(path), size=settings.size, output=settings.output, anyway=settings.anyway)
     free, one_by_one = freed(network)
-    name, contract, why, choice = contract_of(source, network, free, dataset, settings, on_progress)
+    name, contract, why, choice = contract_of(
+        source, network, free, dataset, settings, [] if bad is None else bad, on_progress
+    )
     metadata = described(source, network, name, contract, settings.licence)
     with atomic_path(out) as temporary:
         save_model(serving_model(free, contract), metadata, temporary)
-        parity = check_parity(
-            Original(source.run(network), network, contract), temporary, crops, of="the original", advice=ADVICE
-        )
+        original = Original(source.run(network), network, contract)
+        parity = check_parity(original, temporary, crops, of="the original", advice=ADVICE, why=UNSTEADY)
+        rows = original.embed(crops)
+        if len(crops) > 1 and np.abs(rows - rows[:1]).max() < SAME:
+            raise ModelError(f"{path}: gives all of {len(crops)} people the same descriptor: expected an embedder")
     return Adopted(network, name, contract, why, choice, one_by_one, parity)
+
+
+def refuse_overwriting(path: Path, out: Path) -> None:
+    """Raise :class:`InputError` where the new file would take the place of the old one or of its weights."""
+    if out.suffix.lower() != ".onnx":
+        raise InputError(f"--out {out}: expected the name of an .onnx file to write")
+    if out.resolve() == path.resolve():
+        raise InputError(f"--out {out}: is the file that is adopted: expected another name")
 
 
 def read(path: Path) -> Source:
     """Whatever form it has; raises :class:`ModelError` for one that cannot be read here."""
     suffix = path.suffix.lower()
+    if path.exists() and not path.is_file():
+        raise ModelError(f"{path}: no regular file: expected an ONNX file, or the .xml of a model in OpenVINO's form")
     try:
         digest = hashlib.sha256(path.read_bytes())
     except OSError as error:
@@ -123,12 +146,16 @@ def read(path: Path) -> Source:
             raise ModelError(f"{path}: {weights.name} is missing beside it: expected the weights of OpenVINO's model")
         digest.update(weights.read_bytes())
         return Source(path, as_onnx(path), lambda network: by_openvino(path, network), digest.hexdigest())
+    if suffix == ".bin" and path.with_suffix(".xml").exists():
+        raise ModelError(f"{path}: the weights of a model in OpenVINO's form: adopt {path.with_suffix('.xml')}")
     if suffix in PICKLES:
         raise ModelError(
             f"{path}: a checkpoint of torch, which can hold code and is not run here: expected ONNX, or the .xml of "
             "OpenVINO; export it with its own toolkit"
         )
     model = load(path)
+    if any(entry.key == "format" and entry.value == FORMAT for entry in model.metadata_props):
+        raise InputError(f"{path}: is a model of reid already: use it as it is")
     return Source(path, model, lambda network: by_onnxruntime(model, network), digest.hexdigest())
 
 
@@ -162,6 +189,7 @@ def contract_of(
     free: Network,
     dataset: Dataset | None,
     settings: Settings,
+    bad: list[str],
     on_progress: Progress | None,
 ) -> tuple[str, Contract, str, Choice | None]:
     """Name, contract, and by what it was found: said, recognised, or tried."""
@@ -187,8 +215,9 @@ def contract_of(
             mismatches[name] = mismatch(model, pixels)
             save_model(model, described(source, network, name, contract, ""), trial)
             embedders[name] = Embedder(trial, providers=["cpu"])
-        choice = choose(dataset, embedders, mismatches, on_progress)
-    return choice.preset, PRESETS[choice.preset], f"it separates people best on {choice.tracklets} tracklets", choice
+        choice = choose(dataset, embedders, mismatches, bad, on_progress)
+    told = "its first batch norm says so" if choice.by_norm else "it separates people best"
+    return choice.preset, PRESETS[choice.preset], f"{told} on {choice.tracklets} tracklets", choice
 
 
 def described(source: Source, network: Network, name: str, contract: Contract, licence: str) -> ModelMetadata:
@@ -200,13 +229,13 @@ def described(source: Source, network: Network, name: str, contract: Contract, l
         layout="NHWC uint8 0-255",
         normalisation=f"inside the graph: {contract}; descriptors are L2-normalised",
         dimension=network.dimension,
-        backbone=source.path.stem,
+        backbone=as_text(source.path.stem),
         recipe="",
         stage="adopted",
         dataset="",
         toolkit=__version__,
-        source=source.path.name,
+        source=as_text(source.path.name),
         source_sha256=source.digest,
-        licence=licence,
+        licence=as_text(licence),
         preset=name,
     )

@@ -59,6 +59,8 @@ class Choice:
     """The preset that was kept, and what each came to, best first."""
 
     preset: str
+    by_norm: bool
+    """Whether the first batch norm told, and not separation."""
     tracklets: int
     trials: tuple[Trial, ...]
 
@@ -67,27 +69,31 @@ def choose(
     dataset: Dataset,
     embedders: Mapping[str, CropEmbedder],
     mismatches: Mapping[str, float | None],
+    bad: list[str],
     on_progress: Progress | None = None,
 ) -> Choice:
     """Try the network under each preset, ``embedders`` by name, the commonest first; ``mismatches`` are those of its
-    first batch norm.
+    first batch norm. Messages of crops that cannot be read go to ``bad``; a tracklet with a half of such is left out.
 
     Raises :class:`InputError` where the dataset has too few tracklets to try on, and where presets that differ come out
     so close that either may be right.
     """
     tracklets = usable(dataset.tracklets)
-    if len(tracklets) < LEAST_TRACKLETS:
-        raise InputError(
-            f"{dataset.root}: has {len(tracklets)} tracklets of 2 crops and more: expected {LEAST_TRACKLETS} to find "
-            "out what the network wants; say it with --preset, or give more footage"
-        )
-    rivals = rivals_of(tracklets)
     halves = [half for tracklet in tracklets for half in split(tracklet)]
-    found = {}
+    found, kept = {}, np.ones(len(tracklets), bool)
     for number, (name, embedder) in enumerate(embedders.items()):
-        found[name] = descriptors(embedder, halves)
+        found[name] = descriptors(embedder, halves, [] if number else bad)
+        kept &= (np.linalg.norm(found[name], axis=2) > 0).all(axis=0)
         if on_progress:
             on_progress(number + 1, len(embedders))
+    tracklets = [tracklet for tracklet, whole in zip(tracklets, kept, strict=True) if whole]
+    found = {name: rows[:, kept] for name, rows in found.items()}
+    if len(tracklets) < LEAST_TRACKLETS:
+        raise InputError(
+            f"{dataset.root}: has {len(tracklets)} tracklets of 2 crops and more that can be read: expected "
+            f"{LEAST_TRACKLETS} to find out what the network wants; say it with --preset, or give more footage"
+        )
+    rivals = rivals_of(tracklets)
     margins = {name: margins_of(rows, rivals) for name, rows in found.items()}
     names = sorted(found, key=lambda name: -separation(margins[name]))
     best = names[0]
@@ -105,13 +111,13 @@ def choose(
             f"{words} (standard deviations, {len(tracklets)} tracklets) {why}: expected one that is better; say which "
             "with --preset, or give more footage"
         )
-    kept = next(name for name in found if agree(found[name], found[best]))  # the commonest first
+    chosen = next(name for name in found if agree(found[name], found[best]))  # the commonest first
     trials = []
     for name in names:
         same = next(one for one in found if agree(found[one], found[name]))
         recall = float(np.mean(margins[name][:, 0] > margins[name][:, 1]))
         trials.append(Trial(name, recall, separation(margins[name]), mismatches[name], None if same == name else same))
-    return Choice(kept, len(tracklets), tuple(trials))
+    return Choice(chosen, bool(heard), len(tracklets), tuple(trials))
 
 
 def usable(tracklets: Sequence[Tracklet]) -> list[Tracklet]:
@@ -155,10 +161,11 @@ def rivals_of(tracklets: Sequence[Tracklet]) -> NDArray[np.bool_]:
     return at_once
 
 
-def descriptors(embedder: CropEmbedder, halves: Sequence[Sequence[Crop]]) -> NDArray[np.float32]:
-    """(2, N, D) of first and second halves, rows of length 1; crops that cannot be read are left out."""
+def descriptors(embedder: CropEmbedder, halves: Sequence[Sequence[Crop]], bad: list[str]) -> NDArray[np.float32]:
+    """(2, N, D) of first and second halves, rows of length 1; zero where no crop of a half can be read. Messages of
+    crops that cannot be read go to ``bad``."""
     rows = np.zeros((len(halves), 0), np.float32)
-    for place, found in embed_groups(embedder, halves, []):
+    for place, found in embed_groups(embedder, halves, bad):
         if not rows.shape[1]:
             rows = np.zeros((len(halves), found.shape[1]), np.float32)
         mean = found.mean(0)

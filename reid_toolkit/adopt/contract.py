@@ -9,6 +9,9 @@ from reid_toolkit.errors import InputError, did_you_mean
 
 Triple = tuple[float, float, float]
 
+LEAST_LEVEL = 10.0
+"""A mean greater than this is one of grey levels of 0-255."""
+
 
 @dataclass(frozen=True)
 class Contract:
@@ -30,17 +33,21 @@ class Contract:
                 f"scale {self.scale:g}, mean {self.mean}, std {self.std}: expected finite numbers, and scale and std "
                 "above 0"
             )
+        if any(self.mean) and (max(map(abs, self.mean)) > LEAST_LEVEL) != (self.scale == 1):
+            raise InputError(
+                f"mean {self.mean} with scale {self.scale:g}: expected fractions with scale 255, or grey levels "
+                "of 0-255 with scale 1"
+            )
 
     def __str__(self) -> str:
         """In words, for people."""
-        parts = [self.order.upper()]
-        if self.scale != 1:
-            parts.append(f"/ {self.scale:g}")
+        words = self.order.upper() + (f" / {self.scale:g}" if self.scale != 1 else " of 0-255")
         if any(self.mean):
-            parts.append(f"- ({', '.join(f'{value:g}' for value in self.mean)})")
+            words += f" - ({', '.join(f'{value:g}' for value in self.mean)})"
         if any(value != 1 for value in self.std):
-            parts.append(f"/ ({', '.join(f'{value:g}' for value in self.std)})")
-        return " ".join(parts) + (" of 0-255" if len(parts) == 1 else "")
+            words = f"({words})" if any(self.mean) else words
+            words += f" / ({', '.join(f'{value:g}' for value in self.std)})"
+        return words
 
     def apply(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 as the network wants it."""

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from reid_toolkit.adopt.contract import LEAST_LEVEL
 from reid_toolkit.adopt.network import Network
 
+OSNET_LAYER = re.compile(r"conv2\.0\.conv2[a-d]\.")
 PASSING = ("Transpose", "Cast", "Identity")
 """Operations that leave the pixels what they are."""
-LEAST_LEVEL = 10.0
-"""A mean that is subtracted and greater than this is one of grey levels of 0-255."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,19 @@ def recognise(path: Path, model: onnx.ModelProto, network: Network) -> Recognise
         return Recognised("imagenet", "it is the ONNX file of an Open Model Zoo person-reidentification network")
     if network.output == "fc_pred":
         return Recognised("tao", "the name of its output is NVIDIA TAO's ReIdentificationNet's")
-    if any(re.search(r"conv2\.0\.conv2[a-d]\.", tensor) for tensor in names) or "osnet" in name:
-        return Recognised("imagenet", "it is an OSNet of torchreid or BoxMOT, which take ImageNet's")
+    by_name = re.search(r"(?<![a-z])osnet(?![a-z])", name)
+    if (by_name or any(OSNET_LAYER.search(tensor) for tensor in names)) and begins_with_convolution(model, network):
+        return Recognised(
+            "imagenet", f"{'its name is' if by_name else 'its layers are'} that of an OSNet of torchreid or BoxMOT"
+        )
     if "youtu" in name:
         return Recognised("imagenet", "its name is that of OpenCV Zoo's person_reid_youtureid")
     return None
+
+
+def begins_with_convolution(model: onnx.ModelProto, network: Network) -> bool:
+    """Whether nothing but a convolution takes the picture, as in torchreid's networks."""
+    return [node.op_type for node in model.graph.node if network.input in node.input] == ["Conv"]
 
 
 def normalised_inside(model: onnx.ModelProto, network: Network) -> Recognised | None:

@@ -16,12 +16,24 @@ from reid_toolkit.errors import InputError, ModelError
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 CONTROL_FLOW = ("If", "Loop", "Scan")
 LEAST_WIDTH = 8
-CLASS_COUNTS = (1000, 1001, 21841, 21843)
-"""Widths of ImageNet's classifiers."""
+CLASS_COUNTS = {
+    1000: "ImageNet",
+    1001: "ImageNet",
+    21841: "ImageNet-21k",
+    21843: "ImageNet-21k",
+    751: "Market-1501",
+    702: "DukeMTMC",
+    767: "CUHK03",
+    1041: "MSMT17",
+}
+"""Widths of classifiers, and whose classes these are."""
+ONNX_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 FACE = (112, 112)
 SMALLEST, LARGEST = 16, 1024
 """Sides of an input that crops of people can fill, pixels."""
 MOST_NODES = 100_000
+SHAPE_TOLERANCE = 0.2
+"""By which the shape of maps may differ from the picture's."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,8 @@ class Network:
     batch: int | None
     """None where it is free."""
     output: str
-    rank: int
-    """2 for (batch, D), 4 for maps (batch, D, h, w) that want pooling; 3 for (batch, D, 1)."""
+    pooled: tuple[int, ...]
+    """Axes of the output to take the mean over: none of (batch, D), the last two of maps (batch, D, h, w)."""
     dimension: int
 
 
@@ -55,10 +67,10 @@ def load(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (DecodeError, ValueError) as error:
+    except (DecodeError, ValueError):
+        size = path.stat().st_size
         raise ModelError(
-            f"{path}: not a whole ONNX file ({first_line(error)}), got {path.stat().st_size} bytes: expected one that "
-            "was not cut off; fetch it again"
+            f"{path}: not an ONNX file, or not a whole one: got {size} bytes: expected a model; fetch it again"
         ) from None
     try:
         onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
@@ -88,7 +100,7 @@ def inspect(
         ModelError: it is no embedder of pictures, or damaged.
     """
     check_operations(model, where, anyway=anyway)
-    model = upgraded(as_float(model))
+    model = upgraded(as_float(model), where)
     check_finite(model, where)
     held = {tensor.name for tensor in model.graph.initializer}
     inputs = [entry for entry in model.graph.input if entry.name not in held]
@@ -105,8 +117,8 @@ def inspect(
             f"{LARGEST} pixels"
         )
     fixed = with_input(model, name, batch or 1, nhwc=nhwc, sides=sides)
-    chosen, rank, dimension = choose_output(fixed, where, output, anyway=anyway)
-    return Network(fixed, where, name, kind, nhwc, *sides, batch, chosen, rank, dimension)
+    chosen, pooled, dimension = choose_output(fixed, where, output, (batch or 1, *sides), nhwc=nhwc, anyway=anyway)
+    return Network(fixed, where, name, kind, nhwc, *sides, batch, chosen, pooled, dimension)
 
 
 def check_operations(model: onnx.ModelProto, where: str, *, anyway: bool) -> None:
@@ -114,6 +126,12 @@ def check_operations(model: onnx.ModelProto, where: str, *, anyway: bool) -> Non
     kinds = [node.op_type for node in model.graph.node]
     if len(kinds) > MOST_NODES:
         raise ModelError(f"{where}: has {len(kinds)} operations: expected {MOST_NODES} at most")
+    foreign = next((node for node in model.graph.node if node.domain not in ONNX_DOMAINS), None)
+    if foreign is not None:
+        raise ModelError(
+            f"{where}: has the operation {foreign.op_type} of {foreign.domain}, which is not ONNX's: adopt the file as "
+            "it was before a runtime optimised it"
+        )
     flow = sorted(set(kinds).intersection(CONTROL_FLOW))
     if flow:
         raise ModelError(
@@ -151,7 +169,7 @@ def read_input(
     nhwc = axes[1] != 3
     height, width = axes[1:3] if nhwc else axes[2:]
     if size is None and (height is None or width is None):
-        raise InputError(f"{where}: takes pictures of any size: give --size HEIGHT WIDTH (people's crops: 256 128)")
+        raise InputError(f"{where}: takes pictures of any size: give --size, for example --size 256x128")
     if size is not None and any(side not in (None, asked) for side, asked in zip((height, width), size, strict=True)):
         raise InputError(f"{where}: takes {height} x {width}, not {size[0]} x {size[1]}: leave --size out")
     sides = size or (height, width)
@@ -175,9 +193,10 @@ def with_input(
 
 
 def choose_output(
-    model: onnx.ModelProto, where: str, wanted: str | None, *, anyway: bool
-) -> tuple[str, int, int]:  # fmt: skip
-    """The name of the descriptor's tensor, its rank and its width."""
+    model: onnx.ModelProto, where: str, wanted: str | None, taken: tuple[int, int, int], *, nhwc: bool, anyway: bool
+) -> tuple[str, tuple[int, ...], int]:
+    """The name of the descriptor's tensor, the axes to take its mean over, and its width; ``taken`` is the input's
+    batch, height and width."""
     values = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
     if wanted is not None:
         if wanted not in values:
@@ -186,40 +205,53 @@ def choose_output(
         candidates = [values[wanted]]
     else:
         candidates = list(model.graph.output)
-    usable = [value for value in candidates if is_descriptor(value)]
+    usable = [value for value in candidates if is_descriptor(value, taken[0])]
     if not usable:
         raise ModelError(
-            f"{where}: gives {shown(candidates)}: expected descriptors (batch, D) or maps (batch, D, h, w): is it a "
-            "detector?"
+            f"{where}: gives {shown(candidates)} for {taken[0]} "
+            f"{'picture' if taken[0] == 1 else 'pictures'}: expected descriptors (batch, D) or maps (batch, D, h, w); "
+            "a detector gives others"
         )
     if len(usable) > 1:
         raise InputError(f"{where}: gives {shown(usable)}: name the descriptor with --output")
     (chosen,) = usable
     axes = shape_of(chosen)
-    width = axes[1]
+    pooled = maps_of(axes, taken[1:], nhwc=nhwc)
+    width = next(axis for place, axis in enumerate(axes) if place and place not in pooled)
     assert width is not None
     if width < LEAST_WIDTH:
         raise ModelError(
-            f"{where}: gives {shown([chosen])}: {width} numbers tell nobody apart: expected {LEAST_WIDTH}+"
+            f"{where}: gives {shown([chosen])}: {width} numbers tell nobody apart: expected {LEAST_WIDTH} or more"
         )
     if width in CLASS_COUNTS and not (wanted or anyway):
         raise ModelError(
-            f"{where}: gives {width} numbers, as many as ImageNet has classes: a classifier: expected an embedder; "
-            "--output names the tensor before its last layer"
+            f"{where}: gives {width} numbers, as many as {CLASS_COUNTS[width]} has classes: a classifier: expected an "
+            "embedder; --output names the tensor before its last layer, --anyway takes this one"
         )
-    return chosen.name, len(axes), width
+    return chosen.name, pooled, width
 
 
-def is_descriptor(value: onnx.ValueInfoProto) -> bool:
+def is_descriptor(value: onnx.ValueInfoProto, batch: int) -> bool:
     """Whether it may be one for each picture: (batch, D), (batch, D, h, w), or (batch, D, 1)."""
     axes = shape_of(value)
-    rank = len(axes)
     return (
         value.type.tensor_type.elem_type in FLOATS
-        and rank in (2, 3, 4)
-        and axes[1] is not None
-        and (rank != 3 or axes[2] == 1)
+        and len(axes) in (2, 3, 4)
+        and axes[0] in (None, batch)
+        and None not in axes[1:]
+        and (len(axes) != 3 or axes[2] == 1)
     )
+
+
+def maps_of(axes: Sequence[int | None], taken: tuple[int, int], *, nhwc: bool) -> tuple[int, ...]:
+    """Which axes of an output are places in the picture: the two that have its shape, if that tells; else the last two,
+    or of a network that takes channels last, the two before."""
+    if len(axes) < 4:
+        return tuple(range(2, len(axes)))
+    ratio = taken[0] / taken[1]
+    first, last = ((axes[place] or 0) / (axes[place + 1] or 1) for place in (1, 2))
+    like_first, like_last = (abs(found / ratio - 1) < SHAPE_TOLERANCE for found in (first, last))
+    return (1, 2) if (like_first, like_last) == (True, False) or (like_first == like_last and nhwc) else (2, 3)
 
 
 def with_free_batch(network: Network) -> Network:
@@ -236,6 +268,10 @@ def with_free_batch(network: Network) -> Network:
             first = shapes.get(node.input[0], [None])[:1]
             if len(target) and target[0] == batch and first == [batch]:
                 target[0] = 0  # as many as come in
+                for place, attribute in enumerate(node.attribute):
+                    if attribute.name == "allowzero":  # where a 0 would be one
+                        del node.attribute[place]
+                        break
                 name = f"{node.output[0]}/shape"
                 free.graph.initializer.append(numpy_helper.from_array(target, name))
                 node.input[1] = name

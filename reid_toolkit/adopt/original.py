@@ -46,7 +46,7 @@ class Original:
             values = self.contract.apply(pixels)
             values = values.transpose(0, 2, 3, 1) if self.network.nhwc else values
         found = self.run(np.ascontiguousarray(values))[:count].astype(np.float32)
-        found = found.mean((2, 3)) if found.ndim == 4 else found.reshape(count, -1)
+        found = found.mean(self.network.pooled) if self.network.pooled else found
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         return np.asarray(found / np.maximum(lengths, 1e-12), np.float32)
 

@@ -36,10 +36,10 @@ def widen(tensor: TensorProto) -> None:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
 
 
-def upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Of opset 18 where onnx's converter can do it; else as it is, if that is new enough for what is added."""
+def upgraded(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """Of opset 18, or of a newer one as it is. Raises :class:`ModelError` where onnx's converter cannot do it."""
     now = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    if now == OPSET:
+    if now >= OPSET:
         return model
     # Old files name each weight as an input as well, which their opset demanded.
     held = {tensor.name for tensor in model.graph.initializer}
@@ -51,7 +51,7 @@ def upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
         return version_converter.convert_version(model, OPSET)
     except Exception as error:  # its exceptions are C++'s
         raise ModelError(
-            f"opset {now} cannot be turned into {OPSET}: {first_line(error)}: export it with opset {OPSET}"
+            f"{where}: opset {now} cannot be turned into {OPSET}: {first_line(error)}: export it with opset {OPSET}"
         ) from None
 
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from reid_toolkit.adopt.contract import Contract
 from reid_toolkit.adopt.network import Network
-from reid_toolkit.adopt.rewrites import OPSET, constants_inside, spatial_means
+from reid_toolkit.adopt.rewrites import constants_inside, spatial_means
 from reid_toolkit.errors import InputError
 
 PREFIX = "network/"
@@ -46,7 +46,7 @@ def serving_model(network: Network, contract: Contract) -> onnx.ModelProto:
         builder.constants += graph.initializer
     else:
         found = one_by_one(builder, graph, ready, taken)
-    finish(builder, found, network.rank)
+    finish(builder, found, network.pooled)
     shape: list[str | int | None] = ["batch", network.height, network.width, 3]
     whole = helper.make_graph(
         builder.nodes, "embedder",
@@ -54,10 +54,7 @@ def serving_model(network: Network, contract: Contract) -> onnx.ModelProto:
         [helper.make_tensor_value_info("descriptors", TensorProto.FLOAT, ["batch", network.dimension])],
         builder.constants,
     )  # fmt: skip
-    opsets = [entry for entry in model.opset_import if entry.domain not in ("", "ai.onnx")]
-    return helper.make_model(
-        whole, opset_imports=[helper.make_opsetid("", OPSET), *opsets], ir_version=max(8, model.ir_version)
-    )
+    return helper.make_model(whole, opset_imports=model.opset_import, ir_version=max(8, model.ir_version))
 
 
 class Builder:
@@ -153,13 +150,10 @@ def one_by_one(builder: Builder, graph: onnx.GraphProto, ready: str, taken: str)
     return builder.add("Scan", [ready], "each", body=body, num_scan_inputs=1)
 
 
-def finish(builder: Builder, found: str, rank: int) -> None:
+def finish(builder: Builder, found: str, pooled: tuple[int, ...]) -> None:
     """Maps to their means, and length 1."""
-    if rank == 4:
-        axes = builder.constant("spatial", [2, 3], np.int64)
-        found = builder.add("ReduceMean", [found, axes], keepdims=0)
-    elif rank == 3:
-        found = builder.add("Squeeze", [found, builder.constant("last", [2], np.int64)])
+    if pooled:
+        found = builder.add("ReduceMean", [found, builder.constant("places", pooled, np.int64)], keepdims=0)
     length = builder.add("ReduceL2", [found, builder.constant("rows", [1], np.int64)], keepdims=1)
     length = builder.add("Max", [length, builder.constant("shortest", SHORTEST)])
     builder.add("Div", [found, length], "descriptors")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from reid_toolkit.adopt.choosing import Trial
     from reid_toolkit.adopt.contract import Contract
 
+LEAST_RECALL = 0.3
+"""Of tracklets whose second half is found; networks that know nothing of people find about a fifth."""
 CROPS = 34
 """For the proof: two batches of the largest size."""
 
@@ -25,8 +27,8 @@ CROPS = 34
 @click.option(
     "--dataset",
     type=FOLDER,
-    help="Tracklets of your cameras: on them presets are tried where the file does not say what it wants, and its "
-    "crops are the proof's. [default: drawn people, for the proof alone]",
+    help="Tracklets of your cameras. Presets are tried on them where the file does not say which it wants, and the "
+    "proof uses their crops. [default: drawn people, for the proof alone]",
 )
 @click.option(
     "--preset",
@@ -37,7 +39,7 @@ CROPS = 34
 @click.option("--std", type=float, nargs=3, metavar="A B C", help="Instead of --preset: divided by, after --mean.")
 @click.option("--order", type=click.Choice(["rgb", "bgr"]), help="Instead of --preset. [default: rgb]")
 @click.option("--scale", type=Number(0, min_open=True), help="Instead of --preset: divides pixels of 0-255.")
-@click.option("--size", type=Size(), help="Of its input, where the file leaves that open, e.g. 256x128.")
+@click.option("--size", type=Size(), help="Of its input, where the file accepts any size, e.g. 256x128.")
 @click.option("--output", metavar="TENSOR", help="Which of several outputs, or a tensor inside, is the descriptor.")
 @click.option("--license", "licence", default="", metavar="NAME", help="Kept in the file, e.g. Apache-2.0.")
 @click.option("--anyway", is_flag=True, help="Adopt what looks like a classifier or a network for faces.")
@@ -57,14 +59,14 @@ def command(
     anyway: bool,
     as_json: bool,
 ) -> None:
-    """Make a third party's embedder FILE (ONNX, or OpenVINO's .xml) one that all other commands take.
+    """Convert someone else's re-ID model (FILE: ONNX, or OpenVINO's .xml) into one that every reid command accepts.
 
-    What it wants of the pixels is recognised, or found out on the tracklets of --dataset, without labels. The file
-    appears only once it has given the same descriptors as the original, one, two and seventeen at a time.
+    How it wants its pixels prepared is recognised, or found out on the tracklets of --dataset, without labels. The
+    new file appears only once it has given the same descriptors as the original, one, two and seventeen at a time.
     """
     own = contract_of(mean, std, order, scale)
     if preset is not None and own is not None:
-        raise click.UsageError("--preset and --mean, --std, --order, --scale: expected one of both")
+        raise click.UsageError("give either --preset or --mean, --std, --order and --scale, not both")
     from reid_toolkit.adopt.adoption import Settings, adopt
     from reid_toolkit.adopt.contract import preset as check_preset
     from reid_toolkit.datasets import open_dataset, without_identities
@@ -86,10 +88,12 @@ def command(
             raise InputError(f"{dataset}: not one of {CROPS} crops can be read; the first: {bad[0]}")
     settings = Settings(preset, own, size, output, licence, anyway)
     with late_progress_bar("try presets", "presets") as on_progress:
-        adopted = adopt(file, out, crops, held, settings, on_progress)
+        adopted = adopt(file, out, crops, held, settings, bad, on_progress)
     warn_bad(list(dict.fromkeys(bad)))
     if adopted.one_by_one:
         warn(f"{file}: its batch is fixed for good: {out} runs it picture by picture, which is slower in large batches")
+    if adopted.choice and max(trial.recall for trial in adopted.choice.trials) < LEAST_RECALL:
+        warn(f"{file}: finds few people again with any preset: is it a network for re-identification?")
     if as_json:
         print_json(report(adopted, file, out, len(crops)))
         return

@@ -6,7 +6,7 @@ import click
 import rich_click
 
 from reid_toolkit.cli.options import FILE, json_output
-from reid_toolkit.cli.root import log, print_json
+from reid_toolkit.cli.root import log, print_json, printable
 
 CROPS, ROUNDS = 32, 3
 
@@ -39,7 +39,7 @@ def card(file: Path, as_json: bool) -> None:
         "file": str(file),
         "made_from": about.source if adopted else f"a run of reid train ({about.stage})",
         "sha256": about.source_sha256 or None,
-        "license": (about.licence or "not told") if adopted else "that of its training data and weights",
+        "license": (about.licence or "not given") if adopted else "that of its training data and weights",
         "backbone": about.backbone,
         "input": f"{about.height} x {about.width}, {about.layout}, {about.channels}",
         "preset": about.preset or None,
@@ -56,5 +56,9 @@ def card(file: Path, as_json: bool) -> None:
         print_json(facts)
         return
     width = max(map(len, facts))
-    lines = [f"{name.replace('_', ' '):{width}}  {value}" for name, value in facts.items() if value is not None]
+    lines = [
+        f"{name.replace('_', ' '):{width}}  {printable(str(value))}"
+        for name, value in facts.items()
+        if value is not None
+    ]
     log.print("\n".join(lines), markup=False, soft_wrap=True)

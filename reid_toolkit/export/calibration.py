@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, TensorData, TensorsData, create_calibrator
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from reid_toolkit.errors import ModelError
 from reid_toolkit.images import Image
 from reid_toolkit.runtime.preprocess import to_batch
 
@@ -108,7 +109,12 @@ def pad_with_grey(model: onnx.ModelProto) -> str | None:
     By conv(x - mean) = conv(x - GREY) + conv(GREY - mean), but for the padding. Changes ``model``; returns the name
     of the convolution's input; None, and nothing has changed, where no mean of the pixels is subtracted before it.
     """
-    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    first = next((node for node in model.graph.node if node.op_type == "Conv"), None)
+    if first is None:
+        raise ModelError(
+            "INT8: no convolution in the graph (of a model whose batch was fixed for good, they lie in a loop): use "
+            "the float file"
+        )
     subtraction = next((node for node in model.graph.node if node.output[0] == first.input[0]), None)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     if (

@@ -45,12 +45,13 @@ def check_parity(
     crops: list[Image],
     of: str = "torch",
     advice: str = "train it, or choose another --stage",
+    why: str = "please report it with what was exported",
 ) -> Parity:
     """Embed every crop with both, one, two and seventeen at a time (few crops are repeated to fill a batch).
 
     ``crops`` are at least one; ``of`` is what runs the reference, for messages. Raises :class:`ModelError` when the
     reference's own descriptors are of no use (not finite, or not of length 1), with ``advice``, and when the two differ
-    by more than ``TOLERANCE``.
+    by more than ``TOLERANCE``, with ``why``.
     """
     count = max(max(BATCHES), len(crops))
     filled = [crops[i % len(crops)] for i in range(count)]
@@ -69,6 +70,6 @@ def check_parity(
     if not difference <= TOLERANCE:
         raise ModelError(
             f"export refused: onnxruntime and {of} differ by {difference:.2g} (cosine {cosine:.6f}) on "
-            f"{len(crops)} crops: expected at most {TOLERANCE:g}; please report it with what was exported"
+            f"{len(crops)} crops: expected at most {TOLERANCE:g}; {why}"
         )
     return Parity(len(crops), BATCHES, difference, cosine)

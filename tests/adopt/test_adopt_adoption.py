@@ -1,5 +1,6 @@
 """Files of others become ours, and give the same."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_a_contract_of_its_own(tmp_path: Path) -> None:
     model = build()
     found = adopt(save(model, tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS, settings=Settings(contract=contract))
     assert np.abs(Embedder(tmp_path / "o.onnx").embed(CROPS) - by_hand(model, contract)).max() < 1e-5
-    assert (found.preset, str(found.contract)) == ("custom", "BGR / 128 - (0.9, 1, 1.1) / (0.4, 0.5, 0.6)")
+    assert (found.preset, str(found.contract)) == ("custom", "(BGR / 128 - (0.9, 1, 1.1)) / (0.4, 0.5, 0.6)")
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
@@ -191,3 +192,64 @@ def test_a_dark_channel_does_not_make_nan(tmp_path: Path) -> None:
     path = save(model, tmp_path / "m.onnx")
     adopt(path, tmp_path / "o.onnx", CROPS, settings=RAW)
     assert np.isfinite(Embedder(tmp_path / "o.onnx").embed(CROPS)).all()
+
+
+def test_a_new_shape_of_torchs_newer_exporter_is_freed(tmp_path: Path) -> None:
+    """It says that a 0 is a 0, where one is put in for "as many as come in"."""
+    model = build(batch=1, constant_reshape=True, opset=15)
+    reshape = next(node for node in model.graph.node if node.op_type == "Reshape")
+    reshape.attribute.append(helper.make_attribute("allowzero", 1))
+    found = adopt(save(model, tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS, settings=RAW)
+    assert not found.one_by_one
+
+
+@pytest.mark.parametrize("name", ["mybosnetwork", "cosnet", "osnets_people"])
+def test_a_name_that_only_looks_like_osnets_tells_nothing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="nothing in it tells"):
+        adopt(save(build(), tmp_path / f"{name}.onnx"), tmp_path / "o.onnx", CROPS)
+
+
+def test_what_would_be_overwritten_is_refused(tmp_path: Path) -> None:
+    path = save(build(), tmp_path / "m.onnx")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="is the file that is adopted"):
+        adopt(path, path, CROPS, settings=RAW)
+    with pytest.raises(InputError, match="expected the name of an"):
+        adopt(path, tmp_path / "manifest.csv", CROPS, settings=RAW)
+    assert path.read_bytes() == before
+
+
+def test_a_model_of_ours_is_used_as_it_is(tmp_path: Path) -> None:
+    adopt(save(build(), tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS, settings=RAW)
+    with pytest.raises(InputError, match="is a model of reid already: use it as it is"):
+        adopt(tmp_path / "o.onnx", tmp_path / "again.onnx", CROPS, settings=RAW)
+
+
+def test_the_same_for_everybody_is_no_descriptor(tmp_path: Path) -> None:
+    model = build()
+    linear = next(tensor for tensor in model.graph.initializer if tensor.name == "stem")
+    linear.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(linear)), "stem"))
+    with pytest.raises(ModelError, match="gives all of 18 people the same descriptor"):
+        adopt(save(model, tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS, settings=RAW)
+    assert not (tmp_path / "o.onnx").exists()
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(ModelError, match="no regular file"):
+        adopt(tmp_path / "pipe.onnx", tmp_path / "o.onnx", CROPS, settings=RAW)
+
+
+def test_names_that_are_no_unicode_are_kept_as_far_as_they_are(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/\xff.onnx"))
+    path.write_bytes(build().SerializeToString())
+    adopt(path, tmp_path / "o.onnx", CROPS, settings=RAW)
+    assert Embedder(tmp_path / "o.onnx").metadata.source == "\ufffd.onnx"
+
+
+@pytest.mark.parametrize(
+    ("scale", "mean"), [(255.0, (123.7, 116.3, 103.5)), (1.0, (0.485, 0.456, 0.406))], ids=["too high", "too low"]
+)
+def test_a_mean_that_does_not_go_with_the_scale_is_refused(scale: float, mean: tuple[float, float, float]) -> None:
+    with pytest.raises(InputError, match="expected fractions with scale 255, or grey levels of 0-255 with scale 1"):
+        Contract("rgb", scale, mean)

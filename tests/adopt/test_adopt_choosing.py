@@ -1,5 +1,6 @@
 """What a network wants, found out on footage without a label."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -116,7 +117,7 @@ UNKNOWN: dict[str, float | None] = dict.fromkeys(PRESETS)
 
 def test_without_norms_the_one_that_separates_best_is_kept(named: Dataset) -> None:
     embedders = {"imagenet": Seeing(0.5), "raw-bgr": Seeing(2.0, 50), "half": Seeing(0.2, 90)}
-    found = choose(named, embedders, UNKNOWN)
+    found = choose(named, embedders, UNKNOWN, [])
     assert [trial.preset for trial in found.trials] == ["raw-bgr", "imagenet", "half"]
     assert found.preset == "raw-bgr"
     assert found.trials[0].recall == 1 > found.trials[2].recall
@@ -125,12 +126,12 @@ def test_without_norms_the_one_that_separates_best_is_kept(named: Dataset) -> No
 def test_two_that_differ_and_separate_alike_are_not_guessed_between(named: Dataset) -> None:
     embedders = {"imagenet": Seeing(1.0, 50, seed=1), "half": Seeing(1.0, 0, seed=2), "clip": Seeing(0.1, 90)}
     with pytest.raises(InputError, match=r"(imagenet|half) .* and .* separate people alike, and differ"):
-        choose(named, embedders, UNKNOWN)
+        choose(named, embedders, UNKNOWN, [])
 
 
 def test_twins_are_one_by_the_commonest_name(named: Dataset) -> None:
     embedders = {"imagenet": Seeing(1.0), "half": Seeing(0.1, 50), "clip": Seeing(1.01)}
-    found = choose(named, embedders, UNKNOWN)
+    found = choose(named, embedders, UNKNOWN, [])
     assert found.preset == "imagenet"
     assert {trial.preset: trial.same_as for trial in found.trials} == {
         "imagenet": None,
@@ -141,9 +142,9 @@ def test_twins_are_one_by_the_commonest_name(named: Dataset) -> None:
 
 def test_norms_are_heard_before_separation_but_not_against_all_of_it(named: Dataset) -> None:
     embedders = {"imagenet": Seeing(1.0, 50, seed=1), "half": Seeing(1.1, 0, seed=2), "clip": Seeing(0.0, 90)}
-    assert choose(named, embedders, {"imagenet": 0.1, "half": 0.4, "clip": 0.3}).preset == "imagenet"
+    assert choose(named, embedders, {"imagenet": 0.1, "half": 0.4, "clip": 0.3}, []).preset == "imagenet"
     with pytest.raises(InputError, match=r"half .* and clip .* are told by separation and by its batch norms"):
-        choose(named, embedders, {"imagenet": 0.4, "half": 0.3, "clip": 0.1})
+        choose(named, embedders, {"imagenet": 0.4, "half": 0.3, "clip": 0.1}, [])
 
 
 def test_too_few_tracklets_decide_nothing(tmp_path: Path, footage: Dataset) -> None:
@@ -155,3 +156,18 @@ def test_too_few_tracklets_decide_nothing(tmp_path: Path, footage: Dataset) -> N
 def test_a_misspelt_preset_is_refused() -> None:
     with pytest.raises(InputError, match=r"no preset 'imagnet' \(did you mean 'imagenet'\?\)"):
         preset("imagnet")
+
+
+def test_tracklets_that_cannot_be_read_are_left_out_and_said(named: Dataset, tmp_path: Path) -> None:
+    """They would make presets that agree look different."""
+    root = tmp_path / "broken"
+    shutil.copytree(named.root, root)
+    for path in sorted(root.glob("*_0.png"))[:10]:
+        path.write_bytes(b"nothing")
+    for path in sorted(root.glob("*_1.png"))[:10]:
+        path.write_bytes(b"nothing")
+    bad: list[str] = []
+    embedders = {"imagenet": Seeing(1.0), "half": Seeing(0.1, 50), "clip": Seeing(1.01)}
+    found = choose(open_dataset(root), embedders, UNKNOWN, bad)
+    assert (found.preset, found.tracklets, len(bad)) == ("imagenet", 30, 20)
+    assert {trial.preset: trial.same_as for trial in found.trials}["clip"] == "imagenet"

@@ -42,10 +42,13 @@ def test_an_adopted_model_is_enrolled_and_searched_with(reid, tmp_path: Path, pe
 def test_the_card_says_where_it_comes_from(reid, tmp_path: Path) -> None:
     file, out = save(build(), tmp_path / "osnet.onnx"), tmp_path / "ours.onnx"
     said = reid("adopt", file, "--out", out).err
-    assert "preset imagenet (RGB / 255 - (0.485, 0.456, 0.406) / (0.229, 0.224, 0.225)): it is an OSNet" in said
+    assert (
+        "preset imagenet ((RGB / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)): its name is that of an OSNet"
+        in said
+    )
     assert "on 34 drawn people at batch 1, 2 and 17" in said
     card = reid("model", "card", out, "--json").json
-    assert (card["made_from"], card["license"], card["preset"]) == ("osnet.onnx", "not told", "imagenet")
+    assert (card["made_from"], card["license"], card["preset"]) == ("osnet.onnx", "not given", "imagenet")
     assert card["crops_per_second"] > 0
     shown = reid("model", "card", out).err
     assert "made from" in shown
@@ -57,7 +60,7 @@ def test_the_card_says_where_it_comes_from(reid, tmp_path: Path) -> None:
     [
         (["--order", "bgr"], "BGR of 0-255"),
         (["--scale", "255", "--mean", "0.5", "0.5", "0.5"], "RGB / 255 - (0.5, 0.5, 0.5)"),
-        (["--scale", "1", "--std", "58", "57", "57", "--order", "bgr"], "BGR / (58, 57, 57)"),
+        (["--scale", "1", "--std", "58", "57", "57", "--order", "bgr"], "BGR of 0-255 / (58, 57, 57)"),
     ],
 )
 def test_a_contract_may_be_spelled_out(reid, tmp_path: Path, options: list[str], contract: str) -> None:
@@ -68,7 +71,7 @@ def test_a_contract_may_be_spelled_out(reid, tmp_path: Path, options: list[str],
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--preset", "half", "--order", "bgr"], "expected one of both"),
+        (["--preset", "half", "--order", "bgr"], "give either --preset or"),
         (["--mean", "1", "2", "3"], "--mean and --std need --scale"),
         (["--order", "grb"], "'grb' is not one of 'rgb', 'bgr'"),
     ],
