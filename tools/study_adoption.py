@@ -27,7 +27,7 @@ from study import print_rows, run, write_json
 from torch import Tensor, nn
 from torch.onnx import TrainingMode
 
-from reid_toolkit.adopt.adoption import adopt
+from reid_toolkit.adopt.adoption import Settings, adopt
 from reid_toolkit.adopt.choosing import agree, descriptors, split, usable
 from reid_toolkit.adopt.contract import PRESETS, Contract
 from reid_toolkit.config import NetworkRecipe
@@ -100,7 +100,7 @@ def same(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for path in options.names:
             out = Path(folder) / "adopted.onnx"
             began = time.time()
-            adopted = adopt(path, out, draw_crops(CROPS))
+            adopted = adopt(path, out, draw_crops(CROPS), settings=Settings(preset=options.preset))
             seconds = time.time() - began
             row: dict[str, Any] = {"model": path.name, "preset": adopted.preset, "seconds": round(seconds)}
             row["largest_difference"] = adopted.parity.max_difference
@@ -157,8 +157,6 @@ def presets(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def is_same(network: Path, one: str, other: str, dataset: Dataset, folder: Path) -> bool:
     """Whether the two presets give this network the same descriptors."""
-    from reid_toolkit.adopt.adoption import Settings
-
     halves = [half for tracklet in usable(dataset.tracklets) for half in split(tracklet)]
     rows = []
     for name in (one, other):
@@ -184,6 +182,7 @@ if __name__ == "__main__":
     parser.add_argument("--pictures", type=Path, help="CUHK03's folder labeled, of which val is used")
     parser.add_argument("--weights", type=Path, help="torchvision's MobileNetV2, a state dict")
     parser.add_argument("--run", type=Path, help="a run of reid train at 128x64, instead of --weights")
+    parser.add_argument("--preset", help="for all MODELs of ``same``, in place of what is found")
     parser.add_argument("--folded", action="store_true", help="networks whose batch norms are gone")
     parser.add_argument("--json", type=Path, required=True)
     run(main, parser)
