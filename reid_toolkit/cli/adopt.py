@@ -35,8 +35,16 @@ CROPS = 34
     metavar="NAME",
     help="How its maker prepares pixels: imagenet, raw-bgr, half, tao, clip or inside. [default: found out]",
 )
-@click.option("--mean", type=float, nargs=3, metavar="A B C", help="Instead of --preset: subtracted, after --scale.")
-@click.option("--std", type=float, nargs=3, metavar="A B C", help="Instead of --preset: divided by, after --mean.")
+@click.option(
+    "--mean", type=Number(0), nargs=3, metavar="A B C", help="Instead of --preset: subtracted, after --scale."
+)
+@click.option(
+    "--std",
+    type=Number(0, min_open=True),
+    nargs=3,
+    metavar="A B C",
+    help="Instead of --preset: divided by, after --mean.",
+)
 @click.option("--order", type=click.Choice(["rgb", "bgr"]), help="Instead of --preset. [default: rgb]")
 @click.option("--scale", type=Number(0, min_open=True), help="Instead of --preset: divides pixels of 0-255.")
 @click.option("--size", type=Size(), help="Of its input, where the file accepts any size, e.g. 256x128.")

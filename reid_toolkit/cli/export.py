@@ -61,6 +61,8 @@ def command(
     what it loses is within --max-loss.
     """
     exported = run.is_file()
+    if exported and run.suffix.lower() != ".onnx":
+        raise click.UsageError(f"{str(run)!r} is a file: expected a folder (are the arguments in the right order?)")
     if exported and not int8:
         raise click.UsageError(f"{run} is a model already: --int8 makes a smaller one of it")
     if exported and stage != "best":

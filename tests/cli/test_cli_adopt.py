@@ -87,7 +87,7 @@ def test_wrong_usage_is_said(reid, tmp_path: Path, options: list[str], said: str
     [
         ([], "nothing in it tells how pixels must be prepared"),
         (["--preset", "imagnet"], "did you mean 'imagenet'?"),
-        (["--std", "1", "1", "0", "--scale", "1"], "scale and std above 0"),
+        (["--mean", "120", "110", "100", "--scale", "255"], "expected fractions with scale 255"),
         (["--preset", "half", "--output", "nothing"], "has no tensor 'nothing'"),
         (["--preset", "half", "--size", "99x99"], "takes 32 x 16, not 99 x 99"),
     ],
