@@ -38,8 +38,8 @@ def copy(source: str, target: str, allow: bool, as_json: bool) -> None:
     if as_json:
         print_json({"source": source, "target": target, **asdict(done)})
         return
-    deleted = f", {done.removed} of them deleted here" if done.removed else ""
-    past = f"; {done.past} past the retention of {source} left out{deleted}" if done.past else ""
+    past = f"; {done.past} past the retention of {source} left out" if done.past else ""
+    past += f"; {done.removed} deleted here that {source} no longer has" if done.removed else ""
     what = "in both they have" if done.blocked or done.past else "both have"
     click.echo(f"{target}: {done.count} records, {done.written} of them new; {what} checksum {done.checksum}{past}")
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from reid_toolkit.errors import GalleryError
@@ -26,7 +26,8 @@ class Copied:
     past: int
     """Records of the source that are past its retention, and so were not copied."""
     removed: int
-    """Of these, how many an earlier copy had brought to the target, from which they were deleted now."""
+    """Records that an earlier copy had brought to the target, and that were deleted there now: past the source's
+    retention, or forgotten by it since."""
     blocked: int
     """Records of the source that are on the target's block list, and so were not copied."""
     checksum: str
@@ -38,7 +39,8 @@ def copy(
 ) -> Copied:
     """Make ``target`` hold what ``source`` holds, and compare them when that is done.
 
-    What the target was told to forget stays forgotten, unless ``allow``; its block list gets what is on the source's.
+    What the target was told to forget stays forgotten, unless ``allow``; its block list gets what is on the source's,
+    and what the source has forgotten since an earlier copy is deleted at the target.
     What is past the source's retention is as good as deleted there, so it is not copied, and deleted at the target if
     an earlier copy brought it. What is there already is left out, so it can be run again to go on. Keeps about 200
     bytes a record in memory.
@@ -51,6 +53,11 @@ def copy(
     foreign = len(there.keys() - wanted.keys())
     if foreign and target.expire():
         # The source deleted them when they were too old, and so does the target.
+        there = contents(target)
+        foreign = len(there.keys() - wanted.keys())
+    removed = 0
+    if foreign and (gone := forgotten_since(source, target, there.keys() - wanted.keys())):
+        removed = take_out(target, gone)
         there = contents(target)
         foreign = len(there.keys() - wanted.keys())
     if foreign:
@@ -66,9 +73,10 @@ def copy(
         target.keep_for(kept)
     hidden = hidden_of(source, kept, now)
     past = sum(wanted.pop(key, None) is not None for key in hidden)
-    removed = take_out(target, [record for key, record in hidden.items() if key in there]) if hidden else 0
-    if removed:
+    old = take_out(target, [record for key, record in hidden.items() if key in there]) if hidden else 0
+    if old:
         there = contents(target)  # anew, as compacting deletes what is past the target's own retention
+    removed += old
     forgotten = forgotten_of(source, target, allow=allow) - there.keys()
     blocked = sum(wanted.pop(key, None) is not None for key in forgotten)
     written, missing = 0, sum(there.get(key) != content for key, content in wanted.items())
@@ -106,6 +114,15 @@ def forgotten_of(source: GalleryStore, target: GalleryStore, *, allow: bool) -> 
     found: set[str] = set()
     for records, _ in source.records():
         found |= {key_digest(one) for one, has in zip(records, blocked.has(records), strict=True) if has}
+    return found
+
+
+def forgotten_since(source: GalleryStore, target: GalleryStore, foreign: Container[str]) -> list[Record]:
+    """Those of the target's records with the digests ``foreign`` that are on the source's block list."""
+    found = []
+    for records, _ in target.records():
+        news = [record for record in records if key_digest(record) in foreign]
+        found += [record for record, has in zip(news, source.block_list.has(news), strict=True) if has]
     return found
 
 

@@ -116,6 +116,21 @@ def test_copy_leaves_out_what_the_target_forgot_and_takes_the_list_along(tmp_pat
         assert target.block_list.has([ANNA, BERT, STREAM]) == [False, False, True]
 
 
+def test_a_copy_forgets_what_the_source_has_forgotten_since(tmp_path: Path, where: str) -> None:
+    with filled(tmp_path / "a", ANNA, BERT) as source, filled(where) as target:
+        assert copy(source, target).count == 2
+        source.block_list.add([BERT])
+        source.discard([BERT])
+        done = copy(source, target)
+        assert (done.count, done.written, done.removed) == (1, 0, 1)
+        assert names(target) == {"anna"}
+        assert target.block_list.has([BERT]) == [True]
+        target.add(ROWS[2:], [STREAM])
+        with pytest.raises(GalleryError, match="holds 1 records that the source does not"):
+            copy(source, target)
+        assert names(target) == {"anna", "carl"}
+
+
 def test_copy_keeps_what_is_at_the_target_already(tmp_path: Path, where: str) -> None:
     with filled(tmp_path / "a", ANNA, BERT) as source, filled(where, ANNA) as target:
         target.block_list.add([ANNA])
