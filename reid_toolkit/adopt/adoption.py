@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from reid_toolkit.adopt.choosing import Choice, Progress, choose, some_crops
 from reid_toolkit.adopt.contract import PRESETS, Contract, preset
-from reid_toolkit.adopt.known import recognise
+from reid_toolkit.adopt.known import Recognised, recognise
 from reid_toolkit.adopt.network import Network, inspect, load, with_free_batch
 from reid_toolkit.adopt.norms import mismatch
 from reid_toolkit.adopt.openvino_graph import as_onnx
@@ -37,6 +37,8 @@ UNSTEADY = (
     "the file's own answer may change with the other pictures of a batch, or overflow in half precision: export it in "
     "evaluation mode and float32"
 )
+FAR = 0.75
+"""Of the best separation: a preset that is known by a name and separates less than that is doubted."""
 SAME = 1e-4
 """Difference of a descriptor's numbers up to which two pictures have the same one."""
 
@@ -198,13 +200,49 @@ def contract_of(
     if settings.preset is not None:
         return settings.preset, preset(settings.preset), "as given", None
     known = recognise(source.path, source.model, network)
-    if known is not None:
+    if known is not None and (known.surely or dataset is None):
         return known.preset, PRESETS[known.preset], known.by, None
     if dataset is None:
         raise InputError(
             f"{source.path}: nothing in it tells how pixels must be prepared: give --dataset, on whose tracklets every "
             f"preset is tried, or --preset ({', '.join(PRESETS)})"
         )
+    try:
+        choice = tried(source, network, free, dataset, bad, on_progress)
+    except InputError:
+        if known is None:
+            raise
+        return known.preset, PRESETS[known.preset], known.by, None  # nothing speaks against it
+    if known is None:
+        told = "its first batch norm says so" if choice.by_norm else "it separates people best"
+        return choice.preset, PRESETS[choice.preset], f"{told} on {choice.tracklets} tracklets", choice
+    doubt = doubts(known, choice)
+    if doubt:
+        raise InputError(f"{source.path}: {doubt}: say which with --preset")
+    return known.preset, PRESETS[known.preset], known.by, choice
+
+
+def doubts(known: Recognised, choice: Choice) -> str:
+    """What on the footage speaks against a preset that is known by a name alone; empty where nothing does."""
+    separations = {trial.preset: trial.separation for trial in choice.trials}
+    best, own = choice.trials[0], separations.get(known.preset, 0.0)
+    if own >= FAR * best.separation:
+        return ""
+    return (
+        f"{known.by}, which is the preset {known.preset}; but with {best.preset} it separates people far better "
+        f"({best.separation:.2f} against {own:.2f}, on {choice.tracklets} tracklets)"
+    )
+
+
+def tried(
+    source: Source,
+    network: Network,
+    free: Network,
+    dataset: Dataset,
+    bad: list[str],
+    on_progress: Progress | None,
+) -> Choice:
+    """What each preset comes to on the dataset; raises what :func:`choose` raises."""
     with tempfile.TemporaryDirectory() as folder:
         embedders, mismatches = {}, {}
         pixels = to_batch([image for _, image in read_crops(some_crops(dataset), [])], network.height, network.width)
@@ -215,9 +253,7 @@ def contract_of(
             mismatches[name] = mismatch(model, pixels)
             save_model(model, described(source, network, name, contract, ""), trial)
             embedders[name] = Embedder(trial, providers=["cpu"])
-        choice = choose(dataset, embedders, mismatches, bad, on_progress)
-    told = "its first batch norm says so" if choice.by_norm else "it separates people best"
-    return choice.preset, PRESETS[choice.preset], f"{told} on {choice.tracklets} tracklets", choice
+        return choose(dataset, embedders, mismatches, bad, on_progress)
 
 
 def described(source: Source, network: Network, name: str, contract: Contract, licence: str) -> ModelMetadata:

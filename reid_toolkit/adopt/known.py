@@ -22,6 +22,8 @@ class Recognised:
 
     preset: str
     by: str
+    surely: bool = False
+    """Whether its graph says it, and not a name alone."""
 
 
 def recognise(path: Path, model: onnx.ModelProto, network: Network) -> Recognised | None:
@@ -75,4 +77,4 @@ def normalised_inside(model: onnx.ModelProto, network: Network) -> Recognised | 
         return None
     wants_rgb = bool(mean[0] > mean[2]) != turned
     words = ", ".join(f"{value:.4g}" for value in mean)
-    return Recognised("inside" if wants_rgb else "raw-bgr", f"its graph begins by taking the mean {words} off")
+    return Recognised("inside" if wants_rgb else "raw-bgr", f"its graph begins by taking the mean {words} off", True)

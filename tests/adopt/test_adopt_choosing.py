@@ -11,9 +11,10 @@ import pytest
 from onnx import helper, numpy_helper
 from third_party import CHANNELS, build, save
 
-from reid_toolkit.adopt.adoption import adopt
-from reid_toolkit.adopt.choosing import LEAST_TRACKLETS, choose
+from reid_toolkit.adopt.adoption import adopt, doubts
+from reid_toolkit.adopt.choosing import LEAST_TRACKLETS, Choice, Trial, choose
 from reid_toolkit.adopt.contract import PRESETS, preset
+from reid_toolkit.adopt.known import Recognised
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.manifest import write_manifest
@@ -171,3 +172,18 @@ def test_tracklets_that_cannot_be_read_are_left_out_and_said(named: Dataset, tmp
     found = choose(open_dataset(root), embedders, UNKNOWN, bad)
     assert (found.preset, found.tracklets, len(bad)) == ("imagenet", 30, 20)
     assert {trial.preset: trial.same_as for trial in found.trials}["clip"] == "imagenet"
+
+
+def test_a_name_is_checked_on_the_footage(tmp_path: Path, footage: Dataset) -> None:
+    path = save(with_norm("imagenet"), tmp_path / "osnet.onnx")
+    found = adopt(path, tmp_path / "o.onnx", draw_crops(3), footage)
+    assert (found.preset, found.choice is not None) == ("imagenet", True)
+    assert "its name is" in found.why
+
+
+@pytest.mark.parametrize(("own", "doubted"), [(1.0, True), (1.4, True), (1.6, False), (2.0, False)])
+def test_a_name_is_doubted_where_another_preset_separates_far_better(own: float, doubted: bool) -> None:
+    trials = (Trial("raw-bgr", 0.9, 2.0, None), Trial("imagenet", 0.5, own, None))
+    said = doubts(Recognised("imagenet", "its name is that of an OSNet"), Choice("raw-bgr", False, 40, trials))
+    assert ("with raw-bgr it separates people far better (2.00 against" in said) == doubted
+    assert bool(said) == doubted
