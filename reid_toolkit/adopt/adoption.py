@@ -119,8 +119,7 @@ def adopt(
         save_model(serving_model(free, contract), metadata, temporary)
         original = Original(source.run(network), network, contract)
         parity = check_parity(original, temporary, crops, of="the original", advice=ADVICE, why=UNSTEADY)
-        rows = original.embed(crops)
-        if len(crops) > 1 and np.abs(rows - rows[:1]).max() < SAME:
+        if len(crops) > 1 and parity.spread < SAME:
             raise ModelError(f"{path}: gives all of {len(crops)} people the same descriptor: expected an embedder")
     return Adopted(network, name, contract, why, choice, one_by_one, parity)
 
@@ -199,7 +198,7 @@ def contract_of(
         return "custom", settings.contract, "as given", None
     if settings.preset is not None:
         return settings.preset, preset(settings.preset), "as given", None
-    known = recognise(source.path, source.model, network)
+    known = recognise(source.path, network)
     if known is not None and (known.surely or dataset is None):
         return known.preset, PRESETS[known.preset], known.by, None
     if dataset is None:

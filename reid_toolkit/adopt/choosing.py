@@ -137,10 +137,12 @@ def usable(tracklets: Sequence[Tracklet]) -> list[Tracklet]:
 def split(tracklet: Tracklet) -> tuple[list[Crop], list[Crop]]:
     """A few crops of its first half, and of its second."""
     middle = len(tracklet.crops) // 2
-    return tuple(
-        [half[place] for place in sorted({*np.linspace(0, len(half) - 1, CROPS_OF_A_HALF).astype(int)})]
-        for half in (tracklet.crops[:middle], tracklet.crops[middle:])
-    )  # type: ignore[return-value]
+    return some(tracklet.crops[:middle]), some(tracklet.crops[middle:])
+
+
+def some(crops: Sequence[Crop]) -> list[Crop]:
+    """At most :data:`CROPS_OF_A_HALF` of them, evenly over all."""
+    return [crops[place] for place in sorted({*np.linspace(0, len(crops) - 1, CROPS_OF_A_HALF).astype(int)})]
 
 
 def some_crops(dataset: Dataset) -> list[Crop]:

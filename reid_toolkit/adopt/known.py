@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import numpy_helper
 
 from reid_toolkit.adopt.contract import LEAST_LEVEL
@@ -26,11 +25,11 @@ class Recognised:
     """Whether its graph says it, and not a name alone."""
 
 
-def recognise(path: Path, model: onnx.ModelProto, network: Network) -> Recognised | None:
+def recognise(path: Path, network: Network) -> Recognised | None:
     """The preset of a file that is known; None where nothing tells."""
-    names = {tensor.name for tensor in model.graph.initializer}
+    names = {tensor.name for tensor in network.model.graph.initializer}
     name = path.stem.lower()
-    inside = normalised_inside(model, network)
+    inside = normalised_inside(network)
     if inside:
         return inside
     if network.input == "data" and network.output == "reid_embedding":
@@ -39,7 +38,7 @@ def recognise(path: Path, model: onnx.ModelProto, network: Network) -> Recognise
     if network.output == "fc_pred":
         return Recognised("tao", "the name of its output is NVIDIA TAO's ReIdentificationNet's")
     by_name = re.search(r"(?<![a-z])osnet(?![a-z])", name)
-    if (by_name or any(OSNET_LAYER.search(tensor) for tensor in names)) and begins_with_convolution(model, network):
+    if (by_name or any(OSNET_LAYER.search(tensor) for tensor in names)) and begins_with_convolution(network):
         return Recognised(
             "imagenet", f"{'its name is' if by_name else 'its layers are'} that of an OSNet of torchreid or BoxMOT"
         )
@@ -48,21 +47,19 @@ def recognise(path: Path, model: onnx.ModelProto, network: Network) -> Recognise
     return None
 
 
-def begins_with_convolution(model: onnx.ModelProto, network: Network) -> bool:
+def begins_with_convolution(network: Network) -> bool:
     """Whether nothing but a convolution takes the picture, as in torchreid's networks."""
-    return [node.op_type for node in model.graph.node if network.input in node.input] == ["Conv"]
+    return [node.op_type for node in network.model.graph.node if network.input in node.input] == ["Conv"]
 
 
-def normalised_inside(model: onnx.ModelProto, network: Network) -> Recognised | None:
+def normalised_inside(network: Network) -> Recognised | None:
     """Known by a mean of grey levels that is taken off first, of which red's is the greatest; before it the order of
     the channels may be turned round."""
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:
-            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    graph = network.model.graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     tensor, turned = network.input, False
     while True:
-        takers = [node for node in model.graph.node if tensor in node.input]
+        takers = [node for node in graph.node if tensor in node.input]
         if len(takers) != 1:
             return None
         (node,) = takers

@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from reid_toolkit.adopt.rewrites import as_float, first_line, spelled_out, upgraded
+from reid_toolkit.adopt.rewrites import as_float, constants_inside, first_line, spelled_out, upgraded
 from reid_toolkit.errors import InputError, ModelError
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
@@ -102,6 +102,7 @@ def inspect(
     check_operations(model, where, anyway=anyway)
     model = upgraded(as_float(model), where)
     check_finite(model, where)
+    constants_inside(model.graph)
     held = {tensor.name for tensor in model.graph.initializer}
     inputs = [entry for entry in model.graph.input if entry.name not in held]
     if len(inputs) != 1:
@@ -260,7 +261,6 @@ def with_free_batch(network: Network) -> Network:
     shapes = {value.name: shape_of(value) for value in (*model.graph.value_info, *model.graph.input)}
     batch = network.batch or 1
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    constants |= {node.output[0]: node.attribute[0].t for node in model.graph.node if node.op_type == "Constant"}
     free = copy.deepcopy(model)
     for node in free.graph.node:
         if node.op_type == "Reshape" and node.input[1] in constants:

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from reid_toolkit.adopt.contract import Contract
 from reid_toolkit.adopt.network import Network
-from reid_toolkit.adopt.rewrites import constants_inside, spatial_means
+from reid_toolkit.adopt.rewrites import spatial_means
 from reid_toolkit.errors import InputError
 
 PREFIX = "network/"
@@ -27,7 +27,6 @@ def serving_model(network: Network, contract: Contract) -> onnx.ModelProto:
     """
     model = onnx.compose.add_prefix(only_what_is_used(network), PREFIX)
     graph = model.graph
-    constants_inside(graph)
     spatial_means(graph)
     builder = Builder()
     taken = graph.input[0].name

@@ -37,6 +37,8 @@ class Parity:
     """Of any component of a descriptor, absolute."""
     min_cosine: float
     """Between the two descriptors of one picture."""
+    spread: float
+    """Largest difference of any component between the reference's descriptors of the first picture and of another."""
 
 
 def check_parity(
@@ -72,4 +74,4 @@ def check_parity(
             f"export refused: onnxruntime and {of} differ by {difference:.2g} (cosine {cosine:.6f}) on "
             f"{len(crops)} crops: expected at most {TOLERANCE:g}; {why}"
         )
-    return Parity(len(crops), BATCHES, difference, cosine)
+    return Parity(len(crops), BATCHES, difference, cosine, float(np.abs(theirs - theirs[:1]).max()))
