@@ -12,12 +12,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "reid_toolkit"
 DESIGN = PACKAGE.parent / "docs" / "design.md"
 
-BASE = {"errors", "records", "config", "files", "images", "times", "version"}
+BASE = {"errors", "records", "config", "recipe_files", "files", "images", "times", "version"}
 """What everything may import."""
 
 ARROWS = {
     "errors": set(), "records": set(), "times": {"errors"}, "version": set(),
-    "config": {"errors"}, "files": set(), "images": {"errors"},
+    "config": {"errors"}, "recipe_files": {"config", "errors"}, "files": set(), "images": {"errors"},
     "contact_sheet": {"errors", "images"},
     "method": {"errors"},
     "datasets": BASE,

@@ -7,19 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reid_toolkit.config import (
-    MergingRecipe,
-    NetworkRecipe,
-    Recipe,
-    RoundsRecipe,
-    TrainingRecipe,
-    as_table,
-    difference,
-    dump_recipe,
-    load_recipe,
-    shipped_recipes,
-)
+from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe
 from reid_toolkit.errors import RecipeError
+from reid_toolkit.recipe_files import as_table, difference, dump_recipe, load_recipe, shipped_recipes
 
 MODELS = Path(__file__).parents[1] / "models"
 small = st.floats(0, 1, exclude_min=True, exclude_max=True)

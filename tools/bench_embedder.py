@@ -127,7 +127,8 @@ def in_a_process(task: dict[str, Any]) -> list[dict[str, Any]]:
 
 def recipe(name: str) -> Any:
     """The demo's recipe, or the default one with a backbone and random weights."""
-    from reid_toolkit.config import NetworkRecipe, Recipe, load_recipe
+    from reid_toolkit.config import NetworkRecipe, Recipe
+    from reid_toolkit.recipe_files import load_recipe
 
     return load_recipe(name) if name == "demo" else Recipe(network=NetworkRecipe(name, weights="none"))
 

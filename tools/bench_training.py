@@ -41,8 +41,9 @@ import torch
 from plain_training import measure_plain
 from torch.utils.flop_counter import FlopCounterMode
 
-from reid_toolkit.config import Recipe, load_recipe
+from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import open_dataset
+from reid_toolkit.recipe_files import load_recipe
 from reid_toolkit.training.devices import choose_device
 from reid_toolkit.training.network import build_network
 from reid_toolkit.training.rounds import Step, train

@@ -18,10 +18,11 @@ from typing import Any
 from study import DEVICE, add_trial_options, embedded, in_miniature, known_rows, print_rows, train_run, write_json
 from study import run as run_study
 
-from reid_toolkit.config import Recipe, load_recipe
+from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import InputError
 from reid_toolkit.evaluation.protocol import evaluate, free_of_cameras
+from reid_toolkit.recipe_files import load_recipe
 from reid_toolkit.training.choosing import for_gpu
 from reid_toolkit.training.run_folder import RunFolder
 

@@ -27,12 +27,13 @@ from check_cuhk03 import link_pictures
 from study import DEVICE, add_trial_options, embedded, in_miniature, known_rows, print_rows, train_run, write_json
 from study import run as run_study
 
-from reid_toolkit.config import Recipe, load_recipe
+from reid_toolkit.config import Recipe
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.manifest import read_manifest, write_manifest
 from reid_toolkit.errors import DatasetError, InputError
 from reid_toolkit.evaluation.protocol import evaluate, free_of_cameras
 from reid_toolkit.evaluation.ranking import Ranking
+from reid_toolkit.recipe_files import load_recipe
 from reid_toolkit.records import Crop
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.training.choosing import for_gpu, shortened

@@ -18,10 +18,11 @@ import numpy as np
 from study import DEVICE, print_rows, train_run, write_json
 from study import run as run_study
 
-from reid_toolkit.config import Recipe, load_recipe
+from reid_toolkit.config import Recipe
 from reid_toolkit.datasets.dataset import Dataset
 from reid_toolkit.datasets.manifest import read_identities, read_manifest, write_manifest
 from reid_toolkit.evaluation.protocol import Embedded, evaluate, free_of_cameras
+from reid_toolkit.recipe_files import load_recipe
 from reid_toolkit.records import Crop
 from reid_toolkit.training.distributed import ALONE
 from reid_toolkit.training.rounds import look_at

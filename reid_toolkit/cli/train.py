@@ -87,9 +87,9 @@ def command(
     with --resume: Ctrl-C saves the step it is at, and a second one ends it at once; after a power cut a minute's work
     is lost at most.
     """
-    from reid_toolkit.config import load_recipe
     from reid_toolkit.datasets import open_dataset
     from reid_toolkit.errors import InputError
+    from reid_toolkit.recipe_files import load_recipe
     from reid_toolkit.runtime import Embedder
     from reid_toolkit.training.devices import choose_device
     from reid_toolkit.training.distributed import join_world
@@ -260,7 +260,7 @@ def plan_run(
     Raises:
         InputError: ``minutes`` cannot be met.
     """
-    from reid_toolkit.config import load_recipe
+    from reid_toolkit.recipe_files import load_recipe
     from reid_toolkit.training.choosing import propose, recipe_name, suited
     from reid_toolkit.training.devices import choose_device, device_name
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 
-from reid_toolkit.config import dump_recipe
 from reid_toolkit.errors import InputError, ModelError
 from reid_toolkit.export.parity import Parity, check_parity
 from reid_toolkit.export.saving import save_model
@@ -12,6 +11,7 @@ from reid_toolkit.export.serving import ServingNetwork
 from reid_toolkit.export.torch_embedder import TorchEmbedder
 from reid_toolkit.files import atomic_path
 from reid_toolkit.images import Image
+from reid_toolkit.recipe_files import dump_recipe
 from reid_toolkit.runtime.metadata import ModelMetadata
 from reid_toolkit.training.network import MEAN, STD
 from reid_toolkit.training.run_folder import RunFolder, load_network

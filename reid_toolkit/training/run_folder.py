@@ -15,9 +15,10 @@ from typing import Any
 
 from torch import Tensor
 
-from reid_toolkit.config import Recipe, difference, dump_recipe, load_recipe
+from reid_toolkit.config import Recipe
 from reid_toolkit.errors import RunError
 from reid_toolkit.files import csv_text, link_atomic, parse_json, write_atomic
+from reid_toolkit.recipe_files import difference, dump_recipe, load_recipe
 from reid_toolkit.training.network import ReidNetwork
 from reid_toolkit.training.selection import START, describe
 from reid_toolkit.training.tensor_files import load_tensor, load_tensors, save_tensors

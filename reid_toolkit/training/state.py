@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
-from reid_toolkit.config import difference, dump_recipe, parse_recipe
 from reid_toolkit.errors import RunError
+from reid_toolkit.recipe_files import difference, dump_recipe, parse_recipe
 from reid_toolkit.training.clock import Clock
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.schedule import Place, plan

@@ -17,16 +17,10 @@ from third_party import build, save
 
 from reid_toolkit import files
 from reid_toolkit.cli import train as command
-from reid_toolkit.config import (
-    NetworkRecipe,
-    Recipe,
-    RoundsRecipe,
-    TrainingRecipe,
-    dump_recipe,
-    load_recipe,
-)
+from reid_toolkit.config import NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import COLUMNS, write_manifest
+from reid_toolkit.recipe_files import dump_recipe, load_recipe
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.training import choosing, forecast, rounds, run_folder
 from reid_toolkit.training.choosing import shortened

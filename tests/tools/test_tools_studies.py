@@ -17,20 +17,12 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from small_backbone import DIMENSION, SMALL
 
-from reid_toolkit.config import (
-    MergingRecipe,
-    NetworkRecipe,
-    Recipe,
-    RoundsRecipe,
-    TrainingRecipe,
-    difference,
-    dump_recipe,
-    load_recipe,
-)
+from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
 from reid_toolkit.export.int8 import target_here
+from reid_toolkit.recipe_files import difference, dump_recipe, load_recipe
 from reid_toolkit.reporting.stages import open_study
 from reid_toolkit.training.choosing import shortened
 from reid_toolkit.training.network import build_backbone, load_weights

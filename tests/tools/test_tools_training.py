@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from reid_toolkit.config import load_recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.method.lookup_table import LookupTable
+from reid_toolkit.recipe_files import load_recipe
 from reid_toolkit.training.schedule import plan
 
 TOOLS = Path(__file__).parents[2] / "tools"

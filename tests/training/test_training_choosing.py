@@ -5,9 +5,10 @@ import pytest
 import torch
 from small_backbone import SMALL
 
-from reid_toolkit.config import NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe, load_recipe
+from reid_toolkit.config import NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe
 from reid_toolkit.datasets import Dataset
 from reid_toolkit.errors import InputError
+from reid_toolkit.recipe_files import load_recipe
 from reid_toolkit.records import Crop, Tracklet
 from reid_toolkit.training import forecast
 from reid_toolkit.training.choosing import fit, for_gpu, recipe_name, shortened, suited

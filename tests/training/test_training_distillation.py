@@ -9,10 +9,11 @@ import torch
 from small_backbone import DIMENSION, SMALL
 from torch.nn import functional as F
 
-from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe, dump_recipe, load_recipe
+from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe
 from reid_toolkit.datasets import Dataset, open_dataset
 from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.errors import RunError
+from reid_toolkit.recipe_files import dump_recipe, load_recipe
 from reid_toolkit.training import distillation
 from reid_toolkit.training.distillation import Student, distill, distillation_losses
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb

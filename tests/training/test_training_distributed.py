@@ -19,10 +19,11 @@ from test_training_rounds import learn
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from reid_toolkit.cli import main
-from reid_toolkit.config import Recipe, dump_recipe
+from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import RunError
 from reid_toolkit.files import write_atomic
+from reid_toolkit.recipe_files import dump_recipe
 from reid_toolkit.records import Crop
 from reid_toolkit.training import launch as launch_module
 from reid_toolkit.training import samples as samples_module

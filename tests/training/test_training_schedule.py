@@ -1,6 +1,7 @@
 import pytest
 
-from reid_toolkit.config import Recipe, RoundsRecipe, TrainingRecipe, difference, load_recipe
+from reid_toolkit.config import Recipe, RoundsRecipe, TrainingRecipe
+from reid_toolkit.recipe_files import difference, load_recipe
 from reid_toolkit.training.schedule import Plan, epochs, learning_rate, plan, steps_per_epoch
 
 

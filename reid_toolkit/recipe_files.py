@@ -1,0 +1,148 @@
+"""Recipes as TOML: read, written and compared.
+
+``models/*.toml`` holds the ones we ship; a run folder keeps the one it used.
+"""
+
+import math
+import tomllib
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import tomli_w
+
+from reid_toolkit.config import Recipe, RoundsRecipe, check
+from reid_toolkit.errors import RecipeError, did_you_mean
+
+SHIPPED = Path(__file__).parent / "recipes"
+"""A link to ``models/`` in a checkout, a copy of it in an installed package."""
+
+STAGES_ONLY = {
+    "training": {"first_epochs", "later_epochs", "first_learning_rate", "later_learning_rate", "decay_after"},
+    "merging": {"fraction", "linkage", "metric", "size_weight"},
+}
+"""Settings that mean nothing where clusters are made anew in each round."""
+
+BY_CLUSTERING = {
+    "dispersion": {
+        "rounds": {"until", "until_before_cameras"},
+        "merging": {"trade_off", "within", "cannot_link"},
+    },
+    "dbscan": {"rounds": {"radius"}},
+}
+"""Settings that mean something for one way of clustering in rounds only."""
+
+
+def unused(table: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Settings of a recipe's table that do nothing there: (table, key, why)."""
+    rounds = table.get("rounds", {})
+    if not all(isinstance(table.get(part, {}), dict) for part in (*STAGES_ONLY, "rounds")):
+        return []  # a wrong type, which parsing names
+    training = table.get("training", {})
+    adam = training.get("optimiser") == "adam"
+    found = [("training", "momentum", "training.optimiser is 'adam'")] if adam and "momentum" in training else []
+    if not rounds.get("count"):
+        return found + [("rounds", key, "rounds.count is 0") for key in rounds if key != "count"]
+    chosen = rounds.get("clustering", RoundsRecipe.clustering)
+    others = [parts for name, parts in BY_CLUSTERING.items() if name != chosen]
+    reasons = [(STAGES_ONLY, "belongs to stages, and rounds.count is not 0")]
+    reasons += [(parts, f"rounds.clustering is {chosen!r}") for parts in others]
+    return found + [
+        (part, key, why)
+        for parts, why in reasons
+        for part, keys in parts.items()
+        for key in table.get(part, {})
+        if key in keys
+    ]
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes we ship, sorted."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Read a recipe by the name of one we ship ("dbc") or by the path of a TOML file.
+
+    Raises :class:`RecipeError` for an unknown name, broken TOML, an unknown key, a wrong type or a contradiction.
+    """
+    shipped = SHIPPED / f"{name_or_path}.toml"
+    path = shipped if shipped.is_file() else Path(name_or_path)
+    try:
+        return parse_recipe(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a byte-order mark
+    except (FileNotFoundError, IsADirectoryError):
+        names = ", ".join(shipped_recipes())
+        near = did_you_mean(name_or_path, shipped_recipes())
+        raise RecipeError(f"recipe {name_or_path!r}{near}: neither a shipped recipe ({names}) nor a file") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from None
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+
+
+def parse_recipe(text: str) -> Recipe:
+    """A recipe from its TOML; raises :class:`RecipeError` as :func:`load_recipe` does."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"not TOML: {error}") from None
+    for part, key, why in unused(table):
+        raise RecipeError(f"{part}.{key} does nothing here ({why}): remove it")
+    recipe: Recipe = parse(Recipe, table, "")
+    return recipe
+
+
+def parse(kind: type, table: dict[str, Any], prefix: str) -> Any:
+    """A dataclass of ``kind`` from a TOML table; unknown keys and wrong types raise :class:`RecipeError`."""
+    known = {f.name: f for f in fields(kind)}
+    values = {}
+    for key, value in table.items():
+        check(key in known, f"unknown setting {prefix}{key}: expected one of {', '.join(known)}")
+        values[key] = parse_value(known[key].type, value, f"{prefix}{key}")
+    return kind(**values)
+
+
+def parse_value(kind: Any, value: Any, name: str) -> Any:
+    if hasattr(kind, "__dataclass_fields__"):
+        check(isinstance(value, dict), f"{name} is {value!r}: expected a table [{name}]")
+        return parse(kind, value, f"{name}.")
+    if get_origin(kind) is Literal:
+        options = get_args(kind)
+        # True is 1 for Python.
+        fits = type(value) is type(options[0]) and value in options
+        check(fits, f"{name} is {value!r}: expected one of {', '.join(map(str, options))}")
+        return value
+    if kind is float and type(value) is int:
+        value = float(value)
+    check(type(value) is kind, f"{name} is {value!r}: expected a value of type {kind.__name__}")
+    check(kind is not float or math.isfinite(value), f"{name} is {value!r}: expected a finite number")
+    return value
+
+
+def as_table(recipe: Recipe) -> dict[str, Any]:
+    """All settings of a recipe but those that do nothing in it."""
+    table = asdict(recipe)
+    for part, key, _ in unused(table):
+        del table[part][key]
+    return table
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as TOML; ``load_recipe`` of it gives one that trains the same."""
+    return tomli_w.dumps(as_table(recipe))
+
+
+def difference(a: Recipe, b: Recipe) -> list[str]:
+    """Each setting in which two recipes differ, as "training.frames: 4 is now 8"."""
+    return compare(as_table(a), as_table(b), "")
+
+
+def compare(a: dict[str, Any], b: dict[str, Any], prefix: str) -> list[str]:
+    found = []
+    for key in dict.fromkeys((*a, *b)):
+        old, new = a.get(key, "not used"), b.get(key, "not used")
+        if isinstance(old, dict):
+            found += compare(old, b[key], f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key}: {old} is now {new}")
+    return found
