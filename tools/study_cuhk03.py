@@ -93,6 +93,9 @@ ROWS = {
     "buc_size": Row("buc_size", changes=SAME | {"training": {"later_epochs": 1}}),
     "taught": Row("dbc_cameras", (0, 1, 2), taught=True),
     "taught, short": Row("dbc_cameras", rounds=12, taught=True),
+    "taught, short: by clusters alone": Row(
+        "dbc_cameras", changes={"rounds": {"soft_labels": 0.0}}, rounds=12, taught=True
+    ),
     "50 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=25),
     "100 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=50),
     "200 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=100),

@@ -1,20 +1,21 @@
-"""``reid distill``: a trained run's descriptors out of a smaller network."""
+"""``reid distill``: a trained network's descriptors out of a smaller one."""
 
 from pathlib import Path
 
 import click
 
-from reid_toolkit.cli.options import FOLDER, Number, json_output, skip_bad
+from reid_toolkit.cli.options import ANY_PATH, FOLDER, Number, Size, json_output, skip_bad
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, warn_bad
 
 
 @click.command()
-@click.argument("run", type=FOLDER)
+@click.argument("teacher", type=ANY_PATH)
 @click.option("--student", required=True, help="The small backbone: mobilenet_v3_small, resnet18, ...")
 @click.option("--dataset", type=FOLDER, required=True, help="Whose crops to learn on; nobody need be known.")
 @click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
-@click.option("--stage", default="best", show_default=True, help="Of RUN: best, initial, last, or a stage's number.")
+@click.option("--size", type=Size(), help="Of the student's input, e.g. 128x64.  [default: the teacher's]")
+@click.option("--stage", help="Of a run: best, initial, last, or a stage's number.  [default: best]")
 @click.option("--weights", default="imagenet", show_default=True, help="'imagenet', 'none', or a state dict's file.")
 @click.option("--epochs", type=click.IntRange(1), default=60, show_default=True)
 @click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True)
@@ -25,11 +26,12 @@ from reid_toolkit.cli.root import log, print_json, warn_bad
 @skip_bad
 @json_output
 def command(
-    run: Path,
+    teacher: Path,
     student: str,
     dataset: Path,
     out: Path,
-    stage: str,
+    size: tuple[int, int] | None,
+    stage: str | None,
     weights: str,
     epochs: int,
     batch_size: int,
@@ -40,20 +42,28 @@ def command(
     skip_bad: bool,
     as_json: bool,
 ) -> None:
-    """Teach a small network what RUN's says of the crops of a dataset.
+    """Teach a small network what a large one says of the crops of a dataset.
 
+    TEACHER is a run, or a model's file, as of `reid export` and `reid adopt`.
     The student matches the teacher's descriptors and the distances between crops. What --out holds is a run:
     `reid export` takes it. Stopped at any moment, it goes on with --resume after its last finished epoch.
     """
+    if stage is not None and teacher.is_file():
+        raise click.UsageError(f"--stage {stage}: {teacher} is a model's file, which has no stages")
     from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.errors import InputError
+    from reid_toolkit.runtime import Embedder
     from reid_toolkit.training.devices import choose_device
     from reid_toolkit.training.distillation import Student, distill
 
+    if teacher.suffix == ".onnx" and not teacher.exists():
+        raise InputError(f"{teacher}: no such file: expected a run's folder, or a model of reid export or reid adopt")
     bad: list[str] | None = [] if skip_bad else None
     with progress_bar("distill", "steps") as on_step:
         metrics = distill(
-            run, open_dataset(dataset), Student(student, weights, epochs, batch_size, learning_rate, seed), out,
-            stage=stage, resume=resume, device=choose_device(device), bad=bad, on_step=on_step,
+            Embedder(teacher) if teacher.is_file() else teacher, open_dataset(dataset),
+            Student(student, weights, epochs, batch_size, learning_rate, seed, size), out,
+            stage=stage or "best", resume=resume, device=choose_device(device), bad=bad, on_step=on_step,
         )  # fmt: skip
     warn_bad(bad)
     if as_json:

@@ -32,6 +32,8 @@ class Targets:
     """(N,) int64: each sample's row of the lookup table, 0..T-1, and -1 for samples that are left out."""
     weights: Tensor | None = None
     """(T,) float32: how much each class counts in the loss, 1 on average; None where all count the same."""
+    lessons: Tensor | None = None
+    """(N, D) unit rows: the samples as a teacher sees them, where it is to be followed in more than the clusters."""
 
 
 class Clustering(Protocol):
@@ -51,7 +53,7 @@ class Clustering(Protocol):
     def initial(self, features: Features) -> Tensor:
         """Make the labels of stage 0 from the features of the network before training."""
 
-    def targets(self, labels: Tensor) -> Targets:
+    def targets(self, stage: int, labels: Tensor) -> Targets:
         """What a stage learns of the clusters ``labels``."""
 
     def after(self, stage: int, features: Features, labels: Tensor) -> tuple[Tensor, Row]:
@@ -94,7 +96,7 @@ class Stages:
         """Each sample in a cluster of its own."""
         return torch.arange(len(features.descriptors))
 
-    def targets(self, labels: Tensor) -> Targets:
+    def targets(self, stage: int, labels: Tensor) -> Targets:
         """Every cluster, however small."""
         return Targets(labels)
 
@@ -186,13 +188,17 @@ class Rounds:
         ).labels
         return merged
 
-    def targets(self, labels: Tensor) -> Targets:
+    def targets(self, stage: int, labels: Tensor) -> Targets:
         """The clusters that are large enough, weighed by their cameras where the recipe says so."""
+        rounds, classes = self.recipe.rounds, self.classes(labels)
+        weights = balance(classes.numpy(), self.cameras) if rounds.balance_cameras else None
+        taught = self.taught if stage < rounds.taught and rounds.soft_labels else None
+        return Targets(classes, weights, taught.descriptors if taught else None)
+
+    def classes(self, labels: Tensor) -> Tensor:
+        """The clusters that are large enough, 0..T-1, and -1 for samples of the others; (N,) int64."""
         large = torch.bincount(labels) >= self.recipe.rounds.smallest
-        row = torch.where(large, large.cumsum(0) - 1, -1)
-        classes = row[labels]
-        weights = balance(classes.numpy(), self.cameras) if self.recipe.rounds.balance_cameras else None
-        return Targets(classes, weights)
+        return torch.where(large, large.cumsum(0) - 1, -1)[labels]
 
     def learned(self, labels: Tensor) -> int:
         """How many clusters are large enough to be learned."""
@@ -202,7 +208,7 @@ class Rounds:
         """Cluster anew; the figures are of the clusters that this round learned."""
         last = stage + 1 == self.schedule.stages
         next_labels = labels if last else self.cluster(stage + 1, features)
-        classes = self.targets(labels).classes.numpy()
+        classes = self.classes(labels).numpy()
         pairs = np.stack([classes, numbers(self.cameras)], axis=1)[classes >= 0]
         cameras = np.bincount(np.unique(pairs, axis=0)[:, 0])  # of each class
         row: Row = {

@@ -1,6 +1,7 @@
 """A small network that learns a trained one's descriptors, on crops alone: nobody says who they show.
 
-The student sees the very views that the teacher sees, and matches
+The teacher is a run, or a model's file, as those of ``reid adopt``. The student sees the very views that the teacher
+sees, smaller where it is told to, and matches
 
 - its descriptor, through the student's embedding head: a linear map where their widths differ;
 - the distances between crops, by its own descriptors: those that will be exported.
@@ -15,7 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from reid_toolkit.training.batches import draw_cuts
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
 from reid_toolkit.training.run_folder import RunFolder, load_network, load_tensors, save_tensors
 from reid_toolkit.training.samples import Samples, load_samples
+from reid_toolkit.training.teaching import Model
 from reid_toolkit.training.tensor_files import on_cpu
 from reid_toolkit.version import __version__
 
@@ -40,7 +42,8 @@ PAIRS = 10.0
 
 @dataclass(frozen=True)
 class Student:
-    """What to make of a teacher. Its input size, and how crops are cut and mirrored, are the teacher's recipe's."""
+    """What to make of a teacher. How crops are cut and mirrored is the teacher's recipe's, or the paper's where the
+    teacher is a file."""
 
     backbone: str
     weights: str = "imagenet"
@@ -51,13 +54,15 @@ class Student:
     learning_rate: float = 1e-3
     """Of AdamW, at the first step; it falls to 0 by half a cosine."""
     seed: int = 0
+    size: tuple[int, int] | None = None
+    """Height and width of its input; None for the teacher's."""
 
     def recipe(self, teacher: Recipe, dimension: int) -> Recipe:
         """The student's recipe, given the teacher's and the width of its descriptors."""
+        height, width = self.size or (teacher.network.height, teacher.network.width)
         network = NetworkRecipe(
-            self.backbone, self.weights, embedding=dimension, dropout=0.0,
-            height=teacher.network.height, width=teacher.network.width,
-        )  # fmt: skip
+            self.backbone, self.weights, embedding=dimension, dropout=0.0, height=height, width=width
+        )
         training = replace(
             teacher.training, samples="images", frames=1, batch_size=self.batch_size, first_epochs=self.epochs,
             first_learning_rate=self.learning_rate,
@@ -65,8 +70,53 @@ class Student:
         return replace(teacher, seed=self.seed, network=network, training=training, rounds=RoundsRecipe())
 
 
+class Guide(Protocol):
+    """A teacher that is shown views."""
+
+    recipe: Recipe
+    """Of which the size of the views counts, and how they are cut."""
+    dimension: int
+    fingerprint: str
+
+    def __call__(self, views: Tensor) -> Tensor:
+        """Views (B, 3, H, W), RGB of 0-1 -> descriptors (B, D), of length 1."""
+
+
+class RunGuide:
+    """A run's network at one stage. See :class:`Guide`."""
+
+    def __init__(self, path: Path, stage: str, device: torch.device) -> None:
+        """Raises :class:`RunError` where ``path`` holds no run, or no such stage."""
+        source = RunFolder(path)
+        source.dataset()  # says so where there is no run
+        self.network = load_network(source, stage).to(device).eval()
+        self.recipe = source.recipe()
+        self.dimension = self.network.dimension
+        self.fingerprint = fingerprint(self.network)
+
+    @torch.no_grad()
+    def __call__(self, views: Tensor) -> Tensor:
+        return F.normalize(self.network(standardise(views)), dim=1)
+
+
+class ModelGuide:
+    """A model's file, by its runtime. See :class:`Guide`."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        about = model.metadata
+        self.recipe = Recipe(network=NetworkRecipe(height=about.height, width=about.width))
+        self.dimension = about.dimension
+        self.fingerprint = model.fingerprint
+
+    def __call__(self, views: Tensor) -> Tensor:
+        crops = (views.clamp(0, 1) * 255).round().to(torch.uint8)
+        bgr = crops.flip(1).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return torch.from_numpy(self.model.embed(list(bgr))).to(views.device)
+
+
 def distill(
-    run: Path,
+    teacher: Path | Model,
     dataset: Dataset,
     student: Student,
     out: Path,
@@ -77,26 +127,23 @@ def distill(
     bad: list[str] | None = None,
     on_step: Callable[[int, int | None], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train a student of ``run`` at ``stage`` into the run folder ``out``; returns a row an epoch.
+    """Train a student of ``teacher`` into the run folder ``out``; returns a row an epoch.
 
-    ``reid export`` takes the folder. It is whole after every epoch; with ``resume`` it goes on after the last one,
-    and gives on the CPU what an unbroken one would have given.
+    ``teacher`` is the folder of a run, of which ``stage`` counts, or a model, which has none. ``reid export`` takes the
+    folder ``out``. It is whole after every epoch; with ``resume`` it goes on after the last one, and gives on the CPU
+    what an unbroken one would have given.
 
     Raises:
-        RunError: ``run`` has no such stage; ``out`` holds another run; the loss diverges; fewer than two crops.
+        RunError: the run has no such stage; ``out`` holds another run; the loss diverges; fewer than two crops.
         ImageError: a crop cannot be read and ``bad`` is None.
     """
     device = device or torch.device("cpu")
-    source = RunFolder(run)
-    source.dataset()  # says so where there is no run
-    teacher = load_network(source, stage).to(device).eval()
-    recipe = student.recipe(source.recipe(), teacher.dimension)
-    folder, origin = RunFolder(out), {"teacher": fingerprint(teacher)}
+    guide: Guide = RunGuide(teacher, stage, device) if isinstance(teacher, Path) else ModelGuide(teacher)
+    recipe, views = student.recipe(guide.recipe, guide.dimension), guide.recipe.network
+    folder, origin = RunFolder(out), {"teacher": guide.fingerprint}
     folder.check(recipe, dataset.fingerprint, resume=resume)
     state = folder.checkpoints / "distillation.safetensors"
-    samples = load_samples(
-        without_identities(dataset), recipe.network.height, recipe.network.width, images=True, device=device, bad=bad
-    )
+    samples = load_samples(without_identities(dataset), views.height, views.width, images=True, device=device, bad=bad)
     network = build_network(recipe.network, recipe.seed).to(device)
     for part in network.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
@@ -109,7 +156,7 @@ def distill(
         save_tensors(folder.checkpoints / "initial.safetensors", weights(network), {"stage": "initial"})
         folder.start(recipe, dataset.fingerprint)
     for epoch in range(len(metrics), student.epochs):
-        metrics.append({"epoch": epoch, **learn_epoch(teacher, network, optimiser, samples, recipe, epoch, on_step)})
+        metrics.append({"epoch": epoch, **learn_epoch(guide, network, optimiser, samples, recipe, epoch, on_step)})
         if not math.isfinite(metrics[-1]["loss"]):
             raise RunError(f"epoch {epoch}: the loss is not finite: give a lower --learning-rate and another --out")
         header = {**origin, "metrics": json.dumps(metrics)}
@@ -120,7 +167,7 @@ def distill(
 
 
 def learn_epoch(
-    teacher: ReidNetwork,
+    teacher: Guide,
     student: ReidNetwork,
     optimiser: torch.optim.Optimizer,
     samples: Samples,
@@ -143,12 +190,10 @@ def learn_epoch(
             done, total = epoch * len(batches) + step, settings.first_epochs * len(batches)
             for group in optimiser.param_groups:
                 group["lr"] = settings.first_learning_rate * (1 + math.cos(math.pi * done / total)) / 2
-            boxes = draw_cuts(len(batch), recipe, generator)
+            boxes = draw_cuts(len(batch), teacher.recipe, generator)
             boxes = boxes if boxes is None else boxes.to(device)
-            images = standardise(augment(to_rgb(samples.read(batch)), boxes, None))
-            with torch.no_grad():
-                wanted = F.normalize(teacher(images), dim=1)
-            losses = distillation_losses(student, images, wanted)
+            views = augment(to_rgb(samples.read(batch)), boxes, None)
+            losses = distillation_losses(student, standardise(resized(views, recipe.network)), teacher(views))
             optimiser.zero_grad()
             (losses[0] + PAIRS * losses[1]).backward()
             optimiser.step()
@@ -157,6 +202,14 @@ def learn_epoch(
                 on_step(done + 1, total)
     descriptors, pairs = (sums / len(batches)).tolist()
     return {"loss": descriptors + PAIRS * pairs, "descriptor_loss": descriptors, "pairwise_loss": pairs}
+
+
+def resized(views: Tensor, network: NetworkRecipe) -> Tensor:
+    """Views (B, 3, H, W) in the size of a network's input."""
+    size = (network.height, network.width)
+    if views.shape[2:] == size:
+        return views
+    return F.interpolate(views, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def distillation_losses(student: ReidNetwork, images: Tensor, wanted: Tensor) -> Tensor:

@@ -32,6 +32,26 @@ class Teacher(Protocol):
     def embed(self, images: Sequence[Image]) -> NDArray[np.float32]: ...
 
 
+class About(Protocol):
+    """What is needed of :class:`reid_toolkit.runtime.metadata.ModelMetadata`."""
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+
+class Model(Teacher, Protocol):
+    """As :class:`Teacher`, for who needs to know its input and its width."""
+
+    @property
+    def metadata(self) -> About: ...
+
+
 def taught_by(recipe: Recipe, teacher: Teacher) -> Recipe:
     """The recipe with its first rounds taught: as many as it says, or two thirds.
 

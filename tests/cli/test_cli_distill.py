@@ -20,6 +20,18 @@ def test_the_student_is_a_run_that_can_be_exported(walked, reid, tmp_path: Path)
     assert (about.metadata.backbone, about.dimension) == (SMALL, DIMENSION)
 
 
+def test_a_models_file_teaches_too(walked, reid, tmp_path: Path) -> None:
+    out, model, small = tmp_path / "small", tmp_path / "large.onnx", tmp_path / "small.onnx"
+    assert reid("export", walked.run, "--dataset", walked.dataset, "--out", model).status == 0
+    found = reid("distill", model, *OPTIONS, "--size", "48x32", "--dataset", walked.dataset, "--out", out)
+    assert found.status == 0
+    assert "mean cosine to the teacher" in found.err
+    assert reid("export", out, "--dataset", walked.dataset, "--out", small).status == 0
+    about = Embedder(small).metadata
+    assert (about.height, about.width) == (48, 32)
+    assert reid("distill", model, *OPTIONS, "--stage", 1, "--dataset", walked.dataset, "--out", out).status == 2
+
+
 def test_bad_input_is_one_line_and_writes_nothing(walked, reid, tmp_path: Path) -> None:
     out = tmp_path / "small"
 
@@ -27,7 +39,11 @@ def test_bad_input_is_one_line_and_writes_nothing(walked, reid, tmp_path: Path) 
         return reid("distill", run, "--dataset", data, "--out", out, *OPTIONS, *more).error
 
     assert "not a training run" in error(tmp_path / "gone")
+    assert "no such file" in error(tmp_path / "gone.onnx")
+    (tmp_path / "text.onnx").write_text("not a model")
+    assert "text.onnx" in error(tmp_path / "text.onnx")
     assert "no such folder" in error(walked.run, data=tmp_path / "gone")
+    assert "network input is 16x16: expected at least 32x32" in error(walked.run, "--size", "16x16")
     assert "no stage '99'" in error(walked.run, "--stage", 99)
     assert "network.backbone is 'vgg'" in error(walked.run, "--student", "vgg")
     assert "weights nowhere.pth: no such file" in error(walked.run, "--weights", "nowhere.pth")

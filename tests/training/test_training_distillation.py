@@ -1,6 +1,7 @@
 import json
 import shutil
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from reid_toolkit.config import NetworkRecipe, Recipe, TrainingRecipe
 from reid_toolkit.datasets import Dataset, open_dataset
 from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.errors import RunError
+from reid_toolkit.images import Image
 from reid_toolkit.recipe_files import dump_recipe, load_recipe
 from reid_toolkit.training import distillation
-from reid_toolkit.training.distillation import Student, distill, distillation_losses
+from reid_toolkit.training.distillation import ModelGuide, RunGuide, Student, distill, distillation_losses
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
 from reid_toolkit.training.run_folder import RunFolder, load_network, load_tensors, save_tensors
 from reid_toolkit.training.samples import load_samples
@@ -169,6 +171,53 @@ def test_losses_are_zero_for_the_teacher_itself_and_as_written() -> None:
         for j in range(6)
     ]
     assert pairs == pytest.approx(np.mean(squares), abs=1e-4)
+
+
+@dataclass(frozen=True)
+class About:
+    height: int
+    width: int
+    dimension: int
+
+
+class Served:
+    """A run's network as a model's file serves it: bytes in, BGR."""
+
+    batch_size = 8
+    fingerprint = "0123456789abcdef"
+
+    def __init__(self, run: Path, height: int = 32, width: int = 32) -> None:
+        self.network = load_network(RunFolder(run), "best").eval()
+        self.metadata = About(height, width, self.network.dimension)
+        self.seen: set[tuple[int, ...]] = set()
+
+    def embed(self, images: Sequence[Image]) -> np.ndarray:
+        self.seen |= {image.shape for image in images}
+        with torch.no_grad():
+            return F.normalize(self.network(standardise(to_rgb(torch.from_numpy(np.stack(images))))), dim=1).numpy()
+
+
+def test_a_model_sees_a_view_as_the_run_does_that_it_comes_from(teacher: Path, data: Dataset) -> None:
+    samples = load_samples(data, 32, 32, images=True)
+    views = to_rgb(samples.read(np.arange(8))).flip(3)
+    by_run, by_model = RunGuide(teacher, "best", torch.device("cpu"))(views), ModelGuide(Served(teacher))(views)
+    assert torch.allclose(by_run, by_model, atol=1e-4)
+    assert not torch.allclose(by_run, ModelGuide(Served(teacher))(views.flip(1)), atol=5e-2), "colours count"
+
+
+def test_a_student_of_a_model_may_be_smaller_than_it(teacher: Path, data: Dataset, tmp_path: Path) -> None:
+    out, model = tmp_path / "student", Served(teacher, 64, 48)
+    longer = replace(STUDENT, epochs=8, size=(32, 32))
+    metrics = distill(model, data, longer, out)
+    assert model.seen == {(64, 48, 3)}
+    network = RunFolder(out).recipe().network
+    assert (network.height, network.width, network.embedding) == (32, 32, model.network.dimension)
+    assert metrics[-1]["descriptor_loss"] < 0.85 * metrics[0]["descriptor_loss"]
+    assert distill(model, data, longer, out, resume=True) == metrics
+    other = Served(teacher, 64, 48)
+    other.fingerprint = "f" * 16
+    with pytest.raises(RunError, match="cannot resume with another teacher"):
+        distill(other, data, longer, out, resume=True)
 
 
 def test_a_student_of_a_run_of_rounds_has_no_rounds(tmp_path: Path) -> None:
