@@ -2,12 +2,15 @@
 
     python tools/study_adoption.py same MODEL... --pictures labeled --json adoption.json
     python tools/study_adoption.py presets DATASET... --weights mobilenet_v2.pth --json presets.json
+    python tools/study_adoption.py served MODEL... --pictures labeled --json served.json
 
 ``same`` adopts each MODEL (ONNX, or OpenVINO's .xml) without a flag and ranks CUHK03's 100 held-out people, all crops
 of one camera against all of the other, with the file and with the original in OpenVINO. ``presets`` makes networks that
 want one of the six presets each (an ImageNet MobileNetV2 with the rest undone before it), adopts each on each DATASET,
 and counts how often the right one is found. A DATASET may be CUHK03's folder val: its crops of a person in a camera are
-a tracklet, as a tracker would have made it.
+a tracklet, as a tracker would have made it. ``served`` ranks the same people with each MODEL, files of `reid adopt` and
+`reid export`, and measures their crops a second in turns, so that all meet the same other work: a teacher, its student,
+and the student in INT8.
 """
 
 import argparse
@@ -36,7 +39,7 @@ from reid_toolkit.datasets.dataset import Dataset, group_tracklets
 from reid_toolkit.datasets.reading import read_crops
 from reid_toolkit.demo.crops import draw_crops
 from reid_toolkit.errors import InputError
-from reid_toolkit.evaluation.protocol import Embedded, evaluate
+from reid_toolkit.evaluation.protocol import Embedded, evaluate, free_of_cameras
 from reid_toolkit.images import Image, resize
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.training.network import build_network
@@ -44,6 +47,8 @@ from reid_toolkit.training.run_folder import RunFolder, load_network
 
 HEIGHT, WIDTH = 128, 64
 CROPS = 34
+TURNS = 5
+"""Measurements of each model's speed, of which the median counts."""
 Embed = Callable[[list[Image]], NDArray[np.float32]]
 
 
@@ -133,6 +138,36 @@ def embedded(dataset: Dataset, embed: Embed) -> Embedded:
     return Embedded(dataset.tracklets, embed(images))
 
 
+def served(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    models = {path: Embedder(path) for path in options.names}
+    with tempfile.TemporaryDirectory(dir=options.pictures) as folder:
+        val = link_pictures(options.pictures / "val", Path(folder) / "val")
+        images = [image for _, image in read_crops(val.crops)]
+        turns: dict[Path, list[float]] = {path: [] for path in models}
+        for _ in range(TURNS):
+            for path, model in models.items():
+                began = time.perf_counter()
+                model.embed(images)
+                turns[path].append(len(images) / (time.perf_counter() - began))
+        first = np.array(turns[options.names[0]])
+        for path, model in models.items():
+            row: dict[str, Any] = {
+                "model": path.name, "size": f"{model.metadata.height}x{model.metadata.width}",
+                "MB": round(path.stat().st_size / 1e6, 1), "crops a second": round(float(np.median(turns[path])), 1),
+                "times the first": round(float(np.median(np.array(turns[path]) / first)), 2),
+            }  # fmt: skip
+            found = embedded(val, model.embed)
+            for how, sides in (("", (found, found)), (" without cameras", free_of_cameras(found, found))):
+                assert sides
+                for pair, ranking in evaluate(*sides).pairs.items():
+                    assert ranking
+                    row |= {
+                        f"{'-'.join(pair)} rank-1{how}": ranking.rank(1),
+                        f"{'-'.join(pair)} mAP{how}": ranking.mean_ap,
+                    }
+            yield row
+
+
 def presets(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         for name, contract in PRESETS.items():
@@ -168,7 +203,7 @@ def is_same(network: Path, one: str, other: str, dataset: Dataset, folder: Path)
 
 def main(options: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
-    for row in (same if options.what == "same" else presets)(options):
+    for row in {"same": same, "presets": presets, "served": served}[options.what](options):
         rows.append(row)
         print({key: value for key, value in row.items() if key != "said"}, flush=True)
         write_json(options.json, {"rows": rows})
@@ -177,7 +212,7 @@ def main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("same", "presets"))
+    parser.add_argument("what", choices=("same", "presets", "served"))
     parser.add_argument("names", type=Path, nargs="+", metavar="MODEL_OR_DATASET")
     parser.add_argument("--pictures", type=Path, help="CUHK03's folder labeled, of which val is used")
     parser.add_argument("--weights", type=Path, help="torchvision's MobileNetV2, a state dict")

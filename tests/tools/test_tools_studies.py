@@ -22,12 +22,13 @@ from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
 from reid_toolkit.export.int8 import target_here
+from reid_toolkit.export.onnx import export
 from reid_toolkit.recipe_files import difference, dump_recipe, load_recipe
 from reid_toolkit.reporting.stages import open_study
 from reid_toolkit.training.choosing import shortened
-from reid_toolkit.training.network import build_backbone, load_weights
+from reid_toolkit.training.network import build_backbone, build_network, load_weights
 from reid_toolkit.training.rounds import train
-from reid_toolkit.training.run_folder import RunFolder
+from reid_toolkit.training.run_folder import RunFolder, save_tensors
 from reid_toolkit.training.selection import RULES, select
 
 pytest.importorskip("matplotlib")
@@ -428,3 +429,26 @@ def test_a_row_in_rounds_is_kept_when_the_study_goes_on(
     use("study_cuhk03", *words)
     assert read(tmp_path / "found.json")["rows"] == found["rows"]
     assert not (tmp_path / "runs" / "quick-0").exists()
+
+
+def test_models_are_ranked_and_timed_side_by_side(use: Callable[..., None], tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="the tool runs originals in it")
+    cloth = np.random.default_rng(0).integers(0, 255, (12, 8, 4, 3), np.uint8)
+    cuhk03(tmp_path / "labeled", 12, lambda person, number: cv2.resize(cloth[person], (32, 64)) // (1 + number % 2))
+    models = []
+    for name, height in (("first", 64), ("second", 32)):
+        run = RunFolder(tmp_path / name)
+        recipe = NetworkRecipe(SMALL, weights="none", embedding=8, height=height, width=32)
+        run.start(Recipe(network=recipe), "0" * 16)
+        save_tensors(run.path / "best.safetensors", build_network(recipe, 0).state_dict(), {"stage": "0"})
+        models.append(tmp_path / f"{name}.onnx")
+        export(run.path, models[-1], list(cloth))
+    out = tmp_path / "served.json"
+    use("study_adoption", "served", *models, "--pictures", tmp_path / "labeled", "--json", out)
+    rows = read(out)["rows"]
+    assert [(row["model"], row["size"]) for row in rows] == [("first.onnx", "64x32"), ("second.onnx", "32x32")]
+    assert rows[0]["times the first"] == 1
+    for row in rows:
+        assert row["crops a second"] > 0
+        assert row["A-B mAP"] > 0.5, "clothes that any network tells apart"
+        assert 0 < row["B-A mAP without cameras"] <= 1
