@@ -1,7 +1,7 @@
 """A third party's ONNX graph made ours: float32, any batch, one picture in, one descriptor out."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from reid_toolkit.adopt.rewrites import as_float, constants_inside, first_line, spelled_out, upgraded
-from reid_toolkit.errors import InputError, ModelError
+from reid_toolkit.errors import InputError, ModelError, did_you_mean
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 CONTROL_FLOW = ("If", "Loop", "Scan")
@@ -32,6 +32,7 @@ FACE = (112, 112)
 SMALLEST, LARGEST = 16, 1024
 """Sides of an input that crops of people can fill, pixels."""
 MOST_NODES = 100_000
+MOST_SHOWN = 5
 SHAPE_TOLERANCE = 0.2
 """By which the shape of maps may differ from the picture's."""
 
@@ -201,8 +202,9 @@ def choose_output(
     values = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
     if wanted is not None:
         if wanted not in values:
-            ends = ", ".join(value.name for value in model.graph.output)
-            raise InputError(f"{where}: has no tensor {wanted!r}: its outputs are {ends}")
+            raise InputError(
+                f"{where}: has no tensor {wanted!r}{did_you_mean(wanted, values)}: {listed(model, values, taken[0])}"
+            )
         candidates = [values[wanted]]
     else:
         candidates = list(model.graph.output)
@@ -230,6 +232,16 @@ def choose_output(
             "embedder; --output names the tensor before its last layer, --anyway takes this one"
         )
     return chosen.name, pooled, width
+
+
+def listed(model: onnx.ModelProto, values: Mapping[str, onnx.ValueInfoProto], batch: int) -> str:
+    """The outputs of a graph, and the last tensors inside that may be descriptors."""
+    ends = [value.name for value in model.graph.output]
+    inside = [
+        name for node in reversed(model.graph.node) for name in node.output if name in values and name not in ends
+    ]
+    last = [values[name] for name in inside if is_descriptor(values[name], batch)][:MOST_SHOWN]
+    return f"its outputs are {', '.join(ends)}" + (f"; the last inside are {shown(last)}" if last else "")
 
 
 def is_descriptor(value: onnx.ValueInfoProto, batch: int) -> bool:
