@@ -3,6 +3,7 @@
 #
 #     OUT=results sh tools/gpu_session.sh
 #     PICTURES=labeled WEIGHTS=resnet50.pth OUT=results sh tools/gpu_session.sh      dbc_cameras with ResNet-50 on CUHK03
+#     TEACHER=0286.onnx PICTURES=... WEIGHTS=... OUT=results sh tools/gpu_session.sh     the same, taught by that model
 #     PACK=pack OUT=results sh tools/gpu_session.sh   the same, from what tools/pack_session.py made small enough to send
 #     PACK=pack SPEEDUPS=1 OUT=results sh tools/gpu_session.sh     what is faster, on the pack's 100 people, instead
 #     TINY=1 ... sh tools/gpu_session.sh              any of them on a CPU in miniature, to try this script
@@ -50,10 +51,12 @@ if [ -n "${SPEEDUPS:-}" ]; then
     step speedups 570 "$PYTHON" tools/study_speedups.py "$PACK/val" --recipe "$OUT/speedups.toml" \
         --runs "$OUT/../runs/speedups" --png "$OUT/speedups.png" --json "$OUT/speedups.json"
 elif [ -n "${PICTURES:-}" ]; then
+    row=${TEACHER:+taught} row=${row:-dbc_cameras}
     small=${TINY:+--people 30 --size 64 32 --rounds 2 2 --precision float32}
     # shellcheck disable=SC2086  # several words, or none
     step cuhk03 570 "$PYTHON" tools/study_cuhk03.py --pictures "$PICTURES" --weights "$WEIGHTS" --runs "$OUT/../runs" \
-        --json "$OUT/cuhk03.json" --he-2015 --rows "dbc_cameras, ResNet-50" $small
+        --json "$OUT/cuhk03.json" --he-2015 ${TEACHER:+--teacher "$TEACHER"} \
+        --rows "$row, ResNet-50" $small
 elif [ -n "${TINY:-}" ]; then
     step tests 60 "$PYTHON" -m pytest -q -m gpu tests/method tests/training
     step merging 120 "$PYTHON" tools/bench_merging.py --sizes 500 1000 --dimension 64 --paths dense bounded \

@@ -6,7 +6,7 @@
 Every training crop is a sample of its own; in rows of few tracklets, a person's crops in a camera are a tracklet. No
 identity is given to training. ``--weights`` is an ImageNet state dict of the backbone. After the last round or stage,
 each crop of ``val`` is ranked: camera A against B, B against A, and each against all others, as descriptors are and
-freed of their cameras' bias. The rows "taught" and "taught, short" need ``--teacher``.
+freed of their cameras' bias. Rows whose names begin with "taught" need ``--teacher``.
 
 All rows but the GPU's take about ten hours on two cores. The JSON is written as rows come. Called again, the tool goes
 on where it was stopped: rows in the JSON are kept, and a run that is there goes on. ``--rows`` and ``--seeds`` choose.
@@ -92,6 +92,7 @@ ROWS = {
     "dbc": Row("dbc", changes=SAME | {"training": {"later_epochs": 1}}),
     "buc_size": Row("buc_size", changes=SAME | {"training": {"later_epochs": 1}}),
     "taught": Row("dbc_cameras", (0, 1, 2), taught=True),
+    "taught, ResNet-50": Row("dbc_cameras", gpu=True, taught=True),
     "taught, short": Row("dbc_cameras", rounds=12, taught=True),
     "taught, short: by clusters alone": Row(
         "dbc_cameras", changes={"rounds": {"soft_labels": 0.0}}, rounds=12, taught=True

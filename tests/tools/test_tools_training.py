@@ -145,6 +145,10 @@ def test_the_gpu_session_uses_a_pack(tmp_path: Path, tiny: str) -> None:
     assert "study_cuhk03.py --pictures pack --weights pack/weights.safetensors --runs" in table_two
     assert ("--people 30" in table_two) == bool(tiny)
     assert "--he-2015 --rows dbc_cameras, ResNet-50" in table_two
+    taught = {"TEACHER": "their model.onnx"}
+    subprocess.run(["sh", TOOLS / "gpu_session.sh"], env=environment | taught, check=True, capture_output=True)
+    table_two = (tmp_path / "out" / "cuhk03.log").read_text()
+    assert "--he-2015 --teacher their model.onnx --rows taught, ResNet-50" in table_two
     speedups = (tmp_path / "out" / "speedups.log").read_text()
     assert f"study_speedups.py pack/val --recipe {tmp_path}/out/speedups.toml --runs" in speedups
     recipe, expected = load_recipe(str(tmp_path / "out" / "speedups.toml")), load_recipe("dbc")
