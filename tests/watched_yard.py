@@ -12,7 +12,7 @@ from drawn_yard import RATE, draw_frame
 from reid_toolkit.errors import UnavailableError
 from reid_toolkit.footage.extract import Settings
 from reid_toolkit.footage.frames import Frame, stamp_of
-from reid_toolkit.gallery.criteria import Which
+from reid_toolkit.gallery.types import Selection
 from reid_toolkit.records import Record
 
 FRAMES = 50
@@ -43,7 +43,7 @@ class Shelf:
         self.rows += list(vectors)
         self.records += records
 
-    def listed(self, which: Which) -> Iterator[Record]:
+    def listed(self, which: Selection) -> Iterator[Record]:
         return iter(())
 
     def expire(self) -> int:

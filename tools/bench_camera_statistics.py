@@ -21,7 +21,7 @@ from gallery_workload import CHUNK, prepare
 from study import run, write_json
 
 from reid_toolkit.gallery import Gallery
-from reid_toolkit.gallery.searcher import LOAD_AFTER
+from reid_toolkit.gallery.local.search import LOAD_AFTER
 from reid_toolkit.records import Record
 
 QUERIES, K = 400, 10

@@ -30,8 +30,8 @@ from gallery_workload import BATCH, CHUNK, SHARES, SINGLE, Floats, K, ask, exact
 from numpy.typing import NDArray
 
 from reid_toolkit.gallery import Filter, Gallery
-from reid_toolkit.gallery.index import EF, EF_CONSTRUCTION, M
-from reid_toolkit.gallery.searcher import LOAD_AFTER
+from reid_toolkit.gallery.local.hnsw import EF, EF_CONSTRUCTION, M
+from reid_toolkit.gallery.local.search import LOAD_AFTER
 from reid_toolkit.records import Record
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -74,7 +74,7 @@ def describe_statistics(about: dict[str, Any]) -> str:
 @contextmanager
 def announcing_fit(store: "GalleryStore", gallery: str) -> Iterator[None]:
     """Say on stderr when the camera statistics in use are others afterwards."""
-    from reid_toolkit.gallery.criteria import Comparison
+    from reid_toolkit.gallery.types import Comparison
 
     before = store.statistics_version(Comparison())
     yield

@@ -24,7 +24,7 @@ def copy(source: str, target: str, allow: bool, as_json: bool) -> None:
     milvus://host:port/name or milvus-lite:///folder.db/name.
     """
     from reid_toolkit.gallery import open_gallery
-    from reid_toolkit.gallery.copying import copy as copy_gallery
+    from reid_toolkit.gallery.transfer import copy as copy_gallery
 
     refuse_same(source, target)
     with (
@@ -56,7 +56,7 @@ def sync(source: str, target: str, allow: bool, as_json: bool) -> None:
     an interruption, run it again.
     """
     from reid_toolkit.gallery import open_gallery
-    from reid_toolkit.gallery.syncing import sync as sync_gallery
+    from reid_toolkit.gallery.transfer import sync as sync_gallery
 
     if "://" in source:
         raise InputError(f"{source}: expected a gallery in a folder, as an edge box has; use `reid gallery copy`")

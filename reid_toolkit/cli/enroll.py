@@ -73,7 +73,7 @@ def command(
     statistics are fitted when a camera's records have doubled since the last time.
     """
     from reid_toolkit.gallery import open_gallery
-    from reid_toolkit.gallery.criteria import Comparison, is_past
+    from reid_toolkit.gallery.types import Comparison, is_past
     from reid_toolkit.runtime import Embedder
 
     units = [unit for path in inputs for unit in units_of(path, camera, crops, tags)]

@@ -20,7 +20,7 @@ from reid_toolkit.times import format_moment
 if TYPE_CHECKING:
     from reid_toolkit.cli.answers import Answer
     from reid_toolkit.gallery import GalleryStore
-    from reid_toolkit.gallery.criteria import Comparison
+    from reid_toolkit.gallery.types import Comparison
     from reid_toolkit.records import Match
 
 STEP = 1_000
@@ -69,7 +69,7 @@ def forget(
     """
     from reid_toolkit.cli.answers import as_list
     from reid_toolkit.gallery import open_gallery
-    from reid_toolkit.gallery.criteria import Comparison, Which
+    from reid_toolkit.gallery.types import Comparison, Selection
 
     if like is None and any(option is not None for option in (within, top_k, query_camera, model, html)):
         raise click.UsageError("--within, --top-k, --query-camera, --model and --html go with --like IMAGE")
@@ -87,7 +87,7 @@ def forget(
             def delete(on_progress: OnProgress) -> int:
                 # First: whoever is killed in between has forgotten nobody who can come back.
                 whole = [source] if source is not None and (tracklet, camera) == (None, None) else []
-                store.block_list.add(store.listed(Which(tracklet, camera, source)), whole)
+                store.block_list.add(store.listed(Selection(tracklet, camera, source)), whole)
                 return store.forget(tracklet, camera, source, on_progress=on_progress)
 
         else:
@@ -105,7 +105,7 @@ def forget(
 
             def delete(on_progress: OnProgress) -> int:
                 store.block_list.add(answer.match.record for answer in answers)
-                gone = store.discard([answer.match.record for answer in answers])
+                gone = store.delete_records([answer.match.record for answer in answers])
                 store.compact(on_progress)
                 return gone
 

@@ -49,7 +49,7 @@ def info(gallery: str, as_json: bool) -> None:
     click.echo(printable(f"model    {held.model or 'unknown'}  {held.model_file or ''}".rstrip()))
     click.echo(f"times    {format_span(held.first, held.last) or 'unknown'}")
     if held.index:
-        from reid_toolkit.gallery.index import RECALL
+        from reid_toolkit.gallery.local.hnsw import RECALL
 
         settings = ", ".join(f"{name} {value}" for name, value in held.index.items())
         weak = held.index.get("recall_at_10", 1.0) < RECALL

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from reid_toolkit.camera_statistics import CameraStatistics
     from reid_toolkit.datasets import Dataset
     from reid_toolkit.gallery import GalleryStore
-    from reid_toolkit.gallery.paging import Grouping
+    from reid_toolkit.gallery.pages import Grouping
     from reid_toolkit.runtime import Embedder
 
 

@@ -1,9 +1,9 @@
 """The gallery: descriptors and records in, matches out. No torch, and no pictures unless they are asked for."""
 
-from reid_toolkit.gallery.criteria import Filter
-from reid_toolkit.gallery.gallery import Gallery
+from reid_toolkit.gallery.base import GalleryStore
+from reid_toolkit.gallery.local.gallery import Gallery
 from reid_toolkit.gallery.open import open_gallery
-from reid_toolkit.gallery.paging import Page
-from reid_toolkit.gallery.protocol import GalleryStore
+from reid_toolkit.gallery.pages import Page
+from reid_toolkit.gallery.types import Filter
 
 __all__ = ["Filter", "Gallery", "GalleryStore", "Page", "open_gallery"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.files import parse_json
-from reid_toolkit.gallery.criteria import Filter
+from reid_toolkit.gallery.types import Filter
 
 FORMAT = 2
 CHECK_BYTES = 4

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.gallery.gallery import WAIT, Gallery
-from reid_toolkit.gallery.protocol import GalleryStore
+from reid_toolkit.gallery.base import GalleryStore
+from reid_toolkit.gallery.local.gallery import WAIT, Gallery
 
 
 def open_gallery(
@@ -23,7 +23,7 @@ def open_gallery(
     scheme, separator, _ = str(where).partition("://")
     if scheme in ("milvus", "milvus-lite") and separator:
         # Not at the top: pymilvus is an extra, and takes a second to import.
-        from reid_toolkit.gallery.milvus import MilvusGallery
+        from reid_toolkit.gallery.milvus.gallery import MilvusGallery
 
         return MilvusGallery.open(str(where), dimension, model, create)
     if separator:

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from reid_toolkit.camera_statistics import LEAST, CameraStatistics, StatisticsFit
-from reid_toolkit.gallery.paging import tracklet_digest
-from reid_toolkit.gallery.protocol import Batch, OnProgress
+from reid_toolkit.gallery.pages import tracklet_digest
+from reid_toolkit.gallery.types import Batch, OnProgress
 
 GROWTH = 2
 """A camera with so many times the records (or so many times fewer) than at the last fit needs another one: by then its
@@ -56,3 +57,11 @@ def fit_gallery(
         if on_progress:
             on_progress(done // 2, count)
     return fit.finish(model, now)
+
+
+def about_statistics(held: CameraStatistics | None, newest: int) -> dict[str, Any] | None:
+    """What :class:`Info` says of the camera statistics that searches use."""
+    if held is None:
+        return None
+    about = {"version": held.version, "newest": newest, "fitted": held.fitted}
+    return about | {"cameras": len(held.cameras), "digest": held.digest}

@@ -4,8 +4,8 @@ import warnings
 
 from reid_toolkit.errors import AuditError, UnavailableError
 from reid_toolkit.footage.frames import Recording, stamp_of
-from reid_toolkit.gallery.criteria import Which
-from reid_toolkit.gallery.protocol import GalleryStore
+from reid_toolkit.gallery.base import GalleryStore
+from reid_toolkit.gallery.types import Selection
 from reid_toolkit.records import Record
 from reid_toolkit.watching.enrolling import Tally
 from reid_toolkit.watching.follow import View
@@ -25,7 +25,7 @@ def earlier_records(gallery: GalleryStore, view: View) -> dict[str, Record]:
     """
     found = {
         record.tracklet: Record(record.tracklet, record.camera, source=record.source)
-        for record in gallery.listed(Which(camera=view.camera, source=view.source))
+        for record in gallery.listed(Selection(camera=view.camera, source=view.source))
         if record.source == view.source  # and not in a folder of this name
     }
     own = {tracklet: record for tracklet, record in found.items() if tracklet.rpartition("-")[0] == view.name}
@@ -46,7 +46,7 @@ def discard_earlier(gallery: GalleryStore, recording: Recording, earlier: dict[s
     if not earlier or not tally.frames or tally.lost or stamp_of(recording.files) != recording.stamp:
         return
     try:
-        tally.replaced = gallery.discard(list(earlier.values()))
+        tally.replaced = gallery.delete_records(list(earlier.values()))
     except (UnavailableError, AuditError) as error:
         warnings.warn(
             f"{len(earlier)} tracklets of an earlier watch of this file were not deleted: {error}",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import UnavailableError
-from reid_toolkit.gallery.protocol import GalleryStore
+from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.records import Record
 
 RETRY_SECONDS = 30.0

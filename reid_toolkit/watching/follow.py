@@ -9,7 +9,7 @@ from reid_toolkit.footage.extract import Settings
 from reid_toolkit.footage.frame_times import leap
 from reid_toolkit.footage.frames import Frame
 from reid_toolkit.footage.tracker import Tracker
-from reid_toolkit.gallery.protocol import GalleryStore
+from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.images import Image, thumbnail
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder, TrackletAverage

@@ -16,7 +16,7 @@ from reid_toolkit.footage.detector import Detector
 from reid_toolkit.footage.extract import Settings
 from reid_toolkit.footage.frames import Frame, Recording
 from reid_toolkit.footage.live import LiveFrames
-from reid_toolkit.gallery.protocol import GalleryStore
+from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.watching.again import discard_earlier, earlier_records, name_of
 from reid_toolkit.watching.enrolling import Tally

@@ -15,8 +15,9 @@ import pytest
 
 from reid_toolkit.cli import main
 from reid_toolkit.datasets.manifest import write_manifest
-from reid_toolkit.gallery import Gallery, store
-from reid_toolkit.gallery.database import NAME
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.local import record_table as store
+from reid_toolkit.gallery.local.database import NAME
 from reid_toolkit.records import Crop, Record
 from reid_toolkit.runtime.metadata import ModelMetadata
 
@@ -263,7 +264,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     image = dataset / "door" / "red-0.png"
     arguments = ("enroll", image, "--model", model, "--gallery", gallery)
     with monkeypatch.context() as patch:
-        patch.setattr(store.Store, "insert", full)
+        patch.setattr(store.RecordTable, "insert", full)
         assert_fails(run(*arguments), "no space left on the disk", "safe")
     assert json.loads(run(*arguments, "--json")[1])["count"] == 7
 
@@ -580,7 +581,7 @@ def test_info_of_many_sources_lists_some(run: Run, model: Path, tmp_path: Path) 
 
 
 def test_info_says_when_an_index_is_not_used(run: Run, gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reid_toolkit.gallery import gallery as module
+    from reid_toolkit.gallery.local import gallery as module
 
     info_of = module.info_of
     for recall, words in ((0.67, "not used, as it finds less than 99% of the ten nearest"), (0.995, "rows 6")):

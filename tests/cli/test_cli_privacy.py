@@ -12,7 +12,7 @@ from test_cli_gallery import EPOCH, Run, assert_fails, dataset, gallery, model, 
 
 from reid_toolkit.cli.durations import format_duration, parse_duration
 from reid_toolkit.gallery import Gallery
-from reid_toolkit.gallery.audit import NAME
+from reid_toolkit.gallery.local.audit import NAME
 from reid_toolkit.records import Record
 
 DAY = 86_400

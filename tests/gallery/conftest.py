@@ -6,7 +6,8 @@ import pytest
 from galleries import KINDS, address_of
 from gallery_people import make_people
 
-from reid_toolkit.gallery import Gallery, searcher
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.local import search as searcher
 
 
 @pytest.fixture

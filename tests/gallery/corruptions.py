@@ -15,7 +15,8 @@ import numpy as np
 from gallery_people import make_people
 
 from reid_toolkit.errors import ReidError
-from reid_toolkit.gallery import Gallery, searcher
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.local import search as searcher
 from reid_toolkit.records import Match, Record
 
 searcher.LOAD_AFTER = 0

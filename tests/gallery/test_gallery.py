@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid_toolkit.errors import GalleryError, InputError, UnavailableError
-from reid_toolkit.gallery import Gallery, database
-from reid_toolkit.gallery.database import NAME
-from reid_toolkit.gallery.syncing import sync
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.local import database
+from reid_toolkit.gallery.local.database import NAME
+from reid_toolkit.gallery.transfer import sync
 from reid_toolkit.records import Record
 
 D = 16
@@ -485,7 +486,8 @@ def test_a_second_writer_waits_and_then_gives_up_by_name(path: Path) -> None:
 KILLED = """
 import os, signal, sys
 import numpy as np
-from reid_toolkit.gallery import Gallery, database
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.local import database
 from reid_toolkit.records import Record
 eye = np.eye(16, dtype=np.float32)
 with Gallery.open(sys.argv[1]) as gallery:

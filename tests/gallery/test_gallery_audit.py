@@ -18,7 +18,7 @@ from gallery_people import D, make_people
 
 from reid_toolkit.errors import AuditError, GalleryError
 from reid_toolkit.gallery import Filter, Gallery
-from reid_toolkit.gallery.audit import NAME
+from reid_toolkit.gallery.local.audit import NAME
 from reid_toolkit.records import Record
 
 DAY = 86_400.0
@@ -88,7 +88,7 @@ def test_deletions_are_in_the_log(path: Path) -> None:
     with Gallery.open(path) as gallery:
         gallery.delete(tracklet="t1")
         gallery.forget(camera="b", source="/s/3", before=1e9, keep_undated=True)
-        gallery.discard([records[2], records[3]])
+        gallery.delete_records([records[2], records[3]])
         gallery.forget(tracklet="t4")
         gallery.keep_for(DAY)
         list(gallery.records())
@@ -223,7 +223,7 @@ def test_without_its_line_nothing_is_answered_or_deleted(path: Path, harm: str) 
             lambda: gallery.search_after(vectors[0]),
             lambda: gallery.search_page(vectors[0]),
             lambda: gallery.delete(tracklet="t1"),
-            lambda: gallery.discard(make_people(count=4)[1]),
+            lambda: gallery.delete_records(make_people(count=4)[1]),
             lambda: gallery.compact(),
             lambda: gallery.keep_for(DAY),
             lambda: next(gallery.records()),
@@ -248,7 +248,7 @@ def test_a_full_disk_is_named_and_leaves_the_log_as_it_was(path: Path, monkeypat
 
     with Gallery.open(path) as gallery:
         with monkeypatch.context() as patch:
-            patch.setattr("reid_toolkit.gallery.audit.os.fsync", full)
+            patch.setattr("reid_toolkit.gallery.local.audit.os.fsync", full)
             with pytest.raises(AuditError, match=r"not answered, .*cannot be written: No space left"):
                 gallery.search(vectors[0])
             with pytest.raises(AuditError, match="No space left"):

@@ -153,7 +153,7 @@ def test_forget_takes_what_matches_and_nothing_else(where: str) -> None:
         assert gallery.matching(camera="nobody") == gallery.forget(camera="nobody") == 0
         assert gallery.forget(tracklet="t1", camera="a", source="/d/set") == 2
         assert gallery.enrolled(rows) == [False, False, True, True, True, True]
-        assert gallery.discard([rows[3], rows[0]]) == 1
+        assert gallery.delete_records([rows[3], rows[0]]) == 1
         assert gallery.enrolled(rows) == [False, False, True, False, True, True]
         assert gallery.forget(source="/d/s_t") == 1
         assert {m.record for m in gallery.search(vectors[0])} == {rows[2], rows[5]}

@@ -9,11 +9,10 @@ from galleries import address_of
 
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import Gallery, open_gallery
-from reid_toolkit.gallery.blocking import wholes
-from reid_toolkit.gallery.copying import copy
-from reid_toolkit.gallery.fingerprints import key_digest
-from reid_toolkit.gallery.protocol import GalleryStore
-from reid_toolkit.gallery.syncing import sync
+from reid_toolkit.gallery.base import GalleryStore
+from reid_toolkit.gallery.block_list import wholes
+from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.transfer import copy, sync
 from reid_toolkit.records import Record
 
 ANNA, BERT = Record("anna", "door", source="/data/set"), Record("bert", "door", source="/data/set")
@@ -120,7 +119,7 @@ def test_a_copy_forgets_what_the_source_has_forgotten_since(tmp_path: Path, wher
     with filled(tmp_path / "a", ANNA, BERT) as source, filled(where) as target:
         assert copy(source, target).count == 2
         source.block_list.add([BERT])
-        source.discard([BERT])
+        source.delete_records([BERT])
         done = copy(source, target)
         assert (done.count, done.written, done.removed) == (1, 0, 1)
         assert names(target) == {"anna"}
@@ -155,7 +154,7 @@ def test_sync_does_not_send_again_what_changed_after_it_was_forgotten(tmp_path: 
     with filled(tmp_path / "edge", ANNA, BERT) as edge, filled(where) as centre:
         sync(tmp_path / "edge", centre, "centre")
         centre.block_list.add([BERT])
-        centre.discard([BERT])
+        centre.delete_records([BERT])
         edge.add(ROWS[2:], [BERT])  # with another descriptor
         done = sync(tmp_path / "edge", centre, "centre")
         assert (done.sent, done.blocked) == (0, 1)
@@ -166,7 +165,7 @@ def test_sync_brings_back_what_it_sent_before_where_that_is_allowed(tmp_path: Pa
     with filled(tmp_path / "edge", ANNA, BERT), filled(where) as centre:
         sync(tmp_path / "edge", centre, "centre")
         centre.block_list.add([BERT])
-        centre.discard([BERT])
+        centre.delete_records([BERT])
         done = sync(tmp_path / "edge", centre, "centre")
         assert (done.sent, done.unchanged, done.blocked, done.absent) == (0, 1, 1, 0)
         done = sync(tmp_path / "edge", centre, "centre", allow=True)

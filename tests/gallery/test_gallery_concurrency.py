@@ -13,15 +13,17 @@ import pytest
 from gallery_people import N, make_people
 
 from reid_toolkit.errors import GalleryError
-from reid_toolkit.gallery import Gallery, searcher
-from reid_toolkit.gallery.locks import ReadWriteLock
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.local import search as searcher
+from reid_toolkit.gallery.local.locks import ReadWriteLock
 from reid_toolkit.records import Record
 
 READER = """
 import sys, time
 import numpy as np
 from gallery_people import make_people
-from reid_toolkit.gallery import Gallery, searcher
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.local import search as searcher
 searcher.LOAD_AFTER = 0
 ends = time.monotonic() + 300
 vectors, records = make_people()

@@ -16,17 +16,19 @@ from gallery_people import D, make_people
 
 from reid_toolkit.cli import main
 from reid_toolkit.errors import GalleryError
-from reid_toolkit.gallery import Gallery, GalleryStore, copying, open_gallery
-from reid_toolkit.gallery.copying import contents, copy
-from reid_toolkit.gallery.criteria import Which
-from reid_toolkit.gallery.syncing import NAME, sync
+from reid_toolkit.gallery import Gallery, GalleryStore, open_gallery
+from reid_toolkit.gallery import transfer as copying
+from reid_toolkit.gallery.transfer import SYNC_FILE as NAME
+from reid_toolkit.gallery.transfer import contents, copy, sync
+from reid_toolkit.gallery.types import Selection
 from reid_toolkit.records import Record
 
 CHILD = """
 import sys
 from pathlib import Path
-from reid_toolkit.gallery import Gallery, copying, open_gallery
-from reid_toolkit.gallery.syncing import sync
+from reid_toolkit.gallery import Gallery, open_gallery
+from reid_toolkit.gallery import transfer as copying
+from reid_toolkit.gallery.transfer import sync
 copying.STEP = 7
 verb, source, target = sys.argv[1:]
 print("begun", flush=True)
@@ -189,7 +191,7 @@ def test_a_forgotten_tracklet_leaves_the_crops_below_it(edge: Path, tmp_path: Pa
             gallery.add(vectors[:2], [whole, crop])
         sync(edge, centre, "centre")
         with Gallery.open(edge) as gallery:
-            gallery.discard([whole])
+            gallery.delete_records([whole])
         assert synced(edge, centre) == (0, 1, 121, 0)
         assert centre.enrolled([whole, crop]) == [False, True]
 
@@ -280,7 +282,7 @@ def test_what_is_past_the_retention_is_not_copied(
         first = copy(source, target)
         assert (first.count, first.written, first.past, first.removed) == (6, 6, 0, 0)
         source.keep_for(30 * DAY)
-        assert {record.tracklet for record in source.listed(Which(camera="a"))} == shown | {"old", "undated"}
+        assert {record.tracklet for record in source.listed(Selection(camera="a"))} == shown | {"old", "undated"}
         # What an earlier copy brought is taken back, its bytes too; what is there stays.
         again = copy(source, target)
         assert (again.count, again.written, again.past, again.removed) == (4, 0, 2, 2)

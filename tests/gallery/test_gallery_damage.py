@@ -13,7 +13,7 @@ from gallery_people import N, make_people
 
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import Gallery
-from reid_toolkit.gallery.database import NAME
+from reid_toolkit.gallery.local.database import NAME
 
 
 def corrupt(indexed: Path, scratch: Path, first: int, last: int) -> Counter[tuple[str, str]]:

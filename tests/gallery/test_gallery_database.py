@@ -14,10 +14,12 @@ import pytest
 from gallery_people import make_people
 
 from reid_toolkit.errors import GalleryError
-from reid_toolkit.gallery import Gallery, cache, database
-from reid_toolkit.gallery.criteria import Which
-from reid_toolkit.gallery.database import NAME, Database
-from reid_toolkit.gallery.store import Store
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.local import database
+from reid_toolkit.gallery.local import index_files as cache
+from reid_toolkit.gallery.local.database import NAME, Database
+from reid_toolkit.gallery.local.record_table import RecordTable
+from reid_toolkit.gallery.types import Selection
 from reid_toolkit.records import Record
 
 
@@ -74,7 +76,7 @@ def test_a_gallery_that_is_replaced_while_it_is_open_is_not_written_or_read(
             lambda: gallery.delete(camera="a"),
             lambda: gallery.search(vectors[0]),
             lambda: list(gallery.records()),
-            lambda: list(gallery.listed(Which(camera="a"))),
+            lambda: list(gallery.listed(Selection(camera="a"))),
             lambda: len(gallery),
             gallery.compact, gallery.build_index, gallery.refresh_statistics, gallery.check, gallery.info,
         ):  # fmt: skip
@@ -119,7 +121,7 @@ def test_an_index_that_was_built_for_a_gallery_is_not_left_in_the_one_that_took_
 ) -> None:
     save = cache.save
 
-    def save_late(*arguments: Any) -> cache.Sidecar:
+    def save_late(*arguments: Any) -> cache.IndexManifest:
         delete_and_make_again(path)
         return save(*arguments)
 
@@ -189,17 +191,17 @@ def test_half_of_a_change_is_not_answered_with(path: Path, monkeypatch: pytest.M
     vectors, records = make_people(count=40)
     with Gallery.open(path) as gallery:
         gallery.add(vectors, records)
-    scan = Store.scan
+    scan = RecordTable.scan
 
     def change_meanwhile(*arguments: Any) -> Iterator[Any]:
-        monkeypatch.setattr(Store, "scan", scan)
+        monkeypatch.setattr(RecordTable, "scan", scan)
         with write(path) as gallery:
             gallery.delete(tracklet="t0")
         yield from scan(*arguments)
 
     with opened_by_another_user(path, monkeypatch) as reader:
         for read in (lambda: reader.search(vectors[0], 40), lambda: list(reader.records()), reader.check):
-            monkeypatch.setattr(Store, "scan", change_meanwhile)
+            monkeypatch.setattr(RecordTable, "scan", change_meanwhile)
             with pytest.raises(GalleryError, match="was changed while it was being read: run this again"):
                 read()
             with write(path) as gallery:

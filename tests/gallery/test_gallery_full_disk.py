@@ -10,7 +10,8 @@ import pytest
 from gallery_people import make_people
 
 from reid_toolkit.errors import GalleryError
-from reid_toolkit.gallery import Gallery, searcher
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.local import search as searcher
 from reid_toolkit.records import Record
 
 FREE = 200_000

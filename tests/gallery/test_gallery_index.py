@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from gallery_people import D, N, make_people
 
-from reid_toolkit.gallery import Filter, Gallery, answering, cache, searcher
-from reid_toolkit.gallery.checksum import text_checksum
-from reid_toolkit.gallery.database import NAME
-from reid_toolkit.gallery.index import Index
+from reid_toolkit.gallery import Filter, Gallery
+from reid_toolkit.gallery.digests import text_checksum
+from reid_toolkit.gallery.local import index_files as cache
+from reid_toolkit.gallery.local import nearest as answering
+from reid_toolkit.gallery.local import search as searcher
+from reid_toolkit.gallery.local.database import NAME
+from reid_toolkit.gallery.local.hnsw import Index
 from reid_toolkit.records import Record
 
 
@@ -191,45 +194,45 @@ def damage_rows_flipped(path: Path) -> None:
     flip(part_of(path, ".rows"))
 
 
-def damage_sidecar_gone(path: Path) -> None:
-    (path / cache.SIDECAR).unlink()
+def damage_manifest_gone(path: Path) -> None:
+    (path / cache.MANIFEST).unlink()
 
 
-def damage_sidecar_garbage(path: Path) -> None:
-    (path / cache.SIDECAR).write_bytes(b"\xff\xfe[")
+def damage_manifest_garbage(path: Path) -> None:
+    (path / cache.MANIFEST).write_bytes(b"\xff\xfe[")
 
 
-def damage_sidecar_other_shape(path: Path) -> None:
-    (path / cache.SIDECAR).write_text("[1]")
+def damage_manifest_other_shape(path: Path) -> None:
+    (path / cache.MANIFEST).write_text("[1]")
 
 
-def damage_sidecar_nested(path: Path) -> None:
-    (path / cache.SIDECAR).write_text("[" * 100_000)
+def damage_manifest_nested(path: Path) -> None:
+    (path / cache.MANIFEST).write_text("[" * 100_000)
 
 
-def damage_sidecar_nested_within(path: Path) -> None:
+def damage_manifest_nested_within(path: Path) -> None:
     text = "[" * 100_000
-    (path / cache.SIDECAR).write_text(json.dumps({"about": text, "checksum": text_checksum(text)}))
+    (path / cache.MANIFEST).write_text(json.dumps({"about": text, "checksum": text_checksum(text)}))
 
 
-def damage_sidecar_flipped(path: Path) -> None:
-    flip(path / cache.SIDECAR)
+def damage_manifest_flipped(path: Path) -> None:
+    flip(path / cache.MANIFEST)
 
 
 def damage_other_width(path: Path) -> None:
-    rewrite_sidecar(path, dimension=8)
+    rewrite_manifest(path, dimension=8)
 
 
 def damage_other_metric(path: Path) -> None:
-    rewrite_sidecar(path, metric="ip")
+    rewrite_manifest(path, metric="ip")
 
 
 def damage_other_model(path: Path) -> None:
-    rewrite_sidecar(path, model="somebody else's")
+    rewrite_manifest(path, model="somebody else's")
 
 
 def damage_older_format(path: Path) -> None:
-    rewrite_sidecar(path, format=0)
+    rewrite_manifest(path, format=0)
 
 
 def damage_of_another_gallery(path: Path) -> None:
@@ -248,9 +251,9 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-def rewrite_sidecar(path: Path, **fields: object) -> None:
-    text = json.dumps(json.loads(json.loads((path / cache.SIDECAR).read_text())["about"]) | fields)
-    (path / cache.SIDECAR).write_text(json.dumps({"about": text, "checksum": text_checksum(text)}))
+def rewrite_manifest(path: Path, **fields: object) -> None:
+    text = json.dumps(json.loads(json.loads((path / cache.MANIFEST).read_text())["about"]) | fields)
+    (path / cache.MANIFEST).write_text(json.dumps({"about": text, "checksum": text_checksum(text)}))
 
 
 DAMAGES = [value for name, value in sorted(globals().items()) if name.startswith("damage_")]
@@ -366,7 +369,7 @@ def test_descriptors_are_read_and_checked_block_by_block(
     with Gallery.open(indexed, exact_below=100) as gallery:
         gallery.compact()
         vectors = np.concatenate([vectors for _, vectors in gallery.records()])
-    about = cache.read_sidecar(indexed)
+    about = cache.read_manifest(indexed)
     assert about is not None
     assert len(about.vector_checksums) == 13
     rows = cache.load_rows(indexed, about)
@@ -537,7 +540,7 @@ def test_what_was_erased_while_it_was_built_does_not_come_back_in_it(
     monkeypatch.setattr(cache, "save", forget_meanwhile)
     with Gallery.open(indexed, exact_below=100) as gallery:
         gallery.build_index()
-        assert not (indexed / cache.SIDECAR).exists()
+        assert not (indexed / cache.MANIFEST).exists()
         monkeypatch.undo()
         assert "t7" not in {match.record.tracklet for match in gallery.search(vectors[7], 400)}
         gallery.build_index()
@@ -559,7 +562,7 @@ def test_an_older_gallery_is_brought_up_to_date(tmp_path: Path) -> None:
     vectors, records = make_people()
     path = tmp_path / "old"
     path.mkdir()
-    from reid_toolkit.gallery import schema
+    from reid_toolkit.gallery.local import schema
 
     with sqlite3.connect(path / NAME) as db:
         db.isolation_level = None
@@ -594,7 +597,7 @@ def test_a_row_is_buried_once(indexed: Path, monkeypatch: pytest.MonkeyPatch) ->
         marked: list[int] = []
         monkeypatch.setattr(index, "_graph", Spy(index._graph, marked))
         for number in range(3):
-            gallery.discard([make_people()[1][number]])
+            gallery.delete_records([make_people()[1][number]])
             gallery.search(make_people()[0][0])
         assert len(marked) == 3
 
@@ -638,7 +641,7 @@ def test_rows_that_are_the_same_are_one_node_and_all_are_found(tmp_path: Path, q
                 for store in (fast, exact):
                     store.search(vectors[0])
                 gone = [record for place, record in enumerate(records[:600]) if place % 3]
-                fast.discard(gone)
+                fast.delete_records(gone)
                 fast.add(vectors[:60], records[:60])
             for _ in range(searcher.LOAD_AFTER + 1):
                 fast.search(vectors[7])
@@ -660,7 +663,7 @@ def test_a_picture_that_was_deleted_wherever_it_was_comes_back_with_a_new_row(tm
     with Gallery.open(tmp_path / "g", exact_below=100) as gallery:
         gallery.add(vectors, records)
         gallery.build_index()
-        gallery.discard(black)
+        gallery.delete_records(black)
         assert gallery.search(vectors[0])[0].distance > 0.01
         gallery.add(vectors[:1], [Record("again", "a")])
         (found, *_) = gallery.search(vectors[0])

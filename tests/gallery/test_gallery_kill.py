@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from worker import EXACT_BELOW, record_of, vector_of
 
-from reid_toolkit.gallery import Gallery, searcher
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.local import search as searcher
 
 State = dict[str, int]
 """Version of each name that is enrolled."""

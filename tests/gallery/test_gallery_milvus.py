@@ -10,8 +10,8 @@ from gallery_people import D, make_people
 from reid_toolkit.cli import main
 from reid_toolkit.errors import GalleryError, InputError, UnavailableError
 from reid_toolkit.gallery import open_gallery
-from reid_toolkit.gallery.milvus_address import parse_address
-from reid_toolkit.gallery.milvus_rows import LONGEST
+from reid_toolkit.gallery.milvus.address import parse_address
+from reid_toolkit.gallery.milvus.rows import LONGEST
 from reid_toolkit.records import Record
 
 AWAY = "milvus://127.0.0.1:1/people"
@@ -115,7 +115,8 @@ def test_a_damaged_record_is_reported_and_the_rest_is_given_out(where: str) -> N
 
 
 def test_more_matches_than_milvus_gives_in_one_answer(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reid_toolkit.gallery import milvus_collection, milvus_search
+    from reid_toolkit.gallery.milvus import collection as milvus_collection
+    from reid_toolkit.gallery.milvus import search as milvus_search
 
     monkeypatch.setattr(milvus_search, "WINDOW", 32)
     monkeypatch.setattr(milvus_collection, "PAGE", 10)
@@ -153,7 +154,7 @@ def test_a_real_server_wants_its_password(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_real_server_indexes_a_large_gallery_and_answers_the_same(tmp_path: Path) -> None:
     where = address_of("milvus", tmp_path)  # skips where pymilvus is missing, which the next line needs
-    from reid_toolkit.gallery.milvus import MilvusGallery
+    from reid_toolkit.gallery.milvus.gallery import MilvusGallery
 
     vectors, records = make_people(count=400)
     with MilvusGallery.open(where, exact_below=400) as gallery:

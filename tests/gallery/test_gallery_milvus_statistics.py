@@ -15,13 +15,14 @@ from gallery_people import D
 pytest.importorskip("pymilvus")
 
 from reid_toolkit.errors import GalleryError, InputError
-from reid_toolkit.gallery import milvus_compared, milvus_statistics
-from reid_toolkit.gallery.criteria import Comparison
-from reid_toolkit.gallery.milvus import MilvusGallery
-from reid_toolkit.gallery.milvus_collection import Collection
-from reid_toolkit.gallery.milvus_compared import Compared
-from reid_toolkit.gallery.milvus_properties import BUSY, FORMAT, LAST, NEXT, VERSION
-from reid_toolkit.gallery.milvus_rows import ALL
+from reid_toolkit.gallery.milvus import compared as milvus_compared
+from reid_toolkit.gallery.milvus import statistics as milvus_statistics
+from reid_toolkit.gallery.milvus.collection import Collection
+from reid_toolkit.gallery.milvus.compared import Compared
+from reid_toolkit.gallery.milvus.gallery import MilvusGallery
+from reid_toolkit.gallery.milvus.properties import BUSY, FORMAT, LAST, NEXT, VERSION
+from reid_toolkit.gallery.milvus.rows import ALL
+from reid_toolkit.gallery.types import Comparison
 from reid_toolkit.records import Record
 
 CAMERAS = "abc"
@@ -154,7 +155,7 @@ def test_a_gallery_that_is_named_like_a_part_of_another_stays(where: str) -> Non
 def test_deleting_reaches_both_collections(anywhere: str) -> None:
     with fitted(anywhere) as gallery:
         assert gallery.delete(tracklet=RECORDS[0].tracklet) == 3
-        assert gallery.discard([RECORDS[1], RECORDS[2], Record("unknown", "a")]) == 2
+        assert gallery.delete_records([RECORDS[1], RECORDS[2], Record("unknown", "a")]) == 2
         assert len(gallery) == len(RECORDS) - 5
         assert in_step(gallery)
         gallery.forget(camera="b")
@@ -191,7 +192,7 @@ def test_what_a_killed_writer_left_in_one_collection_is_not_enrolled_and_can_be_
         assert gallery.delete(tracklet="new") == 1
         assert in_step(gallery)
         dying._collection.delete(f'tracklet == "{RECORDS[0].tracklet}"')
-        assert gallery.discard(RECORDS[:1]) == 1
+        assert gallery.delete_records(RECORDS[:1]) == 1
         assert gallery.delete(tracklet=RECORDS[0].tracklet) == 2
         assert in_step(gallery)
         monkeypatch.setattr(dying, "_now", looks)
@@ -219,7 +220,7 @@ def test_two_writers_of_one_record_leave_the_same_in_both(where: str) -> None:
         for change in (
             lambda: quick.add(VECTORS[5:6], [again]),
             lambda: quick.delete(tracklet="both"),
-            lambda: quick.discard([again]),
+            lambda: quick.delete_records([again]),
         ):
             # The other one is through with it between the two collections of this one.
             gallery._now = lambda change=change: [change(), now()][1]
@@ -228,7 +229,7 @@ def test_two_writers_of_one_record_leave_the_same_in_both(where: str) -> None:
             assert in_step(gallery)
             gallery.add(VECTORS[:1], [others])
 
-        for delete in (lambda: gallery.delete(tracklet="both"), lambda: gallery.discard([others])):
+        for delete in (lambda: gallery.delete(tracklet="both"), lambda: gallery.delete_records([others])):
             looks = []
 
             def late(looks: list = looks) -> dict[str, str]:
@@ -254,7 +255,7 @@ def test_writers_reach_a_version_that_is_being_filled(where: str, monkeypatch: p
             writer.delete(tracklet=RECORDS[3].tracklet)
             fill(self, *arguments)
             writer.add(others[4:8], their_records[4:8])
-            writer.discard(RECORDS[:1])
+            writer.delete_records(RECORDS[:1])
             self.write([{**row, "id": "0" * 64} for row in rows_of(gallery._collection).values()][:1])  # of nobody
 
         monkeypatch.setattr(Compared, "fill", fill_slowly)

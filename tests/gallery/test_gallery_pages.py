@@ -174,7 +174,7 @@ def test_what_is_there_all_along_is_shown_once_whatever_else_comes_and_goes(wher
                 more, others = more[4:], others[4:]
             # What was shown, the last of it above all, and what was not.
             victims = {shown[-1], *(records[at] for at in rng.integers(0, len(records), 2))}
-            gallery.discard(list(victims))
+            gallery.delete_records(list(victims))
             gone |= victims
     assert len(set(shown)) == len(shown)
     stayed = [record for record in records if record not in gone]

@@ -11,8 +11,8 @@ from gallery_people import D, make_people
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.gallery import Gallery
-from reid_toolkit.gallery.database import NAME
-from reid_toolkit.gallery.store import ENROLMENT_SECONDS, Store
+from reid_toolkit.gallery.local.database import NAME
+from reid_toolkit.gallery.local.record_table import ENROLMENT_SECONDS, RecordTable
 from reid_toolkit.records import Record
 
 DAY = 86_400.0
@@ -166,12 +166,12 @@ def test_enrolment_is_known_to_ten_minutes_and_a_clock_that_goes_back_ages_nobod
 
 
 def test_an_older_gallery_counts_from_its_upgrade(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reid_toolkit.gallery import schema
+    from reid_toolkit.gallery.local import schema
 
     vectors, records = make_people(count=8)
     with monkeypatch.context() as patch:
         patch.setattr(schema, "STEPS", schema.STEPS[:2])
-        patch.setattr(Store, "_note_time", lambda *_: None)
+        patch.setattr(RecordTable, "_note_time", lambda *_: None)
         with Gallery.open(path, dimension=D) as gallery:
             gallery.add(vectors, records)
     with Gallery.open(path) as gallery:

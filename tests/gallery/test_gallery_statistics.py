@@ -15,11 +15,13 @@ from slow_search import half, passes
 
 from reid_toolkit.camera_statistics import fit_camera_statistics
 from reid_toolkit.errors import GalleryError, InputError
-from reid_toolkit.gallery import Filter, Gallery, GalleryStore, cache, open_gallery, searcher
-from reid_toolkit.gallery import gallery as local
-from reid_toolkit.gallery.copying import copy
-from reid_toolkit.gallery.criteria import Comparison
+from reid_toolkit.gallery import Filter, Gallery, GalleryStore, open_gallery
+from reid_toolkit.gallery.local import gallery as local
+from reid_toolkit.gallery.local import index_files as cache
+from reid_toolkit.gallery.local import search as searcher
 from reid_toolkit.gallery.statistics import worth_fitting
+from reid_toolkit.gallery.transfer import copy
+from reid_toolkit.gallery.types import Comparison
 from reid_toolkit.records import Record
 
 CAMERAS = "abc"
@@ -298,7 +300,7 @@ def test_deleting_and_replacing_reach_what_is_compared(where: str, site) -> None
         gallery.add(vectors, records)
         gallery.refresh_statistics()
         gallery.delete(tracklet=records[0].tracklet)
-        gallery.discard([records[1]])
+        gallery.delete_records([records[1]])
         gone = {records[0].tracklet}
         left = [record for record in records[2:] if record.tracklet not in gone]
         assert {m.record for m in gallery.search(vectors[0], 200)} == set(left)
@@ -618,12 +620,12 @@ def test_searches_beside_a_refresh_are_of_one_version_or_the_other(large) -> Non
 KILLED_IN_REFRESH = """
 import os, signal, sys
 from reid_toolkit.gallery import Gallery
-from reid_toolkit.gallery.store import Store
-put = Store.{method}
+from reid_toolkit.gallery.local.record_table import RecordTable
+put = RecordTable.{method}
 def killed(self, *arguments):
     {order}
     os.kill(os.getpid(), signal.SIGKILL)
-Store.{method} = killed
+RecordTable.{method} = killed
 with Gallery.open(sys.argv[1], exact_below=100) as gallery:
     gallery.refresh_statistics()
 """

@@ -14,8 +14,9 @@ import pytest
 from gallery_people import D, N, make_people
 
 from reid_toolkit.errors import GalleryError, InputError
-from reid_toolkit.gallery import Filter, Gallery, cache
-from reid_toolkit.gallery.index import EF, Index
+from reid_toolkit.gallery import Filter, Gallery
+from reid_toolkit.gallery.local import index_files as cache
+from reid_toolkit.gallery.local.hnsw import EF, Index
 from reid_toolkit.records import Record
 
 
@@ -109,12 +110,12 @@ def test_saving_to_a_folder_that_is_not_there_returns_normally(indexed: Path, tm
 
 
 def test_another_width_or_space_loads_silently(indexed: Path) -> None:
-    """So the sidecar names both, and a graph is loaded only as what it was saved as."""
+    """So the manifest names both, and a graph is loaded only as what it was saved as."""
     graph = next(indexed.glob("*.graph"))
     index = hnswlib.Index(space="ip", dim=D)
     index.load_index(str(graph))
     assert index.get_current_count() == N
-    about = cache.read_sidecar(indexed)
+    about = cache.read_manifest(indexed)
     assert about is not None
     identity = cache.Identity(about.gallery, about.model, D)
     assert cache.fits(about, identity, about.token)

@@ -10,7 +10,8 @@ import zlib
 
 import numpy as np
 
-from reid_toolkit.gallery import Gallery, cache
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.local import index_files as cache
 from reid_toolkit.records import Record
 
 D = 16

@@ -26,7 +26,7 @@ def test_who_was_forgotten_is_not_enrolled_again(see, tmp_path: Path) -> None:
         assert see(gallery=gallery).tally.enrolled == 1
         (walker,) = (record for records, _ in gallery.records() for record in records)
         gallery.block_list.add([walker])
-        gallery.discard([walker])
+        gallery.delete_records([walker])
         tally = see(gallery=gallery).tally
         assert (tally.tracklets, tally.enrolled, tally.blocked, len(gallery)) == (1, 0, 1, 0)
         tally = see(gallery=gallery, allow=True).tally

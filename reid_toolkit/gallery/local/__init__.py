@@ -1,0 +1,1 @@
+"""A gallery in a folder: SQLite is the record, hnswlib the index of a large one."""

@@ -1,0 +1,397 @@
+"""A gallery in a folder: SQLite is the record, and what searches look at is kept in step with it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reid_toolkit.camera_statistics import CameraStatistics
+from reid_toolkit.errors import GalleryError
+from reid_toolkit.gallery import validation
+from reid_toolkit.gallery.base import GalleryStore
+from reid_toolkit.gallery.block_list import BlockList
+from reid_toolkit.gallery.cursor import Position
+from reid_toolkit.gallery.local import audit, index_files
+from reid_toolkit.gallery.local.block_list import FolderBlockList
+from reid_toolkit.gallery.local.check import info_of, leftover, report_on
+from reid_toolkit.gallery.local.query import Find, answer, log
+from reid_toolkit.gallery.local.record_table import RecordTable, key_of
+from reid_toolkit.gallery.local.search import Locks, Searcher, manifest_of
+from reid_toolkit.gallery.statistics import fit_gallery, worth_fitting
+from reid_toolkit.gallery.types import EXACT_BELOW, Batch, Comparison, Filter, Info, OnProgress, Report, Selection
+from reid_toolkit.records import Match, Record
+
+WAIT = 10.0
+"""Seconds for which a write waits for another one by default."""
+
+
+class Gallery(GalleryStore):
+    """A folder of enrolled descriptors. Threads may share one; processes each open their own.
+
+        with Gallery.open("gallery", dimension=512) as gallery:
+            gallery.add(vectors, records)
+            matches = gallery.search(vector, top_k=10, cameras={"entrance"})
+
+    Searches see what other processes have added, and run beside each other and beside a write. One process
+    writes at a time; a second waits, then gives up by name. Descriptors are (N, D) or (D,) float of length 1 to
+    within 1e-3, and come back as float32; times are seconds, distances Euclidean, 0-2.
+
+    Any method raises :class:`GalleryError` when the file is damaged or gone, the disk full, or another process
+    writes for longer than ``wait``; what else one raises, it says.
+    """
+
+    def __init__(self, path: Path, create: bool, exact_below: int, wait: float) -> None:
+        self._writer = RecordTable(path, create, wait)
+        try:
+            self._reader = self._writer.again()
+        except BaseException:
+            self._writer.close()
+            raise
+        self._locks = Locks(Lock(), Lock())
+        self._expected: dict[str, str] = {}  # "dimension" and "model", as far as given
+        self._searcher = Searcher(exact_below)
+        self._plain = Searcher(exact_below, plain=True)
+        """Of searches without camera statistics in a gallery that has some; empty until there is one."""
+        self._audited = False
+        """Whether a search has met a log that is on. Never reset, or threads could undo each other's; ``log`` looks."""
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        dimension: int | None = None,
+        model: str | None = None,
+        create: bool = True,
+        *,
+        exact_below: int = EXACT_BELOW,
+        wait: float = WAIT,
+    ) -> "Gallery":
+        """Open the gallery at ``path``, or make it when there is none and ``create``.
+
+        dimension: width of the descriptors; model: fingerprint of the model they come from. An empty gallery
+        takes over what is given, any other compares it. From ``exact_below`` rows on, search uses an index.
+        wait: seconds for which a write waits for another process's.
+        Raises :class:`GalleryError` when they differ, or when the gallery is damaged, locked, or not one.
+        """
+        gallery = cls(Path(path), create, exact_below, wait)
+        try:
+            gallery.expect(dimension, model)
+        except BaseException:
+            gallery.close()
+            raise
+        return gallery
+
+    def close(self) -> None:
+        """Close the files; what was added is stored already. The gallery cannot be used afterwards."""
+        with self._locks.reader:
+            self._reader.close()
+        with self._locks.writer:
+            self._writer.close()
+
+    def __len__(self) -> int:
+        with self._locks.reader, self._reader.reading():
+            return self._reader.count()
+
+    def expect(self, dimension: int | None = None, model: str | None = None) -> None:
+        """Hold the gallery to this width and model from now on; an empty one takes them over.
+
+        Raises :class:`GalleryError` when it holds descriptors of others.
+        """
+        given = {"dimension": None if dimension is None else str(dimension), "model": model}
+        wanted = self._expected | {key: value for key, value in given.items() if value is not None}
+        with self._locks.reader, self._reader.reading():
+            same = all(self._reader.meta(key) == value for key, value in wanted.items())
+        if not same:
+            with self._locks.writer, self._writer.writing_if_allowed():
+                self._bind(wanted)
+        self._expected = wanted
+
+    def _bind(self, wanted: dict[str, str]) -> None:
+        """Within ``writing``, so that two processes cannot bind one empty gallery to two models."""
+        empty = self._writer.count() == 0
+        for key, value in wanted.items():
+            # What this gallery was opened for stands, even while it is empty.
+            held = self._expected.get(key, value) if empty else self._writer.meta(key)
+            if held != value:
+                what = {"dimension": "width", "model": "model"}[key]
+                raise GalleryError(validation.of_another(str(self._writer.folder), what, held, value))
+            if self._writer.meta(key) != value:
+                self._writer.set_meta(key, value)
+                if self._writer.number("statistics"):
+                    self._writer.put_statistics(None, {})  # those that are there are of another model or width
+                    self._writer.drop_statistics(())
+
+    def add(self, vectors: ArrayLike, records: Sequence[Record]) -> None:
+        """Store descriptors (N, D) float, L2-normalised to 1e-3, with a record each; kept in half precision.
+
+        All or nothing; on the disk when this returns. A record with the tracklet, camera and source of one
+        that is already there replaces it. Raises :class:`InputError` for another shape or length, NaN, times
+        in disorder or tags out of order, :class:`GalleryError` for another width.
+        """
+        matrix = validation.stored_rows(vectors, "descriptors")
+        validation.check_records(records, len(matrix))
+        if not len(records):
+            return
+        with self._locks.writer, self._writer.writing():
+            self._bind(self._expected | {"dimension": str(matrix.shape[1])})
+            self._writer.insert(matrix, records)
+
+    def search_batch(
+        self,
+        vectors: ArrayLike,
+        top_k: int = 10,
+        where: Filter | None = None,
+        *,
+        query_cameras: Sequence[str | None] | None = None,
+        camera_statistics: bool = True,
+        name: str = "",
+    ) -> list[list[Match]]:
+        """As :meth:`search`, for each row of ``vectors`` (B, D) float; a list of matches each, B of them. Quicker than
+        one by one; raises the same."""
+        where = where or Filter()
+        queries = validation.checked_queries(vectors, top_k, where)
+        how = Comparison(validation.checked_cameras(query_cameras, len(queries)), camera_statistics)
+        searcher = self._searcher_for(how)
+        answers = self._answer(
+            searcher, queries, where,
+            lambda without, past: searcher.find(queries, how.query_cameras, top_k, where, without, past),
+        )  # fmt: skip
+        self._log(name, queries, top_k, where, how, [len(row) for row in answers])
+        return [[match for _, match in row] for row in answers]
+
+    def _search_after(
+        self, query: NDArray[np.float32], top_k: int, where: Filter, after: Position | None, how: Comparison
+    ) -> list[tuple[Match, Position]]:
+        searcher, (camera,) = self._searcher_for(how), how.query_cameras
+        (found,) = self._answer(
+            searcher, query[None], where,
+            lambda without, past: [searcher.find_after(query, camera, top_k, where, without, past, after)],
+        )  # fmt: skip
+        return [(match, Position(match.distance, number)) for number, match in found]
+
+    def _searcher_for(self, how: Comparison) -> Searcher:
+        if how.camera_statistics:
+            return self._searcher
+        with self._locks.reader, self._reader.reading():
+            never_fitted = not self._reader.number("statistics")
+        # Where there are no statistics one searcher does for both, and descriptors are in memory once.
+        return self._searcher if never_fitted else self._plain
+
+    def _answer(
+        self, searcher: Searcher, queries: NDArray[np.float32], where: Filter, find: Find
+    ) -> list[list[tuple[int, Match]]]:
+        answers, audited = answer(self._reader, self._locks.reader, searcher, queries, where, find)
+        if audited:
+            self._audited = True
+        return answers
+
+    def _log(
+        self,
+        name: str,
+        queries: NDArray[np.float32],
+        top_k: int,
+        where: Filter,
+        how: Comparison,
+        found: Sequence[int],
+    ) -> None:
+        if self._audited:
+            version = self.statistics_version(how)
+            log(self._writer, self._locks, audit.searches(name, queries, top_k, where, how, version, found))
+
+    def statistics(self) -> CameraStatistics | None:
+        """The camera statistics that searches use; None where there are none. Raises :class:`GalleryError` for damaged
+        ones."""
+        with self._locks.reader, self._reader.reading():
+            return self._reader.statistics(self._searcher.version_in_use(self._reader))
+
+    def statistics_version(self, how: Comparison) -> int:
+        """The version of the statistics by which a search compares; 0 where it uses none."""
+        if not how.camera_statistics:
+            return 0
+        with self._locks.reader, self._reader.reading():
+            version = self._searcher.version_in_use(self._reader)
+            return version if self._reader.holds_statistics(version) else 0
+
+    def refresh_statistics(self, on_progress: OnProgress | None = None, *, if_due: bool = False) -> bool:
+        """Fit camera statistics to all whole records, in one transaction; whether there is a new version.
+
+        if_due: only where it is worth it, see ``gallery/statistics.py``. Nothing changes where there were none, and
+        the records are too few for any.
+        """
+        while True:
+            with closing(self._reader.again()) as store, store.reading():
+                seen, now = store.statistics_seen(), store.tally("camera")
+                if if_due and not worth_fitting(seen, now):
+                    return False
+                read_at = store.fit_state()
+                found = _fit(store, on_progress)
+            with self._locks.writer, self._writer.writing():
+                # Another process has fitted meanwhile, or bytes were erased that must not come back in a mean.
+                if self._writer.fit_state() != read_at:
+                    continue
+                if found is None and not self._writer.holds_statistics(read_at[0]):
+                    self._writer.set_seen(now)
+                    return False
+                about = manifest_of(self._writer)
+                version = self._writer.put_statistics(found, now)
+                self._writer.drop_statistics({about.statistics} if about else ())
+                self._writer.log({"action": "camera statistics", "version": version})
+            with self._locks.writer:
+                self._writer.empty_log()  # which may still hold the means before, and in them who was forgotten since
+            return True
+
+    @property
+    def identity(self) -> str:
+        """The gallery's own id, which moves with its folder; a copy made by ``reid gallery copy`` has another."""
+        with self._locks.reader, self._reader.reading():
+            return self._reader.meta("id") or ""
+
+    @property
+    def damage(self) -> dict[int, str]:
+        """Records that searches so far had to leave out, by number, and why: see :meth:`check`."""
+        return self._searcher.damage | self._plain.damage
+
+    def build_index(self, on_progress: OnProgress | None = None) -> None:
+        """Make or renew the index if the gallery is large enough for one and it is due. Others may search meanwhile.
+
+        Without it every search is exact, and slow in a large gallery.
+        """
+        self._searcher.build(self._reader, self._writer, self._locks, on_progress)
+
+    def enrolled(self, records: Sequence[Record]) -> list[bool]:
+        """For each record, whether one with its tracklet, camera and source is there, and whole."""
+        keys = [key_of(record) for record in records]
+        with self._locks.reader, self._reader.reading():
+            found = self._reader.ids_of(keys)
+        return [key in found for key in keys]
+
+    def records(self) -> Iterator[Batch]:
+        """All whole records and their descriptors, (B, D) float32, in the order of enrolment; as of the first."""
+        log(self._writer, self._locks, [{"action": "read all"}])
+        with closing(self._reader.again()) as store, store.reading():
+            yield from store.batches()
+
+    def listed(self, which: Selection) -> Iterator[Record]:
+        """The whole records that match, as of the first, without their descriptors."""
+        with closing(self._reader.again()) as store, store.reading():
+            yield from store.listed(which)
+
+    def count_of(self, which: Selection) -> int:
+        """How many records match."""
+        with self._locks.reader, self._reader.reading():
+            return self._reader.matching(which)
+
+    def delete_selected(self, which: Selection) -> int:
+        """Delete the records that match; how many there were. Quick, as the index only marks them.
+
+        What the files of an index hold of them stays until :meth:`compact`.
+        """
+        with self._locks.writer, self._writer.writing():
+            count = self._writer.delete(which)
+            self._writer.log(audit.deletion(which, count))
+            return count
+
+    def delete_records(self, records: Sequence[Record]) -> int:
+        """:meth:`delete` of just the records with the tracklet, camera and source of one of these."""
+        with self._locks.writer, self._writer.writing():
+            count = self._writer.remove(map(key_of, records))
+            self._writer.log(audit.removal(records, count))
+            return count
+
+    @property
+    def block_list(self) -> BlockList:
+        """Who was forgotten, and must not come back."""
+        return FolderBlockList(self._reader, self._writer, self._locks)
+
+    @property
+    def retention(self) -> float | None:
+        """Seconds after which a record is not shown any more; None for ever."""
+        with self._locks.reader, self._reader.reading():
+            return self._reader.retention()
+
+    def keep_for(self, seconds: float | None) -> None:
+        """Set the retention, in seconds; None for ever. Deletes nothing: :meth:`expire` does."""
+        validation.check_seconds(seconds)
+        with self._locks.writer, self._writer.writing():
+            self._writer.set_meta("retention", "" if seconds is None else repr(float(seconds)))
+            self._writer.log({"action": "retention", "seconds": seconds})
+
+    def expire(self) -> int:
+        """:meth:`delete` what is past the retention; how many records that were. Quick: the bytes leave the file and
+        its log, unless somebody is reading, but those in the files of an index stay until :meth:`compact`."""
+        gone = super().expire()
+        if gone:
+            with self._locks.writer:
+                self._writer.empty_log()
+        return gone
+
+    def switch_audit(self, on: bool) -> None:
+        """Switch the audit log of searches, deletions, and readings of everything on or off; it is never cut.
+        Raises :class:`AuditError` when there is one that does not fit, which stays as it is.
+        """
+        with self._locks.writer, self._writer.writing():
+            self._writer.switch_log(on)
+
+    def audit_log(self) -> list[audit.Event]:
+        """The lines of the audit log so far, oldest first."""
+        with self._locks.reader, self._reader.reading():
+            return audit.read(self._reader.folder, self._reader.audit_head())
+
+    def compact(self, on_progress: OnProgress | None = None) -> None:
+        """:meth:`expire`, and rewrite all files without what was deleted or replaced: its bytes are gone. The index
+        is built anew.
+
+        Raises :class:`GalleryError` when another process is reading for too long, and the log keeps the bytes.
+        """
+        self.expire()
+        with self._locks.writer:
+            with self._writer.writing():
+                self._writer.begin_epoch()
+                self._writer.drop_statistics(())
+                self._writer.log({"action": "compact"})
+            index_files.clear(self._writer.folder)
+            self._writer.shrink()
+            fitted = self._writer.number("statistics") > 0
+        if fitted:
+            # What was forgotten is a part of the means. Where nobody asked for statistics, none are made.
+            self.refresh_statistics(if_due=True)
+        self.build_index(on_progress)
+
+    def leftover(self) -> bool:
+        """Whether files of the index may hold bytes of deleted records, until :meth:`compact`."""
+        with self._locks.reader, self._reader.reading():
+            return leftover(self._reader)
+
+    def check(self, on_progress: OnProgress | None = None) -> Report:
+        """Read everything, and say what is damaged, record by record and file by file."""
+        with self._locks.reader, self._reader.reading():
+            return report_on(self._reader, on_progress)
+
+    def remember_model_file(self, path: Path) -> None:
+        """Keep where the model lies, so that a search need not be told."""
+        with self._locks.writer, self._writer.writing():
+            self._writer.set_meta("model_file", str(path))
+
+    @property
+    def model_file(self) -> Path | None:
+        """What :meth:`remember_model_file` was told last."""
+        with self._locks.reader, self._reader.reading():
+            held = self._reader.meta("model_file")
+        return Path(held) if held else None
+
+    def info(self) -> Info:
+        """Counts, model and size; reads indexes of the file, not the descriptors."""
+        with self._locks.reader, self._reader.reading():
+            return info_of(self._reader, self._searcher.version_in_use(self._reader))
+
+
+def _fit(store: RecordTable, on_progress: OnProgress | None) -> CameraStatistics | None:
+    """Camera statistics of all whole records; within ``store.reading()``."""
+    dimension, model = store.number("dimension"), store.meta("model")
+    if not dimension:
+        return None
+    return fit_gallery(store.batches, store.count(), dimension, model, time.time(), on_progress)

@@ -1,0 +1,81 @@
+"""A search of the embedded gallery: rows in step with the record are searched, and the record gives the answers."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.errors import AuditError, GalleryError, InputError
+from reid_toolkit.gallery.local import audit
+from reid_toolkit.gallery.local.record_table import ExpiryCutoff, RecordTable, key_of
+from reid_toolkit.gallery.local.search import Locks, Searcher
+from reid_toolkit.gallery.types import Filter
+from reid_toolkit.records import Match
+
+Find = Callable[[Collection[int], ExpiryCutoff | None], Sequence["Numbers"]]
+"""Searches, without the records of these ids and those that are past the retention."""
+Numbers = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Ids, nearest first, and distances."""
+
+
+def answer(
+    store: RecordTable,
+    lock: Lock,
+    searcher: Searcher,
+    queries: NDArray[np.float32],
+    where: Filter,
+    find: Find,
+) -> tuple[list[list[tuple[int, Match]]], bool]:
+    """For each of ``queries`` (B, D), the matches that ``find`` finds, each with its record's id; and whether searches
+    are to be put into the audit log.
+
+    find: called with the ids to leave out and what is past the retention; again, when what it found was deleted
+    meanwhile or is damaged. Raises :class:`GalleryError` when there is nothing to search, :class:`InputError` for
+    queries of another width.
+    """
+    while True:
+        with lock, store.reading():
+            version, retention, audited = store.state()
+            searcher.sync(store, version, len(queries))
+            without = store.ids_of(map(key_of, where.exclude)).values()
+            past = None if retention is None else store.past(time.time() - retention)
+        held, dimension = searcher.size
+        if not held:
+            raise GalleryError(f"{store.folder}: {searcher.why_nothing()}")
+        if queries.shape[1] != dimension:
+            raise InputError(f"query has width {queries.shape[1]}: expected {dimension}, as enrolled")
+        found = find(without, past)
+        ids = {number for numbers, _ in found for number in numbers.tolist()}
+        with lock, store.reading():
+            records = store.records(ids)
+            unchanged = len(records) < len(ids) and store.version() == version
+        if len(records) == len(ids):
+            answers = [
+                [
+                    (number, Match(rank, distance, records[number]))
+                    for rank, (number, distance) in enumerate(
+                        zip(numbers.tolist(), distances.tolist(), strict=True), start=1
+                    )
+                ]
+                for numbers, distances in found
+            ]
+            return answers, audited
+        # Deleted since we looked, or else damaged since we read them: so there are others to answer with.
+        if unchanged:
+            searcher.exclude_records(ids - records.keys())
+
+
+def log(writer: RecordTable, locks: Locks, events: Sequence[audit.Event]) -> None:
+    """Put what is read into the audit log, if it is on; raises :class:`AuditError`, so that nothing is given out
+    that is not there."""
+    try:
+        with locks.writer:
+            with writer.reading():
+                on = writer.audit_head().on
+            if on:
+                with writer.writing():
+                    writer.log(*events)
+    except GalleryError as error:
+        raise AuditError(f"not answered, as it could not be put into the audit log: {error}") from error

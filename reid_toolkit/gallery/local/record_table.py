@@ -1,0 +1,391 @@
+"""The record: what was enrolled. What :meth:`RecordTable.insert` stored within ``writing`` is on the disk after it."""
+
+import json
+import struct
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.camera_statistics import CameraStatistics, loads
+from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.files import parse_json
+from reid_toolkit.gallery.digests import Fields, row_checksum
+from reid_toolkit.gallery.local import audit
+from reid_toolkit.gallery.local.database import UNREADABLE, Database, is_busy
+from reid_toolkit.gallery.local.schema import BLOCKED_TABLE, STATISTICS_TABLE
+from reid_toolkit.gallery.types import DATED_FROM, Selection
+from reid_toolkit.records import Record
+
+READ_ROWS = 4096
+"""Rows fetched at a time: 4 MB of 512-wide descriptors, so that loading does not hold everything twice."""
+FIELDS = "id, tracklet, camera, source, start_time, end_time, image, tags, thumbnail, vector"
+ASKED_ROWS = 500
+"""Ids in one question: SQLite takes 999 at least."""
+UNFIT = "does not fit its checksum"
+ENROLMENT_SECONDS = 600.0
+"""Records count as enrolled at the beginning of ten minutes, so that what tells when they came stays small."""
+
+Key = tuple[str, str, str]
+"""(source, tracklet, camera): what makes a record the same record."""
+Damage = dict[int, str]
+"""Id of a record that cannot be used, and why."""
+
+
+class ExpiryCutoff(NamedTuple):
+    """Which records are past a moment: those whose last sight has a date, and it is before; and the first enrolled."""
+
+    before: float
+    """Unix time."""
+    first_id: int
+    """The first record that was not enrolled before it."""
+
+
+def key_of(record: Record) -> Key:
+    return record.source, record.tracklet, record.camera
+
+
+def record_of(fields: Fields) -> Record:
+    _, tracklet, camera, source, start, end, image, tags, thumbnail, _ = fields
+    return Record(tracklet, camera, start, end, source, image, tuple(json.loads(tags)), thumbnail)
+
+
+def vectors_of(rows: Sequence[Fields], dimension: int) -> NDArray[np.float16]:
+    """(N, D), as the file holds them."""
+    return np.frombuffer(b"".join(row[9] for row in rows), np.float16).reshape(len(rows), dimension)
+
+
+class RecordTable(Database):
+    """The table of records. Descriptors are stored in half precision, and given back as float32."""
+
+    def version(self) -> tuple[int, int, int, int]:
+        """(epoch, largest id ever given, rows removed so far, camera statistics): changes with every change.
+
+        Ids only grow. A new epoch means that bytes were erased, so that no copy of older rows may be kept.
+        """
+        return self.state()[0]
+
+    def state(self) -> tuple[tuple[int, int, int, int], float | None, bool]:
+        """:meth:`version`, :meth:`retention`, and whether the audit log is on: all that a search asks, in one go."""
+        keys = "'epoch', 'last_id', 'removed', 'statistics', 'retention', 'audit'"
+        rows = dict(self._db.execute(f"SELECT key, value FROM meta WHERE key IN ({keys})"))
+        version = int(rows["epoch"]), int(rows["last_id"]), int(rows["removed"]), int(rows.get("statistics", 0))
+        return version, float(rows.get("retention") or 0) or None, audit.Head.of(rows.get("audit")).on
+
+    def count(self) -> int:
+        return self.number("count")
+
+    def insert(self, vectors: NDArray[np.float32], records: Sequence[Record]) -> None:
+        """Inside :meth:`writing`. A record of the same key is replaced; of equal keys here the last stays."""
+        last = {key_of(record): row for row, record in enumerate(records)}
+        gone = self._db.executemany("DELETE FROM record WHERE source = ? AND tracklet = ? AND camera = ?", list(last))
+        self._count(len(last), gone.rowcount)
+        halves = vectors.astype(np.float16)
+        before = self.number("last_id")
+        self.set_meta("last_id", str(before + len(last)))
+        self._note_time(before + 1)
+        self._db.executemany(
+            f"INSERT INTO record ({FIELDS}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (*fields, row_checksum(fields))
+                for number, row in enumerate(sorted(last.values()), start=before + 1)
+                for fields in [_fields(number, records[row], halves[row].tobytes())]
+            ),
+        )
+
+    def remove(self, keys: Iterable[Key]) -> int:
+        """Inside :meth:`writing`. Delete the rows of ``keys``; how many there were."""
+        gone = self._db.executemany(
+            "DELETE FROM record WHERE source = ? AND tracklet = ? AND camera = ?", list(keys)
+        ).rowcount
+        gone = max(gone, 0)  # -1 of no keys at all
+        self._count(0, gone)
+        return gone
+
+    def delete(self, which: Selection) -> int:
+        """Inside :meth:`writing`. Delete the rows that match; how many there were."""
+        where, values = self._where(which)
+        gone = self._db.execute(f"DELETE FROM record WHERE {where}", values).rowcount
+        self._count(0, gone)
+        return gone
+
+    def matching(self, which: Selection) -> int:
+        """How many rows :meth:`delete` would delete."""
+        where, values = self._where(which)
+        count: int = self._db.execute(f"SELECT count(*) FROM record WHERE {where}", values).fetchone()[0]
+        return count
+
+    def listed(self, which: Selection) -> Iterator[Record]:
+        """The whole rows that match, by and by, as their pictures may be large."""
+        where, values = self._where(which)
+        ids = [row[0] for row in self._db.execute(f"SELECT id FROM record WHERE {where}", values)]
+        for at in range(0, len(ids), READ_ROWS):
+            yield from self.records(ids[at : at + READ_ROWS]).values()
+
+    def past(self, before: float) -> ExpiryCutoff:
+        """Which records are past this Unix time."""
+        query = "SELECT min(first_id) FROM enrolment WHERE time >= ?"
+        first = self._db.execute(query, (before,)).fetchone()[0]
+        return ExpiryCutoff(before, self.number("last_id") + 1 if first is None else first)
+
+    def statistics(self, version: int) -> CameraStatistics | None:
+        """The camera statistics of a version; None where it has none. Raises :class:`GalleryError` for damaged ones."""
+        if not version:
+            return None
+        # Damage may have left another type, text that is no UTF-8 for one.
+        query = "SELECT CAST(content AS BLOB) FROM camera_statistics WHERE version = ?"
+        row = self._db.execute(query, (version,)).fetchone()
+        try:
+            if row is None:
+                raise InputError(f"camera statistics are damaged (version {version} is missing)")
+            return loads(row[0], self.meta("model"), self.number("dimension")) if row[0] else None
+        except InputError as error:
+            raise GalleryError(
+                f"{self.folder}: {error}: fit them anew with `reid gallery cameras {self.folder} refresh`, or search "
+                "with --no-camera-statistics"
+            ) from None
+
+    def has_statistics(self, version: int) -> bool:
+        """Whether a version is kept and whole, be it empty."""
+        try:
+            self.statistics(version)
+        except GalleryError:
+            return False
+        return True
+
+    def put_statistics(self, statistics: CameraStatistics | None, seen: dict[str, int]) -> int:
+        """Inside :meth:`writing`. Make these the newest, and return their version.
+
+        seen: how many records each camera had when they were fitted.
+        """
+        version = self.number("statistics") + 1
+        self._db.execute(STATISTICS_TABLE)
+        content = statistics.of_version(version).dumps() if statistics else b""
+        self._db.execute("INSERT INTO camera_statistics VALUES (?, ?)", (version, content))
+        self.set_meta("statistics", str(version))
+        self.set_seen(seen)
+        return version
+
+    def drop_statistics(self, keep: Collection[int]) -> None:
+        """Inside :meth:`writing`. Forget all versions but the newest and those to ``keep``."""
+        kept = {self.number("statistics"), *keep}
+        if kept != {0}:
+            self._db.execute(f"DELETE FROM camera_statistics WHERE version NOT IN ({', '.join(map(str, kept))})")
+
+    def blocked(self) -> set[str]:
+        """Digests of what was forgotten and must not come back."""
+        there = "SELECT 1 FROM sqlite_master WHERE name = 'blocked'"
+        if self._db.execute(there).fetchone() is None:
+            return set()
+        return {row[0] for row in self._db.execute("SELECT digest FROM blocked")}
+
+    def block(self, digests: Iterable[str]) -> None:
+        """Inside :meth:`writing`."""
+        self._db.execute(BLOCKED_TABLE)
+        self._db.executemany("INSERT OR IGNORE INTO blocked VALUES (?)", ((digest,) for digest in digests))
+
+    def unblock(self, digests: Iterable[str]) -> None:
+        """Inside :meth:`writing`, after :meth:`block`."""
+        self._db.executemany("DELETE FROM blocked WHERE digest = ?", ((digest,) for digest in digests))
+
+    def fit_state(self) -> tuple[int, int, str | None, int]:
+        """What statistics that are fitted now are of: they may be kept only while it is the same."""
+        return self.number("statistics"), self.number("epoch"), self.meta("model"), self.number("dimension")
+
+    def holds_statistics(self, version: int) -> bool:
+        """Whether a version holds statistics, whole or damaged; not where it says that there are none."""
+        if not version:
+            return False
+        row = self._db.execute("SELECT length(content) FROM camera_statistics WHERE version = ?", (version,)).fetchone()
+        return row is None or bool(row[0])
+
+    def set_seen(self, seen: dict[str, int]) -> None:
+        """Inside :meth:`writing`. Remember how many records each camera had when too few were found."""
+        self.set_meta("statistics_seen", json.dumps(seen))
+
+    def statistics_seen(self) -> dict[str, int]:
+        """Records of each camera when statistics were last fitted."""
+        seen: dict[str, int] = json.loads(self.meta("statistics_seen") or "{}")
+        return seen
+
+    def retention(self) -> float | None:
+        """Seconds for which records are shown; None for ever."""
+        return float(self.meta("retention") or 0) or None
+
+    def audit_head(self) -> audit.Head:
+        """What is known of the audit log."""
+        return audit.Head.of(self.meta("audit"))
+
+    def log(self, *events: audit.Event) -> None:
+        """Inside :meth:`writing`, and the last thing there, so that little can still undo it. If the log is on."""
+        head = self.audit_head()
+        if head.on:
+            self.set_meta("audit", audit.append(self.folder, head, events).text)
+
+    def switch_log(self, on: bool) -> None:
+        """Inside :meth:`writing`."""
+        self.set_meta("audit", audit.switched(self.folder, self.audit_head(), on).text)
+
+    def begin_epoch(self) -> None:
+        """Inside :meth:`writing`. No cache made before this may be used, or be saved, after it."""
+        self.set_meta("epoch", str(self.number("epoch") + 1))
+        self.set_meta("index", "")  # the token of the files of the index that are this record's
+        # When records came that are all gone.
+        self._db.execute(
+            """DELETE FROM enrolment WHERE first_id < (
+                SELECT max(first_id) FROM enrolment WHERE first_id <= (SELECT min(id) FROM record))"""
+        )
+
+    def ids_of(self, keys: Iterable[Key]) -> dict[Key, int]:
+        """The ids of those of ``keys`` that are enrolled and whole."""
+        query = f"SELECT {FIELDS}, checksum FROM record WHERE source = ? AND tracklet = ? AND camera = ?"
+        found = ((key, self._db.execute(query, key).fetchone()) for key in keys)
+        return {key: row[0] for key, row in found if row and _is_whole(row)}
+
+    def gone_of(self, ids: Iterable[int]) -> list[int]:
+        """Those of ``ids`` that are no longer there: asked of the table, since an index may be damaged."""
+        return [number for number in ids if self._is_gone(number)]
+
+    def _is_gone(self, number: int) -> bool:
+        try:
+            return self._db.execute("SELECT 1 FROM record WHERE id = ?", (number,)).fetchone() is None
+        except UNREADABLE as error:
+            if is_busy(error):
+                raise
+            return False  # it is there, on a page that cannot be read
+
+    def live_ids(self) -> NDArray[np.int64]:
+        """All ids, in no order: with one, SQLite would walk through all descriptors."""
+        ids = self._db.execute("SELECT id FROM record")
+        return np.fromiter((row[0] for row in ids), np.int64)
+
+    def scan(self, after: int, width: int, damage: Damage) -> Iterator[list[Fields]]:
+        """Whole rows with an id above ``after``, by id, in lists of up to ``READ_ROWS``; others go to ``damage``.
+
+        width: bytes of a descriptor.
+        """
+        last = self.number("last_id")
+        for low in range(after + 1, last + 1, READ_ROWS):
+            yield self._whole(low, min(low + READ_ROWS - 1, last), width, damage)
+
+    def _whole(self, low: int, high: int, width: int, damage: Damage) -> list[Fields]:
+        query = f"SELECT {FIELDS}, checksum FROM record WHERE id BETWEEN ? AND ? ORDER BY id"
+        try:
+            rows = self._db.execute(query, (low, high)).fetchall()
+        except UNREADABLE as error:
+            if is_busy(error):
+                raise
+            if low == high:
+                damage[low] = f"cannot be read ({error})"
+                return []
+            middle = (low + high) // 2
+            return self._whole(low, middle, width, damage) + self._whole(middle + 1, high, width, damage)
+        whole = []
+        for row in rows:
+            if not _is_whole(row):
+                damage[row[0]] = UNFIT
+            elif len(row[9]) != width:
+                damage[row[0]] = f"holds {len(row[9])} bytes, expected a descriptor of {width}"
+            else:
+                whole.append(row[:10])
+        return whole
+
+    def batches(self) -> Iterator[tuple[list[Record], NDArray[np.float32]]]:
+        """All whole records and their descriptors (B, D), in the order of enrolment; inside :meth:`reading`."""
+        dimension = self.number("dimension")
+        for rows in self.scan(0, 2 * dimension, {}):
+            if rows:
+                yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
+
+    def records(self, ids: Collection[int]) -> dict[int, Record]:
+        """Those of ``ids`` that are there and whole."""
+        found: dict[int, Record] = {}
+        listed = list(ids)
+        for at in range(0, len(listed), ASKED_ROWS):
+            part = listed[at : at + ASKED_ROWS]
+            query = f"SELECT {FIELDS}, checksum FROM record WHERE id IN ({', '.join('?' * len(part))})"
+            try:
+                rows = self._db.execute(query, part).fetchall()
+            except UNREADABLE as error:
+                if is_busy(error):
+                    raise
+                # One bad page must not cost the others.
+                rows = []
+                if len(part) > 1:
+                    found |= {key: record for one in part for key, record in self.records([one]).items()}
+            found |= {row[0]: record_of(row[:10]) for row in rows if _is_whole(row)}
+        return found
+
+    def tally(self, column: str) -> dict[str, int]:
+        """How many rows each value of "camera" or "source" has, sorted by value."""
+        rows = self._db.execute(f"SELECT {column}, count(*) FROM record GROUP BY 1 ORDER BY 1")
+        return dict(rows.fetchall())
+
+    def tally_tags(self) -> dict[str, int]:
+        """How many rows carry each tag, sorted by tag."""
+        counts: Counter[str] = Counter()
+        for tags, count in self._db.execute("SELECT tags, count(*) FROM record WHERE tags <> '[]' GROUP BY 1"):
+            with suppress(ValueError, TypeError):  # of a damaged record, which `check` names
+                counts.update(dict.fromkeys(map(str, parse_json(tags)), count))
+        return dict(sorted(counts.items()))
+
+    def keys(self) -> dict[int, Key]:
+        """The key of each id, from an index, which may be whole where the table is not."""
+        columns = ", ".join(f"cast({name} AS BLOB)" for name in ("source", "tracklet", "camera"))
+        rows = self._db.execute(f"SELECT id, {columns} FROM record INDEXED BY record_key")
+        texts = ((row[0], [str(part or b"", "utf-8", "replace") for part in row[1:]]) for row in rows)
+        return {number: (source, tracklet, camera) for number, (source, tracklet, camera) in texts}
+
+    def span(self) -> tuple[float | None, float | None]:
+        """Earliest start and latest end, seconds; None when no row has a time."""
+        first, last = self._db.execute("SELECT min(start_time), max(end_time) FROM record").fetchone()
+        return first, last
+
+    def _note_time(self, first_id: int) -> None:
+        newest = self._db.execute("SELECT CAST(max(time) AS REAL) FROM enrolment").fetchone()[0] or 0.0
+        now = time.time()
+        # Under a clock that went back, records count as enrolled when it was last right.
+        if now >= newest + ENROLMENT_SECONDS:
+            self._db.execute("INSERT OR REPLACE INTO enrolment VALUES (?, ?)", (first_id, now))
+
+    def _where(self, which: Selection) -> tuple[str, list[str | int | float]]:
+        tests: list[tuple[str, list[str | int | float]]] = []
+        if which.tracklet is not None:
+            tests.append(("tracklet = ?", [which.tracklet]))
+        if which.camera is not None:
+            tests.append(("camera = ?", [which.camera]))
+        if which.source is not None:
+            # A folder stands for the files in it too, as crops that were enrolled one by one have them.
+            below = which.source.rstrip("/") + "/"
+            tests.append(("(source = ? OR substr(source, 1, ?) = ?)", [which.source, len(below), below]))
+        if which.before is not None:
+            before, first_id = self.past(which.before)
+            # Asked of an index, which need not walk through all descriptors.
+            seen = "id IN (SELECT id FROM record WHERE end_time >= ? AND end_time < ?)"
+            tests.append((f"(id < ? OR {seen})", [first_id, DATED_FROM, before]))
+            if which.keep_undated:
+                tests.append(("end_time >= ?", [DATED_FROM]))
+        return " AND ".join(test for test, _ in tests), [value for _, values in tests for value in values]
+
+    def _count(self, added: int, removed: int) -> None:
+        self.set_meta("count", str(self.number("count") + added - removed))
+        self.set_meta("removed", str(self.number("removed") + removed))
+
+
+def _fields(number: int, record: Record, vector: bytes) -> Fields:
+    return (
+        number, record.tracklet, record.camera, record.source, record.start, record.end, record.image,
+        json.dumps(sorted(set(record.tags)), ensure_ascii=False), record.thumbnail, vector,
+    )  # fmt: skip
+
+
+def _is_whole(row: Sequence) -> bool:
+    """Whether the last column is the checksum of the others, which damage may have left with other types."""
+    try:
+        return bool(row_checksum(row[:-1]) == row[-1])  # type: ignore[arg-type]
+    except (TypeError, ValueError, AttributeError, struct.error):
+        return False

@@ -1,0 +1,91 @@
+"""Filters as Milvus expressions, with every name quoted so that no name is taken for a part of an expression."""
+
+import sys
+from collections.abc import Iterable
+
+from reid_toolkit.errors import InputError
+from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.types import DATED_FROM, Filter, Selection
+
+LARGEST = sys.float_info.max
+ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
+def expression(where: Filter, kept_since: float | None = None) -> str:
+    """The expression that is true of the records which pass ``where``; empty when all do.
+
+    kept_since: Unix time; those that were seen last, or enrolled, before it do not pass either.
+    """
+    tests = []
+    if where.cameras is not None:
+        tests.append(f"camera in {_list(where.cameras)}")
+    # A record without times starts after and ends before everything, so it passes no filter of time.
+    if where.since is not None:
+        tests.append(f"end_time >= {_seconds(where.since)} and end_time > {-LARGEST!r}")
+    if where.until is not None:
+        tests.append(f"start_time <= {_seconds(where.until)} and start_time < {LARGEST!r}")
+    if where.sources is not None:
+        tests.append(" or ".join(map(_below, sorted(where.sources))) or "id in []")
+    tests += [f'json_contains(tags["tags"], {_quoted(tag)})' for tag in sorted(where.tags)]
+    if where.exclude:
+        tests.append(f"id not in {_list({key_digest(record) for record in where.exclude})}")
+    if kept_since is not None:
+        tests.append(f"place >= {_nanoseconds(kept_since)}")
+        tests.append(f"end_time < {DATED_FROM!r} or end_time >= {_seconds(kept_since)}")
+    return _all(tests)
+
+
+def chosen(which: Selection) -> str:
+    """The records that match all that is given."""
+    named = (("tracklet", which.tracklet), ("camera", which.camera))
+    tests = [f"{name} == {_quoted(value)}" for name, value in named if value is not None]
+    if which.source is not None:
+        tests.append(_below(which.source))
+    if which.before is not None:
+        seen_before = f"end_time >= {DATED_FROM!r} and end_time < {_seconds(which.before)}"
+        tests.append(f"place < {_nanoseconds(which.before)} or ({seen_before})")
+        if which.keep_undated:
+            tests.append(f"end_time >= {DATED_FROM!r}")
+    return _all(tests)
+
+
+def within(expr: str, prefix: str) -> str:
+    """``expr``, and of these the records whose digest begins with ``prefix``."""
+    # "g" comes after all hexadecimal digits.
+    return _all([test for test in (expr, f'id >= "{prefix}" and id < "{prefix}g"' if prefix else "") if test])
+
+
+def among(ids: Iterable[str]) -> str:
+    """The records of these digests."""
+    return f"id in {_list(ids)}"
+
+
+def _all(tests: list[str]) -> str:
+    return " and ".join(f"({test})" for test in tests)
+
+
+def _below(source: str) -> str:
+    # By comparing and not by LIKE, whose signs cannot be escaped. "0" comes right after "/".
+    folder = source.rstrip("/")
+    return f"source == {_quoted(source)} or (source >= {_quoted(folder + '/')} and source < {_quoted(folder + '0')})"
+
+
+def _list(values: Iterable[str]) -> str:
+    return f"[{', '.join(_quoted(value) for value in sorted(values))}]"
+
+
+def _quoted(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{text!r} is not valid Unicode") from None
+    return f'"{text.translate(ESCAPES)}"'
+
+
+def _seconds(time: float) -> str:
+    return repr(max(-LARGEST, min(float(time), LARGEST)))
+
+
+def _nanoseconds(time: float) -> int:
+    # A row's place is the time of its enrolment.
+    return int(max(-9e9, min(time, 9e9)) * 1e9)
