@@ -11,6 +11,7 @@
     │   ├── AuditError          what must be written to the audit log could not be, so it was not done
     │   └── UnavailableError    a gallery is locked, full or away for now
     ├── RunError                a training run cannot start, resume or be read
+    ├── DownloadError           a file did not come from the net, or came wrong
     └── MissingDependencyError  an optional package is not installed (also an ImportError)
 
 A message says, in one line, what is wrong, where, what was expected, what was got, and what to do. The command
@@ -63,6 +64,10 @@ class UnavailableError(GalleryError):
 
 class RunError(ReidError):
     """A training run cannot start, resume or be read."""
+
+
+class DownloadError(ReidError):
+    """A file did not come from the net, or came wrong."""
 
 
 class MissingDependencyError(ReidError, ImportError):

@@ -34,9 +34,10 @@ ARROWS = {
     },
     "watching": BASE | {"footage", "runtime", "gallery"},
     "demo": BASE | {"datasets"},
+    "catalogue": {"errors", "files", "version"},
     "cli": BASE | {
-        "adopt", "calibration", "camera_statistics", "contact_sheet", "datasets", "demo", "evaluation", "export",
-        "footage", "gallery", "reporting", "runtime", "training", "watching",
+        "adopt", "calibration", "camera_statistics", "catalogue", "contact_sheet", "datasets", "demo", "evaluation",
+        "export", "footage", "gallery", "reporting", "runtime", "training", "watching",
     },
     "camera_statistics": {"errors"},
     "__init__": {"errors", "records", "version"},

@@ -27,9 +27,10 @@ def test_there_are_commands_to_check():
 
 
 @pytest.mark.parametrize(("page", "line"), TYPED, ids=[f"{page.name}: {line}" for page, line in TYPED])
-def test_every_command_is_understood(page, line):
+def test_every_command_is_understood(page, line, monkeypatch):
+    monkeypatch.setattr("reid_toolkit.catalogue.cache.is_here", lambda _: True)  # whatever model a page takes by name
     command, words = reid, shlex.split(line, comments=True)[1:]
-    while isinstance(command, click.Group):  # reid gallery info
+    while isinstance(command, click.Group) and words:  # reid gallery info
         name, *words = words
         command = command.get_command(click.Context(command), name)
         assert command is not None, f"no command {name}"

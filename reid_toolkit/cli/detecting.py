@@ -42,7 +42,10 @@ OPTIONS = (
         "--person", type=click.IntRange(1), metavar="N", help="With --detect: the Nth of them, from the left."
     ),
     click.option(
-        "--detector", help="With --detect: torchvision, or the path of a YOLOX ONNX file.  [default: torchvision]"
+        "--detector",
+        type=options.DETECTOR,
+        help="With --detect: torchvision, the path of a YOLOX ONNX file, or the name of one of `reid models`.  "
+        "[default: torchvision]",
     ),
     click.option("--detector-weights", type=options.FILE, help="For torchvision: a state dict, instead of a download."),
 )

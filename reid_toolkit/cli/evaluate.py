@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from reid_toolkit.cli.options import FILE, FOLDER, batch_size, camera_statistics, json_output, skip_bad
+from reid_toolkit.cli.options import FILE, FOLDER, MODEL, batch_size, camera_statistics, json_output, skip_bad
 from reid_toolkit.cli.outputs import PAGE
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, printable, warn_bad
@@ -24,10 +24,10 @@ PLAIN = "{} without camera statistics"
 
 
 @click.command()
-@click.argument("model", type=FILE)
+@click.argument("model", type=MODEL)
 @click.argument("dataset", type=FOLDER)
 @click.option("--identities", type=FILE, help="CSV tracklet,identity; instead of the manifest's column.")
-@click.option("--baseline", type=FILE, help="A second model, shown beside.")
+@click.option("--baseline", type=MODEL, help="A second model, shown beside.")
 @click.option("--html", type=PAGE, help="Write a page with the figures and ranked pictures.")
 @camera_statistics
 @batch_size
@@ -44,7 +44,8 @@ def command(
     skip_bad: bool,
     as_json: bool,
 ) -> dict[str, Any]:
-    """Measure MODEL (ONNX) on DATASET: rank-1/5/10/20 and mAP, over all and per pair of cameras.
+    """Measure MODEL (ONNX, or the name of one of `reid models`) on DATASET: rank-1/5/10/20 and mAP, over all and per
+    pair of cameras.
 
     On Market-1501 and MARS layouts the query split is ranked against the gallery split; elsewhere each tracklet
     against all others. Gallery entries of the query's own person and camera are left out.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reid_toolkit.cli.options import ANY_PATH, FILE, FOLDER, Number, json_output
+from reid_toolkit.cli.options import FILE, FOLDER, RUN_OR_MODEL, Number, json_output
 from reid_toolkit.cli.outputs import OUTPUT
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, warn_bad
@@ -25,7 +25,7 @@ CALIBRATION, HELD_OUT = 128, 64
 
 
 @click.command()
-@click.argument("run", type=ANY_PATH, metavar="RUN_OR_MODEL")
+@click.argument("run", type=RUN_OR_MODEL, metavar="RUN_OR_MODEL")
 @click.option("--out", type=OUTPUT, required=True, help="The .onnx file to write.")
 @click.option("--dataset", type=FOLDER, help="Whose crops prove that it equals torch; --calibrate's, if not given.")
 @click.option("--stage", default="best", show_default=True, help="best, initial, last, or a stage's number.")

@@ -39,7 +39,9 @@ STEP = 1_000
 @click.option("--top-k", type=click.IntRange(1), metavar="N", help="With --like: the N nearest.")
 @options.query_camera
 @options.camera_statistics
-@click.option("--model", type=options.FILE, help="With --like: the ONNX model. [default: the one it was enrolled with]")
+@click.option(
+    "--model", type=options.MODEL, help="With --like: the ONNX model. [default: the one it was enrolled with]"
+)
 @click.option("--html", type=PAGE, help="With --like: write what would be deleted as a page of pictures.")
 @yes_option
 @options.wait

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import rich_click
 
-from reid_toolkit.cli.options import FILE, json_output
+from reid_toolkit.cli.options import MODEL, json_output
 from reid_toolkit.cli.root import log, print_json, printable
 
 CROPS, ROUNDS = 32, 3
@@ -17,10 +17,11 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("file", type=FILE)
+@click.argument("file", type=MODEL)
 @json_output
 def card(file: Path, as_json: bool) -> None:
-    """Show where FILE comes from, what it takes and gives, its size, and its speed on this machine."""
+    """Show where FILE (or the one named so by `reid models`) comes from, what it takes and gives, its size, and its
+    speed on this machine."""
     import time
 
     from reid_toolkit.demo.crops import draw_crops

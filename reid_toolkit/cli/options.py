@@ -67,15 +67,48 @@ class FileOrFolder(click.Path):
         return super().convert(value, param, ctx)
 
 
+class ModelFile(FileOrFolder):
+    """An embedder: its file, or its name in the catalogue. A file of that name wins."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(value)
+        if not (path.exists() if self.dir_okay else path.is_file()):
+            from reid_toolkit.catalogue.cache import named_model
+
+            value = named_model(str(value), "embedder") or value
+        return super().convert(value, param, ctx)
+
+
+class DetectorName(click.ParamType):
+    """A detector: one that needs no file, or as :class:`ModelFile`."""
+
+    name = "name or file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in ("motion", "torchvision") and not Path(value).is_file():
+            from reid_toolkit.catalogue.cache import named_model
+
+            value = named_model(value, "detector") or value
+        return str(value)
+
+
 FILE = FileOrFolder(path_type=Path, dir_okay=False)
 FOLDER = FileOrFolder(path_type=Path, file_okay=False)
+MODEL = ModelFile(path_type=Path, dir_okay=False)
+RUN_OR_MODEL = ModelFile(path_type=Path)
+DETECTOR = DetectorName()
 ANY_PATH = click.Path(path_type=Path)
 
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 skip_bad = click.option(
     "--skip-bad", is_flag=True, help="Leave out images that cannot be read, with a counted warning."
 )
-model_option = click.option("--model", type=FILE, required=True, help="The ONNX model of `reid export`.")
+model_option = click.option(
+    "--model",
+    type=MODEL,
+    required=True,
+    help="The ONNX model of `reid export` or `reid adopt`, or the name of one of `reid models`.",
+)
 gallery_option = click.option("--gallery", required=True, metavar="WHERE", help="A folder, or milvus://host:port/name.")
 wait = click.option(
     "--wait",
@@ -140,9 +173,10 @@ FOOTAGE = (
     click.option("--camera", help="Name of the camera. [default: the file's stem]"),
     click.option(
         "--detector",
+        type=DETECTOR,
         default="motion",
         show_default=True,
-        help="motion (fixed cameras), torchvision, or the path of a YOLOX ONNX file.",
+        help="motion (fixed cameras), torchvision, the path of a YOLOX ONNX file, or the name of one of `reid models`.",
     ),
     click.option("--detector-weights", type=FILE, help="For torchvision: a state dict, instead of a download."),
     click.option(

@@ -22,7 +22,7 @@ from reid_toolkit.version import __version__
 
 COMMANDS = (
     "demo", "ingest", "train", "report", "distill", "export", "calibrate", "enroll", "search", "evaluate",
-    "gallery", "embed", "watch", "dataset", "adopt", "model",
+    "gallery", "embed", "watch", "dataset", "models", "adopt", "model",
 )  # fmt: skip
 """In the order of the work. Help loads them all, so their modules import torch and the like inside functions."""
 

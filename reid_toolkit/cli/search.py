@@ -68,7 +68,7 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 @click.command()
 @click.argument("query", type=options.ANY_PATH)
 @options.gallery_option
-@click.option("--model", type=options.FILE, help="The ONNX model. [default: the one it was enrolled with]")
+@click.option("--model", type=options.MODEL, help="The ONNX model. [default: the one it was enrolled with]")
 @click.option(
     "--tracklet", type=options.NAME, metavar="ID", help="QUERY is a dataset folder: search for this tracklet of it."
 )

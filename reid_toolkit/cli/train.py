@@ -12,7 +12,7 @@ import click
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from reid_toolkit.cli.options import FILE, FOLDER, Number, Size, json_output, skip_bad
+from reid_toolkit.cli.options import FOLDER, MODEL, Number, Size, json_output, skip_bad
 from reid_toolkit.cli.root import log, print_json, warn, warn_bad
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--teacher",
-    type=FILE,
+    type=MODEL,
     metavar="MODEL",
-    help="A model of `reid adopt` or `reid export` that knows people: the first two thirds of the rounds learn the "
-    "clusters that it sees.",
+    help="A model of `reid adopt` or `reid export`, or the name of one of `reid models`, that knows people: the first "
+    "two thirds of the rounds learn the clusters that it sees.",
 )
 @click.option("--seed", type=int, help="Instead of the recipe's.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
