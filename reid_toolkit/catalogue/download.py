@@ -47,11 +47,11 @@ class NoDowngrade(urllib.request.HTTPRedirectHandler):
 
 def check_mirror(mirror: str) -> str:
     """The address without a slash at its end; raises :class:`InputError` where it is none of http or https."""
+    if "@" in mirror:  # first, since messages show addresses
+        raise InputError("the address of a mirror may hold no user and password: expected one that needs none")
     parts = urlsplit(mirror)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise InputError(f"{mirror}: expected the address of a mirror, such as https://models.example.org/reid")
-    if "@" in parts.netloc:
-        raise InputError("the address of a mirror may hold no user and password: expected one that needs none")
     return mirror.rstrip("/")
 
 

@@ -94,5 +94,5 @@ def find_entry(name: str) -> Entry:
 
 def near(name: str, known: Sequence[str]) -> str:
     """As :func:`did_you_mean`, for names that are long and numbered: a part of one, as "0286", is near too."""
-    holding = [one for one in known if len(name) > 1 and name.lower() in one.lower()]
+    holding = [one for one in known if len(name) > 2 and name.lower() in one.lower()]
     return f" (did you mean {' or '.join(map(repr, holding[:3]))}?)" if holding else did_you_mean(name, known)

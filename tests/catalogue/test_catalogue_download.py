@@ -240,7 +240,8 @@ def test_what_is_no_mirror_is_refused(mirror: str) -> None:
         check_mirror(mirror)
 
 
-def test_a_password_in_a_mirrors_address_is_refused_and_not_shown() -> None:
+@pytest.mark.parametrize("scheme", ["https://", "ftp://", ""])
+def test_a_password_in_a_mirrors_address_is_refused_and_not_shown(scheme: str) -> None:
     with pytest.raises(InputError, match="may hold no user and password") as refused:
-        check_mirror("https://me:secret@models.example/reid")
+        check_mirror(f"{scheme}me:secret@models.example/reid")
     assert "secret" not in str(refused.value)
