@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli.options import ANY_PATH, FOLDER, Number, Size, json_output, skip_bad
+from reid_toolkit.cli.options import FOLDER, RUN_OR_MODEL, Number, Size, json_output, skip_bad
 from reid_toolkit.cli.progress import progress_bar
 from reid_toolkit.cli.root import log, print_json, warn_bad
 
 
 @click.command()
-@click.argument("teacher", type=ANY_PATH)
+@click.argument("teacher", type=RUN_OR_MODEL)
 @click.option("--student", required=True, help="The small backbone: mobilenet_v3_small, resnet18, ...")
 @click.option("--dataset", type=FOLDER, required=True, help="Whose crops to learn on; nobody need be known.")
 @click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
@@ -44,7 +44,7 @@ def command(
 ) -> None:
     """Teach a small network what a large one says of the crops of a dataset.
 
-    TEACHER is a run, or a model's file, as of `reid export` and `reid adopt`.
+    TEACHER is a run, a model's file, as of `reid export` and `reid adopt`, or the name of one of `reid models`.
     The student matches the teacher's descriptors and the distances between crops. What --out holds is a run:
     `reid export` takes it. Stopped at any moment, it goes on with --resume after its last finished epoch.
     """
