@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 
-from reid_toolkit.contact_sheet import THUMBNAIL_HEIGHT, Card, Section, Table, page
+from reid_toolkit.html_page import THUMBNAIL_HEIGHT, Card, Section, Table, page
 
 
 def grey(height: int, width: int) -> np.ndarray:

@@ -18,9 +18,8 @@ from datetime import date
 from pathlib import Path
 
 from reid_toolkit.config import NetworkRecipe, Recipe
-from reid_toolkit.datasets.dataset import Dataset
+from reid_toolkit.datasets.dataset import Dataset, read_crops
 from reid_toolkit.datasets.manifest import read_manifest, write_manifest
-from reid_toolkit.datasets.reading import read_crops
 from reid_toolkit.export.onnx import export
 from reid_toolkit.export.parity import BATCHES
 from reid_toolkit.records import Crop

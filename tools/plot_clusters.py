@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from study import DEVICE, arguments, run, write_png
 
 from reid_toolkit.evaluation.clustering import NOBODY
-from reid_toolkit.reporting.layout import lay_out
-from reid_toolkit.reporting.stages import Stage, open_study
+from reid_toolkit.reporting.clusters import lay_out
+from reid_toolkit.reporting.study import Stage, open_study
 
 
 def main(options: Namespace) -> None:

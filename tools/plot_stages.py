@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from study import arguments, measure, print_rows, run, write_json, write_png
 
-from reid_toolkit.reporting.stages import open_study
+from reid_toolkit.reporting.study import open_study
 
 
 def main(options: Namespace) -> None:

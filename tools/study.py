@@ -20,7 +20,7 @@ from reid_toolkit.datasets import Dataset, open_dataset
 from reid_toolkit.errors import ReidError
 from reid_toolkit.evaluation.protocol import Embedded
 from reid_toolkit.files import atomic_path, write_atomic
-from reid_toolkit.reporting.stages import Stage, Study
+from reid_toolkit.reporting.study import Stage, Study
 from reid_toolkit.training.devices import choose_device
 from reid_toolkit.training.features import extract
 from reid_toolkit.training.rounds import train

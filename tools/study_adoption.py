@@ -35,8 +35,7 @@ from reid_toolkit.adopt.choosing import agree, descriptors, split, usable
 from reid_toolkit.adopt.contract import PRESETS, Contract
 from reid_toolkit.config import NetworkRecipe
 from reid_toolkit.datasets import open_dataset, without_identities
-from reid_toolkit.datasets.dataset import Dataset, group_tracklets
-from reid_toolkit.datasets.reading import read_crops
+from reid_toolkit.datasets.dataset import Dataset, group_tracklets, read_crops
 from reid_toolkit.demo.crops import draw_crops
 from reid_toolkit.errors import InputError
 from reid_toolkit.evaluation.protocol import Embedded, evaluate, free_of_cameras

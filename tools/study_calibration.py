@@ -20,14 +20,12 @@ from numpy.typing import NDArray
 from study import print_rows, run, write_json, write_png
 
 from reid_toolkit.calibration import Calibration, calibrate
-from reid_toolkit.calibration.clusters import read_clusters
-from reid_toolkit.calibration.describe import Described, describe
+from reid_toolkit.calibration.cross_camera import read_clusters, reciprocal_clusters
 from reid_toolkit.calibration.evidence import collect
-from reid_toolkit.calibration.measure import per_person
-from reid_toolkit.calibration.neighbours import reciprocal_clusters
+from reid_toolkit.calibration.measure import Described, describe, per_person
 from reid_toolkit.camera_statistics import fit_camera_statistics
 from reid_toolkit.datasets import open_dataset
-from reid_toolkit.datasets.clocks import times
+from reid_toolkit.datasets.dataset import times
 from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.errors import InputError
 from reid_toolkit.evaluation.reliability import Reliability, reliability

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from study import DEVICE, print_rows, run, write_json, write_png
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.reporting.evaluation import evaluate_stages
-from reid_toolkit.reporting.stages import open_study
+from reid_toolkit.reporting.stage_evaluation import evaluate_stages
+from reid_toolkit.reporting.study import open_study
 from reid_toolkit.training.selection import RULES, select
 
 SCORES = ("mAP", "rank-1")

@@ -20,7 +20,7 @@ from study import arguments, measure, print_rows, run, train_run, write_json, wr
 from reid_toolkit.config import Recipe
 from reid_toolkit.errors import InputError
 from reid_toolkit.recipe_files import load_recipe
-from reid_toolkit.reporting.stages import open_study
+from reid_toolkit.reporting.study import open_study
 from reid_toolkit.training.schedule import plan
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from study import arguments, measure, print_rows, run, train_run, write_json, write_png
 
 from reid_toolkit.recipe_files import load_recipe
-from reid_toolkit.reporting.stages import open_study
+from reid_toolkit.reporting.study import open_study
 
 TRADE_OFFS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 

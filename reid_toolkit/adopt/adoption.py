@@ -18,8 +18,7 @@ from reid_toolkit.adopt.norms import mismatch
 from reid_toolkit.adopt.openvino_graph import as_onnx
 from reid_toolkit.adopt.original import Original, Run, by_onnxruntime, by_openvino
 from reid_toolkit.adopt.serving import serving_model
-from reid_toolkit.datasets.dataset import Dataset
-from reid_toolkit.datasets.reading import read_crops
+from reid_toolkit.datasets.dataset import Dataset, read_crops
 from reid_toolkit.errors import InputError, ModelError
 from reid_toolkit.export.parity import Parity, check_parity
 from reid_toolkit.export.saving import save_model

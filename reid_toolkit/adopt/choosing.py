@@ -16,9 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_toolkit.datasets.clocks import times
-from reid_toolkit.datasets.dataset import Dataset
-from reid_toolkit.datasets.reading import CropEmbedder, embed_groups
+from reid_toolkit.datasets.dataset import CropEmbedder, Dataset, embed_groups, times
 from reid_toolkit.errors import InputError
 from reid_toolkit.method.constraints import cannot_link_pairs
 from reid_toolkit.records import Crop, Tracklet

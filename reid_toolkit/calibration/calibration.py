@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reid_toolkit.calibration.base_rate import share_of_same
-from reid_toolkit.calibration.curve import LEAST, Curve, fit_curve
+from reid_toolkit.calibration.curve import LEAST, Curve, fit_curve, share_of_same
 from reid_toolkit.calibration.evidence import CameraPair, Evidence, pool
 from reid_toolkit.errors import InputError, ModelError
 from reid_toolkit.files import parse_json, write_atomic

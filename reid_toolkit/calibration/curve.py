@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from reid_toolkit.calibration.evidence import Evidence
 
+STEPS = 100
+"""Of Newton's method at most; it takes ten or so."""
 LEAST = 20
 """Distances of each kind from which a curve is fitted."""
 KEPT = 200
 """Of the distances between two people, how many are kept: the nearest hundred, the others spread out by rank."""
-STEPS = 100
-"""Of Newton's method at most; it takes ten or so."""
 
 
 @dataclass(frozen=True)
@@ -156,3 +156,22 @@ def fit_logistic(same: NDArray[np.float64], different: NDArray[np.float64]) -> t
             break
     intercept, slope = parameters
     return float(intercept - slope * centre / spread), float(slope / spread)
+
+
+STEPS = 1000
+"""Of expectation and maximisation at most; each is a pass over the ratios."""
+
+
+def share_of_same(log_ratios: NDArray[np.float64]) -> float:
+    """The share of pairs that are of one person, 0-1, by their log likelihood ratios (M,), one person to two.
+
+    The share under which the ratios are likeliest, by expectation maximisation: Saerens, Latinne and Decaestecker,
+    "Adjusting the outputs of a classifier to new a priori probabilities" (2002). 0 of no pairs.
+    """
+    ratios = np.exp(np.clip(log_ratios, -50, 50))
+    share = 0.05
+    for _ in range(STEPS if len(ratios) else 0):
+        before, share = share, float((share * ratios / (share * ratios + 1 - share)).mean())
+        if abs(share - before) < 1e-6 * share:
+            break
+    return share if len(ratios) else 0.0

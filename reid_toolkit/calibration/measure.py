@@ -1,6 +1,7 @@
 """The whole of it: from a dataset, and perhaps a run trained on it, to a calibration."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -8,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.calibration.calibration import Calibration, calibrate
-from reid_toolkit.calibration.clusters import read_clusters
-from reid_toolkit.calibration.describe import describe
+from reid_toolkit.calibration.cross_camera import read_clusters, reciprocal_clusters
 from reid_toolkit.calibration.evidence import collect
-from reid_toolkit.calibration.neighbours import reciprocal_clusters
 from reid_toolkit.camera_statistics import CameraStatistics
-from reid_toolkit.datasets.clocks import times
-from reid_toolkit.datasets.dataset import Dataset
-from reid_toolkit.datasets.reading import CropEmbedder
+from reid_toolkit.datasets.dataset import CropEmbedder, Dataset, embed_groups, times
+from reid_toolkit.errors import DatasetError
 from reid_toolkit.method.constraints import cannot_link_pairs
+from reid_toolkit.records import Tracklet
+from reid_toolkit.runtime.tracklets import average
 
 
 class KnownEmbedder(CropEmbedder, Protocol):
@@ -67,3 +67,41 @@ def per_person(clusters: NDArray[np.int64]) -> float | None:
     """Tracklets a cluster, on average; None where all are in none (-1)."""
     known = clusters[clusters >= 0]
     return len(known) / len(np.unique(known)) if len(known) else None
+
+
+@dataclass(frozen=True)
+class Described:
+    """Tracklets and their descriptors, row by row."""
+
+    tracklets: tuple[Tracklet, ...]
+    whole: NDArray[np.float32]
+    """(N, D), unit rows: the mean over all crops."""
+    halves: NDArray[np.float32]
+    """(N, 2, D), unit rows: over the first half of the crops in time, and over the second; NaN of a single crop."""
+
+    def freed(self, statistics: CameraStatistics) -> "Described":
+        """As searches with these camera statistics compare them."""
+        cameras = [tracklet.camera for tracklet in self.tracklets]
+        first, second = (statistics.apply(self.halves[:, half], cameras) for half in (0, 1))
+        return Described(self.tracklets, statistics.apply(self.whole, cameras), np.stack([first, second], axis=1))
+
+
+def describe(
+    embedder: CropEmbedder,
+    dataset: Dataset,
+    *,
+    bad: list[str] | None = None,
+    on_progress: Callable[[int, int | None], None] | None = None,
+) -> Described:
+    """Embed every crop once; unreadable ones are refused, or noted in ``bad`` and left out."""
+    kept, whole, halves = [], [], []
+    for place, rows in embed_groups(embedder, [tracklet.crops for tracklet in dataset.tracklets], bad):
+        parts = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+        kept.append(dataset.tracklets[place])
+        whole.append(average(rows))
+        halves.append([average(part) for part in parts] if len(parts[0]) else [np.full_like(rows[0], np.nan)] * 2)
+        if on_progress:
+            on_progress(place + 1, len(dataset.tracklets))
+    if not kept:
+        raise DatasetError(f"{dataset.root}: not one of its crops can be read")
+    return Described(tuple(kept), np.stack(whole), np.array(halves, np.float32))

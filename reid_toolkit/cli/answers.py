@@ -14,8 +14,8 @@ from reid_toolkit.records import Match, Record
 from reid_toolkit.times import format_span
 
 if TYPE_CHECKING:
-    from reid_toolkit.contact_sheet import Card, Mark, Section
     from reid_toolkit.gallery import Page
+    from reid_toolkit.html_page import Card, Mark, Section
     from reid_toolkit.images import Image
 
 SHOWN = 8
@@ -171,8 +171,8 @@ def write_sheet(
 
     camera_statistics: whether they were compared with some.
     """
-    from reid_toolkit.contact_sheet import Card, Section, page
     from reid_toolkit.files import write_atomic
+    from reid_toolkit.html_page import Card, Section, page
 
     distances = FREED if camera_statistics else DISTANCES
     if is_out_of_order(answers):
@@ -209,7 +209,7 @@ def rank_of(answer: Answer) -> str:
 
 def card_of(answer: Answer, title: str, *lines: str) -> "Card":
     """The picture of a match with what it means and those of ``lines`` that say something."""
-    from reid_toolkit.contact_sheet import Card
+    from reid_toolkit.html_page import Card
 
     caption = tuple(filter(None, (title, answer.meaning.text, *lines)))
     return Card(picture_of(answer.match.record), caption, MARKS[answer.right])
@@ -217,7 +217,7 @@ def card_of(answer: Answer, title: str, *lines: str) -> "Card":
 
 def camera_section(answers: Sequence[Answer]) -> "Section":
     """The matches of one camera."""
-    from reid_toolkit.contact_sheet import Section
+    from reid_toolkit.html_page import Section
 
     cards = tuple(card_of(answer, rank_of(answer), *captions(answer.match)[2:]) for answer in answers)
     return Section(captions(answers[0].match)[1] or "(no name)", rows=(cards,))
@@ -225,7 +225,7 @@ def camera_section(answers: Sequence[Answer]) -> "Section":
 
 def tracklet_section(answer: Answer) -> "Section":
     """A tracklet, and of its crops that were found the nearest."""
-    from reid_toolkit.contact_sheet import Section
+    from reid_toolkit.html_page import Section
 
     _, camera, _, tracklet = captions(answer.match)
     crops = answer.crops or ()

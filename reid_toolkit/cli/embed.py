@@ -54,7 +54,7 @@ def command(
     """
     from dataclasses import asdict
 
-    from reid_toolkit.runtime.bulk import Engine, embed_crops
+    from reid_toolkit.runtime.bulk.workers import Engine, embed_crops
 
     crops = crops_of(source)
     engine = Engine(model, batch_size, providers=providers or None, strict=strict)
@@ -87,8 +87,8 @@ def command(
 def crops_of(source: str) -> Sequence[Crop]:
     """The crops of a dataset, of a folder, or of a list."""
     from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.datasets.folder import read_path_list
     from reid_toolkit.datasets.manifest import NAME
-    from reid_toolkit.datasets.path_list import read_path_list
 
     if source == "-":
         return read_path_list(sys.stdin.buffer.read(), "stdin")

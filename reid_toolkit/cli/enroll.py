@@ -197,8 +197,8 @@ def describe(
     """
     import numpy as np
 
-    from reid_toolkit.datasets.reading import embed_groups
-    from reid_toolkit.runtime.averager import average
+    from reid_toolkit.datasets.dataset import embed_groups
+    from reid_toolkit.runtime.tracklets import average
 
     done: list[Unit] = []
     rows: list[NDArray[np.float32]] = []

@@ -54,8 +54,8 @@ def command(
     without that stand beside.
     """
     from reid_toolkit.camera_statistics import LEAST
+    from reid_toolkit.evaluation.html_report import write_report
     from reid_toolkit.evaluation.protocol import embed_dataset, evaluate, free_of_cameras, open_parts
-    from reid_toolkit.evaluation.report import write_report
     from reid_toolkit.runtime import Embedder
 
     parts = open_parts(dataset, identities)

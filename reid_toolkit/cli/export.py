@@ -15,7 +15,7 @@ from reid_toolkit.errors import InputError
 from reid_toolkit.records import Crop
 
 if TYPE_CHECKING:
-    from reid_toolkit.datasets.reading import CropEmbedder
+    from reid_toolkit.datasets.dataset import CropEmbedder
     from reid_toolkit.images import Image
 
     Score = Callable[[CropEmbedder], dict[str, float]]
@@ -164,7 +164,7 @@ def read_first(crops: list[Crop], count: int, bad: list[str]) -> "list[Image]":
     """The first ``count`` of the crops that can be read; messages of the others go to ``bad``."""
     from itertools import islice
 
-    from reid_toolkit.datasets.reading import read_crops
+    from reid_toolkit.datasets.dataset import read_crops
 
     return [image for _, image in islice(read_crops(crops, bad), count)]
 

@@ -28,9 +28,9 @@ def command(
     if identities and not dataset:
         raise click.UsageError("--identities says who is in a dataset: give --dataset too")
     from reid_toolkit.errors import InputError
-    from reid_toolkit.reporting.evaluation import evaluate_stages
     from reid_toolkit.reporting.page import read_story, write_page
-    from reid_toolkit.reporting.stages import open_study
+    from reid_toolkit.reporting.stage_evaluation import evaluate_stages
+    from reid_toolkit.reporting.study import open_study
     from reid_toolkit.training.devices import choose_device
 
     chosen, path = choose_device(device), out or run / "report.html"

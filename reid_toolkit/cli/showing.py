@@ -15,8 +15,8 @@ from reid_toolkit.errors import DatasetError
 from reid_toolkit.times import format_span
 
 if TYPE_CHECKING:
-    from reid_toolkit.contact_sheet import Card, Section
     from reid_toolkit.datasets.oddities import Oddity, Size
+    from reid_toolkit.html_page import Card, Section
     from reid_toolkit.records import Tracklet
 
 LISTED, ON_PAGE = 20, 200
@@ -143,8 +143,8 @@ def print_table(looked: Sequence[Looked]) -> None:
 
 def write_page(path: Path, dataset: Path, looked: Sequence[Looked], limit: int, *, can_change: bool) -> None:
     """All tracklets as strips of their crops, the oddest first."""
-    from reid_toolkit.contact_sheet import Section, page
     from reid_toolkit.files import write_atomic
+    from reid_toolkit.html_page import Section, page
 
     left = len(looked) - limit
     text = f"{summary(looked)}. Those that look wrong come first; these are hints, so look before you change anything."
@@ -163,8 +163,8 @@ def write_page(path: Path, dataset: Path, looked: Sequence[Looked], limit: int, 
 
 
 def strip_of(one: Looked) -> "Section":
-    from reid_toolkit.contact_sheet import Section
     from reid_toolkit.datasets.oddities import spread
+    from reid_toolkit.html_page import Section
 
     tracklet = one.tracklet
     cuts = {oddity.frame for oddity in one.oddities if oddity.frame is not None}
@@ -179,7 +179,7 @@ def strip_of(one: Looked) -> "Section":
 
 
 def card_of(crop: Any, cut: bool) -> "Card":
-    from reid_toolkit.contact_sheet import Card
+    from reid_toolkit.html_page import Card
 
     time = format_span(crop.time, crop.time)
     return Card(crop.path, tuple(filter(None, (f"frame {crop.frame}", time, "changes here" if cut else ""))))

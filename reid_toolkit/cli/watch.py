@@ -18,7 +18,7 @@ from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.files import as_name
 
 if TYPE_CHECKING:
-    from reid_toolkit.watching.watch import WatchReport
+    from reid_toolkit.live.watch import WatchReport
 
 REDRAW_SECONDS, LINE_SECONDS = 0.5, 60.0
 """Between two status lines: one that is redrawn on a terminal, and lines in a log."""
@@ -69,15 +69,15 @@ def command(
     breaks. Ctrl-C enrolls whoever is in view, and ends. A file is read frame by frame to its end.
     """
     if cores:
-        from reid_toolkit.watching.cores import limit_cores
+        from reid_toolkit.live.cores import limit_cores
 
         limit_cores(cores)
     from reid_toolkit.footage.detector import load_detector
     from reid_toolkit.footage.extract import Settings
     from reid_toolkit.footage.sources import open_recordings
     from reid_toolkit.gallery import open_gallery
+    from reid_toolkit.live.watch import watch
     from reid_toolkit.runtime import Embedder
-    from reid_toolkit.watching.watch import watch
 
     recordings = open_recordings([video], frame_rate)
     if len(recordings) > 1:

@@ -1,14 +1,21 @@
-"""What every reader returns: tracklets in a fixed order, and a fingerprint of what they are made of."""
+"""What every reader returns: tracklets in a fixed order, a fingerprint of what they are made of, and their pictures."""
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
-from reid_toolkit.errors import DatasetError
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.errors import DatasetError, ImageError
+from reid_toolkit.images import Image, read_image
 from reid_toolkit.records import Crop, Tracklet
+from reid_toolkit.times import UNIX_TIMES
 
 
 @dataclass(frozen=True)
@@ -96,3 +103,78 @@ def group_tracklets(crops: Iterable[Crop]) -> tuple[Tracklet, ...]:
         first = members[0]
         tracklets.append(Tracklet(name, first.camera, tuple(members), first.identity))
     return tuple(tracklets)
+
+
+def read_crops(crops: Iterable[Crop], bad: list[str] | None = None) -> Iterator[tuple[Crop, Image]]:
+    """Yield each crop with its image, (H, W, 3) uint8 BGR, in order.
+
+    An unreadable image raises :class:`ImageError`; when a list ``bad`` is given its message is put there
+    instead, and the crop is left out.
+    """
+    for crop in crops:
+        try:
+            image = read_image(crop.path, crop.origin)
+        except ImageError as error:
+            if bad is None:
+                raise ImageError(f"{error}; --skip-bad leaves such crops out") from None
+            bad.append(str(error))
+            continue
+        yield crop, image
+
+
+class CropEmbedder(Protocol):
+    """What is needed of :class:`reid_toolkit.runtime.Embedder`."""
+
+    batch_size: int
+
+    def embed(self, images: Sequence[Image]) -> NDArray[np.float32]: ...
+
+
+def embed_groups(
+    embedder: CropEmbedder, groups: Sequence[Sequence[Crop]], bad: list[str] | None = None
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield each group's place and the descriptors of its crops, (n, D) float32, in order.
+
+    Batches run across groups, so that short ones fill the network and long ones need no more memory. Unreadable crops
+    are refused or noted as by :func:`read_crops`; of a group with none that can be read nothing comes.
+    """
+    frames = ((place, image) for place, group in enumerate(groups) for _, image in read_crops(group, bad))
+    parts: defaultdict[int, list[NDArray[np.float32]]] = defaultdict(list)
+    while batch := list(islice(frames, embedder.batch_size)):
+        for (place, _), row in zip(batch, embedder.embed([image for _, image in batch]), strict=True):
+            parts[place].append(row)
+        for place in [place for place in parts if place != batch[-1][0]]:  # the last may go on in the next batch
+            yield place, np.stack(parts.pop(place))
+    for place, rows in parts.items():
+        yield place, np.stack(rows)
+
+
+def keep_crops(dataset: Dataset, kept: set[Crop]) -> Dataset:
+    """The dataset with only the crops in ``kept``; raises :class:`DatasetError` when none is left."""
+    crops = [crop for crop in dataset.crops if crop in kept]
+    if not crops:
+        raise DatasetError(f"{dataset.root}: not one of its {len(dataset.crops)} crops can be read")
+    return Dataset(dataset.root, dataset.layout, group_tracklets(crops))
+
+
+def clock(tracklet: Tracklet) -> str:
+    """Name of what a tracklet's times can be compared within: its camera, and where times count from the start of
+    a recording, that recording. Where nothing says which one that is, the tracklet alone: two recordings both begin at
+    0, and people of the one were not seen with people of the other."""
+    if tracklet.start is not None and tracklet.start >= UNIX_TIMES[0]:
+        return tracklet.camera
+    first = tracklet.crops[0]
+    return f"{tracklet.camera}\0{first.recording or ingested_from(first) or tracklet.name}"
+
+
+def ingested_from(crop: Crop) -> str:
+    """The folder of the recording, where `reid ingest` stored the crop before manifests named recordings:
+    crops/RECORDING/TRACK/FRAME.jpg of tracklet RECORDING-TRACK. Empty for other crops."""
+    track = crop.path.parent
+    return str(track.parent) if crop.tracklet == f"{track.parent.name}-{track.name}" else ""
+
+
+def times(tracklets: Sequence[Tracklet]) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+    """Clock, start and end (N,) of each, seconds, NaN where unknown: what ``cannot_link_pairs`` takes."""
+    starts, ends = (np.array([getattr(one, name) for one in tracklets], np.float64) for name in ("start", "end"))
+    return [clock(tracklet) for tracklet in tracklets], starts, ends  # None became NaN

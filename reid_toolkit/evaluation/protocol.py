@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from reid_toolkit.camera_statistics import fit_camera_statistics
 from reid_toolkit.datasets import Split, open_dataset
-from reid_toolkit.datasets.dataset import Dataset, with_identities
+from reid_toolkit.datasets.dataset import CropEmbedder, Dataset, embed_groups, with_identities
 from reid_toolkit.datasets.manifest import read_identities
-from reid_toolkit.datasets.reading import CropEmbedder, embed_groups
 from reid_toolkit.errors import DatasetError, InputError
 from reid_toolkit.evaluation.ranking import Ranking, rank
 from reid_toolkit.records import Tracklet
-from reid_toolkit.runtime.averager import average
+from reid_toolkit.runtime.tracklets import average
 
 
 @dataclass(frozen=True)

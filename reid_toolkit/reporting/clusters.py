@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reid_toolkit.contact_sheet import Card, Mark, Section
+from reid_toolkit.errors import InputError, MissingDependencyError
 from reid_toolkit.evaluation.clustering import NOBODY
-from reid_toolkit.evaluation.report import card
+from reid_toolkit.evaluation.html_report import card
+from reid_toolkit.html_page import Card, Mark, Section
 from reid_toolkit.reporting.charts import scatter
-from reid_toolkit.reporting.layout import lay_out
-from reid_toolkit.reporting.stages import Study
+from reid_toolkit.reporting.study import Study
 
 CLUSTERS = 6
 """Shown of the largest, and of the most dispersed."""
@@ -74,7 +74,7 @@ def listed(counts: Iterable[tuple[str, int]]) -> str:
 
 
 def plane_section(study: Study, descriptors: NDArray[np.float32], labels: NDArray[np.int64]) -> Section:
-    """A sample of the descriptors by t-SNE; raises what :func:`reid_toolkit.reporting.layout.lay_out` does."""
+    """A sample of the descriptors by t-SNE; raises what :func:`reid_toolkit.reporting.clusters.lay_out` does."""
     chosen = np.unique(np.linspace(0, len(labels) - 1, SAMPLE).round().astype(int))
     places = lay_out(descriptors[chosen])
     counts = np.bincount(labels)
@@ -88,3 +88,24 @@ def plane_section(study: Study, descriptors: NDArray[np.float32], labels: NDArra
     )
     points = [(float(x), float(y)) for x, y in places]
     return Section("Descriptors on a plane", text, drawings=(scatter("t-SNE", points, names, groups),))
+
+
+def lay_out(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Places (N, 2) of descriptors (N, D) by t-SNE, the same each time.
+
+    It keeps neighbours: distances between far groups, and how large a group looks, say nothing.
+
+    Raises :class:`MissingDependencyError` without scikit-learn, :class:`InputError` for fewer than three.
+    """
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise MissingDependencyError(
+            "t-SNE needs scikit-learn, which is not installed: in reid's checkout, pip install '.[plots]'",
+            name="sklearn",
+        ) from error
+    if len(descriptors) < 3:
+        raise InputError(f"{len(descriptors)} samples: expected at least 3 to lay out")
+    near = min(30.0, (len(descriptors) - 1) / 3)
+    places: NDArray[np.float32] = TSNE(perplexity=near, init="pca", random_state=0).fit_transform(descriptors)
+    return places

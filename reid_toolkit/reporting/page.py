@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reid_toolkit.contact_sheet import Section, Table, page
 from reid_toolkit.errors import InputError, MissingDependencyError
 from reid_toolkit.files import write_atomic
+from reid_toolkit.html_page import Section, Table, page
 from reid_toolkit.reporting.charts import bar_chart, line_chart
 from reid_toolkit.reporting.clusters import cluster_sections, plane_section
-from reid_toolkit.reporting.evaluation import read_evaluation, read_untrained
-from reid_toolkit.reporting.stages import Stage, Study, require_stages
+from reid_toolkit.reporting.stage_evaluation import read_evaluation, read_untrained
+from reid_toolkit.reporting.study import Stage, Study, require_stages
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.selection import RULES, START, select
 from reid_toolkit.training.verdict import Verdict

@@ -1,6 +1,6 @@
 """Crops to descriptors on the edge: numpy, OpenCV and onnxruntime, no torch."""
 
-from reid_toolkit.runtime.averager import TrackletAverage
 from reid_toolkit.runtime.embedder import Embedder
+from reid_toolkit.runtime.tracklets import TrackletAverage
 
 __all__ = ["Embedder", "TrackletAverage"]

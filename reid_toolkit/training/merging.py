@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reid_toolkit.config import MergingRecipe
-from reid_toolkit.datasets.clocks import times
+from reid_toolkit.datasets.dataset import times
 from reid_toolkit.method.constraints import cannot_link_pairs
 from reid_toolkit.method.merging import Merging, merge_clusters
 from reid_toolkit.training.samples import Samples, machine_memory

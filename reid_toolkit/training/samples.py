@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reid_toolkit.datasets.dataset import Dataset
-from reid_toolkit.datasets.reading import keep_crops
+from reid_toolkit.datasets.dataset import Dataset, keep_crops
 from reid_toolkit.errors import ImageError, InputError, RunError
 from reid_toolkit.images import read_image, resize
 from reid_toolkit.records import Crop, Tracklet
@@ -156,7 +155,7 @@ def load_samples(
         device: what reads them; see :func:`reid_toolkit.training.samples.choose_tier` for where they are kept.
         cache: the file for crops that fit nowhere else, which the next call uses again; without it, a temporary
             one.
-        bad: as in :func:`reid_toolkit.datasets.reading.read_crops`.
+        bad: as in :func:`reid_toolkit.datasets.dataset.read_crops`.
         memory_limit: bytes of the machine's memory they may take; by default a quarter.
         on_progress: called with (crops done, crops in all).
         world: whose processes all call this; those of one machine share the file.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reid_toolkit.config import Recipe
-from reid_toolkit.datasets.reading import embed_groups
+from reid_toolkit.datasets.dataset import embed_groups
 from reid_toolkit.errors import InputError, RunError
 from reid_toolkit.images import Image
 from reid_toolkit.records import Tracklet

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reid_toolkit.calibration.base_rate import share_of_same
+from reid_toolkit.calibration.curve import share_of_same
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])

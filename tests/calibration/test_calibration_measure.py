@@ -16,9 +16,8 @@ from crowd import CAMERAS, PEOPLE, TRACKLETS, VISITS, write_clusters, write_crow
 from tiny_model import build_model
 
 from reid_toolkit.calibration import Calibration, beside, load_calibration
-from reid_toolkit.calibration.clusters import read_clusters
-from reid_toolkit.calibration.describe import describe
-from reid_toolkit.calibration.measure import measure
+from reid_toolkit.calibration.cross_camera import read_clusters
+from reid_toolkit.calibration.measure import describe, measure
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import DatasetError, ImageError, InputError, ModelError, RunError
 from reid_toolkit.images import read_image

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from reid_toolkit.datasets import open_dataset
-from reid_toolkit.datasets.reading import embed_groups, keep_crops, read_crops
+from reid_toolkit.datasets.dataset import embed_groups, keep_crops, read_crops
 from reid_toolkit.errors import DatasetError, ImageError
 
 

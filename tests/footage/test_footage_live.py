@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from reid_toolkit.footage import live as live_module
 from reid_toolkit.footage.frames import Frame
-from reid_toolkit.footage.live import LiveFrames
+from reid_toolkit.live import stream as live_module
+from reid_toolkit.live.stream import LiveFrames
 
 
 class Scripted:

@@ -11,11 +11,10 @@ from reporting_fixtures import CPU, HOSTILE, Trained
 
 from reid_toolkit.errors import RunError
 from reid_toolkit.reporting import clusters
-from reid_toolkit.reporting.clusters import dispersion
-from reid_toolkit.reporting.evaluation import NAME, evaluate_stages
-from reid_toolkit.reporting.layout import lay_out
+from reid_toolkit.reporting.clusters import dispersion, lay_out
 from reid_toolkit.reporting.page import duration, read_story, sizes, write_page
-from reid_toolkit.reporting.stages import open_study
+from reid_toolkit.reporting.stage_evaluation import NAME, evaluate_stages
+from reid_toolkit.reporting.study import open_study
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.selection import RULES
 

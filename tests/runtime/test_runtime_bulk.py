@@ -18,9 +18,9 @@ from reid_toolkit.errors import InputError, MissingDependencyError, ModelError, 
 from reid_toolkit.images import read_image
 from reid_toolkit.records import Crop
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.runtime.bulk import Engine, embed_crops
-from reid_toolkit.runtime.claims import Claims
-from reid_toolkit.runtime.shards import open_job, work
+from reid_toolkit.runtime.bulk.claims import Claims
+from reid_toolkit.runtime.bulk.jobs import open_job, work
+from reid_toolkit.runtime.bulk.workers import Engine, embed_crops
 
 Embed = Callable[..., Any]
 

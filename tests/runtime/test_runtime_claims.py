@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_toolkit.runtime.claims import Claims
+from reid_toolkit.runtime.bulk.claims import Claims
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from reid_toolkit.errors import RunError
 from reid_toolkit.export.int8 import target_here
 from reid_toolkit.export.onnx import export
 from reid_toolkit.recipe_files import difference, dump_recipe, load_recipe
-from reid_toolkit.reporting.stages import open_study
+from reid_toolkit.reporting.study import open_study
 from reid_toolkit.training.choosing import shortened
 from reid_toolkit.training.network import build_backbone, build_network, load_weights
 from reid_toolkit.training.rounds import train

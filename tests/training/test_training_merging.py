@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid_toolkit.config import MergingRecipe
-from reid_toolkit.datasets.clocks import times
+from reid_toolkit.datasets.dataset import times
 from reid_toolkit.method.constraints import cannot_link_pairs
 from reid_toolkit.method.merging import merge_clusters
 from reid_toolkit.records import Crop, Tracklet

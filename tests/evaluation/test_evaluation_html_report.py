@@ -6,8 +6,8 @@ import pytest
 
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import read_identities
+from reid_toolkit.evaluation.html_report import QUERIES, SHOWN, matches, write_report
 from reid_toolkit.evaluation.protocol import Embedded, Evaluation, evaluate
-from reid_toolkit.evaluation.report import QUERIES, SHOWN, matches, write_report
 
 
 @pytest.fixture

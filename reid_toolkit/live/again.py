@@ -6,9 +6,9 @@ from reid_toolkit.errors import AuditError, UnavailableError
 from reid_toolkit.footage.frames import Recording, stamp_of
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.types import Selection
+from reid_toolkit.live.enrolling import Tally
+from reid_toolkit.live.follower import View
 from reid_toolkit.records import Record
-from reid_toolkit.watching.enrolling import Tally
-from reid_toolkit.watching.follow import View
 
 
 def name_of(recording: Recording, camera: str) -> str:

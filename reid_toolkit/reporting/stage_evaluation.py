@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from reid_toolkit.files import parse_json, write_atomic
-from reid_toolkit.reporting.stages import Model, Stage, Study
+from reid_toolkit.reporting.study import Model, Stage, Study
 from reid_toolkit.training.run_folder import network_weights
 from reid_toolkit.training.selection import START
 from reid_toolkit.version import __version__

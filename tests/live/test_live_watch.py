@@ -14,15 +14,15 @@ from drawn_yard import EMPTY, RATE, draw_frame
 from watched_yard import FRAMES, PLAIN, Shelf, Stream, live_walk, walk
 
 from reid_toolkit.errors import AuditError, GalleryError, InputError, UnavailableError
-from reid_toolkit.footage import live as live_module
 from reid_toolkit.footage.crops import cut
 from reid_toolkit.footage.frames import Frame
 from reid_toolkit.footage.sources import open_video
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.images import decode
+from reid_toolkit.live import stream as live_module
+from reid_toolkit.live.watch import WatchReport
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.watching.watch import WatchReport
 
 
 def test_who_walks_through_is_enrolled_once(see, shelf: Shelf, embedder: Embedder, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_two_starts_in_one_second_are_two(see, shelf: Shelf, monkeypatch: pytest
         def now(cls, tz: Any = None) -> datetime:
             return datetime(1970, 1, 1, 0, 0, 25, tzinfo=UTC)
 
-    monkeypatch.setattr("reid_toolkit.watching.watch.datetime", Stopped)
+    monkeypatch.setattr("reid_toolkit.live.watch.datetime", Stopped)
     for _ in range(2):
         stop = threading.Event()
 
@@ -300,7 +300,7 @@ def test_memory_is_flat_over_thousands_of_frames(see, embedder: Embedder, tmp_pa
 def test_retention_is_applied_at_both_ends_and_now_and_then(
     see, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, seconds: float, expiries: int
 ) -> None:
-    monkeypatch.setattr("reid_toolkit.watching.watch.EXPIRE_SECONDS", seconds)
+    monkeypatch.setattr("reid_toolkit.live.watch.EXPIRE_SECONDS", seconds)
     report = see()
     assert (shelf.expiries, report.tally.expired) == (expiries, 3 * expiries)
     assert shelf.fits == [True]  # once, at the end

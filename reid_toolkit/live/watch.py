@@ -15,12 +15,12 @@ from reid_toolkit.files import as_text
 from reid_toolkit.footage.detector import Detector
 from reid_toolkit.footage.extract import Settings
 from reid_toolkit.footage.frames import Frame, Recording
-from reid_toolkit.footage.live import LiveFrames
 from reid_toolkit.gallery.base import GalleryStore
+from reid_toolkit.live.again import discard_earlier, earlier_records, name_of
+from reid_toolkit.live.enrolling import Tally
+from reid_toolkit.live.follower import Follower, View
+from reid_toolkit.live.stream import LiveFrames
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.watching.again import discard_earlier, earlier_records, name_of
-from reid_toolkit.watching.enrolling import Tally
-from reid_toolkit.watching.follow import Follower, View
 
 LOOK_SECONDS = 0.5
 """Between looks at whether to stop, where no frame comes."""

@@ -11,9 +11,9 @@ from watched_yard import FRAMES, PLAIN, Locked
 from reid_toolkit.errors import VideoError
 from reid_toolkit.footage.sources import open_video
 from reid_toolkit.gallery import Gallery
+from reid_toolkit.live.watch import WatchReport
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.watching.watch import WatchReport
 
 
 def test_the_same_file_again_gives_the_same_records(see, embedder: Embedder, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_toolkit.datasets.path_list import read_path_list
+from reid_toolkit.datasets.folder import read_path_list
 from reid_toolkit.errors import DatasetError
 
 

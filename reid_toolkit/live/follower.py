@@ -11,9 +11,9 @@ from reid_toolkit.footage.frames import Frame
 from reid_toolkit.footage.tracker import Tracker
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.images import Image, thumbnail
+from reid_toolkit.live.enrolling import Enroller, Tally
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder, TrackletAverage
-from reid_toolkit.watching.enrolling import Enroller, Tally
 
 
 @dataclass

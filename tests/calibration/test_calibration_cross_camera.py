@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from reid_toolkit.calibration import neighbours
-from reid_toolkit.calibration.neighbours import reciprocal_clusters
+from reid_toolkit.calibration import cross_camera as neighbours
+from reid_toolkit.calibration.cross_camera import reciprocal_clusters
 
 NOBODY = np.empty((0, 2), np.int64)
 

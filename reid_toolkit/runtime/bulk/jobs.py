@@ -24,7 +24,7 @@ from reid_toolkit.errors import ImageError, InputError, RunError
 from reid_toolkit.files import atomic_path, parse_json, write_atomic
 from reid_toolkit.images import read_image
 from reid_toolkit.records import Crop
-from reid_toolkit.runtime.claims import Claims
+from reid_toolkit.runtime.bulk.claims import Claims
 from reid_toolkit.runtime.embedder import Embedder
 
 WAIT_SECONDS = 0.5

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.runtime import TrackletAverage
-from reid_toolkit.runtime.averager import average, quality
+from reid_toolkit.runtime.tracklets import average, quality
 
 
 def unit_rows(count: int, seed: int = 0, width: int = 6) -> NDArray[np.float32]:

@@ -7,9 +7,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import InputError
-from reid_toolkit.reporting import stages
-from reid_toolkit.reporting.evaluation import NAME, evaluate_stages, read_evaluation
-from reid_toolkit.reporting.stages import Stage, open_study
+from reid_toolkit.reporting import study as stages
+from reid_toolkit.reporting.stage_evaluation import NAME, evaluate_stages, read_evaluation
+from reid_toolkit.reporting.study import Stage, open_study
 from reid_toolkit.training.rounds import train
 from reid_toolkit.training.run_folder import RunFolder
 

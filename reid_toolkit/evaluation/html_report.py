@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_toolkit.contact_sheet import Card, Mark, Section, Table, page
 from reid_toolkit.evaluation.protocol import Evaluation
 from reid_toolkit.files import write_atomic
+from reid_toolkit.html_page import Card, Mark, Section, Table, page
 from reid_toolkit.records import Tracklet
 from reid_toolkit.times import format_span
 

@@ -15,12 +15,11 @@ from typing import Any
 
 from reid_toolkit.errors import InputError, ReidError, RunError
 from reid_toolkit.records import Crop
-from reid_toolkit.runtime.claims import Claims
+from reid_toolkit.runtime.bulk.claims import Claims
+from reid_toolkit.runtime.bulk.jobs import Job, open_job, work
+from reid_toolkit.runtime.bulk.results import WRITERS, EmbedReport, import_pyarrow, result_of
 from reid_toolkit.runtime.embedder import Embedder
-from reid_toolkit.runtime.results import EmbedReport, result_of
 from reid_toolkit.runtime.session import usable_cores
-from reid_toolkit.runtime.shards import Job, open_job, work
-from reid_toolkit.runtime.tables import WRITERS, import_pyarrow
 
 LOOK_SECONDS = 0.2
 """Between looks at what the workers have done."""

@@ -12,13 +12,13 @@ from watched_yard import PLAIN, Locked, Shelf, Stream, live_walk
 
 from reid_toolkit.footage.frames import Frame
 from reid_toolkit.gallery import Gallery
-from reid_toolkit.watching.watch import WatchReport
+from reid_toolkit.live.watch import WatchReport
 
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be stored is tried again with the next frame."""
-    monkeypatch.setattr("reid_toolkit.watching.enrolling.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("reid_toolkit.live.enrolling.RETRY_SECONDS", 0.0)
 
 
 def test_who_was_forgotten_is_not_enrolled_again(see, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_who_cannot_be_stored_to_the_end_is_counted_as_lost(see) -> None:
 
 
 def test_no_more_wait_than_there_is_room_for(see, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reid_toolkit.watching.enrolling.MOST_WAITING", 2)
+    monkeypatch.setattr("reid_toolkit.live.enrolling.MOST_WAITING", 2)
     gallery = Locked(times=1)
     with pytest.warns(RuntimeWarning, match="at most 2"):
         tally = see(loops=4, gallery=gallery).tally
