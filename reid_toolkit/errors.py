@@ -18,7 +18,7 @@ A message says, in one line, what is wrong, where, what was expected, what was g
 line prints it and exits with status 1.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 
@@ -79,3 +79,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = {one.lower(): one for one in known}
     close = get_close_matches(name.lower(), near, n=1)
     return f" (did you mean {near[close[0]]!r}?)" if close else ""
+
+
+def refuse_unknown(what: str, asked: Iterable[str], known: Collection[str], where: str) -> None:
+    """Raise :class:`InputError` for the first name that is ``asked`` for and not ``known``."""
+    for name in asked:
+        if name not in known:
+            some = ", ".join(list(known)[:20]) or "none, as it has none"
+            raise InputError(f"{where}: no {what} {name!r} in it{did_you_mean(name, known)}: expected one of {some}")

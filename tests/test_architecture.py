@@ -33,11 +33,12 @@ ARROWS = {
         "datasets", "export.parity", "export.saving", "method.constraints", "runtime",
     },
     "live": BASE | {"footage", "runtime", "gallery"},
+    "search": BASE | {"calibration", "camera_statistics", "datasets", "gallery", "runtime"},
     "demo": BASE | {"datasets"},
     "catalogue": {"errors", "files", "version"},
     "cli": BASE | {
         "adopt", "calibration", "camera_statistics", "catalogue", "html_page", "datasets", "demo", "evaluation",
-        "export", "footage", "gallery", "reporting", "runtime", "training", "live",
+        "export", "footage", "gallery", "reporting", "runtime", "search", "training", "live",
     },
     "camera_statistics": {"errors"},
     "__init__": {"errors", "records", "version"},

@@ -2,21 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import combinations, groupby, repeat
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
-from reid_toolkit.cli.meaning import SAME, UNKNOWN, Meaning
 from reid_toolkit.cli.root import log, printable
 from reid_toolkit.records import Match, Record
 from reid_toolkit.times import format_span
 
 if TYPE_CHECKING:
-    from reid_toolkit.gallery import Page
     from reid_toolkit.html_page import Card, Mark, Section
     from reid_toolkit.images import Image
+    from reid_toolkit.search import Answer, Query
 
 SHOWN = 8
 """Pictures of the query on the page."""
@@ -29,38 +28,13 @@ OUT_OF_ORDER = (
     "matches are in the order of their distance; one farther down can be likelier, since each pair of cameras is "
     "judged by its own evidence"
 )
-CLEARLY = 0.05
-"""Two probabilities that differ by less are shown without a word about their order."""
 SCHEMA = 1
 """Of the JSON of a search: another when a field goes or changes its meaning; new ones come without."""
 WORDS = {True: "right", False: "wrong", None: ""}
 MARKS: "dict[bool | None, Mark | None]" = {True: "right", False: "wrong", None: None}
 
 
-class Answer(NamedTuple):
-    """A match, and what is known of it."""
-
-    match: Match
-    right: bool | None
-    """None where the truth is not known."""
-    crops: tuple[Match, ...] | None
-    """Of a search for tracklets: those of its crops that were found, nearest first; else None."""
-    meaning: Meaning = Meaning()
-    """What its distance means."""
-
-
-def judge(page: "Page", query: str, truth: dict[str, str]) -> list[Answer]:
-    """Matches against the identities of tracklets; ``query`` is the tracklet that was searched for."""
-    wanted = truth.get(query)
-    answers = []
-    for match, crops in zip(page.matches, page.crops or repeat(None), strict=False):
-        identity = truth.get(match.record.tracklet)
-        known = wanted is not None and identity is not None
-        answers.append(Answer(match, identity == wanted if known else None, crops))
-    return answers
-
-
-def as_list(answers: Sequence[Answer]) -> list[dict[str, object]]:
+def as_list(answers: "Sequence[Answer]") -> list[dict[str, object]]:
     """The stable form for other programs, described in docs/gallery.md."""
     return [
         {
@@ -69,7 +43,7 @@ def as_list(answers: Sequence[Answer]) -> list[dict[str, object]]:
             **as_dict(answer.match.record),
             "crops": None if answer.crops is None else len(answer.crops),
             "right": answer.right,
-            **answer.meaning._asdict(),
+            **answer.confidence._asdict(),
         }
         for answer in answers
     ]
@@ -82,14 +56,16 @@ def as_dict(record: Record) -> dict[str, object]:
     return fields
 
 
-def print_table(answers: Sequence[Answer], group: str | None, more: str = "") -> None:
+def print_table(answers: "Sequence[Answer]", group: str | None, more: str = "") -> None:
     """The matches; ``more`` says how to get what follows, where something does."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from reid_toolkit.search.confidence import UNKNOWN, is_out_of_order, verdict
+
     marked = any(answer.right is not None for answer in answers)
-    told = any(answer.meaning.text for answer in answers)
+    told = any(answer.confidence.text for answer in answers)
     columns = [
         *(["crops"] if group == "tracklet" else []),
         *(["same person"] if told else []),
@@ -102,7 +78,7 @@ def print_table(answers: Sequence[Answer], group: str | None, more: str = "") ->
         for answer in section:
             cells = [str(answer.match.rank), *captions(answer.match)]
             cells += [] if answer.crops is None else [str(len(answer.crops))]
-            cells += [answer.meaning.text] if told else []
+            cells += [answer.confidence.text] if told else []
             table.add_row(*map(Text, cells), *([WORDS[answer.right]] if marked else []))
     Console(highlight=False).print(table)
     if is_out_of_order(answers):
@@ -113,19 +89,7 @@ def print_table(answers: Sequence[Answer], group: str | None, more: str = "") ->
         click.echo(f"more: {more}")
 
 
-def is_out_of_order(answers: Sequence[Answer]) -> bool:
-    """Whether a match is clearly likelier than one before it, which is nearer."""
-    shown = [answer.meaning.probability for answer in answers if answer.meaning.probability is not None]
-    return any(later > earlier + CLEARLY for earlier, later in combinations(shown, 2))
-
-
-def verdict(answers: Sequence[Answer]) -> str | None:
-    """Of all together: "same" where one match is near enough; None where no false-match rate was asked for."""
-    verdicts = {answer.meaning.verdict for answer in answers}
-    return SAME if SAME in verdicts else UNKNOWN if UNKNOWN in verdicts else None
-
-
-def sections_of(answers: Sequence[Answer], group: str | None) -> list[list[Answer]]:
+def sections_of(answers: "Sequence[Answer]", group: str | None) -> "list[list[Answer]]":
     """The answers of each camera where they are grouped so, else all of them."""
     if group != "camera":
         return [list(answers)]
@@ -160,29 +124,30 @@ def warn_damage(damage: dict[int, str]) -> None:
 
 def write_sheet(
     path: Path,
-    query: str,
-    pictures: "Sequence[tuple[str, Image]]",
-    answers: Sequence[Answer],
+    query: "Query",
+    answers: "Sequence[Answer]",
     group: str | None,
     *,
     camera_statistics: bool = False,
 ) -> None:
-    """The query's ``pictures``, with their names, and the matches, as one HTML file: a row, or one a group.
+    """The query's pictures, with their names, and the matches, as one HTML file: a row, or one a group.
 
     camera_statistics: whether they were compared with some.
     """
     from reid_toolkit.files import write_atomic
     from reid_toolkit.html_page import Card, Section, page
+    from reid_toolkit.search.confidence import is_out_of_order
 
     distances = FREED if camera_statistics else DISTANCES
     if is_out_of_order(answers):
         distances += f"\n\nNote: {OUT_OF_ORDER}."
+    pictures = [(crop.path.name, image) for crop, image in zip(query.crops, query.images, strict=True)]
     step = max(len(pictures) / SHOWN, 1)
     shown = [pictures[int(i * step)] for i in range(min(len(pictures), SHOWN))]
     mean = f"{len(pictures)} crops, searched by their mean." if len(pictures) > 1 else ""
     cards = tuple(Card(picture, (name,), "query") for name, picture in shown)
     sections = [Section("Query", mean, rows=(cards,), small=True)]
-    told = "probability of the same person, " if any(answer.meaning.text for answer in answers) else ""
+    told = "probability of the same person, " if any(answer.confidence.text for answer in answers) else ""
     if not answers:
         sections.append(Section("Matches", "No record passes the filters, or no further one."))
     elif any(len(answer.crops or ()) > 1 for answer in answers):
@@ -200,22 +165,22 @@ def write_sheet(
         text = f"Rank and distance, {told}camera, time, tracklet. {distances}"
         sections.append(Section("Matches", text, rows=(cards,)))
     # A file's name need not be Unicode; the page has "?" there.
-    write_atomic(path, page(f"Search for {query}", sections).encode(errors="replace"))
+    write_atomic(path, page(f"Search for {query.name}", sections).encode(errors="replace"))
 
 
-def rank_of(answer: Answer) -> str:
+def rank_of(answer: "Answer") -> str:
     return f"{answer.match.rank} · {captions(answer.match)[0]}"
 
 
-def card_of(answer: Answer, title: str, *lines: str) -> "Card":
+def card_of(answer: "Answer", title: str, *lines: str) -> "Card":
     """The picture of a match with what it means and those of ``lines`` that say something."""
     from reid_toolkit.html_page import Card
 
-    caption = tuple(filter(None, (title, answer.meaning.text, *lines)))
+    caption = tuple(filter(None, (title, answer.confidence.text, *lines)))
     return Card(picture_of(answer.match.record), caption, MARKS[answer.right])
 
 
-def camera_section(answers: Sequence[Answer]) -> "Section":
+def camera_section(answers: "Sequence[Answer]") -> "Section":
     """The matches of one camera."""
     from reid_toolkit.html_page import Section
 
@@ -223,16 +188,17 @@ def camera_section(answers: Sequence[Answer]) -> "Section":
     return Section(captions(answers[0].match)[1] or "(no name)", rows=(cards,))
 
 
-def tracklet_section(answer: Answer) -> "Section":
+def tracklet_section(answer: "Answer") -> "Section":
     """A tracklet, and of its crops that were found the nearest."""
     from reid_toolkit.html_page import Section
+    from reid_toolkit.search import Confidence
 
     _, camera, _, tracklet = captions(answer.match)
     crops = answer.crops or ()
     cards = [
-        card_of(answer._replace(match=crop, meaning=Meaning()), distance, time)
+        card_of(answer._replace(match=crop, confidence=Confidence()), distance, time)
         for crop in crops[:CROPS_SHOWN]
         for distance, _, time, _ in [captions(crop)]
     ]
-    heading = " · ".join(filter(None, (str(answer.match.rank), tracklet, answer.meaning.text, camera)))
+    heading = " · ".join(filter(None, (str(answer.match.rank), tracklet, answer.confidence.text, camera)))
     return Section(heading, f"{len(crops)} crops found.", rows=(tuple(cards),))

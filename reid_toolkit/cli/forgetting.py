@@ -18,13 +18,8 @@ from reid_toolkit.errors import GalleryError, InputError, did_you_mean
 from reid_toolkit.times import format_moment
 
 if TYPE_CHECKING:
-    from reid_toolkit.cli.answers import Answer
     from reid_toolkit.gallery import GalleryStore
-    from reid_toolkit.gallery.types import Comparison
-    from reid_toolkit.records import Match
-
-STEP = 1_000
-"""Matches asked for at once with --within, until one is too far."""
+    from reid_toolkit.search import Answer, Search
 
 
 @click.command()
@@ -72,6 +67,7 @@ def forget(
     from reid_toolkit.cli.answers import as_list
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.gallery.types import Comparison, Selection
+    from reid_toolkit.search import Search
 
     if like is None and any(option is not None for option in (within, top_k, query_camera, model, html)):
         raise click.UsageError("--within, --top-k, --query-camera, --model and --html go with --like IMAGE")
@@ -93,9 +89,9 @@ def forget(
                 return store.forget(tracklet, camera, source, on_progress=on_progress)
 
         else:
-            how = Comparison([query_camera], camera_statistics)
-            answers = alike(store, gallery, like, model, camera, source, within, top_k, html, how)
-            compared = store.statistics_version(how) or None
+            search = Search(store, gallery, model, camera_statistics)
+            answers = alike(search, like, camera, source, within, top_k, html, query_camera)
+            compared = store.statistics_version(Comparison([query_camera], camera_statistics)) or None
             shown, count = {"matches": as_list(answers), "camera_statistics": compared}, len(answers)
             if hidden := store.info().past:
                 warn(
@@ -210,51 +206,31 @@ def erase(store: "GalleryStore", count: int, which: str, yes: bool, delete: Call
 
 
 def alike(
-    store: "GalleryStore",
-    gallery: str,
+    search: "Search",
     like: Path,
-    model: Path | None,
     camera: str | None,
     source: str | None,
     within: float | None,
     top_k: int | None,
     html: Path | None,
-    how: "Comparison",
+    query_camera: str | None,
 ) -> "list[Answer]":
     """The records that look like an image: the ``top_k`` nearest, or all at a distance of ``within`` at most."""
-    from reid_toolkit.cli.answers import judge, write_sheet
-    from reid_toolkit.cli.search import find_query, hint_camera, open_embedder, refuse_unknown
-    from reid_toolkit.gallery import Filter, Page
-    from reid_toolkit.images import read_image
+    from reid_toolkit.cli.answers import write_sheet
+    from reid_toolkit.cli.search import hint_camera
+    from reid_toolkit.gallery import Filter
+    from reid_toolkit.search import Answer, Query
 
-    query = find_query(like, None)
-    (query_camera,) = how.query_cameras
-    if query_camera is not None:
-        refuse_unknown("camera", [query_camera], store.info().cameras, gallery)
-    query_camera = query_camera or query.camera
-    statistics = store.statistics() if how.camera_statistics else None
-    if statistics and not statistics.knows(query_camera):
-        hint_camera(query_camera)
-    images = [read_image(crop.path, crop.origin) for crop in query.crops]
-    vector = open_embedder(store, gallery, model).embed_tracklet(images)
-
-    where = Filter(None if camera is None else [camera], sources=None if source is None else [source])
-    matches: list[Match] = []
-    after, more = None, True
-    while more:
-        # By pages, which are exact: an index may miss somebody.
-        page = store.search_page(
-            vector, top_k or STEP, where, after=after, query_camera=query_camera,
-            camera_statistics=how.camera_statistics, name=query.name,
-        )  # fmt: skip
-        near = [match for match in page.matches if within is None or match.distance <= within]
-        matches += near
-        after = page.after
-        more = within is not None and after is not None and len(near) == len(page.matches)
-    answers = judge(Page(tuple(matches), None, None), query.name, {})
+    search.check_names([] if query_camera is None else [query_camera])
+    query = Query.of(like)
+    known_camera = query_camera or query.camera
+    statistics = search.statistics()
+    if statistics and not statistics.knows(known_camera):
+        hint_camera(known_camera)
+    among = Filter(None if camera is None else [camera], sources=None if source is None else [source])
+    answers = [Answer(match, None, None) for match in search.nearest(query, top_k, within, among, query_camera)]
     if html:
-        pictures = [(crop.path.name, image) for crop, image in zip(query.crops, images, strict=True)]
-        write_sheet(html, query.name, pictures, answers, None, camera_statistics=statistics is not None)
+        write_sheet(html, query, answers, None, camera_statistics=statistics is not None)
         log.print(f"wrote {html}", markup=False, soft_wrap=True)
     return answers
 

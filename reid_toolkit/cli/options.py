@@ -220,3 +220,32 @@ def footage(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(FOOTAGE):
         command = option(command)
     return command
+
+
+CALIBRATION = (
+    click.option(
+        "--calibration",
+        type=FILE,
+        help="What distances mean, by `reid calibrate`. [default: MODEL.calibration.json, if it is there]",
+    ),
+    click.option(
+        "--people",
+        type=click.IntRange(2, 10_000_000_000),  # as many as there are
+        metavar="N",
+        help="How many different people the gallery holds, about: the query is one of so many. "
+        "[default: by the calibration]",
+    ),
+    click.option(
+        "--false-match-rate",
+        type=Number(0, 0.5, min_open=True),
+        metavar="RATE",
+        help="Answer unknown where other people come as near in more than RATE of comparisons, e.g. 0.001.",
+    ),
+)
+
+
+def calibration_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How to say what distances mean."""
+    for option in reversed(CALIBRATION):
+        command = option(command)
+    return command

@@ -40,3 +40,18 @@ def late_progress_bar(title: str, unit: str) -> Iterator[OnProgress]:
             bars[0](done, total)
 
         yield on_progress
+
+
+@contextmanager
+def progress_bars(units: dict[str, str]) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A callback ``(what, done, total)`` that draws bars one after the other; ``units`` says what each counts."""
+    with ExitStack() as stack:
+        bars: dict[str, OnProgress] = {}
+
+        def on_progress(what: str, done: int, total: int | None) -> None:
+            if what not in bars:
+                stack.close()
+                bars[what] = stack.enter_context(progress_bar(what, units[what]))
+            bars[what](done, total)
+
+        yield on_progress

@@ -94,7 +94,7 @@ def show(
 
 def choose(held: "Sequence[Tracklet]", dataset: Path, names: Sequence[str], camera: str | None) -> "list[Tracklet]":
     """The tracklets that are asked for, all unless some are named."""
-    from reid_toolkit.cli.search import refuse_unknown
+    from reid_toolkit.errors import refuse_unknown
 
     refuse_unknown("tracklet", names, sorted({one.name for one in held}), str(dataset))
     refuse_unknown("camera", [] if camera is None else [camera], sorted({one.camera for one in held}), str(dataset))

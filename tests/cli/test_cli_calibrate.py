@@ -11,10 +11,9 @@ import pytest
 from crowd import CAMERAS, PEOPLE, TRACKLETS, write_clusters, write_crowd
 from tiny_model import METADATA, PROJECTION, build_model
 
-from reid_toolkit.cli.answers import Answer, is_out_of_order
-from reid_toolkit.cli.meaning import Meaning
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.records import Match, Record
+from reid_toolkit.search.confidence import Answer, Confidence, is_out_of_order
 
 
 class Site(NamedTuple):
@@ -113,7 +112,7 @@ def test_people_sets_the_base_rate(query: tuple, calibration: Path, reid) -> Non
     ("probability", "text"), [(1.0, ">99%"), (0.995, ">99%"), (0.99, "99%"), (0.5, "50%"), (0.01, "1%"), (0.0, "<1%")]
 )
 def test_nothing_is_said_to_be_certain(probability: float, text: str) -> None:
-    assert Meaning(probability, "pooled").text == text
+    assert Confidence(probability, "pooled").text == text
 
 
 def test_unknown_beyond_a_false_match_rate(
@@ -338,7 +337,7 @@ def test_the_crops_of_a_tracklet_are_that_tracklet(
 def test_a_list_whose_order_is_not_that_of_its_probabilities_says_so() -> None:
     def answers(*probabilities: float | None) -> list[Answer]:
         match = Match(1, 0.5, Record("a", "door"))
-        return [Answer(match, None, None, Meaning(one)) for one in probabilities]
+        return [Answer(match, None, None, Confidence(one)) for one in probabilities]
 
     assert is_out_of_order(answers(0.36, 0.76, 0.41))
     assert is_out_of_order(answers(0.9, 0.5, None, 0.56))

@@ -106,7 +106,7 @@ def test_nobody_is_that_near(run: Run, gallery: Path, dataset: Path) -> None:
 def test_all_within_a_distance_are_found_however_many(
     run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reid_toolkit.cli.forgetting.STEP", 1)
+    monkeypatch.setattr("reid_toolkit.search.query.STEP", 1)
     like = ("gallery", "forget", gallery, "--like", dataset / "door" / "red-0.png", "--within", 2, "--yes", "--json")
     assert json.loads(run(*like)[1])["forgotten"] == 6
 

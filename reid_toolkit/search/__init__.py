@@ -1,0 +1,15 @@
+"""Enrolling people in a gallery and finding them again: what ``reid enroll`` and ``reid search`` do, as a library.
+
+    from reid_toolkit.search import Query, Search, enroll, units_of
+
+Nothing here prints or asks. Progress is told by callbacks.
+"""
+
+from reid_toolkit.search.confidence import Answer, Asked, Confidence, ConfidenceScale
+from reid_toolkit.search.enroll import Enrolment, Unit, enroll, units_of
+from reid_toolkit.search.query import Query, Result, Search
+
+__all__ = [
+    "Answer", "Asked", "Confidence", "ConfidenceScale", "Enrolment", "Query", "Result", "Search", "Unit", "enroll",
+    "units_of",
+]  # fmt: skip

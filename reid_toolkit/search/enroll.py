@@ -1,0 +1,187 @@
+"""Enrolling: tracklets, crops and pictures as records of a gallery."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.datasets.dataset import embed_groups
+from reid_toolkit.errors import AuditError, ImageError, InputError
+from reid_toolkit.files import as_name, as_text
+from reid_toolkit.gallery import GalleryStore
+from reid_toolkit.gallery.types import Comparison, is_past
+from reid_toolkit.images import read_image, thumbnail
+from reid_toolkit.records import Crop, Record
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.runtime.tracklets import average
+
+OnProgress = Callable[[str, int, int | None], None]
+"""Called with what is done ("enroll", "camera statistics" or "index"), how much of it, and of how much; None where that
+is not known."""
+
+
+class Unit(NamedTuple):
+    """What becomes one record: a tracklet, or one crop."""
+
+    record: Record
+    crops: tuple[Crop, ...]
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What came of :func:`enroll`, in records."""
+
+    enrolled: int
+    already: int
+    """Were there before."""
+    too_old: int
+    """Left out, as they are past the gallery's retention already."""
+    blocked: int
+    """Left out, as they were forgotten."""
+    expired: int
+    """Of before, and deleted now, as they were past the retention."""
+    count: int
+    """There now."""
+    statistics_version: int
+    """Of the camera statistics that searches use; 0 for none."""
+    fitted: bool
+    """Whether these are new."""
+    not_fitted: str
+    """Why they were not fitted though it was due; empty where nothing went wrong."""
+
+
+def enroll(
+    store: GalleryStore,
+    embedder: Embedder,
+    units: Sequence[Unit],
+    *,
+    allow: bool = False,
+    thumbnails: bool = False,
+    bad: list[str] | None = None,
+    on_progress: OnProgress = lambda what, done, total: None,
+) -> Enrolment:
+    """Store the descriptors of ``units`` that are not in ``store`` yet; then delete what is past the gallery's
+    retention, fit camera statistics where that is due, and renew the index.
+
+    A unit's descriptor is the normalised mean over its crops. What was stored when this is broken off is kept, and left
+    out the next time.
+
+    Args:
+        store: the gallery, which holds descriptors of this model.
+        embedder: the model.
+        units: see :func:`units_of`.
+        allow: enroll what was forgotten, too, and take it off the block list.
+        thumbnails: keep a small picture of each.
+        bad: gets the messages of pictures that cannot be read, and these are left out; None refuses them.
+        on_progress: see :data:`OnProgress`.
+
+    Raises:
+        ImageError: a picture cannot be read and ``bad`` is None.
+    """
+    there = store.enrolled([unit.record for unit in units])
+    missing = [unit for unit, known in zip(units, there, strict=True) if not known]
+    kept_since = None if store.retention is None else time.time() - store.retention
+    young = [unit for unit in missing if not is_past(unit.record, kept_since)]
+    wanted = young if allow else unblocked(young, store)
+    enrolled = 0
+    for described, vectors in describe(wanted, embedder, bad):
+        shown = [pictured(unit, small=thumbnails) if thumbnails or bad else unit.record for unit in described]
+        store.add(vectors, shown)
+        if allow:  # when they are stored, and not before
+            store.block_list.allow([unit.record for unit in described])
+        enrolled += len(described)
+        on_progress("enroll", enrolled, len(wanted))
+    expired = store.expire()
+    count = len(store)
+    fitted, not_fitted = False, ""
+    try:
+        fitted = store.refresh_statistics(partial(on_progress, "camera statistics"), if_due=True)
+    except AuditError as error:  # what was enrolled is stored, and can be searched
+        not_fitted = str(error)
+    store.build_index(partial(on_progress, "index"))
+    return Enrolment(
+        enrolled, sum(there), len(missing) - len(young), len(young) - len(wanted), expired, count,
+        store.statistics_version(Comparison()), fitted, not_fitted,
+    )  # fmt: skip
+
+
+def units_of(path: Path, camera: str = "", *, each_crop: bool = False, tags: tuple[str, ...] = ()) -> Iterator[Unit]:
+    """What ``path``, a dataset folder or an image file, has to enroll: its tracklets, or ``each_crop`` by itself.
+
+    ``camera`` is that of pictures, and of folders that name none; ``tags`` are words to filter by later.
+
+    Raises:
+        InputError: there is no such file or folder.
+        DatasetError: the dataset cannot be read.
+    """
+    if path.is_dir():
+        dataset = open_dataset(path, split="gallery")
+        for tracklet in dataset.tracklets:
+            groups = [(crop,) for crop in tracklet.crops] if each_crop else [tracklet.crops]
+            for group in groups:
+                source = group[0].path if each_crop else dataset.root
+                yield Unit(record_of(group, tracklet.camera or camera, source.resolve(), tags), group)
+    elif path.exists():
+        crop = Crop(path.resolve(), camera, path.stem)
+        yield Unit(record_of((crop,), camera, crop.path, tags), (crop,))
+    else:
+        raise InputError(f"{path}: no such file or folder: expected a dataset folder or an image")
+
+
+def unblocked(units: list[Unit], store: GalleryStore) -> list[Unit]:
+    """Those that were not forgotten."""
+    has = store.block_list.has([unit.record for unit in units])
+    return [unit for unit, forgotten in zip(units, has, strict=True) if not forgotten]
+
+
+def record_of(crops: Sequence[Crop], camera: str, source: Path, tags: tuple[str, ...]) -> Record:
+    """The record of one tracklet's ``crops``, shown by the middle one: least often cut by the frame."""
+    times = [crop.time for crop in crops if crop.time is not None]
+    return Record(
+        tracklet=as_name(crops[0].tracklet),
+        camera=camera,
+        start=min(times, default=None),
+        end=max(times, default=None),
+        source=as_text(source),
+        image=as_text(crops[len(crops) // 2].path.resolve()),
+        tags=tags,
+    )
+
+
+def pictured(unit: Unit, *, small: bool) -> Record:
+    """The unit's record, shown by the crop nearest to its middle that can be read; with a ``small`` copy of it."""
+    middle = len(unit.crops) // 2
+    for crop in sorted(unit.crops, key=lambda crop: abs(unit.crops.index(crop) - middle)):
+        try:
+            image = read_image(crop.path)
+        except ImageError:  # said already, when it was to be described
+            continue
+        return replace(unit.record, image=as_text(crop.path.resolve()), thumbnail=thumbnail(image) if small else b"")
+    return unit.record
+
+
+def describe(
+    units: Sequence[Unit], embedder: Embedder, bad: list[str] | None
+) -> Iterator[tuple[list[Unit], NDArray[np.float32]]]:
+    """Yield units and their descriptors, (B, D) float32, in order: those of about a batch of crops at a time.
+
+    Unreadable images are raised, or noted in ``bad``; a unit with no readable image is left out.
+    """
+    done: list[Unit] = []
+    rows: list[NDArray[np.float32]] = []
+    crops = 0
+    for place, descriptors in embed_groups(embedder, [unit.crops for unit in units], bad):
+        done.append(units[place])
+        rows.append(average(descriptors))
+        crops += len(descriptors)
+        if crops >= embedder.batch_size:
+            yield done, np.array(rows)
+            done, rows, crops = [], [], 0
+    if done:
+        yield done, np.array(rows)

@@ -1,0 +1,243 @@
+"""Searching: somebody as a query, and the records of a gallery that look like them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.camera_statistics import CameraStatistics
+from reid_toolkit.datasets import Dataset, open_dataset
+from reid_toolkit.datasets.folder import find_images
+from reid_toolkit.datasets.manifest import NAME, read_manifest
+from reid_toolkit.errors import DatasetError, GalleryError, InputError, did_you_mean, refuse_unknown
+from reid_toolkit.gallery import Filter, GalleryStore, Page
+from reid_toolkit.gallery.pages import Grouping
+from reid_toolkit.gallery.types import Info
+from reid_toolkit.images import Image, read_image
+from reid_toolkit.records import Crop, Match, Record
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.search.confidence import NOTHING, Answer, Asked, ConfidenceScale, mark_answers
+
+STEP = 1_000
+"""Matches asked for at once by :meth:`Search.nearest`, until one is too far."""
+EVERYTHING = Filter()
+
+
+@dataclass(frozen=True)
+class Query:
+    """Somebody who is searched for."""
+
+    name: str
+    crops: tuple[Crop, ...]
+    images: tuple[Image, ...]
+    """One for each crop, (H, W, 3) uint8 BGR."""
+    dataset: Path | None = None
+    """The dataset that it is a tracklet of."""
+
+    @classmethod
+    def of(cls, path: Path, tracklet: str | None = None) -> "Query":
+        """The person whom a picture, a folder of crops, or a ``tracklet`` of the dataset folder ``path`` shows.
+
+        Raises:
+            InputError: there is no such thing, or it is not clear who is meant.
+            ImageError: a picture cannot be read.
+        """
+        name, crops, dataset = crops_of(path, tracklet)
+        return cls(name, crops, tuple(read_image(crop.path, crop.origin) for crop in crops), dataset)
+
+    @property
+    def camera(self) -> str | None:
+        """That the dataset names; None where it is not known."""
+        return self.crops[0].camera or None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search found."""
+
+    page: Page
+    answers: list[Answer]
+    camera: str | None
+    """The query's, None where it is not known."""
+    statistics: CameraStatistics | None
+    """Those by which distances were measured."""
+    scale: ConfidenceScale
+
+
+@dataclass(frozen=True)
+class Search:
+    """Searches in one gallery. Errors call it ``where``."""
+
+    store: GalleryStore
+    where: str
+    model: Path | None = None
+    """The file of its model; by default the one that the gallery remembers."""
+    camera_statistics: bool = True
+    """Compare descriptors freed of their cameras' bias, where the gallery has statistics for it."""
+
+    @cached_property
+    def held(self) -> Info:
+        """What the gallery holds. Read once, and only where it is needed, since Milvus reads all records for it."""
+        return self.store.info()
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The gallery's model. Raises :class:`GalleryError` where it is empty, its model is not known, or another one
+        was given."""
+        if not len(self.store):
+            raise GalleryError(f"{self.where}: the gallery is empty: enroll something first")
+        path = self.model or self.store.model_file
+        if path is None:
+            raise GalleryError(f"{self.where}: does not know the file of its model: give it with --model")
+        if self.model is None and not path.is_file():
+            raise GalleryError(f"{self.where}: its model {path} is not there any more: give it with --model")
+        embedder = Embedder(path)
+        self.store.expect(embedder.dimension, embedder.fingerprint)
+        return embedder
+
+    def check_names(self, cameras: Iterable[str] = (), tags: Iterable[str] = ()) -> None:
+        """Raise :class:`InputError` for a camera or a tag that the gallery has not, unless it is empty."""
+        if (cameras or tags) and len(self.store):
+            refuse_unknown("camera", cameras, self.held.cameras, self.where)
+            refuse_unknown("tag", tags, self.held.tags, self.where)
+
+    def find(
+        self,
+        query: Query,
+        top_k: int = 10,
+        among: Filter = EVERYTHING,
+        *,
+        group: Grouping | None = None,
+        after: str | None = None,
+        query_camera: str | None = None,
+        asked: Asked = NOTHING,
+        truth: Mapping[str, str] | None = None,
+    ) -> Result:
+        """The records that look most like ``query``, itself left out where it is a tracklet of a dataset.
+
+        Args:
+            query: somebody.
+            top_k, among, group, after: see :meth:`GalleryStore.search_page`.
+            query_camera: the camera that the query is from, where its dataset does not say.
+            asked: what is to be said of distances. A calibration that does not fit is refused before the search.
+            truth: identities by tracklet, to mark answers with.
+
+        Raises:
+            GalleryError: the gallery is empty, or of another model.
+            ModelError: the calibration that was asked for does not fit.
+        """
+        embedder, camera = self.embedder, query_camera or query.camera
+        statistics = self.statistics()
+        scale = self.scale(camera, asked, statistics)
+        vector = embedder.embed_tracklet(list(query.images))
+        # Where the dataset names no camera, `reid enroll --camera` gave it one.
+        cameras = [query.camera] if query.camera else self.held.cameras if query.dataset else []
+        among = replace(among, exclude=[*among.exclude, *enrolled_as(query, cameras)])
+        page = self.page(vector, top_k, among, query.name, camera, group=group, after=after)
+        if page.statistics_version != (statistics.version if statistics else 0):
+            # Fitted by another process meanwhile.
+            statistics = self.statistics()
+            scale = self.scale(camera, asked, statistics)
+        return Result(page, mark_answers(page, query.name, truth or {}, scale), camera, statistics, scale)
+
+    def nearest(
+        self, query: Query, top_k: int | None, within: float | None, among: Filter, query_camera: str | None = None
+    ) -> list[Match]:
+        """The ``top_k`` nearest records, or all at a distance of ``within`` at most; exactly, as an index may miss
+        somebody. The query itself is not left out."""
+        vector = self.embedder.embed_tracklet(list(query.images))
+        camera = query_camera or query.camera
+        matches: list[Match] = []
+        after, more = None, True
+        while more:
+            page = self.page(vector, top_k or STEP, among, query.name, camera, after=after)
+            near = [match for match in page.matches if within is None or match.distance <= within]
+            matches += near
+            after = page.after
+            more = within is not None and after is not None and len(near) == len(page.matches)
+        return matches
+
+    def statistics(self) -> CameraStatistics | None:
+        """Those that searches use now."""
+        return self.store.statistics() if self.camera_statistics else None
+
+    def scale(self, camera: str | None, asked: Asked, statistics: CameraStatistics | None) -> ConfidenceScale:
+        """What distances to a query from ``camera`` mean."""
+        return ConfidenceScale(self.embedder, len(self.store), camera, asked, statistics.digest if statistics else None)
+
+    def page(
+        self,
+        vector: NDArray[np.float32],
+        top_k: int,
+        among: Filter,
+        name: str,
+        camera: str | None,
+        *,
+        group: Grouping | None = None,
+        after: str | None = None,
+    ) -> Page:
+        """One page of the matches of ``vector`` (D,), a query that the audit log calls ``name``."""
+        return self.store.search_page(
+            vector, top_k, among, group=group, after=after, query_camera=camera,
+            camera_statistics=self.camera_statistics, name=name,
+        )  # fmt: skip
+
+
+def crops_of(path: Path, tracklet: str | None) -> tuple[str, tuple[Crop, ...], Path | None]:
+    """Name and crops of the query that ``path`` and ``tracklet`` name, and the dataset that it is a tracklet of."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder: expected an image, a folder of crops, or a dataset")
+    if tracklet is not None:
+        dataset = open_dataset(path, split="query")
+        for one in dataset.tracklets:
+            if one.name == tracklet:
+                return one.name, one.crops, dataset.root.resolve()
+        raise InputError(
+            f"{path}: no tracklet {tracklet!r}{did_you_mean(tracklet, [one.name for one in dataset.tracklets])}: "
+            f"expected one of its {len(dataset.tracklets)}, such as {dataset.tracklets[0].name!r}"
+        )
+    if path.is_file():
+        _, (crop,) = known([path]) or (None, (Crop(path.resolve(), "", path.stem),))
+        return path.stem, (crop,), None
+    images = [] if (path / NAME).exists() else [image for image in find_images(path) if image.parent == path]
+    if not images:
+        raise InputError(
+            f"{path}: not a folder of crops of one person: expected images in it, or --tracklet ID to choose "
+            "one of a dataset"
+        )
+    name = path.resolve().name
+    found = known(images)
+    if found:
+        dataset, crops = found
+        whole = next((one for one in dataset.tracklets if set(one.crops) == set(crops)), None)
+        return (whole.name, whole.crops, dataset.root) if whole else (name, crops, None)
+    return name, tuple(Crop(image.resolve(), "", name) for image in images), None
+
+
+def known(images: Sequence[Path]) -> tuple[Dataset, tuple[Crop, ...]] | None:
+    """The dataset of ours that pictures lie in, and what it says of them, such as their camera; None where they lie in
+    none, or it does not have them all in one camera."""
+    paths = [image.resolve() for image in images]
+    root = next((folder for folder in paths[0].parents if (folder / NAME).is_file()), None)
+    if root is None:
+        return None
+    try:
+        dataset = read_manifest(root)
+    except DatasetError:  # of another program, or damaged: the pictures are a query all the same
+        return None
+    of = {crop.path: crop for crop in dataset.crops}
+    if not all(path in of for path in paths):
+        return None
+    crops = tuple(of[path] for path in paths)
+    return (dataset, crops) if len({crop.camera for crop in crops}) == 1 else None
+
+
+def enrolled_as(query: Query, cameras: Iterable[str]) -> list[Record]:
+    """The records under which a dataset's tracklet itself may be enrolled in ``cameras``, whole or crop by crop."""
+    if query.dataset is None:
+        return []
+    sources = [query.dataset, *(crop.path.resolve() for crop in query.crops)]
+    return [Record(query.name, camera, source=str(source)) for camera in cameras for source in sources]
