@@ -53,7 +53,7 @@ FOREIGN = {
     "onnx": {"export", "adopt"},
     "openvino": {"adopt"},
     "google": {"adopt.network"},
-    "onnxruntime": {"runtime", "footage.yolox", "export"},
+    "onnxruntime": {"runtime", "footage.detectors.running", "export"},
     "av": {"footage.decoding"},
     "hnswlib": {"gallery"},
     "sqlite3": {"gallery"},

@@ -40,9 +40,9 @@ def load_detector(kind: str, weights: Path | None = None, threads: int | None = 
 
         return TorchvisionDetector(weights)
     if Path(kind).is_file():
-        from reid_toolkit.footage.yolox import YoloxDetector
+        from reid_toolkit.footage.detectors.file import FileDetector
 
-        return YoloxDetector(Path(kind), threads)
+        return FileDetector(Path(kind), threads)
     raise ModelError(
         f"{kind}: unknown detector: expected motion, torchvision, or the path of a YOLOX ONNX file, and "
         "there is no such file"

@@ -16,7 +16,7 @@ from reid_toolkit.images import Image
 PERSON = 1
 """Its class in torchvision's COCO labels; 0 is the background."""
 LEAST_SCORE = 0.1
-"""As in :mod:`reid_toolkit.footage.yolox`."""
+"""As in :mod:`reid_toolkit.footage.detectors.forms`."""
 
 
 class TorchvisionDetector:

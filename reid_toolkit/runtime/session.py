@@ -132,4 +132,5 @@ def usable_cores() -> int:
 
 
 def first_line(error: Exception) -> str:
+    """Of what it says, or its class where it says nothing."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from reid_toolkit.errors import ModelError
 from reid_toolkit.footage.detector import load_detector
-from reid_toolkit.footage.yolox import YoloxDetector, anchors, letterbox
+from reid_toolkit.footage.detectors.file import FileDetector, letterbox
+from reid_toolkit.footage.detectors.yolox import Rows, anchors
 
 SIDE = 64
 FRAME = np.zeros((96, 128, 3), np.uint8)
@@ -59,9 +60,10 @@ def rows(form: str) -> np.ndarray:
 @pytest.mark.parametrize("form", ["raw", "decoded"])
 def test_rows_of_anchors_become_people_in_pixels_of_the_frame(tmp_path: Path, form: str) -> None:
     path = save(tmp_path / "yolox.onnx", [1, 3, SIDE, SIDE], {"output": rows(form)})
-    detector = YoloxDetector(path)
+    detector = FileDetector(path)
     boxes, scores = detector(FRAME)
-    assert detector.form == form
+    assert isinstance(detector.form, Rows)
+    assert (detector.form.grid is None) == (form == "decoded")
     assert boxes.dtype == scores.dtype == np.float32
     np.testing.assert_allclose(boxes, [2 * PERSON], atol=1e-3)
     np.testing.assert_allclose(scores, [0.9], atol=1e-6)
@@ -79,14 +81,14 @@ def test_suppressed_boxes_with_labels_become_people(tmp_path: Path) -> None:
 def test_no_people_are_empty_arrays(tmp_path: Path) -> None:
     nobody = rows("raw")
     nobody[..., 4] = 0
-    boxes, scores = YoloxDetector(save(tmp_path / "m.onnx", [1, 3, SIDE, SIDE], {"o": nobody}))(FRAME)
+    boxes, scores = FileDetector(save(tmp_path / "m.onnx", [1, 3, SIDE, SIDE], {"o": nobody}))(FRAME)
     assert boxes.shape == (0, 4)
     assert scores.shape == (0,)
 
 
 def test_the_name_follows_the_weights(tmp_path: Path) -> None:
     names = {
-        YoloxDetector(save(tmp_path / name, [1, 3, SIDE, SIDE], {"o": rows(form)})).name
+        FileDetector(save(tmp_path / name, [1, 3, SIDE, SIDE], {"o": rows(form)})).name
         for name, form in (("a.onnx", "raw"), ("b.onnx", "raw"), ("c.onnx", "decoded"))
     }
     assert len(names) == 2
@@ -95,16 +97,15 @@ def test_the_name_follows_the_weights(tmp_path: Path) -> None:
 def test_a_frame_is_put_into_the_upper_left_and_padded() -> None:
     picture, scale = letterbox(np.full((96, 128, 3), (1, 2, 3), np.uint8), SIDE, SIDE)
     assert scale == 0.5
-    assert picture.shape == (1, 3, SIDE, SIDE)
-    assert picture.dtype == np.float32
-    assert picture[0, :, :48].reshape(3, -1).T.tolist() == [[1, 2, 3]] * (48 * 64)
-    assert (picture[0, :, 48:] == 114).all()
+    assert picture.shape == (SIDE, SIDE, 3)
+    assert picture[:48].reshape(-1, 3).tolist() == [[1, 2, 3]] * (48 * 64)
+    assert (picture[48:] == 114).all()
 
 
 @pytest.mark.parametrize("form", ["raw", "decoded"])
 def test_a_model_in_half_precision_finds_the_same(tmp_path: Path, form: str) -> None:
-    whole = YoloxDetector(save(tmp_path / "whole.onnx", [1, 3, SIDE, SIDE], {"output": rows(form)}))
-    half = YoloxDetector(save(tmp_path / "half.onnx", [1, 3, SIDE, SIDE], {"output": rows(form).astype(np.float16)}))
+    whole = FileDetector(save(tmp_path / "whole.onnx", [1, 3, SIDE, SIDE], {"output": rows(form)}))
+    half = FileDetector(save(tmp_path / "half.onnx", [1, 3, SIDE, SIDE], {"output": rows(form).astype(np.float16)}))
     for a, b in zip(whole(FRAME), half(FRAME), strict=True):
         assert b.dtype == np.float32
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=0.1)
@@ -129,22 +130,22 @@ def test_weights_in_a_second_file_are_found_wherever_the_model_lies(
     (tmp_path / "models").mkdir()
     (tmp_path / "elsewhere").mkdir()
     path = save_with_weights_beside(tmp_path / "models" / "large.onnx", rows("decoded"))
-    expected = YoloxDetector(save(tmp_path / "small.onnx", [1, 3, SIDE, SIDE], {"output": rows("decoded")}))(FRAME)
+    expected = FileDetector(save(tmp_path / "small.onnx", [1, 3, SIDE, SIDE], {"output": rows("decoded")}))(FRAME)
     names = []
     for folder, name in (("elsewhere", "../models/large.onnx"), ("models", "large.onnx")):
         monkeypatch.chdir(tmp_path / folder)
-        detector = YoloxDetector(Path(name))
+        detector = FileDetector(Path(name))
         np.testing.assert_allclose(detector(FRAME)[0], expected[0])
         names.append(detector.name)
     # Other weights are another detector, though the first file is the same.
     weights = path.with_name("large.onnx.data")
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\x80?")
-    names.append(YoloxDetector(path).name)
+    names.append(FileDetector(path).name)
     assert names[0] == names[1] != names[2]
     weights.rename(tmp_path / "elsewhere" / weights.name)
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(ModelError, match=r"large\.onnx: not a usable ONNX model.*expected a YOLOX model"):
-        YoloxDetector(path)
+        FileDetector(path)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_another_model_is_refused(
 ) -> None:
     path = save(tmp_path / "other.onnx", inputs, outputs)
     with pytest.raises(ModelError, match=r"other\.onnx: not a person detector.*expected a YOLOX model.*" + got):
-        YoloxDetector(path)
+        FileDetector(path)
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
