@@ -51,7 +51,7 @@ FOREIGN = {
     "torchvision": {"training", "footage.torchvision_detector"},
     "safetensors": {"training", "footage.torchvision_detector"},
     "onnx": {"export", "adopt"},
-    "openvino": {"adopt"},
+    "openvino": {"runtime.openvino"},
     "google": {"adopt.network"},
     "onnxruntime": {"runtime", "footage.detectors.running", "export"},
     "av": {"footage.decoding"},

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from reid_toolkit.errors import ModelError
+from reid_toolkit.runtime.openvino import import_openvino
 
 OPSET = 18
 SAME = {
@@ -38,7 +39,7 @@ def as_onnx(xml: Path) -> onnx.ModelProto:
     here.
     """
     try:
-        import openvino
+        openvino = import_openvino(str(xml))
     except ImportError:
         raise ModelError(
             f"{xml}: a model of OpenVINO, which needs openvino: pip install openvino, or adopt its ONNX file"
@@ -144,8 +145,7 @@ def widened(value: NDArray[Any]) -> NDArray[Any]:
 
 def folded(operation: Any, given: list[NDArray[Any]]) -> NDArray[Any]:
     """What an operation on constants gives, by OpenVINO itself where it is not a conversion or a new shape."""
-    import openvino
-
+    openvino = import_openvino("this")
     kind = operation.get_type_name()
     if kind == "Convert":
         return widened(given[0])

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from reid_toolkit.adopt.contract import Contract
 from reid_toolkit.adopt.network import Network
 from reid_toolkit.images import Image
+from reid_toolkit.runtime.openvino import import_openvino
 from reid_toolkit.runtime.preprocess import to_batch
 from reid_toolkit.runtime.session import open_session
 
@@ -71,8 +72,7 @@ def by_onnxruntime(model: onnx.ModelProto, network: Network) -> Run:
 
 def by_openvino(xml: Path, network: Network) -> Run:
     """Run the file with OpenVINO in float32."""
-    import openvino
-
+    openvino = import_openvino(network.where)
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(xml), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 

@@ -179,3 +179,17 @@ def test_nothing_is_noted_of_the_use_of_a_model(model: Path, tmp_path: Path, use
     )  # fmt: skip
     assert use == "detector" or done.returncode == 0, done.stderr
     assert not [path for path in home.rglob("*") if "onnxruntime" in str(path)]
+
+
+def test_nothing_is_noted_of_the_use_of_openvino(tmp_path: Path) -> None:
+    """Its converter writes to the home folder when it is imported, and sends that it was."""
+    pytest.importorskip("openvino", reason="needs openvino: pip install '.[openvino]'")
+    used = "from reid_toolkit.runtime.openvino import import_openvino; import_openvino('this').Core()"
+    environment = {key: value for key, value in os.environ.items() if key not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    done = subprocess.run(
+        [sys.executable, "-c", used],
+        env=environment | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
