@@ -53,7 +53,7 @@ FOREIGN = {
     "onnx": {"export", "adopt"},
     "openvino": {"runtime.openvino"},
     "google": {"adopt.network"},
-    "onnxruntime": {"runtime", "footage.detectors.running", "export"},
+    "onnxruntime": {"runtime", "footage.detectors.onnx_file", "export"},
     "av": {"footage.decoding"},
     "hnswlib": {"gallery"},
     "sqlite3": {"gallery"},

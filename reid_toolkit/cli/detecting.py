@@ -44,10 +44,12 @@ OPTIONS = (
     click.option(
         "--detector",
         type=options.DETECTOR,
-        help="With --detect: torchvision, the path of a YOLOX ONNX file, or the name of one of `reid models`.  "
+        help="With --detect: torchvision, a detector's file (ONNX, or the .xml of OpenVINO), or the name of one of "
+        "`reid models`.  "
         "[default: torchvision]",
     ),
     click.option("--detector-weights", type=options.FILE, help="For torchvision: a state dict, instead of a download."),
+    options.PERSON_LABEL,
 )
 
 
@@ -58,7 +60,9 @@ def detect_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def choose_person(path: Path, detector: str, weights: Path | None, number: int | None) -> tuple[int, Person]:
+def choose_person(
+    path: Path, detector: str, weights: Path | None, label: int | None, number: int | None
+) -> tuple[int, Person]:
     """The person in a picture that is asked for, and which one from the left; asks where nobody said which.
 
     Raises:
@@ -73,10 +77,12 @@ def choose_person(path: Path, detector: str, weights: Path | None, number: int |
         what = "is a folder" if path.is_dir() else "no such file"
         raise InputError(f"{path}: {what}: --detect expects a picture")
     try:
-        people = find_people(read_image(path), load_detector(detector, weights))
+        people = find_people(read_image(path), load_detector(detector, weights, person_label=label))
+    except MissingDependencyError:
+        raise
     except ImportError as error:
         raise MissingDependencyError(
-            f"--detect needs {error.name}, which is not installed; or give --detector the path of a YOLOX ONNX file"
+            f"--detect needs {error.name}, which is not installed; or give --detector the path of an ONNX file"
         ) from None
     if not people:
         raise InputError(f"{path}: nobody found in it: give a crop of one person, or another --detector")

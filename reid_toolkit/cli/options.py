@@ -169,6 +169,13 @@ def parse_start(_: click.Context, __: click.Parameter, value: str | None) -> dat
         raise click.BadParameter(f"{value!r} is not ISO 8601, e.g. 2026-11-22T14:30:00+01:00") from None
 
 
+PERSON_LABEL = click.option(
+    "--person-label",
+    type=click.IntRange(0),
+    metavar="N",
+    help="For a detector's file that does not say it: the label that people have.",
+)
+
 FOOTAGE = (
     click.option("--camera", help="Name of the camera. [default: the file's stem]"),
     click.option(
@@ -176,9 +183,11 @@ FOOTAGE = (
         type=DETECTOR,
         default="motion",
         show_default=True,
-        help="motion (fixed cameras), torchvision, the path of a YOLOX ONNX file, or the name of one of `reid models`.",
+        help="motion (fixed cameras), torchvision, a detector's file (ONNX, or the .xml of OpenVINO), or the name of one "
+        "of `reid models`.",
     ),
     click.option("--detector-weights", type=FILE, help="For torchvision: a state dict, instead of a download."),
+    PERSON_LABEL,
     click.option(
         "--every",
         type=click.IntRange(1),

@@ -88,6 +88,7 @@ def command(
     person: int | None,
     detector: str | None,
     detector_weights: Path | None,
+    person_label: int | None,
     query_camera: str | None,
     camera_statistics: bool,
     cameras: tuple[str, ...],
@@ -113,8 +114,10 @@ def command(
     """
     if detect and tracklet:
         raise click.UsageError("--detect is for a picture, and --tracklet for a dataset: give one of them")
-    if not detect and (person or detector or detector_weights):
-        raise click.UsageError("--person, --detector and --detector-weights say how --detect works: give it too")
+    if not detect and (person or detector or detector_weights or person_label is not None):
+        raise click.UsageError(
+            "--person, --detector, --detector-weights and --person-label say how --detect works: give it too"
+        )
     from reid_toolkit.datasets.manifest import read_identities
     from reid_toolkit.gallery import Filter, open_gallery
     from reid_toolkit.records import Crop
@@ -126,7 +129,7 @@ def command(
         search.check_names(cameras, tags)
         truth = read_identities(identities) if identities else {}
         if detect:
-            number, one = choose_person(query, detector or "torchvision", detector_weights, person)
+            number, one = choose_person(query, detector or "torchvision", detector_weights, person_label, person)
             wanted = Query(f"{query.stem}, person {number}", (Crop(query.resolve(), "", ""),), (one.crop,))
         else:
             number, wanted = None, Query.of(query, tracklet)

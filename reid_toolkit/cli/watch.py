@@ -46,6 +46,7 @@ def command(
     camera: str | None,
     detector: str,
     detector_weights: Path | None,
+    person_label: int | None,
     every: int,
     min_crops: int,
     margin: float,
@@ -87,7 +88,7 @@ def command(
     (recording,) = recordings
     if recording.is_stream and not camera:
         raise InputError(f"{recording.source}: a stream needs the name of its camera: give it with --camera")
-    people = load_detector(detector, detector_weights, cores)
+    people = load_detector(detector, detector_weights, cores, person_label)
     settings = Settings(people.name, every, min_crops, margin, None if start is None else start.timestamp())
     with warnings_on_log():
         embedder = Embedder(model, threads=cores, providers=providers or None, strict=strict)

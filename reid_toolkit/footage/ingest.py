@@ -26,8 +26,8 @@ from reid_toolkit.footage.sources import find_sources
 from reid_toolkit.footage.store import Entry, open_store
 
 WAY_OUT = (
-    "; the motion detector wants a fixed camera and whole people who walk: for others give --detector torchvision or a "
-    "YOLOX model in ONNX (docs/ingest.md)"
+    "; the motion detector wants a fixed camera and whole people who walk: for others give --detector torchvision or "
+    "the file of another (docs/ingest.md)"
 )
 
 
@@ -38,6 +38,7 @@ def ingest(
     camera: str | None = None,
     detector: str | Detector = "motion",
     detector_weights: Path | None = None,
+    person_label: int | None = None,
     every: int = Settings.every,
     min_crops: int = Settings.min_crops,
     margin: float = Settings.margin,
@@ -53,6 +54,7 @@ def ingest(
     ``sources`` are videos, folders of videos, folders of frames (``frame_rate`` frames a second), stream URLs, or
     the number of a webcam. ``camera`` names the camera of them all; without it each file's stem does. ``start``, of
     a single recording, is when it began (naive means UTC), and makes its times absolute; a stream's always are.
+    ``detector``, ``detector_weights`` and ``person_label`` are those of :func:`load_detector`.
     A stream is read for ``seconds``, or until it ends or KeyboardInterrupt. The rest is in :class:`Settings`.
 
     A recording that the dataset already has is skipped; one that was not finished begins again. One whose file has
@@ -90,7 +92,7 @@ def ingest(
             f"{streams[0].source}: a stream runs until it is stopped: give it alone, and with a camera name"
         )
     if isinstance(detector, str):
-        detector = load_detector(detector, detector_weights)
+        detector = load_detector(detector, detector_weights, person_label=person_label)
     began = None if start is None else (start if start.tzinfo else start.replace(tzinfo=UTC)).timestamp()
     if began is not None and began < 0:
         raise InputError(f"start time {start}: expected 1970 or later")

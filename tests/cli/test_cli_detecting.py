@@ -1,5 +1,6 @@
 """reid search --detect as a user runs it: somebody in a picture is the query."""
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from crowd import write_crowd
+from drawn_detectors import SQUARE, save, ssd_rows
 from tiny_model import build_model
 
 from reid_toolkit.cli import detecting
@@ -62,7 +64,7 @@ def found(monkeypatch: pytest.MonkeyPatch):
     """``found(*boxes)``: what the detector will find."""
 
     def patch(*boxes: tuple[float, float, float, float, float]) -> None:
-        monkeypatch.setattr(detectors, "load_detector", lambda kind, weights=None: Boxes(*boxes))
+        monkeypatch.setattr(detectors, "load_detector", lambda *_, **__: Boxes(*boxes))
         monkeypatch.setattr(detecting, "MARGIN", 0.0)
 
     return patch
@@ -103,7 +105,7 @@ def test_it_asks_where_somebody_is_there_to_answer(
     found(RIGHT, LEFT)
     monkeypatch.setattr(detecting.sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(detecting.click, "prompt", lambda *_, **__: 2)
-    number, person = detecting.choose_person(picture, "boxes", None, None)
+    number, person = detecting.choose_person(picture, "boxes", None, None, None)
     assert (number, person.box) == (2, RIGHT[:4])
     assert "1: 48 x 96 pixels" in capsys.readouterr().err
 
@@ -114,6 +116,7 @@ def test_what_is_no_query(gallery: Path, picture: Path, tmp_path: Path, reid, fo
     assert reid("search", picture, "--detect", "--tracklet", "a", *there).status == 2
     assert reid("search", picture, "--person", 1, *there).status == 2
     assert reid("search", picture, "--detector", "boxes", *there).status == 2
+    assert reid("search", picture, "--person-label", 0, *there).status == 2
     assert "a picture has nobody that does" in reid("search", picture, "--detect", "--detector", "motion", *there).error
     assert "--detect expects a picture" in reid("search", gallery, "--detect", *there).error
 
@@ -124,3 +127,21 @@ def test_a_whole_frame_as_a_query_is_doubted(gallery: Path, picture: Path, reid)
     assert "320 x 160 pixels look like no crop of one person" in done.err
     crop = open_dataset(gallery.parent / "people").tracklets[0].crops[0].path
     assert "look like" not in reid("search", crop, "--gallery", gallery).err
+
+
+def test_a_detectors_file_finds_the_query(gallery: Path, picture: Path, tmp_path: Path, reid) -> None:
+    """Its label is said, and the extra that it needs is named where that is not installed."""
+    path = save(tmp_path / "ssd.onnx", SQUARE, {"o": ssd_rows((0, 1, 0.9))})
+    asked = ("search", picture, "--detect", "--gallery", gallery, "--no-camera-statistics", "--detector", path)
+    assert "--person-label N" in reid(*asked).error
+    assert reid(*asked, "--person-label", 1, "--json").json["query"]["person"] == 1
+
+
+def test_the_extra_of_a_detectors_file_is_named(
+    gallery: Path, picture: Path, tmp_path: Path, reid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.xml").write_text('<net name="m" version="11"></net>')
+    (tmp_path / "m.bin").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    said = reid("search", picture, "--detect", "--gallery", gallery, "--detector", tmp_path / "m.xml").error
+    assert said.endswith("needs openvino, which is not installed: in reid's checkout, pip install '.[openvino]'")

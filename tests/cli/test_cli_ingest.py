@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from drawn_detectors import PERSON, SIDE, SQUARE, save, ssd_rows
 from drawn_yard import ScriptedDetector
 
 from reid_toolkit.cli import main
@@ -131,6 +132,20 @@ def test_what_came_of_each_camera_is_told(video: Path, tmp_path: Path, capsys: p
 def test_ctrl_c_says_what_begins_again(
     video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reid_toolkit.footage.ingest.load_detector", lambda *_: ScriptedDetector(interrupt_at=20))
+    monkeypatch.setattr("reid_toolkit.footage.ingest.load_detector", lambda *_, **__: ScriptedDetector(interrupt_at=20))
     assert reid(video, "--out", tmp_path / "set") == 130
     assert "the one that was being read begins again at its first frame" in capsys.readouterr().err
+
+
+def test_the_label_of_a_persons_detections_may_be_said(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / "ssd.onnx", SQUARE, {"o": ssd_rows((0, 1, 0.9))})
+    given = (video, "--out", tmp_path / "set", "--detector", path)
+    assert "say which one is a person, as its description has it: --person-label N" in fails(capsys, *given)
+    assert reid(*given, "--person-label", 1) == 0
+    capsys.readouterr()
+    crop = read_manifest(tmp_path / "set").crops[0]
+    assert (crop.x, crop.width) == pytest.approx((PERSON[0] * 320 / SIDE, (PERSON[2] - PERSON[0]) * 320 / SIDE))
+    # What is stored under another label is another detector's.
+    assert "detector was 'ssd:" in fails(capsys, *given, "--person-label", 2)

@@ -5,12 +5,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from reid_toolkit.errors import ModelError
-from reid_toolkit.footage.detectors import yolox
-from reid_toolkit.footage.detectors.forms import Floats, in_full, shapes
-from reid_toolkit.footage.detectors.running import Arrays, start
+from reid_toolkit.footage.detectors import detr, ssd, yolox
+from reid_toolkit.footage.detectors.forms import Floats, Form, in_full, label_of_person, shapes
+from reid_toolkit.footage.detectors.onnx_file import OnnxFile
+from reid_toolkit.footage.detectors.openvino_file import OpenVinoFile
+from reid_toolkit.footage.detectors.running import Arrays, Input, Running
 from reid_toolkit.images import Image
 from reid_toolkit.runtime.session import first_line
 
@@ -20,55 +21,126 @@ PADDING = 114
 """Grey level of the frame's surroundings in YOLOX's training."""
 
 EXPECTED = (
-    "expected a YOLOX model: one image input (1, 3, H, W) float32 or float16, and either one output (1, anchors, 5 + "
-    "classes) or boxes (1, N, 5) with labels (1, N)"
+    "expected one picture in colour to go in, and to come out: YOLOX's rows (1, anchors, 5 + classes) or boxes "
+    "(1, N, 5) with labels (1, N); an SSD's rows (1, 1, N, 7); boxes (N, 5) with labels (N); or of RT-DETR and D-FINE "
+    f"logits and pred_boxes, or labels, boxes and scores with a second input {detr.SIZES}"
 )
 
 
 class FileDetector:
-    """Finds people with a model's file. See :class:`Detector`.
+    """Finds people with a model's file: ONNX, or the .xml of OpenVINO. See :class:`Detector`.
 
-    Which form its answers have is seen at loading: it is sent a grey picture.
+    Which form its answers have is seen at loading: it is sent a grey picture. ``threads`` are those of its runtime;
+    None leaves it to that. ``person_label`` says which label is a person's where the file does not.
+
+    Raises:
+        ModelError: it is no detector that can be read, or does not say which label is a person's.
+        MissingDependencyError: it needs openvino, which is not installed.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, person_label: int | None = None) -> None:
         self.path = path
+        self.graph = start(path, threads)
+        self.picture = self.find_picture()
+        self.channels_last = self.picture.shape[1] != 3 and self.picture.shape[3] == 3
+        sides = self.picture.shape[1:3] if self.channels_last else self.picture.shape[2:]
+        self.height, self.width = (side or DEFAULT_SIZE for side in sides)
+        grey = np.full((self.height, self.width, 3), PADDING, np.uint8)
+        outputs = self.run(grey, rgb=False)
+        self.form = self.find_form(outputs)
         try:
-            self.graph = start(path, threads)
+            self.person = label_of_person(person_label, self.graph.classes, self.form)
         except ModelError as error:
-            raise ModelError(f"{error}: {EXPECTED}") from None
+            raise ModelError(f"{path}: {error}") from None
+        self.name = f"{self.form.family}:{self.graph.digest[:16]}"
+        if person_label is not None:
+            self.name += f":{person_label}"
+        self(grey)  # what it cannot do is said now
+
+    def find_picture(self) -> Input:
+        """The input for frames."""
         inputs = self.graph.inputs
-        shape = inputs[0].shape
-        if len(inputs) != 1 or inputs[0].dtype not in (np.float32, np.float16) or len(shape) != 4 or shape[1] != 3:
-            raise self.unlike(f"the input{'s' * (len(inputs) > 1)} {', '.join(map(str, inputs))}")
-        self.height, self.width = (side or DEFAULT_SIZE for side in shape[2:])
-        outputs = self.run(np.full((self.height, self.width, 3), PADDING, np.uint8))
-        form = yolox.find(outputs, self.height, self.width)
-        if form is None:
-            raise self.unlike("the outputs " + ", ".join(str(list(shape)) for shape in shapes(outputs)))
-        self.form = form
-        self.name = f"{form.family}:{self.graph.digest[:16]}"
+        pictures = [one for one in inputs if one.name != detr.SIZES]
+        got = f"the input{'s' * (len(inputs) != 1)} {', '.join(map(str, inputs))}"
+        if len(pictures) != 1 or len(pictures[0].shape) != 4:
+            raise self.unlike(got)
+        (picture,) = pictures
+        if picture.dtype not in (np.float32, np.float16, np.uint8):
+            raise self.unlike(got)
+        if 3 not in (picture.shape[1], picture.shape[3]) and picture.shape[1] is not None:
+            raise self.unlike(got)
+        if picture.shape[0] not in (1, None):
+            raise ModelError(
+                f"{self.path}: takes {picture.shape[0]} pictures at once: expected one: export it with batch 1"
+            )
+        return picture
+
+    def find_form(self, outputs: Arrays) -> Form:
+        """What the answers to a grey picture are."""
+        for kind in (ssd, detr, yolox):
+            form = kind.find(outputs, self.height, self.width)
+            if form is not None:
+                return form
+        raise self.unlike("the outputs " + ", ".join(str(list(shape)) for shape in shapes(outputs)))
 
     def start(self, frame_rate: float) -> None:
         """Nothing to forget: each frame is taken by itself."""
 
     def __call__(self, frame: Image) -> tuple[Floats, Floats]:
-        picture, scale = letterbox(frame, self.height, self.width)
-        boxes, scores = self.form.people(self.run(picture))
-        limits = np.array([frame.shape[1], frame.shape[0]] * 2, np.float32)
-        return np.clip(boxes / np.float32(scale), 0, limits).astype(np.float32), scores
-
-    def run(self, picture: Image) -> Arrays:
-        """The answers to a picture (height, width, 3) uint8 BGR."""
-        entry = self.graph.inputs[0]
-        values: NDArray[Any] = picture.transpose(2, 0, 1)[None].astype(entry.dtype)
+        height, width = frame.shape[:2]
+        if self.form.letterboxed:
+            picture, scale = letterbox(frame, self.height, self.width)
+            scales = np.full(4, scale, np.float32)
+        else:
+            picture = stretched(frame, self.height, self.width)
+            scales = np.array([self.width / width, self.height / height] * 2, np.float32)
+        outputs = self.run(picture, rgb=self.form.rgb)
         try:
-            return in_full(self.graph.run({entry.name: values}))
+            boxes, scores = self.form.people(outputs, self.person)
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from None
+        if not np.isfinite(boxes).all():
+            raise ModelError(f"{self.path}: gives boxes that are no numbers: the file is damaged")
+        boxes = np.clip(boxes / scales, 0, np.array([width, height] * 2, np.float32)).astype(np.float32)
+        seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        return boxes[seen], np.minimum(scores[seen], 1)
+
+    def run(self, picture: Image, *, rgb: bool) -> Arrays:
+        """The answers to a picture (height, width, 3) uint8 BGR, given as RGB of 0-1 or as it is."""
+        values: Any = (picture[..., ::-1] if rgb else picture).astype(self.picture.dtype)
+        if rgb and self.picture.dtype != np.uint8:
+            values /= 255
+        values = (values if self.channels_last else values.transpose(2, 0, 1))[None]
+        given = {self.picture.name: np.ascontiguousarray(values)}
+        for other in self.graph.inputs:
+            if other.name == detr.SIZES:
+                given[other.name] = np.ones((1, 2), other.dtype)
+        try:
+            return in_full(self.graph.run(given))
         except Exception as error:  # runtimes' exceptions have no common base
-            raise ModelError(f"{self.path}: cannot be run: {EXPECTED}; {first_line(error)}") from None
+            raise ModelError(f"{self.path}: cannot be run: {first_line(error)}: {EXPECTED}") from None
 
     def unlike(self, got: str) -> ModelError:
         return ModelError(f"{self.path}: not a person detector we can read: {EXPECTED}; got {got}")
+
+
+def start(path: Path, threads: int | None = None) -> Running:
+    """Open a detector's file in what runs it, by its first bytes."""
+    content = path.read_bytes()
+    if content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return OpenVinoFile(path, content, threads)
+    xml = path.with_suffix(".xml")
+    if path.suffix.lower() == ".bin" and xml.is_file():
+        raise ModelError(f"{path}: the weights of a model in OpenVINO's form: give {xml}")
+    try:
+        return OnnxFile(path, content, threads)
+    except ModelError as error:
+        raise ModelError(f"{error}: {EXPECTED}") from None
+
+
+def stretched(frame: Image, height: int, width: int) -> Image:
+    """``frame`` as (height, width, 3), whatever shape it had."""
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def letterbox(frame: Image, height: int, width: int) -> tuple[Image, float]:

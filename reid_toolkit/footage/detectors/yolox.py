@@ -3,18 +3,16 @@
 import cv2
 import numpy as np
 
-from reid_toolkit.footage.detectors.forms import LEAST_SCORE, Floats, shapes
+from reid_toolkit.footage.detectors.forms import LEAST_SCORE, Floats, Form, labelled, shapes, strong
 from reid_toolkit.footage.detectors.running import Arrays
 
-PERSON = 0
-"""Its class in COCO, and in models of people only."""
 NMS_IOU = 0.65
 """As in YOLOX's own evaluation: people overlap."""
 STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 """Of the usual models and of the P6 ones."""
 
 
-def find(outputs: Arrays, height: int, width: int) -> "Rows | Suppressed | None":
+def find(outputs: Arrays, height: int, width: int) -> Form | None:
     """The form of these answers to a grey picture of ``height`` x ``width``, if it is one of YOLOX."""
     found = shapes(outputs)
     if len(found) == 2 and len(found[0]) == 3 and found[0][2] == 5 and found[1] == found[0][:2]:
@@ -27,40 +25,46 @@ def find(outputs: Arrays, height: int, width: int) -> "Rows | Suppressed | None"
                 # A decoded box lies near its anchor, the farthest of which is in the lower right corner; an offset is a
                 # cell or two. Both have the same shape.
                 decoded = rows[0, :, :2].max() > 0.5 * max(height, width)
-                return Rows(None if decoded else grid, steps)
+                return Rows(found[0][2] - 5, None if decoded else grid, steps)
     return None
 
 
-class Suppressed:
+class Yolox:
+    """What the forms have in common."""
+
+    family, letterboxed, rgb = "yolox", True, False
+    person: int | None = 0
+    """In COCO, and in models of people only."""
+    labels: int | None = None
+
+
+class Suppressed(Yolox):
     """Boxes left after suppression, with their labels (OpenMMLab's export)."""
 
-    family = "yolox"
-
-    def people(self, outputs: Arrays) -> tuple[Floats, Floats]:
+    def people(self, outputs: Arrays, person: int | None) -> tuple[Floats, Floats]:
         (rows,), (labels,) = outputs.values()
-        rows = rows[(labels == PERSON) & (rows[:, 4] >= LEAST_SCORE)]
+        rows = rows[labelled(labels, person) & strong(rows[:, 4])]
         return rows[:, :4], rows[:, 4].astype(np.float32)
 
 
-class Rows:
+class Rows(Yolox):
     """A row for each anchor: in pixels, or with ``grid`` offsets in grid cells and log sizes (Megvii's exports)."""
 
-    family = "yolox"
+    def __init__(self, labels: int, grid: Floats | None, strides: Floats) -> None:
+        self.labels, self.grid, self.strides = labels, grid, strides
 
-    def __init__(self, grid: Floats | None, strides: Floats) -> None:
-        self.grid, self.strides = grid, strides
-
-    def people(self, outputs: Arrays) -> tuple[Floats, Floats]:
+    def people(self, outputs: Arrays, person: int | None) -> tuple[Floats, Floats]:
         ((rows,),) = outputs.values()  # (A, 5 + classes): centre x y, width height, objectness, class scores
-        scores = rows[:, 4] * rows[:, 5 + PERSON]
-        kept = (rows[:, 5:].argmax(axis=1) == PERSON) & (scores >= LEAST_SCORE)
+        best = rows[:, 5:].argmax(axis=1)
+        scores = rows[:, 4] * rows[np.arange(len(rows)), 5 + best]
+        kept = labelled(best, person) & strong(scores)
         centres, sizes, scores = rows[kept, :2], rows[kept, 2:4], scores[kept]
         if self.grid is not None:
             centres = (centres + self.grid[kept]) * self.strides[kept]
             sizes = np.exp(sizes) * self.strides[kept]
         corners = centres - sizes / 2
-        best = cv2.dnn.NMSBoxes(np.hstack([corners, sizes]).tolist(), scores.tolist(), LEAST_SCORE, NMS_IOU)
-        order = np.array(best, dtype=np.int64).reshape(-1)
+        left = cv2.dnn.NMSBoxes(np.hstack([corners, sizes]).tolist(), scores.tolist(), LEAST_SCORE, NMS_IOU)
+        order = np.array(left, dtype=np.int64).reshape(-1)
         boxes = np.hstack([corners, corners + sizes])[order].astype(np.float32)
         return boxes, scores[order].astype(np.float32)
 

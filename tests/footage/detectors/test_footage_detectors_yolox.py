@@ -5,39 +5,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from drawn_detectors import FRAME, PERSON, SIDE, save
 from onnx import TensorProto, helper, numpy_helper
 
 from reid_toolkit.errors import ModelError
 from reid_toolkit.footage.detector import load_detector
 from reid_toolkit.footage.detectors.file import FileDetector, letterbox
 from reid_toolkit.footage.detectors.yolox import Rows, anchors
-
-SIDE = 64
-FRAME = np.zeros((96, 128, 3), np.uint8)
-"""Enters a 64x64 input at half its size."""
-PERSON = np.array([16, 10, 30, 40], np.float32)
-"""x1 y1 x2 y2 in the model's input."""
-
-
-def save(path: Path, inputs: list[int | str], outputs: dict[str, np.ndarray]) -> Path:
-    """A model which gives ``outputs`` whatever it is shown."""
-    nodes = [
-        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
-        for name, value in outputs.items()
-    ]
-    declared = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-        for name, value in outputs.items()
-    ]
-    kind = TensorProto.FLOAT16 if any(value.dtype == np.float16 for value in outputs.values()) else TensorProto.FLOAT
-    picture = helper.make_tensor_value_info("images", kind, inputs)
-    model = helper.make_model(
-        helper.make_graph(nodes, "tiny", [picture], declared),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
-    onnx.save(model, str(path))
-    return path
 
 
 def rows(form: str) -> np.ndarray:
@@ -144,40 +118,5 @@ def test_weights_in_a_second_file_are_found_wherever_the_model_lies(
     assert names[0] == names[1] != names[2]
     weights.rename(tmp_path / "elsewhere" / weights.name)
     monkeypatch.chdir(tmp_path / "elsewhere")
-    with pytest.raises(ModelError, match=r"large\.onnx: not a usable ONNX model.*expected a YOLOX model"):
+    with pytest.raises(ModelError, match=r"large\.onnx: not a usable ONNX model.*expected one picture"):
         FileDetector(path)
-
-
-@pytest.mark.parametrize(
-    ("inputs", "outputs", "got"),
-    [
-        ([1, 3, 64, 64], {"o": np.zeros((1, 12, 84), np.float32)}, r"got the outputs \[1, 12, 84\]$"),
-        ([1, 3, 64, 64], {"a": np.zeros((1, 9, 4), np.float32), "b": np.zeros((1, 9), np.float32)}, "got"),
-        ([1, 1, 64, 64], {"o": np.zeros((1, 84, 6), np.float32)}, "got the input"),
-    ],
-    ids=["YOLOv8", "boxes without scores", "grey input"],
-)  # fmt: skip
-def test_another_model_is_refused(
-    tmp_path: Path, inputs: list[int | str], outputs: dict[str, np.ndarray], got: str
-) -> None:
-    path = save(tmp_path / "other.onnx", inputs, outputs)
-    with pytest.raises(ModelError, match=r"other\.onnx: not a person detector.*expected a YOLOX model.*" + got):
-        FileDetector(path)
-
-
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "not.onnx"
-    path.write_text("no model")
-    with pytest.raises(ModelError, match=r"not\.onnx: not a usable ONNX model"):
-        load_detector(str(path))
-    assert capfd.readouterr().err == ""
-
-
-def test_an_unknown_detector_is_refused() -> None:
-    with pytest.raises(ModelError, match="hog: unknown detector: expected motion, torchvision, or the path"):
-        load_detector("hog")
-
-
-def test_weights_are_for_torchvision_only(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="detector 'motion' takes no weights"):
-        load_detector("motion", tmp_path / "x.pth")

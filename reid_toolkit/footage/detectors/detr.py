@@ -1,0 +1,65 @@
+"""RT-DETR (Zhao et al. 2023) and D-FINE (Peng et al. 2024), which give each thing once and need no suppression."""
+
+import numpy as np
+
+from reid_toolkit.footage.detectors.forms import Floats, Form, in_pixels, labelled, strong
+from reid_toolkit.footage.detectors.running import Arrays
+
+SIZES = "orig_target_sizes"
+"""A second input: (1, 2) width and height that boxes are multiplied by. Given 1 1, they stay fractions."""
+OTHERS = (91, 92)
+"""Counts of classes of the first DETR and its like, which want their pixels in another way."""
+
+
+def find(outputs: Arrays, height: int, width: int) -> Form | None:
+    """The form of these answers, if it is one of these."""
+    found = {name: output.shape for name, output in outputs.items()}
+    if found.keys() == {"logits", "pred_boxes"}:
+        logits, boxes = found["logits"], found["pred_boxes"]
+        if len(logits) == 3 and boxes == (1, logits[1], 4) and logits[2] not in OTHERS:
+            return Queries(logits[2], height, width)
+    if found.keys() == {"labels", "boxes", "scores"} and len(found["labels"]) == 2:
+        labels, boxes, scores = found["labels"], found["boxes"], found["scores"]
+        if labels == scores == boxes[:2] and boxes[2:] == (4,):
+            return Best(height, width)
+    return None
+
+
+class Detr:
+    """What the forms have in common."""
+
+    family, letterboxed, rgb = "detr", False, True
+    labels: int | None = None
+
+    def __init__(self, height: int, width: int) -> None:
+        self.height, self.width = height, width
+
+
+class Queries(Detr):
+    """As transformers exports them: ``logits`` (1, N, classes), ``pred_boxes`` (1, N, 4) centre, size in fractions."""
+
+    def __init__(self, labels: int, height: int, width: int) -> None:
+        super().__init__(height, width)
+        self.labels = labels
+        self.person = 0 if labels in (1, 80) else None  # of people only, or COCO's
+
+    def people(self, outputs: Arrays, person: int | None) -> tuple[Floats, Floats]:
+        logits, rows = outputs["logits"][0], outputs["pred_boxes"][0]
+        chosen = logits.max(axis=1) if person is None else logits[:, person]
+        scores = np.exp(-np.logaddexp(0, -chosen))  # the logistic function, also of large numbers
+        kept = strong(scores)
+        centres, sizes = rows[kept, :2], rows[kept, 2:]
+        boxes = np.hstack([centres - sizes / 2, centres + sizes / 2])
+        return in_pixels(boxes, self.height, self.width), scores[kept].astype(np.float32)
+
+
+class Best(Detr):
+    """As their authors export them: the best ``labels`` (1, N), ``boxes`` (1, N, 4) corners, ``scores`` (1, N)."""
+
+    person: int | None = 0
+    """In COCO."""
+
+    def people(self, outputs: Arrays, person: int | None) -> tuple[Floats, Floats]:
+        labels, boxes, scores = (outputs[name][0] for name in ("labels", "boxes", "scores"))
+        kept = labelled(labels, person) & strong(scores)
+        return in_pixels(boxes[kept], self.height, self.width), scores[kept].astype(np.float32)

@@ -1,0 +1,121 @@
+"""A detector in OpenVINO's form (an .xml and a .bin) in OpenVINO."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reid_toolkit.errors import ModelError
+from reid_toolkit.footage.detectors.running import PIXELS, Arrays, Classes, Input, refuse_other_pixels
+from reid_toolkit.runtime.openvino import import_openvino
+
+OLDEST = 10
+"""Of the form's versions, the first that OpenVINO still reads."""
+ROOT = re.compile(rb"<net\b[^>]*\bversion\s*=\s*[\"'](\d+)[\"']")
+INFO = "model_info"
+"""Where Intel's exporters say more of a file."""
+KINDS: dict[str, type[np.generic]] = {
+    "f32": np.float32, "f16": np.float16, "u8": np.uint8, "i64": np.int64, "i32": np.int32,
+}  # fmt: skip
+"""Element types by OpenVINO's names."""
+
+
+class OpenVinoFile:
+    """An ``.xml`` with its weights in OpenVINO, on the CPU in float32.
+
+    ``threads`` are OpenVINO's; None leaves it to that.
+
+    Raises:
+        ModelError: it is no model of OpenVINO's, too old, or without its weights.
+        MissingDependencyError: the package openvino is not installed.
+    """
+
+    def __init__(self, path: Path, content: bytes, threads: int | None) -> None:
+        weights = check(path, content)
+        openvino = import_openvino(f"{path}: a model in OpenVINO's form")
+        # By itself it takes bfloat16 where the processor has it. One stream: frames come one after the other.
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": "1"}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = str(threads)
+        core = openvino.Core()
+        try:
+            model = core.read_model(path, weights)
+            self.compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise ModelError(
+                f"{path}: OpenVINO cannot read it, or {weights.name} beside it: {last_line(error)}: fetch both again"
+            ) from None
+        self.inputs = [
+            Input(
+                name_of(port, place), axes(port.get_partial_shape()), KINDS.get(port.get_element_type().get_type_name())
+            )
+            for place, port in enumerate(self.compiled.inputs)
+        ]
+        refuse_other_pixels(path, {name: said_of(model, name) for name in PIXELS})
+        self.classes = classes_of(model)
+        self.digest = hashlib.sha256(content + weights.read_bytes()).hexdigest()
+
+    def run(self, given: Arrays) -> Arrays:
+        try:
+            found = self.compiled([given[one.name] for one in self.inputs])
+        except RuntimeError as error:
+            raise ModelError(last_line(error)) from None
+        return {name_of(port, place): found[port] for place, port in enumerate(self.compiled.outputs)}
+
+
+def check(path: Path, content: bytes) -> Path:
+    """Where its weights are, once the file looks like one that OpenVINO reads: it is noisy about others."""
+    root = ROOT.search(content, 0, 4096)
+    if root is None:
+        raise ModelError(f"{path}: not a model in OpenVINO's form: expected an .xml that begins with <net ...>")
+    if int(root[1]) < OLDEST:
+        raise ModelError(
+            f"{path}: is of version {int(root[1])} of OpenVINO's form, which it no longer reads: expected {OLDEST} or "
+            "later; convert the model anew, or fetch a newer file of it"
+        )
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise ModelError(f"{path}: {weights.name} is missing beside it: expected the model's weights there")
+    return weights
+
+
+def axes(shape: Any) -> tuple[int | None, ...]:
+    if shape.rank.is_dynamic:
+        return ()
+    return tuple(axis.get_length() if axis.is_static else None for axis in shape)
+
+
+def name_of(port: Any, place: int) -> str:
+    """The first of its names; its place where it has none."""
+    return min(port.get_names(), default=str(place))
+
+
+def said_of(model: Any, name: str) -> str:
+    """What an exporter wrote into the file under this name, with a space between several; empty for nothing."""
+    place = [INFO, name]
+    return str(model.get_rt_info(place).astype(str)) if model.has_rt_info(place) else ""
+
+
+def classes_of(model: Any) -> Classes:
+    """What the file says of its labels: their names, else what its SSD layer shows."""
+    names = said_of(model, "labels").split()
+    if names:
+        return Classes(tuple(names))
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() == "DetectionOutput":
+            scores, priors = (axes(operation.input(place).get_partial_shape()) for place in (1, 2))
+            said = operation.get_attributes()
+            if scores[-1:] == (None,) or priors[-1:] == (None,) or not scores or not priors:
+                break
+            total = int(scores[-1] * (4 if said["normalized"] else 5) / priors[-1])  # type: ignore[operator]
+            background = said["background_label_id"]
+            first = int(background == 0 and not said["decrease_label_id"])
+            return Classes(total=total - (0 <= background < total), first=first)
+    return Classes()
+
+
+def last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
