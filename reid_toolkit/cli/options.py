@@ -183,8 +183,8 @@ FOOTAGE = (
         type=DETECTOR,
         default="motion",
         show_default=True,
-        help="motion (fixed cameras), torchvision, a detector's file (ONNX, or the .xml of OpenVINO), or the name of one "
-        "of `reid models`.",
+        help="motion (fixed cameras), torchvision, a detector's file (ONNX, or the .xml of OpenVINO), or the name of "
+        "one of `reid models`.",
     ),
     click.option("--detector-weights", type=FILE, help="For torchvision: a state dict, instead of a download."),
     PERSON_LABEL,

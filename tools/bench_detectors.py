@@ -1,0 +1,128 @@
+"""Detectors on one recording: what tracklets come of each, and what a frame costs.
+
+    python tools/bench_detectors.py vtest.avi motion yolox_tiny.onnx pedestrian-detection-adas-0002.xml \\
+        --folder detectors --changed 5 2 4 --json docs/benchmarks/detectors_vtest.json
+
+Each detector, in one thread, makes a dataset of the whole recording in --folder, and a sheet of it: ten crops of each
+tracklet, evenly spread, in a row. There are no labels, so how many tracklets change from one person to another is
+counted by eye on the sheets, and given to a second call with --changed, in the order of the detectors; what is in
+--folder already is not made again. "looks like two" is what `reid dataset show` thinks of it.
+
+What a frame costs is processor time, which other work on the machine moves less than the clock's: the detectors take
+turns at each of the first --frames frames, and the median is given, and its ratio to the first detector's.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.datasets.oddities import oddities, spread
+from reid_toolkit.files import write_atomic
+from reid_toolkit.footage.detector import Detector, load_detector
+from reid_toolkit.footage.ingest import ingest
+from reid_toolkit.footage.sources import open_recordings
+from reid_toolkit.images import read_image
+from reid_toolkit.records import Tracklet
+
+CROPS, HEIGHT, WIDTH = 10, 96, 48
+"""Of the sheet: crops of a tracklet, and the pixels of each."""
+ROWS = 20
+"""Of the sheet, in a column."""
+
+
+def tracklets(video: Path, detector: Detector, out: Path) -> dict[str, Any]:
+    """What comes of the recording."""
+    if not (out / "ingest.json").exists():
+        ingest([video], out, camera="mall", detector=detector)
+    (entry,) = json.loads((out / "ingest.json").read_text())["recordings"]
+    found = open_dataset(out).tracklets if entry["tracklets"] else ()
+    if found:
+        write_sheet(found, out.with_suffix(".png"))
+    odd = [{one.kind for one in oddities(tracklet, {})} for tracklet in found]
+    return {
+        "detector": detector.name,
+        **{name: entry[name] for name in ("tracklets", "dropped", "crops")},
+        "looks_like_two": sum("two people" in kinds for kinds in odd),
+    }
+
+
+def write_sheet(tracklets: Sequence[Tracklet], path: Path) -> None:
+    """A row for each tracklet, numbered as it is, in columns."""
+    strips = []
+    for tracklet in tracklets:
+        strip = np.full((HEIGHT + 4, 50 + (WIDTH + 2) * CROPS, 3), 255, np.uint8)
+        cv2.putText(strip, tracklet.name.split("-")[-1][-3:], (2, 55), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1)
+        for place, crop in enumerate(spread(tracklet.crops, CROPS)):
+            left = 50 + (WIDTH + 2) * place
+            strip[2 : 2 + HEIGHT, left : left + WIDTH] = cv2.resize(read_image(crop.path), (WIDTH, HEIGHT))
+        strips.append(strip)
+    strips += [np.full_like(strips[0], 255)] * (-len(strips) % ROWS)
+    columns = [np.vstack(strips[at : at + ROWS]) for at in range(0, len(strips), ROWS)]
+    cv2.imwrite(str(path), np.hstack(columns))
+
+
+def costs(video: Path, detectors: list[Detector], count: int) -> list[float]:
+    """Milliseconds of processor time a frame."""
+    (recording,) = open_recordings([str(video)], 25.0)
+    for detector in detectors:
+        detector.start(recording.frame_rate)
+    spent: list[list[float]] = [[] for _ in detectors]
+    for frame in recording.frames():
+        if frame.number >= count:
+            break
+        for detector, times in zip(detectors, spent, strict=True):
+            began = time.process_time()
+            detector(frame.image)
+            times.append(time.process_time() - began)
+    return [1000 * median(times) for times in spent]
+
+
+def main(options: argparse.Namespace) -> None:
+    cv2.setNumThreads(1)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    detectors = [load_detector(name, threads=1) for name in options.detectors]
+    rows = []
+    for name, detector in zip(options.detectors, detectors, strict=True):
+        print(f"ingest with {name}", file=sys.stderr)
+        rows.append({"file": Path(name).name, **tracklets(options.video, detector, options.folder / Path(name).stem)})
+    for row, cost in zip(rows, found := costs(options.video, detectors, options.frames), strict=True):
+        row |= {
+            "milliseconds": round(cost, 1),
+            "frames_per_second_of_a_core": round(1000 / cost, 1),
+            "times_the_first": round(cost / found[0], 2),
+        }
+    for row, changed in zip(rows, options.changed or [None] * len(rows), strict=True):
+        row["change_person_by_eye"] = changed
+    written = {
+        "command": shlex.join(["python", "tools/bench_detectors.py", *(Path(word).name for word in sys.argv[1:])]),
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, no GPU used; busy with other work",
+        "rows": rows,
+    }
+    write_atomic(options.json, json.dumps(written, indent=1) + "\n")
+    for row in rows:
+        print("  ".join(f"{key} {value}" for key, value in row.items()))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("detectors", nargs="+", help="as --detector of reid ingest; the first is the reference")
+    parser.add_argument("--folder", type=Path, required=True, help="where datasets and sheets go")
+    parser.add_argument("--frames", type=int, default=200, help="that are timed")
+    parser.add_argument("--changed", type=int, nargs="+", help="tracklets that change person, as counted on the sheets")
+    parser.add_argument("--json", type=Path, required=True)
+    main(parser.parse_args())
