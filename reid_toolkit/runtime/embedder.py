@@ -139,7 +139,7 @@ class Embedder:
         return average(rows, [self.quality(image) for image in images] if by_quality else None)
 
     def quality(self, image: NDArray[np.uint8]) -> float:
-        """Weight above 0 of a frame in its tracklet: its sharpness times its area, see :func:`averager.quality`."""
+        """Weight above 0 of a frame in its tracklet: its sharpness times its area, see :func:`tracklets.quality`."""
         return quality(to_bgr(image, 0), *self._size)
 
     @property

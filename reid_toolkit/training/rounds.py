@@ -77,7 +77,7 @@ def train(
     Raises:
         RunError: the folder holds another run, the loss diverges, there are fewer than two samples, or the processes
             cannot share a batch evenly or see different datasets, or the teacher is not the recipe's.
-        ImageError: a crop cannot be read and ``bad`` is None (see ``datasets.reading.read_crops``).
+        ImageError: a crop cannot be read and ``bad`` is None (see ``datasets.dataset.read_crops``).
     """
     device = device or torch.device("cpu")
     check_teacher(recipe, teacher, out)
