@@ -37,6 +37,15 @@ def test_every_command_is_understood(page, line, monkeypatch):
     command.make_context(line, words).close()
 
 
+def test_what_the_page_of_troubles_quotes_is_said():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    code = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "reid_toolkit").rglob("*.py"))
+    joined = re.sub(r'"\s*f?"', "", code)  # messages are written over several lines
+    quoted = re.findall(r'"([^"\n]{12,})"', page)
+    assert len(quoted) > 10
+    assert not [words for words in quoted if words not in joined]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
