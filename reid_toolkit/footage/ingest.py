@@ -81,55 +81,28 @@ def ingest(
     if not recordings and bad is None:
         raise VideoError(first_of(found.bad))
     refuse_repeats(recordings)
-    streams = [recording for recording in recordings if recording.is_stream]
-    if start is not None and (len(recordings) > 1 or streams):
-        raise InputError(
-            f"start time given with {len(recordings)} recordings, {len(streams)} of them streams: expected "
-            "one recorded file; ingest the others one by one"
-        )
-    if streams and (len(recordings) > 1 or not camera):
-        raise InputError(
-            f"{streams[0].source}: a stream runs until it is stopped: give it alone, and with a camera name"
-        )
+    refuse_unsuited(recordings, camera, start)
     if isinstance(detector, str):
         detector = load_detector(detector, detector_weights, person_label=person_label)
-    began = None if start is None else (start if start.tzinfo else start.replace(tzinfo=UTC)).timestamp()
-    if began is not None and began < 0:
-        raise InputError(f"start time {start}: expected 1970 or later")
-    settings = Settings(detector.name, every, min_crops, margin, began)
+    settings = Settings(detector.name, every, min_crops, margin, unix_time(start))
+    report = IngestReport(bad=found.bad, passed_over=found.passed_over)
+    total: int | None = None
+
+    def tick() -> None:
+        if on_progress:
+            on_progress(report.frames, total)
+
     with open_store(Path(out)) as store:
-        report = IngestReport(bad=found.bad, passed_over=found.passed_over)
-        total: int | None = None
-
-        def tick() -> None:
-            if on_progress:
-                on_progress(report.frames, total)
-
-        pending: list[tuple[Work, Entry | None]] = []
-        for recording in recordings:
-            work = Work(
-                recording, camera or recording.name, settings, store, detector, report, tick, camera is not None
-            )
-            with collecting(report, recording):
-                known, as_it_is = stored(work)
-                if known and as_it_is:
-                    report.skipped += 1
-                else:
-                    pending.append((work, known and replaceable(work, known, anyway=replace)))
+        works = [
+            Work(recording, camera or recording.name, settings, store, detector, report, tick, camera is not None)
+            for recording in recordings
+        ]
+        pending = list(left_to_do(works, replace=replace))
         counts = [work.recording.frame_count for work, _ in pending]
         if None not in counts:
             total = sum(count or 0 for count in counts)
-        clock = time.perf_counter()
         tick()
-        for work, known in pending:
-            with collecting(report, work.recording):
-                if work.recording.is_stream:
-                    ingest_stream(work, seconds)
-                else:
-                    ingest_file(work, known)
-                report.videos += 1
-                report.replaced += known is not None
-            report.seconds = time.perf_counter() - clock
+        read_all(pending, report, seconds)
     report.warnings += [
         f"camera {name}: {', '.join(doubts)}: look at them with `reid dataset show {out} --camera {shlex.quote(name)}`"
         + WAY_OUT * (settings.detector == "motion")
@@ -141,6 +114,53 @@ def ingest(
     elif report.bad:
         raise VideoError(first_of(report.bad))
     return report
+
+
+def refuse_unsuited(recordings: Sequence[Recording], camera: str | None, start: datetime | None) -> None:
+    """Raise :class:`InputError` for a stream among others or without a camera, and a start that is not of one file."""
+    streams = [recording for recording in recordings if recording.is_stream]
+    if start is not None and (len(recordings) > 1 or streams):
+        raise InputError(
+            f"start time given with {len(recordings)} recordings, {len(streams)} of them streams: expected "
+            "one recorded file; ingest the others one by one"
+        )
+    if streams and (len(recordings) > 1 or not camera):
+        raise InputError(
+            f"{streams[0].source}: a stream runs until it is stopped: give it alone, and with a camera name"
+        )
+
+
+def unix_time(start: datetime | None) -> float | None:
+    """Seconds; a naive time means UTC. Raises :class:`InputError` for one before 1970."""
+    seconds = None if start is None else (start if start.tzinfo else start.replace(tzinfo=UTC)).timestamp()
+    if seconds is not None and seconds < 0:
+        raise InputError(f"start time {start}: expected 1970 or later")
+    return seconds
+
+
+def left_to_do(works: Sequence[Work], *, replace: bool) -> Iterator[tuple[Work, Entry | None]]:
+    """The recordings that the dataset does not have yet, each with what it has in their place, to be replaced."""
+    for work in works:
+        with collecting(work.report, work.recording):
+            known, as_it_is = stored(work)
+            if known and as_it_is:
+                work.report.skipped += 1
+            else:
+                yield work, known and replaceable(work, known, anyway=replace)
+
+
+def read_all(pending: Sequence[tuple[Work, Entry | None]], report: IngestReport, seconds: float | None) -> None:
+    """Read one recording after the other; a stream for ``seconds``, or until it ends."""
+    clock = time.perf_counter()
+    for work, known in pending:
+        with collecting(report, work.recording):
+            if work.recording.is_stream:
+                ingest_stream(work, seconds)
+            else:
+                ingest_file(work, known)
+            report.videos += 1
+            report.replaced += known is not None
+        report.seconds = time.perf_counter() - clock
 
 
 @contextmanager
