@@ -47,9 +47,14 @@ ARROWS = {
 """Package or module -> what it may import besides itself; "a.b" is that one module of package a."""
 
 FOREIGN = {
-    "torch": {"method", "training", "reporting", "export", "footage.torchvision_detector"},
+    "torch": {
+        "method", "training", "reporting", "export", "adopt.checkpoint", "adopt.from_torch",
+        "footage.torchvision_detector",
+    },
+    "reid": {"adopt.from_torch", "adopt.pretrained"},
+    "huggingface_hub": {"adopt.pretrained"},
     "torchvision": {"training", "footage.torchvision_detector"},
-    "safetensors": {"training", "footage.torchvision_detector"},
+    "safetensors": {"training", "adopt.checkpoint", "footage.torchvision_detector"},
     "onnx": {"export", "adopt"},
     "openvino": {"runtime.openvino"},
     "google": {"adopt.network"},
@@ -65,7 +70,7 @@ FOREIGN = {
     "click": {"cli"},
     "rich": {"cli"},
     "rich_click": {"cli"},
-}
+}  # fmt: skip
 """Package of others -> who may import it."""
 
 LONGEST = 400

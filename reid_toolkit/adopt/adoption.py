@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from reid_toolkit.adopt.beginnings import HEAD, looks_like_checkpoint
 from reid_toolkit.adopt.choosing import Choice, Progress, choose, some_crops
 from reid_toolkit.adopt.contract import PRESETS, Contract, preset
 from reid_toolkit.adopt.known import Recognised, recognise
@@ -30,7 +31,7 @@ from reid_toolkit.runtime.preprocess import to_batch
 from reid_toolkit.runtime.session import open_session
 from reid_toolkit.version import __version__
 
-PICKLES = (".pt", ".pth", ".ckpt", ".tar", ".pkl", ".pickle", ".bin")
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".tar", ".pkl", ".pickle", ".bin", ".safetensors")
 ADVICE = "another --preset may fit, half precision may overflow, or the file is damaged"
 UNSTEADY = (
     "the file's own answer may change with the other pictures of a batch, or overflow in half precision: export it in "
@@ -54,6 +55,8 @@ class Settings:
     output: str | None = None
     licence: str = ""
     anyway: bool = False
+    source: str = ""
+    """What the result says that it was made from; empty is the file's name."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ class Source:
     model: onnx.ModelProto
     run: Callable[[Network], Run]
     digest: str
+    backbone: str
+    known: Recognised | None = None
+    """Where reading it told what it is."""
 
 
 def adopt(
@@ -91,7 +97,8 @@ def adopt(
     bad: list[str] | None = None,
     on_progress: Progress | None = None,
 ) -> Adopted:
-    """Write ``out`` from a third party's ``path``: an ONNX file, or the .xml of a model in OpenVINO's form.
+    """Write ``out`` from a third party's ``path``: an ONNX file, the .xml of a model in OpenVINO's form, or a
+    checkpoint of torch with the weights of a network that is known here.
 
     Args:
         path: the file.
@@ -104,16 +111,17 @@ def adopt(
 
     Raises:
         InputError: ``settings`` contradict the file, or do not suffice.
+        MissingDependencyError: a checkpoint's network comes with a package that is not installed.
         ModelError: it is no embedder, damaged, or the result is not the same.
     """
     refuse_overwriting(path, out)
-    source = read(path)
+    source = read(path, settings)
     network = inspect(source.model, str(path), size=settings.size, output=settings.output, anyway=settings.anyway)
     free, one_by_one = freed(network)
     name, contract, why, choice = contract_of(
         source, network, free, dataset, settings, [] if bad is None else bad, on_progress
     )
-    metadata = described(source, network, name, contract, settings.licence)
+    metadata = described(source, network, name, contract, settings)
     with atomic_path(out) as temporary:
         save_model(serving_model(free, contract), metadata, temporary)
         original = Original(source.run(network), network, contract)
@@ -131,32 +139,43 @@ def refuse_overwriting(path: Path, out: Path) -> None:
         raise InputError(f"--out {out}: is the file that is adopted: expected another name")
 
 
-def read(path: Path) -> Source:
+def read(path: Path, settings: Settings) -> Source:
     """Whatever form it has; raises :class:`ModelError` for one that cannot be read here."""
-    suffix = path.suffix.lower()
     if path.exists() and not path.is_file():
-        raise ModelError(f"{path}: no regular file: expected an ONNX file, or the .xml of a model in OpenVINO's form")
+        raise ModelError(
+            f"{path}: no regular file: expected an ONNX file, the .xml of a model in OpenVINO's form, or a checkpoint"
+        )
     try:
-        digest = hashlib.sha256(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    suffix, head, digest = path.suffix.lower(), content[:HEAD], hashlib.sha256(content)
+    del content
     if suffix == ".xml":
         weights = path.with_suffix(".bin")
         if not weights.exists():
             raise ModelError(f"{path}: {weights.name} is missing beside it: expected the weights of OpenVINO's model")
         digest.update(weights.read_bytes())
-        return Source(path, as_onnx(path), lambda network: by_openvino(path, network), digest.hexdigest())
+        return Source(path, as_onnx(path), lambda network: by_openvino(path, network), digest.hexdigest(), path.stem)
     if suffix == ".bin" and path.with_suffix(".xml").exists():
         raise ModelError(f"{path}: the weights of a model in OpenVINO's form: adopt {path.with_suffix('.xml')}")
-    if suffix in PICKLES:
-        raise ModelError(
-            f"{path}: a checkpoint of torch, which can hold code and is not run here: expected ONNX, or the .xml of "
-            "OpenVINO; export it with its own toolkit"
-        )
+    if suffix in CHECKPOINTS or looks_like_checkpoint(head):
+        return read_checkpoint(path, settings, digest.hexdigest())
     model = load(path)
     if any(entry.key == "format" and entry.value == FORMAT for entry in model.metadata_props):
         raise InputError(f"{path}: is a model of reid already: use it as it is")
-    return Source(path, model, lambda network: by_onnxruntime(model, network), digest.hexdigest())
+    return Source(path, model, lambda network: by_onnxruntime(model, network), digest.hexdigest(), path.stem)
+
+
+def read_checkpoint(path: Path, settings: Settings, digest: str) -> Source:
+    """A file of weights, whose network is built and exported here."""
+    from reid_toolkit.adopt.from_torch import OUTPUT, from_torch  # torch, which ONNX files do without
+
+    if settings.output not in (None, OUTPUT):
+        raise InputError(f"{path}: a checkpoint has one output: leave --output out")
+    found = from_torch(path, settings.size)
+    known = Recognised("imagenet", f"its tensors are those of {found.architecture.title}", surely=True)
+    return Source(path, found.model, lambda _: found.run, digest, found.architecture.name, known)
 
 
 def freed(network: Network) -> tuple[Network, bool]:
@@ -197,7 +216,7 @@ def contract_of(
         return "custom", settings.contract, "as given", None
     if settings.preset is not None:
         return settings.preset, preset(settings.preset), "as given", None
-    known = recognise(source.path, network)
+    known = source.known or recognise(source.path, network)
     if known is not None and (known.surely or dataset is None):
         return known.preset, PRESETS[known.preset], known.by, None
     if dataset is None:
@@ -249,12 +268,12 @@ def tried(
                 continue  # bytes are prepared inside
             trial, model = Path(folder) / f"{name}.onnx", serving_model(free, contract)
             mismatches[name] = mismatch(model, pixels)
-            save_model(model, described(source, network, name, contract, ""), trial)
+            save_model(model, described(source, network, name, contract, Settings()), trial)
             embedders[name] = Embedder(trial, providers=["cpu"])
         return choose(dataset, embedders, mismatches, bad, on_progress)
 
 
-def described(source: Source, network: Network, name: str, contract: Contract, licence: str) -> ModelMetadata:
+def described(source: Source, network: Network, name: str, contract: Contract, settings: Settings) -> ModelMetadata:
     """What the file says of itself."""
     return ModelMetadata(
         height=network.height,
@@ -263,13 +282,13 @@ def described(source: Source, network: Network, name: str, contract: Contract, l
         layout="NHWC uint8 0-255",
         normalisation=f"inside the graph: {contract}; descriptors are L2-normalised",
         dimension=network.dimension,
-        backbone=as_text(source.path.stem),
+        backbone=as_text(source.backbone),
         recipe="",
         stage="adopted",
         dataset="",
         toolkit=__version__,
-        source=as_text(source.path.name),
+        source=as_text(settings.source or source.path.name),
         source_sha256=source.digest,
-        licence=as_text(licence),
+        licence=as_text(settings.licence),
         preset=name,
     )

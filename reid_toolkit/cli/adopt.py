@@ -67,10 +67,12 @@ def command(
     anyway: bool,
     as_json: bool,
 ) -> None:
-    """Convert someone else's re-ID model (FILE: ONNX, or OpenVINO's .xml) into one that every reid command accepts.
+    """Convert someone else's re-ID model into one that every reid command accepts.
 
-    How it wants its pixels prepared is recognised, or found out on the tracklets of --dataset, without labels. The
-    new file appears only once it has given the same descriptors as the original, one, two and seventeen at a time.
+    FILE is ONNX, OpenVINO's .xml, or a checkpoint of torchreid's OSNet or fast-reid's SBS-S50; or the name of one to
+    fetch, such as osnet_x1_0_msmt17. How it wants its pixels prepared is recognised, or found out on the tracklets of
+    --dataset, without labels. The new file appears only once it has given the same descriptors as the original, one,
+    two and seventeen at a time.
     """
     own = contract_of(mean, std, order, scale)
     if preset is not None and own is not None:
@@ -94,9 +96,10 @@ def command(
         crops = [image for _, image in read_crops(spread_over_cameras(held.crops)[:CROPS], bad)]
         if not crops:
             raise InputError(f"{dataset}: not one of {CROPS} crops can be read; the first: {bad[0]}")
-    settings = Settings(preset, own, size, output, licence, anyway)
+    path, source = fetched(file, out)
+    settings = Settings(preset, own, size, output, licence, anyway, source)
     with late_progress_bar("try presets", "presets") as on_progress:
-        adopted = adopt(file, out, crops, held, settings, bad, on_progress)
+        adopted = adopt(path, out, crops, held, settings, bad, on_progress)
     warn_bad(list(dict.fromkeys(bad)))
     if adopted.one_by_one:
         warn(f"{file}: its batch is fixed for good: {out} runs it picture by picture, which is slower in large batches")
@@ -106,6 +109,19 @@ def command(
         print_json(report(adopted, file, out, len(crops)))
         return
     log.print("\n".join(describe(adopted, file, out, drawn=dataset is None)), markup=False, soft_wrap=True)
+
+
+def fetched(file: Path, out: Path) -> tuple[Path, str]:
+    """The file to adopt, and where it is from if it is not the user's: the weights of a network that is named."""
+    from reid_toolkit.adopt.adoption import refuse_overwriting
+    from reid_toolkit.adopt.pretrained import fetch, find, is_name
+
+    if not is_name(file):
+        return file, ""
+    refuse_overwriting(file, out)
+    weights = find(str(file))
+    log.print(f"{weights.name}: {weights.page}, unless it was fetched before", markup=False, soft_wrap=True)
+    return fetch(weights), weights.page
 
 
 def contract_of(

@@ -155,13 +155,6 @@ def test_without_a_word_and_without_footage_nothing_is_guessed(tmp_path: Path) -
     assert not (tmp_path / "o.onnx").exists()
 
 
-@pytest.mark.parametrize("name", ["m.pth", "m.pt", "m.pth.tar", "m.pkl"])
-def test_a_pickle_is_not_opened(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
-    with pytest.raises(ModelError, match="a checkpoint of torch, which can hold code and is not run here"):
-        adopt(tmp_path / name, tmp_path / "o.onnx", CROPS, settings=RAW)
-
-
 def test_a_network_whose_descriptors_vanish_writes_nothing(tmp_path: Path) -> None:
     model = build()
     linear = next(tensor for tensor in model.graph.initializer if tensor.name == "linear")

@@ -7,8 +7,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from reid import catalog
 from third_party import DIMENSION, build, save
 
+from reid_toolkit.adopt import pretrained
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.demo.crops import draw_crops
 from reid_toolkit.records import Crop
@@ -96,6 +98,26 @@ def test_what_cannot_be_is_one_line(reid, tmp_path: Path, options: list[str], sa
     found = reid("adopt", save(build(), tmp_path / "m.onnx"), "--out", tmp_path / "o.onnx", *options)
     assert said in found.error
     assert not (tmp_path / "o.onnx").exists()
+
+
+def test_a_network_is_fetched_by_its_name(reid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, address = save(build(), tmp_path / "w.onnx"), "https://example.org/w.onnx"
+    monkeypatch.setitem(catalog.ALIASES, "drawn_people_x9", catalog.ModelCard("osnet_x0_25", address))
+    asked = []
+    monkeypatch.setattr(pretrained, "fetch", lambda weights: asked.append(weights) or file)
+    out = tmp_path / "o.onnx"
+    assert "expected the name of an .onnx file" in reid("adopt", "drawn_people", "--out", tmp_path / "o.txt").error
+    assert not asked
+    said = reid("adopt", "drawn_people", "--out", out, "--preset", "half")
+    assert (said.status, said.out) == (0, "")
+    assert f"drawn_people_x9: {address}, unless it was fetched before" in said.err
+    assert [weights.name for weights in asked] == ["drawn_people_x9"]
+    assert reid("model", "card", out, "--json").json["made_from"] == address
+
+
+def test_a_name_of_no_network_is_one_line(reid, tmp_path: Path) -> None:
+    said = reid("adopt", "osnet_x1_0_msmt71", "--out", tmp_path / "o.onnx").error
+    assert "no such file, and no network of this name (did you mean 'osnet_x1_0_mot17'?)" in said
 
 
 def test_a_dataset_decides_and_the_table_is_shown(reid, tmp_path: Path, people: Path) -> None:
