@@ -1,6 +1,8 @@
 """Files of others become ours, and give the same."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,14 @@ def test_without_a_word_and_without_footage_nothing_is_guessed(tmp_path: Path) -
     with pytest.raises(InputError, match="nothing in it tells how pixels must be prepared: give --dataset"):
         adopt(save(build(), tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS)
     assert not (tmp_path / "o.onnx").exists()
+
+
+def test_onnx_files_need_no_torch() -> None:
+    code = (
+        "import sys, reid_toolkit.cli.adopt, reid_toolkit.adopt.adoption, reid_toolkit.adopt.pretrained\n"
+        "sys.exit(bool({'torch', 'reid'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_network_whose_descriptors_vanish_writes_nothing(tmp_path: Path) -> None:
