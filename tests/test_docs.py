@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from reid_toolkit.cli.root import reid
+from reid_toolkit.cli.app import reid
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("models/*.md")])

@@ -66,7 +66,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def test_help_loads_every_command_and_nothing_heavy() -> None:
     program = (
-        "from reid_toolkit.cli.root import COMMANDS, reid\n"
+        "from reid_toolkit.cli.app import COMMANDS, reid\n"
         "import click\n"
         "for name in COMMANDS: assert reid.get_command(click.Context(reid), name).get_short_help_str()\n"
     )

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.outputs import refuse_unwritable
-from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import print_json, printable, warn, warn_bad
+from reid_toolkit.cli.console import print_json, printable, progress_bar, warn, warn_bad
+from reid_toolkit.cli.options import refuse_unwritable
 from reid_toolkit.errors import GalleryError, InputError
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.progress import late_progress_bar
-from reid_toolkit.cli.root import log, print_json, printable
+from reid_toolkit.cli.console import late_progress_bar, log, print_json, printable
 from reid_toolkit.times import format_span
 
 if TYPE_CHECKING:

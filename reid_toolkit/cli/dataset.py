@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import showing
+from reid_toolkit.cli.console import log, print_json, printable
 from reid_toolkit.cli.options import FOLDER, json_output
-from reid_toolkit.cli.root import log, print_json, printable
 from reid_toolkit.errors import DatasetError
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
+from reid_toolkit.cli.app import reid
+from reid_toolkit.cli.console import log, print_json, progress_bar, rich_escape
 from reid_toolkit.cli.options import FOLDER, json_output
-from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import log, print_json, reid, rich_escape
 from reid_toolkit.errors import InputError
 
 PLAIN, WITH = "descriptors as they are:", "with camera statistics:"

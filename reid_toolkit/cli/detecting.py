@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.root import warn
+from reid_toolkit.cli.console import warn
 from reid_toolkit.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:

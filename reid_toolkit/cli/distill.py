@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
+from reid_toolkit.cli.console import log, print_json, progress_bar, warn_bad
 from reid_toolkit.cli.options import FOLDER, RUN_OR_MODEL, Number, Size, json_output, skip_bad
-from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import log, print_json, warn_bad
 
 
 @click.command()

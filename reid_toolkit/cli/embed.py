@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import print_json, warn, warnings_on_log
+from reid_toolkit.cli.console import print_json, progress_bar, warn, warnings_on_log
 from reid_toolkit.errors import InputError
 from reid_toolkit.records import Crop
 

@@ -6,8 +6,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import describe_fit
-from reid_toolkit.cli.progress import progress_bars
-from reid_toolkit.cli.root import print_json, warn
+from reid_toolkit.cli.console import print_json, progress_bars, warn
 from reid_toolkit.errors import InputError
 
 

@@ -9,10 +9,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from reid_toolkit.cli.options import FILE, FOLDER, MODEL, batch_size, camera_statistics, json_output, skip_bad
-from reid_toolkit.cli.outputs import PAGE
-from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import log, print_json, printable, warn_bad
+from reid_toolkit.cli.console import log, print_json, printable, progress_bar, warn_bad
+from reid_toolkit.cli.options import FILE, FOLDER, MODEL, PAGE, batch_size, camera_statistics, json_output, skip_bad
 
 if TYPE_CHECKING:
     from reid_toolkit.evaluation.protocol import Evaluation

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reid_toolkit.cli.options import FILE, FOLDER, RUN_OR_MODEL, Number, json_output
-from reid_toolkit.cli.outputs import OUTPUT
-from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import log, print_json, warn_bad
+from reid_toolkit.cli.console import log, print_json, progress_bar, warn_bad
+from reid_toolkit.cli.options import FILE, FOLDER, OUTPUT, RUN_OR_MODEL, Number, json_output
 from reid_toolkit.errors import InputError
 from reid_toolkit.records import Crop
 

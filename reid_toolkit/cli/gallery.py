@@ -5,9 +5,11 @@ from itertools import islice
 
 import click
 
-from reid_toolkit.cli import cameras, copying, forgetting, keeping, options
-from reid_toolkit.cli.progress import late_progress_bar, progress_bar
-from reid_toolkit.cli.root import print_json, printable
+from reid_toolkit.cli import cameras, options
+from reid_toolkit.cli import gallery_delete as forgetting
+from reid_toolkit.cli import gallery_policy as keeping
+from reid_toolkit.cli import gallery_transfer as copying
+from reid_toolkit.cli.console import late_progress_bar, print_json, printable, progress_bar
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.times import format_span
 

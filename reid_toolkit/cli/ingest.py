@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import fail, print_json, printable, warn, warnings_on_log
+from reid_toolkit.cli.console import fail, print_json, printable, progress_bar, warn, warnings_on_log
 
 if TYPE_CHECKING:
     from reid_toolkit.footage.extract import IngestReport

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 import rich_click
 
+from reid_toolkit.cli.console import log, print_json, printable
 from reid_toolkit.cli.options import MODEL, json_output
-from reid_toolkit.cli.root import log, print_json, printable
 
 CROPS, ROUNDS = 32, 3
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import rich_click
 
+from reid_toolkit.cli.console import late_progress_bar, log, print_json, printable, warn
 from reid_toolkit.cli.options import json_output
-from reid_toolkit.cli.progress import late_progress_bar
-from reid_toolkit.cli.root import log, print_json, printable, warn
 from reid_toolkit.errors import ModelError
 
 if TYPE_CHECKING:

@@ -1,13 +1,17 @@
 """Options that more than one command takes, so that they read the same everywhere."""
 
 import math
+import re
+import time
 from collections.abc import Callable
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import click
 
+from reid_toolkit.errors import InputError
 from reid_toolkit.files import as_name
 from reid_toolkit.records import without_password
 from reid_toolkit.times import read_moment
@@ -258,3 +262,99 @@ def calibration_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(CALIBRATION):
         command = option(command)
     return command
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise :class:`InputError` where ``write_atomic`` of ``path`` would fail; nothing of the attempt stays."""
+    from reid_toolkit.files import temporary_beside
+
+    folder = path.parent
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is there and no file: expected the name of a file to write")
+        while not _is_there(folder):
+            folder = folder.parent
+        if not folder.is_dir():
+            raise InputError(f"{path}: cannot be written, as {folder} is no folder: choose another place")
+        trial = folder / temporary_beside(path).name
+        try:
+            trial.touch(exist_ok=False)
+        finally:
+            trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another place") from error
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        folder.lstat()  # where a name is too long, or a folder may not be entered, it says so
+    except FileNotFoundError:
+        return False
+    return True
+
+
+class OutputFile(click.Path):
+    """A file to write, at a place where that is possible."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(str(super().convert(value, param, ctx)))
+        refuse_unwritable(path)
+        return path
+
+
+class PageFile(OutputFile):
+    """A page to write. A file that is there must be one, since it is replaced: a slip would cost a manifest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        with open(path, "rb") if path.exists() else BytesIO() as held:
+            start = held.read(64).lstrip().lower()
+        if start and not start.startswith(b"<!doctype html"):
+            raise InputError(f"{path}: is there and no page: expected a new name, or that of a page to replace")
+        return path
+
+
+OUTPUT = OutputFile()
+PAGE = PageFile()
+
+
+UNITS = {"w": 7 * 86_400, "d": 86_400, "h": 3_600, "m": 60}
+"""Seconds in each."""
+LONGEST = 1e10
+"""Seconds, three centuries: times before are no dates any more."""
+
+
+def parse_duration(text: str) -> float:
+    """Seconds; raises :class:`click.BadParameter` for what is no length of time, or none at all."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([wdhm])", text.strip())
+    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
+    if not 0 < seconds <= LONGEST:
+        raise click.BadParameter(f"{text!r}: expected a length of time such as 90m, 12h, 30d or 4w")
+    return seconds
+
+
+def parse_moment(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """The Unix time so long ago, or the ISO 8601 time itself, without an offset in the zone that is set; none that is
+    to come."""
+    if value is None:
+        return None
+    try:
+        seconds = read_moment(value).timestamp()
+    except ValueError:
+        return time.time() - parse_duration(value)
+    if seconds > time.time():
+        raise click.BadParameter(f"{value!r} is still to come: everything would be older")
+    if seconds < time.time() - LONGEST:
+        raise click.BadParameter(f"{value!r} is over three centuries ago: expected a time of some record")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """As :func:`parse_duration` reads it, in the largest unit that needs no fraction."""
+    for unit, length in UNITS.items():
+        if seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds / UNITS['m']:g}m"

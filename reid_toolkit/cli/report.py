@@ -4,10 +4,8 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli.options import FILE, FOLDER, json_output
-from reid_toolkit.cli.outputs import refuse_unwritable
-from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import log, print_json, printable, rich_escape
+from reid_toolkit.cli.console import log, print_json, printable, progress_bar, rich_escape
+from reid_toolkit.cli.options import FILE, FOLDER, json_output, refuse_unwritable
 
 
 @click.command()

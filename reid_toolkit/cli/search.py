@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.answers import SCHEMA, as_list, print_table, warn_damage, write_sheet
+from reid_toolkit.cli.console import log, print_json, warn
 from reid_toolkit.cli.detecting import choose_person, detect_options, doubt_shapes
-from reid_toolkit.cli.outputs import PAGE
-from reid_toolkit.cli.root import log, print_json, warn
+from reid_toolkit.cli.options import PAGE
+from reid_toolkit.cli.search_output import SCHEMA, as_list, print_table, warn_damage, write_sheet
 from reid_toolkit.times import read_moment
 
 if TYPE_CHECKING:

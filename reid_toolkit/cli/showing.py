@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from reid_toolkit.cli.options import FOLDER, NAME, json_output
-from reid_toolkit.cli.outputs import PAGE
-from reid_toolkit.cli.progress import late_progress_bar
-from reid_toolkit.cli.root import log, print_json, printable
+from reid_toolkit.cli.console import late_progress_bar, log, print_json, printable
+from reid_toolkit.cli.options import FOLDER, NAME, PAGE, json_output
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.times import format_span
 

@@ -12,8 +12,8 @@ import click
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from reid_toolkit.cli.console import log, print_json, warn, warn_bad
 from reid_toolkit.cli.options import FOLDER, MODEL, Number, Size, json_output, skip_bad
-from reid_toolkit.cli.root import log, print_json, warn, warn_bad
 
 if TYPE_CHECKING:
     from reid_toolkit.config import Recipe

@@ -13,7 +13,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
-from reid_toolkit.cli.root import log, print_json, warn, warnings_on_log
+from reid_toolkit.cli.console import log, print_json, warn, warnings_on_log
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.files import as_name
 

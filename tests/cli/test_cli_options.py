@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import click
 import pytest
 
+from reid_toolkit.cli.app import reid as root
 from reid_toolkit.cli.options import Number
-from reid_toolkit.cli.root import reid as root
 
 
 def options_of(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Parameter]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_cli_gallery import EPOCH, Run, assert_fails, dataset, gallery, model, run, search  # noqa: F401
 
-from reid_toolkit.cli.durations import format_duration, parse_duration
+from reid_toolkit.cli.options import format_duration, parse_duration
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.local.audit import NAME
 from reid_toolkit.records import Record

@@ -7,8 +7,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
-from reid_toolkit.cli.progress import progress_bar
-from reid_toolkit.cli.root import print_json, warn
+from reid_toolkit.cli.console import print_json, progress_bar, warn
 from reid_toolkit.errors import InputError
 
 

@@ -2,20 +2,16 @@
 
 import errno
 import importlib
-import io
 import re
 import signal
 import sys
-import unicodedata
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import IO, Any, NoReturn, cast
+from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 import rich_click
-from rich.console import Console
 
+from reid_toolkit.cli.console import fail
 from reid_toolkit.errors import ReidError, did_you_mean
 from reid_toolkit.times import zone
 from reid_toolkit.version import __version__
@@ -31,44 +27,6 @@ EXTRA_OF_MODULE = {
     "onnxscript": "train", "openvino": "openvino", "scipy": "train", "av": "footage", "trackers": "footage",
     "supervision": "footage", "pyarrow": "parquet", "pymilvus": "milvus", "milvus_lite": "milvus", "sklearn": "plots",
 }  # fmt: skip
-
-TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-"""Unicode's signs that turn the direction of writing: what follows would be read in another order."""
-
-
-class BestEffort(io.TextIOBase):
-    """Stderr. What cannot be written there, to a full disk, a closed pipe or a terminal that is gone, is left out: no
-    work ends for a line that nobody reads."""
-
-    @property
-    def stream(self) -> Any:
-        """Stderr as it is now; the one behind it where rich has put itself before it."""
-        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return getattr(self.stream, "encoding", None) or "utf-8"
-
-    def write(self, text: str) -> int:
-        if self.stream is not None:  # as it is where the shell has closed it
-            with suppress(OSError):
-                self.stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        if self.stream is not None:
-            with suppress(OSError):
-                self.stream.flush()
-
-    def isatty(self) -> bool:
-        return self.stream is not None and bool(self.stream.isatty())
-
-    def fileno(self) -> int:
-        return int(self.stream.fileno())
-
-
-log = Console(file=cast("IO[str]", BestEffort()), highlight=False, emoji=False)
-"""Where everything meant for a person goes; stdout carries results only."""
 
 
 class LazyGroup(rich_click.RichGroup):
@@ -155,58 +113,3 @@ def explain_os_error(error: OSError) -> str:
     if error.errno == errno.EEXIST:
         return f"{where}a file is in the way: expected a folder; choose another place or move it"
     return f"{where}{error.strerror or error}"
-
-
-def fail(message: str, status: int = 1) -> NoReturn:
-    """Print one line to stderr and leave."""
-    line = " ".join(message.split())
-    log.print(f"[bold red]error:[/] {rich_escape(printable(line))}", soft_wrap=True)
-    sys.exit(status)
-
-
-def warn_bad(bad: list[str] | None) -> None:
-    """Say how many images --skip-bad left out, and name the first."""
-    if bad:
-        warn(f"{len(bad)} unreadable images were left out, the first: {bad[0]}")
-
-
-def warn(message: str) -> None:
-    """Print one line to stderr and go on."""
-    log.print(f"[yellow]warning:[/] {rich_escape(printable(message))}", soft_wrap=True)
-
-
-@contextmanager
-def warnings_on_log() -> Iterator[None]:
-    """What the library warns of, as one line each on stderr."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", RuntimeWarning)
-        warnings.showwarning = lambda message, *_, **__: warn(str(message))
-        yield
-
-
-def rich_escape(text: str) -> str:
-    """``text`` with Rich's square-bracket markup taken literally."""
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def printable(text: str) -> str:
-    """``text`` of a record, dataset or file name on one line, and without power over a terminal.
-
-    Control characters, ends of lines, signs that turn the direction of writing, and what is no Unicode are written as
-    in a Python string, such as ``\\n`` and ``\\x1b``. Other signs and scripts stay as they are.
-    """
-    return text if text.isprintable() else "".join(map(_printable, text))
-
-
-def _printable(sign: str) -> str:
-    unsafe = unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(sign) in TURNS
-    return sign.encode("unicode_escape").decode() if unsafe else sign
-
-
-def print_json(value: Any) -> None:
-    """Machine-readable output: one JSON document on stdout."""
-    import json
-
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reid_toolkit.cli.root import log, printable
+from reid_toolkit.cli.console import log, printable
 from reid_toolkit.records import Match, Record
 from reid_toolkit.times import format_span
 

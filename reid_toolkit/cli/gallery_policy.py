@@ -3,9 +3,8 @@
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.asking import confirm, yes_option
-from reid_toolkit.cli.durations import format_duration, parse_duration
-from reid_toolkit.cli.root import log, print_json, printable
+from reid_toolkit.cli.console import confirm, log, print_json, printable, yes_option
+from reid_toolkit.cli.options import format_duration, parse_duration
 from reid_toolkit.errors import InputError
 
 OFF = "off"

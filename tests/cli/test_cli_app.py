@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import reid_toolkit
-from reid_toolkit.cli import root
+from reid_toolkit.cli import app, console
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def fails(reid, monkeypatch: pytest.MonkeyPatch):
         def raises(*_: object, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr(root.reid, "main", raises)
+        monkeypatch.setattr(app.reid, "main", raises)
         return reid("train")
 
     return run
@@ -29,10 +29,10 @@ def test_help_names_every_command_in_the_order_of_the_work(reid) -> None:
     result = reid("--help")
     assert result.status == 0
     lines = [line.split() for line in result.out.partition("Commands")[2].splitlines()]
-    assert [words[1] for words in lines if len(words) > 1 and words[1] in root.COMMANDS] == list(root.COMMANDS)
+    assert [words[1] for words in lines if len(words) > 1 and words[1] in app.COMMANDS] == list(app.COMMANDS)
 
 
-@pytest.mark.parametrize("name", root.COMMANDS)
+@pytest.mark.parametrize("name", app.COMMANDS)
 def test_every_command_has_help(reid, name: str) -> None:
     result = reid(name, "--help")
     assert result.status == 0
@@ -41,7 +41,7 @@ def test_every_command_has_help(reid, name: str) -> None:
 
 def test_help_loads_no_torch() -> None:
     code = (
-        "import sys; from reid_toolkit.cli.root import reid\n"
+        "import sys; from reid_toolkit.cli.app import reid\n"
         "try: reid(['train', '--help'])\n"
         "except SystemExit: pass\n"
         "print({'torch', 'cv2', 'onnxruntime', 'trackers'} & set(sys.modules))"
@@ -133,9 +133,9 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def raises(*_: object, **__: object) -> None:
         raise ImportError("cannot import name 'trian'")
 
-    monkeypatch.setattr(root.reid, "main", raises)
+    monkeypatch.setattr(app.reid, "main", raises)
     with pytest.raises(ImportError, match="trian"):
-        root.main(["train"])
+        app.main(["train"])
 
 
 def test_what_the_system_refuses_is_one_line(fails) -> None:
@@ -166,7 +166,7 @@ def test_sigterm_unwinds_like_ctrl_c(reid, monkeypatch: pytest.MonkeyPatch) -> N
         finally:
             unwound.append(True)
 
-    monkeypatch.setattr(root.reid, "main", waits)
+    monkeypatch.setattr(app.reid, "main", waits)
     before = signal.getsignal(signal.SIGTERM)
     try:
         assert reid("train").status == 130
@@ -187,7 +187,7 @@ def test_sigterm_unwinds_like_ctrl_c(reid, monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_names_have_no_power_over_a_terminal(text: str, shown: str | None) -> None:
-    assert root.printable(text) == (text if shown is None else shown)
+    assert console.printable(text) == (text if shown is None else shown)
 
 
 def test_nor_have_those_in_errors_and_warnings(fails) -> None:

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.asking import confirm, yes_option
-from reid_toolkit.cli.durations import parse_moment
-from reid_toolkit.cli.outputs import PAGE
-from reid_toolkit.cli.progress import OnProgress, late_progress_bar
-from reid_toolkit.cli.root import log, print_json, warn
+from reid_toolkit.cli.console import OnProgress, confirm, late_progress_bar, log, print_json, warn, yes_option
+from reid_toolkit.cli.options import PAGE, parse_moment
 from reid_toolkit.errors import GalleryError, InputError, did_you_mean
 from reid_toolkit.times import format_moment
 
@@ -64,7 +61,7 @@ def forget(
 
     With --like, what would be deleted is shown first, with its distance to the image.
     """
-    from reid_toolkit.cli.answers import as_list
+    from reid_toolkit.cli.search_output import as_list
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.gallery.types import Comparison, Selection
     from reid_toolkit.search import Search
@@ -216,8 +213,8 @@ def alike(
     query_camera: str | None,
 ) -> "list[Answer]":
     """The records that look like an image: the ``top_k`` nearest, or all at a distance of ``within`` at most."""
-    from reid_toolkit.cli.answers import write_sheet
     from reid_toolkit.cli.search import hint_camera
+    from reid_toolkit.cli.search_output import write_sheet
     from reid_toolkit.gallery import Filter
     from reid_toolkit.search import Answer, Query
 
@@ -237,7 +234,7 @@ def alike(
 
 def show(answers: "list[Answer]") -> None:
     """The table of a search, on stderr: stdout is for what was done."""
-    from reid_toolkit.cli.answers import print_table
+    from reid_toolkit.cli.search_output import print_table
 
     with redirect_stdout(sys.stderr):
         if answers:
