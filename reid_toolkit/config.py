@@ -17,10 +17,10 @@ class NetworkRecipe:
     """What turns a crop into a descriptor."""
 
     backbone: str = "resnet50"
-    """A torchvision model name: resnet18, resnet50, mobilenet_v3_small, ... (training/network.py lists them)."""
+    """resnet50, mobilenet_v2, osnet_x0_25, ... (training/network.py lists them), or "timm:" and timm's name."""
     weights: str = "imagenet"
-    """What the backbone begins with: "imagenet" (torchvision's, downloaded once), "none" (random), or the path of
-    a torchvision-named state dict, .safetensors or weights-only .pth, or of a run's checkpoint (best.safetensors)."""
+    """What the backbone begins with: "imagenet" (torchvision's or timm's, downloaded), "none" (random), or the path of
+    a state dict with their names or torchreid's, .safetensors or weights-only .pth, or of a run's checkpoint."""
     embedding: int = 1024
     """Width of the embedding that feeds the loss. Descriptors are the pooled features, not this."""
     dropout: float = 0.5

@@ -15,6 +15,7 @@ from torchvision.models._api import register_model
 from torchvision.models.resnet import BasicBlock
 
 from reid_toolkit.training.network import CLASSIFIERS
+from reid_toolkit.training.osnet import OSNETS
 
 SMALL, DIMENSION = "resnet_small", 128
 
@@ -37,6 +38,9 @@ def build(weights: None = None) -> ResNet:
 
 
 CLASSIFIERS[SMALL] = "fc"
+
+BACKBONES = [name for name in CLASSIFIERS if name not in OSNETS] + ["osnet_x0_25", "osnet_ain_x0_25"]
+"""Each of torchvision's, and the smallest OSNet of each kind: the others differ in width alone."""
 
 
 @torch.no_grad()

@@ -54,6 +54,7 @@ FOREIGN = {
     "reid": {"adopt.from_torch", "adopt.pretrained"},
     "huggingface_hub": {"adopt.pretrained"},
     "torchvision": {"training", "footage.torchvision_detector"},
+    "timm": {"training.timm_backbone"},
     "safetensors": {"training", "adopt.checkpoint", "footage.torchvision_detector"},
     "onnx": {"export", "adopt"},
     "openvino": {"runtime.openvino"},

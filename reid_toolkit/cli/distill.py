@@ -10,7 +10,7 @@ from reid_toolkit.cli.options import FOLDER, RUN_OR_MODEL, Number, Size, json_ou
 
 @click.command()
 @click.argument("teacher", type=RUN_OR_MODEL)
-@click.option("--student", required=True, help="The small backbone: mobilenet_v3_small, resnet18, ...")
+@click.option("--student", required=True, help="The small backbone: mobilenet_v3_small, osnet_x0_25, timm:NAME, ...")
 @click.option("--dataset", type=FOLDER, required=True, help="Whose crops to learn on; nobody need be known.")
 @click.option("--out", type=FOLDER, required=True, help="The run folder to write.")
 @click.option("--size", type=Size(), help="Of the student's input, e.g. 128x64.  [default: the teacher's]")

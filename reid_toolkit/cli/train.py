@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     help="Seconds between two saved states within a stage.",
 )
 @click.option("--weights", help="'imagenet', 'none', or a state dict's file; instead of the recipe's.")
-@click.option("--backbone", help="Instead of the recipe's: mobilenet_v2, resnet50, ... An unknown one lists them all.")
+@click.option(
+    "--backbone",
+    help="Instead of the recipe's: mobilenet_v2, osnet_x0_25, timm:repvit_m0_9, ... An unknown one lists them.",
+)
 @click.option(
     "--size", type=Size(), help="Height and width of the network's input, as 128x64; instead of the recipe's."
 )

@@ -13,6 +13,7 @@ from onnxruntime.quantization import CalibrationDataReader, TensorData, TensorsD
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from reid_toolkit.errors import ModelError
+from reid_toolkit.export.float_forms import attention
 from reid_toolkit.images import Image
 from reid_toolkit.runtime.preprocess import to_batch
 
@@ -65,7 +66,7 @@ def calibrate(path: Path, crops: list[Image]) -> Calibrated:
     kinds = [node.op_type for node in model.graph.node]
     pooled, convolved = (last_of(kind, kinds) for kind in ("ReduceMean", "Conv"))
     last = pooled if pooled > convolved else convolved + 1
-    aside = variances(model.graph)
+    aside = variances(model.graph) | attention(model.graph)
     inside = [node.name for node in model.graph.node[kinds.index("Conv") : last] if node.name not in aside]
     return Calibrated(model, ranges, pixels, tuple(inside))
 

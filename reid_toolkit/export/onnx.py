@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from reid_toolkit.errors import InputError, ModelError
+from reid_toolkit.export.float_forms import join_gelus
 from reid_toolkit.export.parity import Parity, check_parity
 from reid_toolkit.export.saving import save_model
 from reid_toolkit.export.serving import ServingNetwork
@@ -13,7 +14,6 @@ from reid_toolkit.files import atomic_path
 from reid_toolkit.images import Image
 from reid_toolkit.recipe_files import dump_recipe
 from reid_toolkit.runtime.metadata import ModelMetadata
-from reid_toolkit.training.network import MEAN, STD
 from reid_toolkit.training.run_folder import RunFolder, load_network
 from reid_toolkit.version import __version__
 
@@ -55,7 +55,8 @@ def export(run: Path, out: Path, crops: list[Image], *, stage: str = "best") -> 
         width=width,
         channels="BGR",
         layout="NHWC uint8 0-255",
-        normalisation=f"inside the graph: to RGB, / 255, - {MEAN}, / {STD}; descriptors are L2-normalised",
+        normalisation=f"inside the graph: to RGB, / 255, - {network.mean}, / {network.std}; "
+        "descriptors are L2-normalised",
         dimension=network.dimension,
         backbone=recipe.network.backbone,
         recipe=dump_recipe(recipe),
@@ -64,6 +65,7 @@ def export(run: Path, out: Path, crops: list[Image], *, stage: str = "best") -> 
         toolkit=__version__,
     )
     model = program.model_proto
+    join_gelus(model)
     with atomic_path(out) as temporary:
         save_model(model, metadata, temporary)
         return check_parity(TorchEmbedder(network, height, width), temporary, crops)

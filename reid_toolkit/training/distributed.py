@@ -153,6 +153,9 @@ def over_processes(network: nn.Module, device: torch.device) -> None:
             kind = nn.SyncBatchNorm if device.type == "cuda" else SharedBatchNorm
             shared = kind(part.num_features, part.eps, part.momentum)
             shared._parameters, shared._buffers, shared.training = part._parameters, part._buffers, part.training
+            for child_name, child in part.named_children():  # timm's norms hold the activation after them
+                shared.add_module(child_name, child)
+                shared.register_forward_hook(lambda _, __, out, child=child: child(out))
             setattr(network, name, shared)
         else:
             over_processes(part, device)

@@ -1,4 +1,4 @@
-"""The embedder: a torchvision backbone whose pooled features are the descriptor, and the head that feeds the loss."""
+"""The embedder: a backbone whose pooled features are the descriptor, and the head that feeds the loss."""
 
 import sys
 from contextlib import redirect_stdout
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reid_toolkit.config import NetworkRecipe
-from reid_toolkit.errors import ModelError, RecipeError
+from reid_toolkit.errors import ModelError, RecipeError, did_you_mean
+from reid_toolkit.training.osnet import DIMENSION, OSNETS, OSNet
+from reid_toolkit.training.timm_backbone import BODY, PREFIX, TimmBackbone, is_timms
 
 CLASSIFIERS = {
     "resnet18": "fc",
@@ -25,8 +27,10 @@ CLASSIFIERS = {
     "efficientnet_b0": "classifier",
     "shufflenet_v2_x0_5": "fc",
     "shufflenet_v2_x1_0": "fc",
+    **dict.fromkeys(OSNETS, "classifier"),
 }
-"""Backbone -> its last part, which is cut off; what is left ends in global average pooling."""
+"""Backbone -> its last part, which is cut off; what is left ends in global average pooling, and an OSNet in one layer
+more. Those of timm come beside them, by "timm:" and timm's name."""
 
 RUN_PREFIX = "backbone."
 """Of the backbone's tensors in a run's checkpoints, where the head's and the clusters' stand beside them."""
@@ -91,7 +95,13 @@ class ReidNetwork(nn.Module):
 
     def __init__(self, recipe: NetworkRecipe) -> None:
         super().__init__()
-        self.backbone, self.dimension = build_backbone(recipe.backbone, stride_in_1x1=recipe.stride_in_1x1)
+        size = recipe.height, recipe.width
+        self.backbone, self.dimension = build_backbone(recipe.backbone, stride_in_1x1=recipe.stride_in_1x1, size=size)
+        self.size = size
+        """Height and width of the images."""
+        timms = self.backbone if isinstance(self.backbone, TimmBackbone) else None
+        self.mean, self.std = (timms.mean, timms.std) if timms else (MEAN, STD)
+        """What the first layer's weights were trained with: of RGB of 0-1."""
         if recipe.last_stride == 1:
             keep_last_map(self.backbone)
         if recipe.pooling == "generalised_mean":
@@ -175,14 +185,28 @@ def build_network(recipe: NetworkRecipe, seed: int) -> ReidNetwork:
     return network
 
 
-def build_backbone(name: str, *, stride_in_1x1: bool = False) -> tuple[nn.Module, int]:
-    """A torchvision model with random weights that maps (B, 3, H, W) to (B, D), and D.
+def build_backbone(
+    name: str, *, stride_in_1x1: bool = False, size: tuple[int, int] = (256, 128)
+) -> tuple[nn.Module, int]:
+    """A model with random weights that maps (B, 3, H, W) to (B, D), and D.
 
     ``stride_in_1x1`` moves each bottleneck's stride from its 3x3 to its first 1x1 convolution (He et al. 2015).
-    Raises :class:`RecipeError` for a name we do not know.
+    ``size`` is the images' height and width: what timm's models are tried with, and some are made for.
+    Raises :class:`RecipeError` for a name we do not know, or a size that a model does not take, and
+    :class:`MissingDependencyError` for a model of timm without timm.
     """
+    if name.startswith(PREFIX):
+        model = TimmBackbone(name, size, MEAN, STD)
+        return model, model.dimension
     if name not in CLASSIFIERS:
-        raise RecipeError(f"network.backbone is {name!r}: expected one of {', '.join(CLASSIFIERS)}")
+        near = f" (did you mean {PREFIX + name!r}?)" if is_timms(name) else did_you_mean(name, CLASSIFIERS)
+        raise RecipeError(
+            f"network.backbone is {name!r}{near}: expected one of {', '.join(CLASSIFIERS)}, or {PREFIX}NAME with a "
+            "model of the timm package"
+        )
+    if name in OSNETS:
+        channels, ain = OSNETS[name]
+        return OSNet(channels, ain=ain), DIMENSION
     backbone: nn.Module = torchvision.models.get_model(name, weights=None)
     classifier = getattr(backbone, CLASSIFIERS[name])
     dimension = next(part.in_features for part in classifier.modules() if isinstance(part, nn.Linear))
@@ -195,8 +219,13 @@ def build_backbone(name: str, *, stride_in_1x1: bool = False) -> tuple[nn.Module
 
 
 def pool_by(backbone: nn.Module, pooling: nn.Module) -> None:
-    """Pool a backbone of :func:`build_backbone` by a module that gives (B, D, 1, 1)."""
-    if hasattr(backbone, "avgpool"):
+    """Pool a backbone of :func:`build_backbone` by a module that gives (B, D, 1, 1).
+
+    Raises :class:`RecipeError` for a model of timm that has no feature map to pool.
+    """
+    if isinstance(backbone, TimmBackbone):
+        backbone.pool_by(pooling)
+    elif hasattr(backbone, "avgpool"):
         backbone.avgpool = pooling
     else:
         # MobileNetV2 and ShuffleNet average in their code: what comes after the last part, averaged, stays as it is.
@@ -206,12 +235,38 @@ def pool_by(backbone: nn.Module, pooling: nn.Module) -> None:
 
 
 def keep_last_map(backbone: nn.Module) -> None:
-    """Take out a backbone's last halving of the feature map: the block that holds its last convolution of stride 2."""
-    halving = [name for name, part in backbone.named_modules() if isinstance(part, nn.Conv2d) and part.stride == (2, 2)]
-    block = ".".join(halving[-1].split(".")[:2]) + "."
-    for name, part in backbone.named_modules():
-        if name.startswith(block) and isinstance(part, nn.Conv2d) and part.stride == (2, 2):
+    """Take out a backbone's last halving of the feature map: the block that holds its last convolution of stride 2, or
+    an OSNet's last pooling between stages.
+
+    Raises :class:`RecipeError` for a model of timm whose feature map does not become twice as high and wide by it.
+    """
+    if isinstance(backbone, OSNet):
+        backbone.keep_last_map()
+        return
+    timms = backbone if isinstance(backbone, TimmBackbone) else None
+    body: nn.Module = timms.body if timms else backbone
+    before = timms.map_size() if timms else None
+    halving = [name for name, part in body.named_modules() if isinstance(part, nn.Conv2d) and part.stride == (2, 2)]
+    block = ".".join(halving[-1].split(".")[:2]) + "." if halving else ""
+    for name, part in body.named_modules():
+        if not block or not name.startswith(block):
+            continue
+        if isinstance(part, nn.Conv2d) and part.stride == (2, 2):
             part.stride = (1, 1)
+        elif isinstance(part, nn.AvgPool2d) and part.stride == 2:  # of the shortcut, in some of timm's ResNets
+            part.kernel_size = part.stride = 1
+    if timms and not is_half(before, timms.map_size()):
+        raise RecipeError(
+            f"network.last_stride = 1: the last halving of {timms.name!r} cannot be taken out: leave last_stride at "
+            "2, or name another backbone"
+        )
+
+
+def is_half(small: tuple[int, int] | None, large: tuple[int, int] | None) -> bool:
+    """Whether a map's height and width are half of another's, rounded up."""
+    if small is None or large is None or small == large:
+        return False
+    return all(-(-b // 2) == a for a, b in zip(small, large, strict=True))
 
 
 def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
@@ -222,18 +277,26 @@ def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
     """
     if weights == "none":
         return
-    state = download_imagenet(name) if weights == "imagenet" else read_state_dict(Path(weights))
+    if weights != "imagenet":
+        state = read_state_dict(Path(weights))
+    else:
+        state = backbone.download() if isinstance(backbone, TimmBackbone) else download_imagenet(name)
     state = {key.removeprefix("module."): value for key, value in state.items()}
     if any(key.startswith(RUN_PREFIX) for key in state):
         state = {key.removeprefix(RUN_PREFIX): value for key, value in state.items() if key.startswith(RUN_PREFIX)}
-    prefix = CLASSIFIERS[name] + "."
-    state = {key: value for key, value in state.items() if not key.startswith(prefix) and is_learned(key)}
     own = {key: value for key, value in backbone.state_dict().items() if is_learned(key)}
+    if isinstance(backbone, TimmBackbone):
+        state = {BODY + key.removeprefix(BODY): value for key, value in state.items()}
+        left_out = tuple(BODY + key for key in backbone.classifier())
+    else:
+        left_out = (CLASSIFIERS[name] + ".",)
+    state = {key: value for key, value in state.items() if not key.startswith(left_out) and is_learned(key)}
     wrong = sorted(own.keys() ^ state.keys()) or [k for k in own if own[k].shape != state[k].shape]
     if wrong:
+        whose = "timm" if name.startswith(PREFIX) else "torchreid" if name in OSNETS else "torchvision"
         raise ModelError(
             f"weights {weights}: do not fit {name}: {len(wrong)} tensors differ in name or shape, the first is "
-            f"{wrong[0]!r}: expected torchvision's names; convert the file or name the backbone it belongs to"
+            f"{wrong[0]!r}: expected {whose}'s names; convert the file or name the backbone it belongs to"
         )
     backbone.load_state_dict(state, strict=False)
 
@@ -246,6 +309,12 @@ def is_learned(key: str) -> bool:
 
 def download_imagenet(name: str) -> dict[str, Tensor]:
     """torchvision's ImageNet weights, from its cache or the network. V1: what the literature of the paper used."""
+    if name in OSNETS:
+        raise ModelError(
+            f"ImageNet weights of {name} are not downloaded: torchreid's model zoo has them by hand alone: give "
+            "--weights FILE (torchreid-named state dict, .pth or .safetensors), or --weights none to begin from "
+            "random weights"
+        )
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
         with redirect_stdout(sys.stderr):  # torch names the address it loads from; stdout is for results

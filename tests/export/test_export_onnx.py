@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from small_backbone import SMALL
+from small_backbone import BACKBONES, SMALL
 
 from reid_toolkit.config import NetworkRecipe
 from reid_toolkit.datasets import open_dataset
@@ -22,7 +22,7 @@ from reid_toolkit.images import Image
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.runtime.preprocess import to_batch
 from reid_toolkit.training.features import extract
-from reid_toolkit.training.network import CLASSIFIERS, build_network, standardise, to_rgb
+from reid_toolkit.training.network import build_network, standardise, to_rgb
 from reid_toolkit.training.run_folder import RunFolder, load_network, load_tensors, save_tensors
 from reid_toolkit.training.samples import load_samples
 
@@ -124,7 +124,7 @@ def test_what_is_not_a_run_is_named(crops: list[Image], tmp_path: Path) -> None:
         export(tmp_path, out, crops)
 
 
-@pytest.mark.parametrize("backbone", CLASSIFIERS)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_folding_the_preprocessing_changes_no_number(backbone: str) -> None:
     """Scaling, channel order and deviation in the first convolution's weights, for every backbone there is."""
     network = build_network(NetworkRecipe(backbone, weights="none", embedding=8), seed=0).eval()
