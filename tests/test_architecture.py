@@ -30,7 +30,7 @@ ARROWS = {
     "reporting": BASE | {"datasets", "training", "evaluation", "html_page"},
     "export": BASE | {"training", "runtime"},
     "adopt": BASE | {
-        "datasets", "export.parity", "export.saving", "method.constraints", "runtime",
+        "datasets", "export.parity", "export.saving", "method.constraints", "runtime", "training.osnet",
     },
     "live": BASE | {"footage", "runtime", "gallery"},
     "search": BASE | {"calibration", "camera_statistics", "datasets", "gallery", "runtime"},

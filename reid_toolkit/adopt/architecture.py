@@ -34,11 +34,18 @@ class Architecture:
         return tensor
 
 
-OSNETS = {
-    width: Architecture(f"osnet_{name}", f"OSNet {name.replace('_', '.')} of torchreid", (256, 128), ("classifier.",))
-    for width, name in {64: "x1_0", 48: "x0_75", 32: "x0_5", 16: "x0_25"}.items()
-}
-"""By the channels of their first convolution (Zhou et al. 2019, Table 2)."""
+WIDTHS = {64: "x1_0", 48: "x0_75", 32: "x0_5", 16: "x0_25"}
+"""By the channels of the first convolution (Zhou et al. 2019, Table 2)."""
+OSNETS, AINS = (
+    {
+        channels: Architecture(
+            f"{kind}_{width}", f"{title} {width.replace('_', '.')} of torchreid", (256, 128), ("classifier.",)
+        )
+        for channels, width in WIDTHS.items()
+    }
+    for kind, title in (("osnet", "OSNet"), ("osnet_ain", "OSNet-AIN"))
+)
+"""By the channels of their first convolution, without and with instance norms (Zhou et al. 2021)."""
 
 SBS = Architecture(
     "fastreid_sbs_resnest50",
@@ -58,12 +65,9 @@ def architecture_of(shapes: Shapes, where: str) -> Architecture:
     if "conv2.0.conv2a.conv1.weight" in shapes and len(stem) == 4:
         if any(".IN." in name for name in shapes) or "conv1.bn.running_mean" not in shapes:
             raise ModelError(f"{where}: an OSNet-IBN of torchreid, which cannot be built here: {ELSEWHERE}")
-        if stem[0] not in OSNETS:
-            raise ModelError(
-                f"{where}: an OSNet whose first layer has {stem[0]} channels: expected "
-                f"{', '.join(map(str, sorted(OSNETS)))} (x0.25 to x1.0): {ELSEWHERE}"
-            )
-        return OSNETS[stem[0]]
+        return of_width(stem[0], OSNETS, where)
+    if "conv2.0.conv2.0.layers.0.conv1.weight" in shapes and len(stem) == 4:
+        return of_width(stem[0], AINS, where)
     if "backbone.layer1.0.conv2.fc1.weight" in shapes:
         blocks = tuple(count_blocks(shapes, f"backbone.layer{number}.") for number in (1, 2, 3, 4))
         if blocks == SBS_BLOCKS:
@@ -72,10 +76,18 @@ def architecture_of(shapes: Shapes, where: str) -> Architecture:
     raise ModelError(f"{where}: {other(shapes)}, which cannot be built here: {ELSEWHERE}")
 
 
+def of_width(channels: int, known: Mapping[int, Architecture], where: str) -> Architecture:
+    """The OSNet whose first convolution has so many channels; raises :class:`ModelError` where there is none."""
+    if channels not in known:
+        raise ModelError(
+            f"{where}: an OSNet whose first layer has {channels} channels: expected "
+            f"{', '.join(map(str, sorted(known)))} (x0.25 to x1.0): {ELSEWHERE}"
+        )
+    return known[channels]
+
+
 def other(shapes: Shapes) -> str:
     """What tensors are of that are of no network here, in words."""
-    if any(name.startswith("conv2.0.conv2.0.layers.") for name in shapes):
-        return "an OSNet-AIN of torchreid"
     if "backbone.layer1.0.conv1.weight" in shapes:
         return "a ResNet of fast-reid" if any(name.startswith("heads.") for name in shapes) else "a ResNet in a wrapper"
     if "layer1.0.conv1.weight" in shapes or "base.layer1.0.conv1.weight" in shapes:

@@ -16,6 +16,7 @@ from reid_toolkit.adopt.contract import PRESETS
 from reid_toolkit.adopt.network import LARGEST, SMALLEST
 from reid_toolkit.adopt.rewrites import OPSET, first_line
 from reid_toolkit.errors import InputError, MissingDependencyError, ModelError
+from reid_toolkit.training.osnet import OSNETS, OSNet
 
 OUTPUT = "descriptors"
 
@@ -60,10 +61,14 @@ def loaded(path: Path) -> tuple[Architecture, nn.Module]:
 
 
 def module_for(architecture: Architecture) -> nn.Module:
-    """The network without weights, in evaluation mode; of Roboflow's package reid, version 0.1 (Apache-2.0).
+    """The network without weights, in evaluation mode: an OSNet of our own, or one of Roboflow's package reid, version
+    0.1 (Apache-2.0).
 
     Raises :class:`MissingDependencyError` where that is not installed.
     """
+    if architecture.name in OSNETS:
+        channels, ain = OSNETS[architecture.name]
+        return OSNet(channels, ain=ain).eval()
     try:
         from reid.architectures import build_architecture
     except ImportError as error:

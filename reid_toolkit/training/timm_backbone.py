@@ -27,7 +27,8 @@ def import_timm() -> Any:
         import timm
     except ImportError as error:
         raise MissingDependencyError(
-            f"network.backbone 'timm:...' needs {error.name}, which is not installed: pip install 'reid-toolkit[timm]'"
+            f"network.backbone 'timm:...' needs {error.name}, which is not installed: in reid's checkout, "
+            "pip install '.[timm]'"
         ) from None
     return timm
 

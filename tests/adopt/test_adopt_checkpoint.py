@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from reid_toolkit.adopt.adoption import Settings, adopt
-from reid_toolkit.adopt.architecture import OSNETS, SBS, Architecture
+from reid_toolkit.adopt.architecture import AINS, OSNETS, SBS, Architecture
 from reid_toolkit.adopt.contract import PRESETS
 from reid_toolkit.adopt.from_torch import loaded, module_for
 from reid_toolkit.demo.crops import draw_crops
@@ -78,6 +78,14 @@ def test_an_osnet_as_torchreid_saves_it_becomes_ours(tmp_path: Path, osnet: nn.M
     assert (about.height, about.width, about.dimension, len(about.source_sha256)) == (*SMALL, 512, 64)
 
 
+def test_an_osnet_with_instance_norms_becomes_ours(tmp_path: Path) -> None:
+    module = trained(AINS[16])
+    torch.save(module.state_dict(), tmp_path / "ain.pth")
+    found = adopt(tmp_path / "ain.pth", tmp_path / "o.onnx", CROPS, settings=Settings(size=SMALL))
+    assert found.why == "its tensors are those of OSNet-AIN x0.25 of torchreid"
+    assert np.abs(Embedder(tmp_path / "o.onnx").embed(CROPS) - by_hand(module)).max() < 1e-4
+
+
 def test_an_sbs_as_fast_reid_saves_it_becomes_ours(tmp_path: Path) -> None:
     module = trained(SBS)
     theirs = {"pool.": "heads.pool_layer.", "bottleneck.": "heads.bottleneck.0."}
@@ -91,7 +99,7 @@ def test_an_sbs_as_fast_reid_saves_it_becomes_ours(tmp_path: Path) -> None:
     assert np.abs(Embedder(tmp_path / "o.onnx").embed(CROPS) - by_hand(module)).max() < 1e-4
 
 
-@pytest.mark.parametrize("architecture", [*OSNETS.values(), SBS], ids=lambda one: one.name)
+@pytest.mark.parametrize("architecture", [*OSNETS.values(), *AINS.values(), SBS], ids=lambda one: one.name)
 def test_each_is_told_by_its_tensors(tmp_path: Path, architecture: Architecture) -> None:
     torch.save(module_for(architecture).state_dict(), tmp_path / "x.bin")
     assert loaded(tmp_path / "x.bin")[0] == architecture
@@ -309,8 +317,11 @@ def test_settings_that_cannot_be_are_said(tmp_path: Path, state: State, settings
         adopt(tmp_path / "m.pth", tmp_path / "o.onnx", CROPS, settings=settings)
 
 
-def test_the_extra_is_named_where_it_is_missing(tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.save(state, tmp_path / "m.pth")
+def test_the_extra_is_named_where_it_is_missing_and_not_wanted_for_an_osnet(
+    tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "reid.architectures", None)
-    with pytest.raises(MissingDependencyError, match=r"OSNet x0.25 of torchreid is built by .* '.\[pretrained\]'"):
-        loaded(tmp_path / "m.pth")
+    with pytest.raises(MissingDependencyError, match=r"fast-reid's SBS .* is built by .* '.\[pretrained\]'"):
+        module_for(SBS)
+    torch.save(state, tmp_path / "m.pth")
+    assert loaded(tmp_path / "m.pth")[0] == OSNETS[16]

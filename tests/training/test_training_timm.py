@@ -126,7 +126,7 @@ def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert "pip install 'reid-toolkit[timm]'" in refused(TINY, MissingDependencyError)
+    assert "pip install '.[timm]'" in refused(TINY, MissingDependencyError)
     assert "expected one of resnet18" in refused(replace(TINY, backbone="repvit_m0_9"))
 
 
