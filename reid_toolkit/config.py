@@ -194,9 +194,6 @@ class RoundsRecipe:
     finds in other cameras is mostly wrong."""
     taught: int = 0
     """The first rounds whose clusters come from a teacher's descriptors. They look at cameras from the first."""
-    soft_labels: float = 0.5
-    """Share of a taught round's loss that is not the cluster of a sample, but how alike to all clusters the teacher
-    finds it, 0-1 (``training/teaching.py``)."""
     teacher: str = ""
     """Fingerprint of the teacher's model file; `reid train --teacher` writes it."""
     neighbours: int = 20
@@ -237,7 +234,6 @@ class RoundsRecipe:
             check(0 <= getattr(self, name) < 1, f"rounds.{name} is {getattr(self, name)}: expected 0 to under 1")
         both = bool(self.teacher) == (self.taught > 0)
         check(both, f"rounds.taught is {self.taught} with rounds.teacher {self.teacher!r}: expected both or neither")
-        check(0 <= self.soft_labels <= 1, f"rounds.soft_labels is {self.soft_labels}: expected 0-1")
         check(0 < self.radius < 1, f"rounds.radius is {self.radius}: expected above 0 and under 1")
         check(self.learning_rate > 0, f"rounds.learning_rate is {self.learning_rate}: expected more than 0")
 

@@ -206,7 +206,12 @@ def main(options: argparse.Namespace) -> None:
         rows.append(row)
         print({key: value for key, value in row.items() if key != "said"}, flush=True)
         write_json(options.json, {"rows": rows})
-    print_rows([{key: value for key, value in row.items() if key != "said"} for row in rows])
+    print_rows([{key: as_shown(key, value) for key, value in row.items() if key != "said"} for row in rows])
+
+
+def as_shown(key: str, value: Any) -> Any:
+    """Figures of ranking are shares, and shown per cent; sizes and speeds are shown as they are."""
+    return value if "rank-1" in key or "mAP" in key else str(value)
 
 
 if __name__ == "__main__":

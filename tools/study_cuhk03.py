@@ -94,9 +94,6 @@ ROWS = {
     "taught": Row("dbc_cameras", (0, 1, 2), taught=True),
     "taught, ResNet-50": Row("dbc_cameras", gpu=True, taught=True),
     "taught, short": Row("dbc_cameras", rounds=12, taught=True),
-    "taught, short: by clusters alone": Row(
-        "dbc_cameras", changes={"rounds": {"soft_labels": 0.0}}, rounds=12, taught=True
-    ),
     "50 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=25),
     "100 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=50),
     "200 tracklets": Row("dbc_cameras_tracklets", (0, 1, 2), tracklets_of=100),

@@ -32,8 +32,6 @@ class Targets:
     """(N,) int64: each sample's row of the lookup table, 0..T-1, and -1 for samples that are left out."""
     weights: Tensor | None = None
     """(T,) float32: how much each class counts in the loss, 1 on average; None where all count the same."""
-    lessons: Tensor | None = None
-    """(N, D) unit rows: the samples as a teacher sees them, where it is to be followed in more than the clusters."""
 
 
 class Clustering(Protocol):
@@ -53,7 +51,7 @@ class Clustering(Protocol):
     def initial(self, features: Features) -> Tensor:
         """Make the labels of stage 0 from the features of the network before training."""
 
-    def targets(self, stage: int, labels: Tensor) -> Targets:
+    def targets(self, labels: Tensor) -> Targets:
         """What a stage learns of the clusters ``labels``."""
 
     def after(self, stage: int, features: Features, labels: Tensor) -> tuple[Tensor, Row]:
@@ -96,7 +94,7 @@ class Stages:
         """Each sample in a cluster of its own."""
         return torch.arange(len(features.descriptors))
 
-    def targets(self, stage: int, labels: Tensor) -> Targets:
+    def targets(self, labels: Tensor) -> Targets:
         """Every cluster, however small."""
         return Targets(labels)
 
@@ -188,12 +186,11 @@ class Rounds:
         ).labels
         return merged
 
-    def targets(self, stage: int, labels: Tensor) -> Targets:
+    def targets(self, labels: Tensor) -> Targets:
         """The clusters that are large enough, weighed by their cameras where the recipe says so."""
-        rounds, classes = self.recipe.rounds, self.classes(labels)
-        weights = balance(classes.numpy(), self.cameras) if rounds.balance_cameras else None
-        taught = self.taught if stage < rounds.taught and rounds.soft_labels else None
-        return Targets(classes, weights, taught.descriptors if taught else None)
+        classes = self.classes(labels)
+        weights = balance(classes.numpy(), self.cameras) if self.recipe.rounds.balance_cameras else None
+        return Targets(classes, weights)
 
     def classes(self, labels: Tensor) -> Tensor:
         """The clusters that are large enough, 0..T-1, and -1 for samples of the others; (N,) int64."""

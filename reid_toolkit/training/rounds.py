@@ -30,7 +30,6 @@ from reid_toolkit.training.run_folder import load_network
 from reid_toolkit.training.samples import Samples, load_samples, prefetch
 from reid_toolkit.training.schedule import Place, epochs, learning_rate
 from reid_toolkit.training.selection import START, Row, select
-from reid_toolkit.training.soft_labels import SoftLabels
 from reid_toolkit.training.stage_metrics import stage_figures
 from reid_toolkit.training.step import Batch, Learner, make_optimiser
 from reid_toolkit.training.teaching import Teacher, check_teacher, taught
@@ -140,8 +139,7 @@ def run_stages(
         run.save_start(start, network, len(samples))
         labels = world.share(partial(initial_labels, clustering, features, samples, recipe, clock))
     while not clustering.is_over(run.metrics):
-        stage = len(run.metrics)
-        targets = clustering.targets(stage, labels)
+        stage, targets = len(run.metrics), clustering.targets(labels)
 
         if state and state.rows is not None:  # the run was stopped within this stage
             table = LookupTable(state.rows.to(device), recipe.training.table_momentum)
@@ -152,8 +150,7 @@ def run_stages(
             table, place = make_table(features, targets, recipe, device), Place(stage)
 
         graph = device.type == "cuda" and world.size == 1
-        soft = soft_labels(targets, recipe, device)
-        learner = Learner(network, table, recipe.training, optimiser=optimiser, soft=soft, world=world, graph=graph)
+        learner = Learner(network, table, recipe.training, optimiser=optimiser, world=world, graph=graph)
         if state:
             learner.restore(state.momentum, state.loss_sum)
             state = None
@@ -212,13 +209,6 @@ def make_table(features: Features, targets: Targets, recipe: Recipe, device: tor
     kept = targets.classes >= 0
     embeddings, momentum = features.embeddings[kept].to(device), recipe.training.table_momentum
     return LookupTable.from_clusters(embeddings, targets.classes[kept].to(device), momentum)
-
-
-def soft_labels(targets: Targets, recipe: Recipe, device: torch.device) -> SoftLabels | None:
-    """What a teacher finds of the stage's classes, where it is followed in that."""
-    if targets.lessons is None:
-        return None
-    return SoftLabels.of(targets.lessons, targets.classes, recipe.rounds.soft_labels, device)
 
 
 def initial_labels(
@@ -330,11 +320,9 @@ def batches(
     classes, order, at_device = classes.to(device), order.to(device), own.to(device)
     own_classes = classes.chunk(world.size, dim=1)[world.rank]
     weights = None if targets.weights is None else targets.weights.to(device)[own_classes]
-    lessons = None if targets.lessons is None else targets.lessons[own.samples].to(device)
     crops = own.crops.to(samples.pixels.rows.device)
     for step, pixels in enumerate(samples.read_ahead(crops[first:]), first):
         boxes, colours, erased, kept = at_device.views(step)
         own_weights = None if weights is None else weights[step]
-        own_lessons = None if lessons is None else lessons[step]
-        batch = Batch(pixels, boxes, colours, erased, kept, own_classes[step], own_weights, own_lessons)
+        batch = Batch(pixels, boxes, colours, erased, kept, own_classes[step], own_weights)
         yield batch, classes[step], order[step].split(sizes[step])

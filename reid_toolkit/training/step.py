@@ -16,7 +16,6 @@ from reid_toolkit.training.augmentation import augment
 from reid_toolkit.training.cuda_graph import GraphedStep
 from reid_toolkit.training.distributed import ALONE, World
 from reid_toolkit.training.network import ReidNetwork, mixed_precision, standardise, to_rgb
-from reid_toolkit.training.soft_labels import SoftLabels
 
 
 class Batch(NamedTuple):
@@ -33,8 +32,6 @@ class Batch(NamedTuple):
     """(B,) int64: each sample's cluster."""
     weights: Tensor | None = None
     """(B,) float32: of each sample's loss."""
-    lessons: Tensor | None = None
-    """(B, D) unit rows: the samples as a teacher sees them."""
 
 
 class Embedder(nn.Module):
@@ -105,7 +102,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, network: nn.Module, stat
 
 
 class Learner:
-    """Learns one stage's clusters with the repelled loss (Eq. 2), and a teacher's soft labels if there are any."""
+    """Learns one stage's clusters with the repelled loss (Eq. 2)."""
 
     def __init__(
         self,
@@ -114,18 +111,16 @@ class Learner:
         recipe: TrainingRecipe,
         *,
         optimiser: torch.optim.Optimizer | None = None,
-        soft: SoftLabels | None = None,
         world: World = ALONE,
         graph: bool = False,
     ) -> None:
-        """``optimiser`` is a new one unless one is given, to go on. ``soft`` is a teacher's part in the loss.
+        """``optimiser`` is a new one unless one is given, to go on.
 
         ``graph`` runs the step as a CUDA graph, where this process is alone; the network and the table are on the GPU
         then. In a larger ``world`` its batch norm is :mod:`reid_toolkit.training.distributed`'s.
         """
         self.network = network.train()
         self.table = table
-        self.soft = soft
         self.recipe = recipe
         self.world = world
         self.device = table.rows.device
@@ -170,8 +165,6 @@ class Learner:
         images = standardise(augment(to_rgb(batch.pixels), batch.boxes, batch.colours, batch.erased))
         embedded = self._embedder(images, batch.kept)
         loss = repelled_loss(embedded, batch.classes, self.table.rows, self.recipe.temperature, batch.weights)
-        if self.soft is not None and batch.lessons is not None:
-            loss = self.soft.add(loss, embedded, batch.lessons, self.table.rows, self.recipe.temperature)
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()

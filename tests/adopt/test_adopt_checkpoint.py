@@ -259,8 +259,8 @@ def two(path: Path, state: State, osnet: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (whole, "holds more than tensors (reid.architectures.osnet.OSNet)"),
-        (whole_beside, "holds more than tensors (reid.architectures.osnet.OSNet)"),
+        (whole, "holds more than tensors (reid_toolkit.training.osnet.OSNet)"),
+        (whole_beside, "holds more than tensors (reid_toolkit.training.osnet.OSNet)"),
         (compressed, "unpack to 16777220: expected tensors as they are"),
         (lies_about_its_size, "unpack to 2147483652: expected tensors as they are"),
         (old_and_huge, "damaged"),

@@ -240,7 +240,7 @@ def test_a_detectors_name_is_its_file(reid, place: Place, monkeypatch, tmp_path:
     reid("models", "get", "finder", "--from", place.mirror)
     asked: list[str] = []
 
-    def load(kind: str, *_: object) -> None:
+    def load(kind: str, *_: object, **__: object) -> None:
         asked.append(kind)
         raise RuntimeError
 

@@ -212,7 +212,10 @@ def test_the_bar_tells_stages_and_time_as_they_are(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_backbone_or_size_that_is_none_is_named(train) -> None:
-    assert "network.backbone is 'resnet': expected one of resnet18, " in train("--backbone", "resnet").error
+    assert (
+        "network.backbone is 'resnet' (did you mean 'resnet50'?): expected one of resnet18, "
+        in train("--backbone", "resnet").error
+    )
     for size in ("64", "64x", "ax32", "-64x32"):
         assert (result := train("--size", size)).status == 2
         assert f"{size!r} is not a height and a width in pixels, e.g. 128x64" in result.err

@@ -273,7 +273,8 @@ def test_a_search_waits_for_a_writer_and_is_then_not_answered(path: Path) -> Non
 def test_a_line_of_a_process_that_was_killed_is_kept_and_half_a_line_cut(path: Path) -> None:
     vectors, _ = make_people(count=4)
     program = (
-        "import os, sys; from reid_toolkit.gallery import Gallery, audit; import numpy as np\n"
+        "import os, sys; import numpy as np; from reid_toolkit.gallery import Gallery\n"
+        "from reid_toolkit.gallery.local import audit\n"
         "append = audit.append\n"
         "def killed(*given): append(*given); os._exit(9)\n"
         "audit.append = killed\n"

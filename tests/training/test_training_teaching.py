@@ -14,7 +14,6 @@ from reid_toolkit.config import NetworkRecipe, Recipe, RoundsRecipe, TrainingRec
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.errors import RecipeError, RunError
 from reid_toolkit.images import Image
-from reid_toolkit.recipe_files import parse_recipe
 from reid_toolkit.training.clustering import Rounds
 from reid_toolkit.training.features import Features
 from reid_toolkit.training.progress import Step
@@ -75,29 +74,6 @@ def test_taught_rounds_learn_the_teachers_clusters_and_the_others_their_own(
         student.cluster(2, own).tolist() == Rounds(plan(alone, 12), cameras, None, alone, CPU).cluster(2, own).tolist()
     )
     assert student.cluster(2, own).tolist() != student.cluster(1, own).tolist()
-
-
-def test_taught_rounds_alone_have_lessons_and_only_where_they_count(
-    tiny_dataset: Path, recipe: Recipe, tmp_path: Path
-) -> None:
-    samples = load_samples(open_dataset(tiny_dataset), 32, 32)
-    lessons = taught(Colours(), samples.tracklets, samples.cameras, recipe, tmp_path / "t.safetensors")
-    labels = torch.arange(12) // 2
-    rounds = Rounds(plan(recipe, 12), tuple(samples.cameras), None, recipe, CPU, lessons)
-    given = [rounds.targets(stage, labels).lessons for stage in range(3)]
-    assert torch.equal(given[0], lessons.descriptors)
-    assert torch.equal(given[1], lessons.descriptors)
-    assert given[2] is None
-    clusters_alone = replace(recipe, rounds=replace(recipe.rounds, soft_labels=0.0))
-    rounds = Rounds(plan(recipe, 12), tuple(samples.cameras), None, clusters_alone, CPU, lessons)
-    assert rounds.targets(0, labels).lessons is None
-
-
-def test_soft_labels_change_what_is_learned(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
-    learn(tiny_dataset, recipe, tmp_path / "both", teacher=Colours())
-    clusters_alone = replace(recipe, rounds=replace(recipe.rounds, soft_labels=0.0))
-    learn(tiny_dataset, clusters_alone, tmp_path / "clusters", teacher=Colours())
-    assert tensors(tmp_path / "both", 0) != tensors(tmp_path / "clusters", 0)
 
 
 def test_a_sample_is_described_as_at_serving(tiny_dataset: Path) -> None:
@@ -166,13 +142,6 @@ def test_a_teacher_that_the_recipe_has_not_is_refused(tiny_dataset: Path, recipe
     alone = replace(recipe, rounds=replace(recipe.rounds, taught=0, teacher=""))
     with pytest.raises(RunError, match=r"the teacher \(none\), given is 0123456789abcdef"):
         learn(tiny_dataset, alone, tmp_path / "run", teacher=Colours())
-
-
-def test_soft_labels_without_a_teacher_are_refused(recipe: Recipe) -> None:
-    with pytest.raises(RecipeError, match=r"rounds\.soft_labels does nothing here \(rounds\.taught is 0\)"):
-        parse_recipe("[rounds]\ncount = 3\nsoft_labels = 0.5\n")
-    with pytest.raises(RecipeError, match=r"rounds\.soft_labels is 1\.5: expected 0-1"):
-        replace(recipe.rounds, soft_labels=1.5)
 
 
 @pytest.mark.parametrize("wrong", [{"taught": 0}, {"teacher": ""}, {"taught": -1}])
