@@ -311,7 +311,7 @@ def download_imagenet(name: str) -> dict[str, Tensor]:
     """torchvision's ImageNet weights, from its cache or the network. V1: what the literature of the paper used."""
     if name in OSNETS:
         raise ModelError(
-            f"ImageNet weights of {name} are not downloaded: torchreid's model zoo has them by hand alone: give "
+            f"ImageNet weights of {name} are not downloaded: torchreid's model zoo gives them only by hand: give "
             "--weights FILE (torchreid-named state dict, .pth or .safetensors), or --weights none to begin from "
             "random weights"
         )

@@ -113,6 +113,7 @@ class TimmBackbone(nn.Module):
             )
 
     def swap_pooling(self, pooling: nn.Module) -> bool:
+        """Do it, and say whether that gave features of the same width; False leaves a model that is of no use."""
         from timm.layers import SelectAdaptivePool2d
 
         found: list[Any] = [part for part in self.body.modules() if isinstance(part, SelectAdaptivePool2d)]

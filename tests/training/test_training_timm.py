@@ -175,7 +175,12 @@ def test_several_processes_keep_the_activation_in_a_norm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "int8"), [("osnet_x0_25", True), ("osnet_ain_x0_25", False), ("timm:test_convnext", True)]
+    ("name", "int8"),
+    [
+        ("osnet_x0_25", True),
+        pytest.param("osnet_ain_x0_25", False, marks=pytest.mark.slow),
+        ("timm:test_convnext", True),
+    ],
 )
 def test_a_run_trains_resumes_and_becomes_a_file(name: str, int8: bool, tiny_dataset: Path, tmp_path: Path) -> None:
     recipe = Recipe(
