@@ -1,12 +1,14 @@
-"""Every backbone exported, in float and in INT8, and how far each is from torch.
+"""Backbones exported, in float and in INT8: how far each is from torch, how large, and how fast.
 
-    python tools/check_backbones.py --out docs/benchmarks/backbones.json
+    python tools/check_backbones.py --weights mobilenet_v2=mobilenet_v2.pth --out docs/benchmarks/backbones.json
 
-Random weights, batch norm's statistics set by the crops (noise that was blurred: no picture of anybody), 64x32. Of the
-float file it notes what `reid export` proves before it writes one: the largest difference and the least cosine over
-batches of 1, 2 and 17. Of the INT8 file, all layers of it in INT8 for this machine, the cosine and the loss on crops
-that did not set its ranges. Random networks lose more than trained ones: what is shown is that every graph converts and
-runs, not how good it is.
+Random weights unless `--weights` names a file, batch norm's statistics set by the crops (noise that was blurred: no
+picture of anybody), 256x128. Of the float file it notes what `reid export` proves before it writes one: the largest
+difference and the least cosine over batches of 1, 2 and 17. Of the INT8 file, all layers of it in INT8 for this
+machine, the cosine and the loss on crops that did not set its ranges. Random networks lose more than trained ones: what
+is shown is that every graph converts and runs, not how good it is. Times are of one thread and batches of 16, taken in
+turns with the float file of `--reference`, the least of several, so that a busy machine slows all alike: take the
+ratios.
 """
 
 import argparse
@@ -24,54 +26,100 @@ from bench_embedder import pictures, processor
 from embedder_ways import Pixels, settle
 
 from reid_toolkit.config import NetworkRecipe, Recipe
+from reid_toolkit.export.loss import seconds_per_crop
 from reid_toolkit.export.onnx import export
 from reid_toolkit.export.quantize import quantize
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.training.network import CLASSIFIERS, build_network
 from reid_toolkit.training.run_folder import RunFolder, save_tensors
 
+BACKBONES = (
+    *(name for name in CLASSIFIERS if not name.startswith("osnet")),
+    "osnet_x0_25", "osnet_x1_0", "osnet_ain_x0_25", "osnet_ain_x1_0",
+    "timm:repvit_m0_9", "timm:mobilenetv4_conv_small", "timm:efficientvit_b0",
+)  # fmt: skip
+COLUMNS = (
+    "backbone", "D", "million weights", "largest difference", "INT8 cosine", "MB float", "MB INT8", "speed float",
+    "speed INT8",
+)  # fmt: skip
 
-def check(backbone: str, crops: list[Pixels], folder: Path) -> dict[str, Any]:
-    """One backbone; raises as `reid export` does when its file is not what it must be."""
-    recipe = Recipe(network=NetworkRecipe(backbone, weights="none", embedding=8, height=64, width=32))
-    run, model, small = RunFolder(folder / backbone), folder / "float.onnx", folder / "int8.onnx"
+
+def make(network: NetworkRecipe, crops: list[Pixels], folder: Path) -> dict[str, Any]:
+    """Both files of one backbone; raises as `reid export` does when its file is not what it must be."""
+    recipe = Recipe(network=network)
+    run, model, small = RunFolder(folder / "run"), folder / "float.onnx", folder / "int8.onnx"
     run.start(recipe, "0" * 16)
-    network = build_network(recipe.network, seed=0)
-    settle(network, crops, recipe.network)
-    save_tensors(run.checkpoints / "initial.safetensors", network.state_dict(), {"stage": "initial"})
+    built = build_network(recipe.network, seed=0)
+    if network.weights == "none":
+        settle(built, crops, recipe.network)
+    save_tensors(run.checkpoints / "initial.safetensors", built.state_dict(), {"stage": "initial"})
     parity = export(run.path, model, crops[:17], stage="initial")
     half = len(crops) // 2
     found = quantize(model, small, crops[:half], crops[half:], max_loss=float("inf"))
     rows = Embedder(small, batch_size=5, providers=["cpu"]).embed(crops[:17])
-    assert rows.shape == (17, network.dimension)
+    assert rows.shape == (17, built.dimension)
     return {
-        "backbone": backbone, "dimension": network.dimension, "float": asdict(parity), "int8_target": found.target,
+        "backbone": network.backbone, "weights": "random" if network.weights == "none" else Path(network.weights).name,
+        "dimension": built.dimension, "weights_millions": sum(p.numel() for p in built.backbone.parameters()) / 1e6,
+        "float": asdict(parity), "int8_target": found.target,
         "int8": {"cosine": found.cosine, "loss": found.descriptor_loss, "layers": found.layers},
         "bytes": {"float": found.float_bytes, "int8": found.bytes},
     }  # fmt: skip
 
 
+def time(files: list[Path], crops: list[Pixels], rounds: int) -> dict[str, Any]:
+    """Crops a second of the reference, a float file and an INT8 file, and the latter two as shares of the first."""
+    embedders = [Embedder(path, batch_size=16, threads=1, providers=["cpu"]) for path in files]
+    for embedder in embedders:
+        embedder.embed(crops[:16])
+    speeds = [1 / seconds for seconds in seconds_per_crop(embedders, crops[:16], rounds)]
+    names = ("reference", "float", "int8")
+    return {
+        "crops_per_second": dict(zip(names, speeds, strict=True)),
+        "ratio": {name: speed / speeds[0] for name, speed in zip(names[1:], speeds[1:], strict=True)},
+    }
+
+
+def line(row: dict[str, Any]) -> str:
+    name = f"`{row['backbone']}`" + ("" if row["weights"] == "random" else f" ({row['weights']})")
+    return (
+        f"| {name} | {row['dimension']} | {row['weights_millions']:.1f} | {row['float']['max_difference']:.1e} | "
+        f"{row['int8']['cosine']:.3f} | {row['bytes']['float'] / 1e6:.1f} | {row['bytes']['int8'] / 1e6:.1f} | "
+        f"{row['ratio']['float']:.2f} | {row['ratio']['int8']:.2f} |"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbones", nargs="+", choices=list(CLASSIFIERS), default=list(CLASSIFIERS))
+    parser.add_argument("--backbones", nargs="+", default=list(BACKBONES), metavar="NAME")
+    parser.add_argument("--reference", default="mobilenet_v2", metavar="NAME")
+    parser.add_argument("--weights", nargs="*", default=[], metavar="NAME=FILE", help="of a backbone; others: random")
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--rounds", type=int, default=15, help="of timing")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    crops = [view.copy() for view in pictures()[1]]
+    weights = dict(pair.split("=", 1) for pair in options.weights)
+    crops, (height, width) = [view.copy() for view in pictures()[1]], options.size
+
+    def recipe(name: str) -> NetworkRecipe:
+        return NetworkRecipe(name, weights=weights.get(name, "none"), embedding=8, height=height, width=width)
+
     rows = []
-    print("| backbone | D | largest difference | INT8 cosine | MB float | MB INT8 |", "|---" * 6 + "|", sep="\n")
-    for backbone in options.backbones:
-        with tempfile.TemporaryDirectory() as folder:
-            row = check(backbone, crops, Path(folder))
-        rows.append(row)
-        print(
-            f"| {backbone} | {row['dimension']} | {row['float']['max_difference']:.1e} | {row['int8']['cosine']:.3f} | "
-            f"{row['bytes']['float'] / 1e6:.1f} | {row['bytes']['int8'] / 1e6:.1f} |",
-            flush=True,
-        )
+    print(f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", sep="\n")
+    with tempfile.TemporaryDirectory() as kept:
+        make(recipe(options.reference), crops, Path(kept))
+        for backbone in options.backbones:
+            with tempfile.TemporaryDirectory() as folder:
+                row = make(recipe(backbone), crops, Path(folder))
+                files = [Path(kept) / "float.onnx", Path(folder) / "float.onnx", Path(folder) / "int8.onnx"]
+                rows.append(row | time(files, crops, options.rounds))
+            print(line(rows[-1]), flush=True)
     result = {
         "command": "python tools/check_backbones.py " + " ".join(sys.argv[1:]),
         "date": datetime.date.today().isoformat(),
         "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}",
+        "size": [height, width],
+        "reference": options.reference,
         "rows": rows,
     }
     options.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -165,13 +165,18 @@ def test_what_a_student_keeps(use: Callable[..., None], tiny_dataset: Path, tmp_
 def test_a_backbone_is_exported_in_both_forms(
     use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    use("check_backbones", "--backbones", SMALL, "--out", tmp_path / "a.json")
+    use(
+        "check_backbones", "--backbones", SMALL, "--reference", SMALL, "--size", 64, 32, "--rounds", 2,
+        "--out", tmp_path / "a.json",
+    )  # fmt: skip
     (row,) = read(tmp_path / "a.json")["rows"]
     assert (row["backbone"], row["dimension"], row["float"]["batches"]) == (SMALL, DIMENSION, [1, 2, 17])
     assert row["float"]["max_difference"] < 1e-4
     assert row["int8"]["cosine"] > 0.9
     assert row["bytes"]["int8"] < row["bytes"]["float"] / 3
-    assert f"| {SMALL} | {DIMENSION} |" in capsys.readouterr().out
+    assert row["weights_millions"] == pytest.approx(0.3, abs=0.1)
+    assert row["ratio"]["float"] > 0.2, "the reference is the same network"
+    assert f"| `{SMALL}` | {DIMENSION} |" in capsys.readouterr().out
 
 
 def test_what_each_rule_is_worth(
