@@ -87,3 +87,9 @@ def refuse_unknown(what: str, asked: Iterable[str], known: Collection[str], wher
         if name not in known:
             some = ", ".join(list(known)[:20]) or "none, as it has none"
             raise InputError(f"{where}: no {what} {name!r} in it{did_you_mean(name, known)}: expected one of {some}")
+
+
+def first_line(error: BaseException) -> str:
+    """Of what a library says, at most 200 characters; its class where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -30,7 +30,8 @@ ARROWS = {
     "reporting": BASE | {"datasets", "training", "evaluation", "html_page"},
     "export": BASE | {"training", "runtime"},
     "adopt": BASE | {
-        "datasets", "export.parity", "export.saving", "method.constraints", "runtime", "training.osnet",
+        "datasets", "export.parity", "export.saving", "method.constraints", "runtime", "training.beginnings",
+        "training.osnet", "training.weight_files",
     },
     "live": BASE | {"footage", "runtime", "gallery"},
     "search": BASE | {"calibration", "camera_statistics", "datasets", "gallery", "runtime"},
@@ -48,14 +49,14 @@ ARROWS = {
 
 FOREIGN = {
     "torch": {
-        "method", "training", "reporting", "export", "adopt.checkpoint", "adopt.from_torch",
+        "method", "training", "reporting", "export", "adopt.from_torch",
         "footage.torchvision_detector",
     },
     "reid": {"adopt.from_torch", "adopt.pretrained"},
     "huggingface_hub": {"adopt.pretrained"},
     "torchvision": {"training", "footage.torchvision_detector"},
     "timm": {"training.timm_backbone"},
-    "safetensors": {"training", "adopt.checkpoint", "footage.torchvision_detector"},
+    "safetensors": {"training", "footage.torchvision_detector"},
     "onnx": {"export", "adopt"},
     "openvino": {"runtime.openvino"},
     "google": {"adopt.network"},

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from reid_toolkit.adopt.beginnings import HEAD, looks_like_checkpoint
 from reid_toolkit.adopt.choosing import Choice, Progress, choose, some_crops
 from reid_toolkit.adopt.contract import PRESETS, Contract, preset
 from reid_toolkit.adopt.known import Recognised, recognise
@@ -29,6 +28,7 @@ from reid_toolkit.runtime import Embedder
 from reid_toolkit.runtime.metadata import FORMAT, ModelMetadata
 from reid_toolkit.runtime.preprocess import to_batch
 from reid_toolkit.runtime.session import open_session
+from reid_toolkit.training.beginnings import HEAD, looks_like_checkpoint
 from reid_toolkit.version import __version__
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".tar", ".pkl", ".pickle", ".bin", ".safetensors")

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reid_toolkit.adopt.architecture import Architecture, architecture_of, check_fit
-from reid_toolkit.adopt.checkpoint import read_tensors
 from reid_toolkit.adopt.contract import PRESETS
 from reid_toolkit.adopt.network import LARGEST, SMALLEST
-from reid_toolkit.adopt.rewrites import OPSET, first_line
-from reid_toolkit.errors import InputError, MissingDependencyError, ModelError
+from reid_toolkit.adopt.rewrites import OPSET
+from reid_toolkit.errors import InputError, MissingDependencyError, ModelError, first_line
 from reid_toolkit.training.osnet import OSNETS, OSNet
+from reid_toolkit.training.weight_files import read_tensors
 
 OUTPUT = "descriptors"
 

@@ -10,8 +10,8 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from reid_toolkit.adopt.rewrites import as_float, constants_inside, first_line, spelled_out, upgraded
-from reid_toolkit.errors import InputError, ModelError, did_you_mean
+from reid_toolkit.adopt.rewrites import as_float, constants_inside, spelled_out, upgraded
+from reid_toolkit.errors import InputError, ModelError, did_you_mean, first_line
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 CONTROL_FLOW = ("If", "Loop", "Scan")

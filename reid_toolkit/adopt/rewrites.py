@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
-from reid_toolkit.errors import ModelError
+from reid_toolkit.errors import ModelError, first_line
 
 OPSET = 18
 OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
@@ -107,9 +107,3 @@ def spatial_means(graph: onnx.GraphProto) -> None:
             node.attribute.append(helper.make_attribute("keepdims", 1))
     if any(axes in node.input for node in graph.node):
         graph.initializer.append(numpy_helper.from_array(np.array([2, 3], np.int64), axes))
-
-
-def first_line(error: BaseException) -> str:
-    """Of what a library says."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
-from reid_toolkit.errors import InputError, ModelError
+from reid_toolkit.errors import InputError, ModelError, first_line
 from reid_toolkit.runtime.metadata import ModelMetadata
 from reid_toolkit.runtime.preprocess import to_batch, to_bgr
-from reid_toolkit.runtime.session import PROVIDERS, first_line, open_session, usable_cores
+from reid_toolkit.runtime.session import PROVIDERS, open_session, usable_cores
 from reid_toolkit.runtime.tracklets import average, quality
 
 UNIT_TOLERANCE = 1e-3

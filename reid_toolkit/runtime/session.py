@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from reid_toolkit.errors import InputError, ModelError
+from reid_toolkit.errors import InputError, ModelError, first_line
 
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -129,8 +129,3 @@ def full_names(providers: Sequence[str] | None, strict: bool) -> list[str]:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def first_line(error: Exception) -> str:
-    """Of what it says, or its class where it says nothing."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -5,7 +5,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from urllib.error import URLError
 
-import safetensors.torch
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from reid_toolkit.config import NetworkRecipe
 from reid_toolkit.errors import ModelError, RecipeError, did_you_mean
 from reid_toolkit.training.osnet import DIMENSION, OSNETS, OSNet
 from reid_toolkit.training.timm_backbone import BODY, PREFIX, TimmBackbone, is_timms
+from reid_toolkit.training.weight_files import read_tensors
 
 CLASSIFIERS = {
     "resnet18": "fc",
@@ -281,7 +281,6 @@ def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
         state = read_state_dict(Path(weights))
     else:
         state = backbone.download() if isinstance(backbone, TimmBackbone) else download_imagenet(name)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
     if any(key.startswith(RUN_PREFIX) for key in state):
         state = {key.removeprefix(RUN_PREFIX): value for key, value in state.items() if key.startswith(RUN_PREFIX)}
     own = {key: value for key, value in backbone.state_dict().items() if is_learned(key)}
@@ -327,19 +326,10 @@ def download_imagenet(name: str) -> dict[str, Tensor]:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors or a weights-only .pth; nothing in the file is executed."""
+    """A state dict from .safetensors or a file of torch; nothing in the file is executed."""
+    if not path.is_file():
+        raise ModelError(f"weights {path}: {'is a folder: expected a file' if path.is_dir() else 'no such file'}")
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"weights {path}: no such file") from None
-    except Exception:  # pickle, zip and safetensors each raise their own; torch's advice is to run the file's code
-        raise ModelError(
-            f"weights {path}: damaged, or more than plain tensors: expected .safetensors, or what torch.save makes "
-            "of a state_dict()"
-        ) from None
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"weights {path}: expected a dict of tensors by name; save the model's state_dict()")
-    return state
+        return read_tensors(path)
+    except ModelError as error:
+        raise ModelError(f"weights {error}") from None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reid_toolkit.errors import MissingDependencyError, ModelError, RecipeError, did_you_mean
+from reid_toolkit.errors import MissingDependencyError, ModelError, RecipeError, did_you_mean, first_line
 
 PREFIX = "timm:"
 """Before timm's name in ``network.backbone``."""
@@ -184,7 +184,3 @@ def fixed(name: str, size: tuple[int, int]) -> dict[str, Any]:
     about = import_timm().get_pretrained_cfg(name.removeprefix(PREFIX), allow_unregistered=True)
     told = about is not None and about.fixed_input_size and tuple(about.input_size[1:]) != size
     return {"img_size": size} if told else {}
-
-
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

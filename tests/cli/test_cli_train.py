@@ -279,7 +279,7 @@ def test_bad_weights_are_one_line(train, tmp_path: Path) -> None:
     text = tmp_path / "weights.pth"
     assert "no such file" in train("--weights", text).error
     text.write_text("text")
-    assert "damaged, or more than plain tensors" in train("--weights", text).error
+    assert "not what torch.save writes, nor safetensors" in train("--weights", text).error
     torch.save({"conv1.weight": torch.zeros(1)}, text)
     assert f"do not fit {SMALL}" in train("--weights", text).error
     assert not (tmp_path / "run").exists()

@@ -6,14 +6,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from reid_toolkit.errors import ModelError
+from reid_toolkit.errors import ModelError, first_line
 from reid_toolkit.footage.detectors import detr, ssd, yolox
 from reid_toolkit.footage.detectors.forms import Floats, Form, in_full, label_of_person, shapes
 from reid_toolkit.footage.detectors.onnx_file import OnnxFile
 from reid_toolkit.footage.detectors.openvino_file import OpenVinoFile
 from reid_toolkit.footage.detectors.running import Arrays, Input, Running
 from reid_toolkit.images import Image
-from reid_toolkit.runtime.session import first_line
 
 DEFAULT_SIZE = 640
 """Height and width given to a model that takes any."""

@@ -1,4 +1,4 @@
-"""Reading a checkpoint of torch, which anybody may have made: tensors alone, and nothing of the file is run."""
+"""Reading a file of weights, which anybody may have made: tensors alone, and nothing of the file is run."""
 
 import pickle
 import re
@@ -13,9 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from reid_toolkit.adopt.beginnings import HEAD, ZIP, is_safe, looks_like_checkpoint
-from reid_toolkit.adopt.rewrites import first_line
-from reid_toolkit.errors import ModelError
+from reid_toolkit.errors import ModelError, first_line
+from reid_toolkit.training.beginnings import HEAD, ZIP, is_safe, looks_like_checkpoint
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Under what trainers keep the network's tensors, beside the optimiser's and others."""
