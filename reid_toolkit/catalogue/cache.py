@@ -77,6 +77,12 @@ def named_model(name: str, kind: Kind) -> Path | None:
     return model_file(entry)
 
 
+def person_label_of(detector: str) -> int | None:
+    """The label that people have in a detector's file, where that is of the catalogue and does not say it."""
+    labelled = [entry for entry in read_catalogue() if entry.person_label is not None]
+    return next((entry.person_label for entry in labelled if str(model_file(entry)) == detector), None)
+
+
 @contextmanager
 def alone(entry: Entry, on_wait: Callable[[], None]) -> Iterator[Path]:
     """Its folder, made where there is none, while no other process of this machine changes it.

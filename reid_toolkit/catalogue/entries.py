@@ -54,6 +54,8 @@ class Entry:
     """The first is the one to open."""
     preset: str | None = None
     """Of an embedder: what it wants of its pixels, by the names of ``reid adopt``."""
+    person_label: int | None = None
+    """Of a detector: the label that people have, where its file does not say it."""
     rank1: float | None = None
     map: float | None = None
     """Of an embedder that we measured, per cent: CUHK03's 100 held-out people, from camera A to B (models.md)."""

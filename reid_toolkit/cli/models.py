@@ -174,6 +174,7 @@ def facts(entry: "Entry") -> dict[str, Any]:
         "licence": entry.licence, "licence_text": entry.licence_text, "trained_on": entry.trained_on or "not told",
         "published": entry.published or "no figures", "measured": measured if entry.rank1 is not None else None,
         "height": entry.height, "width": entry.width, "output": entry.output, "preset": entry.preset,
+        "person_label": entry.person_label,
         "needs": "openvino" if entry.needs_openvino else None, "bytes": entry.bytes, "here": is_here(entry),
         "file": str(model_file(entry)), "folder": str(folder_of(entry)),
         "files": [{"address": one.address, "bytes": one.bytes, one.algorithm: one.digest} for one in entry.files],

@@ -173,9 +173,20 @@ def parse_start(_: click.Context, __: click.Parameter, value: str | None) -> dat
         raise click.BadParameter(f"{value!r} is not ISO 8601, e.g. 2026-11-22T14:30:00+01:00") from None
 
 
+def known_label(ctx: click.Context, _: click.Parameter, value: int | None) -> int | None:
+    """Of a detector of the catalogue that does not say it in its file, where the user does not, either."""
+    detector = ctx.params.get("detector")  # what was typed is known before what was not
+    if value is not None or not detector:
+        return value
+    from reid_toolkit.catalogue.cache import person_label_of
+
+    return person_label_of(detector)
+
+
 PERSON_LABEL = click.option(
     "--person-label",
     type=click.IntRange(0),
+    callback=known_label,
     metavar="N",
     help="For a detector's file that does not say it: the label that people have.",
 )

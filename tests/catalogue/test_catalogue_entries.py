@@ -36,6 +36,7 @@ def test_every_entry_is_whole(entry) -> None:
     assert 32 <= entry.width <= 2000
     assert (entry.preset in PRESETS) == (entry.kind == "embedder")
     assert (entry.rank1 is None) == (entry.map is None)
+    assert (entry.person_label is not None) == (entry.output == "boxes and labels")
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)

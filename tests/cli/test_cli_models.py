@@ -251,6 +251,26 @@ def test_a_detectors_name_is_its_file(reid, place: Place, monkeypatch, tmp_path:
     assert asked == [str(place.cache / "models" / "finder" / "finder.xml"), "motion"]
 
 
+@pytest.mark.parametrize(("typed", "expected"), [((), [1]), (("--person-label", 3), [3])])
+def test_the_catalogue_knows_which_label_is_a_person(
+    reid, place: Place, monkeypatch, tmp_path: Path, typed: tuple[object, ...], expected: list[int]
+) -> None:
+    place.catalogue.write_text(
+        place.catalogue.read_text().replace('name = "finder"', 'name = "finder"\nperson_label = 1')
+    )
+    reid("models", "get", "finder", "--from", place.mirror)
+    labels: list[int | None] = []
+
+    def load(kind: str, *_: object, person_label: int | None = None) -> None:
+        labels.append(person_label)
+        raise RuntimeError
+
+    monkeypatch.setattr("reid_toolkit.footage.ingest.load_detector", load)
+    with pytest.raises(RuntimeError):
+        reid("ingest", tmp_path / "v.mp4", "--out", tmp_path / "d", "--detector", "finder", *typed)
+    assert labels == expected
+
+
 def test_what_an_embedder_needs_is_said_before_its_download(reid, place: Place, monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     place.catalogue.write_text(place.catalogue.read_text().replace("published.onnx", "published.xml"))
