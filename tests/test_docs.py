@@ -53,6 +53,12 @@ def test_every_link_leads_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_every_module_that_is_named_is_there(page):
+    named = re.findall(r"`((?:\w+/)+\w+\.(?:py|sh|toml))`", page.read_text(encoding="utf-8"))
+    assert not [name for name in named if not ((ROOT / name).exists() or (ROOT / "reid_toolkit" / name).exists())]
+
+
 def test_the_two_lines_of_readme_are_what_ci_runs():
     block = re.search(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert block is not None
