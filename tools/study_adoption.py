@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 from check_cuhk03 import crop_of, link_pictures
 from numpy.typing import NDArray
@@ -41,6 +40,7 @@ from reid_toolkit.errors import InputError
 from reid_toolkit.evaluation.protocol import Embedded, evaluate, free_of_cameras
 from reid_toolkit.images import Image, resize
 from reid_toolkit.runtime import Embedder
+from reid_toolkit.runtime.openvino import import_openvino
 from reid_toolkit.training.network import build_network
 from reid_toolkit.training.run_folder import RunFolder, load_network
 
@@ -109,18 +109,24 @@ def same(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             row: dict[str, Any] = {"model": path.name, "preset": adopted.preset, "seconds": round(seconds)}
             row["largest_difference"] = adopted.parity.max_difference
             for who, embed in (("adopted", Embedder(out).embed), ("original", in_openvino(path, adopted.contract))):
-                for pair, ranking in evaluate(*[embedded(val, embed)] * 2).pairs.items():
-                    assert ranking
-                    row |= {
-                        f"{who} {'-'.join(pair)} rank-1": ranking.rank(1),
-                        f"{who} {'-'.join(pair)} mAP": ranking.mean_ap,
-                    }
+                found = embedded(val, embed)
+                row |= figures(found, found, before=f"{who} ")
             yield row
+
+
+def figures(query: Embedded, gallery: Embedded, *, before: str = "", behind: str = "") -> dict[str, float]:
+    """Rank-1 and mAP of each pair of cameras, shares of 1; names have ``before`` and ``behind`` around them."""
+    found = {}
+    for pair, ranking in evaluate(query, gallery).pairs.items():
+        assert ranking
+        for name, value in (("rank-1", ranking.rank(1)), ("mAP", ranking.mean_ap)):
+            found[f"{before}{'-'.join(pair)} {name}{behind}"] = value
+    return found
 
 
 def in_openvino(path: Path, contract: Contract) -> Embed:
     """The file as it lies, run by OpenVINO in float32 (by itself it takes bfloat16 where the processor has it)."""
-    core = openvino.Core()
+    core = import_openvino("the original").Core()
     model = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     _, _, height, width = model.input(0).shape
 
@@ -156,15 +162,9 @@ def served(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 "times the first": round(float(np.median(np.array(turns[path]) / first)), 2),
             }  # fmt: skip
             found = embedded(val, model.embed)
-            for how, sides in (("", (found, found)), (" without cameras", free_of_cameras(found, found))):
-                assert sides
-                for pair, ranking in evaluate(*sides).pairs.items():
-                    assert ranking
-                    row |= {
-                        f"{'-'.join(pair)} rank-1{how}": ranking.rank(1),
-                        f"{'-'.join(pair)} mAP{how}": ranking.mean_ap,
-                    }
-            yield row
+            freed = free_of_cameras(found, found)
+            assert freed
+            yield row | figures(found, found) | figures(*freed, behind=" without cameras")
 
 
 def presets(options: argparse.Namespace) -> Iterator[dict[str, Any]]:

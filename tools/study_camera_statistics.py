@@ -27,6 +27,7 @@ from reid_toolkit.evaluation.protocol import euclidean
 from reid_toolkit.evaluation.ranking import rank
 from reid_toolkit.images import read_image
 from reid_toolkit.runtime import Embedder
+from reid_toolkit.runtime.openvino import import_openvino
 
 CROPS, TRACKLETS = (20, 50, 100, 200), (5, 10, 12, 20, 40, 70, 100)
 """Of each camera, in the curves."""
@@ -193,10 +194,9 @@ def open_model(path: Path) -> Embed:
     if path.suffix != ".xml":
         return Embedder(path).embed
     try:
-        import openvino
+        core = import_openvino(str(path)).Core()
     except ImportError as error:
         raise InputError(f"{path}: OpenVINO is not installed: pip install '.[studies]' in reid's checkout") from error
-    core = openvino.Core()
     model = core.read_model(path)
     _, _, height, width = model.input().shape
     network = core.compile_model(model, "CPU")

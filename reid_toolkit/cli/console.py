@@ -6,6 +6,7 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import IO, Any, NoReturn, cast
 
 import click
@@ -130,15 +131,8 @@ def progress_bar(title: str, unit: str) -> Iterator[OnProgress]:
 @contextmanager
 def late_progress_bar(title: str, unit: str) -> Iterator[OnProgress]:
     """:func:`progress_bar` for work that often finds nothing to do: the bar is drawn at its first report."""
-    with ExitStack() as stack:
-        bars: list[OnProgress] = []
-
-        def on_progress(done: int, total: int | None) -> None:
-            if not bars:
-                bars.append(stack.enter_context(progress_bar(title, unit)))
-            bars[0](done, total)
-
-        yield on_progress
+    with progress_bars({title: unit}) as on_progress:
+        yield partial(on_progress, title)
 
 
 @contextmanager

@@ -1,9 +1,8 @@
 """Somebody in a picture as a query: ``reid search --detect``."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -53,11 +52,8 @@ OPTIONS = (
 )
 
 
-def detect_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How to search for somebody in a picture."""
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
+detect_options = options.together(OPTIONS)
+"""How to search for somebody in a picture."""
 
 
 def choose_person(

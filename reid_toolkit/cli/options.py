@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -96,6 +96,20 @@ class DetectorName(click.ParamType):
         return str(value)
 
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def together(given: Sequence[Decorator]) -> Decorator:
+    """Several options as one decorator, in their order."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(given):
+            command = option(command)
+        return command
+
+    return add
+
+
 FILE = FileOrFolder(path_type=Path, dir_okay=False)
 FOLDER = FileOrFolder(path_type=Path, file_okay=False)
 MODEL = ModelFile(path_type=Path, dir_okay=False)
@@ -176,7 +190,7 @@ def parse_start(_: click.Context, __: click.Parameter, value: str | None) -> dat
 def known_label(ctx: click.Context, _: click.Parameter, value: int | None) -> int | None:
     """Of a detector of the catalogue that does not say it in its file, where the user does not, either."""
     detector = ctx.params.get("detector")  # what was typed is known before what was not
-    if value is not None or not detector:
+    if value is not None or not detector or not Path(detector).is_file():
         return value
     from reid_toolkit.catalogue.cache import person_label_of
 
@@ -239,11 +253,8 @@ FOOTAGE = (
 )
 
 
-def footage(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How to find people in a recording: camera, detector, which crops, times."""
-    for option in reversed(FOOTAGE):
-        command = option(command)
-    return command
+footage = together(FOOTAGE)
+"""How to find people in a recording: camera, detector, which crops, times."""
 
 
 CALIBRATION = (
@@ -268,11 +279,8 @@ CALIBRATION = (
 )
 
 
-def calibration_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How to say what distances mean."""
-    for option in reversed(CALIBRATION):
-        command = option(command)
-    return command
+calibration_options = together(CALIBRATION)
+"""How to say what distances mean."""
 
 
 def refuse_unwritable(path: Path) -> None:

@@ -79,6 +79,11 @@ class Search:
     """Compare descriptors freed of their cameras' bias, where the gallery has statistics for it."""
 
     @cached_property
+    def count(self) -> int:
+        """Records in the gallery. Read once, since Milvus is asked for it."""
+        return len(self.store)
+
+    @cached_property
     def held(self) -> Info:
         """What the gallery holds. Read once, and only where it is needed, since Milvus reads all records for it."""
         return self.store.info()
@@ -87,7 +92,7 @@ class Search:
     def embedder(self) -> Embedder:
         """The gallery's model. Raises :class:`GalleryError` where it is empty, its model is not known, or another one
         was given."""
-        if not len(self.store):
+        if not self.count:
             raise GalleryError(f"{self.where}: the gallery is empty: enroll something first")
         path = self.model or self.store.model_file
         if path is None:
@@ -100,7 +105,7 @@ class Search:
 
     def check_names(self, cameras: Iterable[str] = (), tags: Iterable[str] = ()) -> None:
         """Raise :class:`InputError` for a camera or a tag that the gallery has not, unless it is empty."""
-        if (cameras or tags) and len(self.store):
+        if (cameras or tags) and self.count:
             refuse_unknown("camera", cameras, self.held.cameras, self.where)
             refuse_unknown("tag", tags, self.held.tags, self.where)
 
@@ -166,7 +171,7 @@ class Search:
 
     def scale(self, camera: str | None, asked: Asked, statistics: CameraStatistics | None) -> ConfidenceScale:
         """What distances to a query from ``camera`` mean."""
-        return ConfidenceScale(self.embedder, len(self.store), camera, asked, statistics.digest if statistics else None)
+        return ConfidenceScale(self.embedder, self.count, camera, asked, statistics.digest if statistics else None)
 
     def page(
         self,
