@@ -28,7 +28,7 @@ ARROWS = {
     "evaluation": BASE | {"camera_statistics", "datasets", "runtime", "html_page"},
     "training": BASE | {"camera_statistics", "datasets", "method", "evaluation.ranking"},
     "reporting": BASE | {"datasets", "training", "evaluation", "html_page"},
-    "export": BASE | {"training", "runtime"},
+    "export": BASE | {"datasets", "evaluation", "runtime", "training"},
     "adopt": BASE | {
         "datasets", "export.parity", "export.saving", "method.constraints", "runtime", "training.beginnings",
         "training.osnet", "training.weight_files",

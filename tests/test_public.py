@@ -77,7 +77,7 @@ def test_help_loads_every_command_and_nothing_heavy() -> None:
 def test_the_edge_runs_without_torch() -> None:
     program = (
         "import reid_toolkit.runtime, reid_toolkit.search, reid_toolkit.datasets, reid_toolkit.html_page\n"
-        "import reid_toolkit.calibration.measure, reid_toolkit.evaluation.reliability\n"
-        "import reid_toolkit.evaluation.protocol, reid_toolkit.evaluation.html_report, reid_toolkit.config\n"
+        "import reid_toolkit.calibration.measure, reid_toolkit.config\n"
+        "import reid_toolkit.evaluation.protocol, reid_toolkit.evaluation.html_report\n"
     )
     assert not loaded_by(program) & {"torch", "torchvision", "scipy", "trackers", "supervision", "onnx"}

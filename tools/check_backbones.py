@@ -26,9 +26,8 @@ from bench_embedder import pictures, processor
 from embedder_ways import Pixels, settle
 
 from reid_toolkit.config import NetworkRecipe, Recipe
-from reid_toolkit.export.loss import seconds_per_crop
 from reid_toolkit.export.onnx import export
-from reid_toolkit.export.quantize import quantize
+from reid_toolkit.export.quantize import quantize, seconds_per_crop
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.training.network import CLASSIFIERS, build_network
 from reid_toolkit.training.run_folder import RunFolder, save_tensors

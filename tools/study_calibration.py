@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from reliability import Reliability, reliability
 from study import print_rows, run, write_json, write_png
 
 from reid_toolkit.calibration import Calibration, calibrate
@@ -28,7 +29,6 @@ from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.dataset import times
 from reid_toolkit.datasets.manifest import read_identities
 from reid_toolkit.errors import InputError
-from reid_toolkit.evaluation.reliability import Reliability, reliability
 from reid_toolkit.method.constraints import cannot_link_pairs
 from reid_toolkit.runtime import Embedder
 

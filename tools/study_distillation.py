@@ -26,12 +26,12 @@ import numpy as np
 from bench_embedder import processor
 from study import DEVICE
 
-from reid_toolkit.cli.export import CALIBRATION, HELD_OUT, read_first
 from reid_toolkit.datasets import Dataset, open_dataset
+from reid_toolkit.datasets.dataset import spread_over_cameras
 from reid_toolkit.evaluation.protocol import evaluate_parts, open_parts
 from reid_toolkit.export.onnx import export
+from reid_toolkit.export.pipeline import HELD_OUT_CROPS, RANGE_CROPS, read_first
 from reid_toolkit.export.quantize import MAX_LOSS, quantize
-from reid_toolkit.export.samples import spread_over_cameras
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.training.distillation import Student, distill
 from reid_toolkit.training.run_folder import RunFolder
@@ -40,14 +40,14 @@ from reid_toolkit.training.run_folder import RunFolder
 def measure(run: Path, name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for the float file of a run and one for its INT8 file; fractions 0-1."""
     parts = open_parts(options.held_out or options.dataset, options.identities)
-    crops = read_first(spread_over_cameras(open_dataset(options.dataset).crops), CALIBRATION + HELD_OUT, [])
+    crops = read_first(spread_over_cameras(open_dataset(options.dataset).crops), RANGE_CROPS + HELD_OUT_CROPS, [])
     model, small = options.runs / f"{name}.onnx", options.runs / f"{name}-int8.onnx"
     export(run, model, crops[:17])
     found = quantize(
         model,
         small,
-        crops[:CALIBRATION],
-        crops[CALIBRATION:] or crops,
+        crops[:RANGE_CROPS],
+        crops[RANGE_CROPS:] or crops,
         max_loss=options.max_loss,
         mean_ap=None if options.held_out else lambda embedder: score(embedder, parts)["mAP"],
     )

@@ -78,10 +78,9 @@ def command(
     from reid_toolkit.adopt.adoption import Settings, adopt
     from reid_toolkit.adopt.contract import preset as check_preset
     from reid_toolkit.datasets import open_dataset, without_identities
-    from reid_toolkit.datasets.dataset import read_crops
+    from reid_toolkit.datasets.dataset import read_crops, spread_over_cameras
     from reid_toolkit.demo.crops import draw_crops
     from reid_toolkit.errors import InputError
-    from reid_toolkit.export.samples import spread_over_cameras
 
     if preset is not None:
         check_preset(preset)

@@ -1,42 +1,30 @@
 """``reid export``: a trained run as one ONNX file, in float32 or INT8; and INT8 of such a file."""
 
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from reid_toolkit.cli.console import log, print_json, progress_bar, warn_bad
+from reid_toolkit.cli.console import late_progress_bar, log, print_json, warn, warn_bad
 from reid_toolkit.cli.options import FILE, FOLDER, OUTPUT, RUN_OR_MODEL, Number, json_output
-from reid_toolkit.errors import InputError
-from reid_toolkit.records import Crop
-
-if TYPE_CHECKING:
-    from reid_toolkit.datasets.dataset import CropEmbedder
-    from reid_toolkit.images import Image
-
-    Score = Callable[[CropEmbedder], dict[str, float]]
-
-CALIBRATION, HELD_OUT = 128, 64
-"""Crops that set an INT8 model's ranges, and others that measure its loss."""
 
 
 @click.command()
 @click.argument("run", type=RUN_OR_MODEL, metavar="RUN_OR_MODEL")
 @click.option("--out", type=OUTPUT, required=True, help="The .onnx file to write.")
-@click.option("--dataset", type=FOLDER, help="Whose crops prove that it equals torch; --calibrate's, if not given.")
+@click.option("--dataset", type=FOLDER, help="Its crops check the file against torch.  [default: --int8-dataset]")
 @click.option("--stage", default="best", show_default=True, help="best, initial, last, or a stage's number.")
 @click.option("--evaluate", "rank", is_flag=True, help="Also rank the dataset with each form of the model.")
 @click.option("--identities", type=FILE, help="CSV tracklet,identity for --evaluate; instead of the dataset's own.")
 @click.option("--int8", is_flag=True, help="Write it in INT8.")
-@click.option("--calibrate", type=FOLDER, help="Whose crops set INT8's ranges; the --dataset's, if not given.")
-@click.option("--target", help="x86 (with VNNI), x86-avx2 (without) or arm; this machine's, if not given.")
+@click.option("--int8-dataset", type=FOLDER, help="Its crops set INT8's ranges.  [default: --dataset]")
+@click.option("--calibrate", type=FOLDER, hidden=True, help="The old name of --int8-dataset.")
+@click.option("--target", help="x86 (with VNNI), x86-avx2 (without) or arm.  [default: this machine's]")
 @click.option(
     "--max-loss",
     type=Number(0),
-    help="What INT8 may lose, 0.01 by default: of mAP with --evaluate (0.01 is one point), else of the crops' "
-    "mean squared distance. Layers stay in float until it holds.",
+    help="What INT8 may lose: of mAP with --evaluate (0.01 is one point), else of the crops' mean squared distance. "
+    "Layers stay in float until it holds.  [default: 0.01]",
 )
 @json_output
 def command(
@@ -47,6 +35,7 @@ def command(
     rank: bool,
     identities: Path | None,
     int8: bool,
+    int8_dataset: Path | None,
     calibrate: Path | None,
     target: str | None,
     max_loss: float | None,
@@ -54,78 +43,46 @@ def command(
 ) -> None:
     """Write the model of a run as one ONNX file: uint8 crops in, unit descriptors out.
 
-    With --int8 also of a float file of `reid export` or `reid adopt`. The file appears only once onnxruntime has given
-    the same descriptors as torch, on crops of the dataset, one, two and seventeen at a time; with --int8, only once
-    what it loses is within --max-loss.
+    With --int8, a float file of `reid export` or `reid adopt` is taken in place of a run. The file is written only
+    after its output was checked: a float file against torch, on crops of the dataset at batch 1, 2 and 17; an INT8
+    file against --max-loss.
     """
-    exported = run.is_file()
-    if exported and run.suffix.lower() != ".onnx":
-        raise click.UsageError(f"{str(run)!r} is a file: expected a folder (are the arguments in the right order?)")
-    if exported and not int8:
-        raise click.UsageError(f"{run} is a model already: --int8 makes a smaller one of it")
-    if exported and stage != "best":
-        raise click.UsageError("--stage goes with a run")
-    if not int8 and (calibrate or target or max_loss is not None):
-        raise click.UsageError("--calibrate, --target and --max-loss go with --int8")
-    dataset = dataset or calibrate
+    if calibrate:
+        warn("--calibrate is now called --int8-dataset; the old name will be removed in the next release")
+    int8_dataset = int8_dataset or calibrate
+    refuse_contradictions(run, stage, int8, bool(int8_dataset or target or max_loss is not None))
+    dataset = dataset or int8_dataset
     if not dataset:
-        raise click.UsageError("--dataset is missing: whose crops shall prove that the file equals torch?")
+        raise click.UsageError("--dataset is missing: its crops are needed to check the file against torch")
     if identities and not rank:
         raise click.UsageError("--identities goes with --evaluate")
-    from reid_toolkit.datasets import open_dataset
-    from reid_toolkit.export.onnx import export
-    from reid_toolkit.export.parity import BATCHES
-    from reid_toolkit.export.quantize import MAX_LOSS, quantize
-    from reid_toolkit.export.samples import spread_over_cameras
-    from reid_toolkit.export.torch_embedder import TorchEmbedder
-    from reid_toolkit.runtime import Embedder
-    from reid_toolkit.training.run_folder import RunFolder, load_network
+    from reid_toolkit.export.pipeline import Int8, export_model, open_score
+    from reid_toolkit.export.quantize import MAX_LOSS
 
-    score = open_score(dataset, identities) if rank else None
     bad: list[str] = []
-    crops = spread_over_cameras(open_dataset(dataset).crops)
-    proof = read_first(crops, max(BATCHES), bad)
-    report: dict[str, Any] = {"model": str(out)}
-    with tempfile.TemporaryDirectory() as folder:
-        model = run if exported else Path(folder) / "float.onnx" if int8 else out
-        if not exported:
-            parity = export(run, model, proof, stage=stage)
-            report |= {
-                "stage": stage, "crops": parity.crops, "batches": parity.batches,
-                "max_difference": parity.max_difference, "min_cosine": parity.min_cosine,
-            }  # fmt: skip
-        if score and not exported:
-            network, about = load_network(RunFolder(run), stage), Embedder(model, providers=["cpu"]).metadata
-            report["torch"] = score(TorchEmbedder(network, about.height, about.width))
-        if score:
-            report["onnx"] = score(Embedder(model, providers=["cpu"]))
-        if int8:
-            apart = calibrate and calibrate.resolve() != dataset.resolve()
-            others = spread_over_cameras(open_dataset(calibrate).crops) if calibrate and apart else crops
-            # Of few crops, some are kept to measure on: a range fits best what it was taken from.
-            ranges = read_first(others, CALIBRATION if apart else min(CALIBRATION, 3 * len(crops) // 4), bad)
-            used = set(others[: len(ranges)])
-            held_out = read_first([crop for crop in crops if crop not in used], HELD_OUT, bad)
-            if not ranges or not held_out:
-                raise InputError(
-                    f"--int8: {len(crops)} crops in {dataset}: expected at least one to take ranges from and another "
-                    "one to measure on; give more with --dataset, or others with --calibrate"
-                )
-            with progress_bar("try layers", "layers") as on_progress:
-                quantised = quantize(
-                    model, out, ranges, held_out, target=target,
-                    max_loss=MAX_LOSS if max_loss is None else max_loss,
-                    mean_ap=(lambda embedder: score(embedder)["mAP"]) if score else None, on_progress=on_progress,
-                )  # fmt: skip
-            report["int8"] = vars(quantised) | {"calibration_crops": len(ranges), "held_out_crops": len(held_out)}
-            if score:
-                report["int8"] |= score(Embedder(out, providers=["cpu"]))
-    report["bytes"] = out.stat().st_size
+    with late_progress_bar("try layers", "layers") as on_progress:
+        report = export_model(
+            run, out, dataset, stage=stage,
+            int8=Int8(int8_dataset, target, MAX_LOSS if max_loss is None else max_loss) if int8 else None,
+            score=open_score(dataset, identities) if rank else None, bad=bad, on_progress=on_progress,
+        )  # fmt: skip
     warn_bad(list(dict.fromkeys(bad)))
     if as_json:
         print_json(report)
         return
     log.print("\n".join(describe(report)), markup=False, soft_wrap=True)
+
+
+def refuse_contradictions(run: Path, stage: str, int8: bool, int8_options: bool) -> None:
+    """Wrong usage, told before anything is loaded."""
+    if run.is_file() and run.suffix.lower() != ".onnx":
+        raise click.UsageError(f"{str(run)!r} is a file: expected a folder (are the arguments in the right order?)")
+    if run.is_file() and not int8:
+        raise click.UsageError(f"{run} is a model already: --int8 makes a smaller one of it")
+    if run.is_file() and stage != "best":
+        raise click.UsageError("--stage goes with a run")
+    if int8_options and not int8:
+        raise click.UsageError("--int8-dataset, --target and --max-loss go with --int8")
 
 
 def describe(report: dict[str, Any]) -> list[str]:
@@ -156,25 +113,3 @@ def describe(report: dict[str, Any]) -> list[str]:
             change = 100 * (small["mAP"] - report["onnx"]["mAP"])
             lines.append(f"in INT8 rank-1 {100 * small['rank-1']:.1f}%, mAP {100 * small['mAP']:.2f}% ({change:+.2f})")
     return lines
-
-
-def read_first(crops: list[Crop], count: int, bad: list[str]) -> "list[Image]":
-    """The first ``count`` of the crops that can be read; messages of the others go to ``bad``."""
-    from itertools import islice
-
-    from reid_toolkit.datasets.dataset import read_crops
-
-    return [image for _, image in islice(read_crops(crops, bad), count)]
-
-
-def open_score(dataset: Path, identities: Path | None) -> "Score":
-    """A function from an embedder to its rank-1 and mAP on the dataset, fractions 0-1."""
-    from reid_toolkit.evaluation.protocol import evaluate_parts, open_parts
-
-    parts = open_parts(dataset, identities)
-
-    def score(embedder: "CropEmbedder") -> dict[str, float]:
-        overall = evaluate_parts(embedder, parts).overall
-        return {"rank-1": overall.rank(1), "mAP": overall.mean_ap}
-
-    return score

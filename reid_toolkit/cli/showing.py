@@ -65,7 +65,7 @@ def show(
     with `reid dataset drop` and `reid dataset split`.
     """
     from reid_toolkit.datasets import open_dataset
-    from reid_toolkit.footage.store import frame_sizes
+    from reid_toolkit.footage.dataset_writer import frame_sizes
 
     held, sizes = open_dataset(dataset), frame_sizes(dataset)
     chosen = choose(held.tracklets, dataset, tracklets, camera)

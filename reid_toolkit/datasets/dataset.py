@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Protocol
 
@@ -120,6 +120,16 @@ def read_crops(crops: Iterable[Crop], bad: list[str] | None = None) -> Iterator[
             bad.append(str(error))
             continue
         yield crop, image
+
+
+def spread_over_cameras(crops: Sequence[Crop], seed: int = 0) -> list[Crop]:
+    """All crops in an order of which every beginning is spread evenly over the cameras, and random within each."""
+    by_camera: defaultdict[str, list[Crop]] = defaultdict(list)
+    for crop in crops:
+        by_camera[crop.camera].append(crop)
+    generator = np.random.default_rng(seed)
+    shuffled = [[members[i] for i in generator.permutation(len(members))] for _, members in sorted(by_camera.items())]
+    return [crop for crop in chain(*zip_longest(*shuffled)) if crop is not None]
 
 
 class CropEmbedder(Protocol):

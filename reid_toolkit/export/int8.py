@@ -1,4 +1,4 @@
-"""INT8 variants of a calibrated model, as quantise and dequantise pairs (QDQ) that every runtime reads."""
+"""INT8 variants of a model whose ranges are known, as quantise and dequantise pairs (QDQ) that every runtime reads."""
 
 import copy
 import platform
@@ -9,8 +9,8 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import QDQQuantizer, QuantType
 
-from reid_toolkit.export.calibration import Calibrated
-from reid_toolkit.export.integer_forms import align_hard_sigmoids, clip_hard_sigmoids, pool_in_bytes, widen_stem
+from reid_toolkit.export.activation_ranges import RangedModel
+from reid_toolkit.export.graph_rewrites import align_hard_sigmoids, clip_hard_sigmoids, pool_in_bytes, widen_stem
 
 
 @dataclass(frozen=True)
@@ -50,22 +50,22 @@ LAYERS = ("Conv", "Add", "Mul")
 """Kinds of nodes that have arithmetic of their own in INT8; activations go with the node before them."""
 
 
-def layers(calibrated: Calibrated) -> list[str]:
+def layers(ranged: RangedModel) -> list[str]:
     """Names of the nodes that can each be in INT8 or in float, in the order they run."""
-    inside = set(calibrated.nodes)
-    return [node.name for node in calibrated.model.graph.node if node.name in inside and node.op_type in LAYERS]
+    inside = set(ranged.nodes)
+    return [node.name for node in ranged.model.graph.node if node.name in inside and node.op_type in LAYERS]
 
 
-def insert_int8(calibrated: Calibrated, target: str, in_float: Collection[str]) -> onnx.ModelProto:
+def insert_int8(ranged: RangedModel, target: str, in_float: Collection[str]) -> onnx.ModelProto:
     """The model in INT8 but for the layers ``in_float``. It takes and gives what the float model does."""
     chosen = TARGETS[target]
-    model, ranges = copy.deepcopy((calibrated.model, calibrated.ranges))
+    model, ranges = copy.deepcopy((ranged.model, ranged.ranges))
     unsigned = chosen.activations == QuantType.QUInt8
     if unsigned:
         align_hard_sigmoids(model, ranges)
-    nodes = [name for name in calibrated.nodes if name not in in_float]
-    if calibrated.pixels and calibrated.nodes[0] not in in_float:
-        nodes += widen_stem(model, ranges, calibrated.pixels)
+    nodes = [name for name in ranged.nodes if name not in in_float]
+    if ranged.pixels and ranged.nodes[0] not in in_float:
+        nodes += widen_stem(model, ranges, ranged.pixels)
     quantizer = QDQQuantizer(
         model, per_channel=True, reduce_range=chosen.seven_bits,
         weight_qType=QuantType.QInt8, activation_qType=chosen.activations,
@@ -77,8 +77,8 @@ def insert_int8(calibrated: Calibrated, target: str, in_float: Collection[str]) 
     quantizer.model.topological_sort()
     model = quantizer.model.model
     if unsigned:
-        if calibrated.pixels:
-            feed_bytes(model, calibrated.pixels)
+        if ranged.pixels:
+            feed_bytes(model, ranged.pixels)
         clip_hard_sigmoids(model)
     pool_in_bytes(model)
     return model

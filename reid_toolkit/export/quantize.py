@@ -1,14 +1,17 @@
 """An exported model in INT8: as many layers as keep the loss within a limit, and what that cost and won."""
 
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from reid_toolkit.errors import InputError, ModelError
-from reid_toolkit.export.calibration import calibrate
+from reid_toolkit.export.activation_ranges import measure_ranges
 from reid_toolkit.export.int8 import TARGETS, insert_int8, layers, target_here
-from reid_toolkit.export.loss import descriptor_loss, mean_cosine, seconds_per_crop
 from reid_toolkit.export.saving import save_model
 from reid_toolkit.files import atomic_path
 from reid_toolkit.images import Image
@@ -88,14 +91,14 @@ def quantize(
     reference = before.embed(held_out)
     metadata = replace(before.metadata, precision=f"int8 for {target}")
     float_ap = mean_ap(before) if mean_ap else 0.0
-    calibrated = calibrate(model, calibration)
-    names = layers(calibrated)
+    ranged = measure_ranges(model, calibration)
+    names = layers(ranged)
 
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"
 
         def build(in_float: list[str]) -> Embedder:
-            save_model(insert_int8(calibrated, target, in_float), metadata, trial)
+            save_model(insert_int8(ranged, target, in_float), metadata, trial)
             return Embedder(trial, batch_size=16, threads=1, providers=["cpu"])
 
         def loss(in_float: list[str]) -> float:
@@ -161,3 +164,42 @@ def choose_layers(
         else:
             few = middle
     return order[:enough], best
+
+
+def mean_cosine(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """Between the two descriptors of one crop, over the rows of two (B, D) arrays of unit rows."""
+    return float((before.astype(np.float64) * after).sum(axis=1).mean())
+
+
+def descriptor_loss(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """How far descriptors moved, as a share of how far apart different crops' are: 0 nothing lost, 1 all.
+
+    (1 - mean cosine of a crop's two descriptors) / (1 - mean cosine of two different crops): for unit vectors, the
+    ratio of the mean squared distances. A bare cosine would flatter a model that gives all crops nearly the same.
+
+    Args:
+        before, after: (B, D) unit rows, B at least 2.
+
+    Raises:
+        InputError: fewer than two rows, or all the same.
+    """
+    count = len(before)
+    total = before.astype(np.float64).sum(axis=0)
+    apart = 1 - (total @ total - count) / (count * (count - 1)) if count > 1 else 0.0
+    if apart < 1e-6:
+        raise InputError(
+            f"the loss cannot be told from {count} crops whose descriptors do not differ: expected a trained model "
+            "and at least 2 different crops"
+        )
+    return float((1 - mean_cosine(before, after)) / apart)
+
+
+def seconds_per_crop(embedders: Sequence[Embedder], crops: Sequence[Image], rounds: int = 5) -> list[float]:
+    """The least time of each for the same crops, in turns, so that a busy machine slows all alike."""
+    seconds = [[] for _ in embedders]  # type: list[list[float]]
+    for _ in range(rounds):
+        for embedder, times in zip(embedders, seconds, strict=True):
+            began = time.perf_counter()
+            embedder.embed(crops)
+            times.append((time.perf_counter() - began) / len(crops))
+    return [min(times) for times in seconds]

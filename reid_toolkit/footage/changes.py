@@ -19,7 +19,7 @@ from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.dataset import Dataset, group_tracklets
 from reid_toolkit.errors import DatasetError, did_you_mean
 from reid_toolkit.files import as_name, csv_text, parse_json, write_atomic
-from reid_toolkit.footage.store import open_folder
+from reid_toolkit.footage.dataset_writer import open_folder
 
 SET_ASIDE = "set-aside"
 """A folder of the dataset; nothing reads it but `undo`."""

@@ -11,9 +11,9 @@ from reid_toolkit.datasets.dataset import group_tracklets
 from reid_toolkit.datasets.oddities import oddities
 from reid_toolkit.errors import VideoError
 from reid_toolkit.footage.crops import TrackletWriter
+from reid_toolkit.footage.dataset_writer import Entry, IngestStore
 from reid_toolkit.footage.detector import Detector
 from reid_toolkit.footage.frames import Frame, Recording, stamp_of
-from reid_toolkit.footage.store import Entry, IngestStore
 from reid_toolkit.footage.tracker import Tracker
 from reid_toolkit.records import Crop
 

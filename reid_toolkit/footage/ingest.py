@@ -11,6 +11,7 @@ from pathlib import Path
 from reid_toolkit.datasets.manifest import check_name
 from reid_toolkit.errors import InputError, VideoError
 from reid_toolkit.files import as_name
+from reid_toolkit.footage.dataset_writer import Entry, open_store
 from reid_toolkit.footage.decoding import DEFAULT_FRAME_RATE
 from reid_toolkit.footage.detector import Detector, load_detector
 from reid_toolkit.footage.extract import (
@@ -23,7 +24,6 @@ from reid_toolkit.footage.extract import (
 )
 from reid_toolkit.footage.frames import Recording, digest_of
 from reid_toolkit.footage.sources import find_sources
-from reid_toolkit.footage.store import Entry, open_store
 
 WAY_OUT = (
     "; the motion detector wants a fixed camera and whole people who walk: for others give --detector torchvision or "

@@ -11,7 +11,7 @@ from reid_toolkit.datasets.dataset import group_tracklets
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.files import parse_json, write_atomic
 from reid_toolkit.footage.changes import BEFORE, dropped_paths, new_place
-from reid_toolkit.footage.store import JOURNAL, open_folder, read_journal, write_journal
+from reid_toolkit.footage.dataset_writer import JOURNAL, open_folder, read_journal, write_journal
 from reid_toolkit.records import Crop
 
 

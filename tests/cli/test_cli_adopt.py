@@ -147,12 +147,12 @@ def test_an_adopted_model_is_put_into_int8(reid, tmp_path: Path, people: Path, b
         model.graph.node.extend(nodes)
     out, small = tmp_path / "ours.onnx", tmp_path / "small.onnx"
     assert reid("adopt", save(model, tmp_path / "m.onnx"), "--out", out, "--preset", "half").status == 0
-    found = reid("export", out, "--out", small, "--int8", "--calibrate", people, "--max-loss", "0.05", "--json").json
+    found = reid("export", out, "--out", small, "--int8", "--int8-dataset", people, "--max-loss", "0.05", "--json").json
     assert found["int8"]["cosine"] > 0.99
     assert found["int8"]["in_float"] == []
     assert "stage" not in found
     assert any(node.op_type == "QuantizeLinear" or "quantized" in node.input[0] for node in onnx.load(small).graph.node)
-    again = reid("export", small, "--out", tmp_path / "x.onnx", "--int8", "--calibrate", people)
+    again = reid("export", small, "--out", tmp_path / "x.onnx", "--int8", "--int8-dataset", people)
     assert "is in int8 for" in again.error
     assert "expected a float file" in again.error
     usage = reid("export", out, "--out", small, "--dataset", people)

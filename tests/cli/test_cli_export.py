@@ -73,7 +73,7 @@ def test_a_full_disk_keeps_the_model_that_was_there(
 def test_int8_is_never_measured_on_the_crops_that_set_its_ranges(
     walked, reid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from reid_toolkit.export import quantize as module
+    from reid_toolkit.export import pipeline as module
 
     met: dict[str, list[bytes]] = {}
 
@@ -91,14 +91,14 @@ def test_int8_is_never_measured_on_the_crops_that_set_its_ranges(
     one = tmp_path / "one"
     one.mkdir()
     (one / "a.jpg").write_bytes(read_manifest(walked.dataset).crops[0].path.read_bytes())
-    said = reid("export", walked.run, "--out", tmp_path / "small.onnx", "--int8", "--calibrate", one).error
+    said = reid("export", walked.run, "--out", tmp_path / "small.onnx", "--int8", "--int8-dataset", one).error
     assert "expected at least one to take ranges from and another one to measure on" in said
 
 
 def test_int8_says_what_it_cost(walked, reid, tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
     found = reid(
-        "export", walked.run, "--out", out, "--int8", "--calibrate", walked.dataset, "--max-loss", 2, "--evaluate",
+        "export", walked.run, "--out", out, "--int8", "--int8-dataset", walked.dataset, "--max-loss", 2, "--evaluate",
         "--identities", walked.identities, "--json",
     ).json  # fmt: skip
     assert found["bytes"] == out.stat().st_size == found["int8"]["bytes"] < found["int8"]["float_bytes"] / 2
@@ -144,3 +144,12 @@ def test_unreadable_crops_are_counted(walked, reid, tmp_path: Path) -> None:
     assert found.status == 0
     assert "unreadable images were left out, the first" in found.err
     assert out.exists()
+
+
+def test_the_old_name_of_int8_dataset_still_works_and_says_so(walked, reid, tmp_path: Path) -> None:
+    one = tmp_path / "one"
+    one.mkdir()
+    (one / "a.jpg").write_bytes(read_manifest(walked.dataset).crops[0].path.read_bytes())
+    found = reid("export", walked.run, "--out", tmp_path / "small.onnx", "--int8", "--calibrate", one)
+    assert "--calibrate is now called --int8-dataset" in found.err
+    assert "expected at least one to take ranges from" in found.err

@@ -5,14 +5,13 @@ import onnx
 import pytest
 from small_backbone import SMALL
 
+from reid_toolkit.datasets.dataset import spread_over_cameras
 from reid_toolkit.errors import InputError, ModelError
 from reid_toolkit.export import int8
-from reid_toolkit.export.calibration import calibrate
+from reid_toolkit.export.activation_ranges import measure_ranges
 from reid_toolkit.export.int8 import TARGETS, insert_int8, layers, target_here
-from reid_toolkit.export.loss import descriptor_loss, mean_cosine, seconds_per_crop
 from reid_toolkit.export.parity import Parity
-from reid_toolkit.export.quantize import choose_layers, quantize
-from reid_toolkit.export.samples import spread_over_cameras
+from reid_toolkit.export.quantize import choose_layers, descriptor_loss, mean_cosine, quantize, seconds_per_crop
 from reid_toolkit.export.saving import save_model
 from reid_toolkit.images import Image
 from reid_toolkit.records import Crop
@@ -45,10 +44,10 @@ def test_int8_is_smaller_and_nearly_the_same(exported: Exported, crops: list[Ima
 
 @RESNET
 def test_what_each_target_gets(exported: Exported, crops: list[Image]) -> None:
-    calibrated = calibrate(exported[1], crops)
+    ranged = measure_ranges(exported[1], crops)
     types, largest = {}, {}
     for target in TARGETS:
-        model = insert_int8(calibrated, target, [])
+        model = insert_int8(ranged, target, [])
         constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         quantisers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
         types[target] = {str(constants[node.input[2]].dtype) for node in quantisers}
@@ -76,16 +75,16 @@ def test_nothing_is_computed_before_the_first_convolution(
 def test_layers_can_be_left_in_float(exported: Exported, crops: list[Image], tmp_path: Path) -> None:
     """All in float is the float model, but for the grey padding; and each layer's absence shows in the graph."""
     _, path, _ = exported
-    calibrated = calibrate(path, crops)
-    names = layers(calibrated)
+    ranged = measure_ranges(path, crops)
+    names = layers(ranged)
     before = Embedder(path)
     out = tmp_path / "model.onnx"
     losses = []
     for in_float in (names, names[:10], []):
-        save_model(insert_int8(calibrated, "x86", in_float), before.metadata, out)
+        save_model(insert_int8(ranged, "x86", in_float), before.metadata, out)
         losses.append(descriptor_loss(before.embed(crops), Embedder(out).embed(crops)))
     assert losses[0] < losses[2]
-    save_model(insert_int8(calibrated, "x86", names), before.metadata, out)
+    save_model(insert_int8(ranged, "x86", names), before.metadata, out)
     assert "QuantizeLinear" not in kinds(out)
 
 
@@ -201,7 +200,7 @@ def test_crops_are_spread_over_cameras() -> None:
 
 def test_calibration_reads_the_ranges_of_the_crops(exported: Exported, crops: list[Image]) -> None:
     """The first convolution's input is bytes minus grey 114 whatever the crops; what follows depends on them."""
-    one, all_four = calibrate(exported[1], crops[:1]), calibrate(exported[1], crops)
+    one, all_four = measure_ranges(exported[1], crops[:1]), measure_ranges(exported[1], crops)
     assert [float(np.max(end)) for end in one.ranges[one.pixels].range_value] == [-114.0, 141.0]
     highest = [tuple(float(np.max(c.ranges[name].range_value[1])) for c in (one, all_four)) for name in one.ranges]
     # Sums of another batch size are rounded otherwise, by some units of float32's last place.

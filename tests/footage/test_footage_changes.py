@@ -13,9 +13,9 @@ from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.footage import changes
 from reid_toolkit.footage.changes import BEFORE, RECORD, SET_ASIDE, drop, fingerprints_before, split, undo
+from reid_toolkit.footage.dataset_writer import read_journal
 from reid_toolkit.footage.ingest import ingest
 from reid_toolkit.footage.repair import repair
-from reid_toolkit.footage.store import read_journal
 
 GATE, HALL = "gate-00000", "hall-00000"
 

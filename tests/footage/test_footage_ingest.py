@@ -20,11 +20,11 @@ from set_clock import SetClock
 from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DatasetError, InputError, VideoError
-from reid_toolkit.footage import clock, crops, extract, frames
+from reid_toolkit.footage import clock, crops, dataset_writer, extract, frames
+from reid_toolkit.footage.dataset_writer import frame_sizes
 from reid_toolkit.footage.extract import CameraReport
 from reid_toolkit.footage.ingest import IngestReport, ingest
 from reid_toolkit.footage.sources import open_recordings
-from reid_toolkit.footage.store import frame_sizes
 
 
 def run(*sources: Path, out: Path, **settings: object) -> IngestReport:
@@ -204,10 +204,8 @@ def test_a_full_disk_while_a_recording_is_entered(
                 lambda root, rows: full_disk() if root == out else real(root, rows),
             )
         else:
-            from reid_toolkit.footage import store
-
             patch.setattr(
-                store,
+                dataset_writer,
                 "write_atomic",
                 lambda path, text: full_disk() if path.parent == out else path.write_text(text),
             )
@@ -308,7 +306,7 @@ def test_a_stream_needs_a_camera_and_no_company(video: Path, tmp_path: Path) -> 
 
 
 def test_one_process_at_a_time(video: Path, tmp_path: Path) -> None:
-    from reid_toolkit.footage.store import open_store
+    from reid_toolkit.footage.dataset_writer import open_store
 
     with open_store(tmp_path / "set"), pytest.raises(DatasetError, match="another process is changing this dataset"):
         run(video, out=tmp_path / "set")
@@ -413,14 +411,13 @@ def test_a_file_that_grew_takes_the_place_of_its_beginning(tmp_path: Path) -> No
 def test_interrupted_while_a_recording_is_replaced_nothing_is_lost_or_doubled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    from reid_toolkit.footage import store
 
     out, video = tmp_path / "set", write_video(tmp_path / "yard.avi", frames=40)
     run(video, out=out)
     rewrite(video, write_video(tmp_path / "longer.avi", frames=60).read_bytes())
     whole = tmp_path / "whole"
     run(video, out=whole)
-    real_manifest, real_text = manifest.write_manifest, store.write_atomic
+    real_manifest, real_text = manifest.write_manifest, dataset_writer.write_atomic
     with monkeypatch.context() as patch:
         if at == "manifest":
             patch.setattr(
@@ -428,10 +425,14 @@ def test_interrupted_while_a_recording_is_replaced_nothing_is_lost_or_doubled(
             )
         elif at == "journal":
             patch.setattr(
-                store, "write_atomic", lambda path, text: full_disk() if path.parent == out else real_text(path, text)
+                dataset_writer,
+                "write_atomic",
+                lambda path, text: full_disk() if path.parent == out else real_text(path, text),
             )
         else:
-            patch.setattr(store.shutil, "rmtree", lambda path, **_: full_disk() if path == out / "crops/yard" else None)
+            patch.setattr(
+                dataset_writer.shutil, "rmtree", lambda path, **_: full_disk() if path == out / "crops/yard" else None
+            )
         with pytest.raises(OSError, match="No space left"):
             run(video, out=out, replace=True)
     assert run(video, out=out).skipped == 1

@@ -163,7 +163,7 @@ def test_cuda_is_taken_out_of_nvidias_wheels_where_there_is_a_driver(
 USES = {
     "embedder": "from reid_toolkit.runtime import Embedder; Embedder(sys.argv[1])",
     "detector": "from reid_toolkit.footage.detector import load_detector; load_detector(sys.argv[1])",
-    "INT8": "from reid_toolkit.export.calibration import calibrate; import onnxruntime; "
+    "INT8": "from reid_toolkit.export.activation_ranges import measure_ranges; import onnxruntime; "
     "onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])",
 }
 

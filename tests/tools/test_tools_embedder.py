@@ -11,7 +11,7 @@ import pytest
 from small_backbone import DIMENSION, SMALL
 
 from reid_toolkit.config import NetworkRecipe, Recipe
-from reid_toolkit.export.loss import descriptor_loss
+from reid_toolkit.export.quantize import descriptor_loss
 
 TOOLS = Path(__file__).parents[2] / "tools"
 

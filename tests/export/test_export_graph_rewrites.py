@@ -12,14 +12,14 @@ from onnxruntime.quantization import TensorData, TensorsData
 from small_backbone import SMALL
 
 from reid_toolkit.export import int8
-from reid_toolkit.export.calibration import calibrate
-from reid_toolkit.export.int8 import insert_int8
-from reid_toolkit.export.integer_forms import (
+from reid_toolkit.export.activation_ranges import measure_ranges
+from reid_toolkit.export.graph_rewrites import (
     align_hard_sigmoids,
     clip_hard_sigmoids,
     pool_in_bytes,
     widen_stem,
 )
+from reid_toolkit.export.int8 import insert_int8
 from reid_toolkit.export.parity import Parity
 from reid_toolkit.images import Image
 from reid_toolkit.runtime.preprocess import to_batch
@@ -155,12 +155,12 @@ def test_a_whole_network_with_a_wide_stem(
     exported: tuple[Path, Path, Parity], crops: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit: zeros between the weights change neither their scales nor a sum of whole numbers."""
-    calibrated = calibrate(exported[1], crops)
+    ranged = measure_ranges(exported[1], crops)
     batch = to_batch(crops, 48, 32)
-    wide = insert_int8(calibrated, "x86-avx2", [])
+    wide = insert_int8(ranged, "x86-avx2", [])
     assert any(node.name == "stem_pixels" for node in wide.graph.node)
     monkeypatch.setattr(int8, "widen_stem", lambda *_: [])
-    plain = insert_int8(calibrated, "x86-avx2", [])
+    plain = insert_int8(ranged, "x86-avx2", [])
     session = onnxruntime.InferenceSession
     rows = [session(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"crops": batch})[0]
             for m in (wide, plain)]  # fmt: skip
@@ -171,7 +171,7 @@ def test_a_whole_network_with_a_wide_stem(
 @pytest.mark.usefixtures("run")
 def test_what_only_moves_numbers_moves_bytes(exported: tuple[Path, Path, Parity], crops: list[Image]) -> None:
     """Between two splits and joins of a ShuffleNet nothing goes to float and back."""
-    graph = insert_int8(calibrate(exported[1], crops), "x86-avx2", []).graph
+    graph = insert_int8(measure_ranges(exported[1], crops), "x86-avx2", []).graph
     movers = [node for node in graph.node if node.op_type in ("Concat", "Split")]
     assert {node.op_type for node in movers} == {"Concat", "Split"}
     for mover in movers:

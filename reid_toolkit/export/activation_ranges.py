@@ -27,7 +27,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class RangedModel:
     """What every INT8 variant of one model is made from."""
 
     model: onnx.ModelProto
@@ -40,7 +40,7 @@ class Calibrated:
     """Names of the nodes from the first convolution to before the last pooling: what may be quantised."""
 
 
-def calibrate(path: Path, crops: list[Image]) -> Calibrated:
+def measure_ranges(path: Path, crops: list[Image]) -> RangedModel:
     """Run the float model of ``path``, one of ``reid export``, on crops and note the range of each tensor.
 
     ``crops`` are at least one (H, W, 3) uint8 BGR picture of any size.
@@ -68,7 +68,7 @@ def calibrate(path: Path, crops: list[Image]) -> Calibrated:
     last = pooled if pooled > convolved else convolved + 1
     aside = variances(model.graph) | attention(model.graph)
     inside = [node.name for node in model.graph.node[kinds.index("Conv") : last] if node.name not in aside]
-    return Calibrated(model, ranges, pixels, tuple(inside))
+    return RangedModel(model, ranges, pixels, tuple(inside))
 
 
 def last_of(kind: str, kinds: list[str]) -> int:

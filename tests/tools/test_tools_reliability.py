@@ -1,11 +1,15 @@
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.evaluation.reliability import Bin, reliability
 
+tools = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "reliability.py"))
+Bin, reliability = tools["Bin"], tools["reliability"]
 ANSWERS = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1)
 
 
