@@ -76,6 +76,9 @@ FOREIGN = {
 """Package of others -> who may import it."""
 
 LONGEST = 400
+"""Lines of a module."""
+LONGEST_FUNCTION = 60
+"""Lines of a function's statements: without signature, decorators and docstring."""
 
 
 class Import(NamedTuple):
@@ -101,7 +104,12 @@ def tree(module: str) -> ast.Module:
     return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
 
-def imports(module: str) -> Iterator[Import]:
+@cache
+def imports(module: str) -> tuple[Import, ...]:
+    return tuple(find_imports(module))
+
+
+def find_imports(module: str) -> Iterator[Import]:
     inside = {
         id(node)
         for function in ast.walk(tree(module))
@@ -168,9 +176,8 @@ def test_the_design_page_shows_the_imports_as_they_are(monkeypatch: pytest.Monke
     block = "".join(f"    {line}\n" for line in drawing())
     assert block in DESIGN.read_text(encoding="utf-8"), "python tools/package_arrows.py prints what belongs there"
     allowed = {part: {name.partition(".")[0] for name in names - BASE} for part, names in ARROWS.items()}
-    assert arrows() == {part: names for part, names in allowed.items() if part in arrows()}, (
-        "and nothing more is allowed"
-    )
+    drawn = arrows()
+    assert drawn == {part: names for part, names in allowed.items() if part in drawn}, "and nothing more is allowed"
 
 
 def test_the_design_page_names_every_part() -> None:
@@ -267,6 +274,17 @@ def test_the_library_never_prints() -> None:
 def test_a_module_is_short_and_says_what_it_is_for(module: str) -> None:
     assert ast.get_docstring(tree(module)) or module == "__main__"
     assert len(FILES[module].read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def test_functions_are_short() -> None:
+    long = []
+    for module in FILES:
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+                if (node.end_lineno or 0) - first.lineno >= LONGEST_FUNCTION:
+                    long.append(f"{module}.{node.name}")
+    assert not long
 
 
 def public_definitions() -> set[tuple[str, str]]:

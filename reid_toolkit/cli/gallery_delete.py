@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,16 +55,14 @@ def forget(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Delete the records that match all options given, for good: their bytes leave the files too.
+    """Delete the records that match all given options, for good: their bytes leave the files too.
 
-    They go on the gallery's block list, so that `reid enroll`, `watch`, `copy` and `sync` do not bring them back;
+    They go on the gallery's block list, so that `reid enroll`, `watch`, `copy` and `sync` do not bring them back.
     `reid enroll --allow` lifts that.
 
-    With --like, what would be deleted is shown first, with its distance to the image.
+    With --like, the records that would be deleted are shown first, with their distances to the image.
     """
-    from reid_toolkit.cli.search_output import as_list
     from reid_toolkit.gallery import open_gallery
-    from reid_toolkit.gallery.types import Comparison, Selection
     from reid_toolkit.search import Search
 
     if like is None and any(option is not None for option in (within, top_k, query_camera, model, html)):
@@ -76,48 +75,79 @@ def forget(
         raise InputError("nothing chosen: give --tracklet, --camera, --source or --like")
     with open_gallery(gallery, create=False, wait=wait) as store:
         if like is None:
-            shown: dict[str, object] = {}
-            count = store.matching(tracklet, camera, source)
-
-            def delete(on_progress: OnProgress) -> int:
-                # First: whoever is killed in between has forgotten nobody who can come back.
-                whole = [source] if source is not None and (tracklet, camera) == (None, None) else []
-                store.block_list.add(store.listed(Selection(tracklet, camera, source)), whole)
-                return store.forget(tracklet, camera, source, on_progress=on_progress)
-
+            chosen = selected(store, tracklet, camera, source)
         else:
             search = Search(store, gallery, model, camera_statistics)
             answers = alike(search, like, camera, source, within, top_k, html, query_camera)
-            compared = store.statistics_version(Comparison([query_camera], camera_statistics)) or None
-            shown, count = {"matches": as_list(answers), "camera_statistics": compared}, len(answers)
-            if hidden := store.info().past:
-                warn(
-                    f"{hidden} records are past the retention of {gallery}, so no search looks at them, nor did this: "
-                    "`reid gallery purge` deletes them"
-                )
-            if not as_json or not yes:
-                show(answers)
-
-            def delete(on_progress: OnProgress) -> int:
-                store.block_list.add(answer.match.record for answer in answers)
-                gone = store.delete_records([answer.match.record for answer in answers])
-                store.compact(on_progress)
-                return gone
-
-        gone = erase(store, count, "", yes, delete)
+            chosen = answered(search, answers, query_camera, quiet=as_json and yes)
+        gone = erase(store, chosen.count, "", yes, chosen.delete)
         left = len(store)
-        if not count and like is None:
-            held = store.info()
-            near = did_you_mean(camera, held.cameras) if camera is not None and camera not in held.cameras else ""
-            raise InputError(
-                f"{gallery}: nothing in it is of {chosen(tracklet, camera, source)}{near}: nothing to delete"
-            )
+        if not chosen.count and like is None:
+            raise InputError(f"{gallery}: {nothing_of(store, tracklet, camera, source)}: nothing to delete")
     if gone is None:
         return
     if as_json:
-        print_json({"gallery": gallery, "forgotten": gone, "count": left, **shown})
+        print_json({"gallery": gallery, "forgotten": gone, "count": left, **chosen.shown})
         return
     click.echo(f"{gallery}: {gone} records forgotten, {left} left")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Records to forget."""
+
+    count: int
+    delete: Callable[[OnProgress], int]
+    """Puts them on the block list and deletes them; returns how many there were."""
+    shown: dict[str, object] = field(default_factory=dict)
+    """What the JSON says of them."""
+
+
+def selected(store: "GalleryStore", tracklet: str | None, camera: str | None, source: str | None) -> Chosen:
+    """The records of this tracklet, camera and source, as far as these are given."""
+    from reid_toolkit.gallery.types import Selection
+
+    def delete(on_progress: OnProgress) -> int:
+        # Blocked first: if this is killed in between, nobody was deleted who could come back.
+        whole = [source] if source is not None and (tracklet, camera) == (None, None) else []
+        store.block_list.add(store.listed(Selection(tracklet, camera, source)), whole)
+        return store.forget(tracklet, camera, source, on_progress=on_progress)
+
+    return Chosen(store.matching(tracklet, camera, source), delete)
+
+
+def answered(search: "Search", answers: "list[Answer]", query_camera: str | None, *, quiet: bool) -> Chosen:
+    """The records that a search by picture answered, after they were shown, unless ``quiet``."""
+    from reid_toolkit.cli.search_output import as_list
+    from reid_toolkit.gallery.types import Comparison
+
+    store = search.store
+    if hidden := store.info().past:
+        warn(
+            f"{hidden} records are past the retention of {search.where}, so no search looks at them, nor did this: "
+            "`reid gallery purge` deletes them"
+        )
+    if not quiet:
+        show(answers)
+
+    def delete(on_progress: OnProgress) -> int:
+        records = [answer.match.record for answer in answers]
+        store.block_list.add(records)
+        gone = store.delete_records(records)
+        store.compact(on_progress)
+        return gone
+
+    compared = store.statistics_version(Comparison([query_camera], search.camera_statistics)) or None
+    return Chosen(len(answers), delete, {"matches": as_list(answers), "camera_statistics": compared})
+
+
+def nothing_of(store: "GalleryStore", tracklet: str | None, camera: str | None, source: str | None) -> str:
+    """That no record is of what was chosen, with the nearest name of a camera."""
+    words = (("tracklet", tracklet), ("camera", camera), ("source", source))
+    chosen = " and ".join(f"{word} {name!r}" for word, name in words if name is not None)
+    cameras = store.info().cameras
+    near = did_you_mean(camera, cameras) if camera is not None and camera not in cameras else ""
+    return f"nothing in it is of {chosen}{near}"
 
 
 @click.command()
@@ -177,12 +207,6 @@ def purge(
         print_json({"gallery": gallery, "purged": gone, "undated": count - dated, "before": before, "count": left})
         return
     click.echo(f"{gallery}: {gone} records purged, {left} left")
-
-
-def chosen(tracklet: str | None, camera: str | None, source: str | None) -> str:
-    """What was asked for, in words."""
-    words = (("tracklet", tracklet), ("camera", camera), ("source", source))
-    return " and ".join(f"{word} {name!r}" for word, name in words if name is not None)
 
 
 def erase(store: "GalleryStore", count: int, which: str, yes: bool, delete: Callable[[OnProgress], int]) -> int | None:

@@ -85,7 +85,7 @@ def quantize(
             f"INT8 needs crops: expected at least 1 to calibrate on and 2 others to measure on, got "
             f"{len(calibration)} and {len(held_out)}"
         )
-    before = Embedder(model, batch_size=16, threads=1, providers=["cpu"])
+    before = open_on_one_thread(model)
     if before.metadata.precision != "float32":
         raise InputError(f"{model}: is in {before.metadata.precision} already: expected a float file")
     reference = before.embed(held_out)
@@ -99,7 +99,7 @@ def quantize(
 
         def build(in_float: list[str]) -> Embedder:
             save_model(insert_int8(ranged, target, in_float), metadata, trial)
-            return Embedder(trial, batch_size=16, threads=1, providers=["cpu"])
+            return open_on_one_thread(trial)
 
         def loss(in_float: list[str]) -> float:
             after = build(in_float)
@@ -115,15 +115,18 @@ def quantize(
         kept, lost = choose_layers(names, loss, harm, max_loss, on_progress)
         after = build(kept)
         rows = after.embed(held_out)
-        cosine, moved = mean_cosine(reference, rows), descriptor_loss(reference, rows)
-        crops = (held_out * 16)[:16]
-        float_seconds, seconds = seconds_per_crop([before, after], crops)
+        float_seconds, seconds = seconds_per_crop([before, after], (held_out * 16)[:16])
         with atomic_path(out) as temporary:
             temporary.write_bytes(trial.read_bytes())
     return Quantised(
-        target, model.stat().st_size, out.stat().st_size, cosine, moved, lost, max_loss, len(names), tuple(kept),
-        float_seconds, seconds,
+        target, model.stat().st_size, out.stat().st_size, mean_cosine(reference, rows),
+        descriptor_loss(reference, rows), lost, max_loss, len(names), tuple(kept), float_seconds, seconds,
     )  # fmt: skip
+
+
+def open_on_one_thread(model: Path) -> Embedder:
+    """Open a model as all forms of it are compared and timed."""
+    return Embedder(model, batch_size=16, threads=1, providers=["cpu"])
 
 
 def choose_layers(

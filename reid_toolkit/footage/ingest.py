@@ -51,28 +51,29 @@ def ingest(
 ) -> IngestReport:
     """Add the people of recordings to the dataset folder ``out``, recording by recording.
 
-    ``sources`` are videos, folders of videos, folders of frames (``frame_rate`` frames a second), stream URLs, or
-    the number of a webcam. ``camera`` names the camera of them all; without it each file's stem does. ``start``, of
-    a single recording, is when it began (naive means UTC), and makes its times absolute; a stream's always are.
-    ``detector``, ``detector_weights`` and ``person_label`` are those of :func:`load_detector`.
-    A stream is read for ``seconds``, or until it ends or KeyboardInterrupt. The rest is in :class:`Settings`.
+    A recording that the dataset already has is skipped. A recording that was not finished begins again. If its file has
+    grown since, it is read again and replaces what was stored. A file that changes while it is read is left for the
+    next call. A recording that cannot be read does not stop the others.
 
-    A recording that the dataset already has is skipped; one that was not finished begins again. One whose file has
-    grown since is read again, in place of what was stored; with ``replace`` so is one that changed in another way.
-    A file that changes while it is read is left for the next call. What cannot be read does not stop the others: it
-    is appended to ``bad``, a sentence each, or raised at the end where that is None.
-    ``on_progress`` is called with (frames done, frames in all or None).
+    Args:
+        sources: videos, folders of videos, folders of frames, stream URLs, or the number of a webcam.
+        out: the dataset's folder; it is made if it is not there.
+        camera: name of the camera of all sources; None takes each file's stem.
+        detector, detector_weights, person_label: as in :func:`load_detector`.
+        every, min_crops, margin: as in :class:`Settings`.
+        start: when a single recording began; its times are absolute then. Without a time zone it is UTC.
+        frame_rate: frames a second of a folder of frames.
+        seconds: for how long a stream is read; None reads until it ends or KeyboardInterrupt.
+        replace: whether a recording whose file changed in another way than growing is read again, too.
+        bad: what could not be read is appended, a sentence each; with None it is raised at the end.
+        on_progress: called with (frames done, frames in all or None).
 
     Raises:
         VideoError: a source cannot be read, and ``bad`` is None. All others are stored.
         InputError: settings contradict each other, or those a recording was ingested with.
         DatasetError: the dataset folder breaks the data contract.
     """
-    if every < 1 or min_crops < 1 or not 0 <= margin <= 1 or not frame_rate > 0:
-        raise InputError(
-            f"every {every}, min_crops {min_crops}, margin {margin}, frame_rate {frame_rate}: expected "
-            "every and min_crops from 1, margin 0-1, frame_rate above 0"
-        )
+    check_numbers(every, min_crops, margin, frame_rate)
     if camera is not None:
         check_name("camera", camera)
         camera = as_name(camera)
@@ -103,12 +104,7 @@ def ingest(
             total = sum(count or 0 for count in counts)
         tick()
         read_all(pending, report, seconds)
-    report.warnings += [
-        f"camera {name}: {', '.join(doubts)}: look at them with `reid dataset show {out} --camera {shlex.quote(name)}`"
-        + WAY_OUT * (settings.detector == "motion")
-        for name, counts in report.cameras.items()
-        if (doubts := counts.doubts)
-    ]
+    report.warnings += doubts_of(report, out, settings)
     if bad is not None:
         bad += report.bad
     elif report.bad:
@@ -116,8 +112,27 @@ def ingest(
     return report
 
 
+def check_numbers(every: int, min_crops: int, margin: float, frame_rate: float) -> None:
+    """Raise :class:`InputError` for numbers out of range."""
+    if every < 1 or min_crops < 1 or not 0 <= margin <= 1 or not frame_rate > 0:
+        raise InputError(
+            f"every {every}, min_crops {min_crops}, margin {margin}, frame_rate {frame_rate}: expected "
+            "every and min_crops from 1, margin 0-1, frame_rate above 0"
+        )
+
+
+def doubts_of(report: IngestReport, out: str | Path, settings: Settings) -> list[str]:
+    """A warning for each camera whose tracklets look wrong."""
+    return [
+        f"camera {name}: {', '.join(doubts)}: look at them with `reid dataset show {out} --camera {shlex.quote(name)}`"
+        + WAY_OUT * (settings.detector == "motion")
+        for name, counts in report.cameras.items()
+        if (doubts := counts.doubts)
+    ]
+
+
 def refuse_unsuited(recordings: Sequence[Recording], camera: str | None, start: datetime | None) -> None:
-    """Raise :class:`InputError` for a stream among others or without a camera, and a start that is not of one file."""
+    """Raise :class:`InputError` for a stream that is not alone or has no camera, and for a start not of one file."""
     streams = [recording for recording in recordings if recording.is_stream]
     if start is not None and (len(recordings) > 1 or streams):
         raise InputError(
@@ -131,7 +146,7 @@ def refuse_unsuited(recordings: Sequence[Recording], camera: str | None, start: 
 
 
 def unix_time(start: datetime | None) -> float | None:
-    """Seconds; a naive time means UTC. Raises :class:`InputError` for one before 1970."""
+    """Unix time in seconds; without a time zone it is UTC. Raises :class:`InputError` for a time before 1970."""
     seconds = None if start is None else (start if start.tzinfo else start.replace(tzinfo=UTC)).timestamp()
     if seconds is not None and seconds < 0:
         raise InputError(f"start time {start}: expected 1970 or later")
@@ -139,7 +154,7 @@ def unix_time(start: datetime | None) -> float | None:
 
 
 def left_to_do(works: Sequence[Work], *, replace: bool) -> Iterator[tuple[Work, Entry | None]]:
-    """The recordings that the dataset does not have yet, each with what it has in their place, to be replaced."""
+    """The recordings that the dataset does not have yet, each with the entry that it replaces, if there is one."""
     for work in works:
         with collecting(work.report, work.recording):
             known, as_it_is = stored(work)
@@ -165,7 +180,7 @@ def read_all(pending: Sequence[tuple[Work, Entry | None]], report: IngestReport,
 
 @contextmanager
 def collecting(report: IngestReport, recording: Recording) -> Iterator[None]:
-    """What is wrong with one recording goes into the report, and the others go on."""
+    """Puts an error of one recording into the report, so that the others go on."""
     try:
         yield
     except StillWrittenError as error:
@@ -179,7 +194,7 @@ def collecting(report: IngestReport, recording: Recording) -> Iterator[None]:
 
 
 def first_of(bad: Sequence[str]) -> str:
-    """One line for what could not be read."""
+    """One line for all sources that could not be read."""
     if len(bad) < 2:
         return bad[0]
     return f"{len(bad)} sources cannot be read, the first: {bad[0]}"
@@ -200,7 +215,7 @@ def refuse_repeats(recordings: Sequence[Recording]) -> None:
 
 
 def stored(work: Work) -> tuple[Entry | None, bool]:
-    """The dataset's entry of this recording, or of another one that had its place before; and whether it is this one.
+    """The dataset's entry of this recording, or of another one that was at its path before; and whether it is this one.
 
     Raises:
         InputError: it was ingested with other settings than are asked for now.
@@ -226,16 +241,16 @@ def stored(work: Work) -> tuple[Entry | None, bool]:
 
 
 def is_of(entry: Entry, recording: Recording) -> bool:
-    """Whether an entry is of these bytes. Earlier versions looked at a part of them."""
+    """Whether an entry is of the bytes of this recording. Earlier versions compared a part of the bytes."""
     before = len(entry["fingerprint"]) == 16
     return bool(entry["fingerprint"] == (recording.fingerprint_before if before else recording.fingerprint))
 
 
 def replaceable(work: Work, known: Entry, *, anyway: bool) -> Entry:
-    """``known``, where what is in its place now is the same recording grown longer, or where that does not matter.
+    """Returns ``known`` if the file at its path now is the same recording grown longer, or with ``anyway``.
 
     Raises:
-        VideoError: it is another recording.
+        VideoError: the file is another recording.
     """
     recording, size = work.recording, known.get("size")
     if anyway or (size and digest_of(recording.files, size) == known["fingerprint"]):

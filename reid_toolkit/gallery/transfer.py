@@ -56,34 +56,21 @@ class Copied:
 def copy(
     source: GalleryStore, target: GalleryStore, on_progress: OnProgress | None = None, *, allow: bool = False
 ) -> Copied:
-    """Make ``target`` hold what ``source`` holds, and compare them when that is done.
+    """Make ``target`` hold what ``source`` holds, and compare the two when that is done.
 
-    What the target was told to forget stays forgotten, unless ``allow``; its block list gets what is on the source's,
-    and what the source has forgotten since an earlier copy is deleted at the target.
-    What is past the source's retention is as good as deleted there, so it is not copied, and deleted at the target if
-    an earlier copy brought it. What is there already is left out, so it can be run again to go on. Keeps about 200
-    bytes a record in memory.
-    Raises :class:`GalleryError` when the target holds records that the source does not, or descriptors of another
-    model, when records of the source are damaged, and when the galleries differ at the end.
+    Records that the target already has are left out, so an interrupted copy can be run again. Records past the source's
+    retention count as deleted: they are not copied, and are deleted at the target if an earlier copy brought them.
+    The target's block list is extended by the source's. Records on it are not copied, unless ``allow``, and records
+    that the source forgot after an earlier copy are deleted at the target. Needs about 200 bytes of memory a record.
+
+    Raises:
+        GalleryError: the target holds other records, or descriptors of another model; records of the source are
+            damaged; or the galleries differ at the end.
     """
     # Both before anything is read, so that no record grows too old between two looks at it.
     kept, now = source.retention, time.time()
-    wanted, there = contents(source), contents(target)
-    foreign = len(there.keys() - wanted.keys())
-    if foreign and target.expire():
-        # The source deleted them when they were too old, and so does the target.
-        there = contents(target)
-        foreign = len(there.keys() - wanted.keys())
-    removed = 0
-    if foreign and (gone := forgotten_since(source, target, there.keys() - wanted.keys())):
-        removed = take_out(target, gone)
-        there = contents(target)
-        foreign = len(there.keys() - wanted.keys())
-    if foreign:
-        raise GalleryError(
-            f"the target holds {foreign} records that the source does not: expected an empty gallery or a part of a "
-            "copy; to bring galleries together, use `reid gallery sync`"
-        )
+    wanted = contents(source)
+    there, removed = remove_foreign(source, target, wanted)
     about = source.info()
     target.expect(about.dimension, about.model)
     if source.model_file:
@@ -95,9 +82,52 @@ def copy(
     old = take_out(target, [record for key, record in hidden.items() if key in there]) if hidden else 0
     if old:
         there = contents(target)  # anew, as compacting deletes what is past the target's own retention
-    removed += old
     forgotten = forgotten_of(source, target, allow=allow) - there.keys()
     blocked = sum(wanted.pop(key, None) is not None for key in forgotten)
+    written = write_missing(source, target, wanted, there, on_progress, allow=allow)
+    target.refresh_statistics(if_due=True)  # its own, as its records are
+    target.build_index()
+    after = contents(target)
+    if after != wanted:
+        differing = len(set(after.items()) ^ set(wanted.items()))
+        raise GalleryError(
+            f"after copying, {differing} records differ: one of the galleries changed meanwhile; run this again"
+        )
+    return Copied(len(after), written, past, removed + old, blocked, checksum(after))
+
+
+def remove_foreign(source: GalleryStore, target: GalleryStore, wanted: dict[str, int]) -> tuple[dict[str, int], int]:
+    """Delete the target's records that the source had once, and does not have any more.
+
+    Returns the target's :func:`contents`, and how many records were deleted. Raises :class:`GalleryError` if records
+    are left that the source never had.
+    """
+    there, removed = contents(target), 0
+    if there.keys() - wanted.keys() and target.expire():
+        # The source deleted them when they were too old, and so does the target.
+        there = contents(target)
+    foreign = there.keys() - wanted.keys()
+    if foreign and (gone := forgotten_since(source, target, foreign)):
+        removed = take_out(target, gone)
+        there = contents(target)
+    if foreign := there.keys() - wanted.keys():
+        raise GalleryError(
+            f"the target holds {len(foreign)} records that the source does not: expected an empty gallery or a part of "
+            "a copy; to bring galleries together, use `reid gallery sync`"
+        )
+    return there, removed
+
+
+def write_missing(
+    source: GalleryStore,
+    target: GalleryStore,
+    wanted: dict[str, int],
+    there: dict[str, int],
+    on_progress: OnProgress | None,
+    *,
+    allow: bool,
+) -> int:
+    """Write those ``wanted`` records of the source that ``there``, at the target, are missing or others; how many."""
     written, missing = 0, sum(there.get(key) != content for key, content in wanted.items())
     for records, vectors in parts(source):
         rows = [
@@ -112,15 +142,7 @@ def copy(
         written += len(rows)
         if on_progress:
             on_progress(written, missing)
-    target.refresh_statistics(if_due=True)  # its own, as its records are
-    target.build_index()
-    after = contents(target)
-    if after != wanted:
-        differing = len(set(after.items()) ^ set(wanted.items()))
-        raise GalleryError(
-            f"after copying, {differing} records differ: one of the galleries changed meanwhile; run this again"
-        )
-    return Copied(len(after), written, past, removed, blocked, checksum(after))
+    return written
 
 
 def forgotten_of(source: GalleryStore, target: GalleryStore, *, allow: bool) -> set[str]:

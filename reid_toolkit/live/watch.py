@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,9 +23,9 @@ from reid_toolkit.live.stream import LiveFrames
 from reid_toolkit.runtime import Embedder
 
 LOOK_SECONDS = 0.5
-"""Between looks at whether to stop, where no frame comes."""
+"""While no frame comes, the time between two looks at whether to stop."""
 EXPIRE_SECONDS = 600.0
-"""Between deletions of what is past the gallery's retention. Searches do not show it anyway."""
+"""Between two deletions of records past the gallery's retention, which searches do not show anyway."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,21 @@ def watch(
 ) -> WatchReport:
     """Enroll the people of a file, ``loops`` times over, or of a stream until it is stopped.
 
-    A file is read frame by frame. Of a stream the newest frame is taken, and those that came meanwhile are dropped;
-    when it breaks it is opened again. Ends after ``seconds``, or when ``stop`` is set; whoever is in view is enrolled
-    then, and after an error, too. While the gallery is locked, full or away, tracklets wait to be enrolled; warns of it
-    (RuntimeWarning), as of all else that the gallery cannot do for now. ``on_status`` is called after each frame, and
-    from time to time when there is none. Run again on the same file, and to its end, the new records replace all of the
-    first ones; those of other bytes that lay at its path stay, with a warning. What is past the gallery's retention is
-    deleted at the beginning, now and then, and at the end. Camera statistics are fitted at the end, where they are due.
+    A file is read frame by frame. Of a stream, the newest frame is taken, and frames that came meanwhile are dropped; a
+    stream that breaks is opened again. Watching ends after ``seconds`` or when ``stop`` is set. Whoever is in view
+    then, or when an error ends it, is enrolled.
 
-    The rest is in :class:`View`. Raises :class:`InputError` for settings that contradict each other, and what the
-    detector, the embedder and the gallery raise.
+    While the gallery is locked, full or away, tracklets wait to be enrolled, with a RuntimeWarning. If the same file is
+    watched again to its end, the new records replace the earlier ones. Records of another file that was at this path
+    before stay, with a warning. Records past the gallery's retention are deleted at the beginning, now and then, and at
+    the end. Camera statistics are fitted at the end if they are due.
+
+    ``on_status`` is called after each frame, and from time to time when none comes. :class:`View` describes the other
+    settings.
+
+    Raises:
+        InputError: settings contradict each other.
+        ReidError: the detector, the embedder or the gallery fails.
     """
     if recording.is_stream and (loops > 1 or settings.start is not None):
         raise InputError(f"{recording.source}: a stream has its own time and does not begin again: no start, no loops")
@@ -92,41 +97,16 @@ def watch(
     view = View(camera, as_text(recording.source), name, recording.frame_rate, settings, by_quality, thumbnails, allow)
     follower = Follower(view, detector, embedder, gallery)
     earlier = follower.enroller.earlier = {} if recording.is_stream else earlier_records(gallery, view)
-    stop = stop or threading.Event()
-    wall, cpu = time.perf_counter(), time.process_time()
     live = LiveFrames(recording) if recording.is_stream else None
+    meter = Meter(follower.tally, live)
+    frames = frames_of_stream(live) if live else frames_of_file(recording, loops, view.patience, meter.count_damage)
 
-    def report() -> WatchReport:
-        return WatchReport(
-            replace(follower.tally),
-            live.dropped if live else 0,
-            live.reconnects if live else 0,
-            len(damage),
-            time.perf_counter() - wall,
-            time.process_time() - cpu,
-        )
+    def over() -> bool:
+        return (stop is not None and stop.is_set()) or (seconds is not None and meter.seconds >= seconds)
 
-    expired, came_to_end = -math.inf, False
-    damage: list[None] = []
-    frames = (
-        frames_of_stream(live) if live else frames_of_file(recording, loops, view.patience, lambda: damage.append(None))
-    )
     try:
         with closing(frames):
-            for frame in frames:
-                if stop.is_set() or (seconds is not None and time.perf_counter() - wall >= seconds):
-                    break
-                if frame is not None:
-                    follower.see(frame)
-                elif time.monotonic() - follower.last > view.patience:
-                    follower.end_all()
-                follower.enroller.store()
-                if time.monotonic() - expired >= EXPIRE_SECONDS:
-                    expire(gallery, follower.tally)
-                    expired = time.monotonic()
-                on_status(report())
-            else:
-                came_to_end = True
+            came_to_end = follow(frames, follower, gallery, over, lambda: on_status(meter.report()))
     except Exception:
         with suppress(GalleryError):  # which may be what ends it
             follower.finish()
@@ -140,11 +120,59 @@ def watch(
         gallery.refresh_statistics(if_due=True)
     except UnavailableError as error:
         warnings.warn(f"camera statistics were not fitted: {error}", RuntimeWarning, stacklevel=2)
-    return report()
+    return meter.report()
+
+
+def follow(
+    frames: Iterable[Frame | None],
+    follower: Follower,
+    gallery: GalleryStore,
+    over: Callable[[], bool],
+    on_frame: Callable[[], None],
+) -> bool:
+    """Follow people through ``frames`` until these end or ``over()`` is true. Returns whether the frames ended.
+
+    A frame of None stands for a moment in which none came. Records past the gallery's retention are deleted now and
+    then.
+    """
+    expired = -math.inf
+    for frame in frames:
+        if over():
+            return False
+        if frame is not None:
+            follower.see(frame)
+        elif time.monotonic() - follower.last > follower.view.patience:
+            follower.end_all()
+        follower.enroller.store()
+        if time.monotonic() - expired >= EXPIRE_SECONDS:
+            expire(gallery, follower.tally)
+            expired = time.monotonic()
+        on_frame()
+    return True
+
+
+class Meter:
+    """Measures how watching goes, from the moment it is made."""
+
+    def __init__(self, tally: Tally, live: LiveFrames | None) -> None:
+        self.tally, self.live, self.damaged = tally, live, 0
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.wall
+
+    def count_damage(self) -> None:
+        self.damaged += 1
+
+    def report(self) -> WatchReport:
+        dropped, reconnects = (self.live.dropped, self.live.reconnects) if self.live else (0, 0)
+        cpu = time.process_time() - self.cpu
+        return WatchReport(replace(self.tally), dropped, reconnects, self.damaged, self.seconds, cpu)
 
 
 def expire(gallery: GalleryStore, tally: Tally) -> None:
-    """Delete what is past the retention; what that cannot be done for now is left to the next time, with a warning."""
+    """Delete the records past the retention; if that cannot be done now, warn, and leave it to the next time."""
     try:
         tally.expired += gallery.expire()
     except (UnavailableError, AuditError) as error:
@@ -154,7 +182,10 @@ def expire(gallery: GalleryStore, tally: Tally) -> None:
 def frames_of_file(
     recording: Recording, loops: int, patience: float, on_damage: Callable[[], None]
 ) -> Generator[Frame, None, None]:
-    """A recording's frames, over and over; between two rounds more time passes than anybody is followed for."""
+    """A recording's frames, ``loops`` times over.
+
+    Between two loops, time jumps by more than ``patience`` seconds, so that nobody is followed into the next one.
+    """
     number, began = 0, 0.0
     for _ in range(loops):
         last = began
@@ -166,7 +197,7 @@ def frames_of_file(
 
 
 def frames_of_stream(live: LiveFrames) -> Generator[Frame | None, None, None]:
-    """The newest frame each time, or None where none comes for a moment; without end."""
+    """The newest frame each time, or None if none comes for a moment; without end."""
     with closing(live):
         while True:
             yield live.take(LOOK_SECONDS)

@@ -17,6 +17,7 @@ from third_party import build, save
 
 from reid_toolkit import files
 from reid_toolkit.cli import train as command
+from reid_toolkit.cli import training_bars
 from reid_toolkit.config import NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import COLUMNS, write_manifest
@@ -191,10 +192,10 @@ def test_one_camera_is_said_before_the_work(reid, chosen: Recipe, tiny_dataset: 
 def test_the_bar_tells_stages_and_time_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=120)
     monkeypatch.setattr(command, "log", screen)
-    monkeypatch.setattr(command.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(training_bars.time, "monotonic", lambda: 100.0)
     shown: list[dict[str, Any]] = []
-    monkeypatch.setattr(command.Progress, "update", lambda self, task, **fields: shown.append(fields))
-    with command.training_bars("round") as (_, on_phase, on_step):
+    monkeypatch.setattr(training_bars.Progress, "update", lambda self, task, **fields: shown.append(fields))
+    with training_bars.training_bars("round") as (_, on_phase, on_step):
         on_phase("extract")
         on_step(Step(0, 4, 12, 1.5, 1, 8))
         on_step(Step(3, 4, 17, 0.25, 7, 8, seconds_left=3725.0))
@@ -206,9 +207,9 @@ def test_the_bar_tells_stages_and_time_as_they_are(monkeypatch: pytest.MonkeyPat
     ]  # fmt: skip
     assert [fields["ends"] for fields in shown if "ends" in fields] == [None, 3825.0, 100.0]
     task = Task(TaskID(0), "train", 8, 7, lambda: 0.0, fields={"ends": 3825.0})
-    assert str(command.TimeLeft().render(task)) == "1:02:05"
+    assert str(training_bars.TimeLeft().render(task)) == "1:02:05"
     task.fields["ends"] = 99.0
-    assert str(command.TimeLeft().render(task)) == "0:00:00"
+    assert str(training_bars.TimeLeft().render(task)) == "0:00:00"
 
 
 def test_a_backbone_or_size_that_is_none_is_named(train) -> None:
@@ -339,3 +340,22 @@ def test_deterministic_reaches_training(train, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(rounds, "training_on", lambda *_, deterministic: seen.append(deterministic) or nullcontext())
     train("--deterministic")
     assert seen == [True]
+
+
+def test_other_processes_get_the_options_that_were_typed(
+    reid, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reid_toolkit.training import launch
+
+    typed = [
+        str(tiny_dataset), "--out", str(tmp_path / "run"), "--seed", "0", "--size", "64x32", "--minutes", "2.5",
+        "--device", "cpu", "--resume",
+    ]  # fmt: skip
+    started: list[list[str]] = []
+    monkeypatch.setattr(launch, "launch", lambda count, words: started.append([str(count), *words]))
+    assert reid("train", *typed, "--gpus", 2).status == 0
+    ((count, name, *words),) = started
+    assert (count, name) == ("2", "train")
+    assert "--gpus" not in words
+    told, meant = (command.command.make_context("train", list(line)).params for line in (words, typed))
+    assert told == meant
