@@ -1,6 +1,6 @@
 """The gallery beside bare hnswlib, faiss and exact search: building, size, opening, queries under filters, recall.
 
-    python tools/bench_gallery.py --folder bench                       1,000,000 x 512, the table of docs/gallery.md
+    python tools/bench_gallery.py --folder bench                       1,000,000 x 512, the table of docs/benchmarks.md
     python tools/bench_gallery.py --folder bench --rows 20000 100000   other sizes: where an index begins to pay
 
 Descriptors come in clusters of 20, as people do; queries are further members of clusters. One of the cameras is asked
