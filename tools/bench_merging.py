@@ -1,8 +1,8 @@
 """How the cost of a merging stage grows: time, peak memory and kept pairs, against what else can do it.
 
-    python tools/bench_merging.py                       the table of docs/method.md: JSON, and a plot
+    python tools/bench_merging.py                       the table of docs/benchmarks.md: JSON, and a plot
     python tools/bench_merging.py --device cuda --sizes 16522 100000 1000000 --dimension 2048 --paths bounded
-    python tools/bench_merging.py --data people         neighbours and merging on them: the table of docs/method.md
+    python tools/bench_merging.py --data people         neighbours and merging on them: the table of docs/benchmarks.md
     python tools/bench_merging.py --million             the same of 1,000,000 x 2048 on a GPU
 
 Each measurement runs in a process of its own, so that its peak memory is its own. Times are given as they are

@@ -1,4 +1,4 @@
-"""How well a run without labels finds real people across two cameras: every row of docs/benchmarks.md's tables.
+"""How well a run without labels finds real people across two cameras: the rows in docs/benchmarks.md.
 
     python tools/study_cuhk03.py --pictures labeled --weights mobilenet_v2.pth --runs runs --json cuhk03_rounds.json
 
