@@ -70,6 +70,8 @@ FOREIGN = {
     "pyarrow": {"runtime.bulk.results"},
     "pymilvus": {"gallery.milvus.collection"},
     "click": {"cli"},
+    "jinja2": {"html_page"},
+    "markupsafe": {"html_page"},
     "rich": {"cli"},
     "rich_click": {"cli"},
 }  # fmt: skip
