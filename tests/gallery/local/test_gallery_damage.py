@@ -21,9 +21,9 @@ def corrupt(indexed: Path, scratch: Path, first: int, last: int) -> Counter[tupl
     script = Path(__file__).with_name("corruptions.py")
     command = [sys.executable, str(script), str(indexed), str(scratch), str(first), str(last)]
     # One thread: small products gain nothing from more, and thousands of them lose much.
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    paths = os.pathsep.join([str(script.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, f"after {done.stdout.splitlines()[-1:]}: {done.stderr[-2000:]}"
     lines = [line.split() for line in done.stdout.splitlines()]
     assert len(lines) == last - first

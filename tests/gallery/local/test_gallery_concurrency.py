@@ -72,7 +72,7 @@ def search_while_one_writes(indexed: Path) -> None:
     readers = [
         subprocess.Popen(
             [sys.executable, "-c", READER, str(indexed)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
         )
         for _ in range(2)
     ]  # fmt: skip
