@@ -1,4 +1,4 @@
-"""Readers of the data we train and search on, each reading its layout in place."""
+"""Readers of datasets. Each reads one layout in place and converts nothing."""
 
 from pathlib import Path
 from typing import Literal
@@ -18,12 +18,13 @@ Split = Literal["train", "query", "gallery"]
 
 
 def open_dataset(path: Path, *, split: Split = "train") -> Dataset:
-    """Read a dataset in whichever layout it has: ours (``manifest.csv``), Market-1501, MSMT17, MARS,
+    """Read a dataset in any layout that we know: ours (``manifest.csv``), Market-1501, MSMT17, MARS,
     DukeMTMC-VideoReID, or plain crops.
 
-    ``split`` matters to the benchmark layouts; ours and a plain folder have one part, which is every split.
+    ``split`` chooses a part of a benchmark. Our own layout and a plain folder have only one part, which is returned
+    for every split.
 
-    Raises :class:`DatasetError` for a missing folder or one that breaks its layout's contract.
+    Raises :class:`DatasetError` if the folder is missing or breaks the contract of its layout.
     """
     if not path.is_dir():
         raise DatasetError(f"{path}: no such folder: expected a dataset (see docs/data.md)")
@@ -41,5 +42,5 @@ def open_dataset(path: Path, *, split: Split = "train") -> Dataset:
 
 
 def without_identities(dataset: Dataset) -> Dataset:
-    """The same dataset with every identity dropped: what training is given, so that no label can reach it."""
+    """Drop every identity from a dataset. Training gets this copy, so that no label can reach it."""
     return dataset.with_identities({})

@@ -1,4 +1,4 @@
-"""What every reader returns: tracklets in a fixed order, a fingerprint of what they are made of, and their pictures."""
+"""The dataset that every reader returns: its tracklets, its crops and a fingerprint of its content."""
 
 import hashlib
 from collections import defaultdict
@@ -20,7 +20,7 @@ from reid_toolkit.times import UNIX_TIMES
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder of crops, read in place. Tracklets are sorted by name, so that no file system decides an order."""
+    """A folder of crops, read in place. Tracklets are sorted by name, so that their order depends on no file system."""
 
     root: Path
     layout: str
@@ -39,9 +39,9 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over what the dataset holds: each crop's tracklet, camera, path and file size.
+        """16 hex digits that identify the content: a digest of each crop's tracklet, camera, path and file size.
 
-        Identities do not enter it: labelling a dataset afterwards does not change what a model was trained on.
+        Identities are left out: labelling a dataset later does not change which data a model was trained on.
         """
         digest = hashlib.sha256()
         for crop in self.crops:
@@ -51,19 +51,19 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def with_identities(self, identities: dict[str, str]) -> "Dataset":
-        """The same dataset, with the identity of each tracklet taken from ``identities`` (tracklet -> identity).
+        """Return the same dataset with the identity of each tracklet taken from ``identities`` (tracklet -> identity).
 
-        For evaluation only. Tracklets that are not named there lose the identity they had. Names of other tracklets
-        are passed over; see :func:`with_identities`.
+        For evaluation only. A tracklet that ``identities`` does not name loses the identity it had. Names of tracklets
+        that this dataset lacks are ignored; :func:`with_identities` refuses them.
         """
         return replace(self, tracklets=tuple(identify(t, identities.get(t.name)) for t in self.tracklets))
 
 
 def with_identities(parts: Sequence[Dataset], identities: dict[str, str]) -> list[Dataset]:
-    """Parts of one dataset, such as queries and gallery, with identities from one list of all their tracklets.
+    """Give all parts of one dataset, such as queries and gallery, their identities from one list of tracklets.
 
     Raises:
-        DatasetError: a tracklet is named that none of them has.
+        DatasetError: the list names a tracklet that no part has.
     """
     names = {tracklet.name for part in parts for tracklet in part.tracklets}
     unknown = sorted(set(identities) - names)
@@ -76,15 +76,15 @@ def with_identities(parts: Sequence[Dataset], identities: dict[str, str]) -> lis
 
 
 def identify(tracklet: Tracklet, identity: str | None) -> Tracklet:
-    """The same tracklet and crops, as those of ``identity``."""
+    """Return a copy of the tracklet and of its crops with this identity."""
     crops = tuple(replace(crop, identity=identity) for crop in tracklet.crops)
     return replace(tracklet, identity=identity, crops=crops)
 
 
 def group_tracklets(crops: Iterable[Crop]) -> tuple[Tracklet, ...]:
-    """Gather crops by tracklet name; tracklets sorted by name, crops by frame and then path.
+    """Group crops by tracklet name. Tracklets are sorted by name; crops by frame, then by path.
 
-    Raises :class:`DatasetError` when one tracklet spans two cameras or two identities.
+    Raises :class:`DatasetError` if one tracklet has two cameras or two identities.
     """
     groups: defaultdict[str, list[Crop]] = defaultdict(list)
     for crop in crops:
@@ -108,8 +108,8 @@ def group_tracklets(crops: Iterable[Crop]) -> tuple[Tracklet, ...]:
 def read_crops(crops: Iterable[Crop], bad: list[str] | None = None) -> Iterator[tuple[Crop, Image]]:
     """Yield each crop with its image, (H, W, 3) uint8 BGR, in order.
 
-    An unreadable image raises :class:`ImageError`; when a list ``bad`` is given its message is put there
-    instead, and the crop is left out.
+    An unreadable image raises :class:`ImageError`. If a list ``bad`` is given, the message is appended to it instead
+    and the crop is left out.
     """
     for crop in crops:
         try:
@@ -123,7 +123,7 @@ def read_crops(crops: Iterable[Crop], bad: list[str] | None = None) -> Iterator[
 
 
 def spread_over_cameras(crops: Sequence[Crop], seed: int = 0) -> list[Crop]:
-    """All crops in an order of which every beginning is spread evenly over the cameras, and random within each."""
+    """Order all crops so that any first part of the list is spread evenly over the cameras, at random within each."""
     by_camera: defaultdict[str, list[Crop]] = defaultdict(list)
     for crop in crops:
         by_camera[crop.camera].append(crop)
@@ -133,7 +133,7 @@ def spread_over_cameras(crops: Sequence[Crop], seed: int = 0) -> list[Crop]:
 
 
 class CropEmbedder(Protocol):
-    """What is needed of :class:`reid_toolkit.runtime.Embedder`."""
+    """The part of :class:`reid_toolkit.runtime.Embedder` that this module uses."""
 
     batch_size: int
 
@@ -143,10 +143,10 @@ class CropEmbedder(Protocol):
 def embed_groups(
     embedder: CropEmbedder, groups: Sequence[Sequence[Crop]], bad: list[str] | None = None
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield each group's place and the descriptors of its crops, (n, D) float32, in order.
+    """Yield each group's index and the descriptors of its crops, (n, D) float32, in order.
 
-    Batches run across groups, so that short ones fill the network and long ones need no more memory. Unreadable crops
-    are refused or noted as by :func:`read_crops`; of a group with none that can be read nothing comes.
+    One batch may hold crops of several groups, so that short groups fill the network and long groups need no more
+    memory. Unreadable crops are treated as in :func:`read_crops`. A group without a readable crop is not yielded.
     """
     frames = ((place, image) for place, group in enumerate(groups) for _, image in read_crops(group, bad))
     parts: defaultdict[int, list[NDArray[np.float32]]] = defaultdict(list)
@@ -160,7 +160,7 @@ def embed_groups(
 
 
 def keep_crops(dataset: Dataset, kept: set[Crop]) -> Dataset:
-    """The dataset with only the crops in ``kept``; raises :class:`DatasetError` when none is left."""
+    """Return the dataset with only the crops in ``kept``. Raises :class:`DatasetError` if none is left."""
     crops = [crop for crop in dataset.crops if crop in kept]
     if not crops:
         raise DatasetError(f"{dataset.root}: not one of its {len(dataset.crops)} crops can be read")
@@ -168,9 +168,11 @@ def keep_crops(dataset: Dataset, kept: set[Crop]) -> Dataset:
 
 
 def clock(tracklet: Tracklet) -> str:
-    """Name of what a tracklet's times can be compared within: its camera, and where times count from the start of
-    a recording, that recording. Where nothing says which one that is, the tracklet alone: two recordings both begin at
-    0, and people of the one were not seen with people of the other."""
+    """Name the clock of a tracklet's times. Times of two tracklets can be compared if their clocks have the same name.
+
+    The clock is the camera if times are Unix times. If times count from the start of a recording, it is the camera and
+    that recording, because every recording begins at 0. If the recording is unknown, the clock is the tracklet's own.
+    """
     if tracklet.start is not None and tracklet.start >= UNIX_TIMES[0]:
         return tracklet.camera
     first = tracklet.crops[0]
@@ -178,13 +180,16 @@ def clock(tracklet: Tracklet) -> str:
 
 
 def ingested_from(crop: Crop) -> str:
-    """The folder of the recording, where `reid ingest` stored the crop before manifests named recordings:
-    crops/RECORDING/TRACK/FRAME.jpg of tracklet RECORDING-TRACK. Empty for other crops."""
+    """Return the recording's folder of a crop that an old version of `reid ingest` stored, else an empty string.
+
+    Before manifests had a column for the recording, crops of tracklet RECORDING-TRACK lay in
+    crops/RECORDING/TRACK/FRAME.jpg.
+    """
     track = crop.path.parent
     return str(track.parent) if crop.tracklet == f"{track.parent.name}-{track.name}" else ""
 
 
 def times(tracklets: Sequence[Tracklet]) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
-    """Clock, start and end (N,) of each, seconds, NaN where unknown: what ``cannot_link_pairs`` takes."""
+    """Return clock, start and end of each tracklet for ``cannot_link_pairs``: seconds (N,), NaN if unknown."""
     starts, ends = (np.array([getattr(one, name) for one in tracklets], np.float64) for name in ("start", "end"))
     return [clock(tracklet) for tracklet in tracklets], starts, ends  # None became NaN

@@ -1,8 +1,8 @@
-"""The DukeMTMC-VideoReID layout (Wu et al., CVPR 2018): a folder a split, a person, and a tracklet.
+"""The DukeMTMC-VideoReID layout (Wu et al., CVPR 2018): folders for each split, person and tracklet.
 
     train/0001/0003/0001_C6_F0099_X30823.jpg      query/  gallery/      also 0001C6F0099X30823.jpg, train_split/ ...
 
-A file name is identity, C camera, F number in the tracklet, X frame of the recording.
+A file name holds the identity, the camera (C), the frame's number in the tracklet (F) and in the recording (X).
 """
 
 import re
@@ -17,13 +17,13 @@ NAME = re.compile(r"(?P<identity>\d{4})_?C(?P<camera>\d)_?F\d+_?X(?P<frame>\d+)"
 
 
 def split_folder(root: Path, split: str) -> Path:
-    """Where a split lies: ``train_split`` in the first release, ``train`` since."""
+    """Return the folder of a split: ``train_split`` in the first release, ``train`` in later ones."""
     old = root / f"{split}_split"
     return old if old.is_dir() else root / split
 
 
 def is_duke_video(root: Path) -> bool:
-    """Whether any split has an image of the layout's name at the layout's depth."""
+    """Whether any split has an image with the layout's file name at the layout's depth."""
     return any(
         NAME.match(path.name)
         for split in ("train", "query", "gallery")
@@ -32,7 +32,7 @@ def is_duke_video(root: Path) -> bool:
 
 
 def read_duke_video(root: Path, split: str) -> Dataset:
-    """Read one split; raises :class:`DatasetError` for a missing folder or a file name of another pattern."""
+    """Read one split. Raises :class:`DatasetError` if the folder is missing or a file name does not fit the pattern."""
     root = root.resolve()
     folder = split_folder(root, split)
     if not folder.is_dir():

@@ -1,8 +1,7 @@
-"""A plain folder of crops: what a user has before there is a manifest.
+"""A plain folder of crops, for users who have no manifest.
 
-Images directly in the folder are tracklets of one crop. A sub-folder of images is one tracklet, named by its
-path; its frames are numbered in the order of their names. Nothing tells cameras apart, so the one there is has no
-name.
+An image directly in the folder is a tracklet of one crop. A sub-folder of images is one tracklet, named by its path;
+its frames are numbered in the order of their names. Cameras are unknown, so all crops have the camera "".
 """
 
 import os
@@ -17,9 +16,9 @@ from reid_toolkit.records import Crop
 
 
 def find_images(root: Path) -> list[Path]:
-    """All image files below ``root``, folder by folder in natural order, hidden ones left out.
+    """Return all image files below ``root``, folder by folder in natural order, without hidden files.
 
-    Raises :class:`DatasetError` for a link to a folder, to no file, or out of ``root``.
+    Raises :class:`DatasetError` for a link to a folder, a broken link, or a link that leads out of ``root``.
     """
     images = []
     for path in sorted(root.rglob("*"), key=natural_order):
@@ -36,7 +35,7 @@ def find_images(root: Path) -> list[Path]:
 
 
 def read_folder(root: Path) -> Dataset:
-    """Read a folder of crops; raises :class:`DatasetError` when no image is in it."""
+    """Read a folder of crops. Raises :class:`DatasetError` if it has no image."""
     root = root.resolve()
     crops = []
     for number, path in enumerate(find_images(root)):
@@ -50,14 +49,13 @@ def read_folder(root: Path) -> Dataset:
 
 
 def read_path_list(content: bytes, where: str) -> tuple[Crop, ...]:
-    """The crops that ``content`` names, in its order: a path a line, blank lines passed over.
+    """Return the crops that ``content`` lists, in its order: one path per line; blank lines are skipped.
 
-    Paths are as the file system has them, relative ones to the working directory. ``where`` is what the list is
-    called in messages. The files are not looked at. Raises :class:`DatasetError` for an empty list, and for what is
-    no list.
+    Relative paths start at the working directory. ``where`` is the name of the list in messages. The files are not
+    opened. Raises :class:`DatasetError` if the list is empty or is not text.
     """
     if b"\0" in content:
-        raise DatasetError(f"{where}: not a list of image files: expected text, a path a line")
+        raise DatasetError(f"{where}: not a list of image files: expected text with one path per line")
     crops = []
     for number, line in enumerate(content.removeprefix(BOM_UTF8).splitlines(), start=1):
         name = os.fsdecode(line.strip())
@@ -65,5 +63,5 @@ def read_path_list(content: bytes, where: str) -> tuple[Crop, ...]:
             path = Path(name).absolute()
             crops.append(Crop(path, camera="", tracklet=path.stem, frame=number - 1, origin=f"{where}, line {number}"))
     if not crops:
-        raise DatasetError(f"{where}: names no image: expected a path a line")
+        raise DatasetError(f"{where}: names no image: expected one path per line")
     return tuple(crops)

@@ -1,4 +1,4 @@
-"""Our own dataset folder: ``manifest.csv`` and the crops it names (the data contract, docs/data.md)."""
+"""Our own dataset layout: a folder with ``manifest.csv`` and the crops it names (the data contract, docs/data.md)."""
 
 import csv
 import io
@@ -18,16 +18,16 @@ COLUMNS = (
     "path", "camera", "tracklet", "frame", "time", "x", "y", "width", "height", "score", "identity",
 )  # fmt: skip
 RECORDING = "recording"
-"""A column behind these, which may be missing."""
+"""An optional last column."""
 WHOLE_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
 YEAR_10000 = 253_402_300_800
-"""Seconds of Unix time; the calendar of Python, and of every page that shows a time, ends there."""
+"""Unix time in seconds at which Python's calendar ends, and so every page that shows a time."""
 
 
 def read_manifest(root: Path) -> Dataset:
-    """Read ``root/manifest.csv``. Every crop it names must exist, once, inside ``root``.
+    """Read ``root/manifest.csv``. Each crop must be named once and must exist inside ``root``.
 
-    Raises :class:`DatasetError`, naming the row (the header is row 1), for anything else.
+    Raises :class:`DatasetError` otherwise, with the row's number (the header is row 1).
     """
     path = root / NAME
     folder = root.resolve()
@@ -41,11 +41,11 @@ def read_manifest(root: Path) -> Dataset:
 def read_table(
     path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a UTF-8 CSV file that has exactly these columns, or these and then the ``optional`` ones, each after its
-    place, "FILE, row 2".
+    """Yield the rows of a UTF-8 CSV file, each after its place, such as "FILE, row 2".
 
-    Rows are counted as a spreadsheet does: the header is row 1, and blank ones are passed over but counted.
-    Raises :class:`DatasetError` for a missing file, one that is not CSV, or other columns.
+    The header must be exactly ``columns``, or ``columns`` followed by the ``optional`` ones. Rows are counted as a
+    spreadsheet counts them: the header is row 1, and blank rows are skipped but counted.
+    Raises :class:`DatasetError` if the file is missing, is not CSV, or has other columns.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")  # spreadsheets write a byte-order mark
@@ -77,7 +77,7 @@ def read_table(
 
 
 def parse_row(folder: Path, row: Mapping[str, str], origin: str) -> Crop:
-    """One row of the manifest as a :class:`Crop`; ``folder`` is the resolved dataset folder."""
+    """Return one row of the manifest as a :class:`Crop`. ``folder`` is the dataset folder, with links resolved."""
     for column in ("path", "camera", "tracklet"):
         if not row[column]:
             raise DatasetError(f"{origin}: {column} is empty")
@@ -99,14 +99,14 @@ def parse_row(folder: Path, row: Mapping[str, str], origin: str) -> Crop:
 
 
 def locate(folder: Path, name: str, origin: str) -> Path:
-    """The file that a row calls ``name``, links followed: it must lie in ``folder``, wherever a link leads."""
+    """Return the file that a row calls ``name``, with links resolved. It must lie in ``folder``."""
     try:
         path = (folder / name).resolve()
         found = path.is_file()
-    except (OSError, RuntimeError, ValueError):  # too long; links in a circle; a NUL
+    except (OSError, RuntimeError, ValueError):  # a name that is too long; a circle of links; a NUL character
         raise DatasetError(f"{origin}: {name[:100]!r}: cannot be a path") from None
     if PurePosixPath(name).is_absolute() or not path.is_relative_to(folder):
-        raise DatasetError(f"{origin}: path {name!r} leads out of the dataset folder: expected a relative one inside")
+        raise DatasetError(f"{origin}: path {name!r} leads out of the dataset folder: expected a path inside it")
     if not found:
         raise DatasetError(f"{origin}: {name!r}: no such file")
     return path
@@ -125,7 +125,7 @@ def parse_frame(text: str, origin: str) -> int:
 def parse_time(row: Mapping[str, str], origin: str) -> float:
     seconds = parse_number(row, "time", origin)
     if not 0 <= seconds < YEAR_10000:
-        raise DatasetError(f"{origin}: time is {row['time']!r}: expected seconds (milliseconds look like this)")
+        raise DatasetError(f"{origin}: time is {row['time']!r}: expected seconds (this looks like milliseconds)")
     return seconds
 
 
@@ -140,7 +140,7 @@ def parse_number(row: Mapping[str, str], column: str, origin: str) -> float:
 
 
 def refuse_duplicates(crops: Iterable[Crop]) -> None:
-    """Raise :class:`DatasetError` when two rows name the same file."""
+    """Raise :class:`DatasetError` if two rows name the same file."""
     seen: dict[Path, str] = {}
     for crop in crops:
         if crop.path in seen:
@@ -149,7 +149,7 @@ def refuse_duplicates(crops: Iterable[Crop]) -> None:
 
 
 def write_manifest(root: Path, crops: Iterable[Crop]) -> None:
-    """Write ``root/manifest.csv``, all or nothing. The crops' files must lie under ``root``."""
+    """Write ``root/manifest.csv``, completely or not at all. The crops' files must lie under ``root``."""
     folder, crops = root.resolve(), list(crops)
     known = any(crop.recording for crop in crops)
     rows = (
@@ -170,21 +170,21 @@ def write_manifest(root: Path, crops: Iterable[Crop]) -> None:
 
 
 def check_name(kind: str, name: str) -> None:
-    """Refuse a name that no manifest can hold, such as one with a line end in it; raises :class:`DatasetError`."""
+    """Raise :class:`DatasetError` for a name that a manifest cannot hold, such as a name with a line break."""
     wrong = next((sign for sign in name if unicodedata.category(sign) in ("Cc", "Cs")), None)
     if wrong is not None:
-        why = "is no Unicode" if unicodedata.category(wrong) == "Cs" else "is a control character"
+        why = "is not valid Unicode" if unicodedata.category(wrong) == "Cs" else "is a control character"
         hint = "; lists saved on Windows end each line with it" if wrong == "\r" else ""
-        raise DatasetError(f"{kind} {name!r}: {wrong!r} {why}{hint}: expected a name of signs that can be printed")
+        raise DatasetError(f"{kind} {name!r}: {wrong!r} {why}{hint}: expected printable characters only")
     if not name.strip():
         raise DatasetError(f"{kind} {name!r}: expected a name")
 
 
 def as_identity(text: str) -> str | None:
-    """Who a table says it is; None where it is empty.
+    """Return the identity that a cell of a table names; None if the cell is empty.
 
-    Whole numbers are written by their value: Market-1501 pads them ("0007", its distractors "0000"), and spreadsheets
-    and pandas make them "7.0" and "-1.0" where some are missing.
+    Whole numbers are normalised, because Market-1501 pads them ("0007", and "0000" for distractors), and spreadsheets
+    and pandas write "7.0" and "-1.0" if some values of a column are missing.
     """
     text = text.strip()
     if WHOLE_NUMBER.fullmatch(text):
@@ -193,10 +193,10 @@ def as_identity(text: str) -> str | None:
 
 
 def read_identities(path: Path) -> dict[str, str]:
-    """Read a CSV of two columns, ``tracklet,identity``: truth for evaluation, kept apart from the dataset.
+    """Read true identities for evaluation from a CSV file with the columns ``tracklet,identity``.
 
-    An empty identity means that it is not known; others are as :func:`as_identity` has them. Raises
-    :class:`DatasetError`, naming the row, for a tracklet named twice and for what :func:`read_table` refuses.
+    An empty identity means unknown; :func:`as_identity` reads the others. Raises :class:`DatasetError`, with the row's
+    number, if a tracklet is named twice or :func:`read_table` refuses the file.
     """
     identities: dict[str, str | None] = {}
     for origin, row in read_table(path, ("tracklet", "identity")):

@@ -1,9 +1,9 @@
-"""The Market-1501 layout (Zheng et al., ICCV 2015), which DukeMTMC-reID and others share.
+"""The Market-1501 layout (Zheng et al., ICCV 2015), also used by DukeMTMC-reID and others.
 
     bounding_box_train/  query/  bounding_box_test/      0002_c1s1_000451_03.jpg
 
-The number before the first underscore is the identity (-1 junk, 0000 distractor), ``c`` the camera. Images are
-independent samples: each is a tracklet of one crop.
+The number before the first underscore is the identity (-1: junk, 0000: distractor); ``c`` is the camera. Images are
+independent samples, so each is a tracklet of one crop.
 """
 
 import re
@@ -25,7 +25,7 @@ def is_market1501(root: Path) -> bool:
 
 
 def read_market1501(root: Path, split: str) -> Dataset:
-    """Read one split; raises :class:`DatasetError` for a missing folder or a file name of another pattern."""
+    """Read one split. Raises :class:`DatasetError` if the folder is missing or a file name does not fit the pattern."""
     root = root.resolve()
     folder = root / FOLDERS[split]
     if not folder.is_dir():

@@ -1,9 +1,9 @@
-"""The MARS layout (Zheng et al., ECCV 2016): tracklets of identities in six cameras.
+"""The MARS layout (Zheng et al., ECCV 2016): tracklets of people in six cameras.
 
     bbox_train/0001/0001C1T0001F001.jpg   bbox_test/   info/query_IDX.mat  tracks_test_info.mat  test_name.txt
 
-A file name is identity, C camera, T tracklet, F frame; identity 00-1 is junk and 0000 a distractor. The training
-split needs the folders alone. Which test tracklets are queries stands in ``info``, in Matlab files.
+A file name holds identity, camera (C), tracklet (T) and frame (F); identity 00-1 is junk and 0000 a distractor. The
+training split needs only the image folders. Matlab files in ``info`` say which test tracklets are queries.
 """
 
 import re
@@ -23,9 +23,9 @@ def is_mars(root: Path) -> bool:
 
 
 def read_mars(root: Path, split: str) -> Dataset:
-    """Read one split. The gallery holds the queries too; the protocol drops them, being of the same camera.
+    """Read one split. The gallery contains the queries too; the protocol drops them, because their camera is the same.
 
-    Raises :class:`DatasetError` for a missing folder, a file name of another pattern, or damaged ``info``.
+    Raises :class:`DatasetError` if the folder is missing, a file name does not fit the pattern, or ``info`` is damaged.
     """
     root = root.resolve()
     folder = root / ("bbox_train" if split == "train" else "bbox_test")
@@ -57,7 +57,7 @@ def parse_crop(path: Path) -> Crop:
 
 
 def read_query_names(info: Path) -> set[str]:
-    """Names of the query tracklets, e.g. "0002C1T0001", from the three files of ``info``."""
+    """Return the names of the query tracklets, such as "0002C1T0001", from the three files of ``info``."""
     from scipy.io import loadmat
 
     try:
@@ -71,6 +71,6 @@ def read_query_names(info: Path) -> set[str]:
         firsts = [files[place - 1] for place in places]
     except FileNotFoundError as error:
         raise DatasetError(f"{error.filename}: no such file: MARS names its query tracklets there") from None
-    except Exception as error:  # a damaged .mat raises many kinds, some of scipy's own without a common base
+    except Exception as error:  # a damaged .mat file raises many kinds, some of scipy's own without a common base
         raise DatasetError(f"{info}: not the info folder of MARS: {error}") from None
     return {parse_crop(Path(name)).tracklet for name in firsts}

@@ -1,11 +1,11 @@
-"""The MSMT17 layout (Wei et al., CVPR 2018): two folders of images, and four lists that give each image's identity.
+"""The MSMT17 layout (Wei et al., CVPR 2018): two folders of images, and four lists with each image's identity.
 
     list_train.txt  list_val.txt  list_query.txt  list_gallery.txt      train/  test/, or mask_train_v2/  mask_test_v2/
 
 A line of a list is a path in the folder and an identity: "0000/0000_000_01_0303morning_0015_0.jpg 0". The third part of
-the name is the camera. Identities are counted from 0 in each folder; here from 1, since "0" is a distractor in other
-layouts. Images are independent samples: each is a tracklet of one crop. Training takes train and val together, as
-published results without labels do.
+the name is the camera. The lists count identities from 0 in each folder. We count from 1, because "0" is a distractor
+in other layouts. Images are independent samples, so each is a tracklet of one crop. Training uses train and val
+together, as published results without labels do.
 """
 
 import re
@@ -26,13 +26,13 @@ LINE = re.compile(r"(?P<path>\S*?\d+_(?P<picture>\d+)_(?P<camera>\d+)_\S*)\s+(?P
 
 
 def is_msmt17(root: Path) -> bool:
-    """Whether ``root`` has the list of a training part, or those of a test part."""
+    """Whether ``root`` has a list of the training part, or both lists of the test part."""
     present = {split for split, names in LISTS.items() if (root / names[0]).is_file()}
     return "train" in present or {"query", "gallery"} <= present
 
 
 def read_msmt17(root: Path, split: str) -> Dataset:
-    """Read one split; raises :class:`DatasetError` for a missing list or folder, a damaged line, or a missing image."""
+    """Read one split. Raises :class:`DatasetError` for a missing list, folder or image, and for a damaged line."""
     root = root.resolve()
     found = [root / name for name in FOLDERS[split] if (root / name).is_dir()]
     if not found:
@@ -47,7 +47,7 @@ def read_msmt17(root: Path, split: str) -> Dataset:
 
 
 def read_list(path: Path, folder: Path, images: set[Path]) -> list[Crop]:
-    """The crops of a list, which are among the ``images`` of ``folder``."""
+    """Return the crops of a list. Each must be among ``images``, the images of ``folder``."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:

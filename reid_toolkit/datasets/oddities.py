@@ -1,6 +1,6 @@
-"""What looks wrong with a tracklet, so that a person can look at those first. Nothing is decided by it.
+"""Signs that a tracklet is wrong, so that a person can look at such tracklets first. Nothing is decided by them.
 
-Which colours a box has, and where, is compared within one tracklet alone: the light and the camera are the same.
+Colours are compared only within one tracklet, where light and camera are the same.
 """
 
 from collections.abc import Mapping
@@ -16,32 +16,34 @@ from reid_toolkit.images import Image, read_image, resize
 from reid_toolkit.records import Crop, Tracklet
 
 AT_EDGE = 2.0
-"""Pixels: a box that ends so near to the frame's edge is cut by it."""
+"""Pixels. A box that ends this close to the frame's edge counts as cut by it."""
 MANY = 0.5
-"""A tracklet is odd when more than this part of its crops is."""
+"""A tracklet is odd if more than this fraction of its crops is."""
 TINY = 40.0
-"""Height in pixels. Networks look at 128 or 256."""
+"""Height in pixels. Networks read crops 128 or 256 pixels high."""
 WIDEST, NARROWEST = 1.2, 5.0
-"""Height over width; standing and walking people have about 2 to 3.5."""
+"""Height divided by width; standing and walking people have about 2 to 3.5."""
 FASTEST = 4.0
-"""Of one's own heights in a second: a sprinter. Boxes tremble, so half a height more is no leap."""
+"""Own heights per second: the speed of a sprinter. Half a height more is allowed, because boxes tremble."""
 TREMBLES = 0.5
 GROWS = 1.6
-"""Times, between two crops less than ``SOON`` apart."""
+"""Factor by which a height may change between two crops less than ``SOON`` apart."""
 SOON = 1.0
 """Seconds."""
 USUAL_RATE = 25.0
-"""Frames a second, where no time is known."""
+"""Frames per second, used if times are unknown."""
 TWO_PEOPLE = 0.05
-"""How much further apart than within them the two parts of a tracklet are, at the best cut. About one in twenty
-tracklets of vtest.avi and of `reid demo` has more; of pairs of one camera joined, two in five and nine in ten have."""
+"""How much greater the distance between the two parts of a tracklet is than within them, at the best cut.
+
+About one in twenty tracklets of vtest.avi and of `reid demo` exceeds it. Of pairs of tracklets of one camera that were
+joined on purpose, two in five (vtest.avi) and nine in ten (`reid demo`) exceed it."""
 LEAST_PART = 3
-"""Crops, of a part."""
+"""Fewest crops of a part."""
 MOST_LOOKED_AT = 48
-"""Crops whose colours are read: of longer tracklets, spread over them."""
+"""Most crops whose colours are read; from longer tracklets, this many are taken at even intervals."""
 STRIPES, BINS = 4, 6
 COLOUR_RANGE = ((0, 255), (100, 156), (100, 156))
-"""Of OpenCV's 8-bit L*a*b*: clothes seldom go further in a* and b*."""
+"""Ranges of L*, a* and b* in OpenCV's 8-bit L*a*b*: clothes seldom have a more extreme a* or b*."""
 
 Size = tuple[int, int]
 """Width and height of a frame, pixels."""
@@ -49,23 +51,23 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """One thing that looks wrong."""
+    """A single sign that a tracklet is wrong."""
 
     kind: str
     """"two people", "leap", "shape", "cut" or "tiny"."""
     words: str
     weight: float
-    """How odd, to sort by."""
+    """How odd it is, for sorting."""
     frame: int | None = None
-    """The frame where somebody else may begin; where `reid dataset split` would cut."""
+    """The frame where another person may begin, and where `reid dataset split` would cut."""
 
 
 def oddities(tracklet: Tracklet, frame_sizes: Mapping[str, Size], *, colours: bool = True) -> list[Oddity]:
-    """What looks wrong with ``tracklet``, the oddest first; empty where nothing does.
+    """Return the signs that ``tracklet`` is wrong, the strongest first; an empty list if there are none.
 
-    ``frame_sizes`` has the size of the frames of each recording, where it is known; the right and the lower edge are
-    not looked at without. Datasets whose boxes have no size are judged by their pictures. Without ``colours`` no
-    picture is read, except for that.
+    ``frame_sizes`` has the frame size of each recording, if known; without it, only the left and the upper edge are
+    checked. If the boxes of a dataset have no size, the size of the pictures is used. If ``colours`` is false, pictures
+    are read for that purpose only.
 
     Raises:
         ImageError: a crop cannot be read.
@@ -99,7 +101,7 @@ def has_odd_shape(width: float, height: float) -> bool:
 
 
 def outline(tracklet: Tracklet) -> list[Oddity]:
-    """What is odd about the size and the shape of most boxes."""
+    """Check the size and the shape of most boxes."""
     sizes = [(crop.width, crop.height) for crop in tracklet.crops if crop.width > 0 and crop.height > 0]
     if not sizes:
         shapes = [read_image(crop.path).shape for crop in spread(tracklet.crops, LEAST_PART)]
@@ -116,7 +118,7 @@ def outline(tracklet: Tracklet) -> list[Oddity]:
 
 
 def leap(tracklet: Tracklet) -> Oddity | None:
-    """The greatest leap of place or size between two crops that follow each other, against the time between them."""
+    """Find the greatest jump in place or size between two consecutive crops, relative to the time between them."""
     worst: Oddity | None = None
     for before, after in pairwise(tracklet.crops):
         if min(before.width, before.height, after.width, after.height) <= 0 or before.recording != after.recording:
@@ -136,7 +138,7 @@ def leap(tracklet: Tracklet) -> Oddity | None:
 
 
 def seconds_between(before: Crop, after: Crop) -> float:
-    """By their times where these are known and go on, else by their frames."""
+    """Seconds between two crops: by their times if these are known and increase, else by their frame numbers."""
     if before.time is not None and after.time is not None and after.time > before.time:
         return after.time - before.time
     return (after.frame - before.frame) / USUAL_RATE
@@ -147,7 +149,7 @@ def centre(crop: Crop) -> NDArray[np.float64]:
 
 
 def change(tracklet: Tracklet) -> Oddity | None:
-    """Where the colours become others, and stay so: somebody else may begin there."""
+    """Find the frame where the colours change for good: another person may begin there."""
     if len(tracklet.crops) < 2 * LEAST_PART:
         return None
     crops = spread(tracklet.crops, MOST_LOOKED_AT)
@@ -162,8 +164,8 @@ def change(tracklet: Tracklet) -> Oddity | None:
 
 
 def best_cut(similarity: NDArray[np.float32]) -> tuple[int, float]:
-    """Where to cut a row of N pictures in two, of which ``similarity`` (N, N) has the cosines; and by how much the
-    mean distance between the parts is greater than that within them."""
+    """Return where to cut a row of N pictures in two, and by how much the mean distance between the two parts exceeds
+    the mean distance within them. ``similarity`` (N, N) holds the cosines of the pictures."""
     count, best = len(similarity), (LEAST_PART, -np.inf)
     distance = 1 - similarity
     for place in range(LEAST_PART, count - LEAST_PART + 1):
@@ -176,16 +178,17 @@ def best_cut(similarity: NDArray[np.float32]) -> tuple[int, float]:
 
 
 def colours_of(picture: Image) -> NDArray[np.float32]:
-    """What colours a person's crop has from top to bottom, as a vector of length 1.
+    """Describe the colours of a person's crop from top to bottom by a vector of length 1.
 
-    Histograms of L*, a* and b* in horizontal stripes, each value shared between the two bins next to it; the sides,
-    where the background is, are left out. Square roots, so that the product of two is Bhattacharyya's coefficient.
+    It holds histograms of L*, a* and b* in horizontal stripes; each value is shared between the two nearest bins. The
+    sides are left out, because they show background. The entries are square roots, so that the product of two vectors
+    is Bhattacharyya's coefficient.
     """
     side = picture.shape[1] // 5
     small = resize(np.ascontiguousarray(picture[:, side : picture.shape[1] - side]), 64, 24)
     lab = cv2.cvtColor(small, cv2.COLOR_BGR2LAB).astype(np.float32)
     histograms = []
-    for stripe in np.array_split(lab[6:], STRIPES):  # hair and what is above it tell little
+    for stripe in np.array_split(lab[6:], STRIPES):  # the top rows show hair and background, which tell little
         for channel, (low, high) in enumerate(COLOUR_RANGE):
             value = np.clip((stripe[..., channel].ravel() - low) / (high - low), 0, 1) * (BINS - 1)
             lower = np.minimum(value.astype(int), BINS - 2)
@@ -196,7 +199,7 @@ def colours_of(picture: Image) -> NDArray[np.float32]:
 
 
 def spread(crops: tuple[Crop, ...], count: int) -> tuple[Crop, ...]:
-    """At most ``count`` of them, evenly over all, the first and the last among them."""
+    """Return at most ``count`` crops at even intervals, including the first and the last."""
     if len(crops) <= count:
         return crops
     return tuple(crops[round(index)] for index in np.linspace(0, len(crops) - 1, count))

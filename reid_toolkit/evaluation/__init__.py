@@ -1,1 +1,1 @@
-"""Measuring models on datasets whose identities are known."""
+"""Evaluation of models on datasets whose identities are known."""

@@ -1,4 +1,4 @@
-"""How far clusters agree with identities: purity, and precision, recall and F over pairs, in plain numpy."""
+"""Agreement of clusters with identities: purity, and precision, recall and F-score over pairs. Uses only numpy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,31 +10,31 @@ from reid_toolkit.errors import InputError
 from reid_toolkit.evaluation.ranking import JUNK
 
 NOBODY = (None, "", "0", JUNK)
-"""Identities that say nothing of whom a sample belongs with: unknown, distractor, junk."""
+"""Identities that say nothing about which samples belong together: unknown, distractor, junk."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of clusters with identities. Fractions 0-1."""
+    """How well clusters agree with identities. Fractions 0-1."""
 
     purity: float
-    """Share of samples whose identity is the most frequent of their cluster; 1 while every sample is alone."""
+    """Share of samples that have the most frequent identity of their cluster; 1 while every sample is alone."""
     precision: float
-    """Of the pairs of samples in one cluster, the share that is of one identity; 1 where there is no pair."""
+    """Share of the pairs within a cluster that have one identity; 1 if there is no pair."""
     recall: float
-    """Of the pairs of samples of one identity, the share that is in one cluster; 1 where there is no pair."""
+    """Share of the pairs with one identity that are in one cluster; 1 if there is no pair."""
     f: float
-    """Harmonic mean of the two."""
+    """Harmonic mean of precision and recall."""
     samples: int
-    """Those whose identity is known."""
+    """Samples whose identity is known."""
 
 
 def agreement(labels: ArrayLike, identities: Sequence[str | None]) -> Agreement:
-    """Compare clusters, ``labels`` (N,), with who is who; samples of nobody known are left out.
+    """Compare clusters, ``labels`` (N,), with identities. Samples without a known identity are left out.
 
-    Pairs are counted, not listed: O(N log N) however large the clusters are.
+    Pairs are counted, not listed, so the cost is O(N log N) for clusters of any size.
 
-    Raises :class:`InputError` for lengths that differ and when no identity is known.
+    Raises :class:`InputError` if the lengths differ or no identity is known.
     """
     clusters = np.asarray(labels)
     if clusters.shape != (len(identities),):
@@ -45,7 +45,7 @@ def agreement(labels: ArrayLike, identities: Sequence[str | None]) -> Agreement:
     _, cluster = np.unique(clusters[known], return_inverse=True)
     _, person = np.unique(np.array(identities, str)[known], return_inverse=True)
     people = int(person.max()) + 1
-    cells, counts = np.unique(cluster * people + person, return_counts=True)  # of one cluster and one person
+    cells, counts = np.unique(cluster * people + person, return_counts=True)  # a cell: one cluster and one person
     most = np.zeros(int(cluster.max()) + 1, np.int64)
     np.maximum.at(most, cells // people, counts)
     right, claimed, wanted = pairs_within(counts), pairs_within(np.bincount(cluster)), pairs_within(np.bincount(person))
@@ -59,5 +59,5 @@ def agreement(labels: ArrayLike, identities: Sequence[str | None]) -> Agreement:
 
 
 def pairs_within(sizes: NDArray[np.int64]) -> int:
-    """How many pairs groups of these sizes hold together."""
+    """Count the pairs within groups of these sizes."""
     return int((sizes * (sizes - 1) // 2).sum())

@@ -1,4 +1,4 @@
-"""The page of an evaluation: figures, and for some queries the pictures of what was found."""
+"""The HTML page of an evaluation: a table of figures, and ranked matches with pictures for some queries."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from reid_toolkit.times import format_span
 
 QUERIES = 12
 SHOWN = 6
-"""Ranked matches shown of each query."""
+"""Ranked matches shown for each query."""
 
 
 def write_report(path: Path, title: str, results: dict[str, Evaluation]) -> None:
-    """Write one HTML file for one or more models evaluated on the same crops; the first is the one of interest.
+    """Write one HTML file for one or more models evaluated on the same crops; the first is the model of interest.
 
-    Queries are picked evenly over the first model's average precision, from best to worst, so that the page shows
-    its failures as they are; the same queries are shown for every model.
+    Queries are picked at even intervals of the first model's average precision, from best to worst, so that the page
+    also shows its failures. The same queries are shown for every model.
     """
     first = next(iter(results.values()))
     scored = np.flatnonzero(~np.isnan(first.overall.average_precisions))
@@ -30,7 +30,7 @@ def write_report(path: Path, title: str, results: dict[str, Evaluation]) -> None
 
 
 def figures(results: dict[str, Evaluation]) -> Section:
-    """Rank-k and mAP of each model, over all cameras and per pair."""
+    """Make the table of rank-k and mAP of each model, over all cameras and for each pair of cameras."""
     header = ("model", "query → gallery", "rank-1", "rank-5", "rank-10", "mAP", "queries")
     rows = []
     for name, result in results.items():
@@ -39,16 +39,16 @@ def figures(results: dict[str, Evaluation]) -> Section:
             shares = [ranking.rank(1), ranking.rank(5), ranking.rank(10), ranking.mean_ap]
             rows.append((name, where, *(f"{100 * share:.1f}" for share in shares), str(ranking.queries)))
     text = (
-        "Per cent. Each query is ranked against the gallery; entries of the same person in the same camera are "
-        "left out, so every right answer is in another camera.\n\n"
-        "Below, queries from the best to the worst, and what each model finds first: rank and Euclidean distance (0 to "
-        "2) of the descriptors, camera, time (UTC, or seconds of the recording)."
+        "All figures are in per cent. Each query is ranked against the gallery. Gallery entries of the same person in "
+        "the same camera are left out, so every right answer is in another camera.\n\n"
+        "Queries follow from the best to the worst, with the first matches of each model: rank, Euclidean distance of "
+        "the descriptors (0 to 2), camera, and time (UTC, or seconds of the recording)."
     )
     return Section("How often the right person is found", text, Table(header, tuple(rows)))
 
 
 def galleries(results: dict[str, Evaluation], names: list[str]) -> list[Section]:
-    """For each query, one row of ranked matches a model."""
+    """Make a section for each query, with one row of ranked matches per model."""
     sections = []
     for name in names:
         rows, heading = [], ""
@@ -67,7 +67,7 @@ def galleries(results: dict[str, Evaluation], names: list[str]) -> list[Section]
 
 
 def matches(result: Evaluation, query: int) -> list[tuple[Tracklet, float]]:
-    """The nearest gallery tracklets that the protocol counts for this query, with their distances."""
+    """Return the nearest gallery tracklets that the protocol counts for this query, with their distances."""
     asked = result.query.tracklets[query]
     found = []
     for i in np.argsort(result.distances[query], kind="stable"):
@@ -81,7 +81,7 @@ def matches(result: Evaluation, query: int) -> list[tuple[Tracklet, float]]:
 
 
 def card(tracklet: Tracklet, lines: tuple[str, ...], mark: Mark | None = None) -> Card:
-    """The middle crop of a tracklet, its camera and its time."""
+    """Show the middle crop of a tracklet, its camera and its time."""
     when = format_span(tracklet.start, tracklet.start)
     middle = tracklet.crops[len(tracklet.crops) // 2].path
     return Card(middle, (*lines, f"{tracklet.camera} · {when}" if when else tracklet.camera), mark)

@@ -1,4 +1,4 @@
-"""Measuring a model on a dataset whose identities are known: descriptors, ranking, and the same per camera pair."""
+"""Evaluation of a model on a dataset whose identities are known: overall, and for each pair of cameras."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,29 +19,29 @@ from reid_toolkit.runtime.tracklets import average
 
 @dataclass(frozen=True)
 class Embedded:
-    """Tracklets and their descriptors, row by row."""
+    """Tracklets and their descriptors, in the same order."""
 
     tracklets: tuple[Tracklet, ...]
     descriptors: NDArray[np.float32]
-    """(N, D), unit rows."""
+    """(N, D), rows of length 1."""
 
     @property
     def cameras(self) -> list[str]:
-        """Of each tracklet."""
+        """The camera of each tracklet."""
         return [tracklet.camera for tracklet in self.tracklets]
 
     def take(self, rows: NDArray[np.intp]) -> "Embedded":
-        """These rows alone, in this order."""
+        """Return only these rows, in this order."""
         return Embedded(tuple(self.tracklets[row] for row in rows), self.descriptors[rows])
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of one model on one dataset. Fractions 0-1."""
+    """The result for one model on one dataset. Fractions 0-1."""
 
     overall: Ranking
     pairs: dict[tuple[str, str], Ranking | None]
-    """(query camera, gallery camera) -> ranking of the one against the other; None when they share nobody."""
+    """(query camera, gallery camera) -> ranking between these two; None if no person was seen by both."""
     distances: NDArray[np.float32]
     """(Q, G), Euclidean."""
     query: Embedded
@@ -49,9 +49,9 @@ class Evaluation:
 
 
 def open_parts(root: Path, identities: Path | None) -> list[Dataset]:
-    """What is ranked against what: a benchmark's query and gallery splits, or one dataset against itself.
+    """Open the datasets to rank: a benchmark's query and gallery splits, or one dataset to rank against itself.
 
-    ``identities`` is a CSV tracklet,identity in place of what the dataset says of itself.
+    ``identities`` is a CSV file ``tracklet,identity`` that replaces the dataset's own identities.
 
     Raises:
         DatasetError: as ``open_dataset`` and ``read_identities`` do.
@@ -74,7 +74,7 @@ def embed_dataset(
     bad: list[str] | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Embedded:
-    """One descriptor a tracklet; unreadable crops are refused, or counted in ``bad`` and left out."""
+    """Compute one descriptor per tracklet. Unreadable crops raise an error, or are noted in ``bad`` and left out."""
     kept, rows = [], []
     for place, descriptors in embed_groups(embedder, [tracklet.crops for tracklet in dataset.tracklets], bad):
         kept.append(dataset.tracklets[place])
@@ -82,14 +82,14 @@ def embed_dataset(
         if on_progress:
             on_progress(place + 1, len(dataset.tracklets))
     if not rows:
-        raise DatasetError(f"{dataset.root}: not one of its crops can be read")
+        raise DatasetError(f"{dataset.root}: none of its crops can be read")
     return Embedded(tuple(kept), np.stack(rows))
 
 
 def evaluate_parts(embedder: CropEmbedder, parts: list[Dataset], *, camera_statistics: bool = True) -> Evaluation:
-    """:func:`evaluate` of a model on what :func:`open_parts` gave. Raises what it and :func:`embed_dataset` raise.
+    """Evaluate a model on the datasets from :func:`open_parts`. Raises as :func:`evaluate` and :func:`embed_dataset`.
 
-    camera_statistics: compare as a gallery's search does, where there are enough tracklets for it.
+    camera_statistics: remove the cameras' bias as a gallery's search does, if there are enough tracklets.
     """
     embedded = [embed_dataset(embedder, part) for part in parts]
     query, gallery = embedded[0], embedded[-1]
@@ -98,9 +98,9 @@ def evaluate_parts(embedder: CropEmbedder, parts: list[Dataset], *, camera_stati
 
 
 def free_of_cameras(query: Embedded, gallery: Embedded) -> tuple[Embedded, Embedded] | None:
-    """Both freed of their cameras' bias, by statistics of the gallery alone, as search does; None of too few tracklets.
+    """Remove the cameras' bias from both sides, as search does, with statistics of the gallery alone.
 
-    No identity is looked at. Where both are one object, so are the results.
+    Reads no identity. If both sides are one object, so are the results. Returns None if there are too few tracklets.
     """
     statistics = fit_camera_statistics(gallery.descriptors, gallery.cameras)
     if statistics is None:
@@ -113,12 +113,12 @@ def free_of_cameras(query: Embedded, gallery: Embedded) -> tuple[Embedded, Embed
 
 
 def evaluate(query: Embedded, gallery: Embedded) -> Evaluation:
-    """CMC and mAP over all cameras, and per pair of cameras.
+    """Compute CMC and mAP over all cameras and for each pair of cameras.
 
-    The two may be the same object: then each tracklet is a query against all others, and the protocol drops
-    itself, being of the same identity and camera.
+    If both arguments are the same object, each tracklet is a query against all others; the protocol drops the query
+    itself, because it has the same identity and camera.
 
-    Raises :class:`InputError` when no identities are known, or no query has a right answer.
+    Raises :class:`InputError` if no identities are known or no query has a right answer.
     """
     require_identities(query.tracklets)
     query = query.take(np.flatnonzero([t.identity not in (None, "-1", "0") for t in query.tracklets]))
@@ -142,14 +142,14 @@ def evaluate(query: Embedded, gallery: Embedded) -> Evaluation:
 
 
 def require_identities(tracklets: Sequence[Tracklet]) -> None:
-    """Raise :class:`InputError` when nobody is known; worth asking before a dataset is embedded."""
+    """Raise :class:`InputError` if no identity is known. Call it before the dataset is embedded, to fail early."""
     if all(tracklet.identity is None for tracklet in tracklets):
         raise InputError(
-            "no identities to evaluate against: expected them in the manifest's identity column, or in a CSV "
+            "no identities to evaluate against: expected them in the manifest's identity column, or in a CSV file "
             "tracklet,identity given with --identities"
         )
 
 
 def euclidean(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Euclidean distances between the unit rows of (Q, D) and (G, D) -> (Q, G), 0-2."""
+    """Return the Euclidean distances (Q, G), 0-2, between the rows of length 1 of (Q, D) and (G, D)."""
     return np.sqrt(np.maximum(2 - 2 * (a @ b.T), 0))

@@ -1,4 +1,4 @@
-"""CMC and mAP from distances: METHOD's protocol, Market-1501 style, in plain numpy."""
+"""CMC and mAP from distances, by the protocol of Market-1501. Uses only numpy."""
 
 from dataclasses import dataclass
 
@@ -8,27 +8,27 @@ from numpy.typing import ArrayLike, NDArray
 from reid_toolkit.errors import InputError
 
 JUNK = "-1"
-"""Identity of boxes that are nobody's: dropped. "0" is a distractor: kept, and never a right answer."""
+"""Identity of junk boxes, which are dropped. "0" is a distractor: it stays in the gallery as a wrong answer."""
 
 BLOCK = 1 << 24
-"""Distances sorted at a time: bounds memory to some hundred MiB however many queries there are."""
+"""Distances sorted at a time. It limits memory to some hundred MiB for any number of queries."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Fractions 0-1."""
+    """The scores of a ranking. Fractions 0-1."""
 
     cmc: NDArray[np.float64]
-    """cmc[k - 1] is rank-k: the share of queries with a right answer among the first k."""
+    """cmc[k - 1] is rank-k: the share of queries with a right answer among the first k matches."""
     mean_ap: float
     """Mean over queries of the average precision."""
     average_precisions: NDArray[np.float64]
     """(Q,), NaN for queries without a right answer in the gallery."""
     queries: int
-    """Queries that count: those with at least one right answer."""
+    """Queries that count: they have at least one right answer."""
 
     def rank(self, k: int) -> float:
-        """rank-k, for k from 1; past the gallery's size it stays at its last value."""
+        """Return rank-k for k from 1. If k exceeds the gallery's size, return the last value."""
         return float(self.cmc[min(k, len(self.cmc)) - 1])
 
 
@@ -39,12 +39,12 @@ def rank(
     query_cameras: ArrayLike,
     gallery_cameras: ArrayLike,
 ) -> Ranking:
-    """Rank a gallery for each query and score it.
+    """Rank a gallery for each query and score the result.
 
-    For each query, gallery entries of the same identity and the same camera are dropped, and so is junk (identity
-    -1). Distractors (identity 0) stay, as wrong answers. AP is the mean over right answers of the precision at
-    each one's rank (not the trapezoid). Ties are broken by gallery order. Queries with no right answer left do
-    not count.
+    For each query, gallery entries with the same identity and the same camera are dropped, and so is junk (identity
+    -1). Distractors (identity 0) stay as wrong answers. The average precision is the mean of the precision at the rank
+    of each right answer, without the trapezoid rule. Ties keep the gallery's order. Queries that have no right answer
+    left do not count.
 
     Args:
         distances: (Q, G), smaller is nearer.
@@ -99,7 +99,7 @@ def rank(
 
 
 def as_names(values: ArrayLike) -> NDArray[np.str_]:
-    """Identities or cameras as (N,) strings; whole floats, which Matlab files hold, as the integers they are."""
+    """Return identities or cameras as (N,) strings. Whole floats, which Matlab files hold, become integers first."""
     array = np.asarray(values)
     if array.ndim != 1:
         raise InputError(f"expected identities and cameras of shape (N,), got {array.shape}")
@@ -109,6 +109,7 @@ def as_names(values: ArrayLike) -> NDArray[np.str_]:
 
 
 def as_codes(a: NDArray[np.str_], b: NDArray[np.str_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """A number for each name, equal where names are: gathering long strings G x Q times would fill the memory."""
+    """Replace each name by a number, the same for equal names: indexing long strings G x Q times would fill the
+    memory."""
     codes = np.unique(np.concatenate([a, b]), return_inverse=True)[1].astype(np.int32)
     return codes[: len(a)], codes[len(a) :]

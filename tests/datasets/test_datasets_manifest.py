@@ -99,7 +99,7 @@ def test_tracklets_are_sorted_by_name_and_crops_by_frame(folder: Path) -> None:
         ({"time": "noon"}, "time is 'noon'"),
         ({"time": "nan"}, "time is 'nan'"),
         ({"time": "-1"}, "time is '-1': expected seconds"),
-        ({"time": "1763800000000"}, "expected seconds (milliseconds look like this)"),
+        ({"time": "1763800000000"}, "expected seconds (this looks like milliseconds)"),
         ({"identity": "7,8"}, "expected 11 values, got 12"),
     ],
 )
@@ -115,7 +115,7 @@ def test_a_bad_row_is_refused_by_number(folder: Path, row: dict[str, str], words
 
 def test_an_absolute_path_is_refused_even_inside_the_folder(folder: Path) -> None:
     write(folder, {"path": str(folder / "a.png")})
-    assert "leads out of the dataset folder: expected a relative one" in refused(folder)
+    assert "leads out of the dataset folder: expected a path" in refused(folder)
 
 
 def test_a_link_inside_the_folder_is_followed_and_counts_as_its_file(folder: Path) -> None:

@@ -497,7 +497,7 @@ def test_bytes_are_read_once(video: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("camera", "why"),
-    [("hall\r", "lists saved on Windows"), ("a\nb", "control"), ("a\udce9", "no Unicode"), (" ", "a name")],
+    [("hall\r", "lists saved on Windows"), ("a\nb", "control"), ("a\udce9", "not valid Unicode"), (" ", "a name")],
 )
 def test_a_camera_that_no_manifest_can_hold_is_refused_before_the_work(
     video: Path, tmp_path: Path, camera: str, why: str
