@@ -1,1 +1,1 @@
-"""Footage to tracklets: read recordings, detect people, track them, store their crops."""
+"""Footage to tracklets: reads recordings, detects people, tracks them and stores their crops."""

@@ -1,10 +1,10 @@
-"""Tracklets taken out of a dataset or cut in two, so that it can be undone: rows of the manifest change, crops stay.
+"""Drops or splits tracklets of a dataset, so that it can be undone. Only the manifest changes; crops stay.
 
     DATASET/set-aside/NNN/
       change.json             what was done, and to which crops
-      manifest-before.csv     to the byte
+            manifest-before.csv     the manifest before the change, byte for byte
 
-A change is written down before the manifest is: where a process dies in between, there is nothing to undo.
+A change is recorded before the manifest is written. If a process dies in between, there is nothing to undo.
 """
 
 import hashlib
@@ -22,30 +22,30 @@ from reid_toolkit.files import as_name, csv_text, parse_json, write_atomic
 from reid_toolkit.footage.dataset_writer import open_folder
 
 SET_ASIDE = "set-aside"
-"""A folder of the dataset; nothing reads it but `undo`."""
+"""A folder in the dataset that only `undo` reads."""
 RECORD, BEFORE = "change.json", "manifest-before.csv"
 
 Row = dict[str, str]
 Edit = Callable[[list[Row]], tuple[list[Row], list[Row], tuple[str, ...]]]
-"""Rows of the manifest to the rows that it gets, those that the change is about, and the tracklets."""
+"""Takes the manifest's rows; returns the new rows, the rows that the change concerns, and the tracklets' names."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What was done."""
+    """A change of a dataset."""
 
     kind: str
     """"drop" or "split"."""
     tracklets: tuple[str, ...]
-    """Which were dropped; or the one that was split, and the one that its later crops became."""
+    """The tracklets dropped; or the tracklet that was split and the new tracklet with its later crops."""
     paths: tuple[str, ...]
-    """Crops that were dropped, or got another tracklet."""
+    """Crops that were dropped or moved to another tracklet."""
     after: str
-    """SHA-256 of the manifest as it became."""
+    """SHA-256 of the new manifest."""
 
     @property
     def words(self) -> str:
-        """What was done, in one line."""
+        """Describe the change in one line."""
         if self.kind == "drop":
             return f"dropped {len(self.tracklets)} tracklets, {len(self.paths)} crops"
         old, new = self.tracklets
@@ -53,10 +53,10 @@ class Change:
 
 
 def drop(root: Path, names: Sequence[str]) -> Change:
-    """Take tracklets out of the dataset. Its crops stay where they are; nobody reads them.
+    """Take tracklets out of the dataset. Their crops stay on disk but are no longer read.
 
     Raises:
-        DatasetError: there is no such tracklet, or no other; another process adds to the dataset.
+        DatasetError: there is no such tracklet, no tracklet would be left, or another process is adding to the dataset.
     """
     wanted = {as_name(name) for name in names}
 
@@ -72,22 +72,22 @@ def drop(root: Path, names: Sequence[str]) -> Change:
 
 
 def split(root: Path, name: str, frame: int) -> Change:
-    """Make the crops of a tracklet from ``frame`` on a tracklet of their own, which is named after it.
+    """Make a new tracklet, named after the old one, of the crops of a tracklet from ``frame`` on.
 
     Raises:
-        DatasetError: there is no such tracklet, or one of the parts would have no crops.
+        DatasetError: there is no such tracklet, or one part would have no crops.
     """
 
     def change(rows: list[Row]) -> tuple[list[Row], list[Row], tuple[str, ...]]:
         crops = crops_of(rows, as_name(name), root)
         later = [row for row in crops if int(row["frame"]) >= frame]
         if len({row["frame"] for row in crops}) == 1:
-            raise DatasetError(f"{root}: {name!r} has crops of one frame alone: it cannot be split")
+            raise DatasetError(f"{root}: {name!r} has crops of only one frame: it cannot be split")
         if not 0 < len(later) < len(crops):
             numbers = sorted(int(row["frame"]) for row in crops)
             raise DatasetError(
-                f"{root}: {name!r} has the frames {numbers[0]} to {numbers[-1]}: expected --at after the first, "
-                f"at most the last, got {frame}"
+                f"{root}: {name!r} has the frames {numbers[0]} to {numbers[-1]}: expected --at after the first and "
+                f"not after the last, got {frame}"
             )
         taken = {as_name(row["tracklet"]) for row in rows}
         new = next(free for number in range(2, len(rows) + 3) if (free := f"{name}-{number}") not in taken)
@@ -98,23 +98,23 @@ def split(root: Path, name: str, frame: int) -> Change:
 
 
 def undo(root: Path) -> Change:
-    """Take back the last change: the manifest becomes what it was, to the byte, where nothing else changed it since.
+    """Undo the last change. If nothing else changed the manifest since, it is restored byte for byte.
 
-    Where recordings were added meanwhile, the crops that the change was about are put back among them.
+    If recordings were added since, only the crops that the change concerned are put back.
 
     Raises:
-        DatasetError: there is nothing to undo, or it cannot be: crops of it are gone, or changed again.
+        DatasetError: there is nothing to undo, or its crops are gone or were changed again.
     """
     with open_folder(existing(root)):
         for place in reversed(places(root)):
             if not (place / RECORD).exists():
-                continue  # of `reid dataset check --repair`
+                continue  # set aside by `reid dataset check --repair`, not a change
             made = read_record(place / RECORD)
             before, now = (place / BEFORE).read_bytes(), (root / manifest.NAME).read_bytes()
-            if now != before:  # else a process died before it was made
+            if now != before:  # equal if a process died before it made the change
                 with undoing(root, made):
                     if digest(now) == made.after:
-                        content_of(root, read_rows(place / BEFORE))  # crops may be gone
+                        content_of(root, read_rows(place / BEFORE))  # raises if crops are gone
                         write_atomic(root / manifest.NAME, before)
                     else:
                         put_back(root, made, place / BEFORE)
@@ -137,7 +137,7 @@ def put_back(root: Path, made: Change, before: Path) -> None:
 
 @contextmanager
 def undoing(root: Path, made: Change) -> Iterator[None]:
-    """Say what was to be undone, where it cannot be."""
+    """Add to an error which change could not be undone."""
     try:
         yield
     except DatasetError as error:
@@ -145,7 +145,7 @@ def undoing(root: Path, made: Change) -> Iterator[None]:
 
 
 def dropped_paths(root: Path) -> set[str]:
-    """Crops that lie in the dataset's folder and were taken out by :func:`drop`; damaged records are passed over."""
+    """Return the crops on disk that :func:`drop` took out. Damaged records are skipped."""
     found: set[str] = set()
     for place in places(root):
         with suppress(DatasetError, OSError):
@@ -155,7 +155,7 @@ def dropped_paths(root: Path) -> set[str]:
 
 
 def fingerprints_before(root: Path) -> set[str]:
-    """Fingerprints that the dataset had before its changes, as far as that can be told."""
+    """Return the fingerprints that the dataset had before its changes, as far as records can be read."""
     found, folder = set(), root.resolve()
     for place in places(root):
         with suppress(DatasetError, OSError):
@@ -165,10 +165,10 @@ def fingerprints_before(root: Path) -> set[str]:
 
 
 def apply(root: Path, kind: str, change: Edit) -> Change:
-    """Write down a change of the manifest, and then make it."""
+    """Record a change of the manifest, then make it."""
     with open_folder(existing(root)):
         path = root / manifest.NAME
-        manifest.read_manifest(root)  # rows that no reader takes are for `check --repair`
+        manifest.read_manifest(root)  # rows that the reader refuses are a case for `check --repair`
         rows, about, names = change(read_rows(path))
         content = content_of(root, rows)
         made = Change(kind, names, tuple(row["path"] for row in about), digest(content))
@@ -195,13 +195,13 @@ def crops_of(rows: list[Row], name: str, root: Path) -> list[Row]:
 
 
 def places(root: Path) -> list[Path]:
-    """The folders of what was set aside, the oldest first."""
+    """Return the folders of what was set aside, the oldest first."""
     found = (path for path in (root / SET_ASIDE).glob("*") if path.name.isascii() and path.name.isdecimal())
     return sorted(found, key=lambda path: int(path.name))
 
 
 def new_place(root: Path) -> Path:
-    """A new folder for what is set aside, numbered after all others."""
+    """Make a new folder for what is set aside, with the next number."""
     last = max((int(path.name) for path in places(root)), default=0)
     place = root / SET_ASIDE / f"{last + 1:03d}"
     place.mkdir(parents=True)
@@ -213,13 +213,14 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def content_of(root: Path, rows: list[Row]) -> bytes:
-    """The manifest of these rows, whose values stay as they are written. Raises :class:`DatasetError` where its reader
-    would refuse them."""
+    """Return the manifest of these rows. Values stay as they are written. Raises :class:`DatasetError` if its reader
+    would
+    refuse them."""
     folder = root.resolve()
     crops = [manifest.parse_row(folder, row, row["path"]) for row in rows]
     manifest.refuse_duplicates(crops)
     group_tracklets(crops)
-    named = any(manifest.RECORDING in row for row in rows)  # rows of before may lack it
+    named = any(manifest.RECORDING in row for row in rows)  # rows of an older manifest may lack the column
     columns = (*manifest.COLUMNS, manifest.RECORDING) if named else manifest.COLUMNS
     return csv_text([columns, *([row.get(column, "") for column in columns] for row in rows)]).encode()
 

@@ -1,18 +1,18 @@
-"""The time of a live stream's frames: the machine's clock, which may be set meanwhile."""
+"""Times for the frames of a live stream, by the machine's clock, which may be set while the stream runs."""
 
 import time
 import warnings
 
 SET_SECONDS = 1.0
-"""The clock was set when it went on by this much more or less than time did."""
+"""If the clock gains or loses more than this against elapsed time, it was set."""
 LEAST_STEP = 1e-3
-"""Seconds between two frames at least: those that waited come all at once."""
+"""Least time between two frames, in seconds, because frames that waited arrive all at once."""
 
 
 class Clock:
-    """Unix time that goes on as time does, until the machine's clock is set; then it is taken anew.
+    """Unix time that follows elapsed time until the machine's clock is set, and then starts from the new clock.
 
-    Only there does it leap, back or forward: who follows somebody by these times has to begin again.
+    The time jumps, back or forward, only when the clock is set. After a jump, tracking by these times must start anew.
     """
 
     def __init__(self) -> None:
@@ -20,17 +20,17 @@ class Clock:
         self._offset = time.time() - self._last
 
     def now(self) -> float:
-        """Seconds. Later than at the call before, by :data:`LEAST_STEP` at least, or else on a clock that was set.
+        """Return Unix time in seconds, at least :data:`LEAST_STEP` later than the last call, unless the clock was set.
 
-        Warns of a clock that was set (RuntimeWarning).
+        Warns (RuntimeWarning) if the clock was set.
         """
         moment = time.monotonic()
         apart = time.time() - moment - self._offset
         if abs(apart) > SET_SECONDS:
             self._offset += apart
             warnings.warn(
-                f"the machine's clock was set {'back' if apart < 0 else 'forward'} by {abs(apart):.1f} s: whoever is "
-                "in view is a new tracklet from here on, with times by the new clock",
+                f"the machine's clock was set {'back' if apart < 0 else 'forward'} by {abs(apart):.1f} s: everybody in "
+                "view becomes a new tracklet from here on, with times by the new clock",
                 RuntimeWarning,
                 stacklevel=2,
             )

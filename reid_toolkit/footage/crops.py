@@ -1,4 +1,4 @@
-"""Cutting people out of frames."""
+"""Cuts the crops of people out of frames and stores them."""
 
 import shutil
 from collections import Counter, defaultdict
@@ -17,15 +17,15 @@ Box = NDArray[np.float32]
 
 JPEG_QUALITY = 95
 SMALLEST_WIDTH, SMALLEST_HEIGHT = 12, 24
-"""Pixels; below it there is nobody to recognise."""
+"""Pixels. Smaller boxes show nobody who can be recognised."""
 LEAST_INSIDE = 0.5
-"""Part of a box's area which must lie inside the frame."""
+"""Fraction of a box's area that must lie inside the frame."""
 
 
 def cut(frame: Image, box: Box, margin: float) -> Image | None:
-    """The part of ``frame`` in ``box`` (x1 y1 x2 y2, pixels), widened on each side by ``margin`` of its size.
+    """Cut ``box`` (x1 y1 x2 y2, pixels) out of ``frame``, widened on each side by ``margin`` times its size.
 
-    Clipped to the frame. None when the box is tiny or mostly outside of it.
+    The result is clipped to the frame. Returns None if the box is tiny or mostly outside the frame.
     """
     height, width = frame.shape[:2]
     x1, y1, x2, y2 = (float(value) for value in box)
@@ -41,7 +41,7 @@ def cut(frame: Image, box: Box, margin: float) -> Image | None:
 
 
 def write_crop(path: Path, image: Image) -> None:
-    """Write a JPEG. Encoded in memory first: ``cv2.imwrite`` says nothing when the disk is full."""
+    """Write a JPEG. It is encoded in memory first, because ``cv2.imwrite`` does not report a full disk."""
     found, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not found:
         raise ImageError(f"{path}: a crop of shape {image.shape} cannot be written as JPEG")
@@ -50,7 +50,7 @@ def write_crop(path: Path, image: Image) -> None:
 
 
 class TrackletWriter:
-    """Stores the crops of one recording's tracklets as they come, and holds a row for each."""
+    """Stores the crops of one recording's tracklets as they arrive, and keeps a manifest row for each."""
 
     def __init__(self, folder: Path, name: str, camera: str, every: int, margin: float) -> None:
         self.folder, self.name, self.camera, self.every, self.margin = folder, name, camera, every, margin
@@ -58,7 +58,7 @@ class TrackletWriter:
         self.tracks: defaultdict[int, list[Crop]] = defaultdict(list)
 
     def add(self, track: int, image: Image, frame: int, time: float, box: Box, score: float) -> None:
-        """Store the crop of ``box`` in a frame, unless it is one of those between every K-th."""
+        """Store the crop of ``box``, if it is one of every K-th that are kept."""
         self.seen[track] += 1
         if (self.seen[track] - 1) % self.every:
             return
@@ -73,7 +73,7 @@ class TrackletWriter:
         self.tracks[track].append(Crop(path, self.camera, tracklet, frame, time, *box_of, score, recording=self.name))
 
     def drop_short(self, min_crops: int) -> int:
-        """Remove the tracklets with fewer crops, and return how many they were."""
+        """Remove tracklets with fewer than ``min_crops`` crops. Returns how many were removed."""
         short = [track for track, crops in self.tracks.items() if len(crops) < min_crops]
         for track in short:
             del self.tracks[track]

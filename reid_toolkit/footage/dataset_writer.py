@@ -1,4 +1,4 @@
-"""The dataset folder that ingestion adds to: one recording is added whole or not at all.
+"""Writes the dataset folder of `reid ingest`: a recording is added completely or not at all.
 
     DATASET/
       manifest.csv                the data contract
@@ -6,8 +6,8 @@
       crops/<recording>/<track>/<frame>.jpg
       crops/.<recording>.partial/ a recording in progress; its manifest.csv and ingest.json are written last
 
-Renaming the partial folder is the one step that decides. A folder that was renamed but not entered in the two
-files at the top still holds its own two, and is entered when the dataset is opened next.
+Renaming the partial folder is the decisive step. If a process stops after the rename, before the two files at the top
+list the recording, its folder still has its own two files, and it is entered when the dataset is opened next.
 """
 
 import fcntl
@@ -26,12 +26,12 @@ from reid_toolkit.records import Crop
 
 JOURNAL = "ingest.json"
 LONGEST_NAME = 200
-"""Bytes of a recording's folder, of the 255 that file systems take: a number and ".partial" come to it."""
+"""Longest name of a recording's folder, in bytes. File systems take 255; a number and ".partial" may be added."""
 Entry = dict[str, Any]
 
 
 class IngestStore:
-    """A dataset folder, open for adding; use :func:`open_store`."""
+    """A dataset folder, open for adding recordings. Use :func:`open_store` to get one."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -42,8 +42,8 @@ class IngestStore:
                 self.enter(folder)
 
     def free_name(self, wanted: str) -> str:
-        """``wanted`` made safe for file names and not too long, numbered when another recording of this dataset has
-        it."""
+        """Return ``wanted`` without unsafe characters and not too long. A number is added if another recording of this
+        dataset has the name."""
         safe = re.sub(r"[^\w.-]+", "_", wanted).strip("._-") or "recording"
         safe = safe.encode()[:LONGEST_NAME].decode(errors="ignore")
         taken = {entry["name"] for entry in self.entries} | {p.name for p in (self.root / "crops").glob("[!.]*")}
@@ -52,7 +52,7 @@ class IngestStore:
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
-        """A folder for the crops of one recording; gone afterwards, unless they were committed."""
+        """Make a folder for the crops of one recording. It is deleted afterwards, unless the crops were committed."""
         folder = self.root / "crops" / f".{name}.partial"
         shutil.rmtree(folder, ignore_errors=True)
         try:
@@ -62,16 +62,17 @@ class IngestStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, staging: Path, crops: Sequence[Crop], entry: Entry, replaces: Entry | None = None) -> None:
-        """Add one recording: its crops, which lie in ``staging``, and its entry in the journal, in place of another."""
+        """Add one recording: its crops, which lie in ``staging``, and its journal entry. It may replace an old
+        entry."""
         manifest.write_manifest(staging, crops)
         if crops:
-            manifest.read_manifest(staging)  # nothing enters that could not be read again
+            manifest.read_manifest(staging)  # so that nothing is added that could not be read again
         old = {"replaces": replaces["name"]} if replaces else {}
         write_atomic(staging / JOURNAL, json.dumps(entry | old))
         self.enter(staging.rename(staging.with_name(entry["name"])))
 
     def enter(self, folder: Path) -> None:
-        """Enter a finished recording in the dataset's manifest and journal; can be repeated at any point."""
+        """Enter a finished recording in the dataset's manifest and journal. Safe to repeat after any interruption."""
         try:
             entry = parse_json((folder / JOURNAL).read_text(encoding="utf-8"))
             check_entry(entry)
@@ -87,7 +88,7 @@ class IngestStore:
             if self.crops:
                 manifest.write_manifest(self.root, self.crops)
             else:
-                (self.root / manifest.NAME).unlink(missing_ok=True)  # no reader takes one without rows
+                (self.root / manifest.NAME).unlink(missing_ok=True)  # readers refuse a manifest without rows
         if old or all(known["name"] != entry["name"] for known in self.entries):
             self.entries = [known for known in self.entries if known["name"] not in (old, entry["name"])]
             self.entries.append(entry)
@@ -102,9 +103,9 @@ class IngestStore:
 
 @contextmanager
 def open_store(root: Path) -> Iterator[IngestStore]:
-    """Open or make a dataset folder for adding, for one process at a time.
+    """Open a dataset folder for adding recordings, and make it if needed. One process at a time can have it open.
 
-    Raises :class:`DatasetError` when another process has it, or when what is in it breaks the data contract.
+    Raises :class:`DatasetError` if another process has it open or its content breaks the data contract.
     """
     with open_folder(root):
         try:
@@ -118,9 +119,9 @@ def open_store(root: Path) -> Iterator[IngestStore]:
 
 @contextmanager
 def open_folder(root: Path) -> Iterator[None]:
-    """Hold a dataset folder, which is made where there is none, for this process alone.
+    """Lock a dataset folder for this process, and make it if needed.
 
-    Raises :class:`DatasetError` when another process has it, it cannot be written, or its crops lie elsewhere.
+    Raises :class:`DatasetError` if another process has it, it cannot be written, or its crops lie elsewhere.
     """
     root.mkdir(parents=True, exist_ok=True)
     crops = root / "crops"
@@ -132,8 +133,8 @@ def open_folder(root: Path) -> Iterator[None]:
     lock = root / ".ingest.lock"
     if not can_be_written(lock):
         raise DatasetError(
-            f"{root}: cannot be written: it is on a read-only medium or of another user: expected a dataset folder "
-            "that can be; copy it to where you may write"
+            f"{root}: cannot be written: it is read-only or belongs to another user: expected a dataset folder that "
+            "you may write; copy it to a place where you may write"
         )
     with open(lock, "w") as handle:
         try:
@@ -161,19 +162,19 @@ def read_journal(path: Path) -> list[Entry]:
 
 
 def frame_sizes(root: Path) -> dict[str, tuple[int, int]]:
-    """Width and height of the frames of each recording in a dataset, by the name that the manifest has for it. Earlier
-    versions did not write them down."""
+    """Return width and height of the frames of each recording, by the recording's name in the manifest. Recordings
+    ingested by earlier versions are missing, because those did not store the size."""
     entries = read_journal(root / JOURNAL)
     return {entry["name"]: (entry["width"], entry["height"]) for entry in entries if "width" in entry}
 
 
 def write_journal(path: Path, entries: Sequence[Entry]) -> None:
-    """Write what :func:`read_journal` reads, all or nothing."""
+    """Write a journal for :func:`read_journal`, completely or not at all."""
     write_atomic(path, json.dumps({"recordings": entries}, indent=1) + "\n")
 
 
 def check_entry(entry: Entry) -> None:
-    """Raise KeyError or TypeError for an entry that lacks what is looked at."""
+    """Raise KeyError or TypeError if an entry lacks a field that is read."""
     texts, numbers = ("name", "source", "fingerprint"), ("crops", "frames")
     if not all(isinstance(entry[key], str) for key in texts) or not all(isinstance(entry[key], int) for key in numbers):
         raise TypeError

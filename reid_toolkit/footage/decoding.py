@@ -1,4 +1,4 @@
-"""Pictures of a video file or a stream, decoded by FFmpeg through PyAV."""
+"""Decodes the pictures of a video file or a stream with FFmpeg, through PyAV."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,13 +17,13 @@ from reid_toolkit.images import Image, stretched
 
 DEFAULT_FRAME_RATE = 25.0
 STREAM_TIMEOUT = 15.0
-"""Seconds to wait for a stream to open, and for each part of it."""
+"""Seconds to wait for a stream to open, and for each read from it."""
 MOST_DAMAGE = 1000
-"""Damaged pieces in a row after which a file is taken to be at its end."""
+"""After this many damaged pieces in a row, the file is considered to be at its end."""
 
 
 def address_of(path: Path) -> str:
-    """A file as FFmpeg takes it: by its path, whatever a colon or a dash in the name looks like."""
+    """Return a file's address for FFmpeg, which might misread a bare path with a colon or a leading dash."""
     return f"file:{path}"
 
 
@@ -36,14 +36,16 @@ class Decoder:
     """
 
     def __init__(self, address: str, *, form: str | None = None, live: bool = False) -> None:
-        """``address`` is a URL, or one of :func:`address_of`; ``form`` is FFmpeg's name of a device or a container,
-        where the address does not tell; ``live`` gives up when nothing comes for a while.
+        """Open ``address``: a URL, or the result of :func:`address_of`.
+
+        ``form`` is FFmpeg's name of a device or a container, if the address does not show it. ``live`` gives up if
+        nothing arrives for :data:`STREAM_TIMEOUT`.
 
         Raises:
-            VideoError: it cannot be opened, holds no video, or nothing decodes its codec. The message says which, and
-                not what was opened: an address may hold a password.
+            VideoError: it cannot be opened, has no video, or no decoder for its codec is installed. The message gives
+                the reason but not the address, which may hold a password.
         """
-        # By UDP a camera's packets get lost; so says every player's default but FFmpeg's.
+        # Over UDP a camera's packets get lost. Other players use TCP by default; FFmpeg does not.
         options = {"rtsp_transport": "tcp"} if address.startswith(("rtsp:", "rtsps:")) else {}
         timeout = STREAM_TIMEOUT if live else None
         try:
@@ -64,21 +66,21 @@ class Decoder:
         self.stream = videos[0]
         if self.stream.codec_context is None:
             raise VideoError("nothing here decodes its codec: convert it, for example to H.264")
-        # Threads that take a frame each give it out late, by as many frames as there are threads.
+        # Frame threads delay the output by as many frames as there are threads, so a live stream uses slice threads.
         self.stream.thread_type = "SLICE" if self.live else "AUTO"
         self.frame_rate = sensible_frame_rate(self.stream.average_rate or self.stream.guessed_rate)
-        """Frames a second, as declared."""
+        """Frames per second, as the container declares it."""
         self.frame_count = self.stream.frames or None
-        """As declared; None where it is not."""
+        """As the container declares it; None if it does not."""
 
     def pictures(self, on_damage: Callable[[], None] = lambda: None) -> Iterator[tuple[float, Image]]:
-        """Yield (time stamp, picture) of each frame; the stamp is in seconds, NaN where there is none.
+        """Yield (time stamp, picture) of each frame. The stamp is in seconds, NaN if the frame has none.
 
-        ``on_damage`` is called for each piece that cannot be decoded, and what comes after it is read all the same.
+        ``on_damage`` is called for each piece that cannot be decoded; reading goes on after it.
         """
         for packet in self.packets(on_damage):
             try:
-                # What damage makes decoders raise is of many kinds.
+                # Decoders raise many kinds of errors on damaged data.
                 frames = [
                     (math.nan if frame.time is None else float(frame.time), as_image(frame))
                     for frame in packet.decode()
@@ -89,7 +91,7 @@ class Decoder:
             yield from frames
 
     def packets(self, on_damage: Callable[[], None]) -> Iterator[Packet]:
-        """What the container holds of the video, in its order; at last an empty one, which brings out what waits."""
+        """Yield the packets of the video in the container's order, then an empty one, which flushes the decoder."""
         damaged_in_a_row = 0
         while damaged_in_a_row < MOST_DAMAGE:
             try:
@@ -97,10 +99,10 @@ class Decoder:
                     damaged_in_a_row = 0
                     yield packet
                 return
-            except InvalidDataError:  # go on after it, with another iterator: one that raised is over
+            except InvalidDataError:  # go on with a new iterator, because an iterator that raised has ended
                 on_damage()
                 damaged_in_a_row += 1
-            except (FFmpegError, OSError):  # a stream broke, or a disk; no use in going on
+            except (FFmpegError, OSError):  # the stream or the disk failed: stop reading
                 if not self.live:
                     on_damage()
                 return
@@ -118,7 +120,7 @@ class Decoder:
 
 
 def as_image(frame: VideoFrame) -> Image:
-    """The picture, turned as the camera was held. Deep grey, as of thermal cameras, is stretched to its own range."""
+    """Return the picture, rotated upright. Grey pictures of more than 8 bits (thermal cameras) are stretched."""
     grey = frame.format.name.startswith("gray") and frame.format.components[0].bits > 8
     image = stretched(frame.to_ndarray()) if grey else frame.to_ndarray(format="bgr24")
     turns = round(frame.rotation / 90) % 4
@@ -126,11 +128,12 @@ def as_image(frame: VideoFrame) -> Image:
 
 
 def sensible_frame_rate(declared: SupportsFloat | None) -> float:
-    """Containers without a rate say nothing, 0 or their time base (90,000)."""
+    """Return the declared rate, or a default: containers without a rate declare nothing, 0, or their time base
+    (90,000)."""
     rate = 0.0 if declared is None else float(declared)
     return rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else DEFAULT_FRAME_RATE
 
 
 def reason(error: Exception) -> str:
-    """FFmpeg's own words, without the address that they end with."""
+    """Return FFmpeg's own message without the address at its end."""
     return (getattr(error, "strerror", None) or type(error).__name__).lower()

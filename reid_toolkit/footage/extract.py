@@ -1,4 +1,4 @@
-"""One recording to tracklets: detect, track, cut, commit."""
+"""Turns one recording into tracklets: detects, tracks, cuts crops, and commits them."""
 
 import time
 from collections import Counter
@@ -18,23 +18,23 @@ from reid_toolkit.footage.tracker import Tracker
 from reid_toolkit.records import Crop
 
 STREAM_PART_SECONDS = 600.0
-"""A stream is stored in parts of this length: what kill -9 loses at most."""
+"""A stream is stored in parts of this length. A killed process loses one part at most."""
 MANY_BLACK = 0.1
-"""A recording with more than this part of its frames wholly black is reported."""
+"""A warning is given if more than this fraction of a recording's frames is completely black."""
 MOSTLY_SHORT, LEAST_JUDGED = 0.8, 5
-"""A camera of whose tracklets more than this part was too short is doubted, where there are so many to judge by."""
+"""A camera is doubted if more than this fraction of its tracklets was too short, out of at least this many."""
 MOSTLY = 0.5
-"""A camera of whose tracklets more than this part is odd is doubted."""
+"""A camera is doubted if more than this fraction of its tracklets looks wrong."""
 ENDS_EARLY = 0.9
-"""A video with less than this part of its declared frames is reported: containers are often off by a few."""
+"""A warning is given if less than this fraction of the declared frames was read. Containers are often off by a few."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides which tracklets come out of a recording; stored with them."""
+    """The settings that decide which tracklets come out of a recording. They are stored with the tracklets."""
 
     detector: str
-    """Its name, with a fingerprint of its weights."""
+    """The detector's name, with a fingerprint of its weights."""
     every: int = 5
     """Keep every K-th crop of a tracklet; the tracker sees all frames."""
     min_crops: int = 4
@@ -42,12 +42,12 @@ class Settings:
     margin: float = 0.05
     """Widens a box on each side, as a fraction of its size."""
     start: float | None = None
-    """When the recording began, Unix seconds; None when unknown."""
+    """When the recording began, in Unix seconds; None if unknown."""
 
 
 @dataclass
 class CameraReport:
-    """What came of one camera in one run."""
+    """The counts of one camera in one run."""
 
     recordings: int = 0
     tracklets: int = 0
@@ -55,13 +55,13 @@ class CameraReport:
     """Tracklets with fewer than ``min_crops`` crops."""
     crops: int = 0
     cut: int = 0
-    """Tracklets that the frame's edge cuts in most of their crops."""
+    """Tracklets whose crops are mostly cut by the frame's edge."""
     odd_shape: int = 0
     """Tracklets too wide or too narrow for a person who stands or walks."""
 
     @property
     def doubts(self) -> list[str]:
-        """What looks wrong about it all."""
+        """Return what looks wrong with the camera's tracklets, one phrase for each problem."""
         found, all_seen = [], self.tracklets + self.dropped
         if all_seen >= LEAST_JUDGED and self.dropped > MOSTLY_SHORT * all_seen:
             found.append(f"{self.dropped} of {all_seen} tracklets were too short")
@@ -74,7 +74,7 @@ class CameraReport:
 
 @dataclass
 class IngestReport:
-    """What one run did. Recordings that were in the dataset before count in ``skipped`` only."""
+    """The counts of one run. Recordings that were already in the dataset are counted only in ``skipped``."""
 
     videos: int = 0
     skipped: int = 0
@@ -84,24 +84,24 @@ class IngestReport:
     """Tracklets with fewer than ``min_crops`` crops."""
     crops: int = 0
     cameras: dict[str, CameraReport] = field(default_factory=dict)
-    """What came of each camera."""
+    """The counts of each camera."""
     seconds: float = 0.0
     """Wall-clock time of reading, detecting, tracking and writing."""
     replaced: int = 0
-    """Recordings that were in the dataset before, and have grown or were asked for anew."""
+    """Recordings that were already in the dataset and were read again, because they grew or it was requested."""
     damaged: int = 0
-    """Pieces that are missing or could not be decoded; what came after them was read."""
+    """Pieces that are missing or could not be decoded. Reading went on after them."""
     waiting: list[str] = field(default_factory=list)
-    """Files that changed while they were read. Nothing of them is stored; the next call tries them again."""
+    """Files that changed while they were read. Nothing of them is stored; the next run tries them again."""
     bad: list[str] = field(default_factory=list)
-    """What could not be read, a sentence each; the next call tries it again."""
+    """What could not be read, one sentence each. The next run tries it again."""
     passed_over: list[str] = field(default_factory=list)
-    """What lies in the folders that were named and is neither a video nor a picture."""
+    """Contents of the named folders that are neither videos nor pictures."""
     warnings: list[str] = field(default_factory=list)
 
     @property
     def frames_per_second(self) -> float:
-        """Over the whole run; 0 where nothing was read."""
+        """Over the whole run; 0 if nothing was read."""
         return self.frames / self.seconds if self.seconds else 0.0
 
 
@@ -117,24 +117,24 @@ class Work:
     report: IngestReport
     tick: Callable[[], None]
     camera_given: bool = True
-    """Whether the user named the camera; else the file's name does."""
+    """Whether the user named the camera. If not, the file's name is used."""
 
     @property
     def asked(self) -> dict[str, Any]:
-        """All that decides what comes out; a recording is ingested into a dataset with one set of these."""
+        """All settings that decide the result. A dataset holds a recording with one set of them."""
         return {"camera": self.camera, "frame_rate": self.recording.frame_rate, **asdict(self.settings)}
 
 
 class StillWrittenError(VideoError):
-    """A file changed while it was read."""
+    """The file changed while it was read."""
 
 
 def ingest_file(work: Work, replaces: Entry | None = None) -> None:
-    """A whole recording, committed at its end, in place of an older entry of it where there is one.
+    """Ingest a whole recording and commit it at its end. It replaces ``replaces``, its older entry, if given.
 
     Raises:
-        StillWrittenError: it changed meanwhile, so that only a part of it was read. Nothing is stored.
-        VideoError: every frame of it is black. Nothing is stored.
+        StillWrittenError: the file changed while it was read, so only a part was read. Nothing is stored.
+        VideoError: every frame is black. Nothing is stored.
     """
     recording = work.recording
     work.detector.start(recording.frame_rate)
@@ -147,24 +147,24 @@ def ingest_file(work: Work, replaces: Entry | None = None) -> None:
     read, declared = entry["frames"], recording.frame_count
     if damage:
         work.report.warnings.append(
-            f"{recording.source}: damaged: {len(damage)} {'piece' if len(damage) == 1 else 'pieces'} of it missing "
-            f"or not decoded; what could be read, {read} frames, is kept"
+            f"{recording.source}: damaged: {len(damage)} {'piece is' if len(damage) == 1 else 'pieces are'} missing "
+            f"or could not be decoded; the {read} frames that could be read are kept"
         )
     elif declared and read < ENDS_EARLY * declared:
         work.report.warnings.append(
-            f"{recording.source}: ends early: {read} of {declared} declared frames could be read; what was read is kept"
+            f"{recording.source}: ends early: {read} of {declared} declared frames could be read; they are kept"
         )
     if entry["black"] > MANY_BLACK * read:
-        work.report.warnings.append(f"{recording.source}: {entry['black']} of {read} frames are wholly black")
+        work.report.warnings.append(f"{recording.source}: {entry['black']} of {read} frames are completely black")
     if not entry["tracklets"]:
         work.report.warnings.append(
             f"{recording.source}: no tracklets in {read} frames ({entry['dropped']} too short): is "
-            f"{work.settings.detector} the right detector? motion wants a fixed camera and people who walk"
+            f"{work.settings.detector} the right detector? motion needs a fixed camera and people who walk"
         )
 
 
 def ingest_stream(work: Work, seconds: float | None) -> None:
-    """A live stream in parts, each committed at its end; KeyboardInterrupt ends the last part early."""
+    """Ingest a live stream in parts and commit each at its end. KeyboardInterrupt ends the last part early."""
     work.detector.start(work.recording.frame_rate)
     frames = work.recording.frames()
     end = None if seconds is None else time.monotonic() + seconds
@@ -179,10 +179,10 @@ def ingest_stream(work: Work, seconds: float | None) -> None:
 def extract(
     work: Work, name: str, frames: Iterator[Frame], stop: float | None = None, replaces: Entry | None = None
 ) -> tuple[Entry, bool]:
-    """Detect, track and cut through ``frames`` (of a stream: until ``time.monotonic()`` is ``stop``) and commit the
-    tracklets.
+    """Detect, track and cut crops in ``frames``, then commit the tracklets. A stream stops once ``time.monotonic()``
+    reaches ``stop``.
 
-    Returns the entry in the journal, and whether there may be more frames.
+    Returns the journal's entry, and whether there may be more frames.
     """
     settings, report, recording = work.settings, work.report, work.recording
     tracker = Tracker(recording.frame_rate)
@@ -206,7 +206,7 @@ def extract(
             if not recording.is_stream:
                 raise
         read, fingerprint, size = report.frames - before, recording.fingerprint, recording.size
-        if not recording.is_stream:  # looked at last, so that what was read is what is known of it
+        if not recording.is_stream:  # checked last, so that a change during reading is seen
             if stamp_of(recording.files) != recording.stamp:
                 raise StillWrittenError(f"{recording.source}: changed while it was read, so it is still being written")
             if read and black == read:
@@ -236,7 +236,7 @@ def extract(
 
 
 def count_camera(counts: CameraReport, entry: Entry, crops: list[Crop]) -> None:
-    """Add one recording to what came of its camera."""
+    """Add one recording to the counts of its camera."""
     sizes = {entry["name"]: (entry["width"], entry["height"])} if crops else {}
     odd = Counter(
         oddity.kind for tracklet in group_tracklets(crops) for oddity in oddities(tracklet, sizes, colours=False)

@@ -1,4 +1,4 @@
-"""When a frame was taken: the container's time stamps, made to go forward."""
+"""Frame times: the container's time stamps, made strictly increasing."""
 
 import math
 from collections import deque
@@ -9,28 +9,28 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LONGEST_GAP = 7 * 86400.0
-"""A leap by more seconds than this is no gap in one recording, but a clock that was set, as from 0 to Unix time."""
+"""Seconds. A longer forward jump is not a gap in a recording: the clock was set, for example from 0 to Unix time."""
 LEAP_SECONDS = 1.0
-"""A step of the stamps by more than this is looked at twice."""
+"""Seconds. Time stamps that jump by more are checked against the frames that follow."""
 LEAP_FRAMES = 3
-"""And by more than so many frames, where these are rare."""
+"""At low frame rates, the jump must also exceed this many frames."""
 AHEAD = 4
-"""How many frames after a leap are waited for, to see whether the stamps come back."""
+"""How many frames after a jump are read to see whether the stamps come back."""
 
 
 def leap(frame_rate: float) -> float:
-    """Seconds without a frame after which nobody in view can be followed any further."""
+    """Return the longest gap, in seconds, over which a person in view can still be tracked."""
     return max(LEAP_SECONDS, LEAP_FRAMES / frame_rate)
 
 
 def timed(stamped: Iterable[tuple[float, T]], frame_rate: float) -> Iterator[tuple[float, T]]:
     """Replace each stamp, in seconds or NaN, by the seconds since the first, strictly increasing.
 
-    - A stamp that is missing, or does not go forward, counts as a frame's worth after the one before.
-    - Stamps that leap and come back within :data:`AHEAD` frames are wrong, and count as the same.
-    - Stamps that leap forward and stay are a gap in the recording.
-    - Stamps that leap back and stay, or forward by more than :data:`LONGEST_GAP`, are a clock that was set anew: from
-      there on they count as going on.
+    - A stamp that is missing or does not increase becomes the previous time plus one frame.
+    - Stamps that jump but come back within :data:`AHEAD` frames are wrong and treated in the same way.
+    - Stamps that jump forward and stay there are a gap in the recording.
+    - Stamps that jump back and stay, or jump forward by more than :data:`LONGEST_GAP`, mean that the clock was set.
+      Times then continue from the last frame.
     """
     usual, most = 1 / frame_rate, leap(frame_rate)
     source = iter(stamped)

@@ -1,4 +1,4 @@
-"""Reading recordings frame by frame: video files, folders of pictures, network streams."""
+"""Reads recordings frame by frame: video files, folders of pictures, network streams."""
 
 import hashlib
 from collections.abc import Callable, Generator, Sequence
@@ -21,59 +21,60 @@ class Frame:
     number: int
     """From 0."""
     time: float
-    """Seconds from the start of the recording; absolute UTC (Unix time) in a stream. Strictly increasing, unless the
-    clock was set during a stream."""
+    """Seconds from the start of the recording; Unix time in a stream. Strictly increasing, unless the clock was set
+    during a stream."""
     image: Image
     """(H, W, 3) uint8, BGR."""
 
 
 Frames = Generator[Frame, None, None]
-"""Closing one closes the file or the connection."""
+"""Closing the generator closes the file or the connection."""
 
 
 def ignore() -> None:
-    """For damage that nobody counts."""
+    """Do nothing. The default if damage is not counted."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A source that was opened once and found to give frames."""
+    """A source that was opened once and gave frames."""
 
     source: str
-    """Path, or URL without its user and password."""
+    """Path, or URL without user and password."""
     name: str
-    """The file's stem, the folder's name, or the stream's host."""
+    """The file's name without suffix, the folder's name, or the stream's host."""
     frame_rate: float
-    """Frames a second."""
+    """Frames per second."""
     frame_count: int | None
-    """As the container declares it; None when it does not."""
+    """As the container declares it; None if it does not."""
     kind: Literal["file", "folder", "stream"]
     address: str = field(default="", repr=False)
-    """What FFmpeg opens; for a stream with its password, so it is never shown or stored."""
+    """The address that FFmpeg opens. A stream's address may hold its password, so it is never shown or stored."""
     form: str | None = None
     """FFmpeg's name of a device."""
     files: tuple[Path, ...] = ()
-    """What it consists of: one file, a playlist and its segments, or a folder's pictures in their order."""
+    """The files it consists of: one file, a playlist and its segments, or a folder's pictures in order."""
     stamp: str = ""
-    """Of its files when it was opened, by :func:`stamp_of`."""
+    """The :func:`stamp_of` its files when it was opened."""
     missing: int = 0
-    """Segments that a playlist names and that are not there: FFmpeg passes over them without a word."""
+    """Segments that a playlist names but that do not exist. FFmpeg skips them without a message."""
 
     @property
     def is_stream(self) -> bool:
-        """Whether it comes live, once, with the clock's time."""
+        """Whether it is live: it can be read once, and its times come from the clock."""
         return self.kind == "stream"
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits over all bytes: a renamed copy is the same recording. Empty for a stream, which never comes
-        twice. Reads all of it at the first call."""
+        """32 hex digits over all bytes, so that a renamed copy counts as the same recording. Empty for a stream, which
+        never comes twice. The first call reads all files."""
         return "" if self.is_stream else digest_of(self.files)
 
     @cached_property
     def fingerprint_before(self) -> str:
-        """The same as earlier versions wrote it, to know what they stored: 16 hex digits over the size and the first
-        and last MiB of a file, or over the names and sizes of a folder's pictures."""
+        """The fingerprint that earlier versions wrote, needed to recognise what they stored: 16 hex digits over the
+        size
+        and the first and last MiB of a file, or over the names and sizes of a folder's pictures."""
         if self.kind == "folder":
             names = (f"{path.name}\0{path.stat().st_size}\n" for path in sorted(self.files))
             return hashlib.sha256("".join(names).encode(errors="surrogateescape")).hexdigest()[:16]
@@ -91,8 +92,7 @@ class Recording:
         return sum(path.stat().st_size for path in self.files)
 
     def frames(self, on_damage: Callable[[], None] = ignore) -> Frames:
-        """Read it from the beginning to its end; ``on_damage`` is called for each piece that is missing or cannot be
-        decoded."""
+        """Read from beginning to end. ``on_damage`` is called for each piece that is missing or cannot be decoded."""
         if self.kind == "stream":
             return read_stream(self.address, self.form)
         if self.kind == "folder":
@@ -103,7 +103,8 @@ class Recording:
 
 
 def stamp_of(files: Sequence[Path]) -> str:
-    """32 hex digits over the names, sizes and times of files: while it stays, their bytes need not be read again."""
+    """Return 32 hex digits over names, sizes and times of files. While they stay equal, the bytes need no new
+    reading."""
     digest = hashlib.sha256()
     for path in files:
         about = path.stat()
@@ -112,7 +113,7 @@ def stamp_of(files: Sequence[Path]) -> str:
 
 
 def digest_of(files: Sequence[Path], most: int | None = None) -> str:
-    """32 hex digits over the bytes of files; of the first ``most`` bytes alone where that is given."""
+    """Return 32 hex digits over the bytes of files, or over only the first ``most`` bytes."""
     digest, left = hashlib.sha256(), most
     for path in files:
         with open(path, "rb") as handle:
@@ -123,14 +124,14 @@ def digest_of(files: Sequence[Path], most: int | None = None) -> str:
 
 
 def read_video(address: str, frame_rate: float, on_damage: Callable[[], None] = ignore) -> Frames:
-    """Frames of a video file, at the container's times, made to go forward (see :func:`timed`)."""
+    """Yield the frames of a video file. Times are the container's, made strictly increasing (see :func:`timed`)."""
     with Decoder(address) as decoder:
         for number, (seconds, image) in enumerate(timed(decoder.pictures(on_damage), frame_rate)):
             yield Frame(number, seconds, image)
 
 
 def read_folder(pictures: Sequence[Path], frame_rate: float, on_damage: Callable[[], None] = ignore) -> Frames:
-    """A picture a frame; one that cannot be read is left out, and keeps its number and its time."""
+    """Yield each picture as a frame. Unreadable pictures are skipped; the others keep their numbers and times."""
     for number, path in enumerate(pictures):
         try:
             image = read_image(path)
@@ -141,10 +142,11 @@ def read_folder(pictures: Sequence[Path], frame_rate: float, on_damage: Callable
 
 
 def read_stream(address: str, form: str | None = None) -> Frames:
-    """Frames of a live stream with the clock's time, since a camera's own clock is rarely right."""
+    """Yield the frames of a live stream. Times come from this machine's clock, because a camera's clock is rarely
+    right."""
     try:
         decoder = Decoder(address, form=form, live=True)
-    except VideoError:  # it was there when it was opened first, and may come back
+    except VideoError:  # it answered when it was opened first, and may come back
         return
     with decoder:
         clock = Clock()

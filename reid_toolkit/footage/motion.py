@@ -1,4 +1,4 @@
-"""People as what moves before a fixed camera: background subtraction, no weights."""
+"""Detects people as moving regions in front of a fixed camera, by background subtraction. It needs no weights."""
 
 from itertools import combinations
 
@@ -9,27 +9,26 @@ from numpy.typing import NDArray
 from reid_toolkit.images import Image
 
 WORKING_HEIGHT = 576
-"""Taller frames are shrunk to it: the cost goes with the pixels, and outlines do not get better above it."""
+"""Taller frames are shrunk to this height: the cost grows with the pixels, and outlines gain nothing above it."""
 HISTORY_SECONDS = 30.0
-"""Of the background model. Somebody who stands still for a tenth of it becomes background."""
+"""Memory of the background model. A person who stands still for a tenth of it becomes background."""
 WARM_UP_SECONDS = 1.0
-"""Until then the model has seen too little to tell anything apart."""
+"""Nothing is detected in this time, because the model has seen too little."""
 LARGEST_FOREGROUND = 0.5
-"""More of the frame than this moving at once is the light or the camera, not people."""
+"""If more of the frame than this moves at once, the light or the camera changed; it is not people."""
 
 SMALLEST_HEIGHT, LARGEST_HEIGHT = 0.07, 0.9
-"""Of a person, as fractions of the frame's height."""
+"""Heights of a person, as fractions of the frame's height."""
 NARROWEST, WIDEST = 0.24, 0.75
 """Width of a person divided by height; a side view in mid-stride reaches 0.7."""
 
 
 class MotionDetector:
-    """Finds the moving, person-sized outlines of a fixed camera's recording. See :class:`Detector`.
+    """Detects moving, person-sized outlines in the recording of a fixed camera. See :class:`Detector`.
 
-    Mixture-of-Gaussians background subtraction (Zivkovic 2004, OpenCV's MOG2) without its shadows, then
-    morphology, connected components, and the joining of parts that lie one above another (a head and a coat
-    whose scarf has the colour of the wall). People who walk side by side come out as one box, or none when
-    it is wide.
+    It uses mixture-of-Gaussians background subtraction (Zivkovic 2004, OpenCV's MOG2) without shadows, then morphology
+    and connected components. It joins parts that lie one above the other, such as a head and a coat separated by a
+    scarf of the wall's colour. People who walk side by side are detected as one box, or not at all if the box is wide.
     """
 
     name = "motion"
@@ -53,7 +52,7 @@ class MotionDetector:
             self.warm_up -= 1
             self.model.apply(smooth)
             return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        # Left to itself MOG2 learns faster the less it has seen: slow walkers would be background at first.
+        # By default MOG2 learns faster while it has seen little, and slow walkers would become background at first.
         mask = np.asarray(self.model.apply(smooth, learningRate=self.learning_rate), np.uint8)
         mask = clean_mask(mask)
         if np.count_nonzero(mask) > LARGEST_FOREGROUND * mask.size:
@@ -64,7 +63,7 @@ class MotionDetector:
 
 
 def clean_mask(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Foreground (255) without shadows (127) and specks, with small gaps closed, more so up and down."""
+    """Keep the foreground (255) without shadows (127) and specks, and close small gaps, vertical ones more."""
     clean = cv2.medianBlur(np.where(mask == 255, np.uint8(255), np.uint8(0)), 5)
     unit = max(1, round(mask.shape[0] / 192))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * unit + 1, 4 * unit + 1))
@@ -72,7 +71,7 @@ def clean_mask(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def components(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Boxes (N, 4) x1 y1 x2 y2 of the connected parts that are large enough to be a part of a person."""
+    """Return boxes (N, 4) x1 y1 x2 y2 of the connected regions that are large enough to be part of a person."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
     x, y, width, height, area = stats[1:].T
     smallest = (SMALLEST_HEIGHT * mask.shape[0]) ** 2 * 0.05
@@ -81,7 +80,7 @@ def components(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def join_stacked(boxes: NDArray[np.float32], frame_height: int) -> NDArray[np.float32]:
-    """Join boxes that lie one above another with a small gap, as long as the whole stays person-shaped."""
+    """Join boxes that lie one above the other with a small gap, if the whole still has a person's shape."""
     pending = list(boxes)
     while True:
         pairs = combinations(range(len(pending)), 2)
@@ -116,10 +115,10 @@ def extent(box: NDArray[np.float32]) -> tuple[float, float]:
 def keep_person_like(
     boxes: NDArray[np.float32], mask: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Boxes of a person's size and shape with a score 0.3-0.95 for how near to the usual shape they are.
+    """Keep boxes of a person's size and shape, and score each 0.3 to 0.95 by how near it is to the usual shape.
 
-    The score is for the tracker, which begins a tracklet only with good boxes but goes on with poor ones. So
-    a box at the edge of the frame, where somebody is half in view, scores low.
+    The score guides the tracker, which begins a tracklet only with good boxes but continues it with poor ones. So a box
+    at the frame's edge, where a person is half in view, gets a low score.
     """
     frame_height, frame_width = mask.shape
     kept, scores = [], []

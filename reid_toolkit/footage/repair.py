@@ -1,4 +1,4 @@
-"""A dataset that its own reader refuses, made readable again: what cannot be read is set aside, and named."""
+"""Repairs a dataset that its reader refuses: unreadable parts are set aside and named."""
 
 import csv
 import shutil
@@ -17,30 +17,30 @@ from reid_toolkit.records import Crop
 
 @dataclass
 class Findings:
-    """What is wrong with a dataset."""
+    """The faults of a dataset."""
 
     rows: dict[int, str] = field(default_factory=dict)
-    """Rows of the manifest, as a spreadsheet counts them, and why each is refused."""
+    """Refused rows of the manifest, counted as a spreadsheet does, each with the reason."""
     recordings: dict[str, str] = field(default_factory=dict)
-    """Folders below crops that hold a finished recording which could not be entered, and why."""
+    """Folders in ``crops`` of finished recordings that could not be entered, each with the reason."""
     kept: list[str] = field(default_factory=list)
-    """The manifest's lines without those."""
+    """The manifest's lines without the refused rows."""
 
     @property
     def sound(self) -> bool:
-        """Whether there is nothing to set aside."""
+        """Whether nothing needs to be set aside."""
         return not self.rows and not self.recordings
 
     def sentences(self) -> list[str]:
-        """One for each."""
+        """Return one sentence for each fault."""
         rows = [f"manifest.csv, row {row}: {why}" for row, why in self.rows.items()]
         return rows + [f"crops/{name}: {why}" for name, why in self.recordings.items()]
 
 
 def inspect(root: Path) -> Findings:
-    """Look at a folder of `reid ingest`, or of other programs that write our manifest.
+    """Check a folder of `reid ingest`, or of another program that writes our manifest.
 
-    Raises :class:`DatasetError` for what no setting aside can mend: no manifest, another header, a damaged journal.
+    Raises :class:`DatasetError` for faults that cannot be set aside: no manifest, another header, a damaged journal.
     """
     findings = Findings()
     read_journal(root / JOURNAL)
@@ -59,11 +59,11 @@ def inspect(root: Path) -> Findings:
 
 
 def inspect_rows(root: Path, findings: Findings) -> None:
-    """Look at the manifest, line by line: a name with a line end in it breaks two of them, and no others."""
+    """Check the manifest line by line, so that a name with a line break spoils only its own two lines."""
     path, folder = root / manifest.NAME, root.resolve()
     try:
         manifest.read_manifest(root)
-        return  # whatever it looks like
+        return  # the reader accepts it, so no line needs a check
     except DatasetError:
         pass
     try:
@@ -107,7 +107,7 @@ def inspect_rows(root: Path, findings: Findings) -> None:
 
 
 def plain(error: Exception, root: Path) -> str:
-    """What an error says, without the place that is said before it."""
+    """Return an error's message without the place at its beginning."""
     text = str(error)
     for place in (f"{root / manifest.NAME}, row ", f"{root / manifest.NAME}: ", f"{root}: "):
         if text.startswith(place):
@@ -117,14 +117,13 @@ def plain(error: Exception, root: Path) -> str:
 
 
 def repair(root: Path) -> Findings:
-    """Set aside what the reader refuses, into ``root``/set-aside: recordings as they are, a list of the rows, and the
-    manifest as it was. Nothing is deleted.
+    """Move what the reader refuses into ``root``/set-aside: folders of recordings, a list of the rows, and the manifest
+    as it was. Nothing is deleted.
 
-    Raises as :func:`inspect` does, and where
-    another process adds to the dataset.
+    Raises as :func:`inspect` does, and if another process is adding to the dataset.
     """
     if not (root / manifest.NAME).exists() and not (root / "crops").exists():
-        inspect(root)  # raises, before a lock is made in a folder that is no dataset
+        inspect(root)  # raises before a lock file is made in a folder that is not a dataset
     with open_folder(root):
         findings = inspect(root)
         if findings.sound:
@@ -146,8 +145,8 @@ def repair(root: Path) -> Findings:
 
 
 def forget_lost(root: Path) -> None:
-    """Take recordings of which no crop is left out of the journal, so that they can be ingested again. Crops that the
-    user dropped are not lost."""
+    """Remove recordings without crops from the journal, so that they can be ingested again. Recordings whose crops the
+    user dropped stay."""
     entries = read_journal(root / JOURNAL)
     folder = root.resolve() / "crops"
     crops = manifest.read_manifest(root).crops if (root / manifest.NAME).exists() else ()

@@ -1,4 +1,4 @@
-"""What the user named, opened: videos, folders of videos or of frames, playlists, streams, webcams."""
+"""Opens what the user named: videos, folders of videos or of frames, playlists, streams, webcams."""
 
 import re
 import stat
@@ -25,7 +25,7 @@ VIDEO_SUFFIXES = PLAYLISTS | {
     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv", ".ps", ".qt", ".rm", ".rmvb", ".tod", ".ts",
     ".vob", ".webm", ".wmv", ".wtv", ".y4m",
 }  # fmt: skip
-"""Of files that FFmpeg can read; in a folder, others are passed over and counted."""
+"""Suffixes of files that FFmpeg can read. Other files of a folder are skipped and counted."""
 
 WEBCAMS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("vfwcap", "{}")}
 """FFmpeg's device and its name for webcam number N, by platform."""
@@ -33,20 +33,20 @@ WEBCAMS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), 
 
 @dataclass
 class Sources:
-    """What was found in what the user named."""
+    """The recordings behind the user's arguments."""
 
     recordings: list[Recording] = field(default_factory=list)
-    """In the order named; within a folder in natural order."""
+    """In the order named; within a folder, in natural order."""
     bad: list[str] = field(default_factory=list)
-    """What cannot be read, a sentence each."""
+    """What cannot be read, one sentence each."""
     passed_over: list[str] = field(default_factory=list)
-    """What lies in a folder and is neither, a phrase for each folder."""
+    """Other contents of folders, one phrase per folder."""
 
 
 def open_recordings(sources: Sequence[str], folder_frame_rate: float) -> list[Recording]:
-    """Open what the user named, in this order; raises :class:`VideoError` for the first that gives no frame.
+    """Open the named sources, in this order. Raises :class:`VideoError` for the first that gives no frame.
 
-    ``folder_frame_rate`` is that of folders of frames, which cannot say it themselves.
+    ``folder_frame_rate`` is the frame rate of folders of frames, which do not hold it.
     """
     found = find_sources(sources, folder_frame_rate)
     if found.bad:
@@ -55,7 +55,7 @@ def open_recordings(sources: Sequence[str], folder_frame_rate: float) -> list[Re
 
 
 def find_sources(sources: Sequence[str], folder_frame_rate: float) -> Sources:
-    """The same, with what cannot be read beside what can."""
+    """Open the named sources. Unlike :func:`open_recordings`, it lists what cannot be read and opens the rest."""
     found = Sources()
     for source in sources:
         with noting(found, source):
@@ -65,12 +65,12 @@ def find_sources(sources: Sequence[str], folder_frame_rate: float) -> Sources:
 
 @contextmanager
 def noting(found: Sources, name: object) -> Iterator[None]:
-    """What is wrong with one source is noted, and the others go on."""
+    """Note an error of one source, so that the others are still opened."""
     try:
         yield
     except VideoError as error:
         found.bad.append(str(error))
-    except OSError as error:  # no right to read it; a disk that is gone
+    except OSError as error:  # no permission to read it, or the disk is gone
         found.bad.append(f"{name}: cannot be read: {error.strerror}")
 
 
@@ -85,7 +85,7 @@ def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
         return
     path = Path(source)
     if not source or not path.exists():
-        shown = re.sub(r"^(\w+:/+)[^@]*@", r"\1", source)  # an address with a slash missing
+        shown = re.sub(r"^(\w+:/+)[^@]*@", r"\1", source)  # an address that lacks a slash may hold a password too
         raise VideoError(
             f"{shown or repr(source)}: no such file or folder: expected a video, a folder of videos or frames"
         )
@@ -98,16 +98,16 @@ def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
 
 
 def path_of(address: str) -> str:
-    """The path of a file:// address of this machine."""
+    """Return the path in a file:// address of this machine."""
     rest = address[len("file://") :]
     rest = rest.removeprefix("localhost")
     if not rest.startswith("/"):
-        raise VideoError(f"{address}: expected file:/// and an absolute path, of a file of this machine")
+        raise VideoError(f"{address}: expected file:/// and an absolute path of a file on this machine")
     return unquote(rest, errors="surrogateescape")
 
 
 def open_folder(folder: Path, frame_rate: float, found: Sources) -> None:
-    """A folder of videos, a recording each, or of frames, all one recording."""
+    """Open a folder. Each video in it is a recording; a folder of frames is one recording."""
     videos = files_of(folder, VIDEO_SUFFIXES)
     segments = {part.resolve() for video in videos for part in segments_of(video)}
     videos = [video for video in videos if video.resolve() not in segments]
@@ -133,13 +133,13 @@ def open_folder(folder: Path, frame_rate: float, found: Sources) -> None:
 
 
 def files_of(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    """The folder's own files of these kinds, frame2 before frame10."""
+    """Return the files directly in the folder that have these suffixes, frame2 before frame10."""
     found = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
     return sorted((path for path in found if not path.is_dir()), key=natural_order)
 
 
 def others_of(folder: Path, suffixes: frozenset[str]) -> str:
-    """What else lies in a folder, as words; hidden files do not count."""
+    """Describe the other contents of a folder in words, without hidden files."""
     kinds: Counter[str] = Counter()
     for path in folder.iterdir():
         if path.name.startswith("."):
@@ -153,11 +153,11 @@ def others_of(folder: Path, suffixes: frozenset[str]) -> str:
 
 
 def open_video(path: Path) -> Recording:
-    """Look at a video file; raises :class:`VideoError` when no frame of it can be decoded."""
+    """Open a video file once to check it. Raises :class:`VideoError` if no frame of it can be decoded."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise VideoError(f"{path}: a picture, expected a video: give the folder of frames it lies in")
     if not stat.S_ISREG(path.stat().st_mode):
-        raise VideoError(f"{path}: no regular file: expected a video")
+        raise VideoError(f"{path}: not a regular file: expected a video")
     files = playlist(path) if is_playlist(path) else (path,)
     stamp, size = stamp_of(files), path.stat().st_size
     try:
@@ -176,12 +176,12 @@ def open_video(path: Path) -> Recording:
 
 
 def name_of(text: str) -> str:
-    """A file's or a folder's name as the name of a camera or a recording, without control characters."""
+    """Turn a file's or folder's name into the name of a camera or recording, without control characters."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "_", as_name(text)).strip() or "recording"
 
 
 def segments_of(video: Path) -> tuple[Path, ...]:
-    """What a playlist names; nothing of other files, and of a playlist that cannot be read."""
+    """Return the files that a playlist names; nothing for other files and for unreadable playlists."""
     if not is_playlist(video):
         return ()
     try:
@@ -191,10 +191,10 @@ def segments_of(video: Path) -> tuple[Path, ...]:
 
 
 def playlist(path: Path, within: frozenset[Path] = frozenset()) -> tuple[Path, ...]:
-    """An HLS playlist and the files that it names, playlists in it followed; those elsewhere than on disk left out.
+    """Return an HLS playlist and the files on disk that it names, including those of nested playlists.
 
-    Raises :class:`VideoError` for one that names itself, also by way of another, and for one that is not at its end,
-    which FFmpeg would wait for. ``within`` are those that led here.
+    ``within`` are the playlists that led to this one. Raises :class:`VideoError` if a playlist names itself, directly
+    or through another, or has no end mark, because FFmpeg would wait for it.
     """
     within = within | {path.resolve()}
     found = {path: None}
@@ -210,7 +210,7 @@ def playlist(path: Path, within: frozenset[Path] = frozenset()) -> tuple[Path, .
         if not is_playlist(part):
             found[part] = None
         elif part.resolve() in within:
-            raise VideoError(f"{path}: a playlist that names itself: expected one of segments")
+            raise VideoError(f"{path}: the playlist names itself: expected a playlist of segments")
         else:
             found |= dict.fromkeys(playlist(part, within))
     return tuple(found)
@@ -221,14 +221,14 @@ def is_playlist(path: Path) -> bool:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """What a playlist names on disk, there or not; without links of the web."""
+    """Return the paths that a playlist names, whether they exist or not, without web addresses."""
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     lines = [[line.strip()] if not line.startswith("#") else URIS.findall(line) for line in text.splitlines()]
     return [path.parent / name for names in lines for name in names if name and "://" not in name]
 
 
 def frames_of(folder: Path, pictures: list[Path], frame_rate: float) -> Recording:
-    """A folder of frames; the first that can be read shows that some can."""
+    """Open a folder of frames as one recording. At least one of the pictures must be readable."""
     reasons: list[str] = []
     for picture in pictures:
         try:
@@ -246,7 +246,7 @@ def frames_of(folder: Path, pictures: list[Path], frame_rate: float) -> Recordin
 
 
 def open_stream(url: str) -> Recording:
-    """Look whether a stream can be reached; its frame rate is taken from it where it says one."""
+    """Check that a stream can be reached. Its frame rate is read from it if it declares one."""
     shown = without_password(url)
     try:
         with Decoder(url, live=True) as decoder:
@@ -260,7 +260,7 @@ def open_stream(url: str) -> Recording:
 
 
 def open_webcam(number: int) -> Recording:
-    """Webcam ``number`` of this machine, from 0."""
+    """Open webcam ``number`` of this machine, counted from 0."""
     if sys.platform not in WEBCAMS:
         raise VideoError(f"{number}: no webcams on {sys.platform}: expected a video, a folder, or the URL of a stream")
     form, name = WEBCAMS[sys.platform]
@@ -268,7 +268,7 @@ def open_webcam(number: int) -> Recording:
 
 
 def open_device(form: str, address: str, name: str) -> Recording:
-    """A camera of this machine."""
+    """Open a camera of this machine."""
     try:
         with Decoder(address, form=form, live=True) as decoder:
             rate = decoder.frame_rate

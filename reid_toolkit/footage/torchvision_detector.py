@@ -1,4 +1,4 @@
-"""People by torchvision's Faster R-CNN with a MobileNetV3 backbone, which fetches its own weights."""
+"""Detects people with torchvision's Faster R-CNN (MobileNetV3 backbone), which downloads its weights."""
 
 import hashlib
 import sys
@@ -14,16 +14,16 @@ from reid_toolkit.errors import ModelError
 from reid_toolkit.images import Image
 
 PERSON = 1
-"""Its class in torchvision's COCO labels; 0 is the background."""
+"""The class in torchvision's COCO labels; 0 is the background."""
 LEAST_SCORE = 0.1
 """As in :mod:`reid_toolkit.footage.detectors.forms`."""
 
 
 class TorchvisionDetector:
-    """Finds people with ``fasterrcnn_mobilenet_v3_large_320_fpn``. See :class:`Detector`.
+    """Detects people with ``fasterrcnn_mobilenet_v3_large_320_fpn``. See :class:`Detector`.
 
-    ``weights`` is a state dict (.safetensors, or .pth of tensors only) to use instead of its own COCO
-    weights, which torch downloads to its cache at the first use.
+    ``weights`` is a state dict (.safetensors, or .pth of tensors only) to use instead of its COCO weights, which torch
+    downloads to its cache at the first use.
     """
 
     def __init__(self, weights: Path | None = None) -> None:
@@ -50,7 +50,7 @@ class TorchvisionDetector:
         self.model.eval().to(self.device)
 
     def start(self, frame_rate: float) -> None:
-        """Nothing to forget: each frame is taken by itself."""
+        """Do nothing, because each frame is handled on its own."""
 
     def __call__(self, frame: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         import torch
@@ -63,11 +63,11 @@ class TorchvisionDetector:
 
 
 def download(choice: Any) -> dict[str, Any]:
-    """torchvision's own weights, from torch's cache or the network."""
+    """Return torchvision's own weights, from torch's cache or the network."""
     try:
-        with redirect_stdout(sys.stderr):  # torch names the address it loads from; stdout is for results
+        with redirect_stdout(sys.stderr):  # torch prints the address it loads from; stdout is for results
             return dict(choice.get_state_dict(progress=False, check_hash=True))
-    except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the hash is not what its name says
+    except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the file does not match its hash
         raise ModelError(
             f"torchvision's detector weights cannot be downloaded from {choice.url} ({error}): give them "
             "with --detector-weights FILE, or use another --detector"
@@ -75,7 +75,7 @@ def download(choice: Any) -> dict[str, Any]:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """A state dict from a file that cannot run code: safetensors, or a pickle of tensors only."""
+    """Read a state dict from a file that cannot run code: safetensors, or a pickle of tensors only."""
     import torch
     from safetensors.torch import load_file
 
@@ -85,5 +85,5 @@ def read_state(path: Path) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # what a damaged file raises has no common base
+    except Exception as error:  # errors for damaged files have no common base
         raise ModelError(f"{path}: not a state dict of tensors, .safetensors or .pth; {error}") from None

@@ -1,4 +1,4 @@
-"""Boxes of single frames joined into tracks: ByteTrack (Zhang et al. 2022), from the ``trackers`` package."""
+"""Joins boxes of single frames into tracks: ByteTrack (Zhang et al. 2022), from the ``trackers`` package."""
 
 import math
 
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from reid_toolkit.footage.frame_times import LEAP_SECONDS, leap
 
 BEGIN_SCORE, GOOD_SCORE = 0.6, 0.5
-"""A track begins with a box of the first score at least; boxes below the second only continue one."""
+"""A track begins with a box of at least the first score. Boxes below the second score only continue a track."""
 LEAST_IOU = 0.3
-"""Between a box and where its track is expected: a broken track does less harm than one of two people."""
+"""Least IoU between a box and its track's predicted box. A broken track does less harm than a track of two people."""
 LOST_SECONDS = LEAP_SECONDS
-"""How long somebody may be hidden and keep the track."""
+"""How long a person may be hidden without losing the track."""
 STEADY = 1.25
-"""A box that is taller or shorter than its track's usual height by this factor is not given out."""
+"""A box is left out if it is taller or shorter than its track's usual height by more than this factor."""
 SMOOTHING = 0.15
-"""Weight of a new height in the usual one."""
+"""Weight of a new height in the running mean."""
 
 
 class Tracker:
@@ -27,13 +27,13 @@ class Tracker:
         self.last = math.nan
         """Time of the last frame, seconds."""
         self.before = 0
-        """Tracks of before the last gap, whose numbers are not given again."""
+        """Track numbers below this were used before the last gap and are not used again."""
         self.given = 0
-        """Numbers given so far."""
+        """Track numbers used so far."""
         self.forget()
 
     def forget(self) -> None:
-        """End all tracks: time has passed unseen."""
+        """End all tracks, because nobody can be followed across a gap."""
         from trackers import ByteTrackTracker
 
         self.before = self.given
@@ -50,15 +50,16 @@ class Tracker:
     def update(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32], time: float
     ) -> list[tuple[int, NDArray[np.float32], float]]:
-        """Give the boxes (N, 4) x1 y1 x2 y2 and scores (N,) of the frame at ``time``, seconds.
+        """Take the boxes (N, 4) x1 y1 x2 y2 and scores (N,) of the frame at ``time``, in seconds.
 
-        Frames may be left out. After a gap in which nobody can be followed (``frame_times.leap``) all tracks are new;
-        so they are where time does not go forward, since the clock was set.
+        Frames may be left out. All tracks end after a gap in which nobody can be followed (``frame_times.leap``), and
+        if
+        time does not increase, because then the clock was set.
 
-        Returns (track number, box (4,), score) of the boxes that show the person of a track, ordered by
-        number. Left out are boxes of no track yet, those with a score under ``GOOD_SCORE`` and those whose
-        height leaps: somebody half hidden, or two people as one, is good enough to go on from but not to be
-        recognised by.
+        Returns (track number, box (4,), score) of the boxes that show the person of a track, ordered by number. It
+        leaves out boxes without a track, boxes with a score under ``GOOD_SCORE``, and boxes whose height changes
+        suddenly. Such a box may show a person half hidden, or two people as one: it continues the track but is not good
+        enough to recognise somebody by.
         """
         import supervision
 
@@ -69,7 +70,7 @@ class Tracker:
         found = self.tracker.update(
             supervision.Detections(xyxy=boxes.reshape(-1, 4), confidence=scores), timestamp=time
         )
-        # What is kept of a track goes with it, so that a camera can be watched for ever.
+        # Heights of ended tracks are dropped, so that memory stays bounded however long a camera is watched.
         self.heights = {track: self.heights[track] for track in self.heights.keys() & self.alive}
         if found.tracker_id is None or found.confidence is None:
             return []
@@ -85,11 +86,11 @@ class Tracker:
 
     @property
     def alive(self) -> set[int]:
-        """Tracks that may still be given boxes: seen in the last frame, or lost for less than ``LOST_SECONDS``."""
+        """Tracks that can still get boxes: seen in the last frame, or lost for less than ``LOST_SECONDS``."""
         return {self.before + track.tracker_id for track in self.tracker.tracks if track.tracker_id >= 0}
 
     def is_steady(self, track: int, height: float) -> bool:
-        """Whether a height fits those the track had lately."""
+        """Whether a height fits the recent heights of the track."""
         usual = self.heights.setdefault(track, height)
         self.heights[track] = (1 - SMOOTHING) * usual + SMOOTHING * height
         return usual / STEADY <= height <= usual * STEADY

@@ -142,7 +142,7 @@ def test_the_label_of_a_persons_detections_may_be_said(
 ) -> None:
     path = save(tmp_path / "ssd.onnx", SQUARE, {"o": ssd_rows((0, 1, 0.9))})
     given = (video, "--out", tmp_path / "set", "--detector", path)
-    assert "say which one is a person, as its description has it: --person-label N" in fails(capsys, *given)
+    assert "give the label of a person, from the model's description: --person-label N" in fails(capsys, *given)
     assert reid(*given, "--person-label", 1) == 0
     capsys.readouterr()
     crop = read_manifest(tmp_path / "set").crops[0]

@@ -196,7 +196,7 @@ def test_a_process_that_dies_before_the_change_leaves_nothing_to_undo(
         (lambda root: drop(root, ["hal-00000"]), r"no tracklet 'hal-00000' \(did you mean 'hall-00000'\?\)"),
         (lambda root: drop(root, [GATE, HALL]), "has no other tracklets: delete the folder instead"),
         (lambda root: split(root, GATE, 0), r"has the frames \d+ to \d+: expected --at after the first"),
-        (lambda root: split(root, GATE, 10_000), "at most the last, got 10000"),
+        (lambda root: split(root, GATE, 10_000), "not after the last, got 10000"),
         (lambda root: drop(root / "gone", [GATE]), "no such file: expected a dataset of `reid ingest`"),
         (lambda root: undo(root), "nothing to undo"),
     ],

@@ -359,7 +359,7 @@ def test_a_recording_that_is_black_is_not_stored(video: Path, tmp_path: Path) ->
     assert read_manifest(tmp_path / "set").cameras == ("yard",)
     dark = [np.zeros((240, 320, 3), np.uint8)] * 5 + [draw_frame(number) for number in range(20)]
     report = run(write_clip(tmp_path / "dark.avi", dark), out=tmp_path / "set")
-    assert any("dark.avi: 5 of 25 frames are wholly black" in warning for warning in report.warnings)
+    assert any("dark.avi: 5 of 25 frames are completely black" in warning for warning in report.warnings)
 
 
 def test_a_gap_ends_a_tracklet(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_damage_is_counted_and_what_follows_is_kept(tmp_path: Path) -> None:
     video.write_bytes(content[:third] + bytes(half - third) + content[half:])
     report = run(video, out=tmp_path / "set", detector=RedDetector())
     assert report.damaged > 0
-    assert f"hole.mp4: damaged: {report.damaged} pieces of it missing or not decoded" in report.warnings[0]
+    assert f"hole.mp4: damaged: {report.damaged} pieces are missing or could not be decoded" in report.warnings[0]
     assert max(crop.time for crop in read_manifest(tmp_path / "set").crops) > 5
 
 

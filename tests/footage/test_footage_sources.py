@@ -149,7 +149,7 @@ def test_a_playlist_that_is_not_at_its_end_is_said(tmp_path: Path) -> None:
 def test_a_playlist_that_names_itself_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "self.m3u8").write_text(f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{name}\n")
     (tmp_path / "other.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nself.m3u8\n")
-    with pytest.raises(VideoError, match="a playlist that names itself"):
+    with pytest.raises(VideoError, match="the playlist names itself"):
         opened(tmp_path / "self.m3u8")
 
 
@@ -158,7 +158,7 @@ def test_what_is_no_regular_file_does_not_hang(video: Path, tmp_path: Path) -> N
     (tmp_path / "lost.m3u8").symlink_to(tmp_path / "gone")
     found = find_sources([str(tmp_path)], 10.0)
     assert [recording.name for recording in found.recordings] == ["yard"]
-    assert "fifo.mp4: no regular file" in found.bad[0]
+    assert "fifo.mp4: not a regular file" in found.bad[0]
     assert "lost.m3u8: cannot be read: No such file" in found.bad[1]
 
 

@@ -1,1 +1,1 @@
-"""People by a detector's file: ``running`` runs it, ``forms`` says what its answers mean, ``file`` is the detector."""
+"""Person detectors from a model file: ``running`` runs it, ``forms`` interprets its outputs, ``file`` detects."""

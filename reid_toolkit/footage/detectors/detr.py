@@ -1,4 +1,4 @@
-"""RT-DETR (Zhao et al. 2023) and D-FINE (Peng et al. 2024), which give each thing once and need no suppression."""
+"""RT-DETR (Zhao et al. 2023) and D-FINE (Peng et al. 2024), which give each object once and need no suppression."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ from reid_toolkit.footage.detectors.forms import Floats, Form, in_pixels, labell
 from reid_toolkit.footage.detectors.running import Arrays
 
 SIZES = "orig_target_sizes"
-"""A second input: (1, 2) width and height that boxes are multiplied by. Given 1 1, they stay fractions."""
+"""A second input, (1, 2): width and height by which boxes are multiplied. We give 1 and 1, so boxes stay fractions."""
 OTHERS = (91, 92)
-"""Counts of classes of the first DETR and its like, which want their pixels in another way."""
+"""Numbers of classes of the first DETR and similar models, which expect other pixel values and are not supported."""
 
 
 def find(outputs: Arrays, height: int, width: int) -> Form | None:
-    """The form of these answers, if it is one of these."""
+    """Return the form of these outputs if it is one of this module."""
     found = {name: output.shape for name, output in outputs.items()}
     if found.keys() == {"logits", "pred_boxes"}:
         logits, boxes = found["logits"], found["pred_boxes"]
@@ -26,7 +26,7 @@ def find(outputs: Arrays, height: int, width: int) -> Form | None:
 
 
 class Detr:
-    """What the forms have in common."""
+    """The base of both forms."""
 
     family, letterboxed, rgb = "detr", False, True
     labels: int | None = None
@@ -36,17 +36,18 @@ class Detr:
 
 
 class Queries(Detr):
-    """As transformers exports them: ``logits`` (1, N, classes), ``pred_boxes`` (1, N, 4) centre, size in fractions."""
+    """As transformers exports them: ``logits`` (1, N, classes), and ``pred_boxes`` (1, N, 4), centre and size as
+    fractions."""
 
     def __init__(self, labels: int, height: int, width: int) -> None:
         super().__init__(height, width)
         self.labels = labels
-        self.person = 0 if labels in (1, 80) else None  # of people only, or COCO's
+        self.person = 0 if labels in (1, 80) else None  # a model of people only, or of COCO's 80 classes
 
     def people(self, outputs: Arrays, person: int | None) -> tuple[Floats, Floats]:
         logits, rows = outputs["logits"][0], outputs["pred_boxes"][0]
         chosen = logits.max(axis=1) if person is None else logits[:, person]
-        scores = np.exp(-np.logaddexp(0, -chosen))  # the logistic function, also of large numbers
+        scores = np.exp(-np.logaddexp(0, -chosen))  # the logistic function, without overflow for large values
         kept = strong(scores)
         centres, sizes = rows[kept, :2], rows[kept, 2:]
         boxes = np.hstack([centres - sizes / 2, centres + sizes / 2])
@@ -54,10 +55,10 @@ class Queries(Detr):
 
 
 class Best(Detr):
-    """As their authors export them: the best ``labels`` (1, N), ``boxes`` (1, N, 4) corners, ``scores`` (1, N)."""
+    """As their authors export them: the best ``labels`` (1, N), ``boxes`` (1, N, 4) as corners, ``scores`` (1, N)."""
 
     person: int | None = 0
-    """In COCO."""
+    """The label in COCO."""
 
     def people(self, outputs: Arrays, person: int | None) -> tuple[Floats, Floats]:
         labels, boxes, scores = (outputs[name][0] for name in ("labels", "boxes", "scores"))

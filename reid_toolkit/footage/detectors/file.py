@@ -1,4 +1,4 @@
-"""People by a model's file."""
+"""Detects people with a model file."""
 
 from pathlib import Path
 from typing import Any
@@ -15,26 +15,27 @@ from reid_toolkit.footage.detectors.running import Arrays, Input, Running
 from reid_toolkit.images import Image
 
 DEFAULT_SIZE = 640
-"""Height and width given to a model that takes any."""
+"""Height and width used for a model that accepts any size."""
 PADDING = 114
-"""Grey level of the frame's surroundings in YOLOX's training."""
+"""Grey level with which YOLOX pads frames in training."""
 
 EXPECTED = (
-    "expected one picture in colour to go in, and to come out: YOLOX's rows (1, anchors, 5 + classes) or boxes "
-    "(1, N, 5) with labels (1, N); an SSD's rows (1, 1, N, 7); boxes (N, 5) with labels (N); or of RT-DETR and D-FINE "
+    "expected one colour picture as input, and one of these outputs: YOLOX's rows (1, anchors, 5 + classes); boxes "
+    "(1, N, 5) with labels (1, N); an SSD's rows (1, 1, N, 7); boxes (N, 5) with labels (N); for RT-DETR and D-FINE "
     f"logits and pred_boxes, or labels, boxes and scores with a second input {detr.SIZES}"
 )
 
 
 class FileDetector:
-    """Finds people with a model's file: ONNX, or the .xml of OpenVINO. See :class:`Detector`.
+    """Detects people with a model file: ONNX, or the .xml of OpenVINO. See :class:`Detector`.
 
-    Which form its answers have is seen at loading: it is sent a grey picture. ``threads`` are those of its runtime;
-    None leaves it to that. ``person_label`` says which label is a person's where the file does not.
+    The form of its outputs is recognised when it is loaded, from the outputs for a grey picture. ``threads`` is the
+    number of the runtime's threads; None lets the runtime choose. ``person_label`` is the label of a person, for
+    files that do not say it.
 
     Raises:
-        ModelError: it is no detector that can be read, or does not say which label is a person's.
-        MissingDependencyError: it needs openvino, which is not installed.
+        ModelError: the file is not a detector that we can read, or does not say which label is a person's.
+        MissingDependencyError: the file needs openvino, which is not installed.
     """
 
     def __init__(self, path: Path, threads: int | None = None, person_label: int | None = None) -> None:
@@ -54,10 +55,10 @@ class FileDetector:
         self.name = f"{self.form.family}:{self.graph.digest[:16]}"
         if person_label is not None:
             self.name += f":{person_label}"
-        self(grey)  # what it cannot do is said now
+        self(grey)  # so that faults of the file show now
 
     def find_picture(self) -> Input:
-        """The input for frames."""
+        """Return the input that takes frames."""
         inputs = self.graph.inputs
         pictures = [one for one in inputs if one.name != detr.SIZES]
         got = f"the input{'s' * (len(inputs) != 1)} {', '.join(map(str, inputs))}"
@@ -70,12 +71,12 @@ class FileDetector:
             raise self.unlike(got)
         if picture.shape[0] not in (1, None):
             raise ModelError(
-                f"{self.path}: takes {picture.shape[0]} pictures at once: expected one: export it with batch 1"
+                f"{self.path}: takes {picture.shape[0]} pictures at once: expected one: export it with batch size 1"
             )
         return picture
 
     def find_form(self, outputs: Arrays) -> Form:
-        """What the answers to a grey picture are."""
+        """Recognise the form of the outputs for a grey picture."""
         for kind in (ssd, detr, yolox):
             form = kind.find(outputs, self.height, self.width)
             if form is not None:
@@ -83,7 +84,7 @@ class FileDetector:
         raise self.unlike("the outputs " + ", ".join(str(list(shape)) for shape in shapes(outputs)))
 
     def start(self, frame_rate: float) -> None:
-        """Nothing to forget: each frame is taken by itself."""
+        """Do nothing, because each frame is handled on its own."""
 
     def __call__(self, frame: Image) -> tuple[Floats, Floats]:
         height, width = frame.shape[:2]
@@ -99,13 +100,13 @@ class FileDetector:
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from None
         if not np.isfinite(boxes).all():
-            raise ModelError(f"{self.path}: gives boxes that are no numbers: the file is damaged")
+            raise ModelError(f"{self.path}: gives boxes that are not numbers: the file is damaged")
         boxes = np.clip(boxes / scales, 0, np.array([width, height] * 2, np.float32)).astype(np.float32)
         seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         return boxes[seen], np.minimum(scores[seen], 1)
 
     def run(self, picture: Image, *, rgb: bool) -> Arrays:
-        """The answers to a picture (height, width, 3) uint8 BGR, given as RGB of 0-1 or as it is."""
+        """Return the outputs for a picture (height, width, 3) uint8 BGR. If ``rgb``, it is given as RGB, 0 to 1."""
         values: Any = (picture[..., ::-1] if rgb else picture).astype(self.picture.dtype)
         if rgb and self.picture.dtype != np.uint8:
             values /= 255
@@ -124,7 +125,7 @@ class FileDetector:
 
 
 def start(path: Path, threads: int | None = None) -> Running:
-    """Open a detector's file in what runs it, by its first bytes."""
+    """Open a detector's file with the runtime that its first bytes indicate."""
     content = path.read_bytes()
     if content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return OpenVinoFile(path, content, threads)
@@ -138,12 +139,12 @@ def start(path: Path, threads: int | None = None) -> Running:
 
 
 def stretched(frame: Image, height: int, width: int) -> Image:
-    """``frame`` as (height, width, 3), whatever shape it had."""
+    """Resize ``frame`` to (height, width, 3), whatever its aspect ratio."""
     return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def letterbox(frame: Image, height: int, width: int) -> tuple[Image, float]:
-    """``frame`` scaled into the upper left of (height, width, 3), and the scale."""
+    """Scale ``frame`` into the upper left of (height, width, 3). Returns the picture and the scale."""
     scale = min(height / frame.shape[0], width / frame.shape[1])
     rows, columns = round(frame.shape[0] * scale), round(frame.shape[1] * scale)
     picture = np.full((height, width, 3), PADDING, np.uint8)

@@ -1,4 +1,4 @@
-"""What the answers of detectors mean: the contract of a form, and what forms share."""
+"""Forms of detector outputs: the interface of a form, and the functions that forms share."""
 
 from typing import Protocol
 
@@ -11,33 +11,33 @@ from reid_toolkit.footage.detectors.running import Arrays, Classes
 Floats = NDArray[np.float32]
 
 LEAST_SCORE = 0.1
-"""Poorer boxes do not help the tracker (ByteTrack's own threshold)."""
+"""Boxes with a lower score do not help the tracker (ByteTrack's own threshold)."""
 PERSON_NAMES = ("person", "pedestrian", "people")
 PERSON_AMONG = {20: 14, 80: 0, 90: 0}
-"""The place of "person" among the classes of Pascal VOC and of COCO, by how many there are."""
+"""The position of "person" among the classes of Pascal VOC (20) and COCO (80 and 90), by the number of classes."""
 MOST_FRACTION = 8
-"""A box that ends so many frames away was not meant as a fraction of the frame."""
+"""If a box reaches further than this many frame sizes, its values are not fractions of the frame."""
 
 
 class Form(Protocol):
-    """How one kind of graph is fed and read."""
+    """How a kind of model is fed and how its outputs are read."""
 
     family: str
-    """Goes into the detector's name."""
+    """A part of the detector's name."""
     letterboxed: bool
-    """Whether a frame keeps its shape in the input; else it is stretched."""
+    """Whether the frame keeps its aspect ratio in the input; otherwise it is stretched."""
     rgb: bool
-    """Whether pixels are RGB of 0-1; else BGR of 0-255."""
+    """Whether pixels are RGB from 0 to 1; otherwise they are BGR from 0 to 255."""
     person: int | None
-    """The label of a person where neither the user nor the file says it; None where it must be said."""
+    """The label of a person if neither the user nor the file names it; None if the user must name it."""
     labels: int | None
-    """How many there can be, from 0; None where that is not seen."""
+    """How many labels there can be, counted from 0; None if the outputs do not show it."""
 
     def people(self, outputs: Arrays, person: int | None) -> tuple[Floats, Floats]:
-        """Boxes (N, 4) x1 y1 x2 y2 in pixels of the graph's input, and scores (N,): those of LEAST_SCORE and more that
-        have the label ``person``, or any where that is None.
+        """Return boxes (N, 4) x1 y1 x2 y2 in pixels of the model's input, and scores (N,): those with at least
+        LEAST_SCORE and the label ``person``, or any label if ``person`` is None.
 
-        Raises ModelError, without the file's name, for answers that cannot be.
+        Raises ModelError, without the file's name, for impossible outputs.
         """
 
 
@@ -46,35 +46,35 @@ def shapes(outputs: Arrays) -> list[tuple[int, ...]]:
 
 
 def in_full(outputs: Arrays) -> Arrays:
-    """Half precision becomes float32, so that nothing is lost in what is done to it."""
+    """Convert half precision to float32, so that later calculations lose nothing."""
     return {name: value.astype(np.float32) if value.dtype == np.float16 else value for name, value in outputs.items()}
 
 
 def strong(scores: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which scores are LEAST_SCORE or more. Raises ModelError where they are none."""
+    """Mark scores of at least LEAST_SCORE. Raises ModelError if the values cannot be scores."""
     if np.isnan(scores).any():
-        raise ModelError("gives scores that are no numbers: the file is damaged, or it overflows in its precision")
+        raise ModelError("gives scores that are not numbers: the file is damaged, or it overflows in its precision")
     if scores.size and scores.max() > 1.001:
         raise ModelError(f"gives scores of up to {scores.max():.4g}: expected 0 to 1")
     return np.asarray(scores >= LEAST_SCORE)
 
 
 def labelled(labels: NDArray[np.generic], person: int | None) -> NDArray[np.bool_]:
-    """Which labels, whole numbers of any type, are a person's."""
+    """Mark labels that are a person's. Labels are whole numbers of any type."""
     return np.ones(labels.shape, bool) if person is None else np.asarray(labels == person)
 
 
 def in_pixels(boxes: NDArray[np.floating], height: int, width: int) -> Floats:
-    """Boxes in fractions of the input. Raises ModelError where they are none."""
+    """Convert boxes from fractions of the input to pixels. Raises ModelError if they are not fractions."""
     if boxes.size and np.abs(boxes).max() > MOST_FRACTION:
         raise ModelError(f"gives boxes of up to {np.abs(boxes).max():.4g}: expected fractions of the picture")
     return np.asarray(boxes * np.array([width, height] * 2, np.float32), np.float32)
 
 
 def label_of_person(asked: int | None, classes: Classes, form: Form) -> int | None:
-    """The label that people have in a file; None where everything it finds is a person.
+    """Return the label of people in a file; None if everything it detects is a person.
 
-    ``asked`` is what the user says. Raises ModelError, without the file's name, where it cannot be told.
+    ``asked`` is the label that the user gave. Raises ModelError, without the file's name, if the label is unknown.
     """
     first, total = (classes.first, classes.total) if classes.total is not None else (0, form.labels)
     there = f"has the labels {first} to {first + total - 1}" if total is not None else ""
@@ -94,5 +94,5 @@ def label_of_person(asked: int | None, classes: Classes, form: Form) -> int | No
         return first + PERSON_AMONG[classes.total]
     if form.person is None:
         what = there or "does not say what its labels mean"
-        raise ModelError(f"{what}: say which one is a person, as its description has it: --person-label N")
+        raise ModelError(f"{what}: give the label of a person, from the model's description: --person-label N")
     return form.person

@@ -1,4 +1,4 @@
-"""A detector's ONNX file in onnxruntime."""
+"""Runs a detector's ONNX file with onnxruntime."""
 
 import glob
 import hashlib
@@ -14,20 +14,20 @@ KINDS: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
 }  # fmt: skip
-"""Element types by onnxruntime's names."""
+"""Element types by onnxruntime's names for them."""
 INFO = "model_info "
-"""Before the names of what Intel's exporters say of a file."""
+"""Prefix of the metadata keys that Intel's exporters write."""
 
 
 class OnnxFile:
-    """An ONNX file in onnxruntime, on its GPU where it has one. Weights may lie in a second file beside it.
+    """An ONNX file in onnxruntime, on a GPU if onnxruntime can use one. Weights may lie in a second file beside it.
 
-    ``threads`` are onnxruntime's; None leaves it to that. Raises ModelError for a file that is no model.
+    ``threads`` is the number of onnxruntime's threads; None lets it choose. Raises ModelError if the file is no model.
     """
 
     def __init__(self, path: Path, content: bytes, threads: int | None) -> None:
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # that there is no GPU here
-            # TensorRT is not asked: it would build an engine first, for minutes.
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # a missing GPU needs no warning here
+            # TensorRT is left out, because it would first build an engine for minutes.
             self.session = open_session(content, str(path), threads, usable("cuda", "cpu"), weights=path.parent)
         self.inputs = [
             Input(
@@ -48,7 +48,7 @@ class OnnxFile:
 
 
 def digest(path: Path, content: bytes) -> str:
-    """Over a model's file, and over those with its weights, which lie beside it and begin with its name."""
+    """Digest a model's file and the files with its weights, which lie beside it and whose names begin with its name."""
     whole = hashlib.sha256(content)
     for other in sorted(path.parent.glob(f"{glob.escape(path.stem)}*data*")):
         with open(other, "rb") as handle:
@@ -57,7 +57,7 @@ def digest(path: Path, content: bytes) -> str:
 
 
 def usable(*wanted: str) -> list[str]:
-    """Of our names of providers, those that this onnxruntime has."""
+    """Return those of our names of providers that this onnxruntime has."""
     import onnxruntime
 
     found = onnxruntime.get_available_providers()

@@ -1,4 +1,4 @@
-"""A detector in OpenVINO's form (an .xml and a .bin) in OpenVINO."""
+"""Runs a detector in OpenVINO's form (an .xml and a .bin file) with OpenVINO."""
 
 import hashlib
 import re
@@ -12,30 +12,30 @@ from reid_toolkit.footage.detectors.running import PIXELS, Arrays, Classes, Inpu
 from reid_toolkit.runtime.openvino import import_openvino
 
 OLDEST = 10
-"""Of the form's versions, the first that OpenVINO still reads."""
+"""The oldest version of the form that OpenVINO still reads."""
 ROOT = re.compile(rb"<net\b[^>]*\bversion\s*=\s*[\"'](\d+)[\"']")
 INFO = "model_info"
-"""Where Intel's exporters say more of a file."""
+"""The section in which Intel's exporters describe a file."""
 KINDS: dict[str, type[np.generic]] = {
     "f32": np.float32, "f16": np.float16, "u8": np.uint8, "i64": np.int64, "i32": np.int32,
 }  # fmt: skip
-"""Element types by OpenVINO's names."""
+"""Element types by OpenVINO's names for them."""
 
 
 class OpenVinoFile:
-    """An ``.xml`` with its weights in OpenVINO, on the CPU in float32.
+    """An ``.xml`` file and its weights in OpenVINO, on the CPU in float32.
 
-    ``threads`` are OpenVINO's; None leaves it to that.
+    ``threads`` is the number of OpenVINO's threads; None lets it choose.
 
     Raises:
-        ModelError: it is no model of OpenVINO's, too old, or without its weights.
+        ModelError: the file is not an OpenVINO model, is too old, or lacks its weights.
         MissingDependencyError: the package openvino is not installed.
     """
 
     def __init__(self, path: Path, content: bytes, threads: int | None) -> None:
         weights = check(path, content)
         openvino = import_openvino(f"{path}: a model in OpenVINO's form")
-        # By itself it takes bfloat16 where the processor has it. One stream: frames come one after the other.
+        # By default OpenVINO uses bfloat16 if the processor has it. One stream is enough: frames come one at a time.
         settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": "1"}
         if threads:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
@@ -66,14 +66,15 @@ class OpenVinoFile:
 
 
 def check(path: Path, content: bytes) -> Path:
-    """Where its weights are, once the file looks like one that OpenVINO reads: it is noisy about others."""
+    """Check that OpenVINO can read the file, before OpenVINO prints its own messages. Returns the path of its
+    weights."""
     root = ROOT.search(content, 0, 4096)
     if root is None:
         raise ModelError(f"{path}: not a model in OpenVINO's form: expected an .xml that begins with <net ...>")
     if int(root[1]) < OLDEST:
         raise ModelError(
-            f"{path}: is of version {int(root[1])} of OpenVINO's form, which it no longer reads: expected {OLDEST} or "
-            "later; convert the model anew, or fetch a newer file of it"
+            f"{path}: has version {int(root[1])} of OpenVINO's form, which OpenVINO no longer reads: expected {OLDEST} "
+            "or later; convert the model again, or fetch a newer file of it"
         )
     weights = path.with_suffix(".bin")
     if not weights.is_file():
@@ -88,18 +89,18 @@ def axes(shape: Any) -> tuple[int | None, ...]:
 
 
 def name_of(port: Any, place: int) -> str:
-    """The first of its names; its place where it has none."""
+    """Return the first name of an input or output, or its position if it has no name."""
     return min(port.get_names(), default=str(place))
 
 
 def said_of(model: Any, name: str) -> str:
-    """What an exporter wrote into the file under this name, with a space between several; empty for nothing."""
+    """Return what an exporter wrote under this name, several values joined by spaces; empty if there is nothing."""
     place = [INFO, name]
     return str(model.get_rt_info(place).astype(str)) if model.has_rt_info(place) else ""
 
 
 def classes_of(model: Any) -> Classes:
-    """What the file says of its labels: their names, else what its SSD layer shows."""
+    """Return what the file says about its labels: their names, else what its SSD layer shows."""
     names = said_of(model, "labels").split()
     if names:
         return Classes(tuple(names))

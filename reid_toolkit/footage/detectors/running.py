@@ -1,4 +1,4 @@
-"""What a detector's file is once something runs it: the contract of onnxruntime's and OpenVINO's."""
+"""A detector's model that is ready to run: the interface for onnxruntime and OpenVINO."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from reid_toolkit.errors import ModelError
 
 Arrays = Mapping[str, NDArray[Any]]
-"""By the names of a graph's inputs or outputs."""
+"""Values by the names of a model's inputs or outputs."""
 
 
 class Input(NamedTuple):
-    """What a graph takes."""
+    """An input of a model."""
 
     name: str
     shape: tuple[int | None, ...]
-    """None where it varies."""
+    """None for an axis of variable length."""
     dtype: type[np.generic] | None
-    """None for one that is not known here."""
+    """None for a type that we do not know."""
 
     def __str__(self) -> str:
         axes = ", ".join("any" if axis is None else str(axis) for axis in self.shape)
@@ -28,23 +28,24 @@ class Input(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """What a file says of its own labels."""
+    """What a file says about its own labels."""
 
     names: tuple[str, ...] = ()
-    """In the order of the labels, from 0; empty where it names none."""
+    """In the order of the labels, from 0; empty if the file names none."""
     total: int | None = None
-    """How many there are, without a background."""
+    """How many labels there are, without the background."""
     first: int = 0
     """The lowest label."""
 
 
 PIXELS = ("mean_values", "scale_values", "reverse_input_channels")
-"""Where Intel's exporters write what they leave to whoever runs the file."""
+"""Names under which Intel's exporters write preprocessing that the caller of the model must do."""
 
 
 def refuse_other_pixels(where: Path, said: Mapping[str, str]) -> None:
-    """Raise :class:`ModelError` where a file wants to be given other pixels than 0 to 255 in the order BGR; ``said`` is
-    what it says under the names of PIXELS."""
+    """Raise :class:`ModelError` if a file expects pixels other than BGR from 0 to 255. ``said`` holds what the file
+    says
+    under the names of PIXELS."""
     plain = {"mean_values": 0.0, "scale_values": 1.0}
     for name in PIXELS:
         words = said.get(name, "").replace(",", " ").split()
@@ -59,7 +60,7 @@ def refuse_other_pixels(where: Path, said: Mapping[str, str]) -> None:
 
 
 class Running(Protocol):
-    """A graph that is ready to run."""
+    """A model that is ready to run."""
 
     inputs: list[Input]
     classes: Classes
@@ -67,4 +68,4 @@ class Running(Protocol):
     """SHA-256 of the file and its weights, in hex."""
 
     def run(self, given: Arrays) -> Arrays:
-        """All outputs, in the graph's order. What is raised has no common base."""
+        """Return all outputs, in the model's order. The exceptions it raises have no common base."""

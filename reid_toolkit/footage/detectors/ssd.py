@@ -1,4 +1,4 @@
-"""Detectors that end with suppressed boxes of the stretched frame: SSD (Liu et al. 2016), and Intel's newer ones."""
+"""Detectors that output suppressed boxes for a stretched frame: SSD (Liu et al. 2016), and Intel's newer models."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from reid_toolkit.footage.detectors.running import Arrays
 
 
 def find(outputs: Arrays, height: int, width: int) -> Form | None:
-    """The form of these answers, if it is one of these."""
+    """Return the form of these outputs if it is one of this module."""
     found = shapes(outputs)
     if len(found) == 1 and len(found[0]) == 4 and found[0][:2] == (1, 1) and found[0][3] == 7:
         return Ssd(height, width)
@@ -20,7 +20,7 @@ def find(outputs: Arrays, height: int, width: int) -> Form | None:
 
 
 class Stretched:
-    """What the forms have in common: they take raw pixels, and what their labels mean is in the file's description."""
+    """The base of both forms: they take raw pixels, and only the file's description says what their labels mean."""
 
     letterboxed, rgb = False, False
     person: int | None = None
@@ -28,7 +28,8 @@ class Stretched:
 
 
 class Ssd(Stretched):
-    """Rows (1, 1, N, 7): image, label, score, x1 y1 x2 y2 in fractions of the frame; a negative image ends them."""
+    """Rows (1, 1, N, 7): image, label, score, x1 y1 x2 y2 in fractions of the frame. A negative image number ends
+    them."""
 
     family = "ssd"
 
@@ -44,7 +45,7 @@ class Ssd(Stretched):
 
 
 class BoxesAndLabels(Stretched):
-    """Boxes (N, 5) x1 y1 x2 y2 score in pixels of the input, and labels (N,), by the names of the outputs."""
+    """Boxes (N, 5) x1 y1 x2 y2 score in pixels of the input, and labels (N,). It is given the outputs' names."""
 
     family = "boxes"
 

@@ -1,4 +1,4 @@
-"""The YOLOX family (Ge et al. 2021), in each of the forms such models are exported in."""
+"""The YOLOX family (Ge et al. 2021), in each form in which such models are exported."""
 
 import cv2
 import numpy as np
@@ -7,13 +7,13 @@ from reid_toolkit.footage.detectors.forms import LEAST_SCORE, Floats, Form, labe
 from reid_toolkit.footage.detectors.running import Arrays
 
 NMS_IOU = 0.65
-"""As in YOLOX's own evaluation: people overlap."""
+"""The threshold of YOLOX's own evaluation. It is high, because people overlap."""
 STRIDES = ((8, 16, 32), (8, 16, 32, 64))
-"""Of the usual models and of the P6 ones."""
+"""Strides of the usual models and of the P6 models."""
 
 
 def find(outputs: Arrays, height: int, width: int) -> Form | None:
-    """The form of these answers to a grey picture of ``height`` x ``width``, if it is one of YOLOX."""
+    """Return the form of these outputs for a grey picture of ``height`` x ``width``, if it is one of YOLOX."""
     found = shapes(outputs)
     if len(found) == 2 and len(found[0]) == 3 and found[0][2] == 5 and found[1] == found[0][:2]:
         return Suppressed()
@@ -22,24 +22,25 @@ def find(outputs: Arrays, height: int, width: int) -> Form | None:
         for strides in STRIDES:
             grid, steps = anchors(height, width, strides)
             if len(grid) == found[0][1]:
-                # A decoded box lies near its anchor, the farthest of which is in the lower right corner; an offset is a
-                # cell or two. Both have the same shape.
+                # Both kinds of rows have the same shape. A decoded box lies near its anchor, and the farthest anchor is
+                # in
+                # the lower right corner; an offset is only a cell or two.
                 decoded = rows[0, :, :2].max() > 0.5 * max(height, width)
                 return Rows(found[0][2] - 5, None if decoded else grid, steps)
     return None
 
 
 class Yolox:
-    """What the forms have in common."""
+    """The base of both forms."""
 
     family, letterboxed, rgb = "yolox", True, False
     person: int | None = 0
-    """In COCO, and in models of people only."""
+    """The label in COCO, and in models of people only."""
     labels: int | None = None
 
 
 class Suppressed(Yolox):
-    """Boxes left after suppression, with their labels (OpenMMLab's export)."""
+    """Boxes after suppression, with their labels (OpenMMLab's export)."""
 
     def people(self, outputs: Arrays, person: int | None) -> tuple[Floats, Floats]:
         (rows,), (labels,) = outputs.values()
@@ -48,7 +49,7 @@ class Suppressed(Yolox):
 
 
 class Rows(Yolox):
-    """A row for each anchor: in pixels, or with ``grid`` offsets in grid cells and log sizes (Megvii's exports)."""
+    """One row per anchor: in pixels; or, with ``grid``, offsets in grid cells and log sizes (Megvii's exports)."""
 
     def __init__(self, labels: int, grid: Floats | None, strides: Floats) -> None:
         self.labels, self.grid, self.strides = labels, grid, strides
@@ -70,7 +71,7 @@ class Rows(Yolox):
 
 
 def anchors(height: int, width: int, strides: tuple[int, ...]) -> tuple[Floats, Floats]:
-    """Grid cells (A, 2) x y and strides (A, 1) of all anchors, in the order of YOLOX's outputs."""
+    """Return grid cells (A, 2) x y and strides (A, 1) of all anchors, in the order of YOLOX's outputs."""
     cells, steps = [], []
     for stride in strides:
         y, x = np.mgrid[: height // stride, : width // stride]

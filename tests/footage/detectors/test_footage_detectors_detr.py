@@ -39,7 +39,7 @@ def test_logits_and_centres_become_people(tmp_path: Path) -> None:
 
 def test_which_of_few_classes_is_a_person_must_be_said(tmp_path: Path) -> None:
     path = save(tmp_path / "m.onnx", SQUARE, {"logits": logits(3), "pred_boxes": BOXES})
-    with pytest.raises(ModelError, match=r"m\.onnx: has the labels 0 to 2: say which one is a person"):
+    with pytest.raises(ModelError, match=r"m\.onnx: has the labels 0 to 2: give the label of a person"):
         FileDetector(path)
     assert len(FileDetector(path, person_label=0)(FRAME)[0]) == 1
     alone = logits(3)[..., :1]

@@ -81,5 +81,5 @@ def test_an_unknown_detector_is_refused() -> None:
 def test_what_is_for_others_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="detector 'motion' takes no weights"):
         load_detector("motion", tmp_path / "x.pth")
-    with pytest.raises(ModelError, match="detector 'motion' knows its people"):
+    with pytest.raises(ModelError, match="detector 'motion' needs no person label"):
         load_detector("motion", person_label=1)

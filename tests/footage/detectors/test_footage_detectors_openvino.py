@@ -71,7 +71,7 @@ def test_known_sets_of_classes_have_their_person(tmp_path: Path, classes: int, b
 
 def test_which_of_some_classes_is_a_person_must_be_said(tmp_path: Path) -> None:
     path = ssd(tmp_path / "m.xml", 3, 0, {0: 2, 1: 1})  # as of a vehicle and a pedestrian
-    with pytest.raises(ModelError, match=r"m\.xml: has the labels 1 to 2: say which one is a person"):
+    with pytest.raises(ModelError, match=r"m\.xml: has the labels 1 to 2: give the label of a person"):
         FileDetector(path)
     with pytest.raises(ModelError, match=r"m\.xml: --person-label 0: the file has the labels 1 to 2"):
         FileDetector(path, person_label=0)
@@ -124,7 +124,7 @@ def test_it_runs_in_float32_with_the_threads_that_were_asked_for(tmp_path: Path)
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('version="11"', 'version="7"', "is of version 7 of OpenVINO's form, which it no longer reads: expected 10"),
+        ('version="11"', 'version="7"', "has version 7 of OpenVINO's form, which OpenVINO no longer reads: expected 10"),
         ("<net", "<svg", "not a model in OpenVINO's form"),
         ("</layers>", "", "OpenVINO cannot read it, or m.bin beside it: "),
     ],

@@ -91,9 +91,9 @@ def test_nobody_is_empty_arrays(tmp_path: Path, count: int) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ((0, 1, np.nan, 0, 0, 1, 1), "gives scores that are no numbers"),
+        ((0, 1, np.nan, 0, 0, 1, 1), "gives scores that are not numbers"),
         ((0, 1, 87, 0, 0, 1, 1), "gives scores of up to 87: expected 0 to 1"),
-        ((0, 1, 0.9, np.nan, 0, 1, 1), "gives boxes that are no numbers"),
+        ((0, 1, 0.9, np.nan, 0, 1, 1), "gives boxes that are not numbers"),
         ((0, 1, 0.9, 16, 10, 30, 40), "gives boxes of up to 40: expected fractions"),
     ],
 )

@@ -118,5 +118,5 @@ def test_weights_in_a_second_file_are_found_wherever_the_model_lies(
     assert names[0] == names[1] != names[2]
     weights.rename(tmp_path / "elsewhere" / weights.name)
     monkeypatch.chdir(tmp_path / "elsewhere")
-    with pytest.raises(ModelError, match=r"large\.onnx: not a usable ONNX model.*expected one picture"):
+    with pytest.raises(ModelError, match=r"large\.onnx: not a usable ONNX model.*expected one colour picture"):
         FileDetector(path)
