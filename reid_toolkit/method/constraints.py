@@ -1,4 +1,4 @@
-"""Finds tracklets that cannot be the same person, as one camera sees them at once. Needs times, no labels."""
+"""Finds tracklets that cannot be one person, because one camera sees both at the same time. Needs no labels."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from reid_toolkit.errors import InputError
 
 MAX_PAIRS = 50_000_000
-"""800 MB of pairs. Real footage gives each tracklet a few; this many means that the times are wrong."""
+"""800 MB of pairs. In real footage each tracklet has a few pairs; this many means that the times are wrong."""
 
 
 def cannot_link_pairs(
@@ -16,9 +16,9 @@ def cannot_link_pairs(
 ) -> NDArray[np.int64]:
     """Return the pairs (i, j), i < j, of tracklets of one camera whose times overlap; (M, 2) int64, sorted.
 
-    A person is in one place at a time, so two tracklets of a camera at the same moment are two people. A moment
-    is enough: where one ends in the same frame in which another starts, that frame shows both. (This trusts the
-    tracker not to follow one person twice at once.)
+    A person is in one place at a time, so two tracklets of one camera at the same moment are two people. One moment is
+    enough: if one tracklet ends in the frame in which another starts, that frame shows both. (This trusts the tracker
+    not to follow one person twice at the same time.)
 
     Args:
         camera: (N,) names or numbers.

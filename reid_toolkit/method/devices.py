@@ -1,4 +1,4 @@
-"""Devices without float64, which exact sums need."""
+"""Handles devices without float64, which exact sums need."""
 
 import torch
 

@@ -3,7 +3,7 @@
 A training step calls Eq. 2, and merging calls Eq. 5 and the printed Eq. 7. Only tests call Eq. 3, 4, 6, the exact
 Eq. 7 and Eq. 8.
 
-Each function is one formula, written as it reads, and the tests compare the fast code with it. Merging keeps
+Each function is one formula, written as in the paper, and the tests compare the fast code with it. Merging computes
 Eq. 3, 4, 6 and the exact Eq. 7 as running sums of whole numbers instead of means, so that the order of summation
 cannot change a result (``agglomeration/distances.py``). docs/method.md argues for these readings of the paper.
 """
@@ -45,7 +45,8 @@ def repelled_loss(
 def sample_distances(a: Tensor, b: Tensor, metric: str = "euclidean") -> Tensor:
     """dist(a_i, b_j) = ‖a_i - b_j‖, or its square for "squared_euclidean"; (n, D), (m, D) -> (n, m).
 
-    Computed from differences, which lose nothing where points nearly coincide, at the cost of n·m·D memory.
+    The distances are computed from differences. This stays exact for points that nearly coincide, but uses n·m·D
+    memory.
     """
     squared = (a[:, None] - b[None]).square().sum(dim=2)
     return squared if metric == "squared_euclidean" else squared.sqrt()

@@ -29,10 +29,10 @@ class LookupTable:
     def from_clusters(cls, embeddings: Tensor, labels: Tensor, momentum: float = 0.5) -> "LookupTable":
         """Make row c the normalised mean of cluster c; ``embeddings`` (N, D), ``labels`` (N,) int64 in 0..C-1.
 
-        Give the labels AFTER a merge. (The authors' code keeps the rows of the clusters before it, which do not
-        fit the labels that training uses next.) Sums are float64, so that storage order moves a row by float32's
-        own rounding at most. The CPU adds them up where the device has no float64. Raises :class:`InputError`
-        when lengths differ or a cluster has no sample.
+        Give the labels after a merge, not before it. (The authors' code keeps the rows of the clusters before the
+        merge, which do not fit the labels that training uses next.) Sums are float64, so storage order changes a row by
+        no more than float32's own rounding. The CPU sums if the device has no float64. Raises :class:`InputError` if
+        the lengths differ or a cluster has no sample.
         """
         if len(embeddings) != len(labels):
             raise InputError(f"lookup table: {len(embeddings)} embeddings but {len(labels)} labels: expected equal")
@@ -52,9 +52,9 @@ class LookupTable:
     def update(self, features: Tensor, labels: Tensor, passes: Sequence[Tensor] | None = None) -> None:
         """V_y <- normalise(m V_y + (1-m) v) for each sample in order; ``features`` (B, D), ``labels`` (B,).
 
-        The steps do not commute, since each one normalises. So a class that comes twice in a batch moves twice, in
-        order: each pass takes the next sample of every class at once. ``passes`` are the places of these samples in
-        the batch, from :func:`in_passes`. With them, nothing has to wait for a GPU that holds the labels.
+        The order matters, because each step normalises. So a class that occurs twice in a batch is updated twice, in
+        order: each pass takes the next sample of every class at once. ``passes`` are the positions of these samples in
+        the batch, from :func:`in_passes`. If they are given, nothing has to wait for labels on a GPU.
         """
         features = features.detach().to(self.rows)
         if passes is None:
@@ -67,11 +67,11 @@ class LookupTable:
 
 
 def in_passes(labels: Tensor) -> tuple[Tensor, list[list[int]]]:
-    """Divide batches of labels (S, B) into passes that hold a class once at most and keep its samples in order.
+    """Divide batches of labels (S, B) into passes. A pass contains a class at most once and keeps its samples in order.
 
-    Returns the places in each batch, pass by pass, (S, B) int64, and the size of each pass. Takes O(S·B²).
+    Returns the positions in each batch, pass by pass, (S, B) int64, and the size of each pass. Takes O(S·B²).
     """
     same = labels[:, :, None] == labels[:, None, :]
-    turn = torch.tril(same, diagonal=-1).sum(dim=2)  # how often a label came before
+    turn = torch.tril(same, diagonal=-1).sum(dim=2)  # how often the label occurred before
     sizes = [torch.bincount(each).tolist() for each in turn.cpu()]
     return turn.argsort(dim=1, stable=True), sizes

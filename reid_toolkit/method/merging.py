@@ -31,12 +31,12 @@ OPTIONS = {
 
 
 ROUNDING = 1e-6
-"""How far a similarity may be from symmetric, from 0-1, and from 1 on the diagonal."""
+"""Tolerance for a similarity: from symmetry, from the range 0 to 1, and from 1 on the diagonal."""
 
 
 @dataclass(frozen=True)
 class Merging:
-    """What a stage of merging did."""
+    """The result of a stage of merging."""
 
     labels: Any
     """(N,) int64, 0..C-1, clusters numbered by smallest member index. A CPU tensor when the features were a
@@ -59,30 +59,31 @@ def merge_clusters(
     device: torch.device | str | None = None,
     max_memory: int | None = None,
 ) -> Merging:
-    """Merge the cheapest pair of clusters, ``merges`` times, each time among the clusters that are left.
+    """Merge the cheapest pair of clusters, ``merges`` times. Each merge chooses among the clusters left by the last.
 
-    The cost is Eq. 5 with a size term, D_ab = d_ab + λ (d_a + d_b) + w (n_a + n_b). Equal costs go to the smallest
-    (a, b). Sums are exact whole numbers (``agglomeration/distances.py``), so results are the same on every
-    device, for every ``max_memory`` and, but for equal costs, in every storage order.
+    The cost is Eq. 5 with a size term, D_ab = d_ab + λ (d_a + d_b) + w (n_a + n_b). Of equal costs, the smallest
+    (a, b) is merged. Sums are exact whole numbers (``agglomeration/distances.py``), so results are the same on every
+    device, for every ``max_memory``, and in every storage order except for equal costs.
 
     Args:
         features: (N, D) float, finite; normally L2-normalised descriptors.
-        labels: (N,) integers, equal where samples are in the same cluster at the start.
+            labels: (N,) integers, equal for samples that are in one cluster at the start.
         merges: k, 0 to C-1, where C counts the clusters at the start.
         trade_off: the paper's λ, at least 0.
         within: d_a, "mean" (average pairwise distance, exact update) or "printed" (Eq. 3 and 7 as printed).
         linkage: d_ab, "average" (DBC, Eq. 4) or "minimum". BUC is "minimum" with trade_off 0.
         metric: "euclidean" or "squared_euclidean".
         size_weight: w of BUC's size term, at least 0.
-        cannot_link: (M, 2) integers, pairs of samples that no cluster may hold together.
-        device: where to compute; by default where the features are. The CPU takes the place of a device without
-            float64 (MPS).
-        max_memory: bytes to use beside the features; by default a quarter of the machine's memory, or half of what
-            a GPU has free. Where the matrix does not fit on a GPU, the machine's memory holds the features as well.
+            cannot_link: (M, 2) integers, pairs of samples that must not be in one cluster.
+            device: where to compute; by default the features' device. For a device without float64 (MPS) the CPU is
+            used.
+            max_memory: bytes to use in addition to the features; by default a quarter of the machine's memory, or half
+            of
+                a GPU's free memory. If the matrix does not fit on a GPU, the machine's memory also holds the features.
 
-    The history is shorter than ``merges`` when cannot-link pairs leave nothing to merge: the merges that were
-    done are still of use. Raises :class:`InputError`, before any work, when an argument is not as described, when
-    cannot-link pairs allow no merge at all, or when they separate samples that ``labels`` puts together.
+    The history is shorter than ``merges`` if cannot-link pairs leave nothing to merge; the merges done until then are
+    valid. Raises :class:`InputError`, before any work, if an argument is not as described, if cannot-link pairs allow
+    no merge at all, or if they separate samples that ``labels`` puts together.
     """
     check_options(within=within, linkage=linkage, metric=metric)
     check_trade_off("trade_off", trade_off)
@@ -117,26 +118,28 @@ def merge_neighbours(
     within: str = "mean",
     cannot_link: Tensor | ArrayLike | None = None,
 ) -> Merging:
-    """Merge the two cheapest clusters again and again, where most pairs of samples have no similarity at all.
+    """Merge the cheapest pair of clusters repeatedly. For samples of which most pairs have no similarity at all.
 
-    The distance of two samples is 1 - similarity, and 1 where none is stored. The merges are those of
-    :func:`merge_clusters` on that distance: Eq. 5 with average linkage, stepwise, each time over the clusters the
+    The distance of two samples is 1 - similarity, and 1 if none is stored. The merges are those of
+    :func:`merge_clusters` on that distance: Eq. 5 with average linkage, stepwise, each time over the clusters that the
     last merge left. With S the sums of stored similarities, Eq. 4 is d_ab = 1 - S_ab / (n_a n_b) and Eq. 3 is
-    d_a = 1 - S_aa / n_a², so a merge adds two sparse rows (docs/method.md). Sums are of whole numbers: the order in
-    which samples are stored changes nothing, except that equal costs go to the smallest (a, b).
+    d_a = 1 - S_aa / n_a², so a merge adds two sparse rows (docs/method.md). Sums are of whole numbers, so the order in
+    which samples are stored changes nothing, except that of equal costs the smallest (a, b) is merged.
 
     Args:
-        similarity: (N, N) sparse, symmetric, 0 to 1, its diagonal 1, as ``method.neighbours`` makes it. Differences
-            from that up to 1e-6 count as rounding.
-        labels: (N,) integers, equal where samples are in one cluster at the start.
-        until: stop where the least cost passes this, 0 to under 1. At 1, samples that share nothing would merge.
-        merges: stop after so many, 0 to C-1, where C counts the clusters at the start. One of the two must be given.
-        trade_off: the paper's λ, at least 0.
-        within: d_a, "mean" (average pairwise distance, exact update) or "printed" (Eq. 3 and 7 as printed).
-        cannot_link: (M, 2) integers, pairs of samples that no cluster may hold together.
+            similarity: (N, N) sparse, symmetric, 0 to 1, with 1 on the diagonal, as ``method.neighbours`` makes it.
+                Deviations up to 1e-6 count as rounding.
+            labels: (N,) integers, equal for samples that are in one cluster at the start.
+            until: stop when the least cost exceeds this; at least 0 and under 1. At 1, samples without any similarity
+                would merge.
+            merges: stop after this many, 0 to C-1, where C counts the clusters at the start. Give at least one of the
+            two.
+            trade_off: the paper's λ, at least 0.
+            within: d_a, "mean" (average pairwise distance, exact update) or "printed" (Eq. 3 and 7 as printed).
+            cannot_link: (M, 2) integers, pairs of samples that must not be in one cluster.
 
-    The history is shorter than ``merges`` where cannot-link pairs leave nothing to merge. Raises :class:`InputError`
-    for an argument that is not as said above, before any work.
+    The history is shorter than ``merges`` if cannot-link pairs leave nothing to merge. Raises :class:`InputError`,
+    before any work, if an argument is not as described.
     """
     check_options(within=within)
     check_trade_off("trade_off", trade_off)
@@ -151,7 +154,7 @@ def merge_neighbours(
         merges = count - 1
     if not isinstance(merges, int | np.integer) or not 0 <= merges < count:
         raise InputError(f"merging: merges is {merges}: expected 0 to {count - 1} for {count} clusters")
-    # No sum can pass the sum of all, so that int64 never overflows.
+    # No sum exceeds the sum of all similarities, so int64 never overflows.
     bits = min(52, 62 - math.ceil(math.log2(max(stored.nnz, 2))))
     sums, own = summed(as_whole_numbers(stored, bits), clusters.labels.numpy())
     forbidden = forbidden_pairs(cannot_link, clusters, merges).numpy()
@@ -161,7 +164,7 @@ def merge_neighbours(
 
 
 def as_merging(history: History, clusters: Clusters, tensor: bool) -> Merging:
-    """The result, with clusters named by their smallest members; labels as a tensor or as a numpy array."""
+    """Make the result: clusters named by their smallest members, labels as a tensor or as a numpy array."""
     final = clusters.owners_after(history)[clusters.labels].cpu()
     first = clusters.first.tolist()
     return Merging(
@@ -175,7 +178,7 @@ def check_trade_off(name: str, value: float) -> None:
 
 
 def as_similarity(similarity: sparse.sparray | sparse.spmatrix) -> sparse.csr_array:
-    """(N, N) CSR, 0 to 1 and symmetric but for :data:`ROUNDING`, its rows sorted."""
+    """Check and convert to (N, N) CSR with sorted rows: 0 to 1 and symmetric within :data:`ROUNDING`."""
     if not sparse.issparse(similarity) or similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1]:
         kind = getattr(similarity, "shape", type(similarity).__name__)
         raise InputError(f"merging: similarity is {kind}: expected a square (N, N) scipy.sparse array")
@@ -212,7 +215,7 @@ def as_similarity(similarity: sparse.sparray | sparse.spmatrix) -> sparse.csr_ar
 
 
 def as_whole_numbers(stored: sparse.csr_array, bits: int) -> sparse.csr_array:
-    """The same in steps of 2^-bits, (N, N) int64; exactly 0 to 1 and 1 on the diagonal."""
+    """Round the similarities to steps of 2^-bits, (N, N) int64: exactly symmetric, 0 to 1, and 1 on the diagonal."""
     data = np.empty(stored.nnz, np.int64)
     for start in range(0, stored.nnz, 1 << 22):
         part = slice(start, start + (1 << 22))
@@ -231,7 +234,7 @@ def check_options(**chosen: str) -> None:
 
 
 def as_tensor(name: str, values: Tensor | ArrayLike) -> Tensor:
-    """A tensor over the same memory where possible. Raises :class:`InputError` when values are not numbers."""
+    """Convert to a tensor, over the same memory if possible. Raises :class:`InputError` if values are not numbers."""
     if isinstance(values, Tensor):
         return values.detach()
     array = np.ascontiguousarray(values)
@@ -242,9 +245,9 @@ def as_tensor(name: str, values: Tensor | ArrayLike) -> Tensor:
 
 
 def as_features(features: Tensor | ArrayLike, device: torch.device | str | None) -> Tensor:
-    """The features as a (N, D) floating tensor on the device, copied only where necessary.
+    """Convert the features to a (N, D) floating tensor on the device; they are copied only if necessary.
 
-    Raises :class:`InputError` for another shape, complex numbers and a device that cannot be used.
+    Raises :class:`InputError` for another shape, complex numbers, or a device that cannot be used.
     """
     points = as_tensor("features", features)
     if points.ndim != 2 or 0 in points.shape:
@@ -260,7 +263,7 @@ def as_features(features: Tensor | ArrayLike, device: torch.device | str | None)
 
 
 def as_labels(labels: Tensor | ArrayLike, points: Tensor) -> Tensor:
-    """The labels as a (N,) int64 tensor on the device of ``points``. Raises :class:`InputError` for anything else."""
+    """Convert the labels to a (N,) int64 tensor on the device of ``points``. Raises :class:`InputError` otherwise."""
     values = as_tensor("labels", labels)
     if values.shape != points.shape[:1]:
         raise InputError(f"merging: labels have shape {tuple(values.shape)}: expected ({len(points)},), one a sample")

@@ -1,12 +1,13 @@
-"""How similar the neighbourhoods of samples are, as a sparse matrix that ``merging.merge_neighbours`` merges on.
+"""Computes how similar the neighbourhoods of samples are: a sparse matrix for ``merging.merge_neighbours``.
 
-Two samples are alike when they have the same neighbours. A sample's neighbours have weights exp(-d), d the squared
-Euclidean distance, and two samples have the Jaccard similarity of their weighted neighbourhoods, Σ min / Σ max
-(k-reciprocal encoding: Zhong et al., CVPR 2017). Samples that share no neighbour have none, so the matrix is sparse.
+Two samples are similar if they have the same neighbours. A sample's neighbours have weights exp(-d), where d is the
+squared Euclidean distance. The similarity of two samples is the Jaccard similarity of their weighted neighbourhoods,
+Σ min / Σ max (k-reciprocal encoding: Zhong et al., CVPR 2017). It is 0 for samples that share no neighbour, so the
+matrix is sparse.
 
-Within one camera different people often look more alike than one person does in two cameras. So
-``camera_aware_similarity`` ranks a sample's own camera and the other cameras apart, and takes neighbours from both
-(CA-Jaccard: Chen et al., CVPR 2024). ``reciprocal_similarity`` does not look at cameras.
+Different people in one camera often look more alike than one person in two cameras. So ``camera_aware_similarity``
+ranks the sample's own camera and the other cameras separately, and takes neighbours from both (CA-Jaccard: Chen et al.,
+CVPR 2024). ``reciprocal_similarity`` ignores cameras.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,17 +21,17 @@ from torch import Tensor
 from reid_toolkit.errors import InputError
 
 ROWS, COLUMNS = 1024, 16384
-"""Of the largest block of distances: 64 MiB and a few copies, whatever the number of samples."""
+"""Size of the largest block of distances: 64 MiB and a few copies, for any number of samples."""
 
 BLOCK, GPU_BLOCK = 1 << 24, 1 << 28
-"""Sums over shared neighbours held at a time."""
+"""Sums over shared neighbours that are kept at a time, on a CPU and on a GPU."""
 
 PART = 1 << 21
-"""Of the steps to them taken at a time."""
+"""Additions to these sums that are done at a time."""
 
 STEPS = 1 << 28
-"""A weight is a whole number of steps, and a row's weights sum to about this many. So sums are exact: no order of
-summation, number of threads or device changes a similarity, and a matrix is symmetric to the bit."""
+"""A weight is a whole number of steps, and the weights of a row sum to about this number. So sums are exact: no order
+of summation, number of threads or device changes a similarity, and the matrix is symmetric to the bit."""
 
 
 def camera_aware_similarity(
@@ -42,17 +43,19 @@ def camera_aware_similarity(
     averaged: tuple[int, int] = (3, 3),
     device: torch.device | None = None,
 ) -> sparse.csr_array:
-    """Similarity by neighbours within a sample's camera and across cameras.
+    """Compute similarity by neighbours within a sample's own camera and in other cameras.
 
-    A sample's neighbours are itself; those of its ``within`` nearest in its own camera that have it among theirs too;
-    and likewise of its ``across`` nearest in all other cameras. Its weights are then averaged with those of the samples
-    nearest to it, reciprocal or not: ``averaged[0]`` in its own camera, itself included, and ``averaged[1]`` in others.
+    A sample's neighbours are itself; those of its ``within`` nearest in its own camera that also have it among theirs;
+    and in the same way those of its ``across`` nearest in all other cameras. The sample's weights are then averaged
+    with those of the samples nearest to it, reciprocal or not: ``averaged[0]`` of its own camera, itself included, and
+    ``averaged[1]`` of other cameras.
 
     Args:
         descriptors: (N, D) float, finite, normally L2-normalised.
-        cameras: N names. A sample without one (None or "") counts as the only one of its camera.
-        within, across, averaged: numbers of samples; where there are fewer, all are taken. Of equally near samples
-            those with the smallest index are.
+            cameras: N names. A sample without a name (None or "") counts as the only one of its camera.
+            within, across, averaged: numbers of samples. If there are fewer, all are used. Of equally near samples,
+            those
+                with the smallest index are used.
         device: where to compute; by default where the descriptors are.
 
     Returns (N, N) float32, symmetric, 0 to 1, the diagonal 1. O(N² D) time; memory for the result and for blocks of
@@ -79,10 +82,10 @@ def reciprocal_similarity(
     averaged: int = 6,
     device: torch.device | None = None,
 ) -> sparse.csr_array:
-    """Similarity by neighbours wherever they were seen: k-reciprocal encoding as published.
+    """Compute similarity by neighbours in any camera: k-reciprocal encoding as published.
 
-    A sample's neighbours are itself and those of its ``neighbours`` nearest (the paper's k1) that have it among theirs
-    too. The half neighbourhood (k1 / 2) of each of these joins where more than two thirds of it are in already. The
+    A sample's neighbours are itself and those of its ``neighbours`` nearest (the paper's k1) that also have it among
+    theirs. The half neighbourhood (k1 / 2) of each neighbour is added if more than two thirds of it are already in. The
     weights are then averaged over a sample and its ``averaged`` - 1 nearest (the paper's k2).
 
     Otherwise as :func:`camera_aware_similarity`.
@@ -94,7 +97,7 @@ def reciprocal_similarity(
     alone = sparse.eye_array(count, format="csr")
     whole = sparse.csr_array(reciprocal(ranked[:, :neighbours]) + alone)
     half = sparse.csr_array(reciprocal(ranked[:, : max(1, round(neighbours / 2))]) + alone)
-    common = sparse.coo_array(whole.multiply(whole @ half.T))  # (p, q): how much of q's half is p's, for p's neighbours
+    common = sparse.coo_array(whole.multiply(whole @ half.T))  # (p, q): the part of q's half that p has
     joins = common.data > 2 / 3 * half.sum(axis=1)[common.col]
     joining = (np.ones(joins.sum()), (common.row[joins], common.col[joins]))
     expanded = whole + sparse.csr_array(joining, shape=whole.shape) @ half
@@ -105,10 +108,10 @@ def reciprocal_similarity(
 def nearest(
     points: Tensor, numbers: tuple[int, ...], groups: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], ...]:
-    """The nearest other samples of each of ``points`` (N, D), nearest first: for each of ``numbers`` k (N, k) indices.
+    """Find the nearest other samples of each of ``points`` (N, D), the nearest first: (N, k) indices for each k given.
 
-    With ``groups`` (N,) there are two lists, of the sample's own group and of all others. -1 stands where there are
-    fewer samples. Of equally near ones the smaller index comes first. Exact: every distance is computed, a block at a
+    With ``groups`` (N,) there are two lists: of the sample's own group, and of all others. Missing samples are -1. Of
+    equally near samples the smaller index comes first. The search is exact: every distance is computed, a block at a
     time.
     """
     count, device = len(points), points.device
@@ -116,7 +119,7 @@ def nearest(
     group = None if groups is None else torch.from_numpy(groups).to(device)
     infinite = torch.tensor(torch.inf, device=device)
     rows_done: list[list[Tensor]] = [[] for _ in numbers]
-    # One block of memory for all blocks of distances: new memory is slower to write than to compute.
+    # One buffer serves all blocks of distances, because writing to new memory is slower than computing.
     room = [torch.empty(min(count, ROWS) * min(count, COLUMNS), device=device) for _ in numbers]
     for top in range(0, count, ROWS):
         bottom = min(top + ROWS, count)
@@ -130,7 +133,7 @@ def nearest(
             if low < high:
                 distances[low - top : high - top, low - first : high - first].diagonal().fill_(torch.inf)
             if group is not None:
-                # The list of the sample's own group, and then what is left of the distances.
+                # First the list of the sample's own group, then the list of the other distances.
                 same = group[top:bottom, None] == group[first:end]
                 lists[0].take(torch.where(same, distances, infinite, out=others[0]), first)
                 distances.masked_fill_(same, torch.inf)
@@ -141,7 +144,7 @@ def nearest(
 
 
 class Ranking:
-    """The least of the values seen so far in each row, with their columns."""
+    """The smallest values seen so far in each row, with their columns."""
 
     def __init__(self, rows: int, number: int, device: torch.device) -> None:
         self.number = number
@@ -149,8 +152,8 @@ class Ranking:
         self.indices = torch.empty(rows, 0, dtype=torch.int64, device=device)
 
     def take(self, values: Tensor, first: int) -> None:
-        """Take the next columns, ``values`` (rows, n), the first of which is column ``first``; infinite ones are left
-        out. Columns come in ascending order."""
+        """Take the next columns, ``values`` (rows, n); the first of them is column ``first``. Infinite values are left
+        out. Columns must come in ascending order."""
         columns = least_columns(values, min(self.number, values.shape[1]))
         values = values.gather(1, columns)
         columns = torch.where(values == torch.inf, -1, columns + first)
@@ -160,11 +163,11 @@ class Ranking:
 
 
 def least_columns(values: Tensor, number: int) -> Tensor:
-    """The columns of the ``number`` least of each row of ``values`` (R, n), the least first, of equals the first; of
-    infinite ones any."""
+    """Return the columns of the ``number`` smallest values of each row of ``values`` (R, n), the smallest first. Of
+    equal values the first is taken; of infinite values, any."""
     least, columns = values.topk(min(number + 1, values.shape[1]), dim=1, largest=False)
     if least.shape[1] > number:
-        # topk takes any of the values that are equal to the last one: sort such rows as a whole.
+        # topk takes any of the values that equal the last one. Rows with such ties are sorted as a whole.
         tied = (least[:, number - 1] == least[:, number]) & (least[:, number] < torch.inf)
         columns = columns[:, :number]
         if bool(tied.any()):
@@ -174,19 +177,19 @@ def least_columns(values: Tensor, number: int) -> Tensor:
 
 
 def reciprocal(ranked: NDArray[np.int64]) -> sparse.csr_array:
-    """Who is in the other's list and has the other in his; ``ranked`` (N, k) as of :func:`nearest`; (N, N), ones."""
+    """Mark pairs that are in each other's list; ``ranked`` (N, k) is from :func:`nearest`. Returns ones, (N, N)."""
     listed = as_matrix(ranked)
     return sparse.csr_array(listed.multiply(listed.T))
 
 
 def as_matrix(lists: NDArray[np.int64]) -> sparse.csr_array:
-    """Ones where ``lists`` (N, k) name a column, -1 naming none; (N, N)."""
+    """Return (N, N) with ones in the columns that ``lists`` (N, k) names; -1 names none."""
     row, place = np.nonzero(lists >= 0)
     return sparse.csr_array((np.ones(len(row)), (row, lists[row, place])), shape=(len(lists), len(lists)))
 
 
 def weights(points: Tensor, neighbours: sparse.csr_array) -> sparse.csr_array:
-    """exp(-d) of each sample's stored neighbours, d the squared distance; each row then sums to 1."""
+    """Return exp(-d) for each sample's stored neighbours, where d is the squared distance. Each row then sums to 1."""
     pairs = sparse.coo_array(neighbours)
     row, column = (torch.from_numpy(part.astype(np.int64)).to(points.device) for part in pairs.coords)
     room = max(1, 4 * PART // points.shape[1])
@@ -200,7 +203,8 @@ def weights(points: Tensor, neighbours: sparse.csr_array) -> sparse.csr_array:
 
 
 def shared_weights(near: sparse.csr_array, weight: sparse.csr_array, device: torch.device) -> sparse.csr_array:
-    """Average the rows of ``weight`` (N, N) over those that ``near`` stores for each sample, and compare all rows:
+    """Average the rows of ``weight`` (N, N) over the samples that ``near`` stores for each sample, and compare all
+    rows:
     Σ min / Σ max, (N, N) float32."""
     count = near.shape[0]
     rows = sparse.csr_array(near @ weight)
@@ -215,17 +219,17 @@ def shared_weights(near: sparse.csr_array, weight: sparse.csr_array, device: tor
     lengths, columns, values = (np.concatenate(part) for part in zip(*parts, strict=True))
     starts = np.concatenate([[0], np.cumsum(lengths)])
     if len(values) < 1 << 31:
-        starts = starts.astype(np.int32)  # or else columns would become int64 too
+        starts = starts.astype(np.int32)  # otherwise columns would become int64 too
     return sparse.csr_array((values, columns, starts), shape=rows.shape)
 
 
 def shared_sums(
     rows: sparse.csr_array, device: torch.device
 ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Σ_j min(v_ij, v_kj) of all rows i, k of ``rows`` (N, N) int32 that share a column j.
+    """Compute Σ_j min(v_ij, v_kj) of all rows i, k of ``rows`` (N, N) int32 that share a column j.
 
-    Yields blocks of rows: the first one's number, and i less that number, k, and the sum, sorted by (i, k). Takes
-    Σ_j n_j² steps for n_j entries in column j.
+    Yields blocks of rows: the number of the first row, then i minus that number, k, and the sum, sorted by (i, k).
+    Takes Σ_j n_j² steps for n_j entries in column j.
     """
     count = rows.shape[0]
     turned = rows.tocsc()
@@ -233,7 +237,7 @@ def shared_sums(
     starts, others, their = (torch.from_numpy(x).to(device) for x in (turned.indptr, turned.indices, turned.data))
     starts = starts.long()
     height = max(1, min(count, (BLOCK if device.type == "cpu" else GPU_BLOCK) // count))
-    # A table of (row, k) that is never looked through: what was added to is noted, and only that is cleared.
+    # A table over (row, k) that is never scanned: the entries added to are noted, and only these are cleared.
     sums, last = torch.zeros(2, height * count, dtype=torch.int32, device=device)
     for top in range(0, count, height):
         bottom = min(top + height, count)
@@ -262,7 +266,7 @@ def shared_sums(
 
 
 def as_points(descriptors: Tensor | ArrayLike, device: torch.device | None) -> Tensor:
-    """(N, D) float32 on the device."""
+    """Convert to (N, D) float32 on the device."""
     points = torch.as_tensor(descriptors if isinstance(descriptors, Tensor) else np.asarray(descriptors)).detach()
     if points.ndim != 2 or 0 in points.shape or points.is_complex():
         raise InputError(f"neighbours: descriptors are {points.dtype} {tuple(points.shape)}: expected (N, D) numbers")
@@ -274,7 +278,7 @@ def as_points(descriptors: Tensor | ArrayLike, device: torch.device | None) -> T
 
 
 def as_groups(cameras: Sequence[str | None], points: Tensor) -> NDArray[np.int64]:
-    """A number for each sample's camera, (N,); a sample without one gets a number of its own."""
+    """Return a number for each sample's camera, (N,). A sample without a camera gets its own number."""
     if len(cameras) != len(points):
         raise InputError(f"neighbours: {len(cameras)} cameras for {len(points)} samples: expected one each")
     names = ["" if camera is None else str(camera) for camera in cameras]

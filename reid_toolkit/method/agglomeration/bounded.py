@@ -1,6 +1,6 @@
-"""Merging where the C x C matrix does not fit: in rounds, by near pairs only, under thresholds that rise.
+"""Merges in rounds if the C x C matrix does not fit: only near pairs are kept, under thresholds that rise.
 
-Equal samples are merged first. Their pairs cost nothing, so they come first anyway, and can be too many to list.
+Equal samples are merged first. Their pairs cost nothing, so they come first anyway, and they can be too many to list.
 """
 
 from itertools import count
@@ -28,12 +28,12 @@ def merge_bounded(
     criterion: Criterion,
     max_memory: int | None,
 ) -> History:
-    """Do the same merges as with the matrix; returns (a, b, cost) with a < b numbers of ``clusters``.
+    """Do the same merges as with the matrix. Returns (a, b, cost), where a < b are numbers of ``clusters``.
 
-    A round takes a threshold from bounds of the costs, computes every pair that could matter under it, and
-    merges while a pair costs at most the threshold. The next round starts from the clusters that are left,
-    and holds the matrix as soon as it fits. The history is shorter than ``merges`` when no pair is left that
-    may merge. ``forbidden`` (M, 2) int64, sorted pairs (a, b), a < b, of clusters.
+    A round derives a threshold from bounds of the costs, computes every pair that could matter under it, and merges
+    while a pair costs at most the threshold. The next round starts from the clusters that are left, and uses the matrix
+    as soon as it fits. The history is shorter than ``merges`` if no pair is left that may merge. ``forbidden`` (M, 2)
+    int64 holds sorted pairs (a, b), a < b, of clusters.
     """
     start = clusters
     device, dimension = clusters.labels.device, distances.features.shape[1]
@@ -58,18 +58,18 @@ def merge_bounded(
 def merge_round(
     linkage: ClusterLinkage, forbidden: Tensor, merges: int, criterion: Criterion, dispersion: Dispersion
 ) -> History:
-    """Merge up to ``merges`` times, by the fastest way that fits in memory.
+    """Merge up to ``merges`` times, in the fastest way that fits in memory.
 
-    Returns no merge only where no pair may merge. ``dispersion`` is brought up to date.
+    Returns no merge only if no pair may merge. ``dispersion`` is updated.
     """
     if linkage.plan.dense:
         return NearestPartners(DenseMatrix(linkage, forbidden), dispersion, criterion).run(merges)
     near = near_pairs(linkage, forbidden, merges, criterion, dispersion)
-    if near is None:  # too many pairs are as near as the nearest: recomputed rows need no memory for pairs
+    if near is None:  # too many pairs are as near as the nearest; recomputed rows need no memory for pairs
         return NearestPartners(RecomputedRows(linkage, forbidden), dispersion, criterion).run(merges)
     edges, threshold = near
     cannot_link = CannotLink(forbidden, len(linkage.clusters))
-    # The CPU does these merges. Each is of a few samples and decides the next, so a GPU would mostly wait.
+    # These merges run on the CPU. Each is of a few samples and decides the next, so a GPU would mostly wait.
     on_cpu = dispersion.cpu()
     cpu_edges = Edges(*(part.cpu() for part in edges))
     history = Graph(cpu_edges, linkage.cpu(), on_cpu, criterion, cannot_link, threshold).run(merges)
@@ -82,10 +82,10 @@ def near_pairs(
 ) -> tuple[Edges, float] | None:
     """Return all pairs that matter under a threshold, and the threshold, which allows a good part of ``merges``.
 
-    The costs of each cluster's cheapest merge with a higher number, sorted, say how many merges a threshold
-    allows: these pairs form no cycle, so the k cheapest give k merges, but for costs that grow on the way.
-    Twice as many are taken, to allow for that, and fewer when they bring more pairs than fit. Returns None
-    when the pairs under the cheapest threshold do not fit either.
+    The costs of each cluster's cheapest merge with a higher number, sorted, show how many merges a threshold allows:
+    these pairs form no cycle, so the k cheapest give k merges, except for costs that grow on the way. To allow for
+    that, twice as many are taken; fewer, if they bring more pairs than fit. Returns None if even the pairs under the
+    lowest threshold do not fit.
     """
     plan = linkage.plan
     kinds: list[type[MeanScreen] | type[ExactScreen]] = [ExactScreen]
@@ -99,7 +99,7 @@ def near_pairs(
             none = torch.empty(0, dtype=torch.int64, device=lowest.device)
             return Edges(none, none, none), 0.0
         rank = min(2 * merges + 16, len(costs) - 1)
-        # Where the bounds of the means let too many pairs through, exact links are worth their time.
+        # If the bounds from means let too many pairs through, exact links are worth their time.
         least = merges // 16 if kind is MeanScreen else 0
         while True:
             threshold = float(costs[rank])
@@ -122,15 +122,14 @@ def merge_duplicates(
 ) -> History:
     """Do the merges that cost 0, up to ``merges``, in the order of stepwise merging.
 
-    With average linkage and no size term, two clusters are at cost 0 of each other only if all their samples are
-    one point, and a merge of them leaves that so. So groups of equal samples do not mix. Within a group, the
-    smallest a takes every b that it may, in order, before the next a does. n equal samples thus take n merges,
-    where pairs would be n².
+    With average linkage and no size term, two clusters have cost 0 only if all their samples are one point, and merging
+    them keeps this so. Groups of equal samples therefore do not mix. Within a group, the smallest a takes every b that
+    it may, in order, before the next a does. So n equal samples take n merges, although they have n² pairs.
     """
     points = point_of_cluster(distances, clusters, block_size)
     single = points >= 0
     if criterion.size_weight or (criterion.minimum and not criterion.trade_off and not bool(single.all())):
-        return []  # then other pairs cost as little, and merges of different groups interleave
+        return []  # other pairs may cost as little then, and merges of different groups alternate
     shared = single & (torch.bincount(points.clamp(min=0))[points.clamp(min=0)] > 1)
     groups: dict[int, list[int]] = {}
     numbers = shared.nonzero().flatten()
@@ -142,7 +141,7 @@ def merge_duplicates(
 
 
 def merge_group(group: list[int], cannot_link: CannotLink) -> History:
-    """Merge clusters at distance 0 of one another. ``group`` ascends."""
+    """Merge clusters that are at distance 0 from one another. ``group`` is in ascending order."""
     history: History = []
     while group:
         a, *others = group
@@ -157,7 +156,7 @@ def merge_group(group: list[int], cannot_link: CannotLink) -> History:
 
 
 def point_of_cluster(distances: ExactDistances, clusters: Clusters, block_size: int) -> Tensor:
-    """Number the point that all samples of a cluster share, equal numbers for equal points; (C,) int64.
+    """Number the point that all samples of a cluster share; equal points get equal numbers. Returns (C,) int64.
 
     The number is -1 for a cluster of several points.
     """
@@ -168,7 +167,7 @@ def point_of_cluster(distances: ExactDistances, clusters: Clusters, block_size: 
         first = torch.full_like(samples, len(samples))
         first.scatter_reduce_(0, points, samples, "amin")
         twins = samples[first[points] != samples]
-        # Samples of equal hashes are compared. After a collision (one in 10^19 pairs), another hash is tried.
+        # Samples with equal hashes are compared. After a collision (one in 10^19 pairs), another hash is tried.
         if all(
             torch.equal(distances.rounded(part), distances.rounded(first[points[part]]))
             for part in twins.split(block_size)
@@ -181,7 +180,7 @@ def point_of_cluster(distances: ExactDistances, clusters: Clusters, block_size: 
 
 
 def hashes(distances: ExactDistances, samples: Tensor, block_size: int, seed: int) -> Tensor:
-    """A random sum of each rounded sample's coordinates, int64 with wrap-around; (N,)."""
+    """Return a random sum of each rounded sample's coordinates, int64 with wrap-around, (N,)."""
     generator = torch.Generator().manual_seed(seed)
     weights = torch.randint(-(2**63), 2**63 - 1, (distances.features.shape[1],), generator=generator)
     weights = weights.to(samples.device)

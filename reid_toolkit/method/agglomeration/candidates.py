@@ -1,4 +1,4 @@
-"""Finds the pairs of clusters that are near, among all C² pairs, without an array of that size."""
+"""Finds the near pairs among all C² pairs of clusters, without an array of that size."""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ UNIT_ROUNDOFF = 2.0**-24
 """float32's relative rounding error."""
 
 LARGE = 1e30
-"""Costs are not compared in float32 beyond this many times the largest norm."""
+"""Costs beyond this many times the largest norm are not compared in float32."""
 
 
 class Edges(NamedTuple):
@@ -28,10 +28,10 @@ class Edges(NamedTuple):
 
 
 def with_margin(threshold: float) -> float:
-    """The largest lower bound (Criterion.lower_bound) of a pair that is kept at this threshold.
+    """Return the largest lower bound (Criterion.lower_bound) of a pair that is kept at this threshold.
 
-    The margin covers the rounding of quotients. Without it, two links could both come out above the threshold
-    and their mean at it.
+    The margin covers the rounding of quotients. Without it, two links could both be above the threshold and their mean
+    at it.
     """
     return threshold * (1 + 2.0**-48)
 
@@ -63,7 +63,7 @@ class MeanScreen:
         self.slack = 4 * UNIT_ROUNDOFF * math.sqrt(largest)  # of a distance of means, for having rounded the means
 
     def blocks(self, norms: Tensor, spread: Tensor | None) -> Iterator[tuple[int, int, Tensor]]:
-        """The upper half of the matrix of ‖μ_a - μ_b‖² (+ v_a + v_b), block by block.
+        """Yield the upper half of the matrix of ‖μ_a - μ_b‖² (+ v_a + v_b), block by block.
 
         Yields (top, left, block), where the first entry of ``block`` is the pair (top, left). Entries on and
         below the diagonal and those of cannot-link pairs are infinite. All blocks use the same memory.
@@ -84,7 +84,8 @@ class MeanScreen:
                 yield top, left, block
 
     def lowest(self) -> Tensor:
-        """For each cluster, an upper bound of the cost of its cheapest merge with a higher number; (C,) float64."""
+        """Return for each cluster an upper bound of the cost of its cheapest merge with a higher number; (C,)
+        float64."""
         own = own_terms(self.dispersion, self.criterion) / self.scale
         terms = own.clamp(max=LARGE).float()
         lowest = torch.full_like(terms, torch.inf)
@@ -96,15 +97,15 @@ class MeanScreen:
             part = lowest[top : top + len(block)]
             torch.minimum(part, smallest, out=part)
         bounds = lowest.double() + own + (own.max() - LARGE).clamp(min=0)
-        # float32 rounded the sum of two terms, and distances are rounded up to whole numbers.
+        # float32 rounded a sum of two terms, and distances are rounded up to whole numbers.
         return bounds * (1 + 64 * UNIT_ROUNDOFF) * self.scale + self.linkage.distances.unit
 
     def edges(self, threshold: float, room: int) -> Edges | None:
-        """All pairs whose lower bound is within the threshold, or None if there may be more than ``room``."""
+        """Return all pairs whose lower bound is within the threshold, or None if there may be more than ``room``."""
         limit = min(with_margin(threshold) / self.scale, LARGE)
         if not self.squared:
             limit = (limit + self.slack) ** 2
-        # Finite, so that infinite entries are left out.
+        # Kept finite, so that infinite entries are left out.
         limit = min((limit + self.error) * (1 + 4 * UNIT_ROUNDOFF), LARGE)
         norms = self.norms.masked_fill(exceeds(self.dispersion, self.criterion, threshold), torch.inf)
         pairs = GrowingColumns(2, room, norms.device)
@@ -119,7 +120,7 @@ class MeanScreen:
 
 
 class ExactScreen:
-    """Computes every exact link, some rows of the matrix at a time: N x N products, where means say too little."""
+    """Computes every exact link, some rows of the matrix at a time: N x N products, for when means say too little."""
 
     def __init__(
         self, linkage: ClusterLinkage, dispersion: Dispersion, criterion: Criterion, forbidden: Tensor
@@ -136,7 +137,7 @@ class ExactScreen:
             yield top, rows
 
     def lowest(self) -> Tensor:
-        """For each cluster, the cost of its cheapest merge with a higher number; (C,) float64."""
+        """Return for each cluster the cost of its cheapest merge with a higher number; (C,) float64."""
         sizes, values = self.dispersion.sizes, self.dispersion.values
         lowest = torch.full_like(sizes, torch.inf)
         for top, links in self.row_blocks():
@@ -147,7 +148,7 @@ class ExactScreen:
         return lowest
 
     def edges(self, threshold: float, room: int) -> Edges | None:
-        """All pairs whose lower bound is within the threshold, or None if there are more than ``room``."""
+        """Return all pairs whose lower bound is within the threshold, or None if there are more than ``room``."""
         out = exceeds(self.dispersion, self.criterion, threshold)
         sizes = self.dispersion.sizes
         pairs = GrowingColumns(3, room, sizes.device)
@@ -163,10 +164,10 @@ class ExactScreen:
 
 
 class GrowingColumns:
-    """Columns of whole numbers that grow up to ``room`` entries, in memory taken once at the start.
+    """Columns of whole numbers that grow up to ``room`` entries, in memory that is allocated once at the start.
 
-    Small arrays allocated between large temporary ones keep the allocator from using the freed gaps again: a
-    process that keeps a megabyte would grow by a gigabyte.
+    Small arrays allocated between large temporary ones keep the allocator from reusing the gaps: a process that keeps a
+    megabyte would grow by a gigabyte.
     """
 
     def __init__(self, width: int, room: int, device: torch.device) -> None:
@@ -175,7 +176,7 @@ class GrowingColumns:
         self.count = 0
 
     def add(self, *columns: Tensor) -> bool:
-        """Append (n,) values to each column. Returns False and changes nothing when they do not fit."""
+        """Append (n,) values to each column. Returns False and changes nothing if they do not fit."""
         end = self.count + len(columns[0])
         if end > self.space.shape[1]:
             return False
@@ -185,25 +186,25 @@ class GrowingColumns:
         return True
 
     def columns(self) -> list[Tensor]:
-        """The values so far, one (n,) int64 a column: views, not copies."""
+        """Return the values so far, one (n,) int64 per column, as views."""
         return list(self.space[:, : self.count])
 
 
 def own_terms(dispersion: Dispersion, criterion: Criterion) -> Tensor:
-    """What each cluster adds to the cost of any merge, λ d_a + w n_a; (C,) float64."""
+    """Return what each cluster adds to the cost of any merge, λ d_a + w n_a; (C,) float64."""
     zeros = torch.zeros_like(dispersion.sizes)
     return criterion.cost(zeros, zeros, dispersion.values, zeros, dispersion.sizes)
 
 
 def exceeds(dispersion: Dispersion, criterion: Criterion, threshold: float) -> Tensor:
-    """Which clusters' own terms exceed the threshold, so that each of their merges costs more; (C,) bool."""
+    """Mark clusters whose own terms exceed the threshold, so that each of their merges costs more; (C,) bool."""
     return own_terms(dispersion, criterion) > with_margin(threshold)
 
 
 def within_threshold(
     criterion: Criterion, dispersion: Dispersion, a: Tensor, b: Tensor, links: Tensor, threshold: float
 ) -> Tensor:
-    """Which pairs have a lower bound within the threshold and its margin; (P,) bool."""
+    """Mark pairs whose lower bound is within the threshold and its margin; (P,) bool."""
     size_a, size_b = dispersion.sizes[a], dispersion.sizes[b]
     between = criterion.between(links.double(), size_a, size_b)
     return criterion.lower_bound(between, size_a, size_b) <= with_margin(threshold)
@@ -233,7 +234,7 @@ def means_and_spread(linkage: ClusterLinkage) -> tuple[Tensor, Tensor]:
 
 
 def product_error(dimension: int) -> float:
-    """Bound of |fl(x·y) - x·y| / (‖x‖ ‖y‖) for a product of float32 matrices in any order of summation.
+    """Return a bound of |fl(x·y) - x·y| / (‖x‖ ‖y‖) for float32 matrix products in any order of summation.
 
     It is D u / (1 - D u) with u float32's rounding error (Higham, "Accuracy and Stability", §3.1). Where torch
     is set to allow TF32 or bfloat16, inputs keep 8 bits and sums may be truncated.

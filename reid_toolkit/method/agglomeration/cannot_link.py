@@ -1,13 +1,13 @@
-"""Cannot-link pairs between clusters, followed through merges."""
+"""Tracks cannot-link pairs between clusters through merges."""
 
 import torch
 from torch import Tensor
 
 
 class CannotLink:
-    """Which clusters may not merge. A merged cluster inherits the pairs of both its parts.
+    """The clusters that may not merge. A merged cluster inherits the pairs of both its parts.
 
-    There may be millions of pairs, so a set is only built for a cluster that somebody looks up.
+    There may be millions of pairs, so a set is built only for a cluster that is looked up.
     """
 
     def __init__(self, pairs: Tensor, clusters: int) -> None:
@@ -20,20 +20,20 @@ class CannotLink:
         self.merged: dict[int, int] = {}
 
     def of(self, cluster: int) -> set[int]:
-        """The present clusters that ``cluster`` may not merge with."""
+        """Return the present clusters that ``cluster`` may not merge with."""
         if cluster not in self.sets:
             partners = self.partners[self.starts[cluster] : self.starts[cluster + 1]].tolist()
             self.sets[cluster] = {self.current(partner) for partner in partners}
         return self.sets[cluster]
 
     def current(self, cluster: int) -> int:
-        """The cluster that ``cluster`` is part of by now."""
+        """Return the cluster that now contains ``cluster``."""
         while cluster in self.merged:
             cluster = self.merged[cluster]
         return cluster
 
     def merge(self, a: int, b: int) -> None:
-        """Let ``a`` stand for a ∪ b."""
+        """Record the merge: ``a`` now means a ∪ b."""
         if not len(self.partners):
             return
         union = self.of(a) | self.of(b)

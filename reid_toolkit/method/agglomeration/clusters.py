@@ -13,7 +13,7 @@ class Clusters:
     """C clusters of N samples. Cluster c holds the samples ``order[starts[c] : starts[c + 1]]``, ascending."""
 
     def __init__(self, labels: Tensor) -> None:
-        """``labels`` (N,) int64, any numbers. Clusters are numbered anew by smallest member."""
+        """``labels`` (N,) int64, any numbers. Clusters are renumbered by smallest member."""
         _, inverse = labels.unique(return_inverse=True)
         count = int(inverse.max()) + 1
         positions = torch.arange(len(labels), device=labels.device)
@@ -33,25 +33,25 @@ class Clusters:
         return len(self.sizes)
 
     def cpu(self) -> "Clusters":
-        """The same in the machine's memory."""
+        """Return a copy in the machine's memory."""
         copied = copy(self)
         for name, value in vars(self).items():
             setattr(copied, name, value.cpu())
         return copied
 
     def members(self, cluster: int) -> Tensor:
-        """The samples of one cluster, ascending."""
+        """Return the samples of one cluster, ascending."""
         return self.span(cluster, cluster + 1)
 
     def span(self, first: int, stop: int) -> Tensor:
-        """The samples of clusters first..stop-1, cluster by cluster: a view of ``order``."""
+        """Return the samples of clusters first..stop-1, cluster by cluster, as a view of ``order``."""
         return self.order[int(self.starts[first]) : int(self.starts[stop])]
 
     def owners_after(self, history: History) -> Tensor:
-        """The new number of each of these clusters once ``history`` is done; (C,) int64.
+        """Return the new number of each of these clusters after ``history``; (C,) int64.
 
-        q = a ∪ b keeps the number a < b, so every chain of merges leads to a smaller number. The clusters that
-        are left are then numbered in order, which is the order of their smallest members.
+        q = a ∪ b keeps the number a < b, so every chain of merges leads to a smaller number. The clusters that are left
+        are then numbered in the order of their smallest members.
         """
         parent = list(range(len(self)))
         for a, b, _ in history:
@@ -69,11 +69,11 @@ class Members:
         self.merged: dict[int, Tensor] = {}
 
     def of(self, cluster: int) -> Tensor:
-        """The samples that ``cluster`` holds now, in no particular order."""
+        """Return the samples that ``cluster`` holds now, in no particular order."""
         return self.merged[cluster] if cluster in self.merged else self.clusters.members(cluster)
 
     def merge(self, a: int, b: int) -> None:
-        """Let ``a`` stand for a ∪ b."""
+        """Record the merge: ``a`` now means a ∪ b."""
         self.merged[a] = torch.cat([self.of(a), self.of(b)])
         self.merged.pop(b, None)
 
@@ -87,7 +87,7 @@ def follow(clusters: Clusters, forbidden: Tensor, history: History) -> tuple[Clu
 
 
 def survivors(clusters: Clusters, history: History) -> Tensor:
-    """The numbers that still stand for a cluster after ``history``, ascending."""
+    """Return the numbers that still name a cluster after ``history``, ascending."""
     left = torch.ones(len(clusters), dtype=torch.bool, device=clusters.labels.device)
     left[[b for _, b, _ in history]] = False
     return left.nonzero().flatten()

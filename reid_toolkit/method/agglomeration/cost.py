@@ -14,7 +14,7 @@ from reid_toolkit.method.equations import Value, merged_within_printed, merging_
 class Criterion:
     """The options of the cost D_ab = d_ab + λ (d_a + d_b) + w (n_a + n_b).
 
-    Its functions take numbers or tensors and round both alike, so that every path gets the same costs.
+    Its functions take numbers or tensors and round both alike, so that every code path gets the same costs.
     """
 
     trade_off: float
@@ -80,7 +80,7 @@ class Dispersion:
             self.values[a] = criterion.within(self.totals[a].double(), self.sizes[a])
 
     def cpu(self) -> "Dispersion":
-        """The same in the machine's memory."""
+        """Return a copy in the machine's memory."""
         copied = copy(self)
         copied.sizes, copied.totals, copied.values = self.sizes.cpu(), self.totals.cpu(), self.values.cpu()
         return copied

@@ -1,4 +1,4 @@
-"""Merging by the cost of every pair. Each row remembers its cheapest partner, so a merge takes O(C)."""
+"""Merges with the cost of every pair. Each row remembers its cheapest partner, so a merge takes O(C)."""
 
 import torch
 from torch import Tensor
@@ -11,14 +11,14 @@ from reid_toolkit.method.agglomeration.matrix import Source
 class NearestPartners:
     """Keeps, for each cluster, its cheapest partner of a higher number while clusters merge.
 
-    A row is *stale* when its cheapest partner was merged away. Its ``lowest`` is then only a lower bound of
-    its cost, and it is searched again when it comes first. (This is Müllner's generic algorithm, "Modern
-    hierarchical, agglomerative clustering algorithms", 2011. It does not need costs to grow.) Every search
-    takes the first of equal minima, so exact ties go to the smallest (a, b).
+    A row is *stale* if its cheapest partner was merged away. Its ``lowest`` is then only a lower bound of its cost, and
+    the row is searched again when it comes first. (This is Müllner's generic algorithm, "Modern hierarchical,
+    agglomerative clustering algorithms", 2011. It works even if costs shrink.) Every search takes the first of equal
+    minima, so exact ties go to the smallest (a, b).
     """
 
     def __init__(self, source: Source, dispersion: Dispersion, criterion: Criterion) -> None:
-        """Searches every row. ``dispersion`` is brought up to date by every merge."""
+        """Searches every row. Every merge updates ``dispersion``."""
         self.source, self.dispersion, self.criterion = source, dispersion, criterion
         self.sizes = dispersion.sizes
         self.lowest = torch.empty_like(self.sizes)
@@ -30,7 +30,7 @@ class NearestPartners:
             self.search(slice(top, min(top + source.height, count)))
 
     def costs(self, rows: slice, left: int) -> Tensor:
-        """Cost of merging each of ``rows`` with each of clusters left..C-1; infinite where that is forbidden."""
+        """Return the cost of merging each of ``rows`` with each of clusters left..C-1; infinite if forbidden."""
         links = self.source.rows(rows, left)
         sizes, values = self.sizes, self.dispersion.values
         between = self.criterion.between(links.double(), sizes[rows, None], sizes[left:])
@@ -47,7 +47,7 @@ class NearestPartners:
         self.stale[rows] = False
 
     def run(self, merges: int) -> History:
-        """Merge up to ``merges`` times, with one read of the device a step. Ends early when no pair may merge."""
+        """Merge up to ``merges`` times, with one read from the device per merge. Ends early if no pair may merge."""
         history: History = []
         while len(history) < merges:
             row = self.lowest.argmin()
@@ -64,7 +64,7 @@ class NearestPartners:
         return history
 
     def merge(self, a: int, b: int) -> None:
-        """Let ``a`` stand for a ∪ b, and bring every row up to date."""
+        """Merge: ``a`` now means a ∪ b. Updates every row."""
         self.dispersion.merge(a, b, self.source.between(a, b) if self.criterion.trade_off else None)
         self.source.merge(a, b)
         self.gone[b] = True

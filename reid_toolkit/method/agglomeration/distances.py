@@ -1,4 +1,4 @@
-"""Distances between samples as whole numbers, so that their sums are exact on every device, in every order.
+"""Distances between samples as whole numbers, so that their sums are exact on every device and in every order.
 
 Merging compares sums of very many distances, and equal sums must compare equal. Floating point does not
 give that: the last bits of a matrix product depend on block size, thread count and device. Therefore:
@@ -42,8 +42,8 @@ class ExactDistances:
         self.features = features
         self.squared = metric == "squared_euclidean"
         largest = largest_norm(features)
-        # Rounding the exponent with a quarter to spare keeps the common case, norms of 1 give or take a
-        # rounding error, away from the point where the grid would change.
+        # The exponent is rounded with a quarter to spare. So in the common case, norms of 1 give or take a rounding
+        # error, no norm is at the point where the grid would change.
         exponent = math.floor(math.log2(largest) + 0.75) if largest > 0 else 0
         self.grid = math.ldexp(1.0, exponent - FEATURE_BITS)
         bits = 2 * FEATURE_BITS + 3 if self.squared else FEATURE_BITS + 2
@@ -57,7 +57,7 @@ class ExactDistances:
 
     @cached_property
     def host(self) -> "ExactDistances":
-        """The same with the features in the machine's memory, copied there at the first use."""
+        """Return the same distances with the features in the machine's memory, copied there at the first use."""
         copied = copy(self)
         copied.features, copied.norms, copied.last_rows = self.features.cpu(), self.norms.cpu(), None
         return copied

@@ -11,7 +11,7 @@ from reid_toolkit.method.agglomeration.distances import ExactDistances
 from reid_toolkit.method.agglomeration.memory import Plan
 
 SMALL = 1024
-"""Pairs of clusters with at most this many sample pairs are gathered together; larger ones are products."""
+"""Pairs of clusters with at most this many sample pairs are computed together; larger pairs by matrix products."""
 
 LARGEST = torch.iinfo(torch.int64).max
 
@@ -25,15 +25,15 @@ class ClusterLinkage:
         self.block_size = plan.block_size
 
     def sums(self) -> "ClusterLinkage":
-        """The same with average linkage: Eq. 3 and 7 need sums even where links are minima."""
+        """Return the same with average linkage. Eq. 3 and 7 need sums even if links are minima."""
         return ClusterLinkage(self.distances, self.clusters, False, self.plan)
 
     def cpu(self) -> "ClusterLinkage":
-        """The same, computed by the CPU."""
+        """Return the same, computed by the CPU."""
         return ClusterLinkage(self.distances.host, self.clusters.cpu(), self.minimum, self.plan)
 
     def between(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """The link of one group of samples (n,) with another (m,); () int64."""
+        """Return the link of one group of samples (n,) with another (m,); () int64."""
         parts = [
             self.reduce(self.distances.block(part, other).flatten(), 0)
             for part in rows.split(self.block_size)
@@ -42,10 +42,10 @@ class ClusterLinkage:
         return self.reduce(torch.stack(parts), 0)
 
     def to_groups(self, rows: Tensor, columns: Tensor, owners: Tensor, count: int) -> Tensor:
-        """Links of the samples ``rows`` with ``count`` groups of samples; (count,) int64.
+        """Return the links of the samples ``rows`` with ``count`` groups of samples; (count,) int64.
 
-        Sample ``columns[i]`` is in group ``owners[i]``. A group without samples has the link of none: 0, or
-        the largest int64 for minimum linkage.
+        Sample ``columns[i]`` is in group ``owners[i]``. A group without samples has link 0, or the largest int64 for
+        minimum linkage.
         """
         size = self.block_size
         result = owners.new_full((count,), LARGEST if self.minimum else 0)
@@ -60,7 +60,7 @@ class ClusterLinkage:
         return result
 
     def reduce(self, values: Tensor, dimension: int) -> Tensor:
-        """The sum of ``values`` along a dimension, or their minimum."""
+        """Return the sum of ``values`` along a dimension, or their minimum."""
         return values.amin(dimension) if self.minimum else values.sum(dimension)
 
     def row_ranges(self, most_clusters: int, most_samples: int) -> Iterator[tuple[int, int]]:
@@ -77,24 +77,24 @@ class ClusterLinkage:
             top = bottom
 
     def row_blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """All of the upper half of the matrix of links, a few rows at a time.
+        """Yield the upper half of the matrix of links, a few rows at a time.
 
-        Yields (top, rows), where ``rows`` (n, C - top) int64 belong to clusters top..top+n-1 and column j to
-        cluster top + j. A pair of two of these n clusters appears on both sides of the diagonal. On the
-        diagonal is the link over ordered pairs within the cluster. Every product of samples is reduced to
-        clusters at once, so nothing of size N x N exists at any time.
+        Yields (top, rows), where ``rows`` (n, C - top) int64 belong to clusters top..top+n-1 and column j to cluster
+        top + j. A pair of two of these n clusters appears on both sides of the diagonal. The diagonal holds the link
+        over ordered pairs within the cluster. Every product of samples is reduced to clusters at once, so no N x N
+        array ever exists.
         """
         height = max(1, self.plan.entries // len(self.clusters))
         for top, bottom in self.row_ranges(height, self.block_size):
             yield top, self.rows(top, bottom)
 
     def rows(self, top: int, bottom: int) -> Tensor:
-        """Links of clusters top..bottom-1 with clusters top..C-1; (bottom - top, C - top) int64."""
+        """Return the links of clusters top..bottom-1 with clusters top..C-1; (bottom - top, C - top) int64."""
         rows, columns = self.clusters.span(top, bottom), self.clusters.span(top, len(self.clusters))
         return self.block(rows, columns)[2]
 
     def own(self) -> Tensor:
-        """The link of each cluster with itself, over ordered pairs; (C,) int64."""
+        """Return the link of each cluster with itself, over ordered pairs; (C,) int64."""
         clusters = self.clusters
         result = torch.zeros_like(clusters.sizes)
         starts = clusters.starts.tolist()
@@ -107,7 +107,7 @@ class ClusterLinkage:
         return result
 
     def block(self, rows: Tensor, columns: Tensor) -> tuple[slice, slice, Tensor]:
-        """Links of the clusters of ``rows`` with those of ``columns``, and which clusters these are.
+        """Return the links of the clusters of ``rows`` with those of ``columns``, and which clusters these are.
 
         ``rows`` and ``columns`` are samples of whole clusters, parts of ``clusters.order`` of any length.
         """
@@ -126,12 +126,12 @@ class ClusterLinkage:
         return of_rows, of_columns, result
 
     def owners(self, samples: Tensor) -> slice:
-        """The clusters of ``samples``, a part of ``clusters.order``."""
+        """Return the clusters of ``samples``, a part of ``clusters.order``."""
         labels = self.clusters.labels
         return slice(int(labels[samples[0]]), int(labels[samples[-1]]) + 1)
 
     def product(self, rows: Tensor, columns: Tensor) -> tuple[slice, slice, Tensor]:
-        """:meth:`block` by a single matrix product; clusters may be cut off at the ends of either part."""
+        """Do :meth:`block` by a single matrix product. Clusters may be cut off at the ends of either part."""
         own, other = self.clusters.labels[rows], self.clusters.labels[columns]
         values = self.distances.block(rows, columns)
         values = reduce_rows(reduce_rows(values, own, self.minimum).T, other, self.minimum).T
@@ -145,7 +145,7 @@ class ClusterLinkage:
             target += values
 
     def pairs(self, a: Tensor, b: Tensor) -> Tensor:
-        """The links of the pairs of clusters ``(a[p], b[p])``; (P,), (P,) -> (P,) int64."""
+        """Return the links of the pairs of clusters ``(a[p], b[p])``; (P,), (P,) -> (P,) int64."""
         clusters = self.clusters
         counts = clusters.sizes[a] * clusters.sizes[b]
         result = torch.empty_like(counts)
@@ -159,7 +159,7 @@ class ClusterLinkage:
         return result
 
     def gathered(self, a: Tensor, b: Tensor) -> Tensor:
-        """:meth:`pairs` with all sample pairs laid out at once."""
+        """Do :meth:`pairs` with all sample pairs in one array."""
         clusters = self.clusters
         width = clusters.sizes[b]
         counts = clusters.sizes[a] * width

@@ -1,4 +1,4 @@
-"""The matrix of links between clusters that merge: held in memory, or computed row by row."""
+"""The matrix of links between clusters while they merge: kept in memory, or computed row by row."""
 
 from typing import Protocol
 
@@ -10,36 +10,36 @@ from reid_toolkit.method.agglomeration.clusters import Members
 from reid_toolkit.method.agglomeration.linkage import ClusterLinkage
 
 FORBIDDEN = -1
-"""Stands for the link of a pair that may not merge."""
+"""The link of a pair that may not merge."""
 
 
 class Source(Protocol):
     """Gives rows of the matrix of links while clusters merge."""
 
     height: int
-    """How many rows to read at once before the first merge."""
+    """How many rows to read at a time before the first merge."""
 
     def rows(self, rows: slice, left: int) -> Tensor:
-        """Links of clusters ``rows`` with clusters left..C-1, or FORBIDDEN; (n, C - left) int64.
+        """Return the links of clusters ``rows`` with clusters left..C-1, or FORBIDDEN; (n, C - left) int64.
 
-        Callers do not write to it. They ignore the diagonal and clusters that were merged away, whose entries
-        mean nothing.
+        Callers must not write to the result. They ignore the diagonal and the entries of clusters that were merged
+        away, which have no meaning.
         """
 
     def between(self, a: int, b: int) -> Tensor:
-        """Σ dist over a x b for Eq. 7, whatever the linkage; () int64."""
+        """Return Σ dist over a x b for Eq. 7, with any linkage; () int64."""
 
     def merge(self, a: int, b: int) -> None:
-        """Let ``a`` stand for a ∪ b."""
+        """Record the merge: ``a`` now means a ∪ b."""
 
 
 class DenseMatrix:
-    """The matrix in memory, upper half. Eq. 6 on sums of whole numbers is Σ_qs = Σ_as + Σ_bs."""
+    """The upper half of the matrix, in memory. On sums of whole numbers, Eq. 6 is Σ_qs = Σ_as + Σ_bs."""
 
     def __init__(self, linkage: ClusterLinkage, forbidden: Tensor) -> None:
         """Computes every link. ``forbidden`` (M, 2) int64, pairs (a, b), a < b, of clusters."""
         count = len(linkage.clusters)
-        # Nothing below the diagonal is written or read, so that a CPU never has to find memory for that half.
+        # Nothing below the diagonal is read or written, so a CPU needs no memory for that half.
         self.matrix = linkage.clusters.sizes.new_empty((count, count))
         parts = [linkage.clusters.span(*ends) for ends in linkage.row_ranges(count, linkage.block_size)]
         for i, rows in enumerate(parts):
@@ -59,7 +59,7 @@ class DenseMatrix:
         return torch.stack([self.row(row)[left:] for row in range(rows.start, rows.stop)])
 
     def row(self, row: int) -> Tensor:
-        """One whole row, from the upper half; (C,) int64."""
+        """Return one whole row, read from the upper half; (C,) int64."""
         return torch.cat([self.matrix[:row, row], self.matrix[row, row:]])
 
     def between(self, a: int, b: int) -> Tensor:
@@ -78,7 +78,7 @@ class DenseMatrix:
 
 
 class RecomputedRows:
-    """Computes each row from the samples at every read: O(N D) a row, and no matrix in memory."""
+    """Computes each row from the samples at every read: O(N D) per row, without a matrix in memory."""
 
     def __init__(self, linkage: ClusterLinkage, forbidden: Tensor) -> None:
         """``forbidden`` (M, 2) int64, sorted pairs (a, b), a < b, of clusters."""
@@ -99,7 +99,7 @@ class RecomputedRows:
         return torch.stack([self.row(row)[left:] for row in range(rows.start, rows.stop)])
 
     def row(self, row: int) -> Tensor:
-        """One whole row; (C,) int64."""
+        """Return one whole row; (C,) int64."""
         every = torch.arange(len(self.labels), device=self.labels.device)
         result = self.linkage.to_groups(self.members.of(row), every, self.labels, len(self.linkage.clusters))
         result[list(self.cannot_link.of(row))] = FORBIDDEN

@@ -1,4 +1,4 @@
-"""How a memory limit becomes sizes of blocks. Results never depend on it."""
+"""Turns a memory limit into sizes of blocks. Results never depend on it."""
 
 import os
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ import torch
 from reid_toolkit.errors import InputError
 
 BYTES_PER_PAIR = 600
-"""Memory for one kept pair of clusters: two entries of Python dictionaries, their numbers, a place in the heap."""
+"""Memory of one stored pair of clusters: two entries in Python dictionaries, their numbers, and a place in the heap."""
 
 BLOCK_SIZES = (4096, 2048, 1024, 512, 256, 128, 64, 32)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes that keep a stage within its memory."""
+    """Sizes that keep a stage within its memory limit."""
 
     dense: bool
     """Whether the whole C x C matrix fits."""
@@ -24,18 +24,18 @@ class Plan:
     entries: int
     """Entries of the C x C matrix that are computed at once."""
     scanned: int
-    """Entries of the stored C x C matrix that are read at once: few enough for a cache."""
+    """Entries of the stored C x C matrix that are read at once: few enough for a CPU's cache."""
     pairs: int
-    """Pairs of clusters that may be kept where the matrix does not fit."""
+    """Pairs of clusters that may be stored if the matrix does not fit."""
     means: bool
-    """Whether the means of the clusters fit beside those pairs."""
+    """Whether the means of the clusters fit as well as those pairs."""
 
 
 def plan_memory(clusters: int, dimension: int, device: torch.device, max_memory: int | None) -> Plan:
     """Divide ``max_memory`` bytes among the parts of a stage.
 
-    Without it, take half of what a GPU has free, or a quarter of the machine's memory. Raises
-    :class:`InputError` when the smallest block does not fit.
+    Without a limit, take half of a GPU's free memory, or a quarter of the machine's memory. Raises
+    :class:`InputError` if the smallest block does not fit.
     """
     limit = default_memory(device) if max_memory is None else max_memory
     largest = 4096 if device.type == "cuda" else 1024
@@ -62,12 +62,13 @@ def plan_memory(clusters: int, dimension: int, device: torch.device, max_memory:
 
 
 def block_bytes(block_size: int, dimension: int) -> int:
-    """Bytes for the distances of a block with temporaries, and for the rounded samples on its two sides, as float64."""
+    """Return bytes for a block's distances and temporaries, and for the rounded samples on its two sides, as
+    float64."""
     return 40 * block_size * block_size + 48 * block_size * dimension
 
 
 def default_memory(device: torch.device) -> int:
-    """Half of a GPU's free memory, or a quarter of the machine's memory; bytes."""
+    """Return half of a GPU's free memory, or a quarter of the machine's memory, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 2
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4

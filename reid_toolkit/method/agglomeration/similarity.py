@@ -1,4 +1,4 @@
-"""Merging on sparse similarities: merging two clusters adds two sparse rows, and no matrix of all pairs exists."""
+"""Merges by sparse similarities: merging two clusters adds two sparse rows, and no matrix of all pairs exists."""
 
 import heapq
 from collections.abc import Iterator
@@ -23,35 +23,35 @@ class Criterion:
     printed: bool
     """Eq. 3 and 7 as printed, instead of the average pairwise distance and its exact update."""
     unit: float
-    """What a whole similarity of 1 is worth, a power of two."""
+    """The whole number that stands for a similarity of 1, a power of two."""
 
     def between(self, total: NDArray[np.int64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Eq. 4: d_ab = 1 - S_ab / (n_a n_b); ``sizes`` are the products n_a n_b."""
         return 1.0 - total * self.unit / sizes
 
     def within(self, total: NDArray[np.int64], size: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Eq. 3: d_a = 1 - S_aa / n_a², over ordered pairs; times n_a where it is read as printed."""
+        """Eq. 3: d_a = 1 - S_aa / n_a², over ordered pairs; times n_a for the printed reading."""
         mean = 1.0 - total * self.unit / (size * size)
         return mean * size if self.printed else mean
 
     def cost(
         self, between: NDArray[np.float64], within: NDArray[np.float64], others: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Eq. 5 of one cluster with others. Both clusters of a pair compute the same number."""
+        """Eq. 5 of one cluster with others. The result is the same from either cluster of a pair."""
         return merging_cost(between, within, others, self.trade_off) if self.trade_off else between
 
 
 class SimilarClusters:
     """Clusters that merge, cheapest pair first.
 
-    Each cluster keeps its *offer*: its cheapest partner when its row was last read. A row is read when its cluster
-    is made, and again when the partner of its offer has merged away and the old offer, now only a lower bound, comes
-    first in the heap. Nothing is missed: of every two clusters the later one was made while the other was there, so
-    its offer costs no more than that pair. Costs need not grow from merge to merge for this.
+    Each cluster has an *offer*: its cheapest partner when its row was last read. A row is read when its cluster is
+    made. It is read again when the partner of its offer was merged away and the old offer, now only a lower bound,
+    comes first in the heap. No pair is missed: of every two clusters, the later one was made while the other existed,
+    so its offer costs no more than that pair. This works even if costs shrink from merge to merge.
 
-    A cluster is named by its smallest member's place among the clusters at the start, and rows name clusters as they
-    were when the row was last read: ``parent`` leads from there to the cluster of now. So a merge touches two rows
-    and no neighbour's. Sums of similarities are whole numbers, which no order of summation can change.
+    A cluster is named by the position of its smallest member among the initial clusters. Rows name clusters as they
+    were when the row was last read; ``parent`` leads from such a name to the present cluster. So a merge changes two
+    rows and none of their neighbours'. Sums of similarities are whole numbers, so no order of summation changes them.
     """
 
     def __init__(
@@ -62,15 +62,15 @@ class SimilarClusters:
         forbidden: NDArray[np.int64],
         criterion: Criterion,
     ) -> None:
-        """``sums`` (C, C) int64: S_ab of clusters a, b, rows sorted, 0 on the diagonal; ``own`` (C,): S_aa;
+        """``sums`` (C, C) int64: S_ab of clusters a, b, with sorted rows and 0 on the diagonal; ``own`` (C,): S_aa;
         ``forbidden`` (M, 2): pairs of clusters that may not merge."""
         self.sums, self.own, self.criterion = sums, own.copy(), criterion
         self.sizes = sizes.astype(np.float64)
         self.within = criterion.within(self.own, self.sizes)
         count = len(own)
-        self.parent = np.arange(count, dtype=sums.indices.dtype)  # rows are kept in these names, so in as few bytes
+        self.parent = np.arange(count, dtype=sums.indices.dtype)  # the type of the rows' names, to save memory
         self.rows: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
-        """Of clusters that merged or were read again; the others' are in ``sums``."""
+        """Rows of clusters that merged or were read again; the other rows are in ``sums``."""
         self.banned: dict[int, NDArray[np.int64]] = {}
         both = np.concatenate([forbidden, forbidden[:, ::-1]])
         both = both[np.argsort(both[:, 0], kind="stable")]
@@ -79,15 +79,15 @@ class SimilarClusters:
         self.partner, self.link, self.lowest = self.first_offers(both)
         self.version = [0] * count
         self.watchers: dict[int, list[int]] = {}
-        """Cluster -> those whose offer it is, or was."""
+        """For each cluster, the clusters whose offer it is or was."""
         self.heap: list[tuple[float, int, int, int, int]] = []
-        """(cost, a, b, whose offer, its version); a and b are -1 where the row has to be read again."""
+        """(cost, a, b, the offering cluster, its version). a and b are -1 if the row must be read again."""
         for cluster in np.flatnonzero(self.lowest < np.inf).tolist():
             self.heap.append(self.offer(cluster))
         heapq.heapify(self.heap)
 
     def first_offers(self, banned: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-        """Each cluster's cheapest partner, their similarity, and the cost (infinite where there is none)."""
+        """Return each cluster's cheapest partner, their similarity, and the cost (infinite if there is no partner)."""
         count, starts = len(self.own), self.sums.indptr
         partner, link = np.full(count, -1), np.zeros(count, np.int64)
         lowest = np.full(count, np.inf)
@@ -104,7 +104,7 @@ class SimilarClusters:
             if len(filled):
                 first = (starts[top:bottom] - starts[top])[filled]
                 least = np.minimum.reduceat(cost, first)
-                # Of equal costs the first, which has the smallest name.
+                # Of equal costs take the first, which has the smallest name.
                 place = np.flatnonzero(cost == np.repeat(least, lengths[filled]))
                 place = place[np.unique(row[place], return_index=True)[1]]
                 lowest[top + filled] = least
@@ -112,14 +112,14 @@ class SimilarClusters:
         return partner, link, lowest
 
     def offer(self, cluster: int) -> tuple[float, int, int, int, int]:
-        """The heap's entry for a cluster's cheapest partner."""
+        """Return the heap's entry for a cluster's cheapest partner."""
         partner = int(self.partner[cluster])
         self.watchers.setdefault(partner, []).append(cluster)
         a, b = min(cluster, partner), max(cluster, partner)
         return float(self.lowest[cluster]), a, b, cluster, self.version[cluster]
 
     def now(self, names: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The clusters that ``names`` belong to now."""
+        """Return the present clusters that contain ``names``."""
         roots = self.parent[names]
         while True:
             above = self.parent[roots]
@@ -130,7 +130,7 @@ class SimilarClusters:
         return roots
 
     def raw(self, cluster: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """A row with the names that it was stored with, without itself."""
+        """Return a row with the names under which it was stored, without the cluster itself."""
         if cluster in self.rows:
             return self.rows[cluster]
         span = slice(self.sums.indptr[cluster], self.sums.indptr[cluster + 1])
@@ -139,7 +139,7 @@ class SimilarClusters:
         return names[other], totals[other]
 
     def row(self, cluster: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The clusters of now that are similar to ``cluster``, ascending, and the sums of similarities."""
+        """Return the present clusters that are similar to ``cluster``, ascending, and the sums of similarities."""
         names, totals = self.raw(cluster)
         roots = self.now(names)
         if (roots != names).any() or (roots[1:] <= roots[:-1]).any():
@@ -171,17 +171,17 @@ class SimilarClusters:
         heapq.heappush(self.heap, self.offer(cluster))
 
     def forbidden_to(self, cluster: int) -> NDArray[np.int64]:
-        """The clusters that ``cluster`` may not merge with."""
+        """Return the clusters that ``cluster`` may not merge with."""
         if cluster not in self.banned:
             return np.empty(0, np.int64)
         self.banned[cluster] = np.unique(self.now(self.banned[cluster]))
         return self.banned[cluster]
 
     def run(self, until: float | None, merges: int) -> list[tuple[int, int, float]]:
-        """Merge up to ``merges`` times, while a merge costs no more than ``until`` where that is given.
+        """Merge up to ``merges`` times; if ``until`` is given, only while a merge costs no more.
 
-        Returns (a, b, cost) a merge. Without ``until`` it goes on past cost 1, where pairs without any similarity
-        come in, until nothing may merge; each such merge looks at every cluster.
+        Returns (a, b, cost) of each merge. Without ``until`` merging continues past cost 1, where pairs without any
+        similarity follow, until nothing may merge; each such merge reads every cluster.
         """
         history: list[tuple[int, int, float]] = []
         limit = np.inf if until is None else until
@@ -198,7 +198,8 @@ class SimilarClusters:
         return history
 
     def cheapest(self) -> tuple[float, int, int, int]:
-        """(cost, a, b, S_ab) of the cheapest pair with a similarity; a is -1 where there is none. It stays."""
+        """Return (cost, a, b, S_ab) of the cheapest pair with a similarity, without removing it. a is -1 if there is
+        none."""
         while self.heap:
             cost, a, b, cluster, version = self.heap[0]
             if version == self.version[cluster] and a >= 0:
@@ -209,7 +210,7 @@ class SimilarClusters:
         return np.inf, -1, -1, 0
 
     def merge(self, a: int, b: int, link: int) -> None:
-        """Let ``a`` stand for a ∪ b; ``link`` is S_ab."""
+        """Merge: ``a`` now means a ∪ b. ``link`` is S_ab."""
         size_a, size_b = float(self.sizes[a]), float(self.sizes[b])
         between = 1.0 - link * self.criterion.unit / (size_a * size_b)
         self.sizes[a] += size_b
@@ -230,7 +231,7 @@ class SimilarClusters:
         for gone in (a, b):
             self.version[gone] += 1
             for watcher in self.watchers.pop(gone, ()):
-                # Its offer is not to be had any more. What it cost is a lower bound until the row is read again.
+                # Its offer no longer exists. The offer's cost is a lower bound until the row is read again.
                 if watcher not in (a, b) and self.parent[watcher] == watcher and self.partner[watcher] == gone:
                     self.version[watcher] += 1
                     stale = float(self.lowest[watcher]), -1, -1, watcher, self.version[watcher]
@@ -238,9 +239,9 @@ class SimilarClusters:
         self.read(a)
 
     def cheapest_without_similarity(self) -> tuple[float, int, int] | None:
-        """(cost, a, b) of the cheapest pair of clusters that share no similarity and may merge; O(C) reads of rows.
+        """Return (cost, a, b) of the cheapest pair of clusters without similarity that may merge; O(C) reads of rows.
 
-        Such a pair costs 1 + λ (d_a + d_b), so a cluster's cheapest one is with the least d that it may take.
+        Such a pair costs 1 + λ (d_a + d_b), so a cluster's cheapest partner is the allowed cluster with the least d.
         """
         alive = np.flatnonzero(self.parent == np.arange(len(self.parent)))
         alive = alive[np.lexsort((alive, self.within[alive]))]
@@ -263,15 +264,17 @@ class SimilarClusters:
         return least, a, int(alive[self.may_merge(a, alive) & (cost == least)].min())
 
     def may_merge(self, cluster: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of ``others`` share no similarity with ``cluster``, are not itself, and may merge with it."""
+        """Mark those of ``others`` that share no similarity with ``cluster``, are not itself, and may merge with it."""
         never = np.concatenate([self.row(cluster)[0], self.forbidden_to(cluster), [cluster]])
         return np.isin(others, never, invert=True)
 
 
 def summed(similarity: sparse.csr_array, labels: NDArray[np.int64]) -> tuple[sparse.csr_array, NDArray[np.int64]]:
-    """Sums of ``similarity`` (N, N) int64 over the clusters ``labels`` (N,), 0..C-1, with 0 on the diagonal, and what
-    was on it. Where each sample is its own cluster, the first is ``similarity`` itself, changed: a copy of all that is
-    stored would be the most memory that merging takes."""
+    """Sum ``similarity`` (N, N) int64 over the clusters ``labels`` (N,), 0..C-1. Returns the sums with 0 on the
+    diagonal, and the diagonal.
+
+    If each sample is its own cluster, the first is ``similarity`` itself, changed in place, because a copy would be
+    the largest part of the memory that merging needs."""
     count = int(labels.max()) + 1
     if count < len(labels):
         members = sparse.csr_array((np.ones(len(labels), np.int64), (labels, np.arange(len(labels)))))
@@ -283,7 +286,7 @@ def summed(similarity: sparse.csr_array, labels: NDArray[np.int64]) -> tuple[spa
 
 
 def diagonal_places(stored: sparse.csr_array) -> NDArray[np.int64]:
-    """Where the entries of the diagonal lie in ``stored.data``."""
+    """Return the positions of the diagonal's entries in ``stored.data``."""
     found = []
     for top, bottom in row_ranges(stored.indptr):
         first, end = int(stored.indptr[top]), int(stored.indptr[bottom])
@@ -293,7 +296,7 @@ def diagonal_places(stored: sparse.csr_array) -> NDArray[np.int64]:
 
 
 def row_ranges(starts: NDArray[np.integer]) -> Iterator[tuple[int, int]]:
-    """Ranges (top, bottom) of rows with at most :data:`CHUNK` stored entries, or of one row."""
+    """Yield ranges (top, bottom) of rows with at most :data:`CHUNK` stored entries, or of one row."""
     top, count = 0, len(starts) - 1
     while top < count:
         bottom = int(np.searchsorted(starts, int(starts[top]) + CHUNK, side="right")) - 1
@@ -303,6 +306,7 @@ def row_ranges(starts: NDArray[np.integer]) -> Iterator[tuple[int, int]]:
 
 
 def split_by_first(pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
-    """The distinct first numbers of ``pairs`` (M, 2), sorted by them, and the second numbers of each."""
+    """Return the distinct first numbers of ``pairs`` (M, 2), which are sorted by them, and each one's second
+    numbers."""
     names, starts = np.unique(pairs[:, 0], return_index=True)
     return names, np.split(pairs[:, 1], starts[1:]) if len(names) else []

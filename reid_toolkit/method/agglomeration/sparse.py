@@ -1,4 +1,4 @@
-"""Merging below a threshold by the near pairs alone, without missing a cheaper pair."""
+"""Merges below a threshold with the near pairs only, without missing a cheaper pair."""
 
 import heapq
 
@@ -12,12 +12,12 @@ from reid_toolkit.method.agglomeration.linkage import ClusterLinkage
 
 
 class Graph:
-    """Keeps the clusters, and the links of all pairs whose lower bound is within the threshold.
+    """The clusters, and the links of all pairs whose lower bound is within the threshold.
 
-    After a merge, d_qs is a mean (or the minimum) of d_as and d_bs, and sizes only grow. So the lower bound of
-    (q, s) is at least the lesser of those of (a, s) and (b, s). Where neither of these was kept, (q, s) need not
-    be; where one was, the other is computed now. The cost of a pair is at least its lower bound, so no pair
-    that costs at most the threshold is ever missing (docs/method.md).
+    After a merge, d_qs is a mean (or the minimum) of d_as and d_bs, and sizes only grow. So the lower bound of (q, s)
+    is at least the smaller of those of (a, s) and (b, s). If neither of these was kept, (q, s) need not be kept; if one
+    was, the other is computed now. The cost of a pair is at least its lower bound, so no pair that costs at most the
+    threshold is ever missing (docs/method.md).
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Graph:
             self.keep(a, b, link)
 
     def keep(self, a: int, b: int, link: int) -> None:
-        """Store a pair's link if its lower bound is within the threshold, and its cost if that is as well."""
+        """Store a pair's link if its lower bound is within the threshold, and its cost if the cost is too."""
         a, b = min(a, b), max(a, b)
         size_a, size_b = self.sizes[a], self.sizes[b]
         between = self.criterion.between(float(link), size_a, size_b)
@@ -66,7 +66,7 @@ class Graph:
         return history
 
     def merge(self, a: int, b: int) -> None:
-        """Let ``a`` stand for a ∪ b. The heap's entries for the old two are out of date from now on."""
+        """Merge: ``a`` now means a ∪ b. The heap's entries for the two old clusters are out of date from now on."""
         near_a, near_b = self.near.pop(a), self.near.pop(b)
         link = near_a.pop(b)
         del near_b[a]
@@ -88,7 +88,7 @@ class Graph:
             self.keep(a, s, merged)
 
     def complete(self, cluster: int, near: dict[int, int], others: list[int]) -> None:
-        """Add to ``near`` the links of ``cluster`` with those of ``others`` that it lacks."""
+        """Add the missing links of ``cluster`` with those of ``others`` to ``near``."""
         missing = [s for s in others if s not in near]
         if not missing:
             return
@@ -99,7 +99,7 @@ class Graph:
         near.update(zip(missing, links.tolist(), strict=True))
 
     def disperse(self, a: int, b: int, link: int) -> None:
-        """Apply Eq. 7 and update the sizes. ``members`` must still have a and b apart."""
+        """Apply Eq. 7 and update the sizes. ``members`` must still hold a and b separately."""
         between = None
         if self.criterion.trade_off:
             between = (
