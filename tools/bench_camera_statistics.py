@@ -1,12 +1,12 @@
-"""What camera statistics cost a large gallery: fitting them, building the index anew, and each search.
+"""Measures what camera statistics cost a large gallery: fitting them, rebuilding the index, and each search.
 
     python tools/bench_camera_statistics.py --folder bench --json docs/benchmarks/camera_statistics_speed.json
 
-Descriptors in clusters of 20 and five cameras of unequal size, as in bench_gallery.py. The cameras have no bias, so
-that both galleries are equally hard to search. Two galleries hold the same records and each has an index; one of them
-has camera statistics. They are asked in turn, query by query, so that a machine whose speed wanders slows both. Times
-are milliseconds of single searches for the ten nearest, without a filter, and within the camera that holds half of the
-records. A folder that an interrupted run has filled is gone on with.
+Descriptors are in clusters of 20, from five cameras of unequal size, as in bench_gallery.py. The cameras have no bias,
+so both galleries are equally hard to search. Two galleries hold the same records, and each has an index; one of them
+has camera statistics. Each query goes to both in turn, so that a machine whose speed varies slows both. Times are
+milliseconds of single searches for the ten nearest, without a filter and within the camera that holds half of the
+records. If a run was interrupted, the next run goes on with its folder.
 """
 
 import argparse
@@ -28,7 +28,7 @@ QUERIES, K = 400, 10
 
 
 def make(folder: Path, vectors: np.ndarray, cameras: np.ndarray) -> dict[str, Any]:
-    """Enroll everything without statistics, and build its index."""
+    """Enroll all records without statistics, and build the index."""
     with Gallery.open(folder, vectors.shape[1], exact_below=len(vectors)) as gallery:
         for at in range(len(gallery), len(vectors), CHUNK):
             places = cameras[at : at + CHUNK]
@@ -38,14 +38,14 @@ def make(folder: Path, vectors: np.ndarray, cameras: np.ndarray) -> dict[str, An
 
 
 def refit(folder: Path, rows: int) -> dict[str, Any]:
-    """Fit statistics and build the index anew."""
+    """Fit statistics and rebuild the index."""
     with Gallery.open(folder, exact_below=rows) as gallery:
         fit = timed(gallery.refresh_statistics)
         return {"fit_s": fit, **built(gallery.build_index)}
 
 
 def ask(plain: Gallery, freed: Gallery, queries: np.ndarray) -> dict[str, Any]:
-    """Both in turn, with and without a filter: medians, and the median of the ratios pair by pair."""
+    """Search both in turn, with and without a filter. Returns medians, and the median of the pairwise ratios."""
     found: dict[str, Any] = {}
     for name, cameras in (("all", None), ("half", {"0"})):
         pairs = []
@@ -54,7 +54,7 @@ def ask(plain: Gallery, freed: Gallery, queries: np.ndarray) -> dict[str, Any]:
                 lambda query=query, cameras=cameras: plain.search(query, K, cameras),
                 lambda query=query, cameras=cameras: freed.search(query, K, cameras, query_camera="0"),
             ]
-            first = number % 2  # whoever asks second finds the processor warm
+            first = number % 2  # they take turns to be first, because the second finds the processor warm
             times = {place: timed(calls[place]) for place in (first, 1 - first)}
             pairs.append((times[0], times[1]))
         without, with_statistics = 1e3 * np.array(pairs).T

@@ -1,11 +1,11 @@
-"""The demo over several seeds: does training help, how much, and which stage's model would have been the best?
+"""Runs the demo over several seeds: does training help, how much, and which stage's model would have been the best?
 
     python tools/bench_demo.py --seeds 0 1 2 --folder demos --out docs/benchmarks/demo_rounds.json
 
-Runs `reid demo` for each seed in a folder of its own, then exports and evaluates every stage of the run. The true mAP
-of a stage is computed here, after training, and read by nothing that trains or selects: the "best" column is an oracle
-that only hindsight has. Figures are with camera statistics, as a search has them; those of descriptors as they are
-stand beside. A demo that --folder holds already is gone on with.
+Runs `reid demo` for each seed in its own folder, then exports and evaluates every stage of the run. A stage's true mAP
+is computed here, after training; nothing that trains or selects reads it. The "best" column is an oracle: it can only
+be known afterwards. Figures are with camera statistics, as in a search; figures without them are given too. If --folder
+already has a demo, the tool goes on with it.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def reid(*arguments: object) -> Any:
 
 
 def stages(demo: Path) -> list[dict[str, Any]]:
-    """Each stage's row of metrics.jsonl with its true rank-1 and mAP beside."""
+    """Return each stage's row of metrics.jsonl with its true rank-1 and mAP."""
     lines = [json.loads(line) for line in (demo / "run" / "metrics.jsonl").read_text().splitlines()]
     rows = [line for line in lines if line["stage"] != START]
     people, model = demo / "people", demo / "stage.onnx"

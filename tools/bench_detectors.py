@@ -1,15 +1,15 @@
-"""Detectors on one recording: what tracklets come of each, and what a frame costs.
+"""Compares detectors on one recording: the tracklets that each gives, and the cost of a frame.
 
     python tools/bench_detectors.py vtest.avi motion yolox_tiny.onnx pedestrian-detection-adas-0002.xml \\
         --folder detectors --changed 5 2 4 --json docs/benchmarks/detectors_vtest.json
 
-Each detector, in one thread, makes a dataset of the whole recording in --folder, and a sheet of it: ten crops of each
-tracklet, evenly spread, in a row. There are no labels, so how many tracklets change from one person to another is
-counted by eye on the sheets, and given to a second call with --changed, in the order of the detectors; what is in
---folder already is not made again. "looks like two" is what `reid dataset show` thinks of it.
+Each detector, with one thread, makes a dataset of the whole recording in --folder, and a sheet of it: a row of ten
+crops at even intervals for each tracklet. There are no labels. So count by eye on the sheets how many tracklets change
+from one person to another, and give the numbers to a second call with --changed, in the order of the detectors; it does
+not remake what is in --folder. "looks like two" is the opinion of `reid dataset show`.
 
-What a frame costs is processor time, which other work on the machine moves less than the clock's: the detectors take
-turns at each of the first --frames frames, and the median is given, and its ratio to the first detector's.
+The cost of a frame is processor time, which depends less on other work than clock time. The detectors take turns at
+each of the first --frames frames. The median is given, and its ratio to the first detector's.
 """
 
 import argparse
@@ -38,13 +38,13 @@ from reid_toolkit.images import read_image
 from reid_toolkit.records import Tracklet
 
 CROPS, HEIGHT, WIDTH = 10, 96, 48
-"""Of the sheet: crops of a tracklet, and the pixels of each."""
+"""Crops of a tracklet on the sheet, and the height and width of each in pixels."""
 ROWS = 20
-"""Of the sheet, in a column."""
+"""Rows in a column of the sheet."""
 
 
 def tracklets(video: Path, detector: Detector, out: Path) -> dict[str, Any]:
-    """What comes of the recording."""
+    """Make the dataset of a recording, and count its tracklets."""
     if not (out / "ingest.json").exists():
         ingest([video], out, camera="mall", detector=detector)
     (entry,) = json.loads((out / "ingest.json").read_text())["recordings"]
@@ -60,7 +60,7 @@ def tracklets(video: Path, detector: Detector, out: Path) -> dict[str, Any]:
 
 
 def write_sheet(tracklets: Sequence[Tracklet], path: Path) -> None:
-    """A row for each tracklet, numbered as it is, in columns."""
+    """Write the sheet: a numbered row for each tracklet, in columns."""
     strips = []
     for tracklet in tracklets:
         strip = np.full((HEIGHT + 4, 50 + (WIDTH + 2) * CROPS, 3), 255, np.uint8)
@@ -75,7 +75,7 @@ def write_sheet(tracklets: Sequence[Tracklet], path: Path) -> None:
 
 
 def costs(video: Path, detectors: list[Detector], count: int) -> list[float]:
-    """Milliseconds of processor time a frame."""
+    """Return each detector's median processor time per frame, in milliseconds."""
     (recording,) = open_recordings([str(video)], 25.0)
     for detector in detectors:
         detector.start(recording.frame_rate)
@@ -121,8 +121,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("detectors", nargs="+", help="as --detector of reid ingest; the first is the reference")
-    parser.add_argument("--folder", type=Path, required=True, help="where datasets and sheets go")
-    parser.add_argument("--frames", type=int, default=200, help="that are timed")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for datasets and sheets")
+    parser.add_argument("--frames", type=int, default=200, help="frames that are timed")
     parser.add_argument("--changed", type=int, nargs="+", help="tracklets that change person, as counted on the sheets")
     parser.add_argument("--json", type=Path, required=True)
     main(parser.parse_args())

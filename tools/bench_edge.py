@@ -1,11 +1,11 @@
-"""The edge as a service sees it: how long a cold start takes, and whether watching stays within cores and memory.
+"""Measures the edge as a service sees it: the time of a cold start, and whether watching stays within cores and memory.
 
     python tools/bench_edge.py model.onnx vtest.avi --loop 10 --cores 1 --out docs/benchmarks/edge.json
 
-Cold start: a fresh interpreter imports the runtime, loads the model and embeds one crop; beside it one that only
-imports numpy, OpenCV and onnxruntime, which nobody can do without. Medians, with the least and the most.
+Cold start: a fresh interpreter imports the runtime, loads the model and embeds one crop. For comparison, another only
+imports numpy, OpenCV and onnxruntime, which every such service needs. Medians, with minimum and maximum.
 
-Watching: `reid watch` reads the video over and over into a new gallery; its resident memory is sampled all the time and
+Watching: `reid watch` reads the video repeatedly into a new gallery. Its resident memory is sampled throughout, and
 given as the median of each tenth of the run.
 """
 
@@ -41,7 +41,8 @@ SAMPLE_SECONDS = 0.2
 
 
 def cold_start(model: Path, starts: int) -> dict[str, Any]:
-    """Seconds of each step, from a fresh interpreter to the first descriptor; "whole" is with Python's own start."""
+    """Return seconds of each step from a fresh interpreter to the first descriptor. "whole" includes Python's own
+    start."""
     steps: list[dict[str, float]] = []
     for _ in range(starts):
         floor, _ = timed([sys.executable, "-c", FLOOR])
@@ -63,7 +64,7 @@ def spread(seconds: list[float]) -> dict[str, float]:
 
 
 def watch(model: Path, video: Path, loop: int, cores: int | None) -> dict[str, Any]:
-    """The summary of `reid watch`, with its resident memory."""
+    """Return the summary of `reid watch`, with its resident memory."""
     with tempfile.TemporaryDirectory() as folder:
         line = [
             sys.executable, "-m", "reid_toolkit", "watch", str(video), "--model", str(model),
@@ -83,7 +84,7 @@ def watch(model: Path, video: Path, loop: int, cores: int | None) -> dict[str, A
 
 
 def resident(process: int) -> int:
-    """Bytes in memory; 0 when it has just ended."""
+    """Return bytes in memory; 0 if the process has just ended."""
     try:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (FileNotFoundError, IndexError, ProcessLookupError):

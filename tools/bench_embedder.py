@@ -1,13 +1,13 @@
-"""Pictures of people to descriptors on one machine: ours, beside what others do.
+"""Measures pictures of people to descriptors on one machine: our way, and the ways of others.
 
     python tools/bench_embedder.py --out docs/benchmarks/embedder.json
 
-From JPEG bytes and from boxes of a decoded frame, one and sixteen at a time, on one and two threads. Every way has a
-process of its own, a new one for each number of threads and in each round, so that its memory is its own; inside it the
-batches come in growing order, so that a peak is not that of a larger one. Ways take turns, and rounds repeat them all,
-so that a busy machine slows all alike; medians over the rounds. Ratios are to onnxruntime with PIL and numpy in the
-same run. Weights are random, with batch norm's statistics of the crops; speed does not depend on them. Ways whose
-package or device is not there are left out. INT8 is for the machine this runs on (reid export's default).
+Pictures come as JPEG bytes and as boxes of a decoded frame, one and sixteen at a time, with one and two threads. Each
+way runs in its own process, a new one for each number of threads and each round, so that its peak memory can be
+measured. In a process batches come in growing order, so that a peak is not that of a larger batch. Ways take turns in
+each round, so that a busy machine slows all alike; medians are over the rounds. Ratios are to onnxruntime with PIL and
+numpy in the same run. Weights are random, with batch norm's statistics from the crops; speed does not depend on them.
+Ways whose package or device is missing are left out. INT8 is for this machine (the default of reid export).
 """
 
 import argparse
@@ -33,12 +33,13 @@ SOURCES = ("jpeg", "frame")
 MODELS = ("shufflenet_v2_x0_5", "mobilenet_v3_small", "mobilenet_v2", "resnet50", "demo")
 """Backbones at 256x128, and our small recipe: a ResNet-18 at 64x32."""
 COUNT = 64
-"""Different pictures."""
+"""Number of different pictures."""
 FRAME = (1080, 1920)
 
 
 def boxes(generator: np.random.Generator) -> Iterator[tuple[int, int, int, int]]:
-    """Of people in a frame: x, y, width, height; 120 to 320 pixels high, twice to three times as high as wide."""
+    """Yield boxes of people in a frame: x, y, width, height; 120 to 320 pixels high, two to three times as high as
+    wide."""
     for _ in range(COUNT):
         height = int(generator.integers(120, 321))
         width = int(height / generator.uniform(2, 3))
@@ -47,7 +48,8 @@ def boxes(generator: np.random.Generator) -> Iterator[tuple[int, int, int, int]]
 
 
 def pictures() -> tuple[list[bytes], list[Pixels]]:
-    """The same crops as JPEG files and as views of one 1080p frame: soft blobs under fine noise, as photos have."""
+    """Make the same crops as JPEG files and as views of one 1080p frame: soft blobs under fine noise, similar to
+    photos."""
     generator = np.random.default_rng(0)
     soft = cv2.resize(generator.integers(0, 256, (68, 120, 3), np.uint8), FRAME[::-1], interpolation=cv2.INTER_CUBIC)
     frame = np.clip(soft + generator.normal(0, 4, soft.shape), 0, 255).astype(np.uint8)
@@ -59,14 +61,14 @@ def pictures() -> tuple[list[bytes], list[Pixels]]:
 def measure(
     folder: str, way: str, sources: list[str], batches: list[int], threads: int, seconds: float
 ) -> list[dict[str, Any]]:
-    """All cases of one way, in this process, a row each."""
+    """Measure all cases of one way in this process. Returns a row for each."""
     cv2.setNumThreads(threads)
     files, views = pictures()
     began = time.perf_counter()
     embedder = WAYS[way](Path(folder), threads, max(batches))
     rows = embedder.embed(views[:1])
     cold = time.perf_counter() - began
-    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=0.02)  # OpenVINO takes bfloat16 where a CPU has AMX
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=0.02)  # OpenVINO uses bfloat16 if a CPU has AMX
     found = []
     for batch, source in product(sorted(batches), sources):
         case = {"source": source, "batch": batch, "load_seconds": cold}
@@ -75,10 +77,10 @@ def measure(
 
 
 def measure_case(embedder: Any, pool: list[Any], source: str, batch: int, seconds: float) -> dict[str, Any]:
-    """One source and batch; a tenth of ``seconds`` more warms it up."""
+    """Measure one source and batch for ``seconds``, after a warm-up of a tenth of that."""
 
     def call(number: int) -> tuple[float, float, float]:
-        """Seconds to decode, to prepare alone, and to embed (which prepares)."""
+        """Return seconds to decode, to prepare only, and to embed (which includes preparing)."""
         picked = [pool[(number * batch + i) % COUNT] for i in range(batch)]
         start = time.perf_counter()
         images = [embedder.decode(content) for content in picked] if source == "jpeg" else picked
@@ -112,13 +114,13 @@ def measure_case(embedder: Any, pool: list[Any], source: str, batch: int, second
 
 
 def peak_bytes() -> int:
-    """VmHWM of this process: with the interpreter, its packages and the model."""
+    """Return VmHWM of this process: with the interpreter, its packages and the model."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def in_a_process(task: dict[str, Any]) -> list[dict[str, Any]]:
-    """:func:`measure` in a fresh interpreter."""
+    """Call :func:`measure` in a fresh interpreter."""
     threads = {name: str(task["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     command = [sys.executable, __file__, "--one", json.dumps(task)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | threads, check=True)
@@ -126,7 +128,7 @@ def in_a_process(task: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def recipe(name: str) -> Any:
-    """The demo's recipe, or the default one with a backbone and random weights."""
+    """Return the demo's recipe, or the default recipe with a backbone and random weights."""
     from reid_toolkit.config import NetworkRecipe, Recipe
     from reid_toolkit.recipe_files import load_recipe
 
@@ -146,7 +148,7 @@ def installed(way: str) -> bool:
 
 
 def run(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """All cases, and their ratios, a table after another."""
+    """Measure all cases and their ratios, and print one table after another."""
     rows: list[dict[str, Any]] = []
     ways = [way for way in options.ways if installed(way)]
     for model in options.models:
@@ -186,7 +188,7 @@ def table_line(row: dict[str, Any]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown, a table a model, source, batch and number of threads."""
+    """Format as Markdown, a table for each model, source, batch and number of threads."""
     lines, last = [], None
     for row in rows:
         here = f"{row['model']}, from {row['source']}, batch {row['batch']}, {row['threads']} thread(s)"
@@ -209,7 +211,7 @@ def main() -> None:
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--batches", type=int, nargs="+", default=(1, 16))
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2))
-    parser.add_argument("--seconds", type=float, default=0.8, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=0.8, help="duration of each measurement")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     if "--one" in sys.argv[1:2]:

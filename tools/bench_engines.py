@@ -1,9 +1,9 @@
-"""Galleries wherever they are kept: adding, searching, and bytes a record, in the same run.
+"""Compares galleries in different places: adding, searching, and bytes per record, in the same run.
 
     python tools/bench_engines.py g milvus-lite:///srv/lite.db/bench milvus://127.0.0.1:19530/bench \
         --files /srv/milvus/data/insert_log --out engines.json
 
-Each address must be free: a gallery of clustered descriptors is made there, and left.
+Each address must be unused: a gallery of clustered descriptors is made there and not deleted.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from reid_toolkit.records import Record
 
 BATCH = 1_000
 SINGLE = 20
-"""Searches one by one."""
+"""Number of single searches."""
 TOGETHER = 200
 """Queries in one batch."""
 
 
 def people(rows: int, dimension: int) -> tuple[np.ndarray, list[Record]]:
-    """People of 20 records each, of eight cameras."""
+    """Make people with 20 records each, from eight cameras."""
     rng = np.random.default_rng(0)
     centres = np.repeat(rng.normal(size=(-(-rows // 20), dimension)), 20, axis=0)[:rows]
     vectors = centres + 0.5 * rng.normal(size=centres.shape)
@@ -51,7 +51,7 @@ def size_of(folder: Path) -> int:
 
 
 def measure(where: str, rows: int, dimension: int) -> dict[str, float | str]:
-    """One gallery's figures."""
+    """Measure one gallery."""
     vectors, records = people(rows, dimension)
     with open_gallery(where, dimension) as gallery:
         if len(gallery):
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4_000)
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument(
-        "--files", type=Path, nargs="*", default=[], help="folders whose bytes a record to tell after all"
+        "--files", type=Path, nargs="*", default=[], help="folders whose bytes per record are printed at the end"
     )
     parser.add_argument("--out", type=Path, help="JSON file")
     given = parser.parse_args()

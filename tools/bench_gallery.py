@@ -1,15 +1,14 @@
-"""The gallery beside bare hnswlib, faiss and exact search: building, size, opening, queries under filters, recall.
+"""Compares the gallery with bare hnswlib, faiss and exact search: building, size, opening, filtered queries, recall.
 
     python tools/bench_gallery.py --folder bench                       1,000,000 x 512, the table of docs/benchmarks.md
     python tools/bench_gallery.py --folder bench --rows 20000 100000   other sizes: where an index begins to pay
 
-Descriptors come in clusters of 20, as people do; queries are further members of clusters. One of the cameras is asked
-for, so that the share of rows that match is 1, 0.5, 0.05, 0.005 or 0.0001 of all. Truth is exact search over float32.
-Each part runs in a process of its own, so that its peak memory is its own; what --folder holds of a part already,
-descriptors, indexes and results, is not made again, so an interrupted run goes on, part by part. The graphs answer
-single queries on one thread, and batches and builds on all cores; numpy's products use OMP_NUM_THREADS. faiss is left
-out where it is not installed. At 1,000,000 rows each of the three builds takes tens of minutes on two cores, and the
-folder 15 GB.
+Descriptors come in clusters of 20, like people; queries are further members of clusters. A filter on a camera matches a
+share of 1, 0.5, 0.05, 0.005 or 0.0001 of all rows. The truth is exact search over float32. Each part runs in its own
+process, so that its peak memory can be measured. Descriptors, indexes and results that --folder already holds are not
+made again, so an interrupted run goes on, part by part. The graphs answer single queries on one thread, and batches and
+builds on all cores; numpy's products use OMP_NUM_THREADS. faiss is left out if it is not installed. At 1,000,000 rows
+each of the three builds takes tens of minutes on two cores, and the folder needs 15 GB.
 """
 
 import argparse
@@ -45,13 +44,14 @@ def timed(call: Callable[[], Any]) -> float:
 
 
 def built(call: Callable[[], Any]) -> dict[str, float]:
-    """Seconds a build takes, by the clock and of processors: the second hardly depends on what else is running."""
+    """Return seconds that a build takes, by the clock and of processors. The latter hardly depends on other
+    programs."""
     processors = time.process_time()
     return {"build_s": timed(call), "build_processor_s": time.process_time() - processors}
 
 
 def memory(field: str) -> int:
-    """VmRSS (now) or VmHWM (peak) of this process, bytes."""
+    """Return VmRSS (now) or VmHWM (peak) of this process, in bytes."""
     for text in Path("/proc/self/status").read_text().splitlines():
         if text.startswith(field):
             return int(text.split()[1]) * 1024
@@ -59,7 +59,7 @@ def memory(field: str) -> int:
 
 
 def part_exact(folder: Path) -> dict[str, Any]:
-    """numpy over float32 in memory; and what half precision costs."""
+    """Measure numpy over float32 in memory, and what half precision costs."""
     vectors, queries = np.load(folder / "vectors.npy"), np.load(folder / "queries.npy")
     rows = {name: np.flatnonzero(allowed) for name, allowed in masks(np.load(folder / "cameras.npy")).items()}
 
@@ -85,12 +85,12 @@ def record_of(row: int, camera: int) -> Record:
 
 
 def part_gallery(folder: Path) -> dict[str, Any]:
-    """Ours: made in one process, opened and asked in this one."""
+    """Measure our gallery: made in another process, opened and searched in this one."""
     place = folder / "gallery"
     queries = np.load(folder / "queries.npy")
     rows = len(np.load(folder / "vectors.npy", mmap_mode="r"))
     with Gallery.open(place) as gallery:
-        gallery.delete(camera="9")  # what a run that was interrupted has added
+        gallery.delete(camera="9")  # records that an interrupted run added
     start = time.perf_counter()
     with Gallery.open(place, exact_below=rows) as gallery:
         opened = time.perf_counter()
@@ -125,7 +125,7 @@ def part_gallery(folder: Path) -> dict[str, Any]:
 
 
 def part_make_gallery(folder: Path) -> dict[str, Any]:
-    """Enroll everything and build the index; an enrolment that was interrupted goes on, an index begins again."""
+    """Enroll all records and build the index. An interrupted enrolment goes on; an interrupted index starts again."""
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
     cameras = np.load(folder / "cameras.npy").tolist()
     with Gallery.open(folder / "gallery", vectors.shape[1], exact_below=len(vectors)) as gallery:
@@ -149,7 +149,7 @@ def show(what: str) -> Callable[[int, int | None], None]:
 
 
 def part_hnswlib(folder: Path) -> dict[str, Any]:
-    """The same graph, bare."""
+    """Measure the same graph in bare hnswlib."""
     import hnswlib
 
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
@@ -175,7 +175,7 @@ def part_hnswlib(folder: Path) -> dict[str, Any]:
     accepts = {name: None if name == "all" else mask.tobytes().__getitem__ for name, mask in allowed.items()}
 
     def search(query: Floats, name: str) -> NDArray:
-        # It raises where fewer match, so ask for no more than there are.
+        # hnswlib raises if fewer rows match, so ask for no more than there are.
         k = min(K, int(allowed[name].sum()))
         try:
             return graph.knn_query(query[None], k, num_threads=1, filter=accepts[name])[0][0].astype(int)
@@ -191,7 +191,7 @@ def part_hnswlib(folder: Path) -> dict[str, Any]:
 
 
 def part_faiss(folder: Path) -> dict[str, Any]:
-    """faiss' HNSW with the same settings."""
+    """Measure faiss' HNSW with the same settings."""
     import faiss
 
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
@@ -235,7 +235,7 @@ def part_faiss(folder: Path) -> dict[str, Any]:
 
 
 def run(part: str, folder: Path) -> dict[str, Any]:
-    """The figures of a part, which runs in a process of its own unless it has run before."""
+    """Return the figures of a part. It runs in its own process, unless it has run before."""
     steps = {"gallery": ["make_gallery", "gallery"]}.get(part, [part])
     for step in steps:
         if not (folder / f"{step}.json").exists():

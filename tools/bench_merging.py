@@ -1,18 +1,19 @@
-"""How the cost of a merging stage grows: time, peak memory and kept pairs, against what else can do it.
+"""Measures how the cost of a merging stage grows: time, peak memory and stored pairs, compared with other code.
 
     python tools/bench_merging.py                       the table of docs/benchmarks.md: JSON, and a plot
     python tools/bench_merging.py --device cuda --sizes 16522 100000 1000000 --dimension 2048 --paths bounded
     python tools/bench_merging.py --data people         neighbours and merging on them: the table of docs/benchmarks.md
     python tools/bench_merging.py --million             the same of 1,000,000 x 2048 on a GPU
 
-Each measurement runs in a process of its own, so that its peak memory is its own. Times are given as they are
-and as ratios to the floor measured in the same process: the bare float32 products of every sample with every
-other, N x D by D x N, block by block, nothing kept. scipy, scikit-learn and fastcluster build the whole tree;
-they are here for scale. Memory is the peak over the process with the features loaded.
+Each measurement runs in its own process, so that its peak memory can be measured. Times are given in seconds and as
+ratios to the floor measured in the same process: the bare float32 products of every sample with every other, N x D by
+D x N, block by block, without storing them. scipy, scikit-learn and fastcluster build the whole tree; they are included
+for scale. Memory is the peak above the process with the features loaded.
 
-"people" are some 20 samples each, before six cameras that each move what they see. Their paths are "camera_aware" and
-"reciprocal", the similarity and then merge_neighbours on it, beside the products and, where it fits, merge_clusters'
-matrix for as many merges; and "hnswlib", its neighbours beside the exact ones. They write no plot.
+"people" have about 20 samples each, in six cameras that each shift what they see. Their paths are "camera_aware" and
+"reciprocal": the similarity and then merge_neighbours on it. They are compared with the products and, if it fits, with
+merge_clusters' matrix for as many merges. The path "hnswlib" compares its neighbours with the exact ones. These paths
+write no plot.
 """
 
 import argparse
@@ -40,7 +41,7 @@ DATA = ("clustered", "no structure", "duplicates", "later stage")
 NEIGHBOURS = ("camera_aware", "reciprocal", "hnswlib")
 REFERENCES = ("scipy", "scikit-learn", "fastcluster")
 LIMIT = 900_000_000
-"""Bytes over the features that the bounded path is given."""
+"""Bytes, in addition to the features, that the bounded path may use."""
 LARGEST = {"dense": 16522, "scipy": 8000, "scikit-learn": 8000, "fastcluster": 8000}
 PEOPLE = (1000, 4000, 8000, 30000, 100000)
 HNSWLIB_FROM = 100000
@@ -49,11 +50,11 @@ HNSWLIB_FROM = 100000
 
 
 def samples(data: str, count: int, dimension: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (N, D) float32 on the sphere and labels (N,) to start from.
+    """Make features (N, D) float32 on the sphere, and labels (N,) to start from.
 
-    "clustered": about 20 samples around each of N/20 centres, within-distances about half of the others.
-    "no structure": uniform on the sphere. "duplicates": N/10 distinct points. "later stage": clustered, and
-    already merged to N/4 clusters of one centre each.
+    "clustered": about 20 samples around each of N/20 centres, with within-distances about half of the others.
+    "no structure": uniform on the sphere. "duplicates": N/10 distinct points. "later stage": clustered, and already
+    merged to N/4 clusters of one centre each.
     """
     generator = torch.Generator().manual_seed(count)
     groups = {"no structure": count, "duplicates": count // 10}.get(data, count // 20)
@@ -71,13 +72,13 @@ def samples(data: str, count: int, dimension: int) -> tuple[torch.Tensor, torch.
 
 
 def measure(data: str, path: str, count: int, dimension: int, device: str, repeats: int) -> dict[str, Any]:
-    """One row of the table, measured in this process."""
+    """Measure one row of the table in this process."""
     if data == "people":
         return measure_people(path, count, dimension, device, repeats)
     features, labels = samples(data, count, dimension)
     features = features.to(device)
     merges = max(1, count // 20)
-    floor = floor_seconds(features)  # also the warm-up
+    floor = floor_seconds(features)  # also warms up
     kept: list[int] = []
     if path in REFERENCES:
         run = reference(path, features.cpu().numpy(), merges)
@@ -88,8 +89,8 @@ def measure(data: str, path: str, count: int, dimension: int, device: str, repea
         def run() -> None:
             merge_clusters(features, labels, merges, max_memory=limit)
 
-        merge_clusters(features[:64], labels[:64], 3)  # loads what is loaded at first use
-    Path("/proc/self/clear_refs").write_text("5")  # starts VmHWM anew
+        merge_clusters(features[:64], labels[:64], 3)  # loads libraries that the first use loads
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = memory_bytes("VmRSS")
     seconds = []
     for _ in range(repeats):
@@ -108,7 +109,7 @@ def measure(data: str, path: str, count: int, dimension: int, device: str, repea
 
 
 def choose_path(path: str, kept: list[int]) -> None:
-    """Make merge_clusters take a path whatever fits, and note how many pairs each round keeps."""
+    """Make merge_clusters use a path even if another fits, and note how many pairs each round keeps."""
     plan_memory = merging.plan_memory
 
     def planned(*arguments: Any) -> Any:
@@ -124,7 +125,7 @@ def choose_path(path: str, kept: list[int]) -> None:
 
 
 def reference(name: str, features: np.ndarray, merges: int) -> Any:
-    """Average linkage with λ = 0 by somebody else's code."""
+    """Do average linkage with λ = 0 by another library."""
     if name == "scipy":
         from scipy.cluster.hierarchy import linkage
 
@@ -139,7 +140,7 @@ def reference(name: str, features: np.ndarray, merges: int) -> Any:
 
 
 def draw(rows: list[dict[str, Any]], target: Path) -> None:
-    """Time and memory over N, both axes logarithmic."""
+    """Plot time and memory over N, both axes logarithmic."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -170,7 +171,7 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tf32", action="store_true", help="let screening use TF32 (CUDA)")
-    parser.add_argument("--timeout", type=int, default=900, help="seconds a measurement may take")
+    parser.add_argument("--timeout", type=int, default=900, help="seconds that a measurement may take")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/merging.json")
     parser.add_argument("--append", action="store_true", help="add to the rows that are in the file")
     parser.add_argument("--million", action="store_true", help="people, 1,000,000 x 2048, on a GPU, camera_aware")
@@ -216,7 +217,7 @@ def main() -> None:
 
 
 def in_a_process(case: dict[str, Any], timeout: int, tf32: bool) -> dict[str, Any]:
-    """:func:`measure` in a fresh interpreter; a row with "failed" where it did not come back."""
+    """Call :func:`measure` in a fresh interpreter. Returns a row with "failed" if that process failed."""
     command = [sys.executable, __file__, "--one", json.dumps(case), *(["--tf32"] if tf32 else [])]
     name = {"data": case["data"], "path": case["path"], "samples": case["count"]}
     try:

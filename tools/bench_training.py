@@ -1,23 +1,23 @@
-"""What a whole training run takes, where its time goes, and how that compares with the plain way of doing it.
+"""Measures how long a whole training run takes and where its time goes, compared with the plain way to do it.
 
     python tools/bench_training.py --out docs/benchmarks/training.json
     python tools/bench_training.py --device cpu --images 2000 --height 64 --width 32 --backbone resnet18 \\
         --rows plain dbc dbc_fast --seconds 150 --timeout 400 --out training_cpu.json
 
-The second is in miniature, for about eight minutes of two cores of a CPU.
+The second command is a small trial, which takes about eight minutes on two cores of a CPU.
 
-Draws a set of Market-1501's size and layout (coloured noise, 17 pictures an identity), and runs `train` on it once for
-each of --rows, in a process of its own: a shipped recipe's name, "+bfloat16" behind it for that precision; "plain" is
-tools/plain_training.py, the reference of all ratios. Weights are random, so learning rates are a tenth of the
-recipe's; neither changes the speed.
+Draws a set of Market-1501's size and layout (coloured noise, 17 pictures per identity), and runs `train` on it once for
+each of --rows, in its own process. A row is a shipped recipe's name, with "+bfloat16" appended for that precision;
+"plain" is tools/plain_training.py, the reference of all ratios. Weights are random, so learning rates are a tenth of
+the recipe's; neither changes the speed.
 
-A run is cut short in two ways, and the whole schedule is extrapolated stage by stage: a stage trains at most --epochs
-epochs, and none but the first two begins after --seconds. Time in training steps grows with a stage's epochs; all else
-of a stage is taken as measured; a stage that was not reached is taken to be as the last one that was. What was measured
-is in the JSON as a share. ``--epochs 20 --seconds 100000`` runs all of it.
+A run is cut short in two ways, and the whole schedule is extrapolated stage by stage. A stage trains at most --epochs
+epochs, and no stage after the first two begins after --seconds. The time in training steps grows with a stage's epochs;
+all other work of a stage is taken as measured; a stage that was not reached is assumed to be like the last one that
+was. The JSON says which share was measured. ``--epochs 20 --seconds 100000`` runs everything.
 
-FLOP/s utilisation: the network's products (torch.utils.flop_counter), forward and backward, over the time of training
-steps, against the fastest matrix product of the same precision on the same device.
+FLOP/s utilisation: the network's products (torch.utils.flop_counter), forward and backward, divided by the time of
+training steps, relative to the fastest matrix product of the same precision on the same device.
 """
 
 import argparse
@@ -52,7 +52,7 @@ from reid_toolkit.training.selection import START
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = 17
-"""Of an identity, about as in Market-1501."""
+"""Pictures per identity, about as in Market-1501."""
 PHASES = ("load", "train", "extract", "measure", "merge", "save")
 
 
@@ -61,7 +61,8 @@ class TimeIsUpError(Exception):
 
 
 def draw_set(root: Path, images: int) -> None:
-    """``images`` JPEGs of 128x64 in Market-1501's layout: a pattern an identity, with noise of each picture's own."""
+    """Draw ``images`` JPEGs of 128x64 in Market-1501's layout: a pattern for each identity, with noise in each
+    picture."""
     folder = root / "bounding_box_train"
     folder.mkdir(parents=True)
 
@@ -78,7 +79,7 @@ def draw_set(root: Path, images: int) -> None:
 
 
 def recipe_of(row: str, options: dict[str, Any]) -> Recipe:
-    """The recipe of a row, whole."""
+    """Return the complete recipe of a row."""
     name, _, precision = row.partition("+")
     recipe = load_recipe(name)
     parts = {key: options[key] for key in ("backbone", "height", "width")}
@@ -94,7 +95,7 @@ def recipe_of(row: str, options: dict[str, Any]) -> Recipe:
 
 
 def measure(row: str, root: str, options: dict[str, Any]) -> dict[str, Any]:
-    """One row, measured in this process."""
+    """Measure one row in this process."""
     device = choose_device(options["device"])
     dataset = open_dataset(Path(root))
     if row == "plain":
@@ -120,7 +121,7 @@ def measure(row: str, root: str, options: dict[str, Any]) -> dict[str, Any]:
 def cut_short(
     dataset: Any, recipe: Recipe, out: Path, device: torch.device, options: dict[str, Any]
 ) -> tuple[list[dict[str, Any]], float]:
-    """Rows of metrics.jsonl of the stages there was time for, and the seconds it all took."""
+    """Return rows of metrics.jsonl of the stages that the time allowed, and the seconds that all of it took."""
     began = time.perf_counter()
 
     def watch(step: Step) -> None:
@@ -139,7 +140,7 @@ def shortened(recipe: Recipe, epochs: int) -> Recipe:
 
 
 def extrapolate(recipe: Recipe, count: int, rows: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
-    """The whole schedule, from the stages that were measured."""
+    """Extrapolate the whole schedule from the stages that were measured."""
     whole, cut = plan(recipe, count), plan(shortened(recipe, options["epochs"]), count)
     phases = dict.fromkeys(PHASES, 0.0)
     for stage in range(whole.stages):
@@ -168,13 +169,13 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def utilisation(recipe: Recipe, device: torch.device) -> dict[str, Any]:
-    """FLOPs of an image, forward and backward through the network, and what the device can do at most a second."""
+    """Return FLOPs per image, forward and backward through the network, and the device's greatest FLOP/s."""
     network = build_network(recipe.network, 0).train()
     with FlopCounterMode(display=False) as counter:
         network.embed(network(torch.randn(2, 3, recipe.network.height, recipe.network.width))).sum().backward()
     if recipe.training.precision == "bfloat16":
         precision, dtype = "bfloat16", torch.bfloat16
-    else:  # cuDNN's convolutions use TF32 unless told otherwise
+    else:  # cuDNN's convolutions use TF32 by default
         tf32 = device.type == "cuda" and torch.backends.cudnn.allow_tf32
         precision, dtype = "tf32" if tf32 else "float32", torch.float32
     return {
@@ -185,7 +186,7 @@ def utilisation(recipe: Recipe, device: torch.device) -> dict[str, Any]:
 
 
 def peak(device: torch.device, dtype: torch.dtype, tf32: bool) -> float:
-    """FLOP/s of the fastest of ten square matrix products."""
+    """Return FLOP/s of the fastest of ten square matrix products."""
     size = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     before = torch.get_float32_matmul_precision()
@@ -202,7 +203,7 @@ def peak(device: torch.device, dtype: torch.dtype, tf32: bool) -> float:
 
 
 def in_a_process(row: str, root: str, options: argparse.Namespace) -> dict[str, Any]:
-    """:func:`measure` in a fresh interpreter; a row with "failed" where it did not come back."""
+    """Call :func:`measure` in a fresh interpreter. Returns a row with "failed" if that process failed."""
     names = ("device", "backbone", "height", "width", "seconds", "epochs")
     case = {"row": row, "root": root, "options": {name: getattr(options, name) for name in names}}
     command = [sys.executable, __file__, "--one", json.dumps(case)]
@@ -216,7 +217,7 @@ def in_a_process(row: str, root: str, options: argparse.Namespace) -> dict[str, 
 
 
 def compare(rows: list[dict[str, Any]]) -> None:
-    """Add utilisation, and ratios to the plain way where that was measured."""
+    """Add utilisation, and ratios to the plain way if it was measured."""
     plain = next((row for row in rows if row["row"] == "plain" and "failed" not in row), None)
     for row in (row for row in rows if "failed" not in row):
         if "flops_per_image" in row:
@@ -249,9 +250,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--rows", nargs="+", default=["plain", "dbc", "dbc+bfloat16", "dbc_fast"])
-    parser.add_argument("--epochs", type=int, default=1, help="of a stage, at most")
-    parser.add_argument("--seconds", type=float, default=80, help="after which a row begins no stage")
-    parser.add_argument("--timeout", type=float, default=600, help="seconds until a row is given up")
+    parser.add_argument("--epochs", type=int, default=1, help="most epochs of a stage")
+    parser.add_argument("--seconds", type=float, default=80, help="time after which a row begins no stage")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds after which a row is given up")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/training.json")
     parser.add_argument("--one", help=argparse.SUPPRESS)

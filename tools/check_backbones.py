@@ -1,14 +1,14 @@
-"""Backbones exported, in float and in INT8: how far each is from torch, how large, and how fast.
+"""Checks exported backbones, in float and in INT8: how far each is from torch, how large, and how fast.
 
     python tools/check_backbones.py --weights mobilenet_v2=mobilenet_v2.pth --out docs/benchmarks/backbones.json
 
-Random weights unless `--weights` names a file, batch norm's statistics set by the crops (noise that was blurred: no
-picture of anybody), 256x128. Of the float file it notes what `reid export` proves before it writes one: the largest
-difference and the least cosine over batches of 1, 2 and 17. Of the INT8 file, all layers of it in INT8 for this
-machine, the cosine and the loss on crops that did not set its ranges. Random networks lose more than trained ones: what
-is shown is that every graph converts and runs, not how good it is. Times are of one thread and batches of 16, taken in
-turns with the float file of `--reference`, the least of several, so that a busy machine slows all alike: take the
-ratios.
+Weights are random unless `--weights` names a file; batch norm's statistics come from the crops, which are blurred noise
+without people; size 256x128. For the float file it notes what `reid export` checks before it writes a file: the largest
+difference and the least cosine over batches of 1, 2 and 17. For the INT8 file, with all layers in INT8 for this
+machine, it notes the cosine and the loss on crops that did not set its ranges. Random networks lose more than trained
+ones: the check shows that every graph converts and runs, not how good it is. Times are for one thread and batches of
+16, taken in turns with the float file of `--reference`. The least of several is given. A busy machine slows all alike,
+so compare the ratios.
 """
 
 import argparse
@@ -44,7 +44,7 @@ COLUMNS = (
 
 
 def make(network: NetworkRecipe, crops: list[Pixels], folder: Path) -> dict[str, Any]:
-    """Both files of one backbone; raises as `reid export` does when its file is not what it must be."""
+    """Make both files of one backbone. Raises as `reid export` does if a file is wrong."""
     recipe = Recipe(network=network)
     run, model, small = RunFolder(folder / "run"), folder / "float.onnx", folder / "int8.onnx"
     run.start(recipe, "0" * 16)
@@ -67,7 +67,8 @@ def make(network: NetworkRecipe, crops: list[Pixels], folder: Path) -> dict[str,
 
 
 def time(files: list[Path], crops: list[Pixels], rounds: int) -> dict[str, Any]:
-    """Crops a second of the reference, a float file and an INT8 file, and the latter two as shares of the first."""
+    """Return crops per second of the reference, a float file and an INT8 file, and the ratios of the latter two to
+    it."""
     embedders = [Embedder(path, batch_size=16, threads=1, providers=["cpu"]) for path in files]
     for embedder in embedders:
         embedder.embed(crops[:16])
@@ -94,7 +95,7 @@ def main() -> None:
     parser.add_argument("--reference", default="mobilenet_v2", metavar="NAME")
     parser.add_argument("--weights", nargs="*", default=[], metavar="NAME=FILE", help="of a backbone; others: random")
     parser.add_argument("--size", type=int, nargs=2, default=(256, 128), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--rounds", type=int, default=15, help="of timing")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of timing")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     weights = dict(pair.split("=", 1) for pair in options.weights)

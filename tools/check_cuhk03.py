@@ -1,9 +1,9 @@
-"""A check on real pictures: weights, resize, export, runtime and ranking together, against a figure known before.
+"""A check on real pictures of weights, resize, export, runtime and ranking together, against a known figure.
 
     python tools/check_cuhk03.py --pictures labeled/val --weights resnet50.pth --out cuhk03_untrained.json
 
-``--pictures`` is a folder of CUHK03 crops named IIII_KK.jpg (identity; 00-04 camera A, 05-09 camera B), ``--weights``
-an ImageNet ResNet-50 state dict of He et al. 2015 (stride on the first 1x1 convolution). Nothing is trained: the
+``--pictures`` is a folder of CUHK03 crops named IIII_KK.jpg (identity; 00-04 camera A, 05-09 camera B). ``--weights``
+is an ImageNet ResNet-50 state dict of He et al. 2015 (stride on the first 1x1 convolution). Nothing is trained: the
 network is exported as loaded and evaluated like any other model, all crops of one camera against all of the other.
 """
 
@@ -28,7 +28,7 @@ from reid_toolkit.training.run_folder import RunFolder, save_tensors
 
 
 def link_pictures(pictures: Path, out: Path) -> Dataset:
-    """A dataset folder over CUHK03's file names, each crop a tracklet, its pictures linked."""
+    """Make a dataset folder of CUHK03's pictures, linked, with each crop a tracklet."""
     out.mkdir()
     crops = []
     for picture in sorted(pictures.glob("*.jpg")):
@@ -39,7 +39,7 @@ def link_pictures(pictures: Path, out: Path) -> Dataset:
 
 
 def crop_of(picture: Path) -> Crop:
-    """A file of CUHK03, by its name, as a tracklet of its own."""
+    """Make a file of CUHK03 a tracklet of its own, by its name."""
     identity, number = picture.stem.split("_")
     return Crop(picture, "A" if int(number) < 5 else "B", picture.stem, identity=str(int(identity) + 1))
 

@@ -1,6 +1,7 @@
-"""The ways of tools/bench_embedder.py from pictures to descriptors: ours, and what others do, written here anew.
+"""The ways from pictures to descriptors that tools/bench_embedder.py compares: ours, and others' ways, written anew
+here.
 
-Each takes encoded pictures by ``decode`` and decoded ones by ``embed``, which is ``prepare`` and the network.
+Each takes encoded pictures with ``decode`` and decoded ones with ``embed``, which calls ``prepare`` and the network.
 """
 
 import io
@@ -52,7 +53,7 @@ class OursCuda(Ours):
 
 
 class OpenVino(Ours):
-    """OpenVINO on our very file."""
+    """OpenVINO on our own file."""
 
     def __init__(self, folder: Path, threads: int, batch: int) -> None:
         from reid_toolkit.runtime.openvino import import_openvino
@@ -72,7 +73,7 @@ class OpenVinoInt8(OpenVino):
 
 
 class TorchEager(Ours):
-    """(a) The network as training runs it, on OpenCV's pictures."""
+    """(a) The network as in training, on OpenCV's pictures."""
 
     device = "cpu"
 
@@ -121,7 +122,7 @@ class Torchreid(TorchEager):
 
 
 class OnnxPil:
-    """(c) BoxMOT's way: PIL and numpy to normalised float planes, onnxruntime with its defaults, numpy after it."""
+    """(c) BoxMOT's way: PIL and numpy to normalised float planes, onnxruntime with its defaults, then numpy."""
 
     def __init__(self, folder: Path, threads: int, batch: int) -> None:
         import onnxruntime
@@ -163,15 +164,15 @@ def open_rgb(content: bytes) -> Any:
 
 
 def to_pil(image: Any) -> Any:
-    """A crop cut from a frame is a BGR array; a decoded one is PIL's already."""
+    """A crop cut from a frame is a BGR array; a decoded picture is already PIL's."""
     from PIL import Image
 
     return Image.fromarray(image[:, :, ::-1]) if isinstance(image, np.ndarray) else image
 
 
 def settle(network: Any, crops: list[Pixels], recipe: Any) -> None:
-    """Set batch norm's statistics by the crops. Random weights without it shrink what they see, layer by layer, to
-    numbers that no trained network has: INT8's ranges would be all wrong."""
+    """Set batch norm's statistics from the crops. Without it, random weights shrink their input, layer by layer, to
+    numbers that no trained network has, and INT8's ranges would be wrong."""
     import torch
 
     from reid_toolkit.runtime.preprocess import to_batch
@@ -186,7 +187,7 @@ def settle(network: Any, crops: list[Pixels], recipe: Any) -> None:
 
 
 def make_models(folder: Path, recipe: Any, crops: list[Pixels]) -> dict[str, int]:
-    """The files of one recipe, from random weights: a run, our two ONNX files, and a plain one of float planes."""
+    """Make the files of one recipe from random weights: a run, our two ONNX files, and a plain one of float planes."""
     import torch
 
     from reid_toolkit.export.onnx import export
@@ -200,7 +201,7 @@ def make_models(folder: Path, recipe: Any, crops: list[Pixels]) -> dict[str, int
     settle(network, crops, recipe.network)
     save_tensors(run.checkpoints / "initial.safetensors", network.state_dict(), {"stage": "initial"})
     export(run.path, folder / Ours.file, crops[:17], stage="initial")
-    # Random weights may lose anything; only the speed counts here.
+    # The accuracy of random weights is of no interest; only the speed counts here.
     quantize(folder / Ours.file, folder / OursInt8.file, crops, crops, max_loss=float("inf"))
     images = torch.zeros(2, 3, recipe.network.height, recipe.network.width)
     program = torch.onnx.export(

@@ -1,4 +1,4 @@
-"""What bench_gallery.py measures with: clustered descriptors, filters of known shares, exact truth, and asking."""
+"""The workload of bench_gallery.py: clustered descriptors, filters of known shares, exact truth, and queries."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 SHARES = {"all": 1.0, "half": 0.5, "twentieth": 0.05, "two hundredth": 0.005, "ten thousandth": 0.0001}
 CLUSTER = 20
 SPREAD = 0.5
-"""Of a member around its centre, where the centres have 1: FACTS' data."""
+"""Deviation of a member from its centre; the centres have 1."""
 K = 10
 SINGLE = 200
 BATCH = 1000
@@ -19,7 +19,7 @@ CHUNK = 10_000
 
 Floats = NDArray[np.float32]
 Search = Callable[[Floats, str], NDArray]
-"""(query (D,), name of the share) -> the row numbers of what was found, nearest first."""
+"""(query (D,), name of the share) -> the row numbers of the matches, nearest first."""
 
 
 def prepare(folder: Path, rows: int, dimension: int) -> None:
@@ -42,7 +42,7 @@ def prepare(folder: Path, rows: int, dimension: int) -> None:
     queries = members(chance.integers(0, len(centres), BATCH))
     np.save(folder / "queries.npy", queries)
     shares = list(SHARES.values())[1:]
-    cameras = np.digitize(chance.random(rows), np.cumsum(shares)).astype(np.int8)  # the last: none of them
+    cameras = np.digitize(chance.random(rows), np.cumsum(shares)).astype(np.int8)  # the last number is no filter's
     np.save(folder / "cameras.npy", cameras)
     truth = {name: exact(vectors, queries, np.flatnonzero(mask)) for name, mask in masks(cameras).items()}
     np.savez(folder / "truth.npz", **truth)
@@ -53,7 +53,7 @@ def masks(cameras: NDArray) -> dict[str, NDArray[np.bool_]]:
 
 
 def exact(vectors: Floats, queries: Floats, among: NDArray) -> NDArray:
-    """(B, K) row numbers, -1 where there are fewer."""
+    """Return (B, K) row numbers, -1 if there are fewer."""
     found = np.full((len(queries), K), -1)
     scores = np.full((len(queries), K), -np.inf, np.float32)
     for at in range(0, len(among), 50_000):
@@ -67,7 +67,7 @@ def exact(vectors: Floats, queries: Floats, among: NDArray) -> NDArray:
 
 
 def recall(found: list[NDArray], truth: NDArray) -> tuple[float, float]:
-    """Share of the nearest, and of the K nearest, that were found."""
+    """Return the shares of the nearest, and of the K nearest, that were found."""
     first = [best[0] == (rows[0] if len(rows) else -1) for rows, best in zip(found, truth, strict=True)]
     hits = sum(len(np.intersect1d(rows[:K], best[best >= 0])) for rows, best in zip(found, truth, strict=True))
     there = int((truth >= 0).sum())
@@ -75,7 +75,7 @@ def recall(found: list[NDArray], truth: NDArray) -> tuple[float, float]:
 
 
 def ask(folder: Path, search: Search) -> dict[str, Any]:
-    """Single queries under each filter: milliseconds, queries a second, recall."""
+    """Send single queries with each filter. Returns milliseconds, queries per second, recall."""
     queries = np.load(folder / "queries.npy")[:SINGLE]
     truth = np.load(folder / "truth.npz")
     figures = {}

@@ -1,17 +1,17 @@
 #!/bin/sh
-# All that waits for a GPU, in one go of under ten minutes: the tests marked gpu, merging, training.
+# Runs everything that needs a GPU, in under ten minutes: the tests marked gpu, merging, training.
 #
 #     OUT=results sh tools/gpu_session.sh
 #     PICTURES=labeled WEIGHTS=resnet50.pth OUT=results sh tools/gpu_session.sh      dbc_cameras with ResNet-50 on CUHK03
 #     TEACHER=0286.onnx PICTURES=... WEIGHTS=... OUT=results sh tools/gpu_session.sh     the same, taught by that model
-#     PACK=pack OUT=results sh tools/gpu_session.sh   the same, from what tools/pack_session.py made small enough to send
-#     PACK=pack SPEEDUPS=1 OUT=results sh tools/gpu_session.sh     what is faster, on the pack's 100 people, instead
-#     TINY=1 ... sh tools/gpu_session.sh              any of them on a CPU in miniature, to try this script
+#     PACK=pack OUT=results sh tools/gpu_session.sh   the same, from the small files that tools/pack_session.py makes
+#     PACK=pack SPEEDUPS=1 OUT=results sh tools/gpu_session.sh     the study of speedups instead, on the pack's 100 people
+#     TINY=1 ... sh tools/gpu_session.sh              any of these in miniature on a CPU, to test this script
 #
 # OUT gets a log of each step, merging.json and .png, and training.json; cuhk03.json; or speedups.json and .png. Runs go
-# into OUT/../runs, where another call finds what is finished. PYTHON names the interpreter. WHEELS, a folder
-# of wheels, is installed first and without dependencies: for a machine with torch and without a network. A step that
-# fails or outlasts its time is named, and the next one begins; the status is 1 if there was one.
+# into OUT/../runs, where another call finds finished runs. PYTHON names the interpreter. WHEELS is a folder of wheels
+# that are installed first, without dependencies, for a machine with torch but no network. A step that fails or takes too
+# long is named, and the next step begins; the status is then 1.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 PYTHON=${PYTHON:-python3}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes .venv beside this checkout and installs reid into it, with everything: footage, training, export, search.
-# Says which system packages are missing before pip starts, so that no compiler log has to.
+# Makes .venv in this checkout and installs reid into it, with all extras: footage, training, export, search.
+# Names missing system packages before pip starts, so that nobody has to read a compiler's log.
 set -eu
 cd "$(dirname "$0")/.."
 

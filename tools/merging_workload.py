@@ -1,4 +1,4 @@
-"""What bench_merging.py measures with: floors, memory, and people before cameras with the neighbours they have."""
+"""The workload of bench_merging.py: floors, memory, and people in cameras with their neighbours."""
 
 import ctypes
 import time
@@ -15,13 +15,14 @@ from reid_toolkit.method.merging import Merging, merge_clusters, merge_neighbour
 from reid_toolkit.method.neighbours import as_groups, camera_aware_similarity, nearest, reciprocal_similarity
 
 PERSON, CAMERAS = 20, 6
-"""Samples of a person, and cameras."""
+"""Samples of a person, and number of cameras."""
 BIAS, NOISE = 0.7, 0.7
-"""How far a camera moves whom it sees, and a sample its person, where people are 1 apart in each direction."""
+"""How far a camera shifts the people it sees, and a sample deviates from its person, if people are 1 apart in each
+direction."""
 UNTIL, TRADE_OFF = 0.8, 0.1
 """dbc_cameras' settings."""
 DENSE = 8000
-"""Beyond so many samples merge_clusters' matrix takes more time than a benchmark should."""
+"""With more samples, merge_clusters' matrix takes more time than a benchmark should."""
 WITHIN, ACROSS = 5, 20
 """Neighbours that camera_aware_similarity searches for."""
 HNSW = {"M": 16, "ef_construction": 200}
@@ -29,7 +30,7 @@ EF = 100
 
 
 def people(count: int, dimension: int, device: str = "cpu") -> tuple[Tensor, list[str], Tensor]:
-    """Unit rows (N, D), the camera that saw each, and whose each is, (N,)."""
+    """Make rows of length 1 (N, D), the camera of each, and the person of each, (N,)."""
     generator = torch.Generator(device).manual_seed(count)
 
     def normal(*shape: int) -> Tensor:
@@ -48,10 +49,10 @@ def people(count: int, dimension: int, device: str = "cpu") -> tuple[Tensor, lis
 
 
 def measure_people(path: str, count: int, dimension: int, device: str, repeats: int) -> dict[str, Any]:
-    """One row of the table of neighbours, measured in this process."""
+    """Measure one row of the table of neighbours in this process."""
     features, cameras, person = people(count, dimension, device)
     row = {"data": "people", "path": path, "samples": count, "dimension": dimension, "repeats": repeats}
-    floor = floor_seconds(features)  # also the warm-up
+    floor = floor_seconds(features)  # also warms up
     if path == "hnswlib":
         return row | approximate(features, cameras) | {"floor_seconds": floor}
 
@@ -63,7 +64,7 @@ def measure_people(path: str, count: int, dimension: int, device: str, repeats: 
     def merged() -> Merging:
         return merge_neighbours(similarity, labels, until=UNTIL, trade_off=TRADE_OFF)
 
-    similar(64)  # loads what is loaded at first use
+    similar(64)  # loads libraries that the first use loads
     similarity, row["neighbours"] = timed(lambda: similar(count), features, repeats)
     row["neighbours"]["ratio_to_products"] = row["neighbours"]["seconds"] / floor
     row["stored_per_sample"] = similarity.nnz / count
@@ -73,7 +74,7 @@ def measure_people(path: str, count: int, dimension: int, device: str, repeats: 
     row["merging"] |= {"merges": len(found.history), "clusters": int(found.labels.max()) + 1}
     row["merging"]["precision"], row["merging"]["recall"] = pairs(found.labels, person.numpy())
     if count <= DENSE:
-        room = 16 * count * count + (1 << 30)  # so that the matrix of all pairs is what it takes
+        room = 16 * count * count + (1 << 30)  # so that it takes the matrix of all pairs
         _, dense = timed(lambda: merge_clusters(features, labels, len(found.history), max_memory=room), features, 1)
         row["merge_clusters"] = dense
         row["merging"]["ratio_to_merge_clusters"] = row["merging"]["seconds"] / dense["seconds"]
@@ -82,7 +83,7 @@ def measure_people(path: str, count: int, dimension: int, device: str, repeats: 
 
 
 def approximate(features: Tensor, cameras: list[str]) -> dict[str, Any]:
-    """hnswlib's neighbours beside the exact ones: seconds to build and to search, and the share of the exact lists."""
+    """Compare hnswlib's neighbours with the exact ones: seconds to build and to search, and the recall of the lists."""
     import hnswlib
 
     points, groups = features.cpu().numpy(), as_groups(cameras, features)
@@ -100,7 +101,8 @@ def approximate(features: Tensor, cameras: list[str]) -> dict[str, Any]:
         return (found.astype(np.int64),)
 
     def aware() -> tuple[NDArray[np.int64], ...]:
-        """An index for each camera: its own samples ask it for few, all others for many, whose nearest remain."""
+        """Use an index per camera. Its own samples ask it for few neighbours, all others for many; the nearest are
+        kept."""
         members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
         own = np.empty((len(points), WITHIN + 1), np.int64)
         other = np.empty((len(points), 0), np.int64)
@@ -132,13 +134,13 @@ def approximate(features: Tensor, cameras: list[str]) -> dict[str, Any]:
 
 
 def recall(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
-    """The share of ``truth`` (N, k), where not -1, that ``found`` (N, n) holds in the same row."""
+    """Return the share of ``truth`` (N, k), without -1, that ``found`` (N, n) has in the same row."""
     hits = sum(int(np.isin(right[right >= 0], guess).sum()) for guess, right in zip(found, truth, strict=True))
     return hits / max(1, int((truth >= 0).sum()))
 
 
 def pairs(labels: NDArray[np.int64], person: NDArray[np.int64]) -> tuple[float, float]:
-    """Precision and recall of the pairs of samples that ``labels`` put together."""
+    """Return precision and recall of the pairs of samples that ``labels`` put together."""
 
     def together(names: NDArray[np.int64]) -> float:
         sizes = np.unique(names, return_counts=True)[1].astype(np.float64)
@@ -149,10 +151,10 @@ def pairs(labels: NDArray[np.int64], person: NDArray[np.int64]) -> tuple[float, 
 
 
 def timed(run: Callable[[], Any], features: Tensor, repeats: int) -> tuple[Any, dict[str, float]]:
-    """What ``run`` returns, with the median of its seconds and its peak memory over what was there before."""
+    """Return the result of ``run``, with its median seconds and its peak memory above what was there before."""
     result, seconds = None, []
-    ctypes.CDLL(None).malloc_trim(0)  # memory that earlier work left, and this would find
-    Path("/proc/self/clear_refs").write_text("5")  # starts VmHWM anew
+    ctypes.CDLL(None).malloc_trim(0)  # frees memory of earlier work, which this run would reuse
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = memory_bytes("VmRSS")
     held = torch.cuda.memory_allocated() if features.is_cuda else 0
     if features.is_cuda:
@@ -171,7 +173,7 @@ def timed(run: Callable[[], Any], features: Tensor, repeats: int) -> tuple[Any, 
 
 
 def floor_seconds(features: Tensor) -> float:
-    """One pass of bare float32 products; over a part of the rows, scaled up, where all would take minutes."""
+    """Time one pass of bare float32 products; if all rows would take minutes, over a part of them, scaled up."""
     rows = features[: min(len(features), 16384)]
     synchronise(features)
     start = time.perf_counter()
@@ -187,7 +189,7 @@ def synchronise(features: Tensor) -> None:
 
 
 def memory_bytes(field: str) -> int:
-    """VmRSS (now) or VmHWM (peak) of this process."""
+    """Return VmRSS (now) or VmHWM (peak) of this process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) * 1024

@@ -1,15 +1,16 @@
-"""Pictures and weights made small enough to travel to a machine with a GPU in one go, for tools/gpu_session.sh.
+"""Makes pictures and weights small enough to send to a machine with a GPU at once, for tools/gpu_session.sh.
 
     python tools/pack_session.py --pictures labeled --weights resnet50.pth --out .carry/pack
     python tools/pack_session.py --weights resnet50.pth --out .carry/weights     one call's load, and
     python tools/pack_session.py --pictures labeled --out .carry/pack            the next one's, with finer pictures
 
 ``--pictures`` holds folders ``train`` and ``val`` of JPEGs as tools/study_cuhk03.py reads them. OUT gets the same
-names, in the finest of a few sizes and qualities with which all of it stays under --limit MiB;
-``weights.safetensors``, the backbone without its classifier, in half precision but for what has one dimension (batch
-norm's values pass it); and ``val/manifest.csv``, with the identities that the names say.
+names, in the finest of a few sizes and qualities with which everything stays under --limit MiB. It also gets
+``weights.safetensors``, the backbone without its classifier, in half precision except for tensors of one dimension
+(batch norm's values exceed it); and ``val/manifest.csv``, with the identities from the file names.
 
-What is measured on such pictures is not quite what the full ones would give: say so beside it. The quality is printed.
+Figures measured on such pictures differ a little from those of the full pictures: say so beside them. The quality is
+printed.
 """
 
 import argparse
@@ -32,11 +33,11 @@ FINEST_FIRST = (
     (256, 128, 90), (256, 128, 85), (256, 128, 75), (192, 96, 80), (160, 80, 80), (128, 64, 85), (128, 64, 75),
     (128, 64, 60), (128, 64, 45), (128, 64, 30),
 )  # fmt: skip
-"""Height and width at most, and JPEG's quality."""
+"""Greatest height and width, and JPEG's quality."""
 
 
 def half(weights: Path, backbone: str) -> bytes:
-    """A safetensors file of the backbone's weights."""
+    """Return a safetensors file of the backbone's weights."""
     state = {key.removeprefix("module."): value for key, value in read_state_dict(weights).items()}
     state = {key: value for key, value in state.items() if not key.startswith(CLASSIFIERS[backbone] + ".")}
     state = {key: narrowed(key, value) for key, value in state.items()}
@@ -51,17 +52,18 @@ def narrowed(key: str, value: Tensor) -> Tensor:
 
 
 def shrink(pictures: list[Path], height: int, width: int, quality: int) -> Iterator[bytes]:
-    """Each picture as a JPEG no larger than that; a smaller one keeps its size."""
+    """Yield each picture as a JPEG of at most this size. A smaller picture keeps its size."""
     for path in pictures:
         image = read_image(path)
         image = resize(image, min(height, image.shape[0]), min(width, image.shape[1]))
-        # Of so small a file the usual code tables are a good part.
+        # In such small files the standard code tables are a large part.
         how = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
         yield bytes(cv2.imencode(".jpg", image, how)[1])
 
 
 def within(pictures: list[Path], room: int) -> tuple[tuple[int, int, int], list[bytes]]:
-    """The finest of FINEST_FIRST with which all pictures take ``room`` bytes at most, and their files."""
+    """Choose the finest of FINEST_FIRST with which all pictures take at most ``room`` bytes. Returns it and their
+    files."""
     for size in FINEST_FIRST:
         files, taken = [], 0
         for content in shrink(pictures, *size):

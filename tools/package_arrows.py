@@ -1,9 +1,9 @@
-"""Which parts of reid_toolkit import which, read from their imports: the drawing of docs/design.md.
+"""Draws which parts of reid_toolkit import which, from their imports, for docs/design.md.
 
     python tools/package_arrows.py
 
-A part is a folder or a module of the package. A line names a part and what it imports, what is lowest first. The base
-modules are left out on the right, since every part may import them, and so are imports within a part.
+A part is a folder or a module of the package. A line names a part and the parts that it imports, the lowest first. Base
+modules are left out on the right, because every part may import them, and so are imports within a part.
 """
 
 import ast
@@ -15,7 +15,7 @@ LEFT_OUT = BASE | {"__init__", "__main__"}
 
 
 def arrows() -> dict[str, set[str]]:
-    """Each part of the package, and the parts that it imports; base modules are left out."""
+    """Return each part of the package and the parts that it imports, without base modules."""
     found: dict[str, set[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         part = path.relative_to(PACKAGE).with_suffix("").parts[0]
@@ -34,7 +34,7 @@ def arrows() -> dict[str, set[str]]:
 
 
 def in_order(found: dict[str, set[str]]) -> list[str]:
-    """The parts, each after all that it imports; raises ValueError where two import each other."""
+    """Return the parts, each after all that it imports. Raises ValueError if two import each other."""
     order: list[str] = []
     while len(order) < len(found):
         ready = sorted(part for part, targets in found.items() if part not in order and targets <= set(order))
@@ -45,7 +45,7 @@ def in_order(found: dict[str, set[str]]) -> list[str]:
 
 
 def drawing() -> list[str]:
-    """The lines."""
+    """Return the lines of the drawing."""
     found = arrows()
     order = in_order(found)
     width = max(map(len, order))

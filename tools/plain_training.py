@@ -1,7 +1,8 @@
-"""Training the way the released code works: what tools/bench_training.py compares with. Not a command.
+"""Trains as the released code does, for comparison in tools/bench_training.py. Not a command.
 
-A DataLoader whose workers decode each picture anew with PIL and torchvision's transforms, float32 eager steps, the
-lookup table moved sample by sample in a Python loop inside the loss's backward, the loss read after every step.
+A DataLoader whose workers decode each picture every time with PIL and torchvision's transforms; float32 eager steps;
+the lookup table updated sample by sample in a Python loop inside the loss's backward pass; the loss read after every
+step.
 """
 
 import os
@@ -21,11 +22,11 @@ from reid_toolkit.config import Recipe
 from reid_toolkit.training.network import MEAN, STD, build_network
 
 WARM_UP = 5
-"""Steps before the clock starts: workers and cuDNN begin slowly."""
+"""Steps before the clock starts, because workers and cuDNN begin slowly."""
 
 
 class Pictures(Dataset):
-    """Picture files, each with its place for a class."""
+    """Picture files, each with its index as its class."""
 
     def __init__(self, paths: list[Path], transform: transforms.Compose) -> None:
         self.paths, self.transform = paths, transform
@@ -39,7 +40,7 @@ class Pictures(Dataset):
 
 
 class Table(torch.autograd.Function):
-    """Products with the lookup table; going back, the table is moved as well."""
+    """Products with the lookup table. The backward pass also updates the table."""
 
     @staticmethod
     def forward(context: Any, features: Tensor, classes: Tensor, table: Tensor) -> Tensor:
@@ -59,7 +60,8 @@ class Table(torch.autograd.Function):
 
 
 def measure_plain(paths: list[Path], recipe: Recipe, device: torch.device, seconds: float) -> dict[str, float]:
-    """Images/s of training steps and of extraction, each over about ``seconds``; every picture its own class."""
+    """Return images/s of training steps and of extraction, each over about ``seconds``; every picture is its own
+    class."""
     network = build_network(recipe.network, recipe.seed).to(device)
     torch.backends.cudnn.benchmark = True
     size = (recipe.network.height, recipe.network.width)
@@ -94,7 +96,7 @@ def measure_plain(paths: list[Path], recipe: Recipe, device: torch.device, secon
 
 
 def batches(pictures: Pictures, size: int, shuffle: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Epoch after epoch; each begins its workers anew."""
+    """Yield batches, epoch after epoch. Each epoch starts new workers."""
     workers = min(8, os.cpu_count() or 1)
     loader = DataLoader(
         pictures, size, shuffle, num_workers=workers, drop_last=True, pin_memory=torch.cuda.is_available()
@@ -104,7 +106,7 @@ def batches(pictures: Pictures, size: int, shuffle: bool) -> Iterator[tuple[Tens
 
 
 def rate(loader: Iterator[tuple[Tensor, Tensor]], work: Any, seconds: float) -> float:
-    """Images/s, after a warm-up."""
+    """Return images/s after a warm-up."""
     for _ in range(WARM_UP):
         work(*next(loader))
     count, began = 0, time.perf_counter()

@@ -1,10 +1,10 @@
-"""Descriptors and clusters of one stage on a plane, by t-SNE (the paper's Fig. 6).
+"""Plots descriptors and clusters of one stage on a plane, by t-SNE (the paper's Fig. 6).
 
     python tools/plot_clusters.py RUN DATASET --identities who.csv --stage 7 --png clusters.png
 
-A point is a tracklet; points of one cluster have one colour, and those that are alone are grey. Where identities are
-known each is written beside its point, and a black ring marks who is not of the most frequent identity of the cluster.
-t-SNE keeps neighbours: distances between far groups, and how large a group looks, say nothing.
+A point is a tracklet. Points of one cluster have one colour; clusters of one are grey. Known identities are written
+beside their points, and a black ring marks a tracklet that is not of its cluster's most frequent identity. t-SNE keeps
+neighbours together: distances between far groups, and the apparent size of a group, have no meaning.
 """
 
 from argparse import Namespace
@@ -56,5 +56,5 @@ def draw(places: NDArray[np.float32], labels: NDArray[np.int64], identities: lis
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
-    parser.add_argument("--stage", type=int, help="by default the one that the run selected")
+    parser.add_argument("--stage", type=int, help="by default the stage that the run selected")
     run(main, parser)

@@ -1,9 +1,9 @@
-"""Rank-1 and mAP stage by stage, for one run or several (the paper's Fig. 5).
+"""Plots rank-1 and mAP stage by stage, for one run or several (the paper's Fig. 5).
 
     python tools/plot_stages.py RUN DATASET [RUN ...] --identities who.csv --png stages.png --json stages.json
 
-A ring is around the stage that the run selected, without labels. The upper axis counts the first run's clusters, and
-the dotted line is where they become fewer than the people: from there on, merging must put different people together.
+A ring marks the stage that the run selected, without labels. The upper axis counts the first run's clusters. The dotted
+line is where there are fewer clusters than people: from there on, merging must put different people together.
 """
 
 from argparse import Namespace

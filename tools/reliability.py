@@ -1,4 +1,4 @@
-"""Whether stated probabilities come true: expected calibration error, in plain numpy."""
+"""Measures whether stated probabilities come true: the expected calibration error. Uses only numpy."""
 
 from dataclasses import dataclass
 
@@ -10,34 +10,34 @@ from reid_toolkit.errors import InputError
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers of about one probability. Fractions 0-1."""
+    """Answers with similar probabilities. Fractions 0-1."""
 
     count: int
     said: float
     """Mean of the probabilities."""
     true: float
-    """Share that was right."""
+    """Share of right answers."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Of stated probabilities against the truth. Fractions 0-1."""
+    """Stated probabilities compared with the truth. Fractions 0-1."""
 
     error: float
     """Expected calibration error: |said - true| of each bin, weighted by its count."""
     brier: float
-    """Mean squared difference between what was said and 0 or 1."""
+    """Mean squared difference between the probability and 0 or 1."""
     right: float
-    """Share of all answers that was right: who always says this has an error of 0 and is no help."""
+    """Share of all answers that are right. Always stating this share has an error of 0 but is useless."""
     bins: tuple[Bin, ...]
-    """Those with answers in them, from low to high probability."""
+    """Bins that contain answers, from low to high probability."""
 
 
 def reliability(probabilities: ArrayLike, right: ArrayLike, bins: int = 10) -> Reliability:
-    """Compare ``probabilities`` (N,) 0-1 with whether each was ``right`` (N,) bool, in ``bins`` of equal width.
+    """Compare ``probabilities`` (N,) 0-1 with whether each answer was ``right`` (N,) bool, in ``bins`` of equal width.
 
     The expected calibration error of Guo et al., "On calibration of modern neural networks" (2017), for two classes.
-    Raises :class:`InputError` for other shapes, nothing to compare, or probabilities that are none.
+    Raises :class:`InputError` for other shapes, no answers, or values that are not probabilities.
     """
     said, true = np.asarray(probabilities, np.float64), np.asarray(right, np.float64)
     if said.ndim != 1 or said.shape != true.shape or not len(said):

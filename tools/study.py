@@ -1,4 +1,4 @@
-"""What the studies share: their options, and how they run, measure and write. Not a command."""
+"""Functions that the studies share: their options, and how they run, measure and write. Not a command."""
 
 import json
 import os
@@ -32,25 +32,25 @@ DEVICE = choose_device("auto")
 
 
 def measure(study: Study, stage: int) -> dict[str, Any]:
-    """One stage's model and clusters against identities, fractions 0-1."""
+    """Measure one stage's model and clusters against identities. Fractions 0-1."""
     found = Stage(study, stage, DEVICE)
     return {"stage": stage, "clusters": int(found.checkpoint.labels.max()) + 1, **found.truth()}
 
 
 def train_run(dataset: Path, recipe: Recipe, run: Path, teacher: Teacher | None = None) -> None:
-    """Train, or go on with, or keep what is finished: a study that was stopped is run again."""
+    """Train, resume, or keep a finished run, so that a study that was stopped can be run again."""
     print(f"train {run}", file=sys.stderr)
     train(open_dataset(dataset), recipe, run, resume=True, device=DEVICE, teacher=teacher)
 
 
 def add_trial_options(parser: ArgumentParser) -> None:
-    """Options that make a row small enough to try a study: :func:`in_miniature` heeds them."""
+    """Add options that make a row small enough to try a study. :func:`in_miniature` applies them."""
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="for trials")
     parser.add_argument("--rounds", type=int, nargs=2, metavar=("COUNT", "STEPS"), help="for trials")
 
 
 def in_miniature(recipe: Recipe, options: Namespace) -> Recipe:
-    """The recipe as :func:`add_trial_options` changes it; stages have no rounds to change."""
+    """Return the recipe as changed by :func:`add_trial_options`. Recipes with stages have no rounds to change."""
     network, rounds = recipe.network, recipe.rounds
     if options.size:
         network = replace(network, height=options.size[0], width=options.size[1])
@@ -60,7 +60,7 @@ def in_miniature(recipe: Recipe, options: Namespace) -> Recipe:
 
 
 def embedded(folder: RunFolder, stage: str, dataset: Dataset) -> Embedded:
-    """A dataset as the run's network at ``stage`` describes it: a descriptor for each tracklet."""
+    """Compute a descriptor for each tracklet of a dataset with the run's network at ``stage``."""
     recipe = folder.recipe()
     samples = load_samples(dataset, recipe.network.height, recipe.network.width, device=DEVICE)
     network = load_network(folder, stage).to(DEVICE)
@@ -68,27 +68,28 @@ def embedded(folder: RunFolder, stage: str, dataset: Dataset) -> Embedded:
 
 
 def known_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows that a study has written into its JSON."""
+    """Return the rows that a study has written into its JSON."""
     rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
     return rows
 
 
 def arguments(description: str | None, *, trains: bool = False) -> ArgumentParser:
-    """A parser with what every study takes; one that ``trains`` takes a recipe and a folder for its runs."""
+    """Make a parser with the options of every study. A study that ``trains`` takes a recipe and a folder for its
+    runs."""
     parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
     if not trains:
         parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
-    parser.add_argument("dataset", type=Path, metavar="DATASET", help="what it is trained on, or was")
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="the dataset that is, or was, trained on")
     parser.add_argument("--identities", type=Path, help="CSV tracklet,identity; instead of the dataset's own")
     parser.add_argument("--png", type=Path, required=True, help="the picture to write")
     if trains:
         parser.add_argument("--recipe", required=True, help="a shipped recipe's name, or a TOML file")
-        parser.add_argument("--runs", type=Path, required=True, help="where the runs go; those there go on")
+        parser.add_argument("--runs", type=Path, required=True, help="folder of the runs; unfinished ones go on")
     return parser
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """What was measured, with the command, the day and the machine."""
+    """Write the measurements with the command, the day and the machine."""
     device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "no GPU used"
     origin = {
         "command": shlex.join(["python", f"tools/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
@@ -104,7 +105,7 @@ def write_png(path: Path, figure: Figure) -> None:
 
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:
-    """A table; fractions in per cent."""
+    """Print a table, with fractions in per cent."""
     rows = list(rows)
     widths = {key: max(len(key), *(len(cell(row[key])) for row in rows)) for key in rows[0]}
     for line in ({key: key for key in widths}, *rows):
@@ -116,7 +117,7 @@ def cell(value: Any) -> str:
 
 
 def run(main: Callable[[Namespace], None], parser: ArgumentParser) -> None:
-    """Parse and go; a named error is one line and status 1, as with ``reid``."""
+    """Parse the arguments and run. A named error is one line and status 1, as with ``reid``."""
     try:
         main(parser.parse_intermixed_args())
     except ReidError as error:

@@ -1,16 +1,16 @@
-"""Models of others, adopted: whether they give what the originals give, and whether the preset is found.
+"""Studies adopted models of third parties: do they give what the originals give, and is the right preset found?
 
     python tools/study_adoption.py same MODEL... --pictures labeled --json adoption.json
     python tools/study_adoption.py presets DATASET... --weights mobilenet_v2.pth --json presets.json
     python tools/study_adoption.py served MODEL... --pictures labeled --json served.json
 
-``same`` adopts each MODEL (ONNX, or OpenVINO's .xml) without a flag and ranks CUHK03's 100 held-out people, all crops
-of one camera against all of the other, with the file and with the original in OpenVINO. ``presets`` makes networks that
-want one of the six presets each (an ImageNet MobileNetV2 with the rest undone before it), adopts each on each DATASET,
-and counts how often the right one is found. A DATASET may be CUHK03's folder val: its crops of a person in a camera are
-a tracklet, as a tracker would have made it. ``served`` ranks the same people with each MODEL, files of `reid adopt` and
-`reid export`, and measures their crops a second in turns, so that all meet the same other work: a teacher, its student,
-and the student in INT8.
+``same`` adopts each MODEL (ONNX, or OpenVINO's .xml) without options. It ranks CUHK03's 100 held-out people, all crops
+of one camera against all of the other, with the adopted file and with the original in OpenVINO. ``presets`` makes
+networks that each need one of the six presets (an ImageNet MobileNetV2 with the difference undone in front of it),
+adopts each on each DATASET, and counts how often the right preset is found. A DATASET may be CUHK03's folder val: its
+crops of a person in a camera become a tracklet, as a tracker would have made it. ``served`` ranks the same people with
+each MODEL, files of `reid adopt` and `reid export`, and measures their crops per second in turns, so that other work on
+the machine affects all alike: a teacher, its student, and the student in INT8.
 """
 
 import argparse
@@ -47,12 +47,13 @@ from reid_toolkit.training.run_folder import RunFolder, load_network
 HEIGHT, WIDTH = 128, 64
 CROPS = 34
 TURNS = 5
-"""Measurements of each model's speed, of which the median counts."""
+"""Measurements of each model's speed. The median counts."""
 Embed = Callable[[list[Image]], NDArray[np.float32]]
 
 
 class Imposed(nn.Module):
-    """A network trained for ImageNet's preset that wants another one: what that does to pixels is undone first."""
+    """A network trained for ImageNet's preset, made to need another one: that one's effect on pixels is undone
+    first."""
 
     def __init__(self, network: nn.Module, contract: Contract) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ def column(triple: tuple[float, float, float]) -> Tensor:
 
 
 def known_network(options: argparse.Namespace) -> nn.Module:
-    """One that wants ImageNet's preset: of a run, or ImageNet's own."""
+    """Return a network that needs ImageNet's preset: a run's, or ImageNet's own."""
     if options.run:
         return load_network(RunFolder(options.run), "best")
     weights = str(options.weights)
@@ -79,7 +80,7 @@ def known_network(options: argparse.Namespace) -> nn.Module:
 
 
 def impose(network: nn.Module, contract: Contract, out: Path, *, folded: bool) -> None:
-    """Export it as its maker would have: torch's older exporter folds batch norms into the convolutions."""
+    """Export it as its maker would have. torch's older exporter folds batch norms into the convolutions."""
     torch.onnx.export(
         Imposed(network.eval(), contract).eval(), (torch.zeros(1, 3, HEIGHT, WIDTH),), out, dynamo=False,
         input_names=["images"], output_names=["output"], dynamic_axes={"images": {0: "batch"}},
@@ -88,7 +89,8 @@ def impose(network: nn.Module, contract: Contract, out: Path, *, folded: bool) -
 
 
 def pieces(folder: Path) -> Dataset:
-    """A dataset without its labels; of CUHK03's pictures, the crops of a person in a camera as a tracklet."""
+    """Return a dataset without its labels. Of CUHK03's pictures, the crops of a person in a camera become a
+    tracklet."""
     if not any(folder.glob("[0-9][0-9][0-9][0-9]_[0-9][0-9].jpg")):
         return without_identities(open_dataset(folder))
     crops = []
@@ -115,7 +117,7 @@ def same(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def figures(query: Embedded, gallery: Embedded, *, before: str = "", behind: str = "") -> dict[str, float]:
-    """Rank-1 and mAP of each pair of cameras, shares of 1; names have ``before`` and ``behind`` around them."""
+    """Return rank-1 and mAP of each pair of cameras, shares of 1. ``before`` and ``behind`` are added to the names."""
     found = {}
     for pair, ranking in evaluate(query, gallery).pairs.items():
         assert ranking
@@ -125,7 +127,7 @@ def figures(query: Embedded, gallery: Embedded, *, before: str = "", behind: str
 
 
 def in_openvino(path: Path, contract: Contract) -> Embed:
-    """The file as it lies, run by OpenVINO in float32 (by itself it takes bfloat16 where the processor has it)."""
+    """Run the original file by OpenVINO in float32. By default OpenVINO uses bfloat16 if the processor has it."""
     core = import_openvino("the original").Core()
     model = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     _, _, height, width = model.input(0).shape
@@ -210,7 +212,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def as_shown(key: str, value: Any) -> Any:
-    """Figures of ranking are shares, and shown per cent; sizes and speeds are shown as they are."""
+    """Format a figure: those of ranking are shares and shown in per cent; sizes and speeds are not changed."""
     return value if "rank-1" in key or "mAP" in key else str(value)
 
 
@@ -221,7 +223,7 @@ if __name__ == "__main__":
     parser.add_argument("--pictures", type=Path, help="CUHK03's folder labeled, of which val is used")
     parser.add_argument("--weights", type=Path, help="torchvision's MobileNetV2, a state dict")
     parser.add_argument("--run", type=Path, help="a run of reid train at 128x64, instead of --weights")
-    parser.add_argument("--preset", help="for all MODELs of ``same``, in place of what is found")
-    parser.add_argument("--folded", action="store_true", help="networks whose batch norms are gone")
+    parser.add_argument("--preset", help="for all MODELs of ``same``, instead of the preset that is found")
+    parser.add_argument("--folded", action="store_true", help="networks whose batch norms are folded into convolutions")
     parser.add_argument("--json", type=Path, required=True)
     run(main, parser)

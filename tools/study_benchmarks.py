@@ -1,12 +1,12 @@
-"""Train on a public benchmark without labels, and rank as published results do: one row of the table a call.
+"""Trains on a public benchmark without labels and ranks as published results do: one row of the table per call.
 
     python tools/study_benchmarks.py Market-1501-v15.09.15 --row "dbc_cameras, ResNet-50" --runs runs --json market.json
 
-The folder is Market-1501's, MSMT17's or MARS's as its authors give it (docs/data.md), with a training part, queries and
-a gallery. Training sees the training part, and no identity. After the last round or stage, queries are ranked against
-the gallery twice: with plain descriptors, to compare with published figures, and with camera statistics.
+The folder is Market-1501, MSMT17 or MARS as its authors publish it (docs/data.md), with a training part, queries and a
+gallery. Training sees the training part, and no identity. After the last round or stage, queries are ranked against the
+gallery twice: with plain descriptors, to compare with published figures, and with camera statistics.
 
-Rows are written into the JSON as they come. Called again, the tool goes on where it was stopped. It needs a GPU.
+Rows are written into the JSON as they are finished. A call after an interruption goes on. The tool needs a GPU.
 """
 
 import argparse
@@ -37,7 +37,7 @@ ROWS = {
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
-    """The row's recipe, with the seed and the weights that were asked for."""
+    """Return the row's recipe, with the seed and the weights from the options."""
     if options.row not in ROWS:
         raise InputError(f"--row {options.row!r}: expected one of {', '.join(map(repr, ROWS))}")
     recipe = in_miniature(replace(ROWS[options.row], seed=options.seed), options)
@@ -50,7 +50,7 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
 
 
 def ranked(run: Path, root: Path) -> dict[str, Any]:
-    """Rank-1, 5, 10 and mAP of the run's last network, each 0-1, with and without camera statistics."""
+    """Return rank-1, 5, 10 and mAP of the run's last network, each 0-1, with and without camera statistics."""
     query, gallery = (embedded(RunFolder(run), "last", open_dataset(root, split=part)) for part in ("query", "gallery"))
     found: dict[str, Any] = {"queries": len(query.tracklets), "gallery": len(gallery.tracklets)}
     for name, pair in (("", (query, gallery)), (", camera statistics", free_of_cameras(query, gallery))):

@@ -1,12 +1,12 @@
-"""Do the probabilities of `reid calibrate` come true, on drawn footage, whose truth is known?
+"""Studies whether the probabilities of `reid calibrate` come true on drawn footage, whose truth is known.
 
     python tools/study_calibration.py DEMO --held-out OTHER --people 16 --json calibration.json --png calibration.png
 
-DEMO is a folder of `reid demo`; OTHER one with `people` and `identities.csv` of other people, whom the model has not
-seen. Calibrations are fitted to footage without its identities: from pairs within a camera alone, with reciprocal
-nearest neighbours (what `reid calibrate` does), and with the run's clusters (--run). Identities serve to judge them. An
-answer is one of the ten records that a search shows. With --camera-statistics distances are those of a gallery of each
-footage that has them.
+DEMO is a folder of `reid demo`. OTHER is a folder with `people` and `identities.csv` of other people, whom the model
+has not seen. Calibrations are fitted to footage without its identities: from pairs within a camera alone, with
+reciprocal nearest neighbours (as `reid calibrate` does), and with the run's clusters (--run). Identities only judge
+them. An answer is one of the ten records that a search shows. With --camera-statistics, distances are those of a
+gallery of each footage with camera statistics.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -38,7 +38,7 @@ JUNK = "-1"
 
 
 class Pairs:
-    """All pairs of tracklets whose identities are known: (N, N), the diagonal left out."""
+    """All pairs of tracklets whose identities are known: (N, N), without the diagonal."""
 
     def __init__(self, described: Described, truth: dict[str, str]) -> None:
         who = np.array([truth.get(one.name, JUNK) for one in described.tracklets])
@@ -52,7 +52,7 @@ class Pairs:
         self.halves = np.linalg.norm(described.halves[:, 0] - described.halves[:, 1], axis=1)
 
     def answers(self, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The nearest ``SHOWN`` of each row, among these pairs."""
+        """Return the nearest ``SHOWN`` of each row, among these pairs."""
         shown = np.zeros_like(among)
         for row, allowed in enumerate(among):
             places = np.flatnonzero(allowed)
@@ -60,7 +60,7 @@ class Pairs:
         return shown
 
     def gap(self) -> dict[str, float]:
-        """Median distances: what a positive of each kind looks like."""
+        """Return the median distances of each kind of pair."""
         kinds = {
             "halves of a tracklet": self.halves[np.isfinite(self.halves)],
             "one person, one camera": self.distances[self.known & self.same & self.within],
@@ -72,7 +72,7 @@ class Pairs:
 
 
 def judge(calibration: Calibration, pairs: Pairs, people: int | None) -> dict[str, Any]:
-    """Reliability, and false-match rates as they are beside those asked for."""
+    """Judge a calibration: its reliability, and its real false-match rates beside those that were requested."""
     rate = calibration.base_rate(len(pairs.cameras) - 1, people)
     said = np.empty_like(pairs.distances)
     cameras = np.array(pairs.cameras)
@@ -96,7 +96,7 @@ def judge(calibration: Calibration, pairs: Pairs, people: int | None) -> dict[st
 
 
 def false_matches(calibration: Calibration, pairs: Pairs, asked: float) -> dict[str, Any] | None:
-    """What happens at a false-match rate; None where the calibration refuses it."""
+    """Measure the result of a false-match rate. None if the calibration refuses the rate."""
     names = sorted(set(pairs.cameras))
     try:
         limits = np.array([[calibration.threshold(asked, a, b) for b in names] for a in names])
@@ -172,8 +172,8 @@ def error_of(value: Any) -> Any:
 
 
 def draw(results: list[dict[str, Any]]) -> Figure:
-    """Said against true, for the answers of a search of the footage that was calibrated on; a point's size is how many
-    there were."""
+    """Plot stated probability against the share of right answers, for searches of the footage that was calibrated on.
+    The size of a point shows the number of answers."""
     shown = [row for row in results if row["people"] and row["fitted"] == row["judged"]]
     names = list(dict.fromkeys(row["judged"] for row in shown))
     figure = Figure(figsize=(4.2 * len(names), 4.2), layout="constrained")
@@ -196,7 +196,7 @@ if __name__ == "__main__":
     parser.add_argument("demo", type=Path, metavar="DEMO", help="folder of a finished `reid demo`")
     parser.add_argument("--held-out", type=Path, metavar="OTHER", help="footage of other people")
     parser.add_argument("--camera-statistics", action="store_true", help="compare as a gallery with statistics does")
-    parser.add_argument("--people", type=int, required=True, help="how many there are, as `reid search --people`")
+    parser.add_argument("--people", type=int, required=True, help="number of people, as `reid search --people`")
     parser.add_argument("--json", type=Path, required=True, help="the figures to write")
     parser.add_argument("--png", type=Path, required=True, help="the picture to write")
     run(main, parser)

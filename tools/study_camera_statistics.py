@@ -1,13 +1,13 @@
-"""What camera statistics are worth on real pictures: for many embedders, few records, and sets made to break them.
+"""Studies the gain from camera statistics on real pictures: many embedders, few records, and sets made to break them.
 
     python tools/study_camera_statistics.py --pictures labeled/val --models *.xml mobilenet_v2.onnx \
         --json docs/benchmarks/camera_statistics.json
 
 ``--pictures`` is a folder of CUHK03 crops named IIII_KK.jpg (identity; 00-04 camera A, 05-09 camera B). A model is an
 ONNX file of `reid export`, or the .xml of an OpenVINO network that takes raw BGR, NCHW (Intel's
-person-reidentification-retail), which needs `pip install '.[studies]'`. mAP over all cameras: each crop is searched
-among all others; of the same person in the same camera, entries are left out. Identities are read to judge, and to
-choose whom a made set shows; no fit sees one. Rows are written as they come.
+person-reidentification-retail), which needs `pip install '.[studies]'`. The mAP is over all cameras: each crop is
+searched among all others, without entries of the same person in the same camera. Identities are read only to judge and
+to choose whom a made set shows; no fit sees them. Rows are written as they are finished.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -30,41 +30,41 @@ from reid_toolkit.runtime import Embedder
 from reid_toolkit.runtime.openvino import import_openvino
 
 CROPS, TRACKLETS = (20, 50, 100, 200), (5, 10, 12, 20, 40, 70, 100)
-"""Of each camera, in the curves."""
+"""Numbers per camera in the curves."""
 DRAWS = 10
-"""Of each point of a curve, and of each made set that is drawn by chance."""
+"""Random draws for each point of a curve, and for each made set that is random."""
 SINGLE = 16
-"""Pictures at once."""
+"""Pictures in a batch."""
 
 
 @dataclass(frozen=True)
 class Crops:
-    """Descriptors of crops, row by row."""
+    """Descriptors of crops, in rows."""
 
     rows: NDArray[np.float32]
-    """(N, D), unit rows."""
+    """(N, D), rows of length 1."""
     people: NDArray[np.int64]
     cameras: NDArray[np.str_]
     tracklets: NDArray[np.int64]
-    """Numbers: crops of one person in one camera are a tracklet, as a tracker would have made it."""
+    """Numbers. The crops of one person in one camera are a tracklet, as a tracker would have made it."""
 
     def take(self, chosen: NDArray) -> "Crops":
         return Crops(self.rows[chosen], self.people[chosen], self.cameras[chosen], self.tracklets[chosen])
 
     def fit(self, *, each_crop: bool = False) -> CameraStatistics | None:
-        """Statistics of these crops; ``each_crop``: as if each were a tracklet of its own."""
+        """Fit statistics to these crops. With ``each_crop``, each crop counts as a tracklet of its own."""
         return fit_camera_statistics(self.rows, self.cameras.tolist(), None if each_crop else self.tracklets.tolist())
 
     def by(self, statistics: CameraStatistics | None, cameras: list[str | None] | None = None) -> NDArray[np.float32]:
-        """Freed of their own cameras' bias, or of that of ``cameras``; as they are without statistics."""
+        """Return the rows freed of their own cameras' bias, or of that of ``cameras``; unchanged without statistics."""
         return statistics.apply(self.rows, cameras or self.cameras.tolist()) if statistics else self.rows
 
 
 def mean_ap(
     crops: Crops, rows: NDArray[np.float32], queries: NDArray | None = None, asked: NDArray | None = None
 ) -> Any:
-    """mAP and rank-1 over all cameras of ``rows``, those of ``crops`` freed or not; of the ``queries`` (indices) alone,
-    whose descriptors are ``asked`` where they are others than their rows."""
+    """Return mAP and rank-1 over all cameras for ``rows``, which are those of ``crops``, freed or not. If ``queries``
+    (indices) are given, only they search; ``asked`` are their descriptors if they differ from their rows."""
     chosen = np.arange(len(rows)) if queries is None else queries
     distances = euclidean(rows[chosen] if asked is None else asked, rows)
     found = rank(distances, crops.people[chosen], crops.people, crops.cameras[chosen], crops.cameras)
@@ -72,23 +72,24 @@ def mean_ap(
 
 
 def between(crops: Crops, rows: NDArray[np.float32], query: str, gallery: str) -> Any:
-    """mAP and rank-1 of one camera's crops searched among another's."""
+    """Return mAP and rank-1 of one camera's crops searched among another's."""
     a, b = (np.flatnonzero(crops.cameras == name) for name in (query, gallery))
     found = rank(euclidean(rows[a], rows[b]), crops.people[a], crops.people[b], crops.cameras[a], crops.cameras[b])
     return found.mean_ap, found.rank(1)
 
 
 def row(what: str, plain: Any, freed: Any, **more: Any) -> dict[str, Any]:
-    """mAP and rank-1 of one set, without statistics and with them ("freed_"), as fractions 0-1."""
+    """Make a row: mAP and rank-1 of one set, without statistics and with them ("freed_"), as fractions 0-1."""
     return {"set": what, "mAP": plain[0], "freed_mAP": freed[0], "rank-1": plain[1], "freed_rank-1": freed[1], **more}
 
 
 def whole(crops: Crops) -> Iterator[dict[str, Any]]:
-    """All crops; one camera against the other; and fitted to one half of the people, judged on the other."""
+    """Measure all crops, one camera against the other, and statistics fitted to one half of the people for the
+    other."""
     own, by_crop = crops.fit(), crops.fit(each_crop=True)
     plain = mean_ap(crops, crops.rows)
     assert own is not None
-    # sigma^2 / tau^2, from the weight that a camera of n people has: (n - 3) / (n - 3 + the ratio).
+    # sigma^2 / tau^2, from the weight of a camera with n people: (n - 3) / (n - 3 + the ratio).
     ratios = [(one.people - UNHEARD) * (1 / one.weight - 1) for one in own.cameras]
     yield row("all, fitted to tracklets", plain, mean_ap(crops, crops.by(own)), variance_ratio=float(np.mean(ratios)))
     yield row("all, fitted to crops", plain, mean_ap(crops, crops.by(by_crop)))
@@ -102,7 +103,7 @@ def whole(crops: Crops) -> Iterator[dict[str, Any]]:
 
 
 def curve(crops: Crops) -> Iterator[dict[str, Any]]:
-    """Fitted to so many crops or tracklets of each camera, drawn by chance, and judged on all: mean and least."""
+    """Fit to random crops or tracklets of each camera, in several numbers, and judge on all: mean and minimum."""
     plain = mean_ap(crops, crops.rows)
     units = np.arange(len(crops.rows))
     for kind, sizes, names in (("crops", CROPS, units), ("tracklets", TRACKLETS, crops.tracklets)):
@@ -121,7 +122,7 @@ def curve(crops: Crops) -> Iterator[dict[str, Any]]:
 
 
 def third_camera(crops: Crops, people: int) -> Iterator[Crops]:
-    """Some people's crops of camera B come from a third camera, which nobody else passes."""
+    """Yield sets in which some people's crops of camera B come from a third camera, which nobody else passes."""
     for seed in range(DRAWS):
         who = np.random.default_rng(seed).choice(np.unique(crops.people), people, replace=False)
         moved = np.isin(crops.people, who) & (crops.cameras == "B")
@@ -129,7 +130,7 @@ def third_camera(crops: Crops, people: int) -> Iterator[Crops]:
 
 
 def made_to_break(crops: Crops, darkened: Crops) -> Iterator[dict[str, Any]]:
-    """Sets in which a mean of descriptors is not the camera's."""
+    """Measure sets in which the mean of descriptors is not the camera's bias."""
     for people, name in ((1, "one person"), (5, "five tracklets")):
         for each_crop in (False, True):
             sets = list(third_camera(crops, people))
@@ -152,7 +153,7 @@ def made_to_break(crops: Crops, darkened: Crops) -> Iterator[dict[str, Any]]:
     yield row("fitted to two cameras that share nobody", plain, mean_ap(crops, crops.by(apart.fit())))
     busy = crops.take(np.flatnonzero((crops.cameras == "A") | even))
     yield row("one camera twice as busy", mean_ap(busy, busy.rows), mean_ap(busy, busy.by(busy.fit())))
-    # Half of camera B's people pass at night. First as the one camera that it is, then told as two.
+    # Half of camera B's people pass at night: first as one camera, as it is, and then enrolled as two cameras.
     night = (crops.cameras == "B") & even
     mixed = replace(crops, rows=np.where(night[:, None], darkened.rows, crops.rows))
     yield row("day and night in one camera", mean_ap(mixed, mixed.rows), mean_ap(mixed, mixed.by(mixed.fit())))
@@ -172,7 +173,7 @@ def made_to_break(crops: Crops, darkened: Crops) -> Iterator[dict[str, Any]]:
 
 
 def unknown_camera(crops: Crops) -> Iterator[dict[str, Any]]:
-    """What it costs not to know the query's camera, and what guessing it from the descriptor would give."""
+    """Measure the cost of not knowing the query's camera, and the result of guessing it from the descriptor."""
     statistics = crops.fit()
     assert statistics is not None
     rows, everyone = crops.by(statistics), np.arange(len(crops.rows))
@@ -190,7 +191,7 @@ Embed = Callable[[list[NDArray[np.uint8]]], NDArray[np.float32]]
 
 
 def open_model(path: Path) -> Embed:
-    """From pictures to unit descriptors (N, D)."""
+    """Return a function from pictures to unit descriptors (N, D)."""
     if path.suffix != ".xml":
         return Embedder(path).embed
     try:
@@ -213,7 +214,7 @@ def open_model(path: Path) -> Embed:
 
 
 def darken(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """As a camera sees at night: a third of the light, little colour, bluish."""
+    """Change a picture as if seen at night: a third of the light, little colour, bluish."""
     grey = image.mean(axis=2, keepdims=True)
     return np.clip((0.3 * image + 0.7 * grey) * np.array([0.38, 0.33, 0.3]), 0, 255).astype(np.uint8)
 
@@ -226,13 +227,13 @@ def read_crops(pictures: Path, embed: Embed, change: Callable[[NDArray[np.uint8]
     rows = [
         embed([change(read_image(path)) for path in paths[at : at + SINGLE]]) for at in range(0, len(paths), SINGLE)
     ]
-    people = np.array([int(who) + 1 for who, _ in names])  # 0 would be a distractor
+    people = np.array([int(who) + 1 for who, _ in names])  # from 1, because 0 is a distractor
     cameras = np.array(["A" if int(number) < 5 else "B" for _, number in names])
     return Crops(np.concatenate(rows), people, cameras, 2 * people + (cameras == "B"))
 
 
 def study(crops: Crops, darkened: Crops) -> Iterator[dict[str, Any]]:
-    """Every row of one embedder."""
+    """Yield every row of one embedder."""
     yield from whole(crops)
     yield from curve(crops)
     yield from made_to_break(crops, darkened)

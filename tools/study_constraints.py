@@ -1,11 +1,12 @@
-"""What it is worth to know that people seen at once in one camera are two: runs with and without the constraints.
+"""Studies the gain from knowing that people seen together in one camera differ: runs with and without constraints.
 
     python tools/study_constraints.py DATASET --recipe demo --runs runs --identities who.csv \\
         --png constraints.png --json constraints.json
 
 Each stage's clusters are compared with identities: purity, and precision, recall and F over pairs. ``merges_forbidden``
-and ``violations_without`` are those of metrics.jsonl: what one stage would have done without the constraints that all
-stages before it had. ``violations`` is the share of constraints that the clusters break, stages before included.
+and ``violations_without`` are from metrics.jsonl: what one stage would have done without the constraints, after earlier
+stages that had them. ``violations`` is the share of constraints that the clusters break, including merges of earlier
+stages.
 """
 
 from argparse import Namespace

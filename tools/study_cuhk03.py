@@ -1,16 +1,16 @@
-"""How well a run without labels finds real people across two cameras: the rows in docs/benchmarks.md.
+"""Measures how well a run without labels finds real people across two cameras: the rows in docs/benchmarks.md.
 
     python tools/study_cuhk03.py --pictures labeled --weights mobilenet_v2.pth --runs runs --json cuhk03_rounds.json
 
 ``--pictures`` holds CUHK03's ``train`` and ``val``, crops named IIII_KK.jpg (identity; 00-04 camera A, 05-09 camera B).
-Every training crop is a sample of its own; in rows of few tracklets, a person's crops in a camera are a tracklet. No
-identity is given to training. ``--weights`` is an ImageNet state dict of the backbone. After the last round or stage,
-each crop of ``val`` is ranked: camera A against B, B against A, and each against all others, as descriptors are and
-freed of their cameras' bias. Rows whose names begin with "taught" need ``--teacher``.
+Every training crop is a sample of its own; in rows of few tracklets, a person's crops in a camera are a tracklet.
+Training is given no identity. ``--weights`` is an ImageNet state dict of the backbone. After the last round or stage,
+each crop of ``val`` is ranked: camera A against B, B against A, and each against all others, without and with camera
+statistics. Rows whose names begin with "taught" need ``--teacher``.
 
-All rows but the GPU's take about ten hours on two cores. The JSON is written as rows come. Called again, the tool goes
-on where it was stopped: rows in the JSON are kept, and a run that is there goes on. ``--rows`` and ``--seeds`` choose.
-Calls with different rows or seeds may run side by side, and write into one JSON: on two cores, two of them with
+All rows but the GPU's take about ten hours on two cores. Rows are written into the JSON as they are finished. A call
+after an interruption goes on: it keeps rows in the JSON and resumes unfinished runs. ``--rows`` and ``--seeds`` choose
+rows. Calls with different rows or seeds may run at the same time and write into one JSON: on two cores, two calls with
 ``OMP_NUM_THREADS=1`` get more done than one after the other.
 """
 
@@ -51,19 +51,19 @@ class Row:
     recipe: str
     seeds: tuple[int, ...] = (0,)
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Settings by table."""
+    """Changed settings, by table of the recipe."""
     rounds: int = 0
-    """How many, in place of the recipe's."""
+    """Number of rounds, instead of the recipe's."""
     gpu: bool = False
-    """Whether it takes a GPU to train it in reasonable time: without one, only --rows asks for it."""
+    """Whether it needs a GPU to train in reasonable time. Without a GPU it runs only if --rows names it."""
     taught: bool = False
     """Whether the first two thirds of the rounds take their clusters from --teacher."""
     tracklets_of: int = 0
-    """Train on tracklets of so many people, others for each seed: one of each in each camera, as a tracker makes them.
-    With 0, on every crop of everybody as a sample of its own."""
+    """Train on tracklets of this many people, other people for each seed: one tracklet per person and camera, as a
+    tracker makes them. If 0, train on every crop of everybody as a sample of its own."""
 
     def of(self, seed: int, weights: Path) -> Recipe:
-        """The recipe to train with this seed, from ``weights``."""
+        """Return the recipe to train with this seed, from ``weights``."""
         recipe = for_gpu(load_recipe(self.recipe)) if self.gpu else load_recipe(self.recipe)
         recipe = shortened(recipe, self.rounds) if self.rounds else recipe
         changes = {part: dict(values) for part, values in self.changes.items()}
@@ -75,7 +75,7 @@ class Row:
 
 
 def shorter(**changes: dict[str, Any]) -> Row:
-    """A row of the ablation: dbc_cameras of 12 rounds with ``changes``."""
+    """Make a row of the ablation: dbc_cameras with 12 rounds and ``changes``."""
     return Row("dbc_cameras", changes=changes, rounds=12)
 
 
@@ -119,9 +119,9 @@ ROWS = {
 
 
 def without_names(pictures: Path, out: Path, people: range | None = None, *, tracklets: bool = False) -> Dataset:
-    """The training part of ``pictures``, of these ``people`` or all; its manifest names nobody.
+    """Return the training part of ``pictures``, of these ``people`` or all. Its manifest has no identities.
 
-    With ``tracklets``, a person's crops in one camera are a tracklet, and else each crop is.
+    With ``tracklets``, a person's crops in one camera are a tracklet; otherwise each crop is.
     """
     if not (out / "manifest.csv").exists():
         full = link_pictures(pictures, out)
@@ -131,7 +131,7 @@ def without_names(pictures: Path, out: Path, people: range | None = None, *, tra
 
 
 def nameless(crop: Crop, *, grouped: bool) -> Crop:
-    """The crop without its identity; ``grouped`` into a tracklet, by a name that does not follow who it is."""
+    """Return the crop without its identity. If ``grouped``, its tracklet's name does not reveal who it is."""
     if not grouped:
         return replace(crop, identity=None)
     who, number = crop.path.stem.split("_")
@@ -140,7 +140,7 @@ def nameless(crop: Crop, *, grouped: bool) -> Crop:
 
 
 def ranked(run: Path, stage: str, dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """The ranking by the run's network at ``stage``, as it is and freed of cameras; fractions 0-1."""
+    """Yield the rankings by the run's network at ``stage``, without and with camera statistics; fractions 0-1."""
     plain = embedded(RunFolder(run), stage, dataset)
     for freed, pair in ((False, (plain, plain)), (True, free_of_cameras(plain, plain))):
         if pair is None:
@@ -155,9 +155,9 @@ def ranked(run: Path, stage: str, dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 
 def at_its_place(run: Path, dataset: Dataset) -> dict[str, Any]:
-    """The ranking before and after training of the very tracklets that the run learned from, without their names.
+    """Rank the tracklets that the run learned from, before and after training, by their identities.
 
-    That is what it is for: those people, before those cameras.
+    This measures the use in practice: these people, in front of these cameras.
     """
     who = {one.name: str(int(one.crops[0].path.stem.split("_")[0]) + 1) for one in dataset.tracklets}
     named = dataset.with_identities(who)
@@ -168,7 +168,7 @@ def at_its_place(run: Path, dataset: Dataset) -> dict[str, Any]:
 
 
 def smaller(recipe: Recipe, options: argparse.Namespace) -> Recipe:
-    """The recipe as the options for trials change it."""
+    """Return the recipe as the options for trials change it."""
     recipe = in_miniature(recipe, options)
     network, training = recipe.network, recipe.training
     if options.he_2015:
@@ -220,7 +220,7 @@ def main(options: argparse.Namespace) -> None:
             }  # fmt: skip
             if count:
                 about |= at_its_place(run, learned_from)
-            rows = known_rows(options.json)  # anew, since another call may have added some
+            rows = known_rows(options.json)  # read again, because another call may have added rows
             if not any(row["row"] == "not trained" for row in rows):
                 rows.append({"row": "not trained", "seed": seed, "held_out": [*ranked(run, "initial", val)]})
             rows.append({"row": shown_as, "seed": seed, "held_out": [*ranked(run, "last", val)], **about})
@@ -230,7 +230,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def shown(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """A line for each row: mAP of every ranking, and rank-1 of the first."""
+    """Format each row as a line: mAP of every ranking, and rank-1 of the first."""
     for row in rows:
         found = {f"{one['ranked']}{' freed' * one['camera_statistics']}": one for one in row["held_out"]}
         rank_1 = {"A to B rank-1": found["A to B"]["rank-1"]} if "A to B" in found else {}
@@ -241,12 +241,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, required=True, help="where the runs go; those there go on")
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs; unfinished ones go on")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="of the table; by default all that suit the machine")
     parser.add_argument("--teacher", type=Path, help="a model of `reid adopt`, for the rows that are taught")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="by default those of the table")
-    parser.add_argument("--recipes", nargs="+", help="shipped recipes or TOML files as they are, in place of rows")
+    parser.add_argument("--recipes", nargs="+", help="shipped recipes or TOML files, unchanged, instead of rows")
     parser.add_argument("--he-2015", action="store_true", help="--weights have the stride on the first 1x1 convolution")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="instead of the row's")
     parser.add_argument("--people", type=int, help="of the training part; all of them by default")

@@ -1,16 +1,16 @@
-"""What a small network and INT8 cost in accuracy: a trained run, its students, each in float and in INT8.
+"""Measures what a small network and INT8 cost in accuracy: a trained run and its students, each in float and in INT8.
 
     reid demo --out demo --seed 0
     reid train demo/people --recipe demo --out demo/run-demo
     python tools/study_distillation.py demo/run-demo demo/people --identities demo/identities.csv --runs students \\
         --json docs/benchmarks/distillation.json
 
-The same steps as `reid distill` and `reid export --int8 --evaluate`, and rank-1 and mAP of descriptors as they are:
+The steps are those of `reid distill` and `reid export --int8 --evaluate`. Rank-1 and mAP are without camera statistics:
 over all cameras, and as the mean over pairs of cameras, one ranked against the other. INT8 is for this machine; layers
-stay in float where it would lose more than --max-loss. With ``--held-out``, a dataset of other people, rank-1 and mAP
-are of those, and no identity has a say in the layers: what may be lost is of the crops' distances, as in `reid export
---int8` without `--evaluate`. Speed is of one crop at a time after another, batches of 16, one thread. Students that are
-there go on, and whole ones are taken as they are.
+stay in float if it would lose more than --max-loss. With ``--held-out``, a dataset of other people, rank-1 and mAP are
+for those people, and identities do not influence the choice of layers: the loss is of the crops' distances, as in `reid
+export --int8` without `--evaluate`. Speed is for crops one after another, in batches of 16, one thread. Unfinished
+students go on; finished ones are kept.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from reid_toolkit.training.run_folder import RunFolder
 
 
 def measure(run: Path, name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for the float file of a run and one for its INT8 file; fractions 0-1."""
+    """Make a row for the float file of a run and one for its INT8 file; fractions 0-1."""
     parts = open_parts(options.held_out or options.dataset, options.identities)
     crops = read_first(spread_over_cameras(open_dataset(options.dataset).crops), RANGE_CROPS + HELD_OUT_CROPS, [])
     model, small = options.runs / f"{name}.onnx", options.runs / f"{name}-int8.onnx"
@@ -63,8 +63,8 @@ def measure(run: Path, name: str, options: argparse.Namespace) -> list[dict[str,
 
 
 def score(embedder: Embedder, parts: list[Dataset]) -> dict[str, float]:
-    """Over all cameras, and the mean over pairs of them; fractions 0-1."""
-    found = evaluate_parts(embedder, parts, camera_statistics=False)  # what the network itself keeps
+    """Return scores over all cameras, and their mean over pairs of cameras; fractions 0-1."""
+    found = evaluate_parts(embedder, parts, camera_statistics=False)  # to measure the network alone
     pairs = [ranking for ranking in found.pairs.values() if ranking]
     return {
         "rank-1": found.overall.rank(1), "mAP": found.overall.mean_ap,
@@ -74,7 +74,7 @@ def score(embedder: Embedder, parts: list[Dataset]) -> dict[str, float]:
 
 
 def is_whole(run: Path, epochs: int) -> bool:
-    """Whether a student has learned for all of its epochs: then nothing but its best.safetensors need be there."""
+    """Whether a student has learned for all its epochs. Then only its best.safetensors is needed."""
     return (run / "model.json").exists() and int(RunFolder(run).model()["epoch"]) == epochs - 1
 
 
@@ -89,11 +89,11 @@ def line(row: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="the teacher, folder of a training run")
-    parser.add_argument("dataset", type=Path, metavar="DATASET", help="whose crops to learn on and to evaluate on")
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="crops to learn from and to evaluate on")
     parser.add_argument("--identities", type=Path, help="CSV tracklet,identity; instead of the dataset's own")
     parser.add_argument("--held-out", type=Path, metavar="DATASET", help="other people, to evaluate on instead")
     parser.add_argument("--students", nargs="*", default=["mobilenet_v3_small"])
-    parser.add_argument("--weights", default="none", help="what students begin with, as for reid distill")
+    parser.add_argument("--weights", default="none", help="weights from which students start, as for reid distill")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--max-loss", type=float, default=MAX_LOSS, help="in INT8, a fraction: of mAP, or as above")

@@ -1,12 +1,12 @@
-"""What each rule of selection is worth: how far the stage that it keeps falls below the best one, over several runs.
+"""Compares rules of selection over several runs: how far the stage that a rule keeps falls below the best stage.
 
     python tools/study_selection.py --run RUN DATASET who.csv --run RUN DATASET who.csv \\
         --png selection.png --json selection.json
 
-Each stage's figures are measured from its checkpoint, so runs of older versions can be judged too: those without
-labels, which the rules go by, and rank-1 and mAP against identities, which no rule sees. They are kept in the run's
-evaluation.jsonl, and taken from there when the study is run again. The CSV may be left out where the dataset names
-identities itself. ``best`` is what only an oracle could keep.
+Each stage's figures are measured from its checkpoint, so runs of older versions can be judged too: figures without
+labels, which the rules use, and rank-1 and mAP against identities, which no rule sees. They are stored in the run's
+evaluation.jsonl and read from there when the study is run again. The CSV may be left out if the dataset itself has
+identities. ``best`` is an oracle: it needs identities.
 """
 
 import shlex
@@ -47,7 +47,7 @@ def main(options: Namespace) -> None:
 
 
 def judge(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What each rule keeps, and how far below the best stage it is; fractions 0-1."""
+    """Return what each rule keeps, and how far below the best stage it is; fractions 0-1."""
     best = {score: max(row[score] for row in rows) for score in SCORES}
     found = {}
     for rule in RULES:
@@ -58,7 +58,7 @@ def judge(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def summary(picks: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """A row a rule: points of mAP below the best stage in each run, their mean and the worst."""
+    """Make a row for each rule: points of mAP below the best stage in each run, their mean and the worst."""
     table = []
     for rule in RULES:
         below = {name: found[rule]["mAP below best"] for name, found in picks.items()}
@@ -68,7 +68,7 @@ def summary(picks: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]
 
 
 def draw(runs: dict[str, list[dict[str, Any]]], picks: dict[str, dict[str, dict[str, Any]]]) -> Figure:
-    """mAP of each stage, and a mark where each rule's choice is."""
+    """Plot mAP of each stage, with a mark at each rule's choice."""
     columns = min(3, len(runs))
     figure = Figure(figsize=(4.2 * columns, 3.2 * -(-len(runs) // columns) + 0.5), layout="constrained")
     panels = figure.subplots(-(-len(runs) // columns), columns, squeeze=False).ravel()
@@ -89,7 +89,7 @@ if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument(
         "--run", type=Path, nargs="+", action="append", required=True, metavar=("RUN DATASET", "IDENTITIES"),
-        help="a run, what it was trained on, and a CSV tracklet,identity; may be given again",
+        help="a run, the dataset that it was trained on, and a CSV tracklet,identity; may be repeated",
     )  # fmt: skip
     parser.add_argument("--png", type=Path, required=True, help="the picture to write")
     parser.add_argument("--json", type=Path, required=True, help="the figures to write")

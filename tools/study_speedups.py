@@ -1,11 +1,12 @@
-"""What is faster, and what it costs in accuracy: one recipe, and variants of it that learn something else.
+"""Compares speedups and their cost in accuracy: one recipe, and faster variants of it that learn differently.
 
     python tools/study_speedups.py DATASET --recipe demo --runs runs --identities who.csv --seeds 0 1 2 \\
         --png speedups.png --json speedups.json
 
-Variants: as it is; bfloat16; a batch four times as large, with learning rates twice and four times as high; and where
-the backbone is a ResNet with weights to keep, its layers up to layer2 frozen. Each is trained whole, for each seed.
-Rank-1 and mAP are of the last stage's model; images/s are of training steps, seconds of the whole run.
+Variants: the recipe unchanged; bfloat16; a batch four times as large, with learning rates twice and four times as high;
+and, if the backbone is a ResNet with pretrained weights, its layers up to layer2 frozen. Each variant is trained
+completely for each seed. Rank-1 and mAP are of the last stage's model; images/s are of training steps, seconds of the
+whole run.
 """
 
 from argparse import Namespace
@@ -25,7 +26,7 @@ from reid_toolkit.training.schedule import plan
 
 
 def variants(recipe: Recipe) -> dict[str, Recipe]:
-    """By the name that a run's folder gets."""
+    """Return the variants by the names of their runs' folders."""
     training = recipe.training
     found = {
         "as-is": recipe,
@@ -83,7 +84,7 @@ def main(options: Namespace) -> None:
 
 
 def mean(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Over the seeds; the spread of mAP is its sample standard deviation."""
+    """Average over the seeds. The spread of mAP is its sample standard deviation."""
     own = [row for row in rows if row["variant"] == name]
     speed, scores = ({key: np.mean([row[key] for row in own]) for key in keys} for keys in (SPEED, SCORES))
     spread = float(np.std([row["mAP"] for row in own], ddof=1)) if len(own) > 1 else None

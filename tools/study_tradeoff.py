@@ -1,9 +1,9 @@
-"""What lambda does (the paper's Fig. 4): a run for each value, its last and its selected model measured.
+"""Shows the effect of lambda (the paper's Fig. 4): a run for each value, and scores of its last and its selected model.
 
     python tools/study_tradeoff.py DATASET --recipe dbc --runs runs --identities who.csv \\
         --png tradeoff.png --json tradeoff.json
 
-The runs stay in their folder. Stopped and run again, the study goes on after the last finished stage.
+The runs stay in their folder. If the study is stopped, the next call goes on after the last finished stage.
 """
 
 from argparse import Namespace
@@ -39,7 +39,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     for axes, score in zip(figure.subplots(1, 2), ("rank-1", "mAP"), strict=True):
         for model, style in (("last", "o-"), ("selected", "s--")):
             chosen = [row for row in rows if row["model"] == model]
-            # Evenly spaced: the values that matter lie near 0.
+            # Evenly spaced, because the values that matter are near 0.
             axes.plot([row["trade_off"] for row in chosen], [100 * row[score] for row in chosen], style, label=model)
         axes.set(xlabel="λ", ylabel=f"{score}, %")
         axes.grid(alpha=0.3)

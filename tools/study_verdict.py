@@ -1,11 +1,11 @@
-"""Is the verdict of `reid train` true? Runs whose outcome identities tell, on drawn people.
+"""Checks the verdict of `reid train` against identities, on runs with drawn people.
 
     python tools/study_verdict.py --demos demos --runs runs --json verdict.json
 
-``--demos`` holds folders that `reid demo --seed N --out demos/N` made. On each of them the recipe ``demo_rounds`` is
-trained in several ways, some of which do harm. Beside what the run says of itself, without a label, stands what
-identities say: mAP over all cameras, with camera statistics, of the network before and after training. A difference of
-less than two points counts as none. A run that is there goes on.
+``--demos`` holds folders made by `reid demo --seed N --out demos/N`. On each, the recipe ``demo_rounds`` is trained in
+several ways, some of which do harm. The run's own verdict, made without a label, is compared with identities: mAP over
+all cameras, with camera statistics, of the network before and after training. A difference of less than two points
+counts as none. An unfinished run goes on.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from reid_toolkit.training.samples import load_samples
 from reid_toolkit.training.selection import START
 
 CLEAR = 0.02
-"""Of mAP: less of a difference counts as none."""
+"""A smaller difference in mAP counts as none."""
 
 
 def as_it_is(crops: Sequence[Crop]) -> list[Crop]:
@@ -39,7 +39,7 @@ def as_it_is(crops: Sequence[Crop]) -> list[Crop]:
 
 
 def few(crops: Sequence[Crop]) -> list[Crop]:
-    """Of every fifth tracklet."""
+    """Keep the crops of every fifth tracklet."""
     names = sorted({crop.tracklet for crop in crops})[::5]
     return [crop for crop in crops if crop.tracklet in names]
 
@@ -50,7 +50,7 @@ def one_camera(crops: Sequence[Crop]) -> list[Crop]:
 
 
 def mixed(crops: Sequence[Crop]) -> list[Crop]:
-    """Half of each camera's crops dealt out anew among its tracklets: a tracker that confuses people."""
+    """Reassign half of each camera's crops to its tracklets at random, like a tracker that confuses people."""
     generator = np.random.default_rng(0)
     result = list(crops)
     for camera in sorted({crop.camera for crop in crops}):
@@ -70,11 +70,13 @@ CASES: dict[str, tuple[bool, Callable[[Sequence[Crop]], list[Crop]], dict[str, A
     "goes on, every fifth tracklet": (True, few, {"count": 4}),
     "goes on, one camera": (True, one_camera, {"count": 4}),
 }
-"""What is done: whether it begins from the first case's network, to which data, with which settings of [rounds]."""
+"""For each case: whether it starts from the first case's network, how its data are changed, and settings of
+[rounds]."""
 
 
 def part(dataset: Dataset, change: Callable[[Sequence[Crop]], list[Crop]], out: Path) -> Path:
-    """A dataset folder with crops changed, its pictures linked; the dataset itself where nothing is."""
+    """Make a dataset folder with changed crops, whose pictures are links. Without a change, return the dataset's
+    own."""
     if change is as_it_is:
         return dataset.root
     if not (out / "manifest.csv").exists():
@@ -90,7 +92,7 @@ def part(dataset: Dataset, change: Callable[[Sequence[Crop]], list[Crop]], out: 
 
 
 def true_map(folder: RunFolder, stage: str, recipe: Recipe, dataset: Dataset) -> float:
-    """mAP over all cameras with camera statistics, by identities; a fraction."""
+    """Return mAP over all cameras with camera statistics, by identities, as a fraction."""
     samples = load_samples(dataset, recipe.network.height, recipe.network.width, device=DEVICE)
     features = look_at(load_network(folder, stage).to(DEVICE), samples, recipe, DEVICE, ALONE)
     embedded = Embedded(samples.tracklets, features.descriptors.numpy())
@@ -136,7 +138,7 @@ def main(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demos", type=Path, required=True, help="a folder of demos, named by their seeds")
-    parser.add_argument("--runs", type=Path, required=True, help="where the runs go; those there go on")
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs; unfinished ones go on")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--recipe", default="demo_rounds")
     run_study(main, parser)
