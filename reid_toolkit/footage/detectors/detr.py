@@ -7,6 +7,7 @@ from reid_toolkit.footage.detectors.running import Arrays
 
 SIZES = "orig_target_sizes"
 """A second input, (1, 2): width and height by which boxes are multiplied. We give 1 and 1, so boxes stay fractions."""
+EXPECTED = f"for RT-DETR and D-FINE logits and pred_boxes, or labels, boxes and scores with a second input {SIZES}"
 OTHERS = (91, 92)
 """Numbers of classes of the first DETR and similar models, which expect other pixel values and are not supported."""
 
@@ -29,6 +30,7 @@ class Detr:
     """The base of both forms."""
 
     family, letterboxed, rgb = "detr", False, True
+    person: int | None = None
     labels: int | None = None
 
     def __init__(self, height: int, width: int) -> None:
@@ -42,7 +44,6 @@ class Queries(Detr):
     def __init__(self, labels: int, height: int, width: int) -> None:
         super().__init__(height, width)
         self.labels = labels
-        self.person = 0 if labels in (1, 80) else None  # a model of people only, or of COCO's 80 classes
 
     def people(self, outputs: Arrays, person: int | None) -> tuple[Floats, Floats]:
         logits, rows = outputs["logits"][0], outputs["pred_boxes"][0]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from reid_toolkit.errors import ModelError, first_line
-from reid_toolkit.footage.detectors import detr, ssd, yolox
+from reid_toolkit.footage.detectors import detr, final_boxes, yolox
 from reid_toolkit.footage.detectors.forms import Floats, Form, in_full, label_of_person, shapes
 from reid_toolkit.footage.detectors.onnx_file import OnnxFile
 from reid_toolkit.footage.detectors.openvino_file import OpenVinoFile
@@ -19,10 +19,10 @@ DEFAULT_SIZE = 640
 PADDING = 114
 """Grey level with which YOLOX pads frames in training."""
 
-EXPECTED = (
-    "expected one colour picture as input, and one of these outputs: YOLOX's rows (1, anchors, 5 + classes); boxes "
-    "(1, N, 5) with labels (1, N); an SSD's rows (1, 1, N, 7); boxes (N, 5) with labels (N); for RT-DETR and D-FINE "
-    f"logits and pred_boxes, or labels, boxes and scores with a second input {detr.SIZES}"
+FORMS = (yolox, final_boxes, detr)
+"""The modules of forms. Each knows its own shapes, and says in ``EXPECTED`` what they are."""
+EXPECTED = "expected one colour picture as input, and one of these outputs: " + "; ".join(
+    module.EXPECTED for module in FORMS
 )
 
 
@@ -77,8 +77,8 @@ class FileDetector:
 
     def find_form(self, outputs: Arrays) -> Form:
         """Recognise the form of the outputs for a grey picture."""
-        for kind in (ssd, detr, yolox):
-            form = kind.find(outputs, self.height, self.width)
+        for module in FORMS:
+            form = module.find(outputs, self.height, self.width)
             if form is not None:
                 return form
         raise self.unlike("the outputs " + ", ".join(str(list(shape)) for shape in shapes(outputs)))

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +13,8 @@ Floats = NDArray[np.float32]
 
 LEAST_SCORE = 0.1
 """Boxes with a lower score do not help the tracker (ByteTrack's own threshold)."""
+NMS_IOU = 0.65
+"""The threshold of YOLOX's own evaluation. It is high, because people overlap."""
 PERSON_NAMES = ("person", "pedestrian", "people")
 PERSON_AMONG = {20: 14, 80: 0, 90: 0}
 """The position of "person" among the classes of Pascal VOC (20) and COCO (80 and 90), by the number of classes."""
@@ -29,9 +32,9 @@ class Form(Protocol):
     rgb: bool
     """Whether pixels are RGB from 0 to 1; otherwise they are BGR from 0 to 255."""
     person: int | None
-    """The label of a person if neither the user nor the file names it; None if the user must name it."""
+    """The label of a person if neither the user, the file nor the number of labels says it; None if the user must."""
     labels: int | None
-    """How many labels there can be, counted from 0; None if the outputs do not show it."""
+    """How many labels there can be, counted from 0; None if the outputs do not show it. A form without labels has 1."""
 
     def people(self, outputs: Arrays, person: int | None) -> tuple[Floats, Floats]:
         """Return boxes (N, 4) x1 y1 x2 y2 in pixels of the model's input, and scores (N,): those with at least
@@ -71,6 +74,17 @@ def in_pixels(boxes: NDArray[np.floating], height: int, width: int) -> Floats:
     return np.asarray(boxes * np.array([width, height] * 2, np.float32), np.float32)
 
 
+def suppress(
+    corners: NDArray[np.floating], sizes: NDArray[np.floating], scores: NDArray[np.floating]
+) -> NDArray[np.int64]:
+    """Return which boxes are left after non-maximum suppression, strongest first.
+
+    ``corners`` (N, 2) are the upper left x y, ``sizes`` (N, 2) widths and heights, ``scores`` (N,).
+    """
+    left = cv2.dnn.NMSBoxes(np.hstack([corners, sizes]).tolist(), scores.tolist(), LEAST_SCORE, NMS_IOU)
+    return np.array(left, dtype=np.int64).reshape(-1)
+
+
 def label_of_person(asked: int | None, classes: Classes, form: Form) -> int | None:
     """Return the label of people in a file; None if everything it detects is a person.
 
@@ -88,10 +102,10 @@ def label_of_person(asked: int | None, classes: Classes, form: Form) -> int | No
             shown = ", ".join(classes.names[:10])
             raise ModelError(f"names its classes {shown}: expected one of them to be person: or give --person-label")
         return named[0]
-    if classes.total == 1:
+    if total == 1:
         return None
-    if classes.total in PERSON_AMONG:
-        return first + PERSON_AMONG[classes.total]
+    if total in PERSON_AMONG:
+        return first + PERSON_AMONG[total]
     if form.person is None:
         what = there or "does not say what its labels mean"
         raise ModelError(f"{what}: give the label of a person, from the model's description: --person-label N")

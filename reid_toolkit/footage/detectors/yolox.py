@@ -1,13 +1,11 @@
 """The YOLOX family (Ge et al. 2021), in each form in which such models are exported."""
 
-import cv2
 import numpy as np
 
-from reid_toolkit.footage.detectors.forms import LEAST_SCORE, Floats, Form, labelled, shapes, strong
+from reid_toolkit.footage.detectors.forms import Floats, Form, labelled, shapes, strong, suppress
 from reid_toolkit.footage.detectors.running import Arrays
 
-NMS_IOU = 0.65
-"""The threshold of YOLOX's own evaluation. It is high, because people overlap."""
+EXPECTED = "YOLOX's rows (1, anchors, 5 + classes); boxes (1, N, 5) with labels (1, N)"
 STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 """Strides of the usual models and of the P6 models."""
 
@@ -23,8 +21,7 @@ def find(outputs: Arrays, height: int, width: int) -> Form | None:
             grid, steps = anchors(height, width, strides)
             if len(grid) == found[0][1]:
                 # Both kinds of rows have the same shape. A decoded box lies near its anchor, and the farthest anchor is
-                # in
-                # the lower right corner; an offset is only a cell or two.
+                # in the lower right corner; an offset is only a cell or two.
                 decoded = rows[0, :, :2].max() > 0.5 * max(height, width)
                 return Rows(found[0][2] - 5, None if decoded else grid, steps)
     return None
@@ -35,7 +32,7 @@ class Yolox:
 
     family, letterboxed, rgb = "yolox", True, False
     person: int | None = 0
-    """The label in COCO, and in models of people only."""
+    """The label in COCO."""
     labels: int | None = None
 
 
@@ -64,8 +61,7 @@ class Rows(Yolox):
             centres = (centres + self.grid[kept]) * self.strides[kept]
             sizes = np.exp(sizes) * self.strides[kept]
         corners = centres - sizes / 2
-        left = cv2.dnn.NMSBoxes(np.hstack([corners, sizes]).tolist(), scores.tolist(), LEAST_SCORE, NMS_IOU)
-        order = np.array(left, dtype=np.int64).reshape(-1)
+        order = suppress(corners, sizes, scores)
         boxes = np.hstack([corners, corners + sizes])[order].astype(np.float32)
         return boxes, scores[order].astype(np.float32)
 

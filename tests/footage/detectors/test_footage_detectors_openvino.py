@@ -124,7 +124,11 @@ def test_it_runs_in_float32_with_the_threads_that_were_asked_for(tmp_path: Path)
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('version="11"', 'version="7"', "has version 7 of OpenVINO's form, which OpenVINO no longer reads: expected 10"),
+        (
+            'version="11"',
+            'version="7"',
+            "has version 7 of OpenVINO's form, which OpenVINO no longer reads: expected 10",
+        ),
         ("<net", "<svg", "not a model in OpenVINO's form"),
         ("</layers>", "", "OpenVINO cannot read it, or m.bin beside it: "),
     ],

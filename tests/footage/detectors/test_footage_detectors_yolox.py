@@ -120,3 +120,21 @@ def test_weights_in_a_second_file_are_found_wherever_the_model_lies(
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(ModelError, match=r"large\.onnx: not a usable ONNX model.*expected one colour picture"):
         FileDetector(path)
+
+
+@pytest.mark.parametrize(("classes", "person"), [(20, 14), (80, 0), (3, 0)])
+def test_the_number_of_classes_says_which_label_is_a_person(tmp_path: Path, classes: int, person: int) -> None:
+    """20 are Pascal VOC's, whose label 0 is an aeroplane."""
+    grid, strides = anchors(SIDE, SIDE, (8, 16, 32))
+    found = np.zeros((1, len(grid), 5 + classes), np.float32)
+    found[0, :, :2], found[0, :, 2:4] = (grid + 0.5) * strides, strides
+    found[0, 0, :5] = [*((PERSON[:2] + PERSON[2:]) / 2), *(PERSON[2:] - PERSON[:2]), 0.9]
+    found[0, 0, 5 + person] = 1
+    found[0, 7, :4], found[0, 7, 4], found[0, 7, 5 + (person + 1) % classes] = [40, 40, 10, 10], 0.9, 1
+    boxes, _ = FileDetector(save(tmp_path / "m.onnx", [1, 3, SIDE, SIDE], {"o": found}))(FRAME)
+    np.testing.assert_allclose(boxes, [2 * PERSON], atol=1e-3)
+
+
+def test_with_one_class_everything_is_a_person(tmp_path: Path) -> None:
+    detector = FileDetector(save(tmp_path / "m.onnx", [1, 3, SIDE, SIDE], {"o": rows("raw")[..., :6]}))
+    assert detector.person is None

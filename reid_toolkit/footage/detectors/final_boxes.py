@@ -1,9 +1,11 @@
-"""Detectors that output suppressed boxes for a stretched frame: SSD (Liu et al. 2016), and Intel's newer models."""
+"""Detectors that give suppressed boxes for a stretched frame: SSD (Liu et al. 2016), and boxes with labels (Intel)."""
 
 import numpy as np
 
 from reid_toolkit.footage.detectors.forms import Floats, Form, in_pixels, labelled, shapes, strong
 from reid_toolkit.footage.detectors.running import Arrays
+
+EXPECTED = "an SSD's rows (1, 1, N, 7); boxes (N, 5) with labels (N)"
 
 
 def find(outputs: Arrays, height: int, width: int) -> Form | None:
