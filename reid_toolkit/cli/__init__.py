@@ -1,4 +1,4 @@
-"""The ``reid`` command: each module here parses, calls one library function, and prints what it returns."""
+"""The ``reid`` command. Each module parses its options, calls a library function, and prints the result."""
 
 from reid_toolkit.cli.app import main
 

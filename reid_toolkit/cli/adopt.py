@@ -1,4 +1,4 @@
-"""``reid adopt``: a third party's embedder as our one ONNX file."""
+"""``reid adopt``: convert another project's embedder into one ONNX file that reid uses."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from reid_toolkit.adopt.contract import Contract
 
 LEAST_RECALL = 0.3
-"""Of tracklets whose second half is found; networks that know nothing of people find about a fifth."""
+"""Warn if a model finds the second half of fewer tracklets than this. Networks that were not trained on people find
+about a fifth."""
 CROPS = 34
-"""For the proof: two batches of the largest size."""
+"""Crops of the comparison with the original: two batches of the largest size, 17."""
 
 
 @click.command()
@@ -25,30 +26,33 @@ CROPS = 34
 @click.option(
     "--dataset",
     type=FOLDER,
-    help="Tracklets of your cameras. Presets are tried on them where the file does not say which it wants, and the "
-    "proof uses their crops. [default: drawn people, for the proof alone]",
+    help="Tracklets of your cameras. The right preset is found on them if the file does not name it, and the new file "
+    "is compared with the original on their crops. [default: compare on drawn people, without looking for a preset]",
 )
 @click.option(
     "--preset",
     metavar="NAME",
-    help="How its maker prepares pixels: imagenet, raw-bgr, half, tao, clip or inside. [default: found out]",
+    help="How the model wants its pixels prepared: imagenet, raw-bgr, half, tao, clip or inside. "
+    "[default: recognised, or found on --dataset]",
 )
 @click.option(
-    "--mean", type=Number(0), nargs=3, metavar="A B C", help="Instead of --preset: subtracted, after --scale."
+    "--mean", type=Number(0), nargs=3, metavar="A B C", help="Instead of --preset: subtract these after --scale."
 )
 @click.option(
     "--std",
     type=Number(0, min_open=True),
     nargs=3,
     metavar="A B C",
-    help="Instead of --preset: divided by, after --mean.",
+    help="Instead of --preset: divide by these after --mean.",
 )
-@click.option("--order", type=click.Choice(["rgb", "bgr"]), help="Instead of --preset. [default: rgb]")
-@click.option("--scale", type=Number(0, min_open=True), help="Instead of --preset: divides pixels of 0-255.")
-@click.option("--size", type=Size(), help="Of its input, where the file accepts any size, e.g. 256x128.")
-@click.option("--output", metavar="TENSOR", help="Which of several outputs, or a tensor inside, is the descriptor.")
-@click.option("--license", "licence", default="", metavar="NAME", help="Kept in the file, e.g. Apache-2.0.")
-@click.option("--anyway", is_flag=True, help="Adopt what looks like a classifier or a network for faces.")
+@click.option(
+    "--order", type=click.Choice(["rgb", "bgr"]), help="Instead of --preset: the order of channels. [default: rgb]"
+)
+@click.option("--scale", type=Number(0, min_open=True), help="Instead of --preset: divide pixels (0-255) by this.")
+@click.option("--size", type=Size(), help="Input height and width, if the file accepts any size, e.g. 256x128.")
+@click.option("--output", metavar="TENSOR", help="The output, or a tensor inside the network, that is the descriptor.")
+@click.option("--license", "licence", default="", metavar="NAME", help="Stored in the new file, e.g. Apache-2.0.")
+@click.option("--anyway", is_flag=True, help="Adopt a file even if it looks like a classifier or a face network.")
 @json_output
 def command(
     file: Path,
@@ -65,12 +69,12 @@ def command(
     anyway: bool,
     as_json: bool,
 ) -> None:
-    """Convert someone else's re-ID model into one that every reid command accepts.
+    """Convert another project's re-ID model into a file that every reid command accepts.
 
-    FILE is ONNX, OpenVINO's .xml, or a checkpoint of torchreid's OSNet or fast-reid's SBS-S50; or the name of one to
-    fetch, such as osnet_x1_0_msmt17. How it wants its pixels prepared is recognised, or found out on the tracklets of
-    --dataset, without labels. The new file appears only once it has given the same descriptors as the original, one,
-    two and seventeen at a time.
+    FILE is ONNX, OpenVINO's .xml, or a checkpoint of torchreid's OSNet or fast-reid's SBS-S50; or the name of a model
+    to download, such as osnet_x1_0_msmt17. How the model wants its pixels prepared is recognised, or found on the
+    tracklets of --dataset, without labels. The new file is written only after it has given the same descriptors as
+    the original, at batch sizes 1, 2 and 17.
     """
     own = contract_of(mean, std, order, scale)
     if preset is not None and own is not None:
@@ -92,16 +96,16 @@ def command(
         held = without_identities(open_dataset(dataset))
         crops = [image for _, image in read_crops(spread_over_cameras(held.crops)[:CROPS], bad)]
         if not crops:
-            raise InputError(f"{dataset}: not one of {CROPS} crops can be read; the first: {bad[0]}")
+            raise InputError(f"{dataset}: none of {CROPS} crops can be read; the first: {bad[0]}")
     path, source = fetched(file, out)
     settings = Settings(preset, own, size, output, licence, anyway, source)
     with late_progress_bar("try presets", "presets") as on_progress:
         adopted = adopt(path, out, crops, held, settings, bad, on_progress)
     warn_bad(list(dict.fromkeys(bad)))
     if adopted.one_by_one:
-        warn(f"{file}: its batch is fixed for good: {out} runs it picture by picture, which is slower in large batches")
+        warn(f"{file}: its batch size is fixed: {out} runs the pictures one by one, which is slower in large batches")
     if adopted.choice and max(trial.recall for trial in adopted.choice.trials) < LEAST_RECALL:
-        warn(f"{file}: finds few people again with any preset: is it a network for re-identification?")
+        warn(f"{file}: finds few people again with any preset: check that it is a network for re-identification")
     if as_json:
         print_json(report(adopted, file, out, len(crops)))
         return
@@ -109,7 +113,7 @@ def command(
 
 
 def fetched(file: Path, out: Path) -> tuple[Path, str]:
-    """The file to adopt, and where it is from if it is not the user's: the weights of a network that is named."""
+    """The file to adopt, and the page that it was downloaded from; an empty page if it is a file of the user."""
     from reid_toolkit.adopt.adoption import refuse_overwriting
     from reid_toolkit.adopt.pretrained import fetch, find, is_name
 
@@ -117,7 +121,7 @@ def fetched(file: Path, out: Path) -> tuple[Path, str]:
         return file, ""
     refuse_overwriting(file, out)
     weights = find(str(file))
-    log.print(f"{weights.name}: {weights.page}, unless it was fetched before", markup=False, soft_wrap=True)
+    log.print(f"{weights.name}: {weights.page}, unless it was downloaded before", markup=False, soft_wrap=True)
     return fetch(weights), weights.page
 
 
@@ -127,18 +131,18 @@ def contract_of(
     order: str | None,
     scale: float | None,
 ) -> "Contract | None":
-    """What the user spelled out; None where nothing was."""
+    """The preparation of pixels that the options give. None if none of these options was given."""
     from reid_toolkit.adopt.contract import Contract
 
     if all(value is None for value in (mean, std, order, scale)):
         return None
     if scale is None and (mean is not None or std is not None):
-        raise click.UsageError("--mean and --std need --scale: 255 where they are fractions, 1 where grey levels")
+        raise click.UsageError("--mean and --std need --scale: 255 if they are fractions, 1 if they are grey levels")
     return Contract(order or "rgb", scale or 1.0, mean or (0.0, 0.0, 0.0), std or (1.0, 1.0, 1.0))
 
 
 def report(adopted: "Adopted", file: Path, out: Path, crops: int) -> dict[str, Any]:
-    """All of it, for --json."""
+    """All results, for --json."""
     from dataclasses import asdict
 
     network = adopted.network
@@ -153,7 +157,7 @@ def report(adopted: "Adopted", file: Path, out: Path, crops: int) -> dict[str, A
 
 
 def describe(adopted: "Adopted", file: Path, out: Path, *, drawn: bool) -> list[str]:
-    """What was found and written, for people."""
+    """The results as lines of text."""
     lines = []
     if adopted.choice is not None:
         lines += table(adopted.choice.trials, adopted.choice.tracklets)
@@ -168,7 +172,7 @@ def describe(adopted: "Adopted", file: Path, out: Path, *, drawn: bool) -> list[
 
 
 def table(trials: "tuple[Trial, ...]", tracklets: int) -> list[str]:
-    """What each preset came to."""
+    """The results of each preset, as lines of text."""
     lines = [f"{'preset':10}  found  separation  batch norm off by   on {tracklets} tracklets, without labels"]
     for trial in trials:
         off = "-" if trial.mismatch is None else f"{trial.mismatch:.2f}"

@@ -1,4 +1,4 @@
-"""The command group: loads a command's module when it is asked for, and turns errors into one line."""
+"""The ``reid`` command group. It loads the module of a command only when needed, and prints errors as one line."""
 
 import errno
 import importlib
@@ -20,7 +20,8 @@ COMMANDS = (
     "demo", "ingest", "train", "report", "distill", "export", "calibrate", "enroll", "search", "evaluate",
     "gallery", "embed", "watch", "dataset", "models", "adopt", "model",
 )  # fmt: skip
-"""In the order of the work. Help loads them all, so their modules import torch and the like inside functions."""
+"""In the order of use. ``reid --help`` loads all these modules, so they import torch and other heavy packages inside
+functions."""
 
 EXTRA_OF_MODULE = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "tensorboard": "train", "onnx": "train",
@@ -30,7 +31,7 @@ EXTRA_OF_MODULE = {
 
 
 class LazyGroup(rich_click.RichGroup):
-    """A group whose commands live in ``reid_toolkit.cli.<name>``, each as ``command``."""
+    """A command group. The command NAME is the function ``command`` of the module ``reid_toolkit.cli.NAME``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -45,7 +46,7 @@ class LazyGroup(rich_click.RichGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is named first; another name is refused with the nearest of ours."""
+        """Find the command that the first word names. An unknown name is refused with the most similar known name."""
         name = args[0]
         if not name.startswith("-") and name not in COMMANDS:
             ctx.fail(f"No such command {name!r}{did_you_mean(name, COMMANDS)}.")
@@ -55,15 +56,15 @@ class LazyGroup(rich_click.RichGroup):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="reid")
 def reid() -> None:
-    """Unsupervised person re-identification: recordings of several cameras in, people found across them out."""
+    """Find people again across cameras, with a model that learns from your recordings without labels."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line. Exit status: 0 done, 1 a named error, 2 usage, 130 interrupted."""
-    # A service manager stops us with SIGTERM; unwind as for Ctrl-C, so that partial files are removed.
+    """Run the command line and exit with status 0 (done), 1 (error), 2 (wrong usage) or 130 (interrupted)."""
+    # Service managers stop a process with SIGTERM. Treat it as Ctrl-C, so that partial files are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        zone()  # a wrong one is said before any work
+        zone()  # refuses a wrong REID_TIMEZONE before any work is done
         result = reid.main(args=arguments, prog_name="reid", standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
     except click.exceptions.Exit as stop:
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         fail(explain_usage(error), status=error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         fail(
-            "interrupted; what is done is kept, run the same command again to go on (train: with --resume)", status=130
+            "interrupted; finished work is kept: run the same command again to continue (train: with --resume)",
+            status=130,
         )
     except ReidError as error:
         fail(str(error))
@@ -83,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def explain_usage(error: click.ClickException) -> str:
-    """One line for wrong words on the command line, in the style of all others."""
+    """One line for wrong usage, in the same style as all other errors."""
     said = error.format_message()
     if isinstance(error, click.NoSuchOption):
         said = f"no such option {error.option_name!r}{did_you_mean(error.option_name, error.possibilities or ())}"
@@ -95,10 +97,10 @@ def explain_usage(error: click.ClickException) -> str:
 
 
 def explain_import_error(error: ImportError) -> str:
-    """One line for a missing extra or a missing system library; anything else is a bug and is re-raised."""
+    """One line for a missing extra or a missing system library. Any other import error is a bug and is raised again."""
     extra = EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])
     if extra:
-        # Not on a package registry yet, so the name alone would find nothing, or somebody else's package.
+        # reid is not on a package registry yet: its name alone would find nothing, or another author's package.
         return f"this command needs {error.name}, which is not installed: in reid's checkout, pip install '.[{extra}]'"
     if "cannot open shared object file" in str(error):
         return f"{error}: OpenCV needs it; install the system packages libgl1 and libglib2.0-0"
@@ -106,10 +108,10 @@ def explain_import_error(error: ImportError) -> str:
 
 
 def explain_os_error(error: OSError) -> str:
-    """One line for what the operating system refused."""
+    """One line for an error of the operating system."""
     where = f"{error.filename}: " if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"{where}no space left on the disk; free some and run the same command again"
+        return f"{where}no space left on the disk: free some space and run the same command again"
     if error.errno == errno.EEXIST:
-        return f"{where}a file is in the way: expected a folder; choose another place or move it"
+        return f"{where}is a file, expected a folder: choose another path, or move the file"
     return f"{where}{error.strerror or error}"

@@ -1,4 +1,4 @@
-"""``reid calibrate``: which distance is the same person, from tracklets alone."""
+"""``reid calibrate``: learn from tracklets, without labels, how likely a distance means the same person."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,22 +19,24 @@ if TYPE_CHECKING:
     from reid_toolkit.runtime import Embedder
 
 RATES = (0.05, 0.01, 0.001)
-"""False-match rates whose distances are shown."""
+"""False-match rates. The table shows the distance of each."""
 
 
 @click.command()
 @click.argument("dataset", type=options.FOLDER)
 @options.model_option
 @click.option(
-    "--run", type=options.FOLDER, help="The run trained on DATASET: its clusters are evidence across cameras."
+    "--run",
+    type=options.FOLDER,
+    help="The run that was trained on DATASET: its clusters say who is the same person across cameras.",
 )
 @click.option(
     "--gallery",
     metavar="WHERE",
-    help="The gallery to be searched: calibrate distances as it compares, with its camera statistics.",
+    help="The gallery that you will search: calibrate distances with its camera statistics.",
 )
-@click.option("--out", type=options.FILE, help="Where to write it. [default: beside the model, MODEL.calibration.json]")
-@click.option("--anyway", is_flag=True, help="Calibrate on the footage that the model was trained on.")
+@click.option("--out", type=options.FILE, help="The file to write. [default: MODEL.calibration.json, beside the model]")
+@click.option("--anyway", is_flag=True, help="Calibrate even on the footage that the model was trained on.")
 @options.skip_bad
 @options.batch_size
 @options.json_output
@@ -49,14 +51,14 @@ def command(
     batch_size: int,
     as_json: bool,
 ) -> None:
-    """Learn from DATASET's tracklets, without labels, how likely a distance is one person.
+    """Learn from DATASET's tracklets, without labels, how likely a distance means the same person.
 
-    DATASET is footage that the model was not trained on: training has seen to it that its own people are told apart.
+    DATASET must be footage that the model was not trained on: the people of its training footage are too easy for it.
 
-    One person: the two halves of a tracklet. Two people: tracklets seen at once in one camera. Across cameras:
-    tracklets that are each other's nearest, or with --run what its clusters say. `reid search` finds the result
-    beside the model. If the gallery has camera statistics, name it with --gallery, and calibrate again whenever they
-    were fitted again.
+    The two halves of a tracklet show the same person. Two tracklets at the same time in one camera show different
+    people. Across cameras, tracklets that are each other's nearest count as the same person, or with --run those of
+    one cluster. `reid search` finds the result beside the model. If the gallery has camera statistics, name it with
+    --gallery, and calibrate again whenever the statistics are fitted again.
     """
     from reid_toolkit.calibration import beside
     from reid_toolkit.calibration.measure import measure
@@ -64,28 +66,28 @@ def command(
     from reid_toolkit.footage.changes import fingerprints_before
     from reid_toolkit.runtime import Embedder
 
-    if gallery == "":  # which would be the working directory
-        raise click.BadParameter("'': expected a gallery's folder or address", param_hint="--gallery")
+    if gallery == "":  # Path("") is the working directory
+        raise click.BadParameter("'': expected the folder or address of a gallery", param_hint="--gallery")
     out = out or beside(model)
     if out.resolve() == model.resolve():
-        raise InputError(f"{out}: is the model itself: expected another file for the calibration")
+        raise InputError(f"--out {out}: is the model itself: expected another file for the calibration")
     refuse_unwritable(out)
     embedder = Embedder(model, batch_size=batch_size)
     held = open_dataset(dataset)
     if embedder.metadata.dataset in {held.fingerprint, *fingerprints_before(dataset)}:
         why = (
-            f"{dataset}: {model} was trained on it, so it tells too little of other people: strangers would pass up to "
-            "twenty times as often as said"
+            f"{dataset}: {model} was trained on it and tells its people apart too well: other people would be taken "
+            "for the same person up to twenty times as often as the calibration says"
         )
         if not anyway:
-            raise InputError(f"{why}; calibrate on footage of another day, or give --anyway")
+            raise InputError(f"{why}: calibrate on footage of another day, or give --anyway")
         warn(why)
     statistics = None if gallery is None else statistics_of(gallery, embedder)
     strange = [camera for camera in held.cameras if statistics and not statistics.knows(camera)]
     if strange:
         warn(
-            f"{gallery} has no statistics of {listed(strange)}: what these cameras show is compared by the statistics "
-            "of all cameras"
+            f"{gallery} has no statistics of {listed(strange)}: descriptors from these cameras are compared with the "
+            "statistics of all cameras"
         )
     bad: list[str] | None = [] if skip_bad else None
     with progress_bar("calibrate", "tracklets") as on_progress:
@@ -99,32 +101,35 @@ def command(
         click.echo(f"{out}: {calibration.tracklets} tracklets of {len(held.cameras)} cameras")
     if calibration.across is None and len(held.cameras) > 1:
         warn(
-            "too little is known across cameras: between two of them, probabilities rest on evidence within one, and "
-            "are too low; calibrate on more footage"
+            "there is too little evidence across cameras: probabilities between two cameras use the evidence within "
+            "one camera, and are too low: calibrate on more footage"
         )
 
 
 def statistics_of(gallery: str, embedder: "Embedder") -> "CameraStatistics | None":
-    """The camera statistics that searches of a gallery use, which must be of this model."""
+    """The camera statistics of a gallery. None, with a warning, if it has none.
+
+    Raises :class:`GalleryError` if they belong to another model.
+    """
     from reid_toolkit.gallery import open_gallery
 
     with open_gallery(gallery, create=False) as store:
         statistics = store.statistics()
     if statistics is None:
         warn(
-            f"{gallery} has no camera statistics yet: the calibration is for descriptors as they are; calibrate again "
-            "when `reid enroll` has fitted some"
+            f"{gallery} has no camera statistics yet: this calibration is for searches without them; calibrate again "
+            "when `reid enroll` has fitted them"
         )
     elif statistics.dimension != embedder.dimension or statistics.model not in (None, embedder.fingerprint):
         raise GalleryError(
             f"{gallery}: holds descriptors of model {statistics.model}, got model {embedder.fingerprint}: calibrate "
-            "with the model it was enrolled with"
+            "with the model that the gallery was enrolled with"
         )
     return statistics
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few of some names, for a message."""
+    """The first five names as text, and how many more there are."""
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
@@ -148,7 +153,7 @@ def print_table(calibration: "Calibration") -> None:
 
 
 def as_dict(calibration: "Calibration") -> dict[str, object]:
-    """As the file has it, with the distances of some false-match rates in place of all quantiles."""
+    """The calibration as JSON, with the distances of some false-match rates instead of all quantiles."""
 
     def one(curve: "Curve | None") -> dict[str, object] | None:
         if curve is None:

@@ -23,16 +23,16 @@ ACTIONS = SHOW, REFRESH = "show", "refresh"
 @options.wait
 @options.json_output
 def cameras(gallery: str, action: str, wait: float, as_json: bool) -> None:
-    """Show what searches know of each camera's bias, or fit it anew with refresh.
+    """Show the camera statistics of a gallery, or fit them again with refresh.
 
-    A camera's light and angle change the descriptors of everybody it sees. Searches remove that, by the mean and
-    deviation of what each camera has shown. `reid enroll` fits these statistics when a camera's records have doubled or
-    halved; refresh fits them at once, to all records there are. Enroll a camera that was moved under a new name.
+    A camera's light and angle change the descriptors of everybody it sees. Searches remove this bias with the mean and
+    deviation of each camera's descriptors. `reid enroll` fits these statistics when a camera's records have doubled or
+    halved; refresh fits them now, to all records. After a camera was moved, enroll it under a new name.
     """
     from reid_toolkit.gallery import open_gallery
 
     if gallery in ACTIONS and action not in ACTIONS:
-        gallery, action = action, gallery  # `reid gallery cameras refresh G` reads as well
+        gallery, action = action, gallery  # `reid gallery cameras refresh G` is accepted too
     if action not in ACTIONS:
         raise click.BadParameter(f"{action!r} is not one of {', '.join(map(repr, ACTIONS))}", param_hint="action")
     with open_gallery(gallery, create=False, wait=wait) as store:
@@ -62,7 +62,7 @@ def cameras(gallery: str, action: str, wait: float, as_json: bool) -> None:
 
 
 def describe_statistics(about: dict[str, Any]) -> str:
-    """Version, when, and whether there are newer ones, in words."""
+    """The version of the statistics, when they were fitted, and whether a newer version waits, as text."""
     when = format_span(about["fitted"], about["fitted"])
     text = f"version {about['version']} of {about['cameras']} cameras, fitted {when}"
     if about["newest"] != about["version"]:
@@ -72,7 +72,7 @@ def describe_statistics(about: dict[str, Any]) -> str:
 
 @contextmanager
 def announcing_fit(store: "GalleryStore", gallery: str) -> Iterator[None]:
-    """Say on stderr when the camera statistics in use are others afterwards."""
+    """Say on stderr if the work in this context has changed the camera statistics in use."""
     from reid_toolkit.gallery.types import Comparison
 
     before = store.statistics_version(Comparison())
@@ -83,28 +83,28 @@ def announcing_fit(store: "GalleryStore", gallery: str) -> Iterator[None]:
 
 
 def describe_fit(gallery: str, version: int) -> str:
-    """That a command has fitted statistics, and what follows; ``version`` is the one in use since."""
+    """The message that statistics were fitted, and what to do next. ``version`` is now in use; 0 for none."""
     if not version:
-        return f"{gallery}: too few tracklets are left for camera statistics; descriptors are compared as they are"
+        return f"{gallery}: too few tracklets are left for camera statistics; searches compare without them"
     return (
-        f"camera statistics fitted, version {version}: `reid gallery cameras {gallery}` shows them; matches get "
-        f"probabilities after `reid calibrate DATASET --model MODEL --gallery {gallery}`, which fits this version alone"
+        f"camera statistics fitted, version {version}: `reid gallery cameras {gallery}` shows them; for probabilities, "
+        f"run `reid calibrate DATASET --model MODEL --gallery {gallery}`, again after each new version"
     )
 
 
 def why_none(gallery: str, records: dict[str, int]) -> str:
-    """Why a gallery has no statistics, by the records of its cameras."""
+    """Why a gallery has no statistics. ``records`` are its records by camera."""
     from reid_toolkit.camera_statistics import LEAST
 
     large = sum(count >= LEAST for camera, count in records.items() if camera)
     if large < 2:
         return (
-            f"expected at least two cameras with {LEAST} records each, got {large} such cameras; descriptors are "
-            "compared as they are"
+            f"expected at least two cameras with {LEAST} records each, got {large} such cameras; searches compare "
+            "without them"
         )
     return (
-        f"descriptors are compared as they are; `reid gallery cameras {gallery} refresh` fits them if two cameras have "
-        f"each shown about {LEAST} different people"
+        f"searches compare without them; `reid gallery cameras {gallery} refresh` fits them if two cameras have each "
+        f"shown about {LEAST} different people"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees and is asked: lines on stderr, progress bars, questions; and JSON for programs."""
+"""Output and questions: messages, progress bars and questions on stderr, JSON on stdout."""
 
 import io
 import sys
@@ -16,18 +16,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from reid_toolkit.errors import InputError
 
 OnProgress = Callable[[int, int | None], None]
-"""Called by long library functions with (done, total); total is None when it cannot be known."""
+"""Called by long library functions with (done, total). total is None if it is not known."""
 TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-"""Unicode's signs that turn the direction of writing: what follows would be read in another order."""
+"""Unicode characters that change the direction of writing. The text after them would be shown in another order."""
 
 
 class BestEffort(io.TextIOBase):
-    """Stderr. What cannot be written there, to a full disk, a closed pipe or a terminal that is gone, is left out: no
-    work ends for a line that nobody reads."""
+    """Stderr, without errors. If it cannot be written (full disk, closed pipe, closed terminal), the text is dropped,
+    so that a long job does not end because nobody reads its messages."""
 
     @property
     def stream(self) -> Any:
-        """Stderr as it is now; the one behind it where rich has put itself before it."""
+        """The current stderr. If rich has replaced it by a proxy, the stream behind the proxy."""
         return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
 
     @property
@@ -35,7 +35,7 @@ class BestEffort(io.TextIOBase):
         return getattr(self.stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
-        if self.stream is not None:  # as it is where the shell has closed it
+        if self.stream is not None:  # None if the shell has closed stderr
             with suppress(OSError):
                 self.stream.write(text)
         return len(text)
@@ -53,30 +53,30 @@ class BestEffort(io.TextIOBase):
 
 
 log = Console(file=cast("IO[str]", BestEffort()), highlight=False, emoji=False)
-"""Where everything meant for a person goes; stdout carries results only."""
+"""Prints messages for people, on stderr. stdout carries results only."""
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    """Print one line to stderr and leave."""
+    """Print an error as one line on stderr, and exit with ``status``."""
     line = " ".join(message.split())
     log.print(f"[bold red]error:[/] {rich_escape(printable(line))}", soft_wrap=True)
     sys.exit(status)
 
 
 def warn_bad(bad: list[str] | None) -> None:
-    """Say how many images --skip-bad left out, and name the first."""
+    """Warn how many images --skip-bad left out, and why the first was."""
     if bad:
-        warn(f"{len(bad)} unreadable images were left out, the first: {bad[0]}")
+        warn(f"{len(bad)} unreadable images were left out; the first: {bad[0]}")
 
 
 def warn(message: str) -> None:
-    """Print one line to stderr and go on."""
+    """Print a warning as one line on stderr."""
     log.print(f"[yellow]warning:[/] {rich_escape(printable(message))}", soft_wrap=True)
 
 
 @contextmanager
 def warnings_on_log() -> Iterator[None]:
-    """What the library warns of, as one line each on stderr."""
+    """Print each warning of the library as one line on stderr."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
         warnings.showwarning = lambda message, *_, **__: warn(str(message))
@@ -84,17 +84,17 @@ def warnings_on_log() -> Iterator[None]:
 
 
 def rich_escape(text: str) -> str:
-    """``text`` with Rich's square-bracket markup taken literally."""
+    """``text``, escaped so that rich prints square brackets literally."""
     from rich.markup import escape
 
     return escape(text)
 
 
 def printable(text: str) -> str:
-    """``text`` of a record, dataset or file name on one line, and without power over a terminal.
+    """``text`` on one line, safe to print on a terminal. For names from records, datasets and files.
 
-    Control characters, ends of lines, signs that turn the direction of writing, and what is no Unicode are written as
-    in a Python string, such as ``\\n`` and ``\\x1b``. Other signs and scripts stay as they are.
+    Control characters, line ends, characters that change the direction of writing, and bytes that are not Unicode are
+    written as in a Python string, such as ``\\n`` and ``\\x1b``. All other characters and scripts stay unchanged.
     """
     return text if text.isprintable() else "".join(map(_printable, text))
 
@@ -105,7 +105,7 @@ def _printable(sign: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Machine-readable output: one JSON document on stdout."""
+    """Print ``value`` as one JSON document on stdout."""
     import json
 
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
@@ -113,7 +113,7 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def progress_bar(title: str, unit: str) -> Iterator[OnProgress]:
-    """Yield a callback ``(done, total)`` which draws a bar with ``unit``/s and the time left."""
+    """Yield a callback ``(done, total)`` that draws a bar with the speed in ``unit``/s and the time left."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
@@ -130,14 +130,17 @@ def progress_bar(title: str, unit: str) -> Iterator[OnProgress]:
 
 @contextmanager
 def late_progress_bar(title: str, unit: str) -> Iterator[OnProgress]:
-    """:func:`progress_bar` for work that often finds nothing to do: the bar is drawn at its first report."""
+    """Like :func:`progress_bar`, but the bar appears at the first report. For work that often has nothing to do."""
     with progress_bars({title: unit}) as on_progress:
         yield partial(on_progress, title)
 
 
 @contextmanager
 def progress_bars(units: dict[str, str]) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A callback ``(what, done, total)`` that draws bars one after the other; ``units`` says what each counts."""
+    """Yield a callback ``(what, done, total)`` that draws bars one after the other.
+
+    ``units`` maps each title ``what`` to the unit that its bar counts.
+    """
     with ExitStack() as stack:
         bars: dict[str, OnProgress] = {}
 
@@ -150,18 +153,18 @@ def progress_bars(units: dict[str, str]) -> Iterator[Callable[[str, int, int | N
         yield on_progress
 
 
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def confirm(question: str) -> bool:
-    """Ask on stderr; raises :class:`InputError` when nobody is there to answer, as in a script or under cron."""
+    """Ask a yes-or-no question on stderr. Raises :class:`InputError` if nobody can answer, as in a cron job."""
     try:
         return click.confirm(question, err=True)
     except click.Abort as abort:
-        # click raises the same for the end of stdin and for Ctrl-C.
+        # click raises Abort both for the end of stdin and for Ctrl-C.
         if not isinstance(abort.__context__, EOFError):
             fail("interrupted: nothing was done", status=130)
-    except (UnicodeDecodeError, RuntimeError, OSError):  # no text; stdin is closed ("lost sys.stdin"), or a folder
+    except (UnicodeDecodeError, RuntimeError, OSError):  # stdin is not text, is closed ("lost sys.stdin"), or a folder
         pass
     click.echo(err=True)  # ends the line of the question
-    raise InputError("there was no answer, so nothing was done: run it where you can answer, or give --yes")
+    raise InputError("nobody answered the question, so nothing was done: run it in a terminal, or give --yes")

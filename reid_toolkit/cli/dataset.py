@@ -1,4 +1,4 @@
-"""``reid dataset``: what is in a dataset, whether it can be read, and mending it."""
+"""``reid dataset``: show, check and correct a dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from reid_toolkit.footage.changes import Change
 
 MOST_SENTENCES = 20
-"""Of what is refused; --json names all."""
+"""At most so many faults are printed; --json prints all."""
 
 
 @click.group()
 def command() -> None:
-    """Look into a dataset folder, and mend it."""
+    """Show, check and correct a dataset folder."""
 
 
 command.add_command(showing.show)
@@ -30,10 +30,10 @@ command.add_command(showing.show)
 @click.argument("tracklets", nargs=-1, required=True, metavar="TRACKLET...")
 @json_output
 def drop(dataset: Path, tracklets: tuple[str, ...], as_json: bool) -> None:
-    """Take TRACKLETs out of DATASET: those that show nobody, or too little of one.
+    """Take TRACKLETs out of DATASET that show nobody, or too little of a person.
 
-    Their crops stay in the folder, but nothing reads them any more. `reid dataset undo` brings them back. Galleries
-    that have them enrolled keep them: see `reid gallery forget`.
+    Their crops stay in the folder, but no command reads them any more. `reid dataset undo` brings the tracklets back.
+    Galleries into which they were enrolled keep their records: see `reid gallery forget`.
     """
     from reid_toolkit.footage import changes
 
@@ -43,13 +43,13 @@ def drop(dataset: Path, tracklets: tuple[str, ...], as_json: bool) -> None:
 @command.command()
 @click.argument("dataset", type=FOLDER)
 @click.argument("tracklet")
-@click.option("--at", type=click.IntRange(0), required=True, metavar="FRAME", help="Where the second part begins.")
+@click.option("--at", type=click.IntRange(0), required=True, metavar="FRAME", help="First frame of the second part.")
 @json_output
 def split(dataset: Path, tracklet: str, at: int, as_json: bool) -> None:
     """Cut a TRACKLET of DATASET that shows two people in two.
 
-    Its crops from FRAME on become a tracklet of their own. `reid dataset undo` joins them again. Galleries that have it
-    enrolled keep the mean of both: see `reid gallery forget`, and then `reid enroll --allow`.
+    Its crops from FRAME on become a new tracklet. `reid dataset undo` joins the two again. Galleries into which the
+    tracklet was enrolled keep the mean of both people: see `reid gallery forget`, and then `reid enroll --allow`.
     """
     from reid_toolkit.footage import changes
 
@@ -60,14 +60,14 @@ def split(dataset: Path, tracklet: str, at: int, as_json: bool) -> None:
 @click.argument("dataset", type=FOLDER)
 @json_output
 def undo(dataset: Path, as_json: bool) -> None:
-    """Take back the last `reid dataset drop` or `split` of DATASET; again, the one before it."""
+    """Undo the last `reid dataset drop` or `split` of DATASET. Run again, it undoes the change before."""
     from reid_toolkit.footage import changes
 
     tell(changes.undo(dataset), dataset, as_json, "undone: ")
 
 
 def tell(made: "Change", dataset: Path, as_json: bool, before: str = "") -> None:
-    """Say what was changed."""
+    """Print a change."""
     if as_json:
         undone = bool(before)
         about = {"kind": made.kind, "tracklets": made.tracklets, "crops": len(made.paths), "undone": undone}
@@ -78,20 +78,20 @@ def tell(made: "Change", dataset: Path, as_json: bool, before: str = "") -> None
 
 @command.command()
 @click.argument("dataset", type=FOLDER)
-@click.option("--repair", "mend", is_flag=True, help="Set aside what cannot be read, so that the rest can.")
+@click.option("--repair", "mend", is_flag=True, help="Set aside what cannot be read, so that the rest can be used.")
 @json_output
 def check(dataset: Path, mend: bool, as_json: bool) -> None:
-    """Say what of DATASET, a folder with our manifest, its reader refuses, and why.
+    """Say what cannot be read in DATASET, a folder with a manifest of reid, and why.
 
-    Exit status 1 when something is. With --repair it is moved into the folder set-aside of DATASET, with the manifest
-    as it was; nothing is deleted.
+    Exit status 1 if something cannot be read. With --repair it is moved into the folder set-aside of DATASET, with a
+    copy of the manifest before the repair; nothing is deleted.
     """
     from reid_toolkit.datasets.manifest import NAME, read_manifest
     from reid_toolkit.footage.changes import SET_ASIDE
     from reid_toolkit.footage.repair import inspect, repair
 
     if not dataset.is_dir():
-        raise DatasetError(f"{dataset}: no such folder: expected a dataset of `reid ingest`")
+        raise DatasetError(f"{dataset}: no such folder: expected a dataset from `reid ingest`")
     findings = repair(dataset) if mend else inspect(dataset)
     sentences = findings.sentences()
     if as_json:
@@ -102,8 +102,8 @@ def check(dataset: Path, mend: bool, as_json: bool) -> None:
         click.echo(f"and {len(sentences) - MOST_SENTENCES} more; --json names all")
     if sentences and not mend:
         raise DatasetError(
-            f"{dataset}: {len(findings.rows)} rows and {len(findings.recordings)} recordings cannot be read: --repair "
-            "sets them aside"
+            f"{dataset}: {len(findings.rows)} rows and {len(findings.recordings)} recordings cannot be read: give "
+            "--repair to set them aside"
         )
     if sentences:
         log.print(f"{dataset}: set aside in {dataset / SET_ASIDE}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``reid demo``: the whole path, by the commands a user would type, on footage that it draws itself."""
+"""``reid demo``: all steps from footage to search, with the commands a user would type, on drawn footage."""
 
 import shlex
 import sys
@@ -15,25 +15,25 @@ from reid_toolkit.cli.console import log, print_json, progress_bar, rich_escape
 from reid_toolkit.cli.options import FOLDER, json_output
 from reid_toolkit.errors import InputError
 
-PLAIN, WITH = "descriptors as they are:", "with camera statistics:"
+PLAIN, WITH = "no camera statistics:", "with camera statistics:"
 
 
 @click.command()
-@click.option("--out", type=FOLDER, default="reid-demo", show_default=True, help="Where all of it goes.")
+@click.option("--out", type=FOLDER, default="reid-demo", show_default=True, help="The folder for all files.")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Draws other people, and trains from other weights.",
+    help="Another number draws other people and trains from other weights.",
 )
 @json_output
 def command(out: Path, seed: int, as_json: bool) -> None:
-    """Draw three cameras' footage of synthetic people, then find them again across cameras.
+    """Draw footage of synthetic people in three cameras, then find the people again across cameras.
 
-    Needs no network, no weights and no GPU. Run again on the same --out it goes on where it was stopped.
+    Needs no network, no weights and no GPU. If it was stopped, run it again with the same --out to continue.
     """
-    # The commands print their results; of those, --json leaves stdout to the summary alone.
+    # The commands print their results to stdout. With --json, stdout carries only the summary.
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         summary = walk(out, seed)
     if as_json:
@@ -48,7 +48,7 @@ def command(out: Path, seed: int, as_json: bool) -> None:
 
 
 def walk(out: Path, seed: int) -> dict[str, Any]:
-    """Every step of the demo, in ``out``; returns what --json prints."""
+    """Run every step of the demo in the folder ``out``. Gives the summary that --json prints."""
     from reid_toolkit.cli.evaluate import PLAIN as PLAIN_NAME
     from reid_toolkit.datasets.manifest import read_manifest
     from reid_toolkit.demo.footage import TRUTH, draw_footage
@@ -62,17 +62,17 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
     stamp = out / "seed.txt"
     if stamp.exists() and stamp.read_text() != str(seed):
         raise InputError(
-            f"{out}: holds a demo of seed {stamp.read_text()}, not {seed}: choose another --out or remove it"
+            f"{out}: holds a demo of seed {stamp.read_text()}, got --seed {seed}: choose another --out, or remove it"
         )
     write_atomic(stamp, str(seed))
-    if not (footage / TRUTH).exists():  # written last, so the videos are whole where it is
+    if not (footage / TRUTH).exists():  # it is written last, so if it exists the videos are complete
         say(f"draw footage of synthetic people into {footage}")
         with progress_bar("draw", "frames") as on_progress:
             draw_footage(footage, seed=seed, on_progress=on_progress)
 
     type_command("ingest", *sorted(footage.glob("*.avi")), "--out", people)
     dataset = read_manifest(people)
-    say(f"who is who, from the drawing, for the evaluation only: {identities}")
+    say(f"write who is who, for the evaluation only: {identities}")
     truth = label_tracklets(dataset, read_truth(footage / TRUTH))
     write_identities(identities, truth)
 
@@ -96,7 +96,7 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
         "people": len({name for name in truth.values() if int(name) > 0}),
         "tracklets": len(dataset.tracklets),
         "crops": len(dataset.crops),
-        # An evaluation has camera statistics, as a search has, unless there is too little for some.
+        # Evaluations use camera statistics, as searches do, unless there is too little data for them.
         "before": results[before.name],
         "after": results[after.name],
         "before_plain": results.get(PLAIN_NAME.format(before.name), results[before.name]),
@@ -111,7 +111,7 @@ def say(comment: str) -> None:
 
 
 def type_command(name: str, *arguments: object) -> Any:
-    """Print a command as a user would type it, and run it in this process."""
+    """Print a command as a user would type it, run it in this process, and give its result."""
     words = [name, *map(str, arguments)]
     log.print(f"[bold]$ {rich_escape(shlex.join(['reid', *words]))}[/]", soft_wrap=True)
     return reid.main(args=words, prog_name="reid", standalone_mode=False)

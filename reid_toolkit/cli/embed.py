@@ -1,4 +1,4 @@
-"""``reid embed``: crops without end to a file of descriptors."""
+"""``reid embed``: write the descriptors of many crops to a file."""
 
 import sys
 import time
@@ -16,18 +16,24 @@ from reid_toolkit.records import Crop
 @click.command()
 @click.argument("source", metavar="SOURCE")
 @options.model_option
-@click.option("--out", type=options.FOLDER, required=True, help="The folder of the job and its result.")
-@click.option("--format", type=click.Choice(["npy", "parquet"]), default="npy", show_default=True)
+@click.option("--out", type=options.FOLDER, required=True, help="The folder for the job's files and its result.")
+@click.option(
+    "--format", type=click.Choice(["npy", "parquet"]), default="npy", show_default=True, help="Format of the result."
+)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
 @click.option(
-    "--shard-size", type=click.IntRange(1), default=1024, show_default=True, help="Crops in the unit of work."
+    "--shard-size",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="Crops per shard, the unit of work that one process takes.",
 )
 @click.option(
     "--stale-after",
     type=options.Number(0, min_open=True),
     default=300.0,
     show_default=True,
-    help="Seconds without a sign of life after which another's shard is taken over.",
+    help="Take over the shard of another process after so many seconds without a sign of life from it.",
 )
 @options.batch_size
 @options.provider
@@ -46,10 +52,10 @@ def command(
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Embed every crop of SOURCE: a dataset, a folder of images, a file of paths, or - for paths on stdin.
+    """Embed every crop of SOURCE: a dataset, a folder of images, a text file of paths, or - for paths on stdin.
 
-    Run again, it goes on; run on several machines with one --out on a shared folder, they share the work.
-    Crops that cannot be read are counted, and named in OUT/bad.csv.
+    Run the same command again to continue. Run it on several machines with the same --out, in a shared folder, to
+    share the work. Crops that cannot be read are counted, and listed in OUT/bad.csv.
     """
     from dataclasses import asdict
 
@@ -71,9 +77,9 @@ def command(
         )
     seconds = time.perf_counter() - began
     if report.bad:
-        warn(f"{report.bad} crops could not be read, see {out / 'bad.csv'}; the first: {report.first_bad}")
+        warn(f"{report.bad} crops could not be read; {out / 'bad.csv'} lists them; the first: {report.first_bad}")
     if not report.embedded:
-        raise InputError(f"{source}: not one of its {report.crops} crops could be read; {out / 'bad.csv'} names them")
+        raise InputError(f"{source}: none of its {report.crops} crops could be read: {out / 'bad.csv'} says why")
     if as_json:
         print_json({"out": str(out), **asdict(report), "seconds": round(seconds, 3)})
         return
@@ -84,7 +90,7 @@ def command(
 
 
 def crops_of(source: str) -> Sequence[Crop]:
-    """The crops of a dataset, of a folder, or of a list."""
+    """The crops of a dataset, of a folder of images, or of a list of paths."""
     from reid_toolkit.datasets import open_dataset
     from reid_toolkit.datasets.folder import read_path_list
     from reid_toolkit.datasets.manifest import NAME

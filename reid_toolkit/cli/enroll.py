@@ -1,4 +1,4 @@
-"""``reid enroll``: descriptors of tracklets or crops into a gallery."""
+"""``reid enroll``: store the descriptors of tracklets or crops in a gallery."""
 
 from pathlib import Path
 
@@ -15,16 +15,19 @@ from reid_toolkit.errors import InputError
 @options.model_option
 @options.gallery_option
 @click.option(
-    "--camera", type=options.NAME, default="", help="Name of the camera of images, and of folders that name none."
+    "--camera",
+    type=options.NAME,
+    default="",
+    help="Name of the camera, for images and for datasets that name no camera.",
 )
-@click.option("--crops", is_flag=True, help="One record for each crop, not for each tracklet.")
+@click.option("--crops", is_flag=True, help="Store one record for each crop, not for each tracklet.")
 @click.option(
     "--tag",
     "tags",
     type=options.NAME,
     multiple=True,
     metavar="WORD",
-    help="A word to filter by later; several times for several.",
+    help="A word by which searches can filter; may be given several times.",
 )
 @options.thumbnails
 @options.allow
@@ -46,10 +49,10 @@ def command(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Store the descriptors of tracklets, crops or images in a gallery, which is made if there is none.
+    """Store the descriptors of tracklets, crops or images in a gallery. A new gallery is created if needed.
 
-    A tracklet's descriptor is the normalised mean over its crops. Run again, what is enrolled is left out. Camera
-    statistics are fitted when a camera's records have doubled since the last time.
+    The descriptor of a tracklet is the normalised mean of its crops' descriptors. What is already enrolled is skipped.
+    Camera statistics are fitted again when a camera's records have doubled or halved since the last fit.
     """
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.runtime import Embedder
@@ -66,15 +69,15 @@ def command(
     if done.not_fitted:
         warn(f"camera statistics were not fitted: {done.not_fitted}")
     if done.too_old:
-        warn(f"left out {done.too_old} that are older than the gallery's retention")
+        warn(f"left out {done.too_old} records that are older than the gallery's retention")
     if done.blocked:
-        warn(f"left out {done.blocked} that were forgotten: --allow enrolls them again")
+        warn(f"left out {done.blocked} records that were forgotten: --allow enrolls them again")
     if done.expired:
         warn(f"deleted {done.expired} records that were past the gallery's retention")
     if bad:
-        warn(f"left out {len(bad)} images; the first: {bad[0]}")
+        warn(f"{len(bad)} unreadable images were left out; the first: {bad[0]}")
         if not done.count:
-            raise InputError("nothing was enrolled: not one of the images could be read")
+            raise InputError("nothing was enrolled: none of the images could be read")
     if as_json:
         print_json({
             "gallery": gallery, "enrolled": done.enrolled, "already": done.already, "bad": len(bad or ()),

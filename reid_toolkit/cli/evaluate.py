@@ -1,4 +1,4 @@
-"""``reid evaluate``: CMC and mAP of a model on a dataset whose identities are known."""
+"""``reid evaluate``: measure CMC and mAP of a model on a dataset with known identities."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 RANKS = (1, 5, 10, 20)
 PLAIN = "{} without camera statistics"
-"""How the figures of a model are called that are of its descriptors as they are."""
+"""The name of a model's figures without camera statistics, if there are also figures with them."""
 
 
 @click.command()
 @click.argument("model", type=MODEL)
 @click.argument("dataset", type=FOLDER)
-@click.option("--identities", type=FILE, help="CSV tracklet,identity; instead of the manifest's column.")
-@click.option("--baseline", type=MODEL, help="A second model, shown beside.")
-@click.option("--html", type=PAGE, help="Write a page with the figures and ranked pictures.")
+@click.option(
+    "--identities", type=FILE, help="CSV with columns tracklet,identity. [default: the identities of the dataset]"
+)
+@click.option("--baseline", type=MODEL, help="A second model to compare with.")
+@click.option("--html", type=PAGE, help="Write an HTML page with the figures and ranked pictures.")
 @camera_statistics
 @batch_size
 @skip_bad
@@ -42,14 +44,14 @@ def command(
     skip_bad: bool,
     as_json: bool,
 ) -> dict[str, Any]:
-    """Measure MODEL (ONNX, or the name of one of `reid models`) on DATASET: rank-1/5/10/20 and mAP, over all and per
-    pair of cameras.
+    """Measure MODEL (an ONNX file, or a name from `reid models`) on DATASET: rank-1/5/10/20 and mAP, over all cameras
+    and per pair of cameras.
 
-    On Market-1501 and MARS layouts the query split is ranked against the gallery split; elsewhere each tracklet
-    against all others. Gallery entries of the query's own person and camera are left out.
+    In Market-1501 and MARS layouts, each query is ranked against the gallery split; in other datasets, each tracklet
+    against all others. Gallery entries of the query's own person in the query's own camera are left out.
 
-    As in a search, descriptors are freed of their camera's bias first, by statistics of the gallery; the figures
-    without that stand beside.
+    As in a search, camera statistics of the gallery remove each camera's bias first. Figures without camera statistics
+    are shown too.
     """
     from reid_toolkit.camera_statistics import LEAST
     from reid_toolkit.evaluation.html_report import write_report
@@ -73,10 +75,13 @@ def command(
             results[name] = evaluate(*freed)
             with_statistics.add(name)
         elif camera_statistics:
-            few = f"{name}: no camera statistics: expected {LEAST} tracklets of different people in each of two cameras"
+            few = (
+                f"{name}: no camera statistics were used: expected {LEAST} tracklets of different people in each of "
+                "two cameras"
+            )
             log.print(few, markup=False, soft_wrap=True)
         results[PLAIN.format(name) if freed else name] = evaluate(query, gallery)
-    warn_bad(bad and list(dict.fromkeys(bad)))  # two models and two splits meet the same crop
+    warn_bad(bad and list(dict.fromkeys(bad)))  # two models, or two splits, report the same crop twice
     if html:
         write_report(html, str(dataset), results)
         log.print(f"report: {html}", markup=False, soft_wrap=True)
@@ -100,13 +105,13 @@ def command(
 
 
 def cells(ranking: "Ranking") -> list[str]:
-    """Per cent, one decimal."""
+    """The table cells of a ranking: percentages with one decimal, and the number of queries."""
     values = [*(ranking.rank(k) for k in RANKS), ranking.mean_ap]
     return [*(f"{100 * value:.1f}" for value in values), str(ranking.queries)]
 
 
 def as_dict(result: "Evaluation") -> dict[str, Any]:
-    """Fractions 0-1, under stable names."""
+    """The figures as fractions 0-1, under stable names."""
 
     def row(ranking: "Ranking") -> dict[str, Any]:
         return {f"rank-{k}": ranking.rank(k) for k in RANKS} | {

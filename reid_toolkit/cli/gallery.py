@@ -1,4 +1,4 @@
-"""``reid gallery``: what is in a gallery, whether it is whole, and taking things out of it."""
+"""``reid gallery``: show and check a gallery, copy it, and delete from it."""
 
 from dataclasses import asdict
 from itertools import islice
@@ -14,12 +14,12 @@ from reid_toolkit.errors import GalleryError
 from reid_toolkit.times import format_span
 
 MOST_NAMES = 20
-"""Cameras, sources and tags that are listed: a gallery of crops has a source for each."""
+"""At most so many cameras, sources and tags are listed: a gallery of crops has a source for each crop."""
 
 
 @click.group()
 def command() -> None:
-    """Look into a gallery, delete from it, and bring it elsewhere."""
+    """Show and check a gallery, copy it, and delete from it."""
 
 
 for part in (
@@ -38,7 +38,7 @@ for part in (
 @click.argument("gallery")
 @options.json_output
 def info(gallery: str, as_json: bool) -> None:
-    """How many records, of which cameras and sources, and of which model; and how good its index is."""
+    """Show what a gallery holds: records by camera, source and tag, its model, and how good its index is."""
     from reid_toolkit.gallery import open_gallery
 
     with open_gallery(gallery, create=False) as store:
@@ -55,7 +55,7 @@ def info(gallery: str, as_json: bool) -> None:
 
         settings = ", ".join(f"{name} {value}" for name, value in held.index.items())
         weak = held.index.get("recall_at_10", 1.0) < RECALL
-        unused = f"not used, as it finds less than {RECALL:.0%} of the ten nearest; every search is exact ("
+        unused = f"not used, because it finds less than {RECALL:.0%} of the ten nearest; every search is exact ("
         click.echo(f"index    {unused}{settings})" if weak else f"index    {settings}")
     else:
         click.echo("index    none: every search is exact")
@@ -70,7 +70,7 @@ def info(gallery: str, as_json: bool) -> None:
         for number, (name, count) in enumerate(islice(counts.items(), MOST_NAMES)):
             click.echo(f"{'' if number else title:8} {count:8}  {printable(name) or '(no name)'}")
         if len(counts) > MOST_NAMES:
-            click.echo(f"{'':8} {'':8}  and {len(counts) - MOST_NAMES} more; --json names all")
+            click.echo(f"{'':8} {'':8}  and {len(counts) - MOST_NAMES} more; --json lists all")
 
 
 @command.command()
@@ -78,9 +78,9 @@ def info(gallery: str, as_json: bool) -> None:
 @options.wait
 @options.json_output
 def compact(gallery: str, wait: float, as_json: bool) -> None:
-    """Rewrite the files without what was deleted or replaced, and build the index anew.
+    """Rewrite the files of a gallery without deleted and replaced records, and build its index again.
 
-    An interruption loses nothing: run it again, or let `reid enroll` build the index.
+    If it is interrupted, nothing is lost: run it again, or let `reid enroll` build the index.
     """
     from reid_toolkit.gallery import open_gallery
 
@@ -100,10 +100,10 @@ def compact(gallery: str, wait: float, as_json: bool) -> None:
 @click.argument("gallery")
 @options.json_output
 def check(gallery: str, as_json: bool) -> None:
-    """Read every record of a gallery and its files, and name what is damaged.
+    """Read every record and file of a gallery, and list what is damaged.
 
-    Exit status 1 when a record is damaged or missing. What is whole stays usable; `reid enroll` run again
-    stores damaged records anew, and a damaged index is built again by itself.
+    Exit status 1 if something is damaged or missing, except the index. Undamaged records stay usable. Run `reid enroll`
+    again to replace damaged records. A damaged index is built again by the next `reid enroll`.
     """
     from reid_toolkit.gallery import open_gallery
 
@@ -120,19 +120,19 @@ def check(gallery: str, as_json: bool) -> None:
         for line in report.audit:
             click.echo(printable(f"audit log: {line}"))
         if report.statistics == "damaged":
-            click.echo(f"camera statistics: damaged; `reid gallery cameras {gallery} refresh` fits them anew")
-        anew = ", searches do without it until `reid enroll` or `reid gallery compact` makes it anew"
+            click.echo(f"camera statistics: damaged; `reid gallery cameras {gallery} refresh` fits them again")
+        anew = ", searches do not use it until `reid enroll` or `reid gallery compact` builds it again"
         index = report.index + anew * (report.index in ("damaged", "stale"))
         click.echo(f"{gallery}: {report.whole} of {report.count} records whole; index: {index}")
     if report.audit and not (report.damaged or report.missing or report.pages):
-        raise GalleryError(f"{gallery}: its records are whole, but not its audit log: {report.audit[0]}")
+        raise GalleryError(f"{gallery}: its records are undamaged, but its audit log is not: {report.audit[0]}")
     if report.statistics == "damaged" and not (report.damaged or report.missing or report.pages or report.audit):
         raise GalleryError(
-            f"{gallery}: its records are whole, but not its camera statistics: fit them anew with "
+            f"{gallery}: its records are undamaged, but its camera statistics are not: fit them again with "
             f"`reid gallery cameras {gallery} refresh`"
         )
     if not report.sound:
         raise GalleryError(
             f"{gallery}: {len(report.damaged)} damaged and {report.missing} missing records, {len(report.pages)} "
-            "faults in its pages: enroll those again, or put back a copy"
+            "faults in the pages of its files: enroll these records again, or restore a copy"
         )

@@ -1,4 +1,4 @@
-"""``reid gallery retention`` and ``reid gallery audit``: what a gallery holds its users to."""
+"""``reid gallery retention`` and ``reid gallery audit``: how long records are kept, and the log of their use."""
 
 import click
 
@@ -9,7 +9,7 @@ from reid_toolkit.errors import InputError
 
 OFF = "off"
 SHOWN_FIRST = ("line", "time", "user", "action", "previous")
-"""Of a line of the audit log, what is not shown among its details."""
+"""Fields of a line of the audit log that are not printed among its details."""
 
 
 @click.command()
@@ -19,10 +19,10 @@ SHOWN_FIRST = ("line", "time", "user", "action", "previous")
 @options.wait
 @options.json_output
 def retention(gallery: str, period: str | None, yes: bool, wait: float, as_json: bool) -> None:
-    """Show for how long a gallery keeps records, or set it: 12h, 30d, 4w, or off for ever.
+    """Show or set how long a gallery keeps records: 12h, 30d, 4w, or off to keep them for ever.
 
-    Older records are not shown in any search from then on. `enroll`, `watch`, `compact` and `purge` delete them. A
-    record is as old as for `purge`.
+    Older records are hidden from every search at once, and deleted by the next `enroll`, `watch`, `compact` or `purge`.
+    The age of a record is counted as for `reid gallery purge`.
     """
     import time
 
@@ -32,7 +32,7 @@ def retention(gallery: str, period: str | None, yes: bool, wait: float, as_json:
     with open_gallery(gallery, create=False, wait=wait) as store:
         if seconds is not None:
             count = store.matching(before=time.time() - seconds)
-            question = f"Hide {count} records that are older, and delete them with the next enroll, watch or compact?"
+            question = f"Hide {count} older records now, and delete them at the next enroll, watch, compact or purge?"
             if count and not yes and not confirm(question):
                 log.print("nothing was changed")
                 return
@@ -46,15 +46,15 @@ def retention(gallery: str, period: str | None, yes: bool, wait: float, as_json:
 
 
 def describe_retention(kept: float | None, past: int) -> str:
-    """The retention, and how many records wait for being deleted, in words."""
+    """The retention, and how many records are hidden but not deleted yet, as text."""
     if kept is None:
         return "records are kept for ever"
-    waiting = f"; {past} records are past it, not shown, and not deleted yet" if past else ""
+    waiting = f"; {past} records are past it: they are hidden, and not deleted yet" if past else ""
     return f"records are kept for {format_duration(kept)}{waiting}"
 
 
 def in_words(value: object) -> str:
-    """A detail of a line: what it holds, if it is a list or an object, as JSON."""
+    """A field of an audit line as text; lists and objects as JSON."""
     import json
 
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
@@ -66,17 +66,17 @@ def in_words(value: object) -> str:
 @options.wait
 @options.json_output
 def audit(gallery: str, state: str, wait: float, as_json: bool) -> None:
-    """Switch the log of searches and deletions on or off, or show it.
+    """Switch the audit log of searches and deletions on or off, or show it.
 
-    While it is on, a search or deletion that cannot be put into the log is not done. `reid gallery check` tells
-    whether a line was changed or removed.
+    While it is on, a search or deletion that cannot be logged is refused. `reid gallery check` finds out whether a
+    line was changed or removed.
     """
     from reid_toolkit.gallery import Gallery
 
     if "://" in gallery:
         raise InputError(
-            f"{gallery}: audit logs are kept by galleries in folders: expected a folder; a Milvus server has an access "
-            "log of its own (proxy.accessLog in its configuration)"
+            f"{gallery}: only a gallery in a folder has an audit log: expected a folder; a Milvus server has its own "
+            "access log (proxy.accessLog in its configuration)"
         )
     with Gallery.open(gallery, create=False, wait=wait) as store:
         if state != "show":

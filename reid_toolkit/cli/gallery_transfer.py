@@ -1,4 +1,4 @@
-"""``reid gallery copy`` and ``reid gallery sync``: between galleries, wherever they are kept."""
+"""``reid gallery copy`` and ``reid gallery sync``: bring records from one gallery to another."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,10 +17,10 @@ from reid_toolkit.errors import InputError
 @options.allow
 @options.json_output
 def copy(source: str, target: str, allow: bool, as_json: bool) -> None:
-    """Make gallery B, which may be new, hold exactly what A holds, and compare count and checksum.
+    """Make gallery B an exact copy of gallery A, and compare their counts and checksums. B may be new.
 
-    What is past A's retention is left out, and deleted at B if it is there. Run it again to go on. Each is a folder,
-    milvus://host:port/name or milvus-lite:///folder.db/name.
+    Records past A's retention are left out, and deleted in B. If it is interrupted, run it again to continue. A and B
+    are each a folder, milvus://host:port/name or milvus-lite:///folder.db/name.
     """
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.gallery.transfer import copy as copy_gallery
@@ -38,7 +38,7 @@ def copy(source: str, target: str, allow: bool, as_json: bool) -> None:
         print_json({"source": source, "target": target, **asdict(done)})
         return
     past = f"; {done.past} past the retention of {source} left out" if done.past else ""
-    past += f"; {done.removed} deleted here that {source} no longer has" if done.removed else ""
+    past += f"; {done.removed} deleted that {source} no longer has" if done.removed else ""
     what = "in both they have" if done.blocked or done.past else "both have"
     click.echo(f"{target}: {done.count} records, {done.written} of them new; {what} checksum {done.checksum}{past}")
 
@@ -49,20 +49,20 @@ def copy(source: str, target: str, allow: bool, as_json: bool) -> None:
 @options.allow
 @options.json_output
 def sync(source: str, target: str, allow: bool, as_json: bool) -> None:
-    """Bring what folder A, an edge box's gallery, enrolled and forgot since the last time to B, the centre.
+    """Send what gallery A, on an edge box, has enrolled and forgotten since the last sync to gallery B, the centre.
 
-    What is past A's retention counts as forgotten. B keeps what it has of others. Run it as often as you like; after
-    an interruption, run it again.
+    A is a folder. Records past A's retention count as forgotten. B keeps the records of other boxes. Run it as often as
+    you like; if it is interrupted, run it again.
     """
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.gallery.transfer import sync as sync_gallery
 
     if "://" in source:
-        raise InputError(f"{source}: expected a gallery in a folder, as an edge box has; use `reid gallery copy`")
+        raise InputError(f"{source}: expected a gallery in a folder: use `reid gallery copy` for other galleries")
     refuse_same(source, target)
-    # A folder is the same from wherever it is named.
+    # The absolute path, so that the target is known again from another working directory.
     name = target if "://" in target else str(Path(target).resolve())
-    # Opened first, so that a mistyped A makes no B.
+    # A is opened first, so that B is not created if A is mistyped.
     with open_gallery(source, create=False):
         pass
     with (
@@ -73,7 +73,7 @@ def sync(source: str, target: str, allow: bool, as_json: bool) -> None:
         done = sync_gallery(Path(source), centre, name, on_progress, allow=allow)
     warn_blocked(done.blocked, target)
     if done.absent:
-        warn(f"{done.absent} records sent before are not at {target} any more: forgotten there, or lost")
+        warn(f"{done.absent} records sent before are no longer in {target}: they were forgotten there, or lost")
     if as_json:
         print_json({"source": source, "target": target, **asdict(done)})
         return
@@ -83,10 +83,10 @@ def sync(source: str, target: str, allow: bool, as_json: bool) -> None:
 
 def warn_blocked(count: int, target: str) -> None:
     if count:
-        warn(f"left out {count} records that {target} was told to forget: --allow brings them back")
+        warn(f"left out {count} records that were forgotten in {target}: --allow brings them back")
 
 
 def refuse_same(source: str, target: str) -> None:
-    """Raise :class:`InputError` when both name one gallery."""
+    """Raise :class:`InputError` if both are the same gallery."""
     if source == target or ("://" not in source + target and Path(source).resolve() == Path(target).resolve()):
-        raise InputError(f"{source}: is both galleries: expected two")
+        raise InputError(f"{source}: was given twice: expected two different galleries")

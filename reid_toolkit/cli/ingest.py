@@ -1,4 +1,4 @@
-"""``reid ingest``: footage to tracklets."""
+"""``reid ingest``: find the people in recordings, and store them as tracklets in a dataset."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
-@click.option("--out", type=options.FOLDER, required=True, help="The dataset folder to make or add to.")
+@click.option("--out", type=options.FOLDER, required=True, help="The dataset folder to create or add to.")
 @options.footage
-@click.option("--replace", is_flag=True, help="Read a recording again whose file changed since, and drop what it was.")
-@click.option("--skip-bad", is_flag=True, help="End with status 0 though some sources cannot be read.")
-@click.option("--seconds", type=options.Number(0, min_open=True), help="Stop reading a stream after this long.")
+@click.option(
+    "--replace", is_flag=True, help="If a recording's file has changed, read it again and replace its tracklets."
+)
+@click.option("--skip-bad", is_flag=True, help="Only warn of sources that cannot be read, and exit with status 0.")
+@click.option("--seconds", type=options.Number(0, min_open=True), help="Stop reading a stream after so many seconds.")
 @options.json_output
 def command(
     videos: tuple[str, ...],
@@ -40,11 +42,11 @@ def command(
     seconds: float | None,
     as_json: bool,
 ) -> None:
-    """Detect, track and cut out the people of recordings.
+    """Detect and track the people in recordings, and store crops of them in a dataset.
 
     VIDEO is a video, a folder of videos, a folder of frames, the URL of a stream (rtsp://...) or the number of a
-    webcam, which are read until Ctrl-C. Run again, it leaves out the recordings that are already in the dataset, and
-    reads anew those that have grown.
+    webcam. Streams and webcams are read until Ctrl-C. Recordings that are already in the dataset are skipped, and read
+    again if they have grown.
     """
     from dataclasses import asdict
 
@@ -86,19 +88,19 @@ def command(
 
 @contextmanager
 def telling_where_it_goes_on() -> Iterator[None]:
-    """Ctrl-C in a recording loses what was done of that one."""
+    """On Ctrl-C, say that the recording in progress is lost and the finished ones are kept."""
     try:
         yield
     except KeyboardInterrupt:
         fail(
-            "interrupted; finished recordings are kept, run the same command again: the one that was being read begins "
-            "again at its first frame",
+            "interrupted; finished recordings are kept: run the same command again to continue; the recording in "
+            "progress begins again at its first frame",
             status=130,
         )
 
 
 def story(report: "IngestReport") -> str:
-    """What was done, in one line."""
+    """The results in one line."""
     parts = [
         f"{report.tracklets} tracklets, {report.crops} crops from {report.videos} recordings ({report.frames} frames, "
         f"{report.frames_per_second:.1f} frames/s)",
@@ -106,7 +108,7 @@ def story(report: "IngestReport") -> str:
         f"{report.skipped} recordings were there before",
     ]
     if report.replaced:
-        parts.append(f"{report.replaced} had grown or changed, and replaced what was stored of them")
+        parts.append(f"{report.replaced} had grown or changed and were read again")
     if report.waiting:
         parts.append(f"{len(report.waiting)} still being written")
     if report.bad:

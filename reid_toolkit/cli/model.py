@@ -1,4 +1,4 @@
-"""``reid model``: what a model file says of itself."""
+"""``reid model``: show what a model file says about itself."""
 
 from pathlib import Path
 
@@ -13,15 +13,17 @@ CROPS, ROUNDS = 32, 3
 
 @click.group(cls=rich_click.RichGroup)
 def command() -> None:
-    """What a model file says of itself."""
+    """Show what a model file says about itself."""
 
 
 @command.command()
 @click.argument("file", type=MODEL)
 @json_output
 def card(file: Path, as_json: bool) -> None:
-    """Show where FILE (or the one named so by `reid models`) comes from, what it takes and gives, its size, and its
-    speed on this machine."""
+    """Show the origin, input, output and size of FILE, and measure its speed on this machine.
+
+    FILE may also be a name from `reid models`.
+    """
     import time
 
     from reid_toolkit.demo.crops import draw_crops

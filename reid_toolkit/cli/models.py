@@ -1,4 +1,4 @@
-"""``reid models``: models of others under free licences, downloaded by name."""
+"""``reid models``: list and download other projects' models under free licences."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
     from reid_toolkit.catalogue.entries import Entry
 
 CROPS = 34
-"""For the proof that an adopted model is the same: two batches of the largest size."""
+"""Crops on which an adopted model is compared with the original: two batches of the largest size, 17."""
 
 
 @click.group(cls=rich_click.RichGroup, invoke_without_command=True)
 @json_output
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """List models of others under free licences. Commands take their names once `reid models get` has them."""
+    """List models of other projects under free licences.
+
+    After `reid models get NAME`, commands take NAME as a model.
+    """
     if context.invoked_subcommand is not None:
         if as_json:
-            raise click.UsageError(f"--json belongs behind {context.invoked_subcommand}")
+            raise click.UsageError(f"--json must come after {context.invoked_subcommand}")
         return
     from reid_toolkit.catalogue.entries import read_catalogue
 
@@ -42,8 +45,8 @@ def command(context: click.Context, as_json: bool) -> None:
         (embedders if entry.kind == "embedder" else detectors).append([*row, here(entry)])
     click.echo("\n".join([*table(embedders), "", *table(detectors)]))
     log.print(
-        "rank-1 / mAP, per cent: our own, of 100 people of CUHK03 before two cameras (docs/models.md)\n"
-        "`reid models show NAME` tells all of one, `reid models get NAME` downloads it",
+        "rank-1 / mAP: per cent, measured by us on 100 people of CUHK03 in two cameras (docs/models.md)\n"
+        "`reid models show NAME` tells more of a model, `reid models get NAME` downloads it",
         markup=False, soft_wrap=True,
     )  # fmt: skip
 
@@ -52,7 +55,7 @@ def command(context: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @json_output
 def show(name: str, as_json: bool) -> None:
-    """All that is known of the model NAME: its publisher's figures, addresses and digests, too."""
+    """Show all that is known of the model NAME, with its publisher's figures, addresses and checksums."""
     from reid_toolkit.catalogue.entries import find_entry
 
     entry = find_entry(name)
@@ -77,13 +80,14 @@ def show(name: str, as_json: bool) -> None:
     "mirror",
     metavar="URL",
     envvar="REID_MODELS_MIRROR",
-    help="A mirror, which has each file as URL/NAME/FILE. [default: $REID_MODELS_MIRROR; else the publisher]",
+    help="Download from a mirror, which has each file at URL/NAME/FILE. [default: $REID_MODELS_MIRROR, or the "
+    "publisher]",
 )
 @json_output
 def get(name: str, mirror: str | None, as_json: bool) -> None:
-    """Download the model NAME, verify it, and make it one that commands take by its name.
+    """Download and verify the model NAME. Commands then take NAME as a model.
 
-    An embedder is adopted, as by `reid adopt`. A download that was cut off goes on where it was when this is run again.
+    An embedder is also converted, as by `reid adopt`. If a download breaks off, run the command again to continue it.
     """
     from reid_toolkit.catalogue.cache import alone, model_file
     from reid_toolkit.catalogue.download import check_mirror, fetch_files
@@ -94,13 +98,13 @@ def get(name: str, mirror: str | None, as_json: bool) -> None:
     path, ready = model_file(entry), is_ready(entry)
     if not ready:
         refuse_without_extras(entry)
-        with alone(entry, lambda: log.print(f"another process is getting {name}: waiting for it")) as folder:
+        with alone(entry, lambda: log.print(f"another process is downloading {name}: waiting for it")) as folder:
             if not is_ready(entry):
                 with late_progress_bar("download", "kB") as on_progress:
                     fetch_files(
                         entry, folder, mirror,
                         lambda done: on_progress(done // 1000, entry.bytes // 1000),
-                        lambda wrong: warn(f"{wrong}: is not the file of the catalogue, so it is fetched anew"),
+                        lambda wrong: warn(f"{wrong}: is not the file of the catalogue: it is downloaded again"),
                     )  # fmt: skip
                 if entry.kind == "embedder":
                     adopt_it(entry, folder / entry.files[0].name, path)
@@ -113,7 +117,7 @@ def get(name: str, mirror: str | None, as_json: bool) -> None:
 
 
 def is_ready(entry: "Entry") -> bool:
-    """Whether the model is here, and whole."""
+    """Whether the model has been downloaded and is undamaged."""
     from reid_toolkit.catalogue.cache import folder_of, is_here, model_file
     from reid_toolkit.catalogue.download import verified
 
@@ -126,13 +130,13 @@ def is_ready(entry: "Entry") -> bool:
     try:
         Embedder(model_file(entry), providers=["cpu"])
     except ModelError as error:
-        warn(f"{error}: it is made anew")
+        warn(f"{error}: it is made again")
         return False
     return True
 
 
 def refuse_without_extras(entry: "Entry") -> None:
-    """Before the download, raise ImportError for what its adoption needs and is not installed."""
+    """Raise ImportError before the download if a package that adopting the model needs is not installed."""
     if entry.kind == "embedder":
         from importlib.util import find_spec
 
@@ -143,7 +147,7 @@ def refuse_without_extras(entry: "Entry") -> None:
 
 
 def adopt_it(entry: "Entry", file: Path, out: Path) -> None:
-    """The publisher's file as ours, proven on drawn people."""
+    """Convert the publisher's file to ``out``, and compare the two on drawn people."""
     from reid_toolkit.adopt.adoption import Settings, adopt
     from reid_toolkit.catalogue.cache import cannot_be_written
     from reid_toolkit.demo.crops import draw_crops
@@ -165,7 +169,7 @@ def here(entry: "Entry") -> str:
 
 
 def facts(entry: "Entry") -> dict[str, Any]:
-    """All of it, for --json."""
+    """All that is known of a model, for --json."""
     from reid_toolkit.catalogue.cache import folder_of, is_here, model_file
 
     measured = {"rank1": entry.rank1, "map": entry.map, "on": "CUHK03, 100 held-out people, camera A to B, per cent"}
@@ -182,6 +186,6 @@ def facts(entry: "Entry") -> dict[str, Any]:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text, each column as wide as it must be."""
+    """Rows as lines of text, each column as wide as its longest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]

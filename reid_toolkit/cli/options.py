@@ -1,4 +1,4 @@
-"""Options that more than one command takes, so that they read the same everywhere."""
+"""Options that several commands share, so that they work and read the same everywhere."""
 
 import math
 import re
@@ -18,7 +18,7 @@ from reid_toolkit.times import read_moment
 
 
 class Number(click.FloatRange):
-    """A float in a range. Not NaN, which click lets pass every range, nor infinite."""
+    """A finite float in a range. click's own type accepts NaN in every range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = str(value)
@@ -46,7 +46,7 @@ class Size(click.ParamType):
 
 
 class Name(click.ParamType):
-    """A camera, a tracklet or a tag, in the form in which they are stored."""
+    """The name of a camera, a tracklet or a tag, in its stored form (:func:`reid_toolkit.files.as_name`)."""
 
     name = "name"
 
@@ -58,7 +58,7 @@ NAME = Name()
 
 
 class FileOrFolder(click.Path):
-    """A path of one kind; of the other kind it is refused in our words."""
+    """A file or a folder. A path of the other kind is refused in the style of our errors."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(value)
@@ -72,7 +72,7 @@ class FileOrFolder(click.Path):
 
 
 class ModelFile(FileOrFolder):
-    """An embedder: its file, or its name in the catalogue. A file of that name wins."""
+    """An embedder: a file, or a name in the catalogue. If a file has that name, the file is used."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(value)
@@ -84,7 +84,7 @@ class ModelFile(FileOrFolder):
 
 
 class DetectorName(click.ParamType):
-    """A detector: one that needs no file, or as :class:`ModelFile`."""
+    """A detector: motion, torchvision, a file, or a name in the catalogue. If a file has that name, it is used."""
 
     name = "name or file"
 
@@ -100,7 +100,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def together(given: Sequence[Decorator]) -> Decorator:
-    """Several options as one decorator, in their order."""
+    """Join several options to one decorator. Help lists them in this order."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(given):
@@ -119,13 +119,13 @@ ANY_PATH = click.Path(path_type=Path)
 
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 skip_bad = click.option(
-    "--skip-bad", is_flag=True, help="Leave out images that cannot be read, with a counted warning."
+    "--skip-bad", is_flag=True, help="Leave out images that cannot be read; a warning says how many."
 )
 model_option = click.option(
     "--model",
     type=MODEL,
     required=True,
-    help="The ONNX model of `reid export` or `reid adopt`, or the name of one of `reid models`.",
+    help="The ONNX model: a file from `reid export` or `reid adopt`, or a name from `reid models`.",
 )
 gallery_option = click.option("--gallery", required=True, metavar="WHERE", help="A folder, or milvus://host:port/name.")
 wait = click.option(
@@ -136,24 +136,26 @@ wait = click.option(
     metavar="SECONDS",
     help="How long to wait while another process writes to the gallery.",
 )
-allow = click.option("--allow", is_flag=True, help="Bring back also what `reid gallery forget` has forgotten.")
-thumbnails = click.option("--thumbnails", is_flag=True, help="Keep a small picture of each in the gallery.")
-batch_size = click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+allow = click.option("--allow", is_flag=True, help="Also bring back records that `reid gallery forget` deleted.")
+thumbnails = click.option("--thumbnails", is_flag=True, help="Store a small picture with each record in the gallery.")
+batch_size = click.option(
+    "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Crops that the model runs on at once."
+)
 provider = click.option(
     "--provider",
     "providers",
     multiple=True,
     metavar="NAME",
-    help="tensorrt, cuda, openvino or cpu, or onnxruntime's name of another; several in order of preference. "
-    "[default: the first of these that works]",
+    help="Where the model runs: tensorrt, cuda, openvino, cpu, or onnxruntime's name of another provider. Repeat it "
+    "for several, the preferred one first. [default: the first of these four that works]",
 )
-strict = click.option("--strict", is_flag=True, help="Stop when the first --provider is not the one in use.")
+strict = click.option("--strict", is_flag=True, help="Stop with an error if the first --provider cannot be used.")
 
 
 camera_statistics = click.option(
     "--camera-statistics/--no-camera-statistics",
     default=True,
-    help="Remove each camera's bias before comparing, where there are camera statistics.  [default: on]",
+    help="Remove each camera's bias before comparing, if there are camera statistics.  [default: on]",
 )
 
 
@@ -161,13 +163,13 @@ query_camera = click.option(
     "--query-camera",
     type=NAME,
     metavar="NAME",
-    help="The camera that took the query picture. [default: that of the dataset's tracklet; else not known]",
+    help="The camera that took the query picture. [default: the camera that the dataset names; else unknown]",
 )
 
 
 def parse_source(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """A source as records have it: an absolute path, though nothing need be there any more, or a stream's address."""
-    if value == "":  # which would be the working directory, and everything below it
+    """A source in its stored form: an absolute path, which need not exist any more, or the address of a stream."""
+    if value == "":  # Path("") is the working directory, so it would select everything below it
         raise click.BadParameter("'': expected a dataset folder, an image or video file, or a stream's address")
     if value is None:
         return None
@@ -188,8 +190,8 @@ def parse_start(_: click.Context, __: click.Parameter, value: str | None) -> dat
 
 
 def known_label(ctx: click.Context, _: click.Parameter, value: int | None) -> int | None:
-    """Of a detector of the catalogue that does not say it in its file, where the user does not, either."""
-    detector = ctx.params.get("detector")  # what was typed is known before what was not
+    """The person label that the catalogue has for the detector, if the user gave none. Else ``value``."""
+    detector = ctx.params.get("detector")  # click handles options that were typed before options that were not
     if value is not None or not detector or not Path(detector).is_file():
         return value
     from reid_toolkit.catalogue.cache import person_label_of
@@ -202,27 +204,27 @@ PERSON_LABEL = click.option(
     type=click.IntRange(0),
     callback=known_label,
     metavar="N",
-    help="For a detector's file that does not say it: the label that people have.",
+    help="The number of the class person, for a detector file that does not name its classes.",
 )
 
 FOOTAGE = (
-    click.option("--camera", help="Name of the camera. [default: the file's stem]"),
+    click.option("--camera", help="Name of the camera. [default: the file's name without extension]"),
     click.option(
         "--detector",
         type=DETECTOR,
         default="motion",
         show_default=True,
-        help="motion (fixed cameras), torchvision, a detector's file (ONNX, or the .xml of OpenVINO), or the name of "
-        "one of `reid models`.",
+        help="motion (fixed cameras only), torchvision, a detector file (ONNX or OpenVINO .xml), or a name from "
+        "`reid models`.",
     ),
-    click.option("--detector-weights", type=FILE, help="For torchvision: a state dict, instead of a download."),
+    click.option("--detector-weights", type=FILE, help="For torchvision: a state dict to load instead of a download."),
     PERSON_LABEL,
     click.option(
         "--every",
         type=click.IntRange(1),
         default=5,
         show_default=True,
-        help="Take every K-th crop of a tracklet; the tracker sees every frame.",
+        help="Keep every N-th crop of a tracklet; the tracker still sees every frame.",
     ),
     click.option(
         "--min-crops",
@@ -236,84 +238,86 @@ FOOTAGE = (
         type=Number(0, 1),
         default=0.05,
         show_default=True,
-        help="Widen boxes on each side by this part of their size.",
+        help="Widen boxes on each side by this fraction of their size.",
     ),
     click.option(
         "--start",
         callback=parse_start,
-        help="When the one VIDEO began, ISO 8601; without an offset in the zone of REID_TIMEZONE, or UTC.",
+        help="When the recording began, in ISO 8601; only with a single VIDEO. A time without an offset is in the "
+        "zone REID_TIMEZONE, or in UTC.",
     ),
     click.option(
         "--frame-rate",
         type=Number(0, min_open=True),
         default=25.0,
         show_default=True,
-        help="Frames a second of folders of frames.",
+        help="Frames per second of folders of frames.",
     ),
 )
 
 
 footage = together(FOOTAGE)
-"""How to find people in a recording: camera, detector, which crops, times."""
+"""The options that say how to find people in a recording: camera, detector, crops, times."""
 
 
 CALIBRATION = (
     click.option(
         "--calibration",
         type=FILE,
-        help="What distances mean, by `reid calibrate`. [default: MODEL.calibration.json, if it is there]",
+        help="A calibration file from `reid calibrate`. [default: MODEL.calibration.json, if it exists]",
     ),
     click.option(
         "--people",
-        type=click.IntRange(2, 10_000_000_000),  # as many as there are
+        type=click.IntRange(2, 10_000_000_000),  # more than all people on earth
         metavar="N",
-        help="How many different people the gallery holds, about: the query is one of so many. "
-        "[default: by the calibration]",
+        help="About how many different people the gallery holds; probabilities depend on it. "
+        "[default: estimated from the calibration]",
     ),
     click.option(
         "--false-match-rate",
         type=Number(0, 0.5, min_open=True),
         metavar="RATE",
-        help="Answer unknown where other people come as near in more than RATE of comparisons, e.g. 0.001.",
+        help="Answer unknown if each match is at a distance that different people reach in more than RATE of "
+        "comparisons, e.g. 0.001.",
     ),
 )
 
 
 calibration_options = together(CALIBRATION)
-"""How to say what distances mean."""
+"""The options that turn distances into probabilities."""
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raise :class:`InputError` where ``write_atomic`` of ``path`` would fail; nothing of the attempt stays."""
+    """Raise :class:`InputError` if ``write_atomic`` could not write ``path``. It tries with a file that it removes."""
     from reid_toolkit.files import temporary_beside
 
     folder = path.parent
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{path}: is there and no file: expected the name of a file to write")
+            raise InputError(f"{path}: exists and is not a file: expected the name of a file to write")
         while not _is_there(folder):
             folder = folder.parent
         if not folder.is_dir():
-            raise InputError(f"{path}: cannot be written, as {folder} is no folder: choose another place")
+            raise InputError(f"{path}: cannot be written, because {folder} is not a folder: choose another path")
         trial = folder / temporary_beside(path).name
         try:
             trial.touch(exist_ok=False)
         finally:
             trial.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another place") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error
 
 
 def _is_there(folder: Path) -> bool:
     try:
-        folder.lstat()  # where a name is too long, or a folder may not be entered, it says so
+        folder.lstat()  # raises OSError with the reason if a name is too long or a folder may not be entered
     except FileNotFoundError:
         return False
     return True
 
 
 class OutputFile(click.Path):
-    """A file to write, at a place where that is possible."""
+    """A file to write. It is refused before any work if it cannot be written."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, dir_okay=False)
@@ -325,14 +329,15 @@ class OutputFile(click.Path):
 
 
 class PageFile(OutputFile):
-    """A page to write. A file that is there must be one, since it is replaced: a slip would cost a manifest."""
+    """An HTML page to write. An existing file is replaced only if it is an HTML page: a typing error must not destroy
+    a manifest."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = super().convert(value, param, ctx)
         with open(path, "rb") if path.exists() else BytesIO() as held:
             start = held.read(64).lstrip().lower()
         if start and not start.startswith(b"<!doctype html"):
-            raise InputError(f"{path}: is there and no page: expected a new name, or that of a page to replace")
+            raise InputError(f"{path}: exists and is not an HTML page: expected a new name, or a page to replace")
         return path
 
 
@@ -341,23 +346,25 @@ PAGE = PageFile()
 
 
 UNITS = {"w": 7 * 86_400, "d": 86_400, "h": 3_600, "m": 60}
-"""Seconds in each."""
+"""Seconds in each unit."""
 LONGEST = 1e10
-"""Seconds, three centuries: times before are no dates any more."""
+"""Seconds, about three centuries. Longer durations are refused as mistakes."""
 
 
 def parse_duration(text: str) -> float:
-    """Seconds; raises :class:`click.BadParameter` for what is no length of time, or none at all."""
+    """The seconds of a duration such as "12h". Raises :class:`click.BadParameter` if it is malformed or zero."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([wdhm])", text.strip())
     seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
     if not 0 < seconds <= LONGEST:
-        raise click.BadParameter(f"{text!r}: expected a length of time such as 90m, 12h, 30d or 4w")
+        raise click.BadParameter(f"{text!r}: expected a duration such as 90m, 12h, 30d or 4w")
     return seconds
 
 
 def parse_moment(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """The Unix time so long ago, or the ISO 8601 time itself, without an offset in the zone that is set; none that is
-    to come."""
+    """The Unix time of an age such as "30d", or of a moment in ISO 8601 (in the zone that is set, if it has no offset).
+
+    Raises :class:`click.BadParameter` for a moment in the future or over three centuries ago.
+    """
     if value is None:
         return None
     try:
@@ -365,14 +372,14 @@ def parse_moment(_: click.Context, __: click.Parameter, value: str | None) -> fl
     except ValueError:
         return time.time() - parse_duration(value)
     if seconds > time.time():
-        raise click.BadParameter(f"{value!r} is still to come: everything would be older")
+        raise click.BadParameter(f"{value!r} is in the future: every record would be older")
     if seconds < time.time() - LONGEST:
-        raise click.BadParameter(f"{value!r} is over three centuries ago: expected a time of some record")
+        raise click.BadParameter(f"{value!r} is over three centuries ago: expected a time at which records exist")
     return seconds
 
 
 def format_duration(seconds: float) -> str:
-    """As :func:`parse_duration` reads it, in the largest unit that needs no fraction."""
+    """The duration as :func:`parse_duration` reads it, in the largest unit that needs no fraction."""
     for unit, length in UNITS.items():
         if seconds % length == 0:
             return f"{seconds / length:g}{unit}"

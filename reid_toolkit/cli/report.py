@@ -1,4 +1,4 @@
-"""``reid report``: a training run as one page to look at."""
+"""``reid report``: draw a training run as one HTML page."""
 
 from pathlib import Path
 
@@ -10,21 +10,27 @@ from reid_toolkit.cli.options import FILE, FOLDER, json_output, refuse_unwritabl
 
 @click.command()
 @click.argument("run", type=FOLDER)
-@click.option("--dataset", type=FOLDER, help="What the run learned from: adds clusters' pictures and t-SNE.")
-@click.option("--identities", type=FILE, help="CSV tracklet,identity; instead of the dataset's own. Needs --dataset.")
-@click.option("--out", type=FILE, help="The page to write.  [default: report.html in RUN]")
+@click.option(
+    "--dataset", type=FOLDER, help="The dataset that the run learned from: adds pictures of clusters and a t-SNE plot."
+)
+@click.option(
+    "--identities",
+    type=FILE,
+    help="CSV with columns tracklet,identity; needs --dataset. [default: the identities of the dataset]",
+)
+@click.option("--out", type=FILE, help="The HTML page to write.  [default: report.html in RUN]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @json_output
 def command(
     run: Path, dataset: Path | None, identities: Path | None, out: Path | None, device: str, as_json: bool
 ) -> None:
-    """Draw RUN, finished or not, as one HTML page: curves, clusters, and what each rule of selection would keep.
+    """Draw RUN, finished or not, as one HTML page: curves, clusters, and the stage that each selection rule would keep.
 
-    Where identities are known, each stage is measured against them, and the figures are kept in the run folder's
-    evaluation.jsonl. Training never reads that file.
+    If identities are known, each stage is measured with them, and the figures are kept in RUN/evaluation.jsonl.
+    Training never reads that file.
     """
     if identities and not dataset:
-        raise click.UsageError("--identities says who is in a dataset: give --dataset too")
+        raise click.UsageError("--identities names the people of a dataset: give --dataset too")
     from reid_toolkit.errors import InputError
     from reid_toolkit.reporting.page import read_story, write_page
     from reid_toolkit.reporting.stage_evaluation import evaluate_stages
@@ -39,10 +45,10 @@ def command(
         try:
             with progress_bar("measure against identities", "stages") as on_progress:
                 evaluate_stages(study, chosen, on_progress)
-        except InputError as error:  # one camera, say
+        except InputError as error:  # for example, the dataset has only one camera
             if identities:
                 raise
-            left_out.append(f"Figures by the dataset's identities are left out: {error}")
+            left_out.append(f"Figures from the dataset's identities are left out: {error}")
     story = read_story(run)
     omitted = write_page(path, story, study, chosen, left_out)
     for reason in omitted:

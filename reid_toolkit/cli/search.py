@@ -1,4 +1,4 @@
-"""``reid search``: who looks like this, in which camera, and when."""
+"""``reid search``: find the records of a gallery that look like a query, with camera and time."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    """Seconds as they are; ISO 8601 as Unix time, in the zone that is set without an offset."""
+    """The time of an option in seconds: a number, or the Unix time of ISO 8601 (in the zone that is set, if it has no
+    offset)."""
     if value is None:
         return None
     try:
@@ -38,25 +39,29 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
 @click.command()
 @click.argument("query", type=options.ANY_PATH)
 @options.gallery_option
-@click.option("--model", type=options.MODEL, help="The ONNX model. [default: the one it was enrolled with]")
+@click.option("--model", type=options.MODEL, help="The ONNX model. [default: the model the gallery was enrolled with]")
 @click.option(
-    "--tracklet", type=options.NAME, metavar="ID", help="QUERY is a dataset folder: search for this tracklet of it."
+    "--tracklet", type=options.NAME, metavar="ID", help="Search for this tracklet; QUERY is its dataset folder."
 )
 @detect_options
 @options.query_camera
 @options.camera_statistics
 @click.option(
-    "--camera", "cameras", type=options.NAME, multiple=True, help="Only in this camera; may be given several times."
+    "--camera",
+    "cameras",
+    type=options.NAME,
+    multiple=True,
+    help="Search only in this camera; may be given several times.",
 )
-@click.option("--since", callback=parse_time, metavar="T", help="Only seen at T or later: ISO 8601 or seconds.")
-@click.option("--until", callback=parse_time, metavar="T", help="Only seen at T or earlier.")
+@click.option("--since", callback=parse_time, metavar="T", help="Only people seen at T or later: ISO 8601 or seconds.")
+@click.option("--until", callback=parse_time, metavar="T", help="Only people seen at T or earlier.")
 @click.option(
     "--source",
     "sources",
     multiple=True,
     metavar="PATH",
     callback=options.parse_sources,
-    help="Only from this dataset folder, image or video file, or stream.",
+    help="Only records from this dataset folder, image, video or stream; may be given several times.",
 )
 @click.option(
     "--tag",
@@ -64,19 +69,27 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
     type=options.NAME,
     multiple=True,
     metavar="WORD",
-    help="Only enrolled with this tag; several times: with all.",
+    help="Only records enrolled with this tag; if given several times, with all of them.",
 )
 @click.option(
-    "--top-k", type=click.IntRange(1), default=10, show_default=True, help="How many matches; by camera: of each."
+    "--top-k",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="How many matches; with --group camera, how many from each camera.",
 )
 @click.option(
     "--group",
     type=click.Choice(["tracklet", "camera"]),
-    help="One match a tracklet, where crops are enrolled each; or the best of each camera.",
+    help="tracklet: one match per tracklet, if crops were enrolled singly. camera: the best matches of each camera.",
 )
-@click.option("--after", metavar="CURSOR", help="Go on behind the matches that this very search ended with.")
-@click.option("--identities", type=options.FILE, help="CSV tracklet,identity: mark matches right or wrong.")
-@click.option("--html", type=PAGE, help="Write the query and its matches as a page of pictures.")
+@click.option(
+    "--after", metavar="CURSOR", help="Continue after the last match of the same search: the `after` of its --json."
+)
+@click.option(
+    "--identities", type=options.FILE, help="CSV with columns tracklet,identity: mark matches as right or wrong."
+)
+@click.option("--html", type=PAGE, help="Write an HTML page with pictures of the query and its matches.")
 @options.calibration_options
 @options.json_output
 def command(
@@ -106,17 +119,19 @@ def command(
     false_match_rate: float | None,
     as_json: bool,
 ) -> None:
-    """Find the enrolled people who look most like QUERY: an image, a folder of crops of one person, or a
-    dataset folder with --tracklet. The crops of a tracklet, in its dataset, are that tracklet.
+    """Find the enrolled people who look most like QUERY.
 
-    Distances are Euclidean between descriptors, from 0 (the same) to 2. Where the model was calibrated (`reid
-    calibrate`), each match has the probability that it is the same person.
+    QUERY is an image of one person, a folder of crops of one person, or a dataset folder with --tracklet. The folder of
+    a tracklet's crops, inside its dataset, means that tracklet.
+
+    Distances are Euclidean between descriptors, from 0 (the same) to 2. After `reid calibrate`, each match also has
+    the probability that it shows the same person.
     """
     if detect and tracklet:
-        raise click.UsageError("--detect is for a picture, and --tracklet for a dataset: give one of them")
+        raise click.UsageError("--detect needs a picture, and --tracklet a dataset: give only one of them")
     if not detect and (person or detector or detector_weights or person_label is not None):
         raise click.UsageError(
-            "--person, --detector, --detector-weights and --person-label say how --detect works: give it too"
+            "--person, --detector, --detector-weights and --person-label work only with --detect: give --detect too"
         )
     from reid_toolkit.datasets.manifest import read_identities
     from reid_toolkit.gallery import Filter, open_gallery
@@ -141,7 +156,7 @@ def command(
         warn_damage(store.damage)
     if identities and wanted.name not in truth:
         log.print(
-            f"{identities} does not name {wanted.name!r}, so matches cannot be marked",
+            f"{identities} has no row for the query {wanted.name!r}, so matches cannot be marked",
             markup=False,
             soft_wrap=True,
         )
@@ -163,7 +178,7 @@ def command(
 
 
 def as_document(result: "Result", asked: Mapping[str, object], group: str | None) -> dict[str, object]:
-    """The stable form for other programs, described in docs/gallery.md; ``asked`` is what was searched for."""
+    """A result in the stable form for other programs (docs/gallery.md). ``asked`` becomes its field "query"."""
     from reid_toolkit.search.confidence import is_out_of_order, verdict
 
     return {
@@ -175,18 +190,19 @@ def as_document(result: "Result", asked: Mapping[str, object], group: str | None
 
 
 def how_to_go_on(cursor: str | None, top_k: int, *, going_on: bool) -> str:
-    """What to add to the command to see what follows. A cursor is long, so who does not use one is not shown it."""
+    """The option to add to the command for further matches. Cursors are long, so a cursor is shown only if the command
+    had one."""
     if cursor is None:
         return ""
     return (
         f"--after {cursor}"
         if going_on
-        else f"--top-k {2 * top_k}; or page by page, by the cursor that --json ends with"
+        else f"--top-k {2 * top_k}; or page by page, with --after and the cursor of --json"
     )
 
 
 def hint_camera(camera: str | None) -> None:
-    """Say what a search with camera statistics lacks."""
+    """Say why a search could not use the statistics of the query's camera, and what to do."""
     if camera is None:
         why, remedy = "the query's camera is not known", "name it with --query-camera NAME for better matches"
     else:

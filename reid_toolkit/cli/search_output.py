@@ -1,4 +1,4 @@
-"""How matches are shown: a table, a list for other programs, a page of pictures."""
+"""Matches as a table, as JSON for other programs, or as a page of pictures."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from reid_toolkit.search import Answer, Query
 
 SHOWN = 8
-"""Pictures of the query on the page."""
+"""At most so many pictures of the query are on the page."""
 CROPS_SHOWN = 6
-"""Pictures of a tracklet on the page: a row of it."""
+"""At most so many pictures of a tracklet are on the page: they fill a row."""
 DISTANCES = "Distances are Euclidean between descriptors, 0 to 2."
 FREED = "Distances are Euclidean between descriptors freed of their camera's bias, 0 to 2."
-"""Of a search with camera statistics."""
+"""The sentence for a search with camera statistics."""
 OUT_OF_ORDER = (
-    "matches are in the order of their distance; one farther down can be likelier, since each pair of cameras is "
-    "judged by its own evidence"
+    "matches are in the order of their distance; a match farther down can be more likely, because each pair of cameras "
+    "is judged by its own evidence"
 )
 SCHEMA = 1
-"""Of the JSON of a search: another when a field goes or changes its meaning; new ones come without."""
+"""Version of the JSON of a search. It changes if a field is removed or changes its meaning, not if one is added."""
 WORDS = {True: "right", False: "wrong", None: ""}
 MARKS: "dict[bool | None, Mark | None]" = {True: "right", False: "wrong", None: None}
 
 
 def as_list(answers: "Sequence[Answer]") -> list[dict[str, object]]:
-    """The stable form for other programs, described in docs/gallery.md."""
+    """Matches in the stable form for other programs. docs/gallery.md describes it."""
     return [
         {
             "rank": answer.match.rank,
@@ -50,14 +50,14 @@ def as_list(answers: "Sequence[Answer]") -> list[dict[str, object]]:
 
 
 def as_dict(record: Record) -> dict[str, object]:
-    """A record without its picture's bytes, which JSON has no form for."""
+    """A record as JSON, without the bytes of its picture."""
     fields = asdict(record)
     del fields["thumbnail"]
     return fields
 
 
 def print_table(answers: "Sequence[Answer]", group: str | None, more: str = "") -> None:
-    """The matches; ``more`` says how to get what follows, where something does."""
+    """Print matches as a table. ``more`` says how to get further matches; empty if there are none."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -84,27 +84,27 @@ def print_table(answers: "Sequence[Answer]", group: str | None, more: str = "") 
     if is_out_of_order(answers):
         click.echo(f"note: {OUT_OF_ORDER}")
     if verdict(answers) == UNKNOWN:
-        click.echo("unknown: none of these matches is as near as the false-match rate asks")
+        click.echo("unknown: no match is near enough for the false-match rate that was given")
     if more:
         click.echo(f"more: {more}")
 
 
 def sections_of(answers: "Sequence[Answer]", group: str | None) -> "list[list[Answer]]":
-    """The answers of each camera where they are grouped so, else all of them."""
+    """The answers of each camera if ``group`` is "camera". Else one list with all answers."""
     if group != "camera":
         return [list(answers)]
     return [list(part) for _, part in groupby(answers, key=lambda answer: answer.match.record.camera)]
 
 
 def captions(match: Match) -> tuple[str, str, str, str]:
-    """Distance, camera, time and tracklet as text."""
+    """Distance, camera, time and tracklet of a match, as text."""
     record = match.record
     span = format_span(record.start, record.end)
     return f"{match.distance:.3f}", printable(record.camera), span, printable(record.tracklet)
 
 
 def picture_of(record: Record) -> "Image | Path | None":
-    """The crop that shows it; what the gallery keeps of it where that file is not here."""
+    """The crop that shows a record. If its file does not exist, the picture that the gallery stores, if any."""
     from reid_toolkit.images import decode
 
     path = Path(record.image) if record.image else None
@@ -112,12 +112,12 @@ def picture_of(record: Record) -> "Image | Path | None":
 
 
 def warn_damage(damage: dict[int, str]) -> None:
-    """Say which records a search had to leave out."""
+    """Warn how many damaged records a search left out."""
     if damage:
         number, why = next(iter(damage.items()))
         log.print(
-            f"[yellow]warning:[/] left out {len(damage)} damaged records (the first, {number}: {why}); "
-            "see `reid gallery check`",
+            f"[yellow]warning:[/] {len(damage)} damaged records were left out (the first is {number}: {why}): "
+            "`reid gallery check` lists them",
             soft_wrap=True,
         )
 
@@ -130,9 +130,9 @@ def write_sheet(
     *,
     camera_statistics: bool = False,
 ) -> None:
-    """The query's pictures, with their names, and the matches, as one HTML file: a row, or one a group.
+    """Write the query and its matches as one HTML file. Each group of matches has its own row.
 
-    camera_statistics: whether they were compared with some.
+    camera_statistics: whether the search used camera statistics.
     """
     from reid_toolkit.files import write_atomic
     from reid_toolkit.html_page import Card, Section, page
@@ -149,7 +149,7 @@ def write_sheet(
     sections = [Section("Query", mean, rows=(cards,), small=True)]
     told = "probability of the same person, " if any(answer.confidence.text for answer in answers) else ""
     if not answers:
-        sections.append(Section("Matches", "No record passes the filters, or no further one."))
+        sections.append(Section("Matches", "No further record passes the filters."))
     elif any(len(answer.crops or ()) > 1 for answer in answers):
         text = (
             f"Rank, tracklet, {told}camera; up to {CROPS_SHOWN} of its crops that were found, the nearest first, with"
@@ -164,7 +164,7 @@ def write_sheet(
         cards = tuple(card_of(answer, rank_of(answer), *captions(answer.match)[1:]) for answer in answers)
         text = f"Rank and distance, {told}camera, time, tracklet. {distances}"
         sections.append(Section("Matches", text, rows=(cards,)))
-    # A file's name need not be Unicode; the page has "?" there.
+    # A file name need not be valid Unicode. The page has "?" in its place.
     write_atomic(path, page(f"Search for {query.name}", sections).encode(errors="replace"))
 
 
@@ -173,7 +173,7 @@ def rank_of(answer: "Answer") -> str:
 
 
 def card_of(answer: "Answer", title: str, *lines: str) -> "Card":
-    """The picture of a match with what it means and those of ``lines`` that say something."""
+    """The card of a match: its picture, ``title``, probability, and those ``lines`` that are not empty."""
     from reid_toolkit.html_page import Card
 
     caption = tuple(filter(None, (title, answer.confidence.text, *lines)))
@@ -181,7 +181,7 @@ def card_of(answer: "Answer", title: str, *lines: str) -> "Card":
 
 
 def camera_section(answers: "Sequence[Answer]") -> "Section":
-    """The matches of one camera."""
+    """The section with the matches of one camera."""
     from reid_toolkit.html_page import Section
 
     cards = tuple(card_of(answer, rank_of(answer), *captions(answer.match)[2:]) for answer in answers)
@@ -189,7 +189,7 @@ def camera_section(answers: "Sequence[Answer]") -> "Section":
 
 
 def tracklet_section(answer: "Answer") -> "Section":
-    """A tracklet, and of its crops that were found the nearest."""
+    """The section of a tracklet, with the nearest of its crops that were found."""
     from reid_toolkit.html_page import Section
     from reid_toolkit.search import Confidence
 

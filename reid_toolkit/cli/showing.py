@@ -1,4 +1,4 @@
-"""``reid dataset show``: the tracklets of a dataset, those that look wrong first, as a list or a page."""
+"""``reid dataset show``: list the tracklets of a dataset, or draw them on a page. Those that look wrong come first."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from reid_toolkit.records import Tracklet
 
 LISTED, ON_PAGE = 20, 200
-"""Tracklets that are shown unless --limit says more. One takes about 80 kB of a page."""
+"""Default of --limit for a list, and for a page. A tracklet takes about 80 kB of a page."""
 DAMAGED = 1e6
-"""Weight of a tracklet with pictures that cannot be read: it comes first."""
+"""Weight of a tracklet with unreadable pictures: it comes first."""
 STRIP = 10
-"""Crops of a tracklet on a page."""
+"""Crops of each tracklet on a page."""
 
 
 class Looked(NamedTuple):
-    """A tracklet, and what looks wrong with it."""
+    """A tracklet and what looks wrong with it."""
 
     tracklet: "Tracklet"
     oddities: "list[Oddity]"
@@ -51,18 +51,20 @@ class Looked(NamedTuple):
 @click.command()
 @click.argument("dataset", type=FOLDER)
 @click.argument("tracklets", nargs=-1, type=NAME, metavar="[TRACKLET]...")
-@click.option("--camera", type=NAME, metavar="NAME", help="Those of this camera alone.")
-@click.option("--html", type=PAGE, metavar="FILE", help="Write a page with a strip of crops for each.")
-@click.option("--limit", type=click.IntRange(1), help=f"How many to show.  [default: {LISTED}; {ON_PAGE} on a page]")
+@click.option("--camera", type=NAME, metavar="NAME", help="Show only tracklets of this camera.")
+@click.option("--html", type=PAGE, metavar="FILE", help="Write an HTML page with a strip of crops for each tracklet.")
+@click.option(
+    "--limit", type=click.IntRange(1), help=f"How many tracklets to show.  [default: {LISTED}; {ON_PAGE} on a page]"
+)
 @json_output
 def show(
     dataset: Path, tracklets: tuple[str, ...], camera: str | None, html: Path | None, limit: int | None, as_json: bool
 ) -> None:
-    """Show the tracklets of DATASET, in any layout that we read, those that look wrong first.
+    """Show the tracklets of DATASET, those that look wrong first. DATASET may have any layout that reid reads.
 
-    What looks wrong: other colours in a second part (maybe two people), leaps of place or size, shapes unlike a
-    person who stands or walks, boxes that the frame's edge cuts, tiny ones. These are hints; look, and then mend it
-    with `reid dataset drop` and `reid dataset split`.
+    A tracklet looks wrong if its colours change (maybe it shows two people), if its place or size jumps, if its boxes
+    have not the shape of a person who stands or walks, if the frame's edge cuts them, or if they are tiny. These are
+    hints: look at the crops, then use `reid dataset drop` or `reid dataset split`.
     """
     from reid_toolkit.datasets import open_dataset
     from reid_toolkit.footage.dataset_writer import frame_sizes
@@ -91,7 +93,7 @@ def show(
 
 
 def choose(held: "Sequence[Tracklet]", dataset: Path, names: Sequence[str], camera: str | None) -> "list[Tracklet]":
-    """The tracklets that are asked for, all unless some are named."""
+    """The tracklets with these ``names`` (all, if there are none) of this ``camera`` (any, if it is None)."""
     from reid_toolkit.errors import refuse_unknown
 
     refuse_unknown("tracklet", names, sorted({one.name for one in held}), str(dataset))
@@ -103,7 +105,7 @@ def choose(held: "Sequence[Tracklet]", dataset: Path, names: Sequence[str], came
 
 
 def look_at(tracklet: "Tracklet", sizes: "Mapping[str, Size]") -> "list[Oddity]":
-    """What looks wrong with it; pictures that cannot be read first of all."""
+    """What looks wrong with a tracklet. Unreadable pictures count as the worst fault."""
     from reid_toolkit.datasets.oddities import Oddity, oddities
     from reid_toolkit.errors import ImageError
 
@@ -114,7 +116,7 @@ def look_at(tracklet: "Tracklet", sizes: "Mapping[str, Size]") -> "list[Oddity]"
 
 
 def summary(looked: Sequence[Looked]) -> str:
-    """What there is, and how much of it looks wrong, in one line."""
+    """How many tracklets there are, and how many look wrong, in one line."""
     cameras = len({one.tracklet.camera for one in looked})
     crops = sum(len(one.tracklet.crops) for one in looked)
     kinds = Counter(oddity.kind for one in looked for oddity in one.oddities)
@@ -140,23 +142,23 @@ def print_table(looked: Sequence[Looked]) -> None:
 
 
 def write_page(path: Path, dataset: Path, looked: Sequence[Looked], limit: int, *, can_change: bool) -> None:
-    """All tracklets as strips of their crops, the oddest first."""
+    """Write a page with a strip of crops for each tracklet, at most ``limit``, in the given order."""
     from reid_toolkit.files import write_atomic
     from reid_toolkit.html_page import Section, page
 
     left = len(looked) - limit
-    text = f"{summary(looked)}. Those that look wrong come first; these are hints, so look before you change anything."
+    text = f"{summary(looked)}. Those that look wrong come first. These are hints: look before you change anything."
     text += f" {left} more are not on this page." if left > 0 else ""
     how = (
-        "One that shows nobody, or too little: reid dataset drop DATASET TRACKLET. Two people in one: reid dataset "
-        "split DATASET TRACKLET --at FRAME, with the first frame of the second person. reid dataset undo DATASET "
-        "takes back the last change."
+        "If a tracklet shows nobody, or too little: reid dataset drop DATASET TRACKLET. If it shows two people: reid "
+        "dataset split DATASET TRACKLET --at FRAME, with the first frame of the second person. reid dataset undo "
+        "DATASET undoes the last change."
     )
     sections = [
         Section("Tracklets", f"{text}\n\n{how}" if can_change else text),
         *(strip_of(one) for one in looked[:limit]),
     ]
-    # A folder's name need not be Unicode; the page has "?" there.
+    # A folder name need not be valid Unicode. The page has "?" in its place.
     write_atomic(path, page(f"Dataset {dataset}", sections).encode(errors="replace"))
 
 

@@ -110,7 +110,7 @@ def test_a_network_is_fetched_by_its_name(reid, tmp_path: Path, monkeypatch: pyt
     assert not asked
     said = reid("adopt", "drawn_people", "--out", out, "--preset", "half")
     assert (said.status, said.out) == (0, "")
-    assert f"drawn_people_x9: {address}, unless it was fetched before" in said.err
+    assert f"drawn_people_x9: {address}, unless it was downloaded before" in said.err
     assert [weights.name for weights in asked] == ["drawn_people_x9"]
     assert reid("model", "card", out, "--json").json["made_from"] == address
 

@@ -140,7 +140,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_the_system_refuses_is_one_line(fails) -> None:
     assert "/x/model.onnx: no space left" in fails(OSError(errno.ENOSPC, "No space left", "/x/model.onnx")).error
-    assert "/x: a file is in the way: expected a folder" in fails(FileExistsError(errno.EEXIST, "exists", "/x")).error
+    assert "/x: is a file, expected a folder" in fails(FileExistsError(errno.EEXIST, "exists", "/x")).error
     assert "/x: Permission denied" in fails(PermissionError(errno.EACCES, "Permission denied", "/x")).error
 
 
@@ -153,7 +153,7 @@ def test_a_message_is_one_line_with_its_brackets_and_colons(fails) -> None:
 def test_ctrl_c_is_status_130(fails) -> None:
     result = fails(KeyboardInterrupt())
     assert result.status == 130
-    assert result.err.startswith("error: interrupted; what is done is kept")
+    assert result.err.startswith("error: interrupted; finished work is kept")
 
 
 def test_sigterm_unwinds_like_ctrl_c(reid, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,12 +131,12 @@ def test_unknown_beyond_a_false_match_rate(
     table = reid(*query, *asked)
     assert re.search(r"^ *1 .* \d+% *$", table.out, re.MULTILINE)
     assert re.search(r"^ *30 .* <?\d+%, unknown *$", table.out, re.MULTILINE)
-    assert "unknown: none" not in table.out
+    assert "unknown: no match" not in table.out
 
     stranger = write_crowd(tmp_path / "others", seed=1) / "door" / "door-0-3-0.png"
     nobody = ("search", stranger, "--gallery", enrolled.gallery, *asked)
     assert reid(*nobody, "--json").json["verdict"] == "unknown"
-    assert reid(*nobody).out.count("unknown: none of these matches is as near as the false-match rate asks\n") == 1
+    assert reid(*nobody).out.count("unknown: no match is near enough for the false-match rate that was given\n") == 1
 
 
 def test_groups_are_told_what_they_mean(
@@ -176,7 +176,7 @@ def test_evidence_of_one_camera_is_said_to_be_that(
 def test_what_cannot_be_said_is_refused(enrolled: Site, query: tuple, calibration: Path, tmp_path: Path, reid) -> None:
     there = ("--calibration", calibration)
     assert "ask for" in reid(*query, *there, "--false-match-rate", 1e-6).error
-    assert "`reid calibrate` makes a calibration" in reid(*query, "--false-match-rate", 0.01).error
+    assert "make it with `reid calibrate`" in reid(*query, "--false-match-rate", 0.01).error
     assert "no.json" in reid(*query, "--calibration", tmp_path / "no.json").error
     for wrong in (
         ("--false-match-rate", 0),
@@ -189,9 +189,9 @@ def test_what_cannot_be_said_is_refused(enrolled: Site, query: tuple, calibratio
     other = tmp_path / "other.onnx"
     onnx.save(build_model(-PROJECTION, metadata=METADATA.to_strings()), str(other))
     assert reid("calibrate", enrolled.people, "--model", other).status == 0
-    assert "two models do not compare" in reid(*query, "--calibration", other.with_suffix(".calibration.json")).error
+    assert "models cannot be compared" in reid(*query, "--calibration", other.with_suffix(".calibration.json")).error
     calibration.write_text("{")
-    assert "make it anew by `reid calibrate`" in reid(*query, *there).error
+    assert "make it again with `reid calibrate`" in reid(*query, *there).error
 
 
 def test_a_calibration_of_other_distances_is_refused(
@@ -227,7 +227,7 @@ def test_calibrating_for_a_gallery_of_another_model(enrolled: Site, tmp_path: Pa
     other = tmp_path / "other.onnx"
     onnx.save(build_model(-PROJECTION, metadata=METADATA.to_strings()), str(other))
     result = reid("calibrate", enrolled.people, "--model", other, "--gallery", enrolled.gallery)
-    assert "calibrate with the model it was enrolled with" in result.error
+    assert "calibrate with the model that the gallery was enrolled with" in result.error
     assert "no gallery there" in reid(
         "calibrate", enrolled.people, "--model", other, "--gallery", tmp_path / "no"
     ).error  # fmt: skip
@@ -291,7 +291,7 @@ def test_a_rate_across_cameras_wants_evidence_across(enrolled: Site, query: tupl
     there = ("--model", enrolled.model, "--gallery", enrolled.gallery, "--out", out)
     assert reid("calibrate", alone, *there).status == 0
     asked = (*query, "--calibration", out, "--false-match-rate", 0.1)
-    assert "within one camera alone, which cannot tell" in reid(*asked).error
+    assert "only within single cameras, which is not enough" in reid(*asked).error
     assert reid(*asked, "--camera", "door").status == 0
 
 

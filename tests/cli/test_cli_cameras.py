@@ -158,7 +158,7 @@ def test_damaged_statistics_are_one_line(site: Site, gallery: Path, reid) -> Non
     assert reid(*tracklet, "--no-camera-statistics").status == 0
     checked = reid("gallery", "check", gallery)
     assert checked.status == 1
-    assert "but not its camera statistics: fit them anew" in checked.err
+    assert "but its camera statistics are not: fit them again" in checked.err
     assert reid("gallery", "info", gallery).status == 0
     assert reid("gallery", "cameras", gallery, "refresh").status == 0
     assert reid("gallery", "check", gallery).status == 0
@@ -189,5 +189,5 @@ def test_evaluate_says_where_there_is_too_little(site: Site, tmp_path: Path, rei
     truth = tmp_path / "truth.csv"
     truth.write_text("tracklet,identity\n" + "".join(f"{name},{name.rpartition('-')[2]}\n" for name in sorted(kept)))
     result = reid("evaluate", site.model, small, "--identities", truth, "--json")
-    assert "no camera statistics: expected 10 tracklets of different people in each of two cameras" in result.err
+    assert "no camera statistics were used: expected 10 tracklets of different people in each of two" in result.err
     assert [one["camera_statistics"] for one in json.loads(result.out).values()] == [False]

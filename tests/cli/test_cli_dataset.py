@@ -28,7 +28,7 @@ def test_check_names_what_is_refused_and_sets_it_aside(reid, dataset: Path) -> N
     path.write_bytes(path.read_text().replace(",hall,", ",hall\r,").encode())
     refused = reid("dataset", "check", dataset)
     assert refused.status == 1
-    assert "rows and 0 recordings cannot be read: --repair sets them aside" in refused.err
+    assert "rows and 0 recordings cannot be read: give --repair to set them aside" in refused.err
     assert "manifest.csv, row " in refused.out
     mended = reid("dataset", "check", dataset, "--repair")
     assert mended.status == 0
@@ -103,7 +103,7 @@ def test_show_names_damaged_pictures_first_and_goes_on(reid, dataset: Path, tmp_
 def test_a_page_replaces_no_other_file(reid, dataset: Path, tmp_path: Path) -> None:
     manifest = dataset / "manifest.csv"
     before = manifest.read_bytes()
-    assert "is there and no page" in reid("dataset", "show", dataset, "--html", manifest).error
+    assert "exists and is not an HTML page" in reid("dataset", "show", dataset, "--html", manifest).error
     assert manifest.read_bytes() == before
     (tmp_path / "a.html").touch()
     for _ in range(2):  # an empty file, and a page of before

@@ -92,11 +92,11 @@ def test_without_a_number_and_an_answer_it_says_who_there_is(gallery: Path, pict
     found(RIGHT, LEFT)
     asked = ("search", picture, "--detect", "--gallery", gallery)
     said = reid(*asked).error
-    assert "2 people in it, choose one with --person N" in said
+    assert "2 people were found: choose one with --person N" in said
     assert "; 1: 48 x 96 pixels at x 30, y 20 (score 0.80); 2: 48 x 96 pixels at x 200, y 20 (score 0.90)" in said
-    assert "--person 3: 2 found in it; 1: " in reid(*asked, "--person", 3).error
+    assert "--person 3: only 2 people were found; 1: " in reid(*asked, "--person", 3).error
     found()
-    assert "nobody found in it" in reid(*asked).error
+    assert "no person was found in it" in reid(*asked).error
 
 
 def test_it_asks_where_somebody_is_there_to_answer(
@@ -117,7 +117,7 @@ def test_what_is_no_query(gallery: Path, picture: Path, tmp_path: Path, reid, fo
     assert reid("search", picture, "--person", 1, *there).status == 2
     assert reid("search", picture, "--detector", "boxes", *there).status == 2
     assert reid("search", picture, "--person-label", 0, *there).status == 2
-    assert "a picture has nobody that does" in reid("search", picture, "--detect", "--detector", "motion", *there).error
+    assert "needs video" in reid("search", picture, "--detect", "--detector", "motion", *there).error
     assert "--detect expects a picture" in reid("search", gallery, "--detect", *there).error
 
 

@@ -55,7 +55,7 @@ def test_paths_come_from_a_file_or_stdin(reid, tiny_dataset: Path, model: Path, 
     result = reid("embed", tmp_path / "list.txt", "--model", model, "--out", tmp_path / "a", "--json")
     assert (result.json["embedded"], result.json["bad"]) == (4, 1)
     said = " ".join(result.err.split())
-    assert "warning: 1 crops could not be read, see" in said
+    assert "warning: 1 crops could not be read; " in said
     assert f"the first: {paths[2]} ({tmp_path}/list.txt, line 3): not an image" in said
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines)))
     assert reid("embed", "-", "--model", model, "--out", tmp_path / "b").status == 0
@@ -71,7 +71,7 @@ def test_bad_input_is_one_line(reid, tiny_dataset: Path, model: Path, tmp_path: 
         return reid("embed", source, "--model", model, "--out", tmp_path / "out", *more).error
 
     assert "gone: no such file or folder" in error(tmp_path / "gone")
-    assert "bad.txt: not one of its 1 crops could be read" in error(tmp_path / "bad.txt")
+    assert "bad.txt: none of its 1 crops could be read" in error(tmp_path / "bad.txt")
     assert "empty.txt: names no image" in error(tmp_path / "empty.txt")
     assert "not a list of image files" in error(tiny_dataset / "crops" / "north-00-0.png")
     assert "nor any image" in error(tmp_path / "empty")
@@ -212,7 +212,7 @@ def test_an_interruption_leaves_no_worker_and_no_traceback(start, long_job, mode
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in error
-    assert b"run the same command again to go on" in b" ".join(error.split())
+    assert b"run the same command again to continue" in b" ".join(error.split())
     assert workers
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
     assert not list((tmp_path / "out").glob("shards/*.claim"))

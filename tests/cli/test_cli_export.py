@@ -142,7 +142,7 @@ def test_unreadable_crops_are_counted(walked, reid, tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
     found = reid("export", walked.run, "--out", out, "--dataset", people, "--stage", "initial")
     assert found.status == 0
-    assert "unreadable images were left out, the first" in found.err
+    assert "unreadable images were left out; the first" in found.err
     assert out.exists()
 
 

@@ -228,7 +228,7 @@ def test_bad_crops_are_named_or_left_out(run: Run, dataset: Path, model: Path, t
     assert_fails(run(*arguments), "blue-0.png", "manifest.csv, row", "--skip-bad")
     status, out, err = run(*arguments, "--skip-bad", "--json")
     assert status == 0
-    assert "left out 4 images" in err
+    assert "4 unreadable images were left out" in err
     report = json.loads(out)
     assert (report["bad"], report["count"]) == (4, 5)
 
@@ -251,7 +251,7 @@ def test_enroll_refuses_what_is_missing_or_of_another_model(
     assert_fails(run("enroll", dataset, "--model", foreign, *there), "foreign.onnx")
     assert_fails(run("enroll", dataset, "--model", tmp_path / "no.onnx", *there), "no.onnx")
     assert_fails(run("enroll", dataset, "--model", model, "--gallery", model), "is a file")
-    assert_fails(run("enroll", dataset, "--model", model, "--gallery", dataset), "folder of something else")
+    assert_fails(run("enroll", dataset, "--model", model, "--gallery", dataset), "not a gallery")
     assert json.loads(run("gallery", "info", gallery, "--json")[1])["count"] == 6
 
 
@@ -385,8 +385,8 @@ def test_a_cursor_that_does_not_fit_is_one_line(run: Run, gallery: Path, dataset
     run("gallery", "forget", tmp_path / "moved", "--camera", "door", "--tracklet", "door-green", "--yes")
     out = run("search", query[0], "--gallery", tmp_path / "moved", "--after", cursor)[1]
     assert out == "no further record passes the filters\n"
-    assert_fails(run("search", *query, "--after", cursor[:-3]), "not whole", "begins anew")
-    assert_fails(run("search", *query, "--after", "1"), "not whole")
+    assert_fails(run("search", *query, "--after", cursor[:-3]), "incomplete", "begins anew")
+    assert_fails(run("search", *query, "--after", "1"), "incomplete")
     assert_fails(run("search", *other, "--after", cursor), "another query")
     assert_fails(run("search", *query, "--camera", "hall", "--after", cursor), "another filter")
     assert_fails(run("search", *query, "--group", "camera", "--after", cursor), "another grouping")
@@ -443,7 +443,7 @@ def test_the_table_of_groups(
     out = run("search", *asked, "--group", "tracklet", "--top-k", 1)[1]
     assert re.search(r"tracklet +crops *\n", out)
     assert re.search(r" 1 +0\.\d{3} +hall +\S+ \S+ UTC +hall-red +3 *\n", out)
-    assert out.endswith("\nmore: --top-k 2; or page by page, by the cursor that --json ends with\n")
+    assert out.endswith("\nmore: --top-k 2; or page by page, with --after and the cursor of --json\n")
     cursor = json_of(run, *asked, "--group", "tracklet", "--top-k", 1)["after"]
     out = run("search", *asked, "--group", "tracklet", "--top-k", 1, "--after", cursor)[1]
     assert re.search(r"^more: --after \S+$", out, re.MULTILINE)  # who goes on by a cursor is given the next
@@ -489,7 +489,7 @@ def test_marks_and_the_sheet(run: Run, gallery: Path, dataset: Path, tmp_path: P
     query = (dataset / "door", "--gallery", gallery, "--identities", truth, "--html", tmp_path / "x.html")
     status, out, err = run("search", *query, "--json")
     assert status == 0
-    assert "does not name 'door'" in err
+    assert "has no row for the query 'door'" in err
     os.replace(tmp_path / "x.html", tmp_path / "unmarked.html")
     cv2.imwrite(str(dataset / "hall" / "green-1.png"), picture("green", 1.0))
     query = (dataset, "--tracklet", "door-red", *query[1:])
@@ -542,12 +542,12 @@ def test_galleries_that_cannot_be_searched(run: Run, gallery: Path, dataset: Pat
     assert_fails(run("search", image, "--gallery", tmp_path / "empty"), "the gallery is empty")
     with Gallery.open(tmp_path / "bare") as bare:
         bare.add(np.eye(4, dtype=np.float32), [Record(f"t{i}", "a") for i in range(4)])
-    assert_fails(run("search", image, "--gallery", tmp_path / "bare"), "give it with --model")
+    assert_fails(run("search", image, "--gallery", tmp_path / "bare"), "give --model FILE")
     assert_fails(run("search", image, "--gallery", tmp_path / "bare", "--model", model), "width 4, got width 96")
     other.replace(model)
     assert_fails(run("search", image, "--gallery", gallery), "of model", "got model")
     model.unlink()
-    assert_fails(run("search", image, "--gallery", gallery), "is not there any more: give it with --model")
+    assert_fails(run("search", image, "--gallery", gallery), "is not there any more: give --model FILE")
     (gallery / NAME).write_bytes(b"garbage" * 1000)
     assert_fails(run("search", image, "--gallery", gallery), "damaged")
 
@@ -576,7 +576,7 @@ def test_info_of_many_sources_lists_some(run: Run, model: Path, tmp_path: Path) 
     assert run("enroll", *crops, "--camera", "c", "--model", model, "--gallery", tmp_path / "g")[0] == 0
     told = run("gallery", "info", tmp_path / "g")[1]
     assert sum(".png" in line for line in told.splitlines()) == 20
-    assert "and 3 more; --json names all" in told
+    assert "and 3 more; --json lists all" in told
     assert len(json.loads(run("gallery", "info", tmp_path / "g", "--json")[1])["sources"]) == 23
 
 
@@ -584,7 +584,7 @@ def test_info_says_when_an_index_is_not_used(run: Run, gallery: Path, monkeypatc
     from reid_toolkit.gallery.local import gallery as module
 
     info_of = module.info_of
-    for recall, words in ((0.67, "not used, as it finds less than 99% of the ten nearest"), (0.995, "rows 6")):
+    for recall, words in ((0.67, "not used, because it finds less than 99% of the ten nearest"), (0.995, "rows 6")):
         index = {"rows": 6, "recall_at_10": recall}
         monkeypatch.setattr(module, "info_of", lambda *given, held=index: replace(info_of(*given), index=held))
         assert f"index    {words}" in run("gallery", "info", gallery)[1]
@@ -601,7 +601,7 @@ def test_info(run: Run, gallery: Path, dataset: Path, model: Path) -> None:
 
 
 def test_forget(run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_fails(run("gallery", "forget", gallery), "nothing chosen")
+    assert_fails(run("gallery", "forget", gallery), "no records were chosen")
     monkeypatch.setattr("click.confirm", lambda *_, **__: False)
     status, out, err = run("gallery", "forget", gallery, "--camera", "door")
     assert (status, out) == (0, "")
@@ -626,7 +626,7 @@ def test_who_was_forgotten_stays_forgotten(run: Run, gallery: Path, dataset: Pat
     run("gallery", "forget", gallery, "--tracklet", "door-red", "--yes")
     status, out, err = run(*enroll, "--json")
     assert (status, json.loads(out)["enrolled"], json.loads(out)["blocked"]) == (0, 0, 1)
-    assert "left out 1 that were forgotten: --allow enrolls them again" in err
+    assert "left out 1 records that were forgotten: --allow enrolls them again" in err
     run("gallery", "forget", gallery, "--like", dataset / "hall" / "red-0.png", "--top-k", 1, "--yes")
     assert json.loads(run(*enroll, "--json")[1])["blocked"] == 2
     copied = run("gallery", "copy", gallery, tmp_path / "copy")[0]
@@ -692,7 +692,7 @@ def test_a_tracklet_is_shown_by_a_crop_that_can_be_read(run: Run, dataset: Path,
         assert_fails(run("enroll", dataset, "--model", model, "--gallery", kept, *options), "red-1.png", "--skip-bad")
         status, _, err = run("enroll", dataset, "--model", model, "--gallery", kept, *options, "--skip-bad")
         assert status == 0, err
-        assert "left out 1 images" in err
+        assert "1 unreadable images were left out" in err
         with Gallery.open(kept) as gallery:
             (record,) = (r for records, _ in gallery.records() for r in records if r.tracklet == "door-red")
         assert Path(record.image).name in ("red-0.png", "red-2.png")
@@ -708,7 +708,7 @@ def test_compact_and_check(run: Run, gallery: Path) -> None:
     (gallery / "index.json").write_text("{")
     status, out, _ = run("gallery", "check", gallery)
     assert status == 0
-    assert "index: damaged, searches do without it until `reid enroll` or `reid gallery compact` makes it anew" in out
+    assert "index: damaged, searches do not use it until `reid enroll` or `reid gallery compact` builds it again" in out
     for verb in ("compact", "check", "info"):
         assert_fails(run("gallery", verb, gallery / "no"), "no gallery there")
 
@@ -730,7 +730,7 @@ def test_a_damaged_record_is_named_left_out_and_stored_anew(
     assert {m["tracklet"] for m in json.loads(out)["matches"]} == {
         f"{camera}-{colour}" for camera in CAMERAS for colour in COLOURS
     } - {"door-green"}
-    assert "left out 1 damaged records" in err
+    assert "1 damaged records were left out" in err
     again = json.loads(run("enroll", dataset, "--model", model, "--gallery", gallery, "--json")[1])
     assert (again["enrolled"], again["already"], again["count"]) == (1, 5, 6)
     assert run("gallery", "check", gallery)[0] == 0

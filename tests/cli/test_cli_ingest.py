@@ -134,7 +134,7 @@ def test_ctrl_c_says_what_begins_again(
 ) -> None:
     monkeypatch.setattr("reid_toolkit.footage.ingest.load_detector", lambda *_, **__: ScriptedDetector(interrupt_at=20))
     assert reid(video, "--out", tmp_path / "set") == 130
-    assert "the one that was being read begins again at its first frame" in capsys.readouterr().err
+    assert "the recording in progress begins again at its first frame" in capsys.readouterr().err
 
 
 def test_the_label_of_a_persons_detections_may_be_said(

@@ -160,7 +160,7 @@ def test_what_is_damaged_in_the_cache_is_made_anew(reid, place: Place) -> None:
     weights.write_bytes(held[1][:100])
     assert "small-eyes.onnx" in reid("models", "get", "small-eyes", "--from", place.mirror).err
     said = reid("models", "get", "finder", "--from", place.mirror).err
-    assert f"{weights}: is not the file of the catalogue, so it is fetched anew" in said
+    assert f"{weights}: is not the file of the catalogue: it is downloaded again" in said
     assert weights.read_bytes() == held[1]
     assert reid("model", "card", model, "--json").status == 0
     assert place.offer.asked[-1][0] == "/finder/finder.bin"
@@ -190,7 +190,7 @@ def test_without_a_network_files_may_be_put_there(reid, place: Place, monkeypatc
 
 
 def test_a_name_that_is_not_here_is_one_line(reid, place: Place, people: Path, tmp_path: Path) -> None:
-    missing = "is not on this machine yet: `reid models get {}` downloads it ("
+    missing = "is not on this machine yet: download it with `reid models get {}` ("
     for words in (
         ["enroll", people, "--model", "small-eyes", "--gallery", tmp_path / "g"],
         ["embed", people, "--model", "small-eyes", "--out", tmp_path / "v"],
@@ -219,7 +219,7 @@ def test_slips_in_names_are_one_line(reid, place: Place, people: Path, tmp_path:
     assert reid("enroll", people, "--model", "smal-eyes", "--gallery", gallery).error == (
         "error: smal-eyes: no such file, and no model of `reid models` (did you mean 'small-eyes'?)"
     )
-    assert "finder: is a detector: expected an embedder" in reid("model", "card", "finder").error
+    assert "finder: is a detector, expected an embedder" in reid("model", "card", "finder").error
     ingest = ["ingest", tmp_path / "v.mp4", "--out", tmp_path / "d", "--detector"]
     assert "(did you mean 'finder'?)" in reid(*ingest, "fnder").error
     assert "unknown detector" in reid(*ingest, "elephant").error
@@ -282,7 +282,7 @@ def test_what_an_embedder_needs_is_said_before_its_download(reid, place: Place, 
 def test_json_in_the_wrong_place_is_wrong_usage(reid, place: Place) -> None:
     found = reid("models", "--json", "show", "finder")
     assert found.status == 2
-    assert "--json belongs behind show" in found.err
+    assert "--json must come after show" in found.err
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
@@ -311,7 +311,7 @@ def test_an_interrupted_download_goes_on(reid, place: Place, sign: signal.Signal
         _, err = process.communicate()
     if sign == signal.SIGINT:
         assert process.returncode == 130
-        assert err.splitlines()[-1].startswith("error: interrupted; what is done is kept")
+        assert err.splitlines()[-1].startswith("error: interrupted; finished work is kept")
     half = (place.cache / "models" / "finder" / "finder.bin.part").stat().st_size
     assert 40_000 < half < 102_400
     assert reid("models", "get", "finder", "--from", place.mirror).status == 0

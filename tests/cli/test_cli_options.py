@@ -40,7 +40,7 @@ def test_no_option_takes_what_is_no_number() -> None:
         (("gallery", "forget", "g", "--like", "a.jpg", "--within", "nan"), "'nan' is not a finite number"),
         (("gallery", "forget", "g", "--like", "a.jpg", "--within", "-0.1"), "-0.1 is not in the range"),
         (("gallery", "compact", "g", "--wait", "inf"), "'inf' is not a finite number"),
-        (("gallery", "purge", "g", "--older-than", "nan"), "'nan': expected a length of time"),
+        (("gallery", "purge", "g", "--older-than", "nan"), "'nan': expected a duration"),
         (("search", "a.jpg", "--gallery", "g", "--false-match-rate", "nan"), "'nan' is not a finite number"),
         (("search", "a.jpg", "--gallery", "g", "--since", "nan"), "'nan' is neither seconds nor ISO 8601"),
     ],

@@ -27,7 +27,7 @@ def test_every_command_looks_first(command: tuple[str, ...], reid, tmp_path: Pat
     out = tmp_path / "file" / "below" / "out.file"
     error = reid(*(word.format(none=tmp_path / "none", out=out) for word in command)).error
     assert f"{out}: cannot be written" in error
-    assert "choose another place" in error
+    assert "choose another path" in error
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -45,14 +45,14 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe")
     for path, why in (
-        (tmp_path / "file" / "a.json", "Not a directory|is no folder"),
-        (tmp_path / "nowhere" / "a.json", "is no folder"),
+        (tmp_path / "file" / "a.json", "Not a directory|is not a folder"),
+        (tmp_path / "nowhere" / "a.json", "is not a folder"),
         (tmp_path / ("x" * 300 + ".json"), "File name too long"),
         (tmp_path / ("x" * 240 + ".json"), "File name too long"),  # with what the temporary name adds
         (tmp_path / ("x" * 300) / "a.json", "File name too long"),
-        (tmp_path / "pipe", "no file"),
-        (Path("/dev/null"), "no file"),  # which would be replaced
-        (tmp_path, "no file"),
+        (tmp_path / "pipe", "not a file"),
+        (Path("/dev/null"), "not a file"),  # which would be replaced
+        (tmp_path, "not a file"),
     ):
         with pytest.raises(InputError, match=why):
             refuse_unwritable(path)
@@ -68,4 +68,4 @@ def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
         "os.seteuid(65534); refuse_unwritable(Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "a" / "b.json"], capture_output=True, text=True)
-    assert "b.json: cannot be written (Permission denied): choose another place" in done.stderr
+    assert "b.json: cannot be written (Permission denied): choose another path" in done.stderr

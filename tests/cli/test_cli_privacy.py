@@ -179,7 +179,7 @@ def test_ages_that_are_none(run: Run, gallery: Path) -> None:
     for age in never:
         status, _, err = run("gallery", "purge", gallery, "--yes", "--older-than", age)
         assert status == 2, age
-        assert "expected" in err or "still to come" in err
+        assert "expected" in err or "in the future" in err
     assert_fails(run("gallery", "purge", gallery, "--yes"), "has no retention to go by", "--older-than")
     assert len(names(gallery)) == 6
 
@@ -250,13 +250,13 @@ def test_retention(run: Run, gallery: Path, dataset: Path, later, answer) -> Non
     status, out, err = run(*retention, "2w")
     assert (status, out) == (0, "")
     assert "nothing was changed" in err
-    assert asked[0].startswith("Hide 6 records that are older")
+    assert asked[0].startswith("Hide 6 older records")
     assert len(search(run, picture, "--gallery", gallery)) == 6
     document = json.loads(run(*retention, "2w", "--yes", "--json")[1])
     assert document == {"gallery": str(gallery), "retention": 14 * DAY, "past": 6}
     assert search(run, picture, "--gallery", gallery) == []
     out = run("gallery", "info", gallery)[1]
-    assert "records are kept for 2w; 6 records are past it, not shown, and not deleted yet" in out
+    assert "records are kept for 2w; 6 records are past it: they are hidden, and not deleted yet" in out
     held = json.loads(run("gallery", "info", gallery, "--json")[1])
     assert (held["count"], held["retention"], held["past"]) == (6, 14 * DAY, 6)
     status, out, err = run("gallery", "forget", gallery, "--like", picture, "--top-k", 1, "--yes")
@@ -336,7 +336,7 @@ def test_a_log_that_was_changed_is_named_by_check_and_one_that_is_away_stops_sea
     status, out, err = run("gallery", "check", gallery)
     assert status == 1
     assert "audit log: line 3 does not follow from line 2" in out
-    assert "its records are whole, but not its audit log" in err
+    assert "its records are undamaged, but its audit log is not" in err
     assert json.loads(run("gallery", "check", gallery, "--json")[1])["sound"] is False
     first, _, rest = content.partition(b"\n")
     for wrong in (b"[1, 2]", b"7", b"{}", b"\xff", b"[" * len(rest)):

@@ -78,5 +78,5 @@ def test_identities_of_the_datasets_own_that_cannot_be_ranked_are_a_note(walked,
     write_manifest(data, [replace(crop, identity="7" if crop.tracklet == known else None) for crop in crops])
     said = reid("report", run, "--dataset", data, "--json").json
     (reason,) = said["left_out"]
-    assert reason.startswith("Figures by the dataset's identities are left out: no query has a right answer")
+    assert reason.startswith("Figures from the dataset's identities are left out: no query has a right answer")
     assert (run / "report.html").exists()

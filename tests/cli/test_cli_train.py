@@ -233,7 +233,7 @@ def test_skip_bad_counts_what_it_leaves_out(train, tiny_dataset: Path) -> None:
     assert "bytes that no decoder knows" in train().error
     result = train("--skip-bad")
     assert result.status == 0
-    assert "warning: 1 unreadable images were left out, the first:" in result.err
+    assert "warning: 1 unreadable images were left out; the first:" in result.err
 
 
 def test_bad_datasets_are_one_line(train, tmp_path: Path, tiny_dataset: Path) -> None:
