@@ -1,13 +1,13 @@
 """reid: unsupervised person re-identification, from camera recordings to search on an edge box.
 
-Importing this package loads no torch, no OpenCV and no onnxruntime; each part is imported by its own name
-(``reid_toolkit.runtime``, ``reid_toolkit.gallery``, ...).
+Importing this package loads no torch, no OpenCV and no onnxruntime. Import each part by its own name:
+``reid_toolkit.runtime``, ``reid_toolkit.gallery`` and so on.
 """
 
 import os
 
-# onnxruntime notes each use of a model in the home folder, and sends that to its maker. It looks at this when it is
-# imported, which every part of this package does later.
+# onnxruntime records each use of a model in the home folder, and sends these records to its maker. It reads this
+# variable when it is imported, and every part of this package imports it after this line.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from reid_toolkit.errors import ReidError

@@ -1,4 +1,4 @@
-"""``python -m reid_toolkit`` is the ``reid`` command."""
+"""``python -m reid_toolkit`` runs the ``reid`` command."""
 
 from reid_toolkit.cli import main
 

@@ -1,4 +1,4 @@
-"""Remove each camera's bias from descriptors, by the mean and deviation of what the camera has shown. numpy alone.
+"""Remove each camera's bias from descriptors, with the mean and deviation of its own descriptors. Needs only numpy.
 
 A camera's light, angle and colours move the descriptors of everybody it sees in the same direction. So strangers in one
 camera often look more alike than one person in two. The mean of many people's descriptors shows that direction, and no
@@ -10,8 +10,8 @@ For a descriptor x of camera c (:meth:`CameraStatistics.apply`):
     y = (x - m_c) * s / s_c,  normalised to length 1
 
 m_c and s_c are the camera's mean and standard deviation, component by component, and m and s those of all cameras.
-Both are drawn towards m and s where a camera has shown few people (:meth:`StatisticsFit.finish`). A descriptor whose
-camera is not known, or has no statistics, gets m and s: y = x - m, normalised.
+If a camera has shown few people, both are drawn towards m and s (:meth:`StatisticsFit.finish`). If the camera of a
+descriptor is unknown or has no statistics, m and s are used: y = x - m, normalised.
 """
 
 import hashlib
@@ -28,71 +28,72 @@ from numpy.typing import ArrayLike, NDArray
 from reid_toolkit.errors import InputError
 
 LEAST = 10
-"""Tracklets of different people, about, that each of two cameras must have shown before statistics are fitted."""
+"""Statistics are fitted only if two cameras have each shown about so many tracklets of different people."""
 SPREAD_PRIOR = 10.0
-"""The variances of all cameras weigh as much as so many people of the camera's own."""
+"""The variances of all cameras weigh as much as so many people of the camera itself."""
 FEW_PEOPLE = 0.5
 """A camera has shown few people if its scatter (mean squared distance of descriptors from their mean) is under this
 share of the other cameras' scatter."""
 UNHEARD = 3
-"""A camera's first people, who do not count: a mean of so few is their appearance more than the camera's light. With so
-many people or fewer, the camera's own mean has weight 0."""
+"""The first people of a camera do not count, because the mean of so few shows their appearance more than the camera's
+light. With so many people or fewer, the camera's own mean has weight 0."""
 LARGEST_SCALE = 3.0
-"""By which a component is stretched at most, or shrunk: one that was constant at the fit may vary later."""
+"""A component is stretched or shrunk at most by this factor, because a component that was constant in the fit may vary
+later."""
 SHORTEST = 1e-6
-"""Length under which a centred descriptor has no direction left: the descriptor itself is kept."""
+"""A centred descriptor shorter than this has no direction left, so the descriptor is kept unchanged."""
 FORMAT = "reid-camera-statistics-1"
 
 
 @dataclass(frozen=True, slots=True)
 class CameraFit:
-    """What is known of one camera."""
+    """What a fit found for a camera."""
 
     camera: str
     records: int
-    """Descriptors seen."""
+    """Number of descriptors."""
     tracklets: int
-    """Tracklets they belong to."""
+    """Number of tracklets of these descriptors."""
     people: float
-    """Of these tracklets, how many count as of different people."""
+    """How many of these tracklets count as different people."""
     weight: float
-    """How much of its own mean it uses, 0-1; the rest is the mean of all cameras."""
+    """Share of the camera's own mean in the mean that is subtracted, 0-1. The rest is the mean of all cameras."""
     distance: float
-    """Euclidean distance of its mean from the mean of all cameras."""
+    """Euclidean distance of the camera's mean from the mean of all cameras."""
 
 
 @dataclass(frozen=True)
 class CameraStatistics:
-    """Means and deviations by camera, ready to be applied. Made by :class:`StatisticsFit` or :func:`loads`."""
+    """Means and scales by camera, ready to be applied. Made by :class:`StatisticsFit` or :func:`loads`."""
 
     cameras: tuple[CameraFit, ...]
     """Sorted by name."""
     means: NDArray[np.float32]
-    """(C, D): what is subtracted of each camera's descriptors."""
+    """(C, D): subtracted from each camera's descriptors."""
     scales: NDArray[np.float32]
-    """(C, D): by what the difference is multiplied."""
+    """(C, D): the difference is multiplied by these."""
     mean: NDArray[np.float32]
-    """(D,): of all cameras; subtracted where the camera is not known."""
+    """(D,): mean of all cameras, subtracted if the camera is unknown."""
     model: str | None = None
-    """Fingerprint of the model whose descriptors these are."""
+    """Fingerprint of the model that made the descriptors."""
     fitted: float = 0.0
-    """When, Unix time."""
+    """Time of the fit, Unix time."""
     version: int = 0
-    """Counts the fits of one gallery, from 1; 0 outside of galleries."""
+    """Number of the fit in its gallery, from 1. 0 outside of galleries."""
 
     @property
     def dimension(self) -> int:
-        """D."""
+        """D, the width of the descriptors."""
         return len(self.mean)
 
     @property
     def records(self) -> int:
-        """How many descriptors they were fitted to."""
+        """Number of descriptors in the fit."""
         return sum(one.records for one in self.cameras)
 
     @property
     def digest(self) -> str:
-        """16 hex digits: equal for statistics that change descriptors in the same way."""
+        """16 hexadecimal digits, equal for statistics that change descriptors in the same way."""
         content = hashlib.sha256(json.dumps([one.camera for one in self.cameras]).encode())
         for array in (self.means, self.scales, self.mean):
             content.update(array.astype("<f4").tobytes())
@@ -107,10 +108,13 @@ class CameraStatistics:
         return name_of(camera) in self._places
 
     def apply(self, descriptors: ArrayLike, cameras: Sequence[str | None]) -> NDArray[np.float32]:
-        """Free ``descriptors`` (N, D) float of the bias of ``cameras`` (N names; None or unknown: of all cameras').
+        """Remove the bias of ``cameras`` from ``descriptors`` (N, D) float.
 
-        Gives unit rows (N, D) float32. A row does not depend on the others, to the last bit. Raises
-        :class:`InputError` for another shape or width, or another number of cameras.
+        ``cameras`` are N names; for None and unknown names, the statistics of all cameras are used. Gives unit rows
+        (N, D) float32. Each row depends only on its own descriptor and camera, to the last bit.
+
+        Raises:
+            InputError: the shape or width is wrong, or the number of cameras is not N.
         """
         rows = np.ascontiguousarray(descriptors, np.float32)
         if rows.ndim != 2 or rows.shape[1] != self.dimension or len(rows) != len(cameras):
@@ -137,11 +141,11 @@ class CameraStatistics:
         return freed
 
     def of_version(self, version: int) -> "CameraStatistics":
-        """The same under another number."""
+        """A copy with another version number."""
         return replace(self, version=version)
 
     def dumps(self) -> bytes:
-        """As bytes, with a checksum; :func:`loads` reads them."""
+        """The statistics as bytes, with a checksum. :func:`loads` reads them."""
         about = {
             "format": FORMAT, "model": self.model, "fitted": self.fitted, "version": self.version,
             "dimension": self.dimension, "cameras": [asdict(one) for one in self.cameras],
@@ -153,19 +157,20 @@ class CameraStatistics:
 
 
 def name_of(camera: object) -> str:
-    """A camera's name; empty for None. A number, 0 too, is a name as well."""
+    """A camera's name as text. None gives "", and a number is a name too, also 0."""
     return "" if camera is None else str(camera)
 
 
 def loads(content: bytes, model: str | None = None, dimension: int | None = None) -> CameraStatistics:
-    """What :meth:`CameraStatistics.dumps` wrote, of this model and width where they are given.
+    """Read what :meth:`CameraStatistics.dumps` wrote.
 
-    Raises :class:`InputError` for anything else: damaged, of another model or width, or with numbers that no fit
-    gives.
+    Raises:
+        InputError: the bytes are damaged or hold impossible numbers, or belong to another ``model`` or ``dimension``
+            than the given one.
     """
     try:
         if hashlib.sha256(content[32:]).digest() != content[:32]:
-            raise ValueError("its checksum does not fit")
+            raise ValueError("the checksum is wrong")
         end = 40 + int.from_bytes(content[32:40], "little")
         about = json.loads(content[40:end])
         if about["format"] != FORMAT:
@@ -174,7 +179,7 @@ def loads(content: bytes, model: str | None = None, dimension: int | None = None
         width, count = int(about["dimension"]), len(cameras)
         rows = np.frombuffer(content[end:], "<f4").astype(np.float32).reshape(1 + 2 * count, width)
         if not np.isfinite(rows).all() or not (rows[1 + count :] > 0).all():
-            raise ValueError("it holds NaN, infinity, or a scale that is not above 0")
+            raise ValueError("they hold NaN, infinity, or a scale that is not above 0")
         held = CameraStatistics(
             cameras, rows[1 : 1 + count], rows[1 + count :], rows[0], about["model"], float(about["fitted"]),
             int(about["version"]),
@@ -188,21 +193,23 @@ def loads(content: bytes, model: str | None = None, dimension: int | None = None
 
 
 class StatisticsFit:
-    """Takes descriptors in parts, and fits statistics to all of them. Needs memory for C x D numbers only."""
+    """Takes descriptors in parts, and fits statistics to all of them. Memory: C x D numbers."""
 
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
         self._places: dict[str, int] = {}
         self._records: list[int] = []
         self._sums: list[NDArray[np.float64]] = []
-        """Of each camera (1 + 2 D,): tracklets, and the weighted sums of descriptors and of their squares."""
+        """For each camera (1 + 2 D,): tracklets, and the weighted sums of descriptors and of their squares."""
 
     def add(self, descriptors: ArrayLike, cameras: Sequence[str | None], weights: ArrayLike) -> Self:
-        """Take ``descriptors`` (N, D) float, the N ``cameras`` that they are from, and their ``weights`` (N,).
+        """Take ``descriptors`` (N, D) float, the N names of their ``cameras``, and their ``weights`` (N,).
 
-        A weight is 1 / the number of descriptors of its tracklet: so a tracklet counts once, however long somebody
-        stood there. Descriptors without a camera (None or "") are left out. Raises :class:`InputError` for shapes
-        that do not fit, and for NaN or infinity.
+        A weight is 1 / (descriptors of the same tracklet), so that each tracklet counts once, however long somebody
+        stood there. Descriptors without a camera (None or "") are left out.
+
+        Raises:
+            InputError: the shapes do not fit, or there is NaN or infinity.
         """
         rows, shares = np.asarray(descriptors, np.float32), np.asarray(weights, np.float64)
         if rows.ndim != 2 or rows.shape[1] != self._dimension or shares.shape != (len(rows),):
@@ -229,15 +236,16 @@ class StatisticsFit:
         return self._places[camera]
 
     def finish(self, model: str | None = None, fitted: float = 0.0) -> CameraStatistics | None:
-        """The statistics; None unless two cameras have each shown ``LEAST`` tracklets of different people.
+        """Give the statistics. None unless two cameras have each shown ``LEAST`` tracklets of different people.
 
-        How far a camera's own mean is believed follows from an analysis of variance. With sigma^2 the variance of
+        An analysis of variance decides how much a camera's own mean counts. With sigma^2 the variance of
         descriptors within cameras, tau^2 the variance of the cameras' means, and n people, a camera's mean has weight
         n / (n + sigma^2 / tau^2), the best linear predictor of a one-way random-effects model (Searle, Casella and
-        McCulloch, "Variance components", 1992; Efron and Morris, 1975). So few people hardly move it, and where cameras
-        do not differ only the mean of all is subtracted. n is the number of tracklets, or of different people among
-        them where they are clearly fewer (:func:`people_shown`): a hundred tracklets of one person say no more of a
-        camera than one. The first ``UNHEARD`` people do not count, so that nobody's own appearance is subtracted.
+        McCulloch, "Variance components", 1992; Efron and Morris, 1975). So few people hardly move the mean, and if
+        cameras do not differ, only the mean of all cameras is subtracted. n is the number of tracklets, or of different
+        people among them if these are clearly fewer (:func:`people_shown`): a hundred tracklets of one person say no
+        more about a camera than one tracklet. The first ``UNHEARD`` people do not count, so that no person's own
+        appearance is subtracted.
         """
         if sum(row[0] >= LEAST - 1e-6 for row in self._sums) < 2:
             return None
@@ -252,9 +260,9 @@ class StatisticsFit:
             return None
         ratio = variance_ratio(people, own, variances.sum(axis=1))
         beyond = np.maximum(people - UNHEARD, 0)
-        # Identical descriptors in each camera give a ratio of 0, equal cameras an infinite one.
+        # The ratio is 0 if all descriptors of a camera are identical, and infinite if the cameras do not differ.
         weights = np.divide(beyond, beyond + ratio, out=np.zeros_like(beyond), where=beyond > 0)
-        # Without a difference between cameras they all weigh the same.
+        # If cameras do not differ, every person weighs the same.
         shares = weights / weights.sum() if weights.any() else people / people.sum()
         mean = shares @ own
         means = weights[:, None] * own + (1 - weights[:, None]) * mean
@@ -274,7 +282,7 @@ class StatisticsFit:
 
 
 def people_shown(tracklets: NDArray[np.float64], scatter: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each camera's ``tracklets`` (C,), how many count as of different people: 1 to all of them, (C,).
+    """How many of each camera's ``tracklets`` (C,) count as different people: from 1 to all of them, (C,).
 
     scatter: (C,) mean squared distance of a camera's descriptors from their mean. One person's descriptors lie close
     together. So where a camera's scatter is under ``FEW_PEOPLE`` of that of the other cameras, it has shown few. P
@@ -294,10 +302,10 @@ def people_shown(tracklets: NDArray[np.float64], scatter: NDArray[np.float64]) -
 
 
 def variance_ratio(people: NDArray[np.float64], means: NDArray[np.float64], scatter: NDArray[np.float64]) -> float:
-    """sigma^2 / tau^2: how much descriptors differ within cameras (C,), by how much the cameras' means (C, D) do.
+    """sigma^2 / tau^2: the variance of descriptors within cameras, divided by the variance of the cameras' means.
 
-    The estimators of one-way analysis of variance for groups of unequal size (Searle et al., chapter 3). Infinite
-    where the means differ by no more than chance.
+    ``people`` and ``scatter`` are (C,), ``means`` (C, D). These are the estimators of one-way analysis of variance for
+    groups of unequal size (Searle et al., chapter 3). Infinite if the means differ no more than by chance.
     """
     total, count = people.sum(), len(people)
     within = float((people * scatter).sum() / (total - count))
@@ -317,8 +325,8 @@ def fit_camera_statistics(
 ) -> CameraStatistics | None:
     """Fit statistics to ``descriptors`` (N, D) float of N ``cameras``; see :meth:`StatisticsFit.finish`.
 
-    tracklets: N names, of which the same in one camera mean one tracklet; None where each descriptor is one of its
-    own. Raises :class:`InputError` as :meth:`StatisticsFit.add` does.
+    tracklets: N names; the same name in the same camera means the same tracklet. None if each descriptor is a tracklet.
+    Raises :class:`InputError` as :meth:`StatisticsFit.add` does.
     """
     rows = np.asarray(descriptors, np.float32)
     if rows.ndim != 2:

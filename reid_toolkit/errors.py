@@ -1,21 +1,21 @@
-"""Every error this package raises on purpose.
+"""All errors that this package raises on purpose.
 
     ReidError
-    ├── InputError              an argument or array is not what it must be (also a ValueError)
+    ├── InputError              an argument or array is wrong (also a ValueError)
     │   ├── VideoError          a recording cannot be opened, or ends early
     │   ├── ImageError          an image cannot be read
     │   ├── DatasetError        a dataset folder or its manifest breaks the data contract
     │   └── RecipeError         a recipe contradicts itself or names something unknown
-    ├── ModelError              a model file is not ours, damaged, or of another shape
+    ├── ModelError              a model file was not made by reid, is damaged, or has another shape
     ├── GalleryError            a gallery is damaged, locked, or of another model
-    │   ├── AuditError          what must be written to the audit log could not be, so it was not done
-    │   └── UnavailableError    a gallery is locked, full or away for now
+    │   ├── AuditError          the audit log could not be written, so the action was not done
+    │   └── UnavailableError    a gallery is locked, full or unreachable for now
     ├── RunError                a training run cannot start, resume or be read
-    ├── DownloadError           a file did not come from the net, or came wrong
+    ├── DownloadError           a file could not be downloaded, or is not the expected file
     └── MissingDependencyError  an optional package is not installed (also an ImportError)
 
-A message says, in one line, what is wrong, where, what was expected, what was got, and what to do. The command
-line prints it and exits with status 1.
+A message is one line: what is wrong, where, what was expected, what was found, and what to do. The command line prints
+it and exits with status 1.
 """
 
 from collections.abc import Collection, Iterable
@@ -23,11 +23,11 @@ from difflib import get_close_matches
 
 
 class ReidError(Exception):
-    """The root: catch this to catch everything the toolkit raises on purpose."""
+    """The base of all errors. Catch it to catch every error that the toolkit raises on purpose."""
 
 
 class InputError(ReidError, ValueError):
-    """An argument or array is not what it must be."""
+    """An argument or array is wrong."""
 
 
 class VideoError(InputError):
@@ -47,7 +47,7 @@ class RecipeError(InputError):
 
 
 class ModelError(ReidError):
-    """A model file is not ours, damaged, or of another shape."""
+    """A model file was not made by reid, is damaged, or has another shape."""
 
 
 class GalleryError(ReidError):
@@ -55,11 +55,11 @@ class GalleryError(ReidError):
 
 
 class AuditError(GalleryError):
-    """What must be written to a gallery's audit log could not be, so it was not done."""
+    """A gallery's audit log could not be written, so the action was not done."""
 
 
 class UnavailableError(GalleryError):
-    """A gallery is locked, full or away for now: the same may be done later."""
+    """A gallery is locked, full or unreachable for now. The same call may succeed later."""
 
 
 class RunError(ReidError):
@@ -67,7 +67,7 @@ class RunError(ReidError):
 
 
 class DownloadError(ReidError):
-    """A file did not come from the net, or came wrong."""
+    """A file could not be downloaded, or is not the expected file."""
 
 
 class MissingDependencyError(ReidError, ImportError):
@@ -75,21 +75,21 @@ class MissingDependencyError(ReidError, ImportError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'search'?)`` where one of the ``known`` names is near, for a message; else nothing."""
+    """A hint for a message, such as `` (did you mean 'search'?)``. Empty if no ``known`` name is similar."""
     near = {one.lower(): one for one in known}
     close = get_close_matches(name.lower(), near, n=1)
     return f" (did you mean {near[close[0]]!r}?)" if close else ""
 
 
 def refuse_unknown(what: str, asked: Iterable[str], known: Collection[str], where: str) -> None:
-    """Raise :class:`InputError` for the first name that is ``asked`` for and not ``known``."""
+    """Raise :class:`InputError` for the first name in ``asked`` that is not in ``known``."""
     for name in asked:
         if name not in known:
-            some = ", ".join(list(known)[:20]) or "none, as it has none"
+            some = ", ".join(list(known)[:20]) or "none, because it has none"
             raise InputError(f"{where}: no {what} {name!r} in it{did_you_mean(name, known)}: expected one of {some}")
 
 
 def first_line(error: BaseException) -> str:
-    """Of what a library says, at most 200 characters; its class where it says nothing."""
+    """The first line of an error's message, at most 200 characters. The error's class if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the new one, never half of either."""
+"""Files and names. Files are written so that a reader sees the old file or the new file, never a part of one."""
 
 import csv
 import io
@@ -16,10 +16,10 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is synced and renamed onto it, and its folder synced, else
-    it is removed.
+    """Yield a temporary path beside ``path``.
 
-    The temporary name keeps the suffix, since some writers (OpenCV, numpy) choose the format by it.
+    On success the temporary file is synced and renamed to ``path``, and the folder is synced. On an error it is
+    removed. The temporary name keeps the suffix, because some writers (OpenCV, numpy) choose the format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
@@ -34,10 +34,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put on the disk which files are in a folder, where the system can: a name is lost with the power otherwise."""
+    """Write a folder's list of files to the disk, if the system can. Else a new name can be lost in a power cut."""
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
+    except OSError:  # Windows cannot open folders
         return
     try:
         with suppress(OSError):  # some network file systems cannot
@@ -47,19 +47,19 @@ def sync_folder(folder: Path) -> None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name for what becomes ``path``, which nobody else has."""
-    # Not the process id: threads, and machines that share a folder, have the same.
+    """A unique name for a temporary file that will become ``path``."""
+    # A random number, because threads, and machines that share a folder, can have the same process id.
     return path.with_name(f".{path.stem}.{secrets.token_hex(8)}.partial{path.suffix}")
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write ``content`` to ``path`` (text as UTF-8), all or nothing."""
+    """Write all of ``content`` to ``path``, or nothing. Text is written as UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def parse_json(content: bytes | str) -> Any:
-    """What JSON of a file says, which anybody may have written; raises :class:`ValueError` for whatever is none."""
+    """Parse JSON from a file that anybody may have written. Raises :class:`ValueError` if it is not JSON."""
     try:
         return json.loads(content)
     except RecursionError:
@@ -67,44 +67,45 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def can_be_written(path: Path) -> bool:
-    """Whether this process may write the file, or make it where there is none, and others beside it."""
+    """Whether this process may write or create the file, and create others beside it."""
     return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
 def as_text(name: object) -> str:
-    """A file's name or path as it can be stored in UTF-8; bytes that are none become U+FFFD."""
+    """A file's name or path as text that UTF-8 can store. Bytes that are not valid become U+FFFD."""
     return os.fsencode(str(name)).decode(errors="replace")
 
 
 def as_name(text: object) -> str:
-    """A name of a camera, a tracklet or a person as it is stored and compared: in Unicode's composed form (NFC).
-    Keyboards and file systems write "é" as one sign or as two, which look the same.
+    """The name of a camera, a tracklet or a person in its stored form, Unicode's composed form (NFC).
+
+    Keyboards and file systems write "é" as one character or as two, which look the same.
     """
     return unicodedata.normalize("NFC", as_text(text))
 
 
 def natural_order(path: Path) -> tuple[list[list[tuple[int, str]]], Path]:
-    """To sort by: numbers in names by their value, so that frame2 comes before frame10; equals by the name as it is."""
+    """A sort key that orders numbers in names by value: frame2 comes before frame10. Ties are ordered by the path."""
     parts = [re.split(r"(\d+)", part) for part in path.parts]
     return [[(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces] for pieces in parts], path
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """A CSV table whose lines end in a line feed."""
+    """Rows as CSV text. Lines end with a line feed."""
     return "".join(map(csv_line, rows))
 
 
 def csv_line(values: Iterable[object]) -> str:
-    """A row of it."""
+    """A row as a CSV line."""
     text = io.StringIO(newline="")
-    # A writer quotes what holds a sign of its own line end. Before Python 3.11.9 it quoted no other, and a carriage
-    # return that is not quoted ends the row for whoever reads it.
+    # Before Python 3.11.9, the writer quoted line-end characters only if they were in its own line terminator. With
+    # "\r\n" it quotes both. A carriage return without quotes would end the row for a reader.
     csv.writer(text, lineterminator="\r\n").writerow(values)
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def link_atomic(source: Path, path: Path) -> None:
-    """Give a file another name, in place of what had it; a copy where the file system has no hard links."""
+    """Make ``path`` a hard link to ``source``, or a copy if the file system has no hard links. Replaces ``path``."""
     with atomic_path(path) as temporary:
         try:
             os.link(source, temporary)

@@ -1,6 +1,6 @@
-"""Recipes as TOML: read, written and compared.
+"""Read, write and compare recipes in TOML.
 
-``models/*.toml`` holds the ones we ship; a run folder keeps the one it used.
+The recipes of the package are in ``models/*.toml``. A run folder keeps the recipe that it used.
 """
 
 import math
@@ -15,13 +15,13 @@ from reid_toolkit.config import Recipe, RoundsRecipe, check
 from reid_toolkit.errors import RecipeError, did_you_mean
 
 SHIPPED = Path(__file__).parent / "recipes"
-"""A link to ``models/`` in a checkout, a copy of it in an installed package."""
+"""A link to ``models/`` in a checkout, a copy of ``models/`` in an installed package."""
 
 STAGES_ONLY = {
     "training": {"first_epochs", "later_epochs", "first_learning_rate", "later_learning_rate", "decay_after"},
     "merging": {"fraction", "linkage", "metric", "size_weight"},
 }
-"""Settings that mean nothing where clusters are made anew in each round."""
+"""Settings that have no effect in training by rounds."""
 
 BY_CLUSTERING = {
     "dispersion": {
@@ -30,14 +30,14 @@ BY_CLUSTERING = {
     },
     "dbscan": {"rounds": {"radius"}},
 }
-"""Settings that mean something for one way of clustering in rounds only."""
+"""Settings that have an effect only with this way of clustering in rounds."""
 
 
 def unused(table: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Settings of a recipe's table that do nothing there: (table, key, why)."""
+    """The settings of a recipe's table that have no effect in it, as (table, key, why)."""
     rounds = table.get("rounds", {})
     if not all(isinstance(table.get(part, {}), dict) for part in (*STAGES_ONLY, "rounds")):
-        return []  # a wrong type, which parsing names
+        return []  # a wrong type; parsing reports it
     training = table.get("training", {})
     adam = training.get("optimiser") == "adam"
     found = [("training", "momentum", "training.optimiser is 'adam'")] if adam and "momentum" in training else []
@@ -45,7 +45,7 @@ def unused(table: dict[str, Any]) -> list[tuple[str, str, str]]:
         return found + [("rounds", key, "rounds.count is 0") for key in rounds if key != "count"]
     chosen = rounds.get("clustering", RoundsRecipe.clustering)
     others = [parts for name, parts in BY_CLUSTERING.items() if name != chosen]
-    reasons = [(STAGES_ONLY, "belongs to stages, and rounds.count is not 0")]
+    reasons = [(STAGES_ONLY, "it is for training by stages, and rounds.count is not 0")]
     reasons += [(parts, f"rounds.clustering is {chosen!r}") for parts in others]
     return found + [
         (part, key, why)
@@ -57,14 +57,14 @@ def unused(table: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def shipped_recipes() -> list[str]:
-    """Names of the recipes we ship, sorted."""
+    """The names of the package's recipes, sorted."""
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """Read a recipe by the name of one we ship ("dbc") or by the path of a TOML file.
+    """Read a recipe of the package by its name ("dbc"), or a TOML file by its path.
 
-    Raises :class:`RecipeError` for an unknown name, broken TOML, an unknown key, a wrong type or a contradiction.
+    Raises :class:`RecipeError` for an unknown name, invalid TOML, an unknown key, a wrong type or a contradiction.
     """
     shipped = SHIPPED / f"{name_or_path}.toml"
     path = shipped if shipped.is_file() else Path(name_or_path)
@@ -81,19 +81,19 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 
 def parse_recipe(text: str) -> Recipe:
-    """A recipe from its TOML; raises :class:`RecipeError` as :func:`load_recipe` does."""
+    """Parse a recipe in TOML. Raises :class:`RecipeError` as :func:`load_recipe` does."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"not TOML: {error}") from None
     for part, key, why in unused(table):
-        raise RecipeError(f"{part}.{key} does nothing here ({why}): remove it")
+        raise RecipeError(f"{part}.{key} has no effect here ({why}): remove it")
     recipe: Recipe = parse(Recipe, table, "")
     return recipe
 
 
 def parse(kind: type, table: dict[str, Any], prefix: str) -> Any:
-    """A dataclass of ``kind`` from a TOML table; unknown keys and wrong types raise :class:`RecipeError`."""
+    """Make a dataclass of ``kind`` from a TOML table. Unknown keys and wrong types raise :class:`RecipeError`."""
     known = {f.name: f for f in fields(kind)}
     values = {}
     for key, value in table.items():
@@ -108,7 +108,7 @@ def parse_value(kind: Any, value: Any, name: str) -> Any:
         return parse(kind, value, f"{name}.")
     if get_origin(kind) is Literal:
         options = get_args(kind)
-        # True is 1 for Python.
+        # The types are compared too, because in Python True equals 1.
         fits = type(value) is type(options[0]) and value in options
         check(fits, f"{name} is {value!r}: expected one of {', '.join(map(str, options))}")
         return value
@@ -120,7 +120,7 @@ def parse_value(kind: Any, value: Any, name: str) -> Any:
 
 
 def as_table(recipe: Recipe) -> dict[str, Any]:
-    """All settings of a recipe but those that do nothing in it."""
+    """All settings of a recipe that have an effect."""
     table = asdict(recipe)
     for part, key, _ in unused(table):
         del table[part][key]
@@ -128,12 +128,12 @@ def as_table(recipe: Recipe) -> dict[str, Any]:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as TOML; ``load_recipe`` of it gives one that trains the same."""
+    """The recipe as TOML. ``load_recipe`` of this text gives a recipe that trains the same."""
     return tomli_w.dumps(as_table(recipe))
 
 
 def difference(a: Recipe, b: Recipe) -> list[str]:
-    """Each setting in which two recipes differ, as "training.frames: 4 is now 8"."""
+    """The settings in which two recipes differ, such as "training.frames: 4 is now 8"."""
     return compare(as_table(a), as_table(b), "")
 
 

@@ -1,4 +1,4 @@
-"""What is passed between the parts: plain frozen records, no behaviour beyond a derived field."""
+"""The data that packages pass to each other, as frozen dataclasses."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ class Crop:
     camera: str
     """Name of the camera."""
     tracklet: str
-    """Name of the tracklet it belongs to, unique in its dataset."""
+    """Name of its tracklet, unique in the dataset."""
     frame: int = 0
     """Frame number in the recording, from 0."""
     time: float | None = None
-    """Seconds: absolute UTC (Unix time) when known, else from the start of the recording; None when unknown."""
+    """Seconds: Unix time if known, else from the start of the recording. None if unknown."""
     x: float = 0.0
     """Left edge of the box in the frame, pixels."""
     y: float = 0.0
@@ -30,16 +30,16 @@ class Crop:
     score: float = 1.0
     """Detector's confidence, 0-1."""
     identity: str | None = None
-    """Who it is; only ever known for evaluation. "0" is a distractor, "-1" is junk (Market-1501)."""
+    """Who the person is; known only for evaluation. "0" is a distractor, "-1" is junk (Market-1501)."""
     origin: str = ""
-    """Where this crop is named, for error messages, e.g. "manifest.csv, row 17"."""
+    """Where the crop is listed, for error messages, such as "manifest.csv, row 17"."""
     recording: str = ""
-    """Which recording a time counts from the start of; empty when unknown."""
+    """Name of the recording; a time that is not Unix time counts from its start. Empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tracklet:
-    """Crops of one person in one camera, consecutive in time. An image data set has tracklets of one crop."""
+    """Consecutive crops of one person in one camera. In an image dataset, each tracklet has one crop."""
 
     name: str
     """Unique in the dataset."""
@@ -47,22 +47,22 @@ class Tracklet:
     crops: tuple[Crop, ...]
     """At least one, ordered by frame."""
     identity: str | None = None
-    """Who it is; only ever known for evaluation."""
+    """Who the person is; known only for evaluation."""
 
     @property
     def start(self) -> float | None:
-        """The least time of its crops, seconds; None when unknown. Times need not follow the order of frames."""
+        """The earliest time of its crops in seconds, None if unknown. Times need not follow the order of frames."""
         return min((crop.time for crop in self.crops if crop.time is not None), default=None)
 
     @property
     def end(self) -> float | None:
-        """The greatest time of its crops, seconds; None when unknown."""
+        """The latest time of its crops in seconds, None if unknown."""
         return max((crop.time for crop in self.crops if crop.time is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a gallery stores beside a descriptor."""
+    """What a gallery stores with a descriptor."""
 
     tracklet: str
     camera: str
@@ -70,13 +70,13 @@ class Record:
     """Seconds, as in :class:`Crop.time`."""
     end: float | None = None
     source: str = ""
-    """The dataset folder or image file it was enrolled from."""
+    """The dataset folder, image file or stream that it was enrolled from."""
     image: str = ""
-    """Absolute path of one crop that shows it; empty when there is none."""
+    """Absolute path of a crop that shows it. Empty if there is none."""
     tags: tuple[str, ...] = ()
     """Words to filter by, sorted, each once."""
     thumbnail: bytes = field(default=b"", repr=False)
-    """A small picture as an encoded file (JPEG); empty unless it was asked for: a gallery holds no pictures."""
+    """A small picture as JPEG bytes. Empty unless pictures were asked for: by default a gallery stores none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +95,20 @@ SECRETS = re.compile(
     r"[\w%\[\].-]*|(?<![\w%-])[up])(?:=|%3D))[^&]*",
     re.IGNORECASE,
 )
-"""Of a camera's address, in its query or, with some makers, in its path."""
+"""Secrets in a camera's address: in its query or, with some makers, in its path."""
 
 
 def without_password(address: str) -> str:
-    """A stream's address as records name it: without the user and the password, wherever they stand in it.
+    """A stream's address without user and password, as records store it.
 
-    What stands before the last @ is dropped, though a path may have one: passwords with @ or / in them are not always
-    written as the standard asks.
+    Everything before the last @ is dropped, although a path may contain an @ too: passwords with @ or / in them are
+    not always escaped as the standard demands.
     """
     scheme, found, rest = address.partition("://")
     if not found:
         return address
     before, _, after = rest.rpartition("@")
-    if "=" in before.partition("?")[2]:  # that @ belongs to the query
+    if "=" in before.partition("?")[2]:  # this @ belongs to the query
         place, mark, query = rest.partition("?")
         after = place.rpartition("@")[2] + mark + query
     nested = re.sub(r"(?<=://)[^/&]*@", "", after)

@@ -1,6 +1,6 @@
-"""Times as people write and read them. A record's time is Unix time where that is known, else seconds of its recording.
+"""Times as text. A record's time is Unix time if it is known, else seconds from the start of its recording.
 
-Their zone is UTC, or the one that REID_TIMEZONE names.
+Times are read and shown in the zone that REID_TIMEZONE names, by default UTC.
 """
 
 import os
@@ -11,35 +11,36 @@ from reid_toolkit.errors import ReidError
 
 ZONE = "REID_TIMEZONE"
 UNIX_TIMES = (1e8, 1e11)
-"""Seconds that are taken for Unix time (1973 to 5138), and not for a place in a recording of three years."""
+"""Seconds in this range are taken for Unix time (1973 to 5138). Smaller numbers count from the start of a recording: no
+recording is three years long."""
 
 
 def zone() -> tzinfo:
-    """Of times without an offset, and of those that are shown. Raises :class:`ReidError` for one that is not known."""
+    """The zone of times without an offset, and of times that are shown. Raises :class:`ReidError` if it is unknown."""
     name = os.environ.get(ZONE) or "UTC"
-    if name == "UTC":  # known also where the system has no table of zones
+    if name == "UTC":  # works also on systems without a table of zones
         return UTC
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ReidError(f"{ZONE} is {name!r}: no time zone known here: expected one such as Europe/Berlin") from None
+        raise ReidError(f"{ZONE} is {name!r}: unknown time zone: expected a name such as Europe/Berlin") from None
 
 
 def read_moment(text: str) -> datetime:
-    """A time in ISO 8601, in :func:`zone` where it has no offset; raises :class:`ValueError` for anything else."""
+    """Read a time in ISO 8601, in :func:`zone` if it has no offset. Raises :class:`ValueError` for other text."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=zone())
 
 
 def format_moment(seconds: float, *, to: str = "seconds") -> str:
-    """A Unix time with its zone, to the second, or to the minute with ``to="minutes"``."""
+    """A Unix time as text with its zone, to the second, or with ``to="minutes"`` to the minute."""
     moment = datetime.fromtimestamp(seconds, zone())
     clock = "%H:%M" if to == "minutes" else "%H:%M:%S"
     return f"{moment:%Y-%m-%d {clock}} {label(moment)}"
 
 
 def format_span(start: float | None, end: float | None) -> str:
-    """A time or a span of times, with its zone, or in seconds of the recording; empty when unknown."""
+    """A time or a span of times as text: with its zone, or in seconds of the recording. Empty if unknown."""
     if start is None or end is None:
         return ""
     if not UNIX_TIMES[0] <= start <= end <= UNIX_TIMES[1]:
@@ -53,5 +54,5 @@ def format_span(start: float | None, end: float | None) -> str:
 
 
 def label(moment: datetime) -> str:
-    """How far its zone is from UTC: "UTC", "UTC+01:00"."""
+    """The offset of a time's zone from UTC, such as "UTC" or "UTC+01:00"."""
     return f"UTC{moment.isoformat()[-6:]}" if moment.utcoffset() else "UTC"

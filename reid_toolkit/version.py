@@ -1,3 +1,3 @@
-"""The version, in a file of its own so that building a wheel imports nothing else."""
+"""The version. It has its own module so that building a wheel imports nothing else."""
 
 __version__ = "0.1.0"
