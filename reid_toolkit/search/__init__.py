@@ -1,8 +1,8 @@
-"""Enrolling people in a gallery and finding them again: what ``reid enroll`` and ``reid search`` do, as a library.
+"""Enroll people in a gallery and find them again: the library behind ``reid enroll`` and ``reid search``.
 
     from reid_toolkit.search import Query, Search, enroll, units_of
 
-Nothing here prints or asks. Progress is told by callbacks.
+Nothing here prints or asks questions. Progress is reported to callbacks.
 """
 
 from reid_toolkit.search.confidence import Answer, Asked, Confidence, ConfidenceScale

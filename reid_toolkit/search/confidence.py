@@ -1,4 +1,4 @@
-"""How sure the answers of a search are: probabilities and verdicts, where the model was calibrated."""
+"""Probabilities and verdicts for the answers of a search. They need a calibrated model."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations, repeat
@@ -14,30 +14,31 @@ from reid_toolkit.runtime import Embedder
 SAME, UNKNOWN = "same", "unknown"
 SAME_PICTURE = "same picture"
 IDENTICAL = 1e-3
-"""Descriptors nearer than this are of the same pictures: half precision, in which galleries keep them, leaves about
-0.0003 between one and itself."""
+"""Descriptors nearer than this come from the same pictures. A descriptor is about 0.0003 away from its stored copy,
+because galleries store half precision."""
 CLEARLY = 0.05
-"""Two probabilities that differ by less are shown without a word about their order."""
+"""Matches count as out of order only if their probabilities differ by more than this."""
 
 
 class Confidence(NamedTuple):
-    """Of one match. All None where the model was not calibrated."""
+    """How sure a match is. All fields are None if there is no calibration."""
 
     probability: float | None = None
-    """That it is the person searched for, 0-1."""
+    """Probability that the match shows the person searched for, 0-1."""
     basis: str | None = None
-    """"camera pair", "pooled" or "one camera": see ``calibration.Basis``. "same picture": no estimate, but certain."""
+    """The evidence: "camera pair", "pooled" or "one camera" (see ``calibration.Basis``), or "same picture", which is
+    certain and not an estimate."""
     verdict: str | None = None
-    """"same" or "unknown", where a false-match rate was asked for."""
+    """"same" or "unknown". None if no false-match rate was given."""
 
     @property
     def text(self) -> str:
-        """For people: the probability in per cent, and what there is to say beside it."""
+        """The probability in per cent and its limits, as text for people."""
         if self.basis == SAME_PICTURE:
             return SAME_PICTURE
         if self.probability is None:
             return ""
-        # Nothing is certain, and nothing impossible: rounded to the whole, it would read so.
+        # Rounded to 100% or 0%, a probability would look certain.
         percent = 100 * self.probability
         share = ">99%" if percent > 99 else "<1%" if percent < 1 else f"{percent:.0f}%"
         words = [share, *([UNKNOWN] if self.verdict == UNKNOWN else [])]
@@ -45,32 +46,33 @@ class Confidence(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A match, and what is known of it."""
+    """A match and what is known about it."""
 
     match: Match
     right: bool | None
-    """Whether it shows the person searched for, by identities that somebody gave; None where they do not say."""
+    """Whether it shows the person searched for, by the identities that were given. None if they do not say."""
     crops: tuple[Match, ...] | None
-    """Of a search for tracklets: those of its crops that were found, nearest first; else None."""
+    """In a search grouped by tracklet: the crops of the tracklet that were found, nearest first. Else None."""
     confidence: Confidence = Confidence()
 
 
 class Asked(NamedTuple):
-    """What somebody wants to know beyond distances; all None for what there is."""
+    """How distances are to be turned into probabilities. With all fields None, the calibration beside the model is
+    used, if it exists."""
 
     calibration: Path | None = None
-    """A file of ``reid calibrate``; the one beside the model by default, if there is one."""
+    """A file from ``reid calibrate``. None for the file beside the model, if it exists."""
     people: int | None = None
-    """How many different people the gallery holds, about."""
+    """About how many different people the gallery holds. None to estimate it from the calibration."""
     false_match_rate: float | None = None
-    """Verdicts are "unknown" where other people come as near in more than this share of comparisons."""
+    """A match gets the verdict "unknown" if different people come as near in more than this share of comparisons."""
 
 
 NOTHING = Asked()
 
 
 class ConfidenceScale:
-    """What one search's distances mean; ``Confidence()`` throughout where there is no calibration."""
+    """Turns the distances of a search into :class:`Confidence`. Without a calibration, all are ``Confidence()``."""
 
     def __init__(
         self,
@@ -80,11 +82,18 @@ class ConfidenceScale:
         asked: Asked = NOTHING,
         statistics: str | None = None,
     ) -> None:
-        """``records`` are those of the gallery, ``camera`` is the query's, None where it is not known, and
-        ``statistics`` the digest of the camera statistics that it is searched with.
+        """Load the calibration.
 
-        Raises :class:`ModelError` for a calibration of other distances that was asked for. One beside the model that
-        nobody asked for is left out, and ``unfit`` says why.
+        Args:
+            embedder: the model.
+            records: number of records in the gallery.
+            camera: the query's camera, None if unknown.
+            asked: what the caller asked for. If it is ``NOTHING``, a calibration that does not fit is not used, and
+                ``unfit`` says why.
+            statistics: digest of the camera statistics that the search uses, None for none.
+
+        Raises:
+            ModelError: ``asked`` is not ``NOTHING``, and the calibration is missing or is for other distances.
         """
         path = asked.calibration or beside(embedder.path)
         wanted = asked != NOTHING
@@ -126,8 +135,10 @@ class ConfidenceScale:
 def mark_answers(
     page: Page, query: str, truth: Mapping[str, str], scale: ConfidenceScale | None = None
 ) -> list[Answer]:
-    """The matches of a page with their confidence, and whether they are right by ``truth``: tracklet -> identity;
-    ``query`` is the tracklet that was searched for."""
+    """The matches of a page with their confidence, marked as right or wrong.
+
+    ``truth`` maps tracklets to identities, and ``query`` is the tracklet that was searched for.
+    """
     wanted = truth.get(query)
     answers = []
     for match, crops in zip(page.matches, page.crops or repeat(None), strict=False):
@@ -139,12 +150,12 @@ def mark_answers(
 
 
 def is_out_of_order(answers: Sequence[Answer]) -> bool:
-    """Whether a match is clearly likelier than one before it, which is nearer."""
+    """Whether a match is clearly more likely than a nearer match."""
     shown = [answer.confidence.probability for answer in answers if answer.confidence.probability is not None]
     return any(later > earlier + CLEARLY for earlier, later in combinations(shown, 2))
 
 
 def verdict(answers: Sequence[Answer]) -> str | None:
-    """Of all together: "same" where one match is near enough; None where no false-match rate was asked for."""
+    """The verdict on a whole search: "same" if a match is near enough. None if no false-match rate was given."""
     verdicts = {answer.confidence.verdict for answer in answers}
     return SAME if SAME in verdicts else UNKNOWN if UNKNOWN in verdicts else None

@@ -1,4 +1,4 @@
-"""Enrolling: tracklets, crops and pictures as records of a gallery."""
+"""Enroll tracklets, crops and pictures as records of a gallery."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,12 +22,11 @@ from reid_toolkit.runtime import Embedder
 from reid_toolkit.runtime.tracklets import average
 
 OnProgress = Callable[[str, int, int | None], None]
-"""Called with what is done ("enroll", "camera statistics" or "index"), how much of it, and of how much; None where that
-is not known."""
+"""Called with (step, done, total). The step is "enroll", "camera statistics" or "index"; total is None if unknown."""
 
 
 class Unit(NamedTuple):
-    """What becomes one record: a tracklet, or one crop."""
+    """A tracklet or a single crop, which becomes one record."""
 
     record: Record
     crops: tuple[Crop, ...]
@@ -35,25 +34,25 @@ class Unit(NamedTuple):
 
 @dataclass(frozen=True)
 class Enrolment:
-    """What came of :func:`enroll`, in records."""
+    """The result of :func:`enroll`. All counts are numbers of records."""
 
     enrolled: int
     already: int
-    """Were there before."""
+    """In the gallery before."""
     too_old: int
-    """Left out, as they are past the gallery's retention already."""
+    """Left out because they are already past the gallery's retention."""
     blocked: int
-    """Left out, as they were forgotten."""
+    """Left out because they were forgotten."""
     expired: int
-    """Of before, and deleted now, as they were past the retention."""
+    """Older records that were deleted because they are past the retention."""
     count: int
-    """There now."""
+    """In the gallery now."""
     statistics_version: int
-    """Of the camera statistics that searches use; 0 for none."""
+    """Version of the camera statistics that searches use. 0 for none."""
     fitted: bool
-    """Whether these are new."""
+    """Whether these statistics are new."""
     not_fitted: str
-    """Why they were not fitted though it was due; empty where nothing went wrong."""
+    """Why statistics could not be fitted although it was due. Empty if nothing went wrong."""
 
 
 def enroll(
@@ -66,19 +65,19 @@ def enroll(
     bad: list[str] | None = None,
     on_progress: OnProgress = lambda what, done, total: None,
 ) -> Enrolment:
-    """Store the descriptors of ``units`` that are not in ``store`` yet; then delete what is past the gallery's
-    retention, fit camera statistics where that is due, and renew the index.
+    """Store the descriptors of those ``units`` that are not in ``store`` yet.
 
-    A unit's descriptor is the normalised mean over its crops. What was stored when this is broken off is kept, and left
-    out the next time.
+    Then delete records past the gallery's retention, fit camera statistics if that is due, and update the index. A
+    unit's descriptor is the normalised mean over its crops. If this is interrupted, stored units are kept, and skipped
+    the next time.
 
     Args:
-        store: the gallery, which holds descriptors of this model.
+        store: the gallery. It must hold descriptors of this model.
         embedder: the model.
         units: see :func:`units_of`.
-        allow: enroll what was forgotten, too, and take it off the block list.
-        thumbnails: keep a small picture of each.
-        bad: gets the messages of pictures that cannot be read, and these are left out; None refuses them.
+        allow: also enroll forgotten units, and take them off the block list.
+        thumbnails: store a small picture with each record.
+        bad: unreadable pictures are left out, and their messages are appended here. None raises an error instead.
         on_progress: see :data:`OnProgress`.
 
     Raises:
@@ -93,7 +92,7 @@ def enroll(
     for described, vectors in describe(wanted, embedder, bad):
         shown = [pictured(unit, small=thumbnails) if thumbnails or bad else unit.record for unit in described]
         store.add(vectors, shown)
-        if allow:  # when they are stored, and not before
+        if allow:  # only after they are stored
             store.block_list.allow([unit.record for unit in described])
         enrolled += len(described)
         on_progress("enroll", enrolled, len(wanted))
@@ -102,7 +101,7 @@ def enroll(
     fitted, not_fitted = False, ""
     try:
         fitted = store.refresh_statistics(partial(on_progress, "camera statistics"), if_due=True)
-    except AuditError as error:  # what was enrolled is stored, and can be searched
+    except AuditError as error:  # the enrolled records are stored and can be searched all the same
         not_fitted = str(error)
     store.build_index(partial(on_progress, "index"))
     return Enrolment(
@@ -112,9 +111,9 @@ def enroll(
 
 
 def units_of(path: Path, camera: str = "", *, each_crop: bool = False, tags: tuple[str, ...] = ()) -> Iterator[Unit]:
-    """What ``path``, a dataset folder or an image file, has to enroll: its tracklets, or ``each_crop`` by itself.
+    """The units of ``path``: the tracklets of a dataset folder (with ``each_crop``, every crop), or an image file.
 
-    ``camera`` is that of pictures, and of folders that name none; ``tags`` are words to filter by later.
+    ``camera`` is the camera of image files, and of datasets that name none. ``tags`` are words to filter by later.
 
     Raises:
         InputError: there is no such file or folder.
@@ -135,13 +134,13 @@ def units_of(path: Path, camera: str = "", *, each_crop: bool = False, tags: tup
 
 
 def unblocked(units: list[Unit], store: GalleryStore) -> list[Unit]:
-    """Those that were not forgotten."""
+    """The units that were not forgotten."""
     has = store.block_list.has([unit.record for unit in units])
     return [unit for unit, forgotten in zip(units, has, strict=True) if not forgotten]
 
 
 def record_of(crops: Sequence[Crop], camera: str, source: Path, tags: tuple[str, ...]) -> Record:
-    """The record of one tracklet's ``crops``, shown by the middle one: least often cut by the frame."""
+    """The record of a tracklet's ``crops``. The middle crop shows it, because the frame's edge cuts it least often."""
     times = [crop.time for crop in crops if crop.time is not None]
     return Record(
         tracklet=as_name(crops[0].tracklet),
@@ -155,12 +154,12 @@ def record_of(crops: Sequence[Crop], camera: str, source: Path, tags: tuple[str,
 
 
 def pictured(unit: Unit, *, small: bool) -> Record:
-    """The unit's record, shown by the crop nearest to its middle that can be read; with a ``small`` copy of it."""
+    """The unit's record, shown by the readable crop nearest to its middle; with ``small`` also by a thumbnail."""
     middle = len(unit.crops) // 2
     for crop in sorted(unit.crops, key=lambda crop: abs(unit.crops.index(crop) - middle)):
         try:
             image = read_image(crop.path)
-        except ImageError:  # said already, when it was to be described
+        except ImageError:  # it was reported when the crop was embedded
             continue
         return replace(unit.record, image=as_text(crop.path.resolve()), thumbnail=thumbnail(image) if small else b"")
     return unit.record
@@ -169,9 +168,10 @@ def pictured(unit: Unit, *, small: bool) -> Record:
 def describe(
     units: Sequence[Unit], embedder: Embedder, bad: list[str] | None
 ) -> Iterator[tuple[list[Unit], NDArray[np.float32]]]:
-    """Yield units and their descriptors, (B, D) float32, in order: those of about a batch of crops at a time.
+    """Yield units and their descriptors (B, D) float32, in order, about a batch of crops at a time.
 
-    Unreadable images are raised, or noted in ``bad``; a unit with no readable image is left out.
+    Unreadable images are appended to ``bad``, or raise :class:`ImageError` if it is None. A unit without a readable
+    image is left out.
     """
     done: list[Unit] = []
     rows: list[NDArray[np.float32]] = []

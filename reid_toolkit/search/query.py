@@ -1,4 +1,4 @@
-"""Searching: somebody as a query, and the records of a gallery that look like them."""
+"""Search a gallery for the records that look like a query."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,27 +22,27 @@ from reid_toolkit.runtime import Embedder
 from reid_toolkit.search.confidence import NOTHING, Answer, Asked, ConfidenceScale, mark_answers
 
 STEP = 1_000
-"""Matches asked for at once by :meth:`Search.nearest`, until one is too far."""
+""":meth:`Search.nearest` asks for so many matches at a time."""
 EVERYTHING = Filter()
 
 
 @dataclass(frozen=True)
 class Query:
-    """Somebody who is searched for."""
+    """The person to search for."""
 
     name: str
     crops: tuple[Crop, ...]
     images: tuple[Image, ...]
-    """One for each crop, (H, W, 3) uint8 BGR."""
+    """An image for each crop, (H, W, 3) uint8 BGR."""
     dataset: Path | None = None
-    """The dataset that it is a tracklet of."""
+    """The dataset folder, if the query is a tracklet of a dataset."""
 
     @classmethod
     def of(cls, path: Path, tracklet: str | None = None) -> "Query":
-        """The person whom a picture, a folder of crops, or a ``tracklet`` of the dataset folder ``path`` shows.
+        """The query that ``path`` shows: a picture, a folder of crops, or with ``tracklet`` that of a dataset folder.
 
         Raises:
-            InputError: there is no such thing, or it is not clear who is meant.
+            InputError: ``path`` or ``tracklet`` does not exist, or the folder does not hold crops of one person.
             ImageError: a picture cannot be read.
         """
         name, crops, dataset = crops_of(path, tracklet)
@@ -50,61 +50,61 @@ class Query:
 
     @property
     def camera(self) -> str | None:
-        """That the dataset names; None where it is not known."""
+        """The camera that the dataset names. None if it is unknown."""
         return self.crops[0].camera or None
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a search found."""
+    """The result of a search."""
 
     page: Page
     answers: list[Answer]
     camera: str | None
-    """The query's, None where it is not known."""
+    """The query's camera, None if unknown."""
     statistics: CameraStatistics | None
-    """Those by which distances were measured."""
+    """The camera statistics that were used. None for none."""
     scale: ConfidenceScale
 
 
 @dataclass(frozen=True)
 class Search:
-    """Searches in one gallery. Errors call it ``where``."""
+    """Searches in a gallery. Error messages call the gallery ``where``."""
 
     store: GalleryStore
     where: str
     model: Path | None = None
-    """The file of its model; by default the one that the gallery remembers."""
+    """The file of the gallery's model. None for the file that the gallery remembers."""
     camera_statistics: bool = True
-    """Compare descriptors freed of their cameras' bias, where the gallery has statistics for it."""
+    """Remove each camera's bias before comparing, if the gallery has camera statistics."""
 
     @cached_property
     def count(self) -> int:
-        """Records in the gallery. Read once, since Milvus is asked for it."""
+        """Number of records in the gallery. Read once, because Milvus needs a request for it."""
         return len(self.store)
 
     @cached_property
     def held(self) -> Info:
-        """What the gallery holds. Read once, and only where it is needed, since Milvus reads all records for it."""
+        """What the gallery holds. Read once, and only if needed, because Milvus reads all records for it."""
         return self.store.info()
 
     @cached_property
     def embedder(self) -> Embedder:
-        """The gallery's model. Raises :class:`GalleryError` where it is empty, its model is not known, or another one
-        was given."""
+        """The gallery's model. Raises :class:`GalleryError` if the gallery is empty, if the file of its model is
+        unknown or missing, or if another model was given."""
         if not self.count:
-            raise GalleryError(f"{self.where}: the gallery is empty: enroll something first")
+            raise GalleryError(f"{self.where}: the gallery is empty: enroll people first, with `reid enroll`")
         path = self.model or self.store.model_file
         if path is None:
-            raise GalleryError(f"{self.where}: does not know the file of its model: give it with --model")
+            raise GalleryError(f"{self.where}: the gallery does not know the file of its model: give --model FILE")
         if self.model is None and not path.is_file():
-            raise GalleryError(f"{self.where}: its model {path} is not there any more: give it with --model")
+            raise GalleryError(f"{self.where}: its model {path} is not there any more: give --model FILE")
         embedder = Embedder(path)
         self.store.expect(embedder.dimension, embedder.fingerprint)
         return embedder
 
     def check_names(self, cameras: Iterable[str] = (), tags: Iterable[str] = ()) -> None:
-        """Raise :class:`InputError` for a camera or a tag that the gallery has not, unless it is empty."""
+        """Raise :class:`InputError` for a camera or tag that the gallery does not have, unless the gallery is empty."""
         if (cameras or tags) and self.count:
             refuse_unknown("camera", cameras, self.held.cameras, self.where)
             refuse_unknown("tag", tags, self.held.tags, self.where)
@@ -121,29 +121,32 @@ class Search:
         asked: Asked = NOTHING,
         truth: Mapping[str, str] | None = None,
     ) -> Result:
-        """The records that look most like ``query``, itself left out where it is a tracklet of a dataset.
+        """Find the records that look most like ``query``.
+
+        If the query is a tracklet of a dataset, its own records are left out.
 
         Args:
-            query: somebody.
+            query: the person to search for.
             top_k, among, group, after: see :meth:`GalleryStore.search_page`.
-            query_camera: the camera that the query is from, where its dataset does not say.
-            asked: what is to be said of distances. A calibration that does not fit is refused before the search.
+            query_camera: the query's camera. None for the camera that its dataset names.
+            asked: how to turn distances into probabilities. A calibration that does not fit is refused before the
+                search.
             truth: identities by tracklet, to mark answers with.
 
         Raises:
-            GalleryError: the gallery is empty, or of another model.
-            ModelError: the calibration that was asked for does not fit.
+            GalleryError: the gallery is empty, or holds descriptors of another model.
+            ModelError: the calibration that ``asked`` needs does not fit.
         """
         embedder, camera = self.embedder, query_camera or query.camera
         statistics = self.statistics()
         scale = self.scale(camera, asked, statistics)
         vector = embedder.embed_tracklet(list(query.images))
-        # Where the dataset names no camera, `reid enroll --camera` gave it one.
+        # If the dataset names no camera, `reid enroll --camera` has given the records a camera.
         cameras = [query.camera] if query.camera else self.held.cameras if query.dataset else []
         among = replace(among, exclude=[*among.exclude, *enrolled_as(query, cameras)])
         page = self.page(vector, top_k, among, query.name, camera, group=group, after=after)
         if page.statistics_version != (statistics.version if statistics else 0):
-            # Fitted by another process meanwhile.
+            # Another process has fitted new statistics meanwhile.
             statistics = self.statistics()
             scale = self.scale(camera, asked, statistics)
         return Result(page, mark_answers(page, query.name, truth or {}, scale), camera, statistics, scale)
@@ -151,8 +154,10 @@ class Search:
     def nearest(
         self, query: Query, top_k: int | None, within: float | None, among: Filter, query_camera: str | None = None
     ) -> list[Match]:
-        """The ``top_k`` nearest records, or all at a distance of ``within`` at most; exactly, as an index may miss
-        somebody. The query itself is not left out."""
+        """The ``top_k`` nearest records, or with ``within`` all records up to this distance.
+
+        The search is exact, because an index may miss a record. The query's own records are not left out.
+        """
         vector = self.embedder.embed_tracklet(list(query.images))
         camera = query_camera or query.camera
         matches: list[Match] = []
@@ -166,11 +171,11 @@ class Search:
         return matches
 
     def statistics(self) -> CameraStatistics | None:
-        """Those that searches use now."""
+        """The camera statistics that searches use now. None for none."""
         return self.store.statistics() if self.camera_statistics else None
 
     def scale(self, camera: str | None, asked: Asked, statistics: CameraStatistics | None) -> ConfidenceScale:
-        """What distances to a query from ``camera`` mean."""
+        """The confidence scale for a query from ``camera``."""
         return ConfidenceScale(self.embedder, self.count, camera, asked, statistics.digest if statistics else None)
 
     def page(
@@ -184,7 +189,7 @@ class Search:
         group: Grouping | None = None,
         after: str | None = None,
     ) -> Page:
-        """One page of the matches of ``vector`` (D,), a query that the audit log calls ``name``."""
+        """A page of matches of ``vector`` (D,). The audit log calls the query ``name``."""
         return self.store.search_page(
             vector, top_k, among, group=group, after=after, query_camera=camera,
             camera_statistics=self.camera_statistics, name=name,
@@ -192,7 +197,7 @@ class Search:
 
 
 def crops_of(path: Path, tracklet: str | None) -> tuple[str, tuple[Crop, ...], Path | None]:
-    """Name and crops of the query that ``path`` and ``tracklet`` name, and the dataset that it is a tracklet of."""
+    """The query's name and crops, and the dataset folder if it is a tracklet of a dataset."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder: expected an image, a folder of crops, or a dataset")
     if tracklet is not None:
@@ -202,36 +207,38 @@ def crops_of(path: Path, tracklet: str | None) -> tuple[str, tuple[Crop, ...], P
                 return one.name, one.crops, dataset.root.resolve()
         raise InputError(
             f"{path}: no tracklet {tracklet!r}{did_you_mean(tracklet, [one.name for one in dataset.tracklets])}: "
-            f"expected one of its {len(dataset.tracklets)}, such as {dataset.tracklets[0].name!r}"
+            f"expected one of its {len(dataset.tracklets)} tracklets, such as {dataset.tracklets[0].name!r}"
         )
     if path.is_file():
-        _, (crop,) = known([path]) or (None, (Crop(path.resolve(), "", path.stem),))
+        _, (crop,) = described_by_dataset([path]) or (None, (Crop(path.resolve(), "", path.stem),))
         return path.stem, (crop,), None
     images = [] if (path / NAME).exists() else [image for image in find_images(path) if image.parent == path]
     if not images:
         raise InputError(
-            f"{path}: not a folder of crops of one person: expected images in it, or --tracklet ID to choose "
-            "one of a dataset"
+            f"{path}: not a folder of crops of one person: expected images in it; for a dataset, choose a tracklet "
+            "with --tracklet ID"
         )
     name = path.resolve().name
-    found = known(images)
-    if found:
-        dataset, crops = found
+    described = described_by_dataset(images)
+    if described:
+        dataset, crops = described
         whole = next((one for one in dataset.tracklets if set(one.crops) == set(crops)), None)
         return (whole.name, whole.crops, dataset.root) if whole else (name, crops, None)
     return name, tuple(Crop(image.resolve(), "", name) for image in images), None
 
 
-def known(images: Sequence[Path]) -> tuple[Dataset, tuple[Crop, ...]] | None:
-    """The dataset of ours that pictures lie in, and what it says of them, such as their camera; None where they lie in
-    none, or it does not have them all in one camera."""
+def described_by_dataset(images: Sequence[Path]) -> tuple[Dataset, tuple[Crop, ...]] | None:
+    """The dataset in whose folder the images lie, and its crops for them.
+
+    None if they lie in no dataset with a manifest, or are not all crops of the same camera.
+    """
     paths = [image.resolve() for image in images]
     root = next((folder for folder in paths[0].parents if (folder / NAME).is_file()), None)
     if root is None:
         return None
     try:
         dataset = read_manifest(root)
-    except DatasetError:  # of another program, or damaged: the pictures are a query all the same
+    except DatasetError:  # another program's manifest, or a damaged one: the pictures can be a query all the same
         return None
     of = {crop.path: crop for crop in dataset.crops}
     if not all(path in of for path in paths):
@@ -241,7 +248,7 @@ def known(images: Sequence[Path]) -> tuple[Dataset, tuple[Crop, ...]] | None:
 
 
 def enrolled_as(query: Query, cameras: Iterable[str]) -> list[Record]:
-    """The records under which a dataset's tracklet itself may be enrolled in ``cameras``, whole or crop by crop."""
+    """The records under which the query may be enrolled in ``cameras``, as a tracklet or crop by crop."""
     if query.dataset is None:
         return []
     sources = [query.dataset, *(crop.path.resolve() for crop in query.crops)]
