@@ -1,4 +1,4 @@
-"""The gallery: descriptors and records in, matches out. No torch, and no pictures unless they are asked for."""
+"""The gallery stores descriptors with records, and finds the nearest. No torch, and no pictures unless asked for."""
 
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.local.gallery import Gallery

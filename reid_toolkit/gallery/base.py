@@ -1,4 +1,4 @@
-"""What every gallery does, wherever it is kept: one protocol, and one set of behaviour tests run on each."""
+"""The protocol that every kind of gallery follows. The same behaviour tests run on each kind."""
 
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -18,11 +18,11 @@ from reid_toolkit.records import Match, Record
 
 
 class GalleryStore(Protocol):
-    """Descriptors in, matches out. ``Gallery.open`` and ``open_gallery`` return one.
+    """A gallery, which stores descriptors and finds the nearest. ``Gallery.open`` and ``open_gallery`` return one.
 
-    The methods raise :class:`InputError` for arguments that cannot be right, and :class:`GalleryError` for a
-    gallery that cannot do it: of another model or width, empty, damaged, or not reached. What follows from other
-    methods is written here, once for every kind.
+    All methods raise :class:`InputError` for wrong arguments, and :class:`GalleryError` if the gallery is of another
+    model or width, empty, damaged or unreachable. Methods that need only other methods are written here, for every
+    kind.
     """
 
     def __enter__(self) -> Self:
@@ -32,22 +32,23 @@ class GalleryStore(Protocol):
         self.close()
 
     def close(self) -> None:
-        """Let go of files and connections. What was added is stored already."""
+        """Close files and connections. Records are stored when they are added, so nothing is lost."""
 
     def __len__(self) -> int:
-        """How many records there are."""
+        """The number of records."""
 
     @property
     def block_list(self) -> BlockList:
-        """Who was forgotten, and must not come back."""
+        """The list of forgotten records, which must not come back."""
 
     def expect(self, dimension: int | None = None, model: str | None = None) -> None:
-        """Hold the gallery to this width and model from now on; an empty one takes them over."""
+        """Require this width and model from now on. An empty gallery takes them over. Raises :class:`GalleryError` if
+        the gallery holds descriptors of another width or model."""
 
     def add(self, vectors: ArrayLike, records: Sequence[Record]) -> None:
-        """Store descriptors (N, D) float, L2-normalised to 1e-3, with a record each; durable when this returns.
+        """Store descriptors (N, D) float, L2-normalised to within 1e-3, each with a record. Durable when this returns.
 
-        A record with the tracklet, camera and source of one that is there replaces it.
+        A record with the same tracklet, camera and source as a stored record replaces it.
         """
 
     def search(
@@ -65,16 +66,23 @@ class GalleryStore(Protocol):
         camera_statistics: bool = True,
         name: str = "",
     ) -> list[Match]:
-        """The ``top_k`` records nearest to ``vector`` (D,) float L2-normalised, nearest first.
+        """Find the ``top_k`` records nearest to ``vector`` (D,) float, L2-normalised. The nearest comes first.
 
-        query_camera: the camera that ``vector`` is from; None where it is not known. camera_statistics: compare
-        descriptors freed of their camera's bias, where the gallery has statistics for it (see :meth:`statistics`).
+        Only records that pass all filters and are not past the gallery's retention are found, so there may be fewer
+        than ``top_k``. Of equal distances, the record that was enrolled first comes first.
 
-        Only those that pass all filters, which are those of :class:`Filter`, and are not past the gallery's
-        retention. Fewer when fewer pass; of equal distances the earlier enrolled comes first. An audit log, where
-        the gallery keeps one, calls the query ``name``.
-        Raises :class:`InputError` for another shape, width or length, NaN, or a filter that cannot be right,
-        :class:`GalleryError` when nothing is enrolled, :class:`AuditError` when an audit log cannot be written.
+        Args:
+            vector: the query's descriptor.
+            top_k: how many records to find.
+            cameras, since, until, sources, tags, exclude: see :class:`Filter`.
+            query_camera: the camera of the query, None if unknown.
+            camera_statistics: remove each camera's bias before comparing, if the gallery has :meth:`statistics`.
+            name: what the audit log calls the query, if the gallery keeps one.
+
+        Raises:
+            InputError: a wrong shape, width or length, NaN, or a wrong filter.
+            GalleryError: nothing is enrolled.
+            AuditError: the audit log cannot be written.
         """
         where = Filter(cameras, since, until, sources, tags, exclude)
         cameras_of = [query_camera]
@@ -92,7 +100,7 @@ class GalleryStore(Protocol):
         camera_statistics: bool = True,
         name: str = "",
     ) -> list[list[Match]]:
-        """As :meth:`search`, for each row of ``vectors`` (B, D), whose cameras are ``query_cameras``, B of them."""
+        """:meth:`search` for each row of ``vectors`` (B, D). ``query_cameras`` are the B cameras of the queries."""
 
     def search_after(
         self,
@@ -105,8 +113,10 @@ class GalleryStore(Protocol):
         camera_statistics: bool = True,
         name: str = "",
     ) -> list[tuple[Match, Position]]:
-        """The ``top_k`` records nearest to ``vector`` (D,) of those behind ``after`` in the ranking, and where each
-        stands in it; ranks count from 1. Exact, so that no match is between two pages, unless Milvus has an index.
+        """The ``top_k`` records that follow the position ``after`` in the ranking for ``vector`` (D,), each with its
+        own position. Ranks count from 1.
+
+        The search is exact, so that no match is lost between two pages, except in Milvus with an index.
         """
         where, how = where or Filter(), Comparison([query_camera], camera_statistics)
         queries = checked_queries(one_row(vector), top_k, where)
@@ -117,7 +127,7 @@ class GalleryStore(Protocol):
     def _search_after(
         self, query: NDArray[np.float32], top_k: int, where: Filter, after: Position | None, how: Comparison
     ) -> list[tuple[Match, Position]]:
-        """:meth:`search_after` for a checked query (D,), as a part of a search."""
+        """:meth:`search_after` for a checked query (D,), without the audit log."""
 
     def _log(
         self,
@@ -128,7 +138,7 @@ class GalleryStore(Protocol):
         how: Comparison,
         found: Sequence[int],
     ) -> None:
-        """Put searches for ``queries`` (B, D), and how much each found, into the audit log, if there is one."""
+        """Write searches for ``queries`` (B, D) and the number of records found into the audit log, if there is one."""
 
     def search_page(
         self,
@@ -142,13 +152,16 @@ class GalleryStore(Protocol):
         camera_statistics: bool = True,
         name: str = "",
     ) -> Page:
-        """The next ``top_k`` matches of ``vector`` (D,) float L2-normalised behind the cursor ``after``, or the first.
+        """A page with ``top_k`` matches of ``vector`` (D,) float, L2-normalised: those after the cursor ``after``, or
+        the first.
 
-        group: None for records as they are; "tracklet" for one match a tracklet, its nearest record, where crops are
-        enrolled each; "camera" for the ``top_k`` of each camera. With the cursors of all pages, everything that
-        passes is shown: what is there all along once, whatever is added or deleted between two pages.
-        Raises what :meth:`search` does, and :class:`InputError` for a cursor that is none, or was made with another
-        descriptor (to the last bit), gallery, filter, grouping or camera statistics; ``top_k`` may change.
+        ``group`` is None for single records; "tracklet" for one match per tracklet (its nearest record), if crops were
+        enrolled singly; "camera" for the ``top_k`` records of each camera. All pages together show every record that
+        passes the filters. A record that is there all the time is shown exactly once, even if others are added or
+        deleted between two pages.
+
+        Raises what :meth:`search` raises, and :class:`InputError` for a malformed cursor, or a cursor of another
+        descriptor (to the last bit), gallery, filter, grouping or camera statistics. ``top_k`` may change.
         """
         where, how = where or Filter(), Comparison([query_camera], camera_statistics)
         queries = checked_queries(one_row(vector), top_k, where)
@@ -163,38 +176,38 @@ class GalleryStore(Protocol):
         return page
 
     def statistics(self) -> CameraStatistics | None:
-        """The camera statistics that searches use; None where the gallery has none.
+        """The camera statistics that searches use. None if there are none.
 
-        After a refresh an index may still answer by the version before, until it is built anew.
+        After a refresh, an index uses the version before until it is built again.
         """
 
     def statistics_version(self, how: Comparison) -> int:
-        """The version of the statistics by which a search compares; 0 where it uses none."""
+        """The version of the camera statistics that a search uses. 0 for none."""
 
     def refresh_statistics(self, on_progress: OnProgress | None = None, *, if_due: bool = False) -> bool:
-        """Fit camera statistics to all records, as a new version; whether that was done.
+        """Fit camera statistics to all records, as a new version. True if there is a new version.
 
-        if_due: only where some camera has twice the records of the last fit, or half (``gallery/statistics.py``).
-        A process that is killed leaves the version before. Reads everything twice; a large gallery's index keeps
-        answering by the old version until :meth:`build_index`.
+        With ``if_due``, fit only if a camera's records have doubled or halved since the last fit
+        (``gallery/statistics.py``). Reads all records twice. If the process is killed, the old version stays. The index
+        of a large gallery uses the old version until :meth:`build_index`.
         """
 
     @property
     def identity(self) -> str:
-        """Tells this gallery from all others, for as long as it is there."""
+        """A text that identifies this gallery for as long as it exists."""
 
     @property
     def damage(self) -> dict[int, str]:
-        """Records that searches so far had to leave out, by a number, and why; empty where an engine sees to that."""
+        """Damaged records that searches have left out so far: number -> reason. Empty if the engine handles damage."""
 
     def enrolled(self, records: Sequence[Record]) -> list[bool]:
-        """For each record, whether one with its tracklet, camera and source is there."""
+        """For each record, whether a record with its tracklet, camera and source is stored."""
 
     def records(self) -> Iterator[Batch]:
-        """Everything that is there and whole, each record once, in no set order; as of when it was begun."""
+        """Yield all undamaged records once, in any order, as of the moment when the reading began."""
 
     def listed(self, which: Selection) -> Iterator[Record]:
-        """The whole records that match, in no set order, without their descriptors."""
+        """Yield the undamaged records that match, in any order, without their descriptors."""
 
     def matching(
         self,
@@ -205,7 +218,7 @@ class GalleryStore(Protocol):
         before: float | None = None,
         keep_undated: bool = False,
     ) -> int:
-        """How many records :meth:`delete` and :meth:`forget` would delete; raises :class:`InputError` as they do."""
+        """How many records :meth:`delete` and :meth:`forget` would delete. Raises :class:`InputError` as they do."""
         return self.count_of(Selection(tracklet, camera, source, before, keep_undated))
 
     def delete(
@@ -217,9 +230,9 @@ class GalleryStore(Protocol):
         before: float | None = None,
         keep_undated: bool = False,
     ) -> int:
-        """Delete the records that match all that is given, see :class:`Selection`; how many there were.
+        """Delete the records that match all given criteria (:class:`Selection`). Gives the number of deleted records.
 
-        Quick. Their bytes may stay for a while, until :meth:`compact`. Raises :class:`InputError` when nothing is
+        Quick, but their bytes may stay in the files until :meth:`compact`. Raises :class:`InputError` if nothing is
         given.
         """
         return self.delete_selected(Selection(tracklet, camera, source, before, keep_undated))
@@ -234,10 +247,11 @@ class GalleryStore(Protocol):
         keep_undated: bool = False,
         on_progress: OnProgress | None = None,
     ) -> int:
-        """:meth:`delete`, then :meth:`compact`: the descriptors' bytes are gone. How many records there were.
+        """:meth:`delete`, then :meth:`compact`, which erases the descriptors' bytes. Gives the number of deleted
+        records.
 
-        Those of what was deleted before, too: run it again after an interruption. Raises :class:`InputError` when
-        nothing is given.
+        The bytes of records that were deleted before are erased too, so run it again after an interruption. Raises
+        :class:`InputError` if nothing is given.
         """
         gone = self.delete(tracklet, camera, source, before=before, keep_undated=keep_undated)
         if gone or self.leftover():
@@ -245,51 +259,51 @@ class GalleryStore(Protocol):
         return gone
 
     def leftover(self) -> bool:
-        """Whether files may still hold bytes of deleted records, which :meth:`compact` removes. Of an engine that
-        removes them by itself, later, False."""
+        """Whether files may still hold bytes of deleted records, which :meth:`compact` erases. False if the engine
+        erases them later by itself."""
         return False
 
     def count_of(self, which: Selection) -> int:
-        """:meth:`matching` of criteria in one."""
+        """:meth:`matching` for a :class:`Selection`."""
 
     def delete_selected(self, which: Selection) -> int:
-        """:meth:`delete` by criteria in one."""
+        """:meth:`delete` for a :class:`Selection`."""
 
     def delete_records(self, records: Sequence[Record]) -> int:
-        """:meth:`delete` of just the records with the tracklet, camera and source of one of these."""
+        """:meth:`delete` the records that have the tracklet, camera and source of one of these ``records``."""
 
     @property
     def retention(self) -> float | None:
-        """Seconds after which a record is not shown any more; None for ever."""
+        """Seconds after which a record is hidden from searches. None for never."""
 
     def keep_for(self, seconds: float | None) -> None:
-        """Set the gallery's retention; None for ever. Deletes nothing: :meth:`expire` does.
+        """Set the gallery's retention in seconds, None for no limit. This deletes nothing: :meth:`expire` does.
 
-        A record is past it when it was seen last, or enrolled, longer ago; see :attr:`Selection.before`.
+        A record is past the retention if it was last seen, or enrolled, longer ago; see :attr:`Selection.before`.
         """
 
     def expire(self) -> int:
-        """:meth:`delete` what is past the retention; how many records that were. Quick where there is nothing."""
+        """Delete the records past the retention. Gives their number. Quick if there are none."""
         if self.retention is None:
             return 0
         before = time.time() - self.retention
         return self.delete(before=before) if self.matching(before=before) else 0
 
     def compact(self, on_progress: OnProgress | None = None) -> None:
-        """:meth:`expire`, and rewrite what is stored without what was deleted or replaced."""
+        """:meth:`expire`, then rewrite the files without deleted and replaced records."""
 
     def build_index(self, on_progress: OnProgress | None = None) -> None:
-        """Make searching as quick as it gets, if the gallery is large enough for that to matter."""
+        """Build or update the index that makes searches quick, if the gallery is large enough to need one."""
 
     def check(self, on_progress: OnProgress | None = None) -> Report:
-        """Read everything, and say what is damaged, record by record."""
+        """Read everything, and report what is damaged, record by record."""
 
     def remember_model_file(self, path: Path) -> None:
-        """Keep where the model lies, so that a search need not be told."""
+        """Store the path of the model file, so that searches find it."""
 
     @property
     def model_file(self) -> Path | None:
-        """What :meth:`remember_model_file` was told last."""
+        """The path that :meth:`remember_model_file` stored. None if there is none."""
 
     def info(self) -> Info:
-        """Counts, model and size."""
+        """What the gallery holds: counts, model and size."""

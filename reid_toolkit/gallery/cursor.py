@@ -1,7 +1,7 @@
-"""Where a page of answers ended, as a text that users hand back to get the next one.
+"""Cursors: a text that says where a page of matches ended. Users give it back to get the next page.
 
-It names the place behind which to go on, and not how many to skip: so records that are added or deleted between two
-pages neither repeat nor hide any other.
+A cursor names a position in the ranking, not a number of matches to skip. So records that are added or deleted between
+two pages neither repeat nor hide other records.
 """
 
 import base64
@@ -20,39 +20,39 @@ from reid_toolkit.gallery.types import Filter
 
 FORMAT = 2
 CHECK_BYTES = 4
-"""Of the checksum: a cursor that was cut short or mistyped is told from one of another search."""
+"""Length of the checksum, which tells a truncated or mistyped cursor from a cursor of another search."""
 
 
 class Position(NamedTuple):
-    """A place in the ranking of all records for one query. Positions compare as the ranking goes, and adding or
-    deleting a record moves no other's."""
+    """The position of a record in the ranking of all records for a query. Positions are ordered as the ranking. Adding
+    or deleting a record does not change the positions of others."""
 
     distance: float
-    """Euclidean, 0-2."""
+    """Euclidean distance, 0-2."""
     place: int
-    """The number under which it was enrolled: of equal distances the earlier enrolled comes first."""
+    """The number of the record's enrolment. Of equal distances, the record that was enrolled first comes first."""
     digest: str = ""
-    """Of its key, where records may share a ``place``."""
+    """Digest of the record's key, in galleries where records may share a ``place``."""
 
 
 class Mark(NamedTuple):
-    """How far one ranking was shown."""
+    """How far a ranking was shown."""
 
     rank: int
-    """Of the last match shown; 0 of none."""
+    """Rank of the last match shown. 0 for none."""
     position: Position | None
-    """Behind which to go on; None for the beginning."""
+    """Position of the last match shown. None for the beginning."""
 
 
 class Bond(NamedTuple):
-    """What a cursor belongs to, as digests; it means nothing elsewhere."""
+    """Digests of the search that a cursor belongs to. It cannot be used in another search."""
 
     gallery: str
     query: str
     filter: str
     grouping: str
     statistics: str
-    """Of the camera statistics' version and the query's camera."""
+    """Digest of the camera statistics' version and the query's camera."""
 
 
 ANOTHER = {
@@ -62,7 +62,7 @@ ANOTHER = {
     "grouping": "with another grouping",
     "statistics": "with other camera statistics or for another query camera",
 }
-"""How a cursor is of another search, by the part of its bond that differs."""
+"""For each part of the bond, the words that say how the cursor's search differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ class Cursor:
 
     bond: Bond
     marks: Mapping[str, Mark]
-    """By the name of the camera where each is ranked apart, else by ""."""
+    """Marks by camera if each camera is ranked separately, else one mark under ""."""
     shown: frozenset[str] = field(default=frozenset())
-    """Digests of the tracklets that were shown, where they are shown once."""
+    """Digests of the tracklets that were shown, if matches are grouped by tracklet."""
 
     def __str__(self) -> str:
         marks = [[name, mark.rank, mark.position] for name, mark in sorted(self.marks.items())]
@@ -84,26 +84,28 @@ class Cursor:
 def bond(
     gallery: str, query: NDArray[np.float32], where: Filter, grouping: str | None, statistics: int, camera: str | None
 ) -> Bond:
-    """Of one search: ``query`` (D,) from ``camera`` in the gallery of this identity, compared by the ``statistics`` of
-    this version; 0 for none."""
-    # Of what is excluded the camera is left out: it may stand for "in any camera there is", and more come up.
+    """The bond of a search: ``query`` (D,) from ``camera``, in the gallery with the identity ``gallery``, with this
+    version of camera ``statistics`` (0 for none)."""
+    # The cameras of excluded records are left out: a caller may exclude a tracklet in every camera of the gallery, and
+    # new cameras may appear between two pages.
     excluded = sorted({(record.source, record.tracklet) for record in where.exclude})
     several = (where.cameras, where.sources, where.tags)
     names = [None if some is None else sorted(set(some)) for some in several]
     times = [None if time is None else float(time) for time in (where.since, where.until)]
     filters = json.dumps([names, times, excluded]).encode()
-    # Without statistics the query's camera changes nothing.
+    # Without statistics, the query's camera has no effect.
     compared = json.dumps([statistics, camera if statistics else None]).encode()
     return Bond(digest(gallery.encode()), digest(query.tobytes()), digest(filters), grouping or "", digest(compared))
 
 
 def digest(content: bytes) -> str:
-    """Eight bytes of BLAKE2b, which tell a million apart, as 11 characters."""
+    """Eight bytes of BLAKE2b as 11 characters. Eight bytes are enough to tell a million contents apart."""
     return base64.urlsafe_b64encode(hashlib.blake2b(content, digest_size=8).digest()).decode().rstrip("=")
 
 
 def read_cursor(text: str, expected: Bond) -> Cursor:
-    """The cursor that ``text`` is; raises :class:`InputError` when it is none, or of another search."""
+    """Read a cursor. Raises :class:`InputError` if ``text`` is malformed or belongs to another search than
+    ``expected``."""
     try:
         content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         body = content[:-CHECK_BYTES]
@@ -117,14 +119,14 @@ def read_cursor(text: str, expected: Bond) -> Cursor:
     except (ValueError, TypeError):
         some = text if len(text) <= 24 else f"{text[:24]}…"
         raise InputError(
-            f"cursor {some!r}: not whole, or of another version: expected the text that the page before ended with; "
-            "without one, search begins anew"
+            f"cursor {some!r}: incomplete, or made by another version: expected the cursor of the page before; without "
+            "a cursor, the search begins again"
         ) from None
     for what, mine, theirs in zip(Bond._fields, expected, cursor.bond, strict=True):
         if mine != theirs:
             raise InputError(
-                f"this cursor was made {ANOTHER[what]}: expected the one that this very search ended with; "
-                "without one, search begins anew"
+                f"this cursor was made {ANOTHER[what]}: expected the cursor of the page before, of the same search; "
+                "without a cursor, the search begins again"
             )
     return cursor
 

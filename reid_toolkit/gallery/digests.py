@@ -1,4 +1,4 @@
-"""Checksums, which tell a damaged record or file from a whole one, and digests, which are the same in every gallery."""
+"""Checksums, which detect damaged records and files, and digests of records, which are equal in every gallery."""
 
 import hashlib
 import struct
@@ -14,10 +14,10 @@ from reid_toolkit.records import Record
 
 NAN = float("nan")
 BLOCK = 1 << 24
-"""Bytes of a file in memory at once."""
+"""Bytes of a file that are read at a time."""
 
 Fields = tuple[int, str, str, str, float | None, float | None, str, str, bytes, bytes]
-"""(id, tracklet, camera, source, start, end, image, tags as JSON, thumbnail, descriptor) as the file holds them."""
+"""(id, tracklet, camera, source, start, end, image, tags as JSON, thumbnail, descriptor) as stored in the file."""
 
 
 def row_checksum(fields: Fields) -> int:
@@ -43,7 +43,7 @@ def text_checksum(text: str) -> int:
 
 
 def key_digest(record: Record) -> str:
-    """SHA-256, as hex, of source, tracklet and camera, which make a record the same record.
+    """SHA-256, as hex, of source, tracklet and camera. Records with the same key replace each other.
 
     Raises :class:`InputError` for text that is not valid Unicode.
     """
@@ -51,7 +51,7 @@ def key_digest(record: Record) -> str:
 
 
 def content_digest(record: Record, vector: NDArray[np.float32]) -> int:
-    """BLAKE2b of everything that is kept of a record and its descriptor (D,), as an int of 64 bits with a sign."""
+    """BLAKE2b of everything that is stored of a record and its descriptor (D,), as a signed 64-bit integer."""
     nothing_known = (NAN, NAN)
     times = nothing_known if record.start is None or record.end is None else (record.start, record.end)
     digest = hashlib.blake2b(struct.pack("<dd", *times), digest_size=8)
@@ -65,5 +65,5 @@ def _joined(words: Sequence[str]) -> bytes:
         encoded = [word.encode() for word in words]
     except UnicodeEncodeError as error:
         raise InputError(f"a record holds text that is not valid Unicode: {error.object!r}") from None
-    # With their lengths, so that no two lists run together to the same bytes.
+    # The lengths are included, so that two different lists never give the same bytes.
     return b"".join(struct.pack("<Q", len(word)) + word for word in encoded)

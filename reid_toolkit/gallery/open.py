@@ -1,4 +1,4 @@
-"""One way in, wherever a gallery is kept."""
+"""Open a gallery of any kind by its folder or address."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ def open_gallery(
     *,
     wait: float = WAIT,
 ) -> GalleryStore:
-    """Open the gallery in a folder, or at an address of Milvus, as :meth:`Gallery.open` does.
+    """Open the gallery in a folder or at a Milvus address. The arguments are those of :meth:`Gallery.open`.
 
-    wait: seconds for which a write waits for another writer to finish. Raises :class:`InputError` for an address
-    of a kind that is not known.
+    wait: seconds for which a write waits for another writer to finish. Raises :class:`InputError` for an unknown kind
+    of address.
     """
     scheme, separator, _ = str(where).partition("://")
     if scheme in ("milvus", "milvus-lite") and separator:
-        # Not at the top: pymilvus is an extra, and takes a second to import.
+        # Imported here, because pymilvus is an extra and takes a second to import.
         from reid_toolkit.gallery.milvus.gallery import MilvusGallery
 
         return MilvusGallery.open(str(where), dimension, model, create)

@@ -1,4 +1,4 @@
-"""Pages of answers: of records, of tracklets or of each camera, the next of them behind a cursor."""
+"""Search results in pages: by record, by tracklet or by camera. A cursor leads to the next page."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -15,31 +15,31 @@ from reid_toolkit.gallery.validation import checked_queries
 from reid_toolkit.records import Match, Record
 
 Grouping = Literal["tracklet", "camera"]
-"""One answer a tracklet, or the best of each camera."""
+"""One match per tracklet, or the best matches of each camera."""
 GROUPINGS = ("tracklet", "camera")
 DEEPER = 4
-"""Times as many records are asked for when those so far were of too few tracklets."""
+"""If the records found so far belong to too few tracklets, so many times as many records are searched for."""
 BEGINNING = Mark(0, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some matches of a ranking, and how to get those that follow."""
+    """A part of a ranking, and the cursor of the next part."""
 
     matches: tuple[Match, ...]
-    """Nearest first, ranks going on from the page before. Grouped by camera: one camera after the other, that of the
-    nearest match first, and ranks count within the camera."""
+    """The nearest first; ranks continue from the page before. Grouped by camera: one camera after the other, beginning
+    with the camera of the nearest match, and ranks count within the camera."""
     crops: tuple[tuple[Match, ...], ...] | None
-    """Grouped by tracklet: for each match, it and the other records of its tracklet that are nearer than any of the
-    tracklets that follow this page, nearest first and ranked among themselves; else None."""
+    """Grouped by tracklet: for each match, the records of its tracklet that are nearer than the tracklets after this
+    page, the match included, nearest first and ranked within the tracklet. Else None."""
     after: str | None
-    """The cursor of the next page; None when everything that passes was shown."""
+    """The cursor of the next page. None if this is the last page."""
     statistics_version: int = 0
-    """Of the camera statistics that distances were measured with; 0 for none."""
+    """Version of the camera statistics that were used. 0 for none."""
 
 
 class Ranking(Protocol):
-    """What is asked of a gallery here."""
+    """The methods of a gallery that this module needs."""
 
     @property
     def identity(self) -> str: ...
@@ -50,7 +50,7 @@ class Ranking(Protocol):
 
 
 SearchAfter = Callable[[NDArray[np.float32], int, Filter, Position | None], list[tuple[Match, Position]]]
-"""The next of a ranking, behind a place in it."""
+"""Gives the next matches of a ranking, after a position in it."""
 
 
 def page_of(
@@ -63,7 +63,7 @@ def page_of(
     after: str | None,
     how: Comparison,
 ) -> Page:
-    """See :meth:`GalleryStore.search_page`; ``search`` is that gallery's, ``vector`` (1, D)."""
+    """See :meth:`GalleryStore.search_page`. ``search`` is the search of that gallery; ``vector`` is (1, D)."""
     if group is not None and group not in GROUPINGS:
         raise InputError(f"group is {group!r}: expected 'tracklet', 'camera' or None")
     query = checked_queries(vector, top_k, where)[0]
@@ -71,7 +71,7 @@ def page_of(
         version = gallery.statistics_version(how)
         made_for = bond(gallery.identity, query, where, group, version, how.query_cameras[0])
         page = _page(gallery, search, query, top_k, where, group, after, made_for)
-        # Other statistics while the page was made: it would be half of the one and half of the other.
+        # If the statistics have changed meanwhile, the page may mix two versions, so it is made again.
         if gallery.statistics_version(how) == version:
             return replace(page, statistics_version=version)
 
@@ -93,7 +93,7 @@ def _page(
             cameras: Collection[str] = gallery.info().cameras if where.cameras is None else where.cameras
             known = dict.fromkeys(cameras, BEGINNING)
             if not known:
-                search(query, 1, where, None)  # which says why there is nothing
+                search(query, 1, where, None)  # raises an error that says why there is nothing
         matches, marks = _each_camera(search, query, top_k, where, known)
         return Page(matches, None, str(Cursor(made_for, marks)) if marks else None)
     begin, shown = (held.marks[""], held.shown) if held else (BEGINNING, frozenset[str]())
@@ -106,8 +106,8 @@ def _page(
 def _next(
     search: SearchAfter, query: NDArray[np.float32], top_k: int, where: Filter, begin: Mark
 ) -> tuple[list[tuple[Match, Position]], Mark | None]:
-    """Up to ``top_k`` matches behind ``begin`` and their places, and their end; None when nothing follows it."""
-    # One more, to know whether there is another page.
+    """Up to ``top_k`` matches after ``begin`` with their positions, and the next mark; None if nothing follows."""
+    # Search for one more, to know whether there is another page.
     found = search(query, top_k + 1, where, begin.position)
     shown = [(replace(match, rank=begin.rank + match.rank), at) for match, at in found[:top_k]]
     return shown, Mark(begin.rank + top_k, shown[-1][1]) if len(found) > top_k else None
@@ -116,7 +116,7 @@ def _next(
 def _each_camera(
     search: SearchAfter, query: NDArray[np.float32], top_k: int, where: Filter, known: Mapping[str, Mark]
 ) -> tuple[tuple[Match, ...], dict[str, Mark]]:
-    """``_next`` of each camera."""
+    """``_next`` for each camera."""
     sections, marks = [], {}
     for camera, begin in known.items():
         found, mark = _next(search, query, top_k, replace(where, cameras=[camera]), begin)
@@ -129,7 +129,8 @@ def _each_camera(
 
 
 def _tracklets(search: SearchAfter, query: NDArray[np.float32], top_k: int, where: Filter, cursor: Cursor) -> Page:
-    """Walk down the ranking until ``top_k`` tracklets were met that no page before has shown, and the next one too."""
+    """Read the ranking until it has ``top_k`` tracklets that no earlier page has shown, and the first tracklet of the
+    next page."""
     rank, position = cursor.marks[""]
     found: dict[str, list[Match]] = {}
     ask, after, more = DEEPER * top_k, None, True
@@ -152,10 +153,10 @@ def _tracklets(search: SearchAfter, query: NDArray[np.float32], top_k: int, wher
 
 
 def tracklet_digest(record: Record) -> str:
-    """The same for all crops of one tracklet.
+    """A text that is the same for all crops of a tracklet.
 
-    Names of tracklets are unique in a dataset only, and a crop that was enrolled by itself names its file as its
-    source and not its dataset: its folder stands for that.
+    Names of tracklets are unique only within a dataset, so the source is part of it. The source of a crop that was
+    enrolled singly is its file, not its dataset, so its folder is used.
     """
     source = record.source
     if source and source == record.image:

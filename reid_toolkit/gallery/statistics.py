@@ -1,4 +1,4 @@
-"""Camera statistics of a gallery: fitted from what it holds, and when that is worth it."""
+"""Fit the camera statistics of a gallery, and decide when a new fit is worth its cost."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -9,17 +9,19 @@ from reid_toolkit.gallery.pages import tracklet_digest
 from reid_toolkit.gallery.types import Batch, OnProgress
 
 GROWTH = 2
-"""A camera with so many times the records (or so many times fewer) than at the last fit needs another one: by then its
-mean may have moved by seven tenths of its own uncertainty."""
+"""A camera needs a new fit if it has so many times more or fewer records than at the last fit. By then its mean may
+have moved by seven tenths of its own uncertainty."""
 SHARE = 0.05
-"""Cameras that need another fit must hold this share of all records together. Each fit reads all records, and a large
-gallery's index is built anew after it: so a small camera that is new does not cost a gallery of a million its index."""
+"""The cameras that need a new fit must together hold this share of all records. Each fit reads all records, and the
+index of a large gallery must be built again after it. So a small new camera does not make a gallery of a million
+records build its index again."""
 
 
 def worth_fitting(seen: Mapping[str, int], now: Mapping[str, int]) -> bool:
-    """Whether statistics should be fitted anew; by the records of each camera at the last fit, and now.
+    """Whether statistics should be fitted again. ``seen`` and ``now`` are the records of each camera at the last fit
+    and now.
 
-    Always where a camera's records are all gone: its mean is to go too.
+    True whenever all records of a camera were deleted, because its mean must be deleted too.
     """
     cameras = (seen.keys() | now.keys()) - {""}
     if any(count and not now.get(camera) for camera, count in seen.items() if camera):
@@ -37,9 +39,10 @@ def fit_gallery(
     now: float,
     on_progress: OnProgress | None = None,
 ) -> CameraStatistics | None:
-    """Statistics of the records that ``read()`` gives, twice, about ``count`` each time; None of too few.
+    """Fit statistics to the records that ``read()`` gives. None if there are too few.
 
-    A tracklet that was enrolled crop by crop counts once. Keeps about 100 bytes a tracklet in memory.
+    ``read`` is called twice and gives about ``count`` records each time. A tracklet that was enrolled crop by crop
+    counts once. Memory: about 100 bytes per tracklet.
     """
     crops: Counter[str] = Counter()
     done = 0
@@ -50,7 +53,7 @@ def fit_gallery(
             on_progress(done // 2, count)
     fit = StatisticsFit(dimension)
     for records, vectors in read():
-        # In Milvus, one that came since the first reading is not among them.
+        # In Milvus, the second reading may give a tracklet that the first did not, hence max(..., 1).
         weights = [1 / max(crops[tracklet_digest(record)], 1) for record in records]
         fit.add(vectors, [record.camera for record in records], weights)
         done += len(records)
@@ -60,7 +63,7 @@ def fit_gallery(
 
 
 def about_statistics(held: CameraStatistics | None, newest: int) -> dict[str, Any] | None:
-    """What :class:`Info` says of the camera statistics that searches use."""
+    """The camera statistics that searches use, as :class:`Info` describes them."""
     if held is None:
         return None
     about = {"version": held.version, "newest": newest, "fitted": held.fitted}

@@ -1,4 +1,4 @@
-"""What a gallery refuses before it stores or compares anything."""
+"""Checks of arguments, before a gallery stores or compares anything."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from reid_toolkit.gallery.types import Filter
 from reid_toolkit.records import Record
 
 UNIT_TOLERANCE = 1e-3
-"""How far a descriptor's length may be from 1: half precision stays within it, no normalisation does not."""
+"""How far a descriptor's length may be from 1. Normalised descriptors stay within it even in half precision."""
 
 
 def unit_rows(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
-    """``vectors`` (N, D) as float32 rows of length 1, or :class:`InputError` when they are not nearly so."""
+    """``vectors`` (N, D) float as float32 rows of length 1. Raises :class:`InputError` if lengths are not near 1."""
     matrix = np.asarray(vectors)
     if matrix.ndim != 2 or not matrix.shape[1] or matrix.dtype.kind != "f":
         raise InputError(f"{what}: expected an (N, D) float array, got {matrix.dtype} of shape {matrix.shape}")
@@ -25,14 +25,15 @@ def unit_rows(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
         row, length = int(bad[0]), lengths[bad[0]]
         got = f"length {length:.4g}" if math.isfinite(length) else "NaN or infinity in it"
         raise InputError(f"{what}: row {row} has {got}: expected finite, L2-normalised descriptors")
-    # To the last bit, so that nearest by product and nearest by distance are the same.
+    # Normalised as exactly as float32 allows, so that products and distances give the same order.
     return (matrix / lengths[:, None]).astype(np.float32)
 
 
 def stored_rows(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
-    """As :func:`unit_rows`, and rounded to half precision, which is what galleries keep.
+    """:func:`unit_rows`, rounded to half precision, which galleries store.
 
-    Rows that are so already, as a gallery gives them out, stay as they are to the last bit: so copies are equal.
+    Rows that are already in half precision, as read from another gallery, do not change in any bit. So copies are
+    equal.
     """
     rows = unit_rows(vectors, what)
     given = np.asarray(vectors, np.float32)
@@ -42,7 +43,7 @@ def stored_rows(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
 
 
 def one_row(vector: ArrayLike) -> NDArray:
-    """One query (D,) as a batch (1, D), or :class:`InputError`."""
+    """A query (D,) as a batch (1, D). Raises :class:`InputError` for another shape."""
     flat = np.asarray(vector)
     if flat.ndim != 1:
         raise InputError(f"query has shape {flat.shape}: expected one descriptor, (D,)")
@@ -50,8 +51,8 @@ def one_row(vector: ArrayLike) -> NDArray:
 
 
 def checked_queries(vectors: ArrayLike, top_k: int, where: Filter) -> NDArray[np.float32]:
-    """The rows of a search as :func:`unit_rows`; :class:`InputError` for those, ``top_k`` under 1, and a filter that
-    :func:`check_filter` refuses."""
+    """The queries of a search as :func:`unit_rows`. Raises :class:`InputError` for wrong queries, a wrong filter, or
+    ``top_k`` under 1."""
     if top_k < 1:
         raise InputError(f"top_k is {top_k}: expected 1 or more")
     check_filter(where)
@@ -59,24 +60,25 @@ def checked_queries(vectors: ArrayLike, top_k: int, where: Filter) -> NDArray[np
 
 
 def checked_cameras(cameras: Sequence[str | None] | None, queries: int) -> Sequence[str | None]:
-    """The camera of each of ``queries``, None where it is not known; :class:`InputError` for another number of them."""
+    """The camera of each query, None if unknown. Raises :class:`InputError` for a wrong number of cameras."""
     if cameras is None:
         return [None] * queries
     if isinstance(cameras, str) or len(cameras) != queries:
-        raise InputError(f"query_cameras is {cameras!r}: expected {queries} names, one a query, or None")
+        raise InputError(f"query_cameras is {cameras!r}: expected {queries} names, one per query, or None")
     return cameras
 
 
 def check_records(records: Sequence[Record], descriptors: int) -> None:
-    """Raise :class:`InputError` unless there is one record a descriptor, each as :func:`check_record` has it."""
+    """Raise :class:`InputError` unless there is one record per descriptor, and each passes :func:`check_record`."""
     if descriptors != len(records):
-        raise InputError(f"{descriptors} descriptors for {len(records)} records: expected one each")
+        raise InputError(f"{descriptors} descriptors for {len(records)} records: expected one record per descriptor")
     for record in records:
         check_record(record)
 
 
 def check_record(record: Record) -> None:
-    """Raise :class:`InputError` unless it has a start and an end in order, or neither, and its tags are words."""
+    """Raise :class:`InputError` unless a record has a start and an end in this order, or neither, and tags that are
+    words."""
     times = [time for time in (record.start, record.end) if time is not None]
     if len(times) == 1 or not all(map(math.isfinite, times)) or times != sorted(times):
         raise InputError(
@@ -88,10 +90,10 @@ def check_record(record: Record) -> None:
 
 
 def check_filter(where: Filter) -> None:
-    """Raise :class:`InputError` for a text where several are expected, and for times that are no number."""
+    """Raise :class:`InputError` for a string in place of a collection of strings, and for times that are NaN."""
     for name in ("cameras", "sources", "tags"):
         if isinstance(getattr(where, name), str):
-            raise InputError(f"{name} is the text {getattr(where, name)!r}: expected a collection of names")
+            raise InputError(f"{name} is the string {getattr(where, name)!r}: expected a collection of names")
     for name in ("since", "until"):
         time = getattr(where, name)
         if time is not None and math.isnan(time):
@@ -99,14 +101,14 @@ def check_filter(where: Filter) -> None:
 
 
 def check_seconds(seconds: float | None) -> None:
-    """Raise :class:`InputError` for a retention that is no length of time."""
+    """Raise :class:`InputError` for a retention that is not a positive, finite number of seconds."""
     if seconds is not None and not 0 < seconds < math.inf:
         raise InputError(f"retention of {seconds} seconds: expected more than 0, or None for ever")
 
 
 def of_another(where: str, what: str, held: object, got: object) -> str:
-    """That a gallery holds descriptors of another width or model, in words."""
+    """The message that a gallery holds descriptors of another width or model."""
     return (
-        f"{where}: holds descriptors of {what} {held or 'unknown'}, got {what} {got}: use the model it was enrolled "
-        "with, or another gallery"
+        f"{where}: holds descriptors of {what} {held or 'unknown'}, got {what} {got}: use the model that the gallery "
+        "was enrolled with, or another gallery"
     )

@@ -157,7 +157,7 @@ def test_forget_takes_what_matches_and_nothing_else(where: str) -> None:
         assert gallery.enrolled(rows) == [False, False, True, False, True, True]
         assert gallery.forget(source="/d/s_t") == 1
         assert {m.record for m in gallery.search(vectors[0])} == {rows[2], rows[5]}
-        with pytest.raises(InputError, match="nothing chosen"):
+        with pytest.raises(InputError, match="no records were chosen"):
             gallery.forget()
 
 
@@ -192,7 +192,7 @@ def test_age_is_since_the_last_sight_or_the_enrolment(where: str) -> None:
         # They were enrolled just now, whenever that recording was.
         assert gallery.matching(before=now + DAY) == gallery.matching(before=math.inf) == 5
         assert gallery.matching(before=now + DAY, keep_undated=True) == 3
-        with pytest.raises(InputError, match="nothing chosen"):
+        with pytest.raises(InputError, match="no records were chosen"):
             gallery.forget(keep_undated=True)
         assert gallery.forget(before=now - 30 * DAY) == 1
         assert gallery.enrolled(rows) == [False, True, True, True, True]

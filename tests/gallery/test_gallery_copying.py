@@ -236,7 +236,7 @@ def test_a_damaged_journal_is_one_line(edge: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["copy", "{edge}", "{edge}/../edge"], "is both galleries"),
+        (["copy", "{edge}", "{edge}/../edge"], "was given twice"),
         (["sync", "milvus://127.0.0.1:1/a", "{edge}"], "expected a gallery in a folder"),
         (["sync", "{edge}x", "{edge}y"], "no gallery there"),
         (["copy", "{edge}", "ftp://x/y"], "no gallery of kind"),

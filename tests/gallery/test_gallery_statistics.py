@@ -673,7 +673,7 @@ def test_damaged_statistics_are_named_passed_by_and_fitted_anew(tmp_path: Path, 
         with sqlite3.connect(path / "gallery.sqlite") as file:
             file.execute(damage)
         with Gallery.open(path) as gallery:
-            with pytest.raises(GalleryError, match="fit them anew with `reid gallery cameras"):
+            with pytest.raises(GalleryError, match="fit them again with `reid gallery cameras"):
                 gallery.search(vectors[0], 5)
             assert gallery.search(vectors[0], 5, camera_statistics=False) == plain
             report = gallery.check()
@@ -688,7 +688,7 @@ def test_an_index_of_damaged_statistics_is_not_used(large) -> None:
     with sqlite3.connect(path / "gallery.sqlite") as file:
         file.execute("UPDATE camera_statistics SET content = x'00'")
     with Gallery.open(path, exact_below=100) as gallery:
-        with pytest.raises(GalleryError, match="fit them anew"):
+        with pytest.raises(GalleryError, match="fit them again"):
             gallery.search(vectors[0], 5)
         assert gallery.refresh_statistics()
         found = gallery.search(vectors[0], 5, query_camera="a")

@@ -1,1 +1,1 @@
-"""A gallery in a folder: SQLite is the record, hnswlib the index of a large one."""
+"""A gallery in a folder. SQLite holds the records, and hnswlib the index of a large gallery."""

@@ -1,11 +1,11 @@
-"""The audit log of a gallery: who searched and deleted what, and when. One JSON object a line, and each line names
-the one before it:
+"""The audit log of a gallery: who searched for and deleted what, and when. Each line is a JSON object, and holds the
+digest of the line before it:
 
     {"line": 2, "time": "2026-11-26T20:00:00.000Z", "user": "ana", "action": "search", ..., "previous": "<SHA-256>"}
 
-How many lines there are, how many bytes, and the SHA-256 of the last one are kept in the gallery's record, so that
-cutting the end off shows as well as a change in the middle. No key is part of it: whoever may write both the log and
-the record can write both anew. Against that, the last digest can be kept elsewhere.
+The number of lines and bytes, and the SHA-256 of the last line, are stored in the gallery's database. So a removed end
+is noticed, as well as a change in the middle. There is no secret key: whoever may write both the log and the database
+can forge both. To notice that, keep the last digest in another place.
 """
 
 import getpass
@@ -29,16 +29,16 @@ from reid_toolkit.records import Record
 
 NAME = "audit.jsonl"
 FIRST = "0" * 64
-"""What the first line names as the one before it."""
-ANOTHER = "put it back; or move it away and begin another with `reid gallery audit GALLERY off`, then `on`"
-"""What to do about a log that does not fit."""
+"""The digest that the first line holds as that of the line before it."""
+ANOTHER = "restore the file; or move it away and begin a new log with `reid gallery audit GALLERY off`, then `on`"
+"""What to do about a log that does not match the database."""
 
 Event = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the record knows of the log."""
+    """What the database stores about the log."""
 
     on: bool = False
     lines: int = 0
@@ -48,7 +48,7 @@ class Head:
 
     @classmethod
     def of(cls, text: str | None) -> "Head":
-        """From what :attr:`text` gave; a log that was never on when there is none."""
+        """Read what :attr:`text` gave. None means a log that was never on."""
         return cls(**parse_json(text)) if text else cls()
 
     @property
@@ -57,14 +57,14 @@ class Head:
 
 
 def append(folder: Path, head: Head, events: Sequence[Event]) -> Head:
-    """Write a line for each event and sync them; the record must take over the head that is returned.
+    """Write and sync a line for each event. The caller must store the returned head in the database.
 
-    Only one process at a time may do so. Raises :class:`AuditError` when the file is not what the record knows, or
-    cannot be written; then nothing was.
+    Only one process at a time may do so. Raises :class:`AuditError`, and writes nothing, if the file does not match the
+    database or cannot be written.
     """
     path = folder / NAME
     try:
-        # Made anew only for the first line: a log that was taken away is not begun again.
+        # The file is created only for the first line, so that a log that was removed is not replaced by a new one.
         handle = os.open(path, os.O_RDWR | (0 if head.lines else os.O_CREAT), 0o600)
         with open(handle, "r+b") as file:
             head = _caught_up(path, file, head)
@@ -72,7 +72,7 @@ def append(folder: Path, head: Head, events: Sequence[Event]) -> Head:
             try:
                 file.seek(head.bytes)
                 file.write(content)
-                file.truncate()  # what a killed process left of a line
+                file.truncate()  # removes a part of a line that a killed process has left
                 file.flush()
                 os.fsync(handle)
             except BaseException:
@@ -87,10 +87,10 @@ def append(folder: Path, head: Head, events: Sequence[Event]) -> Head:
 
 
 def switched(folder: Path, head: Head, on: bool) -> Head:
-    """The head of the log switched on or off, which is a line of it too.
+    """Switch the log on or off, write that as a line, and give the new head.
 
-    A log that does not fit can be switched off all the same. After one that was taken away, another begins, which
-    says so. Raises :class:`AuditError` as :func:`append` does.
+    A log that does not match the database can be switched off too. If the file was removed, switching on begins a new
+    log, whose first line says so. Raises :class:`AuditError` as :func:`append` does.
     """
     if head.on == on:
         return head
@@ -110,7 +110,7 @@ def _chained(head: Head, events: Sequence[Event]) -> tuple[bytes, Head]:
     content, digest, number = bytearray(), head.digest, head.lines
     for number, event in enumerate(events, start=head.lines + 1):
         text = json.dumps({"line": number, **about, **event, "previous": digest}, ensure_ascii=False)
-        # Names of files may not be Unicode; escaped like this they are JSON all the same.
+        # File names may not be valid Unicode. Escaped in this way, the line is still JSON.
         line = text.encode(errors="backslashreplace")
         digest = hashlib.sha256(line).hexdigest()
         content += line + b"\n"
@@ -118,7 +118,7 @@ def _chained(head: Head, events: Sequence[Event]) -> tuple[bytes, Head]:
 
 
 def _caught_up(path: Path, file: BinaryIO, head: Head) -> Head:
-    """The head with the lines that the record does not know: of a process that was killed before it did."""
+    """The head with lines that are not in the database yet, because a process was killed before it stored its head."""
     size = file.seek(0, os.SEEK_END)
     if size < head.bytes:
         raise AuditError(f"{path}: {_too_short(size, head)}")
@@ -127,13 +127,13 @@ def _caught_up(path: Path, file: BinaryIO, head: Head) -> Head:
         if not line.endswith(b"\n"):
             break
         if not _follows(line, head.lines, head.digest):
-            raise AuditError(f"{path}: what follows line {head.lines} is not of this log: {ANOTHER}")
+            raise AuditError(f"{path}: the line after line {head.lines} does not belong to this log: {ANOTHER}")
         head = Head(head.on, head.lines + 1, head.bytes + len(line), hashlib.sha256(line[:-1]).hexdigest())
     return head
 
 
 def _follows(line: bytes, lines: int, digest: str) -> bool:
-    """Whether a line is one, and names the one before it."""
+    """Whether a line is valid and holds the digest of the line before it."""
     try:
         event = parse_json(line)
         return bool((event["line"], event["previous"]) == (lines + 1, digest))
@@ -149,7 +149,7 @@ def _too_short(size: int, head: Head) -> str:
 
 
 def read(folder: Path, head: Head) -> list[Event]:
-    """The lines that the record knows of; those that are no events are left out, see :func:`faults`."""
+    """The events of all lines that the database knows. Invalid lines are left out; :func:`faults` reports them."""
     found = []
     for line in _lines(folder, head):
         with suppress(ValueError):
@@ -160,12 +160,13 @@ def read(folder: Path, head: Head) -> list[Event]:
 
 
 def faults(folder: Path, head: Head) -> list[str]:
-    """What does not fit: the first line that does not follow from the one before it, or a wrong end."""
+    """The first fault of the log: a line that does not follow from the line before it, or a wrong end. Empty if
+    none."""
     digest, number = FIRST, 0
     for number, line in enumerate(_lines(folder, head), start=1):
         if not _follows(line, number - 1, digest):
             before = f"line {number - 1}" if number > 1 else "the beginning"
-            return [f"line {number} does not follow from {before}: a line was changed, removed or put in"]
+            return [f"line {number} does not follow from {before}: a line was changed, removed or inserted"]
         digest = hashlib.sha256(line).hexdigest()
     if number < head.lines:
         return [f"its end is missing: expected {head.lines} lines, got {number}"]
@@ -173,7 +174,8 @@ def faults(folder: Path, head: Head) -> list[str]:
 
 
 def _lines(folder: Path, head: Head) -> list[bytes]:
-    """Without their ends. What comes after the last that the record knows may be of a search under way."""
+    """The lines that the database knows, without line ends. Later lines may belong to a search that is still
+    running."""
     try:
         with open(folder / NAME, "rb") as file:
             content = file.read(head.bytes)
@@ -191,9 +193,10 @@ def searches(
     version: int,
     found: Sequence[int],
 ) -> list[Event]:
-    """An event for each of ``queries`` (B, D) and how many records it found. The descriptor itself is not in it.
+    """An event for each of ``queries`` (B, D), with the number of records found. It holds a digest of the descriptor,
+    not the descriptor itself.
 
-    version: of the camera statistics that were used, 0 for none.
+    version: the version of the camera statistics that were used, 0 for none.
     """
     filters: Event = {
         key: sorted(value) for key in ("cameras", "sources", "tags") if (value := getattr(where, key)) not in (None, ())
@@ -211,19 +214,20 @@ def searches(
 
 
 def deletion(which: Selection, count: int) -> Event:
-    """That records were deleted by criteria."""
+    """The event for records that were deleted by criteria."""
     criteria = {key: value for key, value in asdict(which).items() if value not in (None, False)}
     return {"action": "delete", "criteria": criteria, "records": count}
 
 
 def removal(records: Sequence[Record], count: int) -> Event:
-    """That records were deleted which were named one by one."""
+    """The event for records that were deleted one by one."""
     named = [{"tracklet": one.tracklet, "camera": one.camera, "source": one.source} for one in records]
     return {"action": "delete", "criteria": {"named": named}, "records": count}
 
 
 def user() -> str:
-    """The operating system's name of whoever runs this process, not what the environment says; else the number."""
+    """The name of the user who runs this process, from the operating system, not the environment. If it has no name,
+    its number."""
     try:
         import pwd
 

@@ -1,4 +1,4 @@
-"""What is in a gallery; and what is damaged, record by record and file by file."""
+"""Report what a gallery in a folder holds, and what is damaged, record by record and file by file."""
 
 import time
 from typing import Any
@@ -13,9 +13,9 @@ from reid_toolkit.gallery.types import Damaged, Info, OnProgress, Report, Select
 
 
 def info_of(store: RecordTable, version: int) -> Info:
-    """Within ``store.reading()``. Reads the indexes of the file, not the descriptors.
+    """What the gallery holds. Within ``store.reading()``. Reads the indexes of the file, not the descriptors.
 
-    version: of the camera statistics that searches use.
+    version: the version of the camera statistics that searches use.
     """
     index = manifest_of(store)
     first, last = store.span()
@@ -41,7 +41,7 @@ def info_of(store: RecordTable, version: int) -> Info:
 
 
 def _statistics_info(store: RecordTable, version: int) -> dict[str, Any] | None:
-    """Where they are damaged, :func:`report_on` says so; what else there is to say is said all the same."""
+    """None if the statistics are damaged, so that the rest can be given. :func:`report_on` reports the damage."""
     try:
         return about_statistics(store.statistics(version), store.number("statistics"))
     except GalleryError:
@@ -49,13 +49,13 @@ def _statistics_info(store: RecordTable, version: int) -> dict[str, Any] | None:
 
 
 def leftover(store: RecordTable) -> bool:
-    """Within ``store.reading()``. Whether a file of the index may hold bytes of rows that were deleted."""
+    """Whether a file of the index may hold bytes of deleted rows. Within ``store.reading()``."""
     about = manifest_of(store)
     return index_files.holds_deleted(store.folder, about, store.number("removed"))
 
 
 def report_on(store: RecordTable, on_progress: OnProgress | None = None) -> Report:
-    """Read all of ``store``, within ``store.reading()``."""
+    """Read all records and files, and report damage. Within ``store.reading()``."""
     count = store.count()
     whole = 0
     damage: Damage = {}

@@ -1,4 +1,4 @@
-"""The SQLite file of a gallery: opening it, transactions, what is known about the whole, and its errors in words."""
+"""The SQLite file of a gallery: opening, transactions, facts about the whole gallery, and error messages."""
 
 import errno
 import json
@@ -17,21 +17,21 @@ from reid_toolkit.gallery.local.schema import METRIC, migrate
 
 NAME = "gallery.sqlite"
 UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What damage makes sqlite3 raise: the second for a message of SQLite's that quotes it."""
+"""Errors that sqlite3 raises for damage. The second comes if SQLite's message quotes damaged text."""
 BUSY_SECONDS = 0.5
-"""For how long SQLite itself waits for another process; it cannot be interrupted meanwhile."""
+"""Seconds for which SQLite itself waits for another process. It cannot be interrupted meanwhile."""
 GONE = (errno.ENOENT, errno.ENOTDIR)
-DAMAGED = "damaged ({}): see `reid gallery check`; put back a copy, or enroll again into a new folder"
+DAMAGED = "damaged ({}): see `reid gallery check`: restore a copy, or enroll again into a new folder"
 
 
 class Database:
-    """One connection. Not locked: whoever shares it between threads serialises its use."""
+    """A connection. It has no lock: only one thread at a time may use it."""
 
     def __init__(self, folder: Path, create: bool, wait: float) -> None:
-        """Open ``folder``; with ``create``, make it where there is none (mode 0700, files 0600).
+        """Open the gallery in ``folder``. With ``create``, create it if there is none (folder mode 0700, files 0600).
 
-        wait: seconds for which a write waits for another process's. Raises :class:`GalleryError` when there is
-        no gallery, or something else is there.
+        wait: seconds for which a write waits for another process's write. Raises :class:`GalleryError` if there is no
+        gallery, or if the folder holds other files.
         """
         self.folder = folder
         self.path = folder / NAME
@@ -40,20 +40,20 @@ class Database:
             raise GalleryError(f"{folder}: is a file: expected a gallery folder")
         if not self.path.exists():
             if folder.is_dir() and any(not file.name.startswith(f".{NAME}") for file in folder.iterdir()):
-                raise GalleryError(f"{folder}: is a folder of something else: expected a gallery, with {NAME} in it")
+                raise GalleryError(f"{folder}: is not a gallery: expected a new folder, or a folder with {NAME} in it")
             if not create:
                 raise GalleryError(f"{folder}: no gallery there: make one with `reid enroll`")
             with self._explained():
                 _create(folder, self.path)
         self.read_only = not can_be_written(self.path)
         """Whether this process may only read: on a read-only medium, or in a folder of another user."""
-        self._place = os.path.abspath(self.path)  # a process may go to another folder
+        self._place = os.path.abspath(self.path)  # absolute, because a process may change its working directory
         self._file: tuple[int, int] | None = None
         self._frozen = False
-        """Whether SQLite was told that nobody writes; it then sees no change, so we look."""
+        """Whether SQLite was told that nobody writes. It then notices no changes, so we look for them."""
         self._seen: object = None
         self.reopened = 0
-        """How often that turned out to be wrong: what was read until then may be half of a change."""
+        """How often the file had changed nevertheless. What was read before may hold a part of a change."""
         with self._explained():
             self._open()
 
@@ -75,9 +75,10 @@ class Database:
     def _connect_to_file(self) -> sqlite3.Connection:
         for again in (True, False):
             self._file = self._file_there()
-            # mode=rw: never make a second, empty gallery where the file has just been removed.
+            # mode=rw never creates a new, empty gallery if the file has just been removed.
             db = self._connect_reading() if self.read_only else self._connect("rw")
-            # Replaced just now; or a file system of layers, as of containers, makes a file anew to be written to.
+            # Open again if the file was replaced just now, or if a layered file system (as of containers) has copied
+            # the file because it is opened for writing.
             if again and self._file_there() != self._file:
                 db.close()
             else:
@@ -91,9 +92,10 @@ class Database:
         )  # fmt: skip
 
     def _connect_reading(self) -> sqlite3.Connection:
-        """Open a file that this process may not write: on a read-only medium, or of another user, who may write now."""
+        """Open a file that this process may not write: on a read-only medium, or of another user, who may be
+        writing."""
         self._frozen = True
-        with suppress(sqlite3.OperationalError):  # its write-ahead log is not there, and cannot be made
+        with suppress(sqlite3.OperationalError):  # the write-ahead log does not exist, and cannot be created
             db = self._connect("ro")
             try:
                 db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -105,33 +107,33 @@ class Database:
         log = Path(self._log())
         if log.exists() and log.stat().st_size:
             raise GalleryError(
-                f"{self.path}: cannot be written, and its last changes still lie in {log.name}: open it once where it "
-                "can be written, for example with `reid gallery info`, and copy it then"
+                f"{self.path}: cannot be written, and its last changes are still in {log.name}: open it once where it "
+                "can be written, for example with `reid gallery info`, and then copy it"
             )
-        return self._connect("ro&immutable=1")  # nobody writes now
+        return self._connect("ro&immutable=1")  # without a log, nobody is writing now
 
     def _prepare(self) -> None:
-        # A damaged file is looked at more closely, and what it says about itself is not executed.
+        # Check cells, to notice damage, and do not execute code from the file's schema.
         self._db.execute("PRAGMA cell_size_check = ON")
         self._db.execute("PRAGMA trusted_schema = OFF")
         if not self.path.stat().st_size:
-            raise GalleryError("damaged: an empty file; put back a copy of it, or remove it and enroll again")
-        # First: it leaves a database of another program as it is.
+            raise GalleryError("damaged: the file is empty: restore a copy, or remove it and enroll again")
+        # The first statement, because it does not change a database of another program.
         self._patiently(lambda: migrate(self._db, may_write=not self.read_only))
         if not self.read_only:
             self._patiently(lambda: self._db.execute("PRAGMA journal_mode = WAL"))
             self._db.execute("PRAGMA synchronous = FULL")
-        # The inner pages of millions of records, 3 MB a million, so that a record takes one read and not three.
+        # Cache the inner pages, 3 MB per million records, so that reading a record takes one read instead of three.
         self._db.execute("PRAGMA cache_size = -16000")
-        # Deleted descriptors are overwritten, not only unlinked.
+        # Overwrite deleted descriptors.
         self._db.execute("PRAGMA secure_delete = ON")
         with self.reading():
             if self.meta("seal") == "":
-                sealed = False  # new, or of an older toolkit
+                sealed = False  # a new gallery, or made by an older toolkit
             elif not self.sealed():
                 raise GalleryError(
-                    "damaged: what it says about its model, width and count does not fit its checksum; "
-                    "put back a copy of it, or enroll again into a new folder"
+                    "damaged: the checksum of its model, width and count is wrong: restore a copy, or enroll again "
+                    "into a new folder"
                 )
             elif self.meta("metric") != METRIC:
                 raise GalleryError(f"made for the metric {self.meta('metric')!r}: expected {METRIC!r}")
@@ -142,7 +144,7 @@ class Database:
                 pass
 
     def again(self) -> Self:
-        """Another connection to this very file."""
+        """Another connection to the same file."""
         self._refuse_another()
         other = type(self)(self.folder, False, self._wait)
         other._file = self._file
@@ -152,28 +154,30 @@ class Database:
         self._db.close()
 
     def _file_there(self) -> tuple[int, int] | None:
-        """Which file has our name now; None where there is none."""
+        """The file that has our name now. None if there is none."""
         try:
             about = os.stat(self._place)
         except OSError as error:
-            # Whoever may look there no longer, having given up rights, still holds the file.
+            # A process that has given up its rights can no longer look, but still has the file open.
             return None if error.errno in GONE else self._file
         return about.st_dev, about.st_ino
 
     def _refuse_another(self) -> None:
-        """SQLite would go on in a file that is deleted, or somewhere else, and say that all is well."""
+        """Raise :class:`GalleryError` if the file was deleted or moved. SQLite would continue to use it without an
+        error.
+        """
         if self._file_there() != self._file:
             raise GalleryError(
-                f"{self.path}: was replaced or deleted while it was open: open it again; what was written until now "
-                "is in the file that was there"
+                f"{self.path}: was replaced or deleted while it was open: open it again; earlier writes are in the old "
+                "file"
             )
 
     def _state(self) -> tuple[tuple[int, int] | None, ...]:
-        """Others when the file was written to, or somebody who will has opened it."""
+        """Values that change when the file is written, or when a process opens it for writing."""
         return tuple(map(_size_and_time, (self._place, self._log())))
 
     def _log(self) -> str:
-        """Where SQLite keeps the write-ahead log: beside the file that a link leads to."""
+        """The path of SQLite's write-ahead log: beside the file itself, even if our path is a link to it."""
         return f"{os.path.realpath(self._place)}-wal"
 
     def _is_outdated(self) -> bool:
@@ -181,10 +185,10 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """One consistent view of the file, whatever other processes write meanwhile.
+        """A consistent view of the file, whatever other processes write meanwhile.
 
-        Raises :class:`GalleryError` where it may not be consistent: by whoever may not write, it can be seen only
-        afterwards that somebody else has.
+        Raises :class:`GalleryError` at the end if the view may have been inconsistent. A process that may not write can
+        notice only afterwards that another process has written.
         """
         self._refuse_another()
         with self._explained():
@@ -202,11 +206,11 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """All or nothing, and on the disk when this returns."""
+        """A transaction: all or nothing, and on the disk when it ends."""
         if self.read_only:
             raise GalleryError(
-                f"{self.path}: cannot be written: it, or its folder, is on a read-only medium or of another user; "
-                "`reid gallery copy` makes one that can"
+                f"{self.path}: cannot be written: the file or its folder is on a read-only medium, or belongs to "
+                "another user: `reid gallery copy` makes a copy that can be written"
             )
         with self._explained():
             self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
@@ -220,24 +224,24 @@ class Database:
                 raise
 
     def writing_if_allowed(self) -> AbstractContextManager[None]:
-        """:meth:`writing`; only :meth:`reading` where nothing may be written, for what seldom has to write."""
+        """:meth:`writing`, or :meth:`reading` if the file may not be written. For code that rarely has to write."""
         return self.reading() if self.read_only else self.writing()
 
     def meta(self, key: str) -> str | None:
-        """What is known about the whole gallery under this name."""
+        """A fact about the whole gallery. None if it is not stored."""
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
     def number(self, key: str) -> int:
-        """:meth:`meta` of a counter; 0 when there is none."""
+        """:meth:`meta` of a counter. 0 if it is not stored."""
         return int(self.meta(key) or 0)
 
     def set_meta(self, key: str, value: str) -> None:
-        """Inside :meth:`writing`."""
+        """Store a fact, within :meth:`writing`."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def sealed(self) -> bool:
-        """Whether all that :meth:`meta` answers is as it was written."""
+        """Whether all facts match their checksum."""
         return self.meta("seal") == str(self._seal())
 
     def _seal(self) -> int:
@@ -245,7 +249,7 @@ class Database:
         return text_checksum(json.dumps(rows, default=repr))
 
     def integrity(self) -> list[str]:
-        """What SQLite finds wrong in the file's pages and indexes, at most 100 lines."""
+        """Faults that SQLite finds in the file's pages and indexes, at most 100 lines."""
         try:
             lines = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check")]
         except UNREADABLE as error:
@@ -255,7 +259,7 @@ class Database:
     def shrink(self) -> None:
         """Rewrite the file without the space of deleted rows, and empty the write-ahead log.
 
-        Raises :class:`GalleryError` when a reader holds the old pages, which then stay in the log.
+        Raises :class:`GalleryError` if a reader still uses the old pages, which then stay in the log.
         """
         with self._explained():
             self._patiently(lambda: self._db.execute("VACUUM"))
@@ -264,17 +268,17 @@ class Database:
                 if time.monotonic() >= deadline:
                     raise GalleryError(
                         f"{self.folder}: the rows are deleted, but another process is reading, so their bytes are "
-                        "still in the write-ahead log: run `reid gallery compact` when it is done"
+                        "still in the write-ahead log: run `reid gallery compact` when that process has finished"
                     )
                 time.sleep(0.02)
 
     def empty_log(self) -> bool:
-        """Move all of the write-ahead log into the file, where deleted rows are overwritten; whether that went."""
+        """Move the write-ahead log into the file, which overwrites deleted rows. True if all of it was moved."""
         with self._explained():
             return not self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
     def _patiently(self, step: Callable[[], object]) -> None:
-        """Try again, for as long as we may wait, while another process writes."""
+        """Try ``step`` again while another process writes, for at most ``wait`` seconds."""
         deadline = time.monotonic() + self._wait
         while True:
             try:
@@ -287,7 +291,7 @@ class Database:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn what SQLite raises into one line that says what is safe and what to do."""
+        """Turn SQLite's errors into a line that says what is safe and what to do."""
         try:
             yield
         except sqlite3.Error as error:
@@ -303,13 +307,13 @@ class Database:
         name = getattr(error, "sqlite_errorname", None) or ""
         if name.startswith("SQLITE_FULL") or "disk is full" in text:
             return (
-                "no space left on the disk: this write was undone, all that was stored before is safe; "
-                "free some and run the same command again"
+                "no space left on the disk: this write was undone, all that was stored before is safe: free some space "
+                "and run the same command again"
             )
         if is_busy(error):
             return (
-                f"another process is writing, and still was after {self._wait:g} s: run this again when it is "
-                "done, or wait longer (--wait SECONDS)"
+                f"another process is writing, and was still writing after {self._wait:g} s: run this again later, or "
+                "wait longer (--wait SECONDS)"
             )
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")) or "malformed" in text:
             return DAMAGED.format(text)
@@ -325,31 +329,33 @@ def _size_and_time(path: str) -> tuple[int, int] | None:
 
 
 def is_busy(error: Exception) -> bool:
-    """Whether another connection is in the way, and not the file's or the disk's state."""
+    """Whether the cause is another connection, and not the state of the file or the disk."""
     name = getattr(error, "sqlite_errorname", None) or ""
     return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in str(error)
 
 
 def may_pass(error: sqlite3.Error) -> bool:
-    """Whether the same may be done later: another connection or the disk is in the way, and not the file itself."""
+    """Whether the same call may succeed later: the cause is another connection or the disk, and not the file itself."""
     name = getattr(error, "sqlite_errorname", None) or ""
     return is_busy(error) or name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"))
 
 
 def _create(folder: Path, path: Path) -> None:
-    """Make the folder and the database in it, which no other user can read, and no other process see unfinished."""
+    """Create the folder and its database. No other user can read them, and no other process sees an unfinished
+    database.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = folder / f".{NAME}.{os.getpid()}.partial"
     os.close(os.open(temporary, os.O_CREAT | os.O_RDWR, 0o600))
     try:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
             migrate(db)
-        # Not renamed: another process may have made the same gallery meanwhile, and enrolled into it.
+        # Linked and not renamed, because another process may have created the same gallery meanwhile and filled it.
         try:
             os.link(temporary, path)
         except FileExistsError:
             pass
-        except OSError:  # a file system without hard links, such as FAT: the next best
+        except OSError:  # a file system without hard links, such as FAT: rename instead
             if not path.exists():
                 os.rename(temporary, path)
     finally:

@@ -1,4 +1,4 @@
-"""A gallery in a folder: SQLite is the record, and what searches look at is kept in step with it."""
+"""A gallery in a folder. SQLite holds the records, and the rows that searches use follow the database."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -26,22 +26,22 @@ from reid_toolkit.gallery.types import EXACT_BELOW, Batch, Comparison, Filter, I
 from reid_toolkit.records import Match, Record
 
 WAIT = 10.0
-"""Seconds for which a write waits for another one by default."""
+"""Default seconds for which a write waits for another process's write."""
 
 
 class Gallery(GalleryStore):
-    """A folder of enrolled descriptors. Threads may share one; processes each open their own.
+    """A folder of enrolled descriptors. Threads may share an object; each process opens its own.
 
         with Gallery.open("gallery", dimension=512) as gallery:
             gallery.add(vectors, records)
             matches = gallery.search(vector, top_k=10, cameras={"entrance"})
 
-    Searches see what other processes have added, and run beside each other and beside a write. One process
-    writes at a time; a second waits, then gives up by name. Descriptors are (N, D) or (D,) float of length 1 to
-    within 1e-3, and come back as float32; times are seconds, distances Euclidean, 0-2.
+    Searches see what other processes have added, and run at the same time as other searches and a write. One process
+    writes at a time; others wait, and raise an error after ``wait`` seconds. Descriptors are (N, D) or (D,) float of
+    length 1 to within 1e-3, and are read as float32. Times are seconds, and distances are Euclidean, 0-2.
 
-    Any method raises :class:`GalleryError` when the file is damaged or gone, the disk full, or another process
-    writes for longer than ``wait``; what else one raises, it says.
+    Every method raises :class:`GalleryError` if the file is damaged or deleted, the disk is full, or another process
+    writes for longer than ``wait``. Other errors are documented at each method.
     """
 
     def __init__(self, path: Path, create: bool, exact_below: int, wait: float) -> None:
@@ -55,9 +55,9 @@ class Gallery(GalleryStore):
         self._expected: dict[str, str] = {}  # "dimension" and "model", as far as given
         self._searcher = Searcher(exact_below)
         self._plain = Searcher(exact_below, plain=True)
-        """Of searches without camera statistics in a gallery that has some; empty until there is one."""
+        """For searches without camera statistics in a gallery that has them. Empty until there is such a search."""
         self._audited = False
-        """Whether a search has met a log that is on. Never reset, or threads could undo each other's; ``log`` looks."""
+        """Whether a search has seen that the audit log is on. Never reset, because threads could undo each other's."""
 
     @classmethod
     def open(
@@ -70,12 +70,12 @@ class Gallery(GalleryStore):
         exact_below: int = EXACT_BELOW,
         wait: float = WAIT,
     ) -> "Gallery":
-        """Open the gallery at ``path``, or make it when there is none and ``create``.
+        """Open the gallery at ``path``. With ``create``, create it if there is none.
 
-        dimension: width of the descriptors; model: fingerprint of the model they come from. An empty gallery
-        takes over what is given, any other compares it. From ``exact_below`` rows on, search uses an index.
-        wait: seconds for which a write waits for another process's.
-        Raises :class:`GalleryError` when they differ, or when the gallery is damaged, locked, or not one.
+        dimension: width of the descriptors. model: fingerprint of the model that makes them. An empty gallery takes
+        them over; another must have the same. From ``exact_below`` rows on, searches use an index. wait: seconds for
+        which a write waits for another process's write. Raises :class:`GalleryError` if the gallery has another width
+        or model, is damaged or locked, or is not a gallery.
         """
         gallery = cls(Path(path), create, exact_below, wait)
         try:
@@ -86,7 +86,7 @@ class Gallery(GalleryStore):
         return gallery
 
     def close(self) -> None:
-        """Close the files; what was added is stored already. The gallery cannot be used afterwards."""
+        """Close the files. The gallery cannot be used afterwards. Records are stored when they are added."""
         with self._locks.reader:
             self._reader.close()
         with self._locks.writer:
@@ -97,9 +97,9 @@ class Gallery(GalleryStore):
             return self._reader.count()
 
     def expect(self, dimension: int | None = None, model: str | None = None) -> None:
-        """Hold the gallery to this width and model from now on; an empty one takes them over.
+        """Require this width and model from now on. An empty gallery takes them over.
 
-        Raises :class:`GalleryError` when it holds descriptors of others.
+        Raises :class:`GalleryError` if it holds descriptors of another width or model.
         """
         given = {"dimension": None if dimension is None else str(dimension), "model": model}
         wanted = self._expected | {key: value for key, value in given.items() if value is not None}
@@ -111,10 +111,10 @@ class Gallery(GalleryStore):
         self._expected = wanted
 
     def _bind(self, wanted: dict[str, str]) -> None:
-        """Within ``writing``, so that two processes cannot bind one empty gallery to two models."""
+        """Within ``writing``, so that two processes cannot bind the same empty gallery to two models."""
         empty = self._writer.count() == 0
         for key, value in wanted.items():
-            # What this gallery was opened for stands, even while it is empty.
+            # The width and model that this gallery was opened with stay, even while it is empty.
             held = self._expected.get(key, value) if empty else self._writer.meta(key)
             if held != value:
                 what = {"dimension": "width", "model": "model"}[key]
@@ -122,15 +122,15 @@ class Gallery(GalleryStore):
             if self._writer.meta(key) != value:
                 self._writer.set_meta(key, value)
                 if self._writer.number("statistics"):
-                    self._writer.put_statistics(None, {})  # those that are there are of another model or width
+                    self._writer.put_statistics(None, {})  # the stored statistics are of another model or width
                     self._writer.drop_statistics(())
 
     def add(self, vectors: ArrayLike, records: Sequence[Record]) -> None:
-        """Store descriptors (N, D) float, L2-normalised to 1e-3, with a record each; kept in half precision.
+        """Store descriptors (N, D) float, L2-normalised to within 1e-3, each with a record, in half precision.
 
-        All or nothing; on the disk when this returns. A record with the tracklet, camera and source of one
-        that is already there replaces it. Raises :class:`InputError` for another shape or length, NaN, times
-        in disorder or tags out of order, :class:`GalleryError` for another width.
+        All or nothing, and on the disk when this returns. A record with the same tracklet, camera and source as a
+        stored record replaces it. Raises :class:`InputError` for a wrong shape or length, NaN, wrong times or tags, and
+        :class:`GalleryError` for another width.
         """
         matrix = validation.stored_rows(vectors, "descriptors")
         validation.check_records(records, len(matrix))
@@ -150,8 +150,7 @@ class Gallery(GalleryStore):
         camera_statistics: bool = True,
         name: str = "",
     ) -> list[list[Match]]:
-        """As :meth:`search`, for each row of ``vectors`` (B, D) float; a list of matches each, B of them. Quicker than
-        one by one; raises the same."""
+        """:meth:`search` for each row of ``vectors`` (B, D) float: B lists. Quicker than B searches; same errors."""
         where = where or Filter()
         queries = validation.checked_queries(vectors, top_k, where)
         how = Comparison(validation.checked_cameras(query_cameras, len(queries)), camera_statistics)
@@ -178,7 +177,7 @@ class Gallery(GalleryStore):
             return self._searcher
         with self._locks.reader, self._reader.reading():
             never_fitted = not self._reader.number("statistics")
-        # Where there are no statistics one searcher does for both, and descriptors are in memory once.
+        # Without statistics the same searcher serves both, so that descriptors are in memory only once.
         return self._searcher if never_fitted else self._plain
 
     def _answer(
@@ -203,13 +202,13 @@ class Gallery(GalleryStore):
             log(self._writer, self._locks, audit.searches(name, queries, top_k, where, how, version, found))
 
     def statistics(self) -> CameraStatistics | None:
-        """The camera statistics that searches use; None where there are none. Raises :class:`GalleryError` for damaged
-        ones."""
+        """The camera statistics that searches use. None if there are none. Raises :class:`GalleryError` if they are
+        damaged."""
         with self._locks.reader, self._reader.reading():
             return self._reader.statistics(self._searcher.version_in_use(self._reader))
 
     def statistics_version(self, how: Comparison) -> int:
-        """The version of the statistics by which a search compares; 0 where it uses none."""
+        """The version of the camera statistics that a search uses. 0 for none."""
         if not how.camera_statistics:
             return 0
         with self._locks.reader, self._reader.reading():
@@ -217,10 +216,10 @@ class Gallery(GalleryStore):
             return version if self._reader.holds_statistics(version) else 0
 
     def refresh_statistics(self, on_progress: OnProgress | None = None, *, if_due: bool = False) -> bool:
-        """Fit camera statistics to all whole records, in one transaction; whether there is a new version.
+        """Fit camera statistics to all undamaged records, in one transaction. True if there is a new version.
 
-        if_due: only where it is worth it, see ``gallery/statistics.py``. Nothing changes where there were none, and
-        the records are too few for any.
+        With ``if_due``, only if it is worth its cost, see ``gallery/statistics.py``. Nothing changes if there were none
+        and there are too few records.
         """
         while True:
             with closing(self._reader.again()) as store, store.reading():
@@ -230,7 +229,8 @@ class Gallery(GalleryStore):
                 read_at = store.fit_state()
                 found = _fit(store, on_progress)
             with self._locks.writer, self._writer.writing():
-                # Another process has fitted meanwhile, or bytes were erased that must not come back in a mean.
+                # Try again if another process has fitted meanwhile, or if bytes were erased: they must not be in a
+                # mean.
                 if self._writer.fit_state() != read_at:
                     continue
                 if found is None and not self._writer.holds_statistics(read_at[0]):
@@ -241,54 +241,54 @@ class Gallery(GalleryStore):
                 self._writer.drop_statistics({about.statistics} if about else ())
                 self._writer.log({"action": "camera statistics", "version": version})
             with self._locks.writer:
-                self._writer.empty_log()  # which may still hold the means before, and in them who was forgotten since
+                self._writer.empty_log()  # it may hold the old means, which contain people forgotten since
             return True
 
     @property
     def identity(self) -> str:
-        """The gallery's own id, which moves with its folder; a copy made by ``reid gallery copy`` has another."""
+        """The gallery's id, which stays if its folder is moved. A copy by ``reid gallery copy`` has another id."""
         with self._locks.reader, self._reader.reading():
             return self._reader.meta("id") or ""
 
     @property
     def damage(self) -> dict[int, str]:
-        """Records that searches so far had to leave out, by number, and why: see :meth:`check`."""
+        """Damaged records that searches have left out so far: number -> reason. See :meth:`check`."""
         return self._searcher.damage | self._plain.damage
 
     def build_index(self, on_progress: OnProgress | None = None) -> None:
-        """Make or renew the index if the gallery is large enough for one and it is due. Others may search meanwhile.
+        """Build or update the index, if the gallery is large enough and it is due. Others may search meanwhile.
 
-        Without it every search is exact, and slow in a large gallery.
+        Without an index every search is exact, and slow in a large gallery.
         """
         self._searcher.build(self._reader, self._writer, self._locks, on_progress)
 
     def enrolled(self, records: Sequence[Record]) -> list[bool]:
-        """For each record, whether one with its tracklet, camera and source is there, and whole."""
+        """For each record, whether an undamaged record with its tracklet, camera and source is stored."""
         keys = [key_of(record) for record in records]
         with self._locks.reader, self._reader.reading():
             found = self._reader.ids_of(keys)
         return [key in found for key in keys]
 
     def records(self) -> Iterator[Batch]:
-        """All whole records and their descriptors, (B, D) float32, in the order of enrolment; as of the first."""
+        """Yield all undamaged records and descriptors (B, D) float32, by enrolment, as of when the reading began."""
         log(self._writer, self._locks, [{"action": "read all"}])
         with closing(self._reader.again()) as store, store.reading():
             yield from store.batches()
 
     def listed(self, which: Selection) -> Iterator[Record]:
-        """The whole records that match, as of the first, without their descriptors."""
+        """Yield the undamaged records that match, without descriptors, as of when the reading began."""
         with closing(self._reader.again()) as store, store.reading():
             yield from store.listed(which)
 
     def count_of(self, which: Selection) -> int:
-        """How many records match."""
+        """The number of records that match."""
         with self._locks.reader, self._reader.reading():
             return self._reader.matching(which)
 
     def delete_selected(self, which: Selection) -> int:
-        """Delete the records that match; how many there were. Quick, as the index only marks them.
+        """Delete the records that match. Gives their number. Quick, because the index only marks them.
 
-        What the files of an index hold of them stays until :meth:`compact`.
+        Their bytes stay in the index files until :meth:`compact`.
         """
         with self._locks.writer, self._writer.writing():
             count = self._writer.delete(which)
@@ -296,7 +296,7 @@ class Gallery(GalleryStore):
             return count
 
     def delete_records(self, records: Sequence[Record]) -> int:
-        """:meth:`delete` of just the records with the tracklet, camera and source of one of these."""
+        """Delete the records that have the tracklet, camera and source of one of these. Gives their number."""
         with self._locks.writer, self._writer.writing():
             count = self._writer.remove(map(key_of, records))
             self._writer.log(audit.removal(records, count))
@@ -304,25 +304,25 @@ class Gallery(GalleryStore):
 
     @property
     def block_list(self) -> BlockList:
-        """Who was forgotten, and must not come back."""
+        """The list of forgotten records, which must not come back."""
         return FolderBlockList(self._reader, self._writer, self._locks)
 
     @property
     def retention(self) -> float | None:
-        """Seconds after which a record is not shown any more; None for ever."""
+        """Seconds after which a record is hidden from searches. None for never."""
         with self._locks.reader, self._reader.reading():
             return self._reader.retention()
 
     def keep_for(self, seconds: float | None) -> None:
-        """Set the retention, in seconds; None for ever. Deletes nothing: :meth:`expire` does."""
+        """Set the retention in seconds, None for no limit. This deletes nothing: :meth:`expire` does."""
         validation.check_seconds(seconds)
         with self._locks.writer, self._writer.writing():
             self._writer.set_meta("retention", "" if seconds is None else repr(float(seconds)))
             self._writer.log({"action": "retention", "seconds": seconds})
 
     def expire(self) -> int:
-        """:meth:`delete` what is past the retention; how many records that were. Quick: the bytes leave the file and
-        its log, unless somebody is reading, but those in the files of an index stay until :meth:`compact`."""
+        """Delete the records past the retention. Gives their number. Quick: their bytes leave the database and its log,
+        unless another process is reading, but stay in the index files until :meth:`compact`."""
         gone = super().expire()
         if gone:
             with self._locks.writer:
@@ -330,22 +330,22 @@ class Gallery(GalleryStore):
         return gone
 
     def switch_audit(self, on: bool) -> None:
-        """Switch the audit log of searches, deletions, and readings of everything on or off; it is never cut.
-        Raises :class:`AuditError` when there is one that does not fit, which stays as it is.
+        """Switch the audit log of searches, deletions and full readings on or off. It is never shortened.
+        Raises :class:`AuditError` if there is a log that does not match the database. That log is not changed.
         """
         with self._locks.writer, self._writer.writing():
             self._writer.switch_log(on)
 
     def audit_log(self) -> list[audit.Event]:
-        """The lines of the audit log so far, oldest first."""
+        """The events of the audit log so far, oldest first."""
         with self._locks.reader, self._reader.reading():
             return audit.read(self._reader.folder, self._reader.audit_head())
 
     def compact(self, on_progress: OnProgress | None = None) -> None:
-        """:meth:`expire`, and rewrite all files without what was deleted or replaced: its bytes are gone. The index
-        is built anew.
+        """:meth:`expire`, then rewrite all files without deleted and replaced records, which erases their bytes. The
+        index is built again.
 
-        Raises :class:`GalleryError` when another process is reading for too long, and the log keeps the bytes.
+        Raises :class:`GalleryError` if another process reads for too long, so that the bytes stay in the log.
         """
         self.expire()
         with self._locks.writer:
@@ -357,40 +357,40 @@ class Gallery(GalleryStore):
             self._writer.shrink()
             fitted = self._writer.number("statistics") > 0
         if fitted:
-            # What was forgotten is a part of the means. Where nobody asked for statistics, none are made.
+            # The old means contain forgotten people. If there never were statistics, none are made.
             self.refresh_statistics(if_due=True)
         self.build_index(on_progress)
 
     def leftover(self) -> bool:
-        """Whether files of the index may hold bytes of deleted records, until :meth:`compact`."""
+        """Whether index files may hold bytes of deleted records, which :meth:`compact` erases."""
         with self._locks.reader, self._reader.reading():
             return leftover(self._reader)
 
     def check(self, on_progress: OnProgress | None = None) -> Report:
-        """Read everything, and say what is damaged, record by record and file by file."""
+        """Read everything, and report what is damaged, record by record and file by file."""
         with self._locks.reader, self._reader.reading():
             return report_on(self._reader, on_progress)
 
     def remember_model_file(self, path: Path) -> None:
-        """Keep where the model lies, so that a search need not be told."""
+        """Store the path of the model file, so that searches find it."""
         with self._locks.writer, self._writer.writing():
             self._writer.set_meta("model_file", str(path))
 
     @property
     def model_file(self) -> Path | None:
-        """What :meth:`remember_model_file` was told last."""
+        """The path that :meth:`remember_model_file` stored. None if there is none."""
         with self._locks.reader, self._reader.reading():
             held = self._reader.meta("model_file")
         return Path(held) if held else None
 
     def info(self) -> Info:
-        """Counts, model and size; reads indexes of the file, not the descriptors."""
+        """Counts, model and size. Reads the indexes of the file, not the descriptors."""
         with self._locks.reader, self._reader.reading():
             return info_of(self._reader, self._searcher.version_in_use(self._reader))
 
 
 def _fit(store: RecordTable, on_progress: OnProgress | None) -> CameraStatistics | None:
-    """Camera statistics of all whole records; within ``store.reading()``."""
+    """The camera statistics of all undamaged records. Within ``store.reading()``."""
     dimension, model = store.number("dimension"), store.meta("model")
     if not dimension:
         return None

@@ -1,6 +1,6 @@
-"""The HNSW graph over a large gallery, by hnswlib, which checks nothing of what it reads and little of what it is
-given: another width, NaN, damaged files crash it or make it lie. So all that comes here has been checked before,
-and nothing is changed here while a search runs (:class:`ReadWriteLock`).
+"""The HNSW graph of a large gallery, by hnswlib. hnswlib checks almost no input: a wrong width, NaN or a damaged file
+crashes it or gives wrong results. So callers must check everything before, and must not change the graph while a search
+runs (:class:`ReadWriteLock`).
 """
 
 import contextlib
@@ -19,21 +19,22 @@ from reid_toolkit.gallery.types import OnProgress
 M = 16
 EF_CONSTRUCTION = 200
 EF = 256
-"""hnswlib's default of 10 loses people: at 200k x 512, 64 finds .972 of the ten best and 256 finds .998."""
+"""hnswlib's default of 10 misses people: with 200k x 512, ef = 64 finds 0.972 of the ten nearest, and 256 finds
+0.998."""
 EF_LARGEST = 2048
 RECALL = 0.99
-"""Of the ten best, in a sample: below it ``ef`` is doubled."""
+"""The share of the ten nearest that must be found in a sample. Below it, ``ef`` is doubled."""
 SAMPLE = 200
 ROUNDING = 1e-5
-"""Of a distance."""
+"""Rounding error of a distance."""
 ADD_ROWS = 2000
-"""Rows added between two reports of progress: about a second."""
+"""Number of rows added between two reports of progress: about a second."""
 
 
 class Index:
-    """Answers with row numbers of a snapshot, of which it covers the first ``rows``.
+    """Finds row numbers of a snapshot. It covers the snapshot's first ``rows`` rows.
 
-    Rows that are the same to the bit are one node of the graph, under the first one's number.
+    Rows that are equal in every bit share a node of the graph, under the number of the first of them.
     """
 
     def __init__(self, dimension: int, room: int) -> None:
@@ -41,14 +42,15 @@ class Index:
         self.rows = 0
         self.ef = EF
         self.recall: float | None = None
-        """Of the ten best, as :meth:`measure` found it."""
+        """The share of the ten nearest that :meth:`measure` found."""
         self._forget_rows()
         self._graph = self._new()
         self._graph.init_index(max_elements=room, M=M, ef_construction=EF_CONSTRUCTION, random_seed=1)
 
     @classmethod
     def load(cls, path: Path, vectors: NDArray[np.float32], ef: int, recall: float | None) -> "Index":
-        """A graph of rows ``vectors`` (N, D) that :meth:`save` wrote, in a file whose checksum was found right."""
+        """Read the graph of the rows ``vectors`` (N, D) that :meth:`save` wrote. The file's checksum must be checked
+        before."""
         index = cls.__new__(cls)
         index._dimension, index.rows, index.ef, index.recall = vectors.shape[1], len(vectors), ef, recall
         index._forget_rows()
@@ -56,7 +58,7 @@ class Index:
         index._graph.load_index(str(path), max_elements=len(vectors) * 11 // 10 + 1)
         nodes = np.sort(np.array(index._graph.get_ids_list(), np.intp))
         stands = index._twins.stand_ins(vectors, 0)
-        stands[nodes] = nodes  # a graph of an earlier version has a node for each row
+        stands[nodes] = nodes  # a graph of an older version has a node for each row
         index._stand_behind(np.arange(len(vectors)), stands)
         index._nodes = len(nodes)
         return index
@@ -66,12 +68,12 @@ class Index:
         self._stands = np.empty(0, np.intp)
         """The node of each row."""
         self._search_after: dict[int, Positions] = {}
-        """The rows of a node, ascending, where it has more than one."""
+        """The rows of each node that has several, ascending."""
         self._buried = np.empty(0, bool)
         self._nodes = self._buried_nodes = 0
 
     def _stand_behind(self, rows: Positions, stands: Positions) -> None:
-        """Note the nodes of the next rows."""
+        """Store the nodes of the next rows."""
         self._stands = np.concatenate([self._stands, stands])
         self._buried = np.concatenate([self._buried, np.zeros(len(rows), bool)])
         others = rows != stands
@@ -85,7 +87,7 @@ class Index:
         return hnswlib.Index(space="l2", dim=self._dimension)
 
     def add(self, vectors: NDArray[np.float32], on_progress: OnProgress | None = None) -> None:
-        """Cover the next rows too."""
+        """Add the next rows."""
         if self.rows + len(vectors) > self._graph.max_elements:
             self._graph.resize_index((self.rows + len(vectors)) * 11 // 10 + 1)
         for at in range(0, len(vectors), ADD_ROWS):
@@ -104,30 +106,30 @@ class Index:
                 on_progress(at + len(part), len(vectors))
 
     def mark_deleted(self, rows: Positions) -> None:
-        """Never answer with these of the covered rows again; they are still walked through."""
+        """Never find these rows again. Searches still pass through their nodes."""
         rows = rows[rows < self.rows]
         new = rows[~self._buried[rows]]
         self._buried[new] = True
         for node in np.unique(self._stands[new]).tolist():
             if self._buried[self._search_after.get(node, node)].all():
                 self._buried_nodes += 1
-                with contextlib.suppress(RuntimeError):  # in a graph that was read it may be marked already
+                with contextlib.suppress(RuntimeError):  # in a graph read from a file it may be marked already
                     self._graph.mark_deleted(node)
 
     def _raise(self, nodes: Positions) -> None:
-        """Answer again with nodes that all rows of were buried, since a new one is like those."""
+        """Find nodes again although all their rows were deleted, because a new row is equal to these rows."""
         for node in np.unique(nodes).tolist():
             with contextlib.suppress(RuntimeError):  # not marked
                 self._graph.unmark_deleted(node)
                 self._buried_nodes -= 1
 
     def _compare(self, rows: Positions, stands: Positions, vectors: NDArray[np.float32]) -> None:
-        """Let rows stand for themselves whose likely twin turns out to be another descriptor."""
+        """Compare rows with their probable twins. A row whose twin is another descriptor gets its own node."""
         for place in np.flatnonzero(stands != rows).tolist():
             stand = int(stands[place])
             try:
                 twin = vectors[stand - rows[0]] if stand >= rows[0] else self._graph.get_items([stand])[0]
-            except RuntimeError:  # its addition was interrupted
+            except RuntimeError:  # adding the twin was interrupted
                 twin = None
             if twin is None or not np.array_equal(vectors[place], twin):
                 stands[place] = rows[place]
@@ -135,8 +137,8 @@ class Index:
     def query(
         self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None = None
     ) -> list[Positions] | None:
-        """About the ``k`` nearest rows to each of ``queries`` (B, D), of those in ``mask``, nearest first but for equal
-        ones: at least k, or all there are. None if it finds fewer.
+        """About the ``k`` nearest rows in ``mask`` for each of ``queries`` (B, D): at least k, or all rows. None if it
+        finds fewer. The nearest come first, except that equal rows come together.
         """
         nodes, there = mask, self._nodes - self._buried_nodes
         if self._search_after and mask is not None:
@@ -149,7 +151,7 @@ class Index:
         return [self._rows_of(found, k, mask) for found in labels] if self._search_after else list(labels)
 
     def _rows_of(self, nodes: Positions, k: int, mask: NDArray[np.bool_] | None) -> Positions:
-        """The rows of nodes, those in ``mask``, and of each node the first ``k``."""
+        """The rows of nodes that are in ``mask``, at most ``k`` rows per node."""
         found: list[int] = []
         for node in nodes.tolist():
             rows = self._search_after.get(node)
@@ -163,13 +165,13 @@ class Index:
     def _query_nodes(
         self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None
     ) -> NDArray[np.intp] | None:
-        """About the ``k`` nearest nodes to each of ``queries``, (B, k); None if it finds fewer."""
+        """About the ``k`` nearest nodes for each of ``queries``, (B, k). None if it finds fewer."""
         if not k:
             return np.empty((len(queries), 0), np.intp)
         self._graph.set_ef(max(self.ef, k))
-        # Called for every row that comes near: of what Python has, bytes answer fastest.
+        # Called for every row on the way, so it must be quick: indexing bytes is the fastest way in Python.
         accepts = None if mask is None else mask.tobytes().__getitem__
-        # The filter needs Python's lock, and one query gains nothing from more threads.
+        # The filter needs Python's global lock, and a single query gains nothing from more threads.
         threads = 1 if mask is not None or len(queries) == 1 else -1
         try:
             labels, _ = self._graph.knn_query(queries, k=k, num_threads=threads, filter=accepts)
@@ -179,9 +181,10 @@ class Index:
         return found
 
     def measure(self, vectors: NDArray[np.float32], live: Positions) -> None:
-        """Set ``recall`` by a sample of the covered rows, against exact search, and raise ``ef`` where it is low.
+        """Measure ``recall`` on a sample of the covered rows, compared with exact search, and raise ``ef`` if it is
+        low.
 
-        Of rows at one distance either is right.
+        Among rows at equal distances, each counts as right.
         """
         sample = vectors[live[np.linspace(0, len(live) - 1, min(SAMPLE, len(live))).astype(np.intp)]]
         k = min(10, len(live))
@@ -199,7 +202,7 @@ class Index:
             self.ef *= 2
 
     def save(self, path: Path) -> None:
-        """Raises :class:`OSError` when there is no room, where hnswlib returns as if all were well."""
+        """Write the graph. Raises :class:`OSError` if the disk is full, which hnswlib itself does not report."""
         self._graph.save_index(str(path))
         if path.stat().st_size != self._graph.index_file_size():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))

@@ -1,12 +1,12 @@
-"""The files that make a large gallery quick to open and to search. They may be deleted at any time.
+"""The index files, which make a large gallery quick to open and to search. They may be deleted at any time.
 
-    index.json            what the other two hold, their checksums, and its own
-    index-TOKEN.rows      the snapshot: names, columns, descriptors in half precision, as the record has them
-    index-TOKEN.graph     the index over them
+    index.json            describes the other two, with their checksums and its own
+    index-TOKEN.rows      the snapshot: names, columns, and descriptors in half precision
+    index-TOKEN.graph     the graph over these rows
 
-Each save has its own token and ``index.json`` is replaced last, so that a save that is killed leaves the files of
-the one before. The record names the token of its files, in the transaction that makes them known. Nothing of a file
-is believed, and hnswlib is shown nothing, before its checksum was found right.
+Each save has its own token, and ``index.json`` is replaced last. So if a save is killed, the files of the save before
+stay valid. The database stores the token of its files. No content of a file is used, or given to hnswlib, before its
+checksum is verified.
 """
 
 import contextlib
@@ -32,23 +32,23 @@ from reid_toolkit.gallery.local.snapshot import COLUMNS, Snapshot, Version, enla
 MANIFEST = "index.json"
 FORMAT = 2
 OURS = re.compile(r"index\.(json|hnsw)|index-\w+\.(rows|graph)|\.index(-\w+)?\.\w+\.partial\.(json|rows|graph|hnsw)")
-"""Names of these files, of the first toolkits' and of what a killed save leaves. Whatever else is there is others'."""
+"""Names of index files, also of the first versions of the toolkit and of killed saves. Other files are not ours."""
 READERS = 2
-"""Threads that read descriptors: more would wait for memory."""
+"""Threads that read descriptors. More threads would only wait for memory."""
 
 
 class Identity(NamedTuple):
-    """What a file must name to be of a gallery."""
+    """What a file must name to belong to a gallery."""
 
     gallery: str
-    """The gallery's own id: row numbers mean nothing in another gallery."""
+    """The gallery's id, because row numbers have no meaning in another gallery."""
     model: str | None
     dimension: int
 
 
 @dataclass(frozen=True, slots=True)
 class IndexManifest:
-    """What ``index.json`` says."""
+    """The content of ``index.json``."""
 
     format: int
     gallery: str
@@ -56,29 +56,29 @@ class IndexManifest:
     dimension: int
     metric: str
     version: tuple[int, ...]
-    """:class:`Version` of the record that the rows were taken from. Older toolkits wrote three numbers."""
+    """:class:`Version` of the database when the rows were read. Older toolkits wrote three numbers."""
     count: int
-    """Rows in both files."""
+    """Number of rows in both files."""
     dead: int
-    """Those of them that were deleted."""
+    """How many of these rows were deleted."""
     damage: dict[str, str]
-    """Records that were left out, by id, and why."""
+    """Damaged records that were left out: id -> reason."""
     token: str
     names_bytes: int
-    """Length of the names at the beginning of the rows file."""
+    """Bytes of the names at the beginning of the rows file."""
     rows_bytes: int
     head_checksum: int
-    """Of names, deletions and columns."""
+    """Checksum of names, deletions and columns."""
     vector_checksums: list[int]
-    """Of the descriptors, one a block (:func:`_blocks`), so that several threads can read them."""
+    """Checksums of the descriptors, one per block (:func:`_blocks`), so that several threads can read them."""
     graph_bytes: int
     graph_checksum: int
     index: dict[str, Any]
-    """Settings, and the recall that was measured."""
+    """Settings of the graph, and the measured recall."""
 
     @property
     def statistics(self) -> int:
-        """Version of the camera statistics by which the rows are compared; 0 for none."""
+        """Version of the camera statistics that were applied to the rows. 0 for none."""
         return Version(*self.version).statistics
 
     @property
@@ -90,12 +90,12 @@ class IndexManifest:
         return f"index-{self.token}.graph"
 
     def dead_after(self, removed: int) -> int:
-        """How many rows of the files are deleted by now; ``removed``: so far, as :class:`Version` counts them."""
+        """How many rows of the files are deleted now. ``removed`` is the number that :class:`Version` counts now."""
         return self.dead + removed - self.version[2]
 
 
 def read_manifest(folder: Path) -> IndexManifest | None:
-    """The description of the files in ``folder``, if it is whole; of whichever gallery that is."""
+    """Read ``index.json`` of ``folder``. None if it is missing or damaged. It may belong to another gallery."""
     try:
         outer = parse_json((folder / MANIFEST).read_bytes())
         if text_checksum(outer["about"]) != outer["checksum"]:
@@ -107,16 +107,16 @@ def read_manifest(folder: Path) -> IndexManifest | None:
 
 
 def fits(about: IndexManifest, identity: Identity, token: str | None) -> bool:
-    """Whether these files are of this gallery; ``token``: of the files that its record names as its own.
+    """Whether these files belong to this gallery. ``token`` is the token that its database stores.
 
-    By numbers alone that cannot be told: a record that was put back from a copy gives the same ids to other rows.
+    Ids alone cannot tell: a database that was restored from a copy may give the same ids to other rows.
     """
     held = (about.format, about.gallery, about.model, about.dimension, about.metric, about.token)
     return held == (FORMAT, *identity, METRIC, token)
 
 
 def changed(folder: Path) -> tuple[int, int]:
-    """Other numbers when ``index.json`` is another file."""
+    """Numbers that change when ``index.json`` is replaced."""
     try:
         about = (folder / MANIFEST).stat()
     except OSError:
@@ -125,9 +125,9 @@ def changed(folder: Path) -> tuple[int, int]:
 
 
 def holds_deleted(folder: Path, about: IndexManifest | None, removed: int) -> bool:
-    """Whether a file may hold rows that were deleted: one of ``about``, or what a killed save left behind.
+    """Whether a file may hold deleted rows: a file of ``about``, or a file that a killed save has left.
 
-    removed: rows removed so far, as :class:`Version` counts them.
+    ``removed`` is the number of removed rows that :class:`Version` counts now.
     """
     known = (MANIFEST, about.rows_name, about.graph_name) if about else ()
     dead = about is not None and about.dead_after(removed) > 0
@@ -135,7 +135,7 @@ def holds_deleted(folder: Path, about: IndexManifest | None, removed: int) -> bo
 
 
 def complete(folder: Path, about: IndexManifest) -> bool:
-    """Whether both files are there and of the right size; their checksums are looked at when they are read."""
+    """Whether both files exist and have the right size. Their checksums are verified when they are read."""
     try:
         sizes = [(folder / name).stat().st_size for name in (about.rows_name, about.graph_name)]
     except OSError:
@@ -144,7 +144,7 @@ def complete(folder: Path, about: IndexManifest) -> bool:
 
 
 def save(folder: Path, identity: Identity, snapshot: Snapshot, index: Index) -> IndexManifest:
-    """Write both files, and return what :func:`publish` then makes known. Raises :class:`OSError`."""
+    """Write both files. :func:`publish` the manifest that this returns. Raises :class:`OSError`."""
     count = index.rows
     version = snapshot.version
     if count < snapshot.count:
@@ -195,7 +195,7 @@ def save(folder: Path, identity: Identity, snapshot: Snapshot, index: Index) -> 
 
 
 def publish(folder: Path, about: IndexManifest) -> None:
-    """From here on these are the files; others are removed."""
+    """Make these the files of the folder, and remove all other index files."""
     text = json.dumps(asdict(about))
     with atomic_path(folder / MANIFEST) as temporary:
         temporary.touch(mode=0o600)
@@ -204,16 +204,16 @@ def publish(folder: Path, about: IndexManifest) -> None:
 
 
 def remove(folder: Path, about: IndexManifest) -> None:
-    """Remove these files, and their description if it is still the one in use."""
+    """Remove these files, and ``index.json`` if it still describes them."""
     there = read_manifest(folder)
     described = (MANIFEST,) if there and there.token == about.token else ()
     for name in (*described, about.rows_name, about.graph_name):
-        with contextlib.suppress(OSError):  # on a read-only medium they stay, and are not believed either
+        with contextlib.suppress(OSError):  # on a read-only medium they stay, and are not used
             (folder / name).unlink(missing_ok=True)
 
 
 def clear(folder: Path, keep: tuple[str, ...] = ()) -> None:
-    """Remove the files but those to ``keep``, and what killed saves left behind; first what describes the others."""
+    """Remove all index files except those in ``keep``, ``index.json`` first."""
     for path in sorted(_files(folder), key=lambda path: path.name != MANIFEST):
         if path.name not in keep:
             path.unlink(missing_ok=True)
@@ -224,9 +224,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def load_rows(folder: Path, about: IndexManifest) -> Snapshot | None:
-    """The snapshot as it was saved; None when the file is not what it should be."""
+    """Read the saved snapshot. None if the file is missing or damaged."""
     count = about.count
-    # A tenth more room, so that the next rows need no copy of all.
+    # A tenth more room, so that adding rows does not copy all of them.
     room = count + count // 10 + 64
     vectors = np.empty((room, about.dimension), np.float32)
     path = folder / about.rows_name
@@ -254,7 +254,7 @@ def load_rows(folder: Path, about: IndexManifest) -> Snapshot | None:
 
 
 def whole(folder: Path, about: IndexManifest) -> bool:
-    """Whether both files are what they should be, read through once."""
+    """Whether both files are undamaged. Reads them completely."""
     path = folder / about.rows_name
     try:
         return (
@@ -270,7 +270,7 @@ def whole(folder: Path, about: IndexManifest) -> bool:
 
 
 def _read_head(path: Path, about: IndexManifest) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray] | None:
-    """Names as JSON, which rows are live, and their columns; None when they, or the file's size, do not fit."""
+    """Names as JSON, which rows are live, and the columns. None if the file's size or the checksum is wrong."""
     if path.stat().st_size != about.rows_bytes:
         return None
     head = np.empty(about.names_bytes, np.uint8), np.empty(about.count, bool), np.empty(about.count, COLUMNS)
@@ -283,7 +283,7 @@ def _read_head(path: Path, about: IndexManifest) -> tuple[NDArray[np.uint8], NDA
 
 
 def _read_block(path: Path, about: IndexManifest, block: slice, checksum: int) -> NDArray[np.float16] | None:
-    """The descriptors of a block of rows; None when they do not fit ``checksum``."""
+    """The descriptors of a block of rows. None if their checksum is wrong."""
     halves = np.empty((block.stop - block.start, about.dimension), np.float16)
     with open(path, "rb") as handle:
         handle.seek(about.rows_bytes - (about.count - block.start) * halves.strides[0])
@@ -292,7 +292,7 @@ def _read_block(path: Path, about: IndexManifest, block: slice, checksum: int) -
 
 
 def load_graph(folder: Path, about: IndexManifest, vectors: NDArray[np.float32]) -> Index | None:
-    """The index over ``vectors``, the rows it was saved with; None when the file is not what it should be."""
+    """Read the graph over ``vectors``, the rows that it was saved with. None if the file is missing or damaged."""
     path = folder / about.graph_name
     try:
         if file_checksum(path) != about.graph_checksum:
@@ -303,7 +303,7 @@ def load_graph(folder: Path, about: IndexManifest, vectors: NDArray[np.float32])
 
 
 def _blocks(count: int, dimension: int) -> Iterator[slice]:
-    """Rows whose descriptors are read and checked together."""
+    """Yield the blocks of rows whose descriptors are read and verified together."""
     step = max(1, BLOCK // (2 * dimension))
     return (slice(at, min(at + step, count)) for at in range(0, count, step))
 

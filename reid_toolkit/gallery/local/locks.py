@@ -1,4 +1,4 @@
-"""A lock that many hold to read or one to write: hnswlib's graph must not change while it is searched."""
+"""A lock for many readers or one writer, because hnswlib's graph must not change while it is searched."""
 
 import threading
 from collections.abc import Iterator
@@ -6,13 +6,14 @@ from contextlib import contextmanager
 
 
 class ReadWriteLock:
-    """A writer that waits lets no new reader in, so that searches without end cannot keep it out."""
+    """A lock for many readers or one writer. New readers wait for a waiting writer, so that searches cannot block it
+    for ever."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._readers = 0
         self._writers = 0
-        """Writing or waiting to."""
+        """Number of threads that write or wait to write."""
         self._writing = False
 
     @contextmanager

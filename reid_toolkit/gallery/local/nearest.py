@@ -1,4 +1,4 @@
-"""The k best of a snapshot: by the graph where that is quicker, else exactly. Nothing here changes either."""
+"""The k nearest rows of a snapshot: through the graph if that is quicker, else exactly. Changes neither of them."""
 
 from collections.abc import Collection
 
@@ -13,10 +13,12 @@ from reid_toolkit.gallery.local.snapshot import Mask, Snapshot
 from reid_toolkit.gallery.types import Filter
 
 EXACT_ROWS = 15_000
-"""Exact search takes 0.2 us a row that passes a filter; the graph, which asks the filter in Python for each row it
-walks past, 3 ms divided by the share that passes: so of N rows, exact is quicker for up to sqrt(15,000 N)."""
+"""Exact search takes 0.2 us per row that passes a filter. The graph asks the filter in Python for each row on its way,
+which takes 3 ms divided by the share that passes. So of N rows, exact search is quicker if up to sqrt(15,000 N)
+pass."""
 MANY_QUERIES, PRODUCT_GAIN = 8, 10
-"""From so many queries at once with one filter, exact search is a product of matrices, so many times as quick a row."""
+"""With at least MANY_QUERIES queries for the same filter, exact search is a product of matrices, and PRODUCT_GAIN times
+as quick per row."""
 
 
 def nearest_passing(
@@ -28,9 +30,10 @@ def nearest_passing(
     without: Collection[int],
     past: ExpiryCutoff | None,
 ) -> list[Found]:
-    """For each of ``queries`` (B, D), rows and distances of the ``k`` nearest that pass, nearest first.
+    """For each of ``queries`` (B, D), rows and distances of the ``k`` nearest rows that pass, nearest first.
 
-    without: ids that never pass, as nothing does that is ``past``. ``index`` covers the first rows of ``snapshot``.
+    ``without`` are ids that do not pass, and ``past`` is the cutoff of the retention. ``index`` covers the first rows
+    of ``snapshot``.
     """
     mask = snapshot.passing(where, without, past)
     passing = snapshot.held if mask is None else int(np.count_nonzero(mask))
@@ -50,7 +53,8 @@ def nearest_after(
     past: ExpiryCutoff | None,
     after: Position | None,
 ) -> Found:
-    """As :func:`nearest_passing` for one ``query`` (D,), exactly: those that come after ``after``, or all."""
+    """Like :func:`nearest_passing`, for one ``query`` (D,) and exactly: the rows after the position ``after``, or from
+    the beginning if it is None."""
     rows = _rows(snapshot, snapshot.passing(where, without, past))
     if after is None:
         return next(nearest(snapshot.vectors, query[None], k, rows))
@@ -59,14 +63,14 @@ def nearest_after(
 
 
 def _rows(snapshot: Snapshot, mask: Mask | None) -> Positions | None:
-    """The rows that pass; None for all there are."""
+    """The rows that pass. None if all rows pass."""
     if mask is None and not snapshot.dead:
         return None
     return np.flatnonzero(snapshot.live if mask is None else mask)
 
 
 def _quicker_exact(snapshot: Snapshot, index: Index, passing: int, filtered: bool, queries: int, k: int) -> bool:
-    # Past ef the graph walks so far that the product is as quick.
+    # If k is larger than ef, the graph visits so many rows that exact search is as quick.
     if not passing or k > index.ef:
         return True
     rows = EXACT_ROWS * (PRODUCT_GAIN if queries >= MANY_QUERIES else 1)
@@ -76,11 +80,12 @@ def _quicker_exact(snapshot: Snapshot, index: Index, passing: int, filtered: boo
 def _through_graph(
     snapshot: Snapshot, index: Index, queries: NDArray[np.float32], k: int, mask: Mask | None, passing: int
 ) -> list[Found] | None:
-    """The graph proposes, the record decides: distances and ties are computed from the descriptors."""
+    """Candidates from the graph. Distances and the order of ties are computed from the descriptors. None if the graph
+    finds too few."""
     passes = snapshot.live if mask is None else mask
     tail = index.rows + np.flatnonzero(passes[index.rows :])
     covered = passing - len(tail)
-    # More than k, so that of rows at one distance the earlier enrolled are among them.
+    # More than k, so that among rows at equal distances the first enrolled are included.
     reach = min(2 * k + 16, covered)
     proposed = [tail[:0]] * len(queries)
     if reach:

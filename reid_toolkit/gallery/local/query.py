@@ -1,4 +1,4 @@
-"""A search of the embedded gallery: rows in step with the record are searched, and the record gives the answers."""
+"""A search in a gallery in a folder: it searches rows in memory that match the database, which gives the records."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -15,9 +15,9 @@ from reid_toolkit.gallery.types import Filter
 from reid_toolkit.records import Match
 
 Find = Callable[[Collection[int], ExpiryCutoff | None], Sequence["Numbers"]]
-"""Searches, without the records of these ids and those that are past the retention."""
+"""Searches without the records of these ids, and without records past the retention."""
 Numbers = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Ids, nearest first, and distances."""
+"""Ids and distances, nearest first."""
 
 
 def answer(
@@ -28,12 +28,12 @@ def answer(
     where: Filter,
     find: Find,
 ) -> tuple[list[list[tuple[int, Match]]], bool]:
-    """For each of ``queries`` (B, D), the matches that ``find`` finds, each with its record's id; and whether searches
-    are to be put into the audit log.
+    """For each of ``queries`` (B, D), the matches that ``find`` finds, each with its record's id; and whether the audit
+    log is on.
 
-    find: called with the ids to leave out and what is past the retention; again, when what it found was deleted
-    meanwhile or is damaged. Raises :class:`GalleryError` when there is nothing to search, :class:`InputError` for
-    queries of another width.
+    ``find`` is called with the ids to leave out and the cutoff of the retention. It is called again if a record that it
+    found was deleted meanwhile or is damaged. Raises :class:`GalleryError` if there is nothing to search, and
+    :class:`InputError` for queries of another width.
     """
     while True:
         with lock, store.reading():
@@ -45,7 +45,7 @@ def answer(
         if not held:
             raise GalleryError(f"{store.folder}: {searcher.why_nothing()}")
         if queries.shape[1] != dimension:
-            raise InputError(f"query has width {queries.shape[1]}: expected {dimension}, as enrolled")
+            raise InputError(f"query has width {queries.shape[1]}: expected {dimension}, the width of this gallery")
         found = find(without, past)
         ids = {number for numbers, _ in found for number in numbers.tolist()}
         with lock, store.reading():
@@ -62,14 +62,14 @@ def answer(
                 for numbers, distances in found
             ]
             return answers, audited
-        # Deleted since we looked, or else damaged since we read them: so there are others to answer with.
+        # Some records were deleted or damaged since the rows were read, so search again for others.
         if unchanged:
             searcher.exclude_records(ids - records.keys())
 
 
 def log(writer: RecordTable, locks: Locks, events: Sequence[audit.Event]) -> None:
-    """Put what is read into the audit log, if it is on; raises :class:`AuditError`, so that nothing is given out
-    that is not there."""
+    """Write events into the audit log, if it is on. Raises :class:`AuditError` if that fails, so that the caller gives
+    out nothing that is not logged."""
     try:
         with locks.writer:
             with writer.reading():
@@ -78,4 +78,4 @@ def log(writer: RecordTable, locks: Locks, events: Sequence[audit.Event]) -> Non
                 with writer.writing():
                     writer.log(*events)
     except GalleryError as error:
-        raise AuditError(f"not answered, as it could not be put into the audit log: {error}") from error
+        raise AuditError(f"not answered, because the audit log could not be written: {error}") from error

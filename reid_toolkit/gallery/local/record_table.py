@@ -1,4 +1,4 @@
-"""The record: what was enrolled. What :meth:`RecordTable.insert` stored within ``writing`` is on the disk after it."""
+"""The database table of records. What is inserted within ``writing`` is on the disk when ``writing`` ends."""
 
 import json
 import struct
@@ -22,27 +22,29 @@ from reid_toolkit.gallery.types import DATED_FROM, Selection
 from reid_toolkit.records import Record
 
 READ_ROWS = 4096
-"""Rows fetched at a time: 4 MB of 512-wide descriptors, so that loading does not hold everything twice."""
+"""Number of rows read at a time: 4 MB of descriptors of width 512, so that loading does not need twice the memory."""
 FIELDS = "id, tracklet, camera, source, start_time, end_time, image, tags, thumbnail, vector"
 ASKED_ROWS = 500
-"""Ids in one question: SQLite takes 999 at least."""
+"""Number of ids in a query. Every SQLite takes at least 999."""
 UNFIT = "does not fit its checksum"
 ENROLMENT_SECONDS = 600.0
-"""Records count as enrolled at the beginning of ten minutes, so that what tells when they came stays small."""
+"""Enrolment times are stored once per ten minutes, so that their table stays small. Records enrolled within that time
+count as enrolled at its beginning."""
 
 Key = tuple[str, str, str]
-"""(source, tracklet, camera): what makes a record the same record."""
+"""(source, tracklet, camera). Records with the same key replace each other."""
 Damage = dict[int, str]
-"""Id of a record that cannot be used, and why."""
+"""Id of each damaged record, and what is wrong with it."""
 
 
 class ExpiryCutoff(NamedTuple):
-    """Which records are past a moment: those whose last sight has a date, and it is before; and the first enrolled."""
+    """Which records are past a moment: those last seen before it (if that is a Unix time), and those enrolled before
+    it."""
 
     before: float
     """Unix time."""
     first_id: int
-    """The first record that was not enrolled before it."""
+    """Id of the first record that was not enrolled before it."""
 
 
 def key_of(record: Record) -> Key:
@@ -55,22 +57,23 @@ def record_of(fields: Fields) -> Record:
 
 
 def vectors_of(rows: Sequence[Fields], dimension: int) -> NDArray[np.float16]:
-    """(N, D), as the file holds them."""
+    """The descriptors of rows, (N, D), in half precision as stored."""
     return np.frombuffer(b"".join(row[9] for row in rows), np.float16).reshape(len(rows), dimension)
 
 
 class RecordTable(Database):
-    """The table of records. Descriptors are stored in half precision, and given back as float32."""
+    """The table of records. Descriptors are stored in half precision and read as float32."""
 
     def version(self) -> tuple[int, int, int, int]:
-        """(epoch, largest id ever given, rows removed so far, camera statistics): changes with every change.
+        """(epoch, largest id so far, number of removed rows so far, camera statistics). It changes with every change.
 
-        Ids only grow. A new epoch means that bytes were erased, so that no copy of older rows may be kept.
+        Ids only grow. A new epoch means that bytes were erased, so no copy of older rows may be kept.
         """
         return self.state()[0]
 
     def state(self) -> tuple[tuple[int, int, int, int], float | None, bool]:
-        """:meth:`version`, :meth:`retention`, and whether the audit log is on: all that a search asks, in one go."""
+        """:meth:`version`, :meth:`retention`, and whether the audit log is on: all that a search needs, in one
+        query."""
         keys = "'epoch', 'last_id', 'removed', 'statistics', 'retention', 'audit'"
         rows = dict(self._db.execute(f"SELECT key, value FROM meta WHERE key IN ({keys})"))
         version = int(rows["epoch"]), int(rows["last_id"]), int(rows["removed"]), int(rows.get("statistics", 0))
@@ -80,7 +83,8 @@ class RecordTable(Database):
         return self.number("count")
 
     def insert(self, vectors: NDArray[np.float32], records: Sequence[Record]) -> None:
-        """Inside :meth:`writing`. A record of the same key is replaced; of equal keys here the last stays."""
+        """Insert records, within :meth:`writing`. A stored record of the same key is replaced. Of equal keys in
+        ``records``, the last is used."""
         last = {key_of(record): row for row, record in enumerate(records)}
         gone = self._db.executemany("DELETE FROM record WHERE source = ? AND tracklet = ? AND camera = ?", list(last))
         self._count(len(last), gone.rowcount)
@@ -98,45 +102,45 @@ class RecordTable(Database):
         )
 
     def remove(self, keys: Iterable[Key]) -> int:
-        """Inside :meth:`writing`. Delete the rows of ``keys``; how many there were."""
+        """Delete the rows of ``keys``, within :meth:`writing`. Gives the number of deleted rows."""
         gone = self._db.executemany(
             "DELETE FROM record WHERE source = ? AND tracklet = ? AND camera = ?", list(keys)
         ).rowcount
-        gone = max(gone, 0)  # -1 of no keys at all
+        gone = max(gone, 0)  # sqlite3 gives -1 if there are no keys
         self._count(0, gone)
         return gone
 
     def delete(self, which: Selection) -> int:
-        """Inside :meth:`writing`. Delete the rows that match; how many there were."""
+        """Delete the rows that match, within :meth:`writing`. Gives the number of deleted rows."""
         where, values = self._where(which)
         gone = self._db.execute(f"DELETE FROM record WHERE {where}", values).rowcount
         self._count(0, gone)
         return gone
 
     def matching(self, which: Selection) -> int:
-        """How many rows :meth:`delete` would delete."""
+        """The number of rows that :meth:`delete` would delete."""
         where, values = self._where(which)
         count: int = self._db.execute(f"SELECT count(*) FROM record WHERE {where}", values).fetchone()[0]
         return count
 
     def listed(self, which: Selection) -> Iterator[Record]:
-        """The whole rows that match, by and by, as their pictures may be large."""
+        """Yield the undamaged records that match, in parts, because their pictures may be large."""
         where, values = self._where(which)
         ids = [row[0] for row in self._db.execute(f"SELECT id FROM record WHERE {where}", values)]
         for at in range(0, len(ids), READ_ROWS):
             yield from self.records(ids[at : at + READ_ROWS]).values()
 
     def past(self, before: float) -> ExpiryCutoff:
-        """Which records are past this Unix time."""
+        """The cutoff of records that are past this Unix time."""
         query = "SELECT min(first_id) FROM enrolment WHERE time >= ?"
         first = self._db.execute(query, (before,)).fetchone()[0]
         return ExpiryCutoff(before, self.number("last_id") + 1 if first is None else first)
 
     def statistics(self, version: int) -> CameraStatistics | None:
-        """The camera statistics of a version; None where it has none. Raises :class:`GalleryError` for damaged ones."""
+        """The camera statistics of a version. None if it has none. Raises :class:`GalleryError` if they are damaged."""
         if not version:
             return None
-        # Damage may have left another type, text that is no UTF-8 for one.
+        # Damage may have changed the type, for example to text that is not UTF-8.
         query = "SELECT CAST(content AS BLOB) FROM camera_statistics WHERE version = ?"
         row = self._db.execute(query, (version,)).fetchone()
         try:
@@ -145,12 +149,12 @@ class RecordTable(Database):
             return loads(row[0], self.meta("model"), self.number("dimension")) if row[0] else None
         except InputError as error:
             raise GalleryError(
-                f"{self.folder}: {error}: fit them anew with `reid gallery cameras {self.folder} refresh`, or search "
+                f"{self.folder}: {error}: fit them again with `reid gallery cameras {self.folder} refresh`, or search "
                 "with --no-camera-statistics"
             ) from None
 
     def has_statistics(self, version: int) -> bool:
-        """Whether a version is kept and whole, be it empty."""
+        """Whether a version is stored and undamaged. It may be empty."""
         try:
             self.statistics(version)
         except GalleryError:
@@ -158,9 +162,9 @@ class RecordTable(Database):
         return True
 
     def put_statistics(self, statistics: CameraStatistics | None, seen: dict[str, int]) -> int:
-        """Inside :meth:`writing`. Make these the newest, and return their version.
+        """Store statistics as the newest version, within :meth:`writing`. Gives the version.
 
-        seen: how many records each camera had when they were fitted.
+        seen: the number of records of each camera when they were fitted.
         """
         version = self.number("statistics") + 1
         self._db.execute(STATISTICS_TABLE)
@@ -171,83 +175,85 @@ class RecordTable(Database):
         return version
 
     def drop_statistics(self, keep: Collection[int]) -> None:
-        """Inside :meth:`writing`. Forget all versions but the newest and those to ``keep``."""
+        """Delete all versions except the newest and those in ``keep``, within :meth:`writing`."""
         kept = {self.number("statistics"), *keep}
         if kept != {0}:
             self._db.execute(f"DELETE FROM camera_statistics WHERE version NOT IN ({', '.join(map(str, kept))})")
 
     def blocked(self) -> set[str]:
-        """Digests of what was forgotten and must not come back."""
+        """The digests on the block list."""
         there = "SELECT 1 FROM sqlite_master WHERE name = 'blocked'"
         if self._db.execute(there).fetchone() is None:
             return set()
         return {row[0] for row in self._db.execute("SELECT digest FROM blocked")}
 
     def block(self, digests: Iterable[str]) -> None:
-        """Inside :meth:`writing`."""
+        """Put digests on the block list, within :meth:`writing`."""
         self._db.execute(BLOCKED_TABLE)
         self._db.executemany("INSERT OR IGNORE INTO blocked VALUES (?)", ((digest,) for digest in digests))
 
     def unblock(self, digests: Iterable[str]) -> None:
-        """Inside :meth:`writing`, after :meth:`block`."""
+        """Take digests off the block list, within :meth:`writing` and after :meth:`block`."""
         self._db.executemany("DELETE FROM blocked WHERE digest = ?", ((digest,) for digest in digests))
 
     def fit_state(self) -> tuple[int, int, str | None, int]:
-        """What statistics that are fitted now are of: they may be kept only while it is the same."""
+        """The state that new statistics depend on. They may be stored only if it has not changed since they were
+        fitted."""
         return self.number("statistics"), self.number("epoch"), self.meta("model"), self.number("dimension")
 
     def holds_statistics(self, version: int) -> bool:
-        """Whether a version holds statistics, whole or damaged; not where it says that there are none."""
+        """Whether a version holds statistics, even damaged ones. False for a version without statistics."""
         if not version:
             return False
         row = self._db.execute("SELECT length(content) FROM camera_statistics WHERE version = ?", (version,)).fetchone()
         return row is None or bool(row[0])
 
     def set_seen(self, seen: dict[str, int]) -> None:
-        """Inside :meth:`writing`. Remember how many records each camera had when too few were found."""
+        """Store the number of records of each camera at a fit, within :meth:`writing`."""
         self.set_meta("statistics_seen", json.dumps(seen))
 
     def statistics_seen(self) -> dict[str, int]:
-        """Records of each camera when statistics were last fitted."""
+        """The number of records of each camera at the last fit."""
         seen: dict[str, int] = json.loads(self.meta("statistics_seen") or "{}")
         return seen
 
     def retention(self) -> float | None:
-        """Seconds for which records are shown; None for ever."""
+        """Seconds after which records are hidden from searches. None for never."""
         return float(self.meta("retention") or 0) or None
 
     def audit_head(self) -> audit.Head:
-        """What is known of the audit log."""
+        """What the database stores about the audit log."""
         return audit.Head.of(self.meta("audit"))
 
     def log(self, *events: audit.Event) -> None:
-        """Inside :meth:`writing`, and the last thing there, so that little can still undo it. If the log is on."""
+        """Write events into the audit log, if it is on. Within :meth:`writing`, and as its last step, so that little
+        can still undo the transaction."""
         head = self.audit_head()
         if head.on:
             self.set_meta("audit", audit.append(self.folder, head, events).text)
 
     def switch_log(self, on: bool) -> None:
-        """Inside :meth:`writing`."""
+        """Switch the audit log on or off, within :meth:`writing`."""
         self.set_meta("audit", audit.switched(self.folder, self.audit_head(), on).text)
 
     def begin_epoch(self) -> None:
-        """Inside :meth:`writing`. No cache made before this may be used, or be saved, after it."""
+        """Begin a new epoch, within :meth:`writing`. No older cache may be used or saved after it."""
         self.set_meta("epoch", str(self.number("epoch") + 1))
-        self.set_meta("index", "")  # the token of the files of the index that are this record's
-        # When records came that are all gone.
+        self.set_meta("index", "")  # the token of the index files that belong to this database
+        # Delete the enrolment times of records that are all deleted.
         self._db.execute(
             """DELETE FROM enrolment WHERE first_id < (
                 SELECT max(first_id) FROM enrolment WHERE first_id <= (SELECT min(id) FROM record))"""
         )
 
     def ids_of(self, keys: Iterable[Key]) -> dict[Key, int]:
-        """The ids of those of ``keys`` that are enrolled and whole."""
+        """The ids of those ``keys`` that are enrolled and undamaged."""
         query = f"SELECT {FIELDS}, checksum FROM record WHERE source = ? AND tracklet = ? AND camera = ?"
         found = ((key, self._db.execute(query, key).fetchone()) for key in keys)
         return {key: row[0] for key, row in found if row and _is_whole(row)}
 
     def gone_of(self, ids: Iterable[int]) -> list[int]:
-        """Those of ``ids`` that are no longer there: asked of the table, since an index may be damaged."""
+        """Those ``ids`` that are deleted. Reads the table itself, because an index may be damaged."""
         return [number for number in ids if self._is_gone(number)]
 
     def _is_gone(self, number: int) -> bool:
@@ -256,17 +262,18 @@ class RecordTable(Database):
         except UNREADABLE as error:
             if is_busy(error):
                 raise
-            return False  # it is there, on a page that cannot be read
+            return False  # it is not deleted, but its page cannot be read
 
     def live_ids(self) -> NDArray[np.int64]:
-        """All ids, in no order: with one, SQLite would walk through all descriptors."""
+        """All ids, in any order. If they were ordered, SQLite would read all descriptors."""
         ids = self._db.execute("SELECT id FROM record")
         return np.fromiter((row[0] for row in ids), np.int64)
 
     def scan(self, after: int, width: int, damage: Damage) -> Iterator[list[Fields]]:
-        """Whole rows with an id above ``after``, by id, in lists of up to ``READ_ROWS``; others go to ``damage``.
+        """Yield undamaged rows with an id above ``after``, by id, in lists of up to ``READ_ROWS``. Damaged rows are
+        noted in ``damage``.
 
-        width: bytes of a descriptor.
+        width: number of bytes of a descriptor.
         """
         last = self.number("last_id")
         for low in range(after + 1, last + 1, READ_ROWS):
@@ -295,14 +302,15 @@ class RecordTable(Database):
         return whole
 
     def batches(self) -> Iterator[tuple[list[Record], NDArray[np.float32]]]:
-        """All whole records and their descriptors (B, D), in the order of enrolment; inside :meth:`reading`."""
+        """Yield all undamaged records and their descriptors (B, D), in the order of enrolment. Within
+        :meth:`reading`."""
         dimension = self.number("dimension")
         for rows in self.scan(0, 2 * dimension, {}):
             if rows:
                 yield [record_of(row) for row in rows], vectors_of(rows, dimension).astype(np.float32)
 
     def records(self, ids: Collection[int]) -> dict[int, Record]:
-        """Those of ``ids`` that are there and whole."""
+        """The records of those ``ids`` that are stored and undamaged."""
         found: dict[int, Record] = {}
         listed = list(ids)
         for at in range(0, len(listed), ASKED_ROWS):
@@ -313,7 +321,7 @@ class RecordTable(Database):
             except UNREADABLE as error:
                 if is_busy(error):
                     raise
-                # One bad page must not cost the others.
+                # Read the ids singly, because a damaged page must not make the others unreadable.
                 rows = []
                 if len(part) > 1:
                     found |= {key: record for one in part for key, record in self.records([one]).items()}
@@ -321,34 +329,34 @@ class RecordTable(Database):
         return found
 
     def tally(self, column: str) -> dict[str, int]:
-        """How many rows each value of "camera" or "source" has, sorted by value."""
+        """The number of rows of each value of "camera" or "source", sorted by value."""
         rows = self._db.execute(f"SELECT {column}, count(*) FROM record GROUP BY 1 ORDER BY 1")
         return dict(rows.fetchall())
 
     def tally_tags(self) -> dict[str, int]:
-        """How many rows carry each tag, sorted by tag."""
+        """The number of rows of each tag, sorted by tag."""
         counts: Counter[str] = Counter()
         for tags, count in self._db.execute("SELECT tags, count(*) FROM record WHERE tags <> '[]' GROUP BY 1"):
-            with suppress(ValueError, TypeError):  # of a damaged record, which `check` names
+            with suppress(ValueError, TypeError):  # a damaged record, which `check` reports
                 counts.update(dict.fromkeys(map(str, parse_json(tags)), count))
         return dict(sorted(counts.items()))
 
     def keys(self) -> dict[int, Key]:
-        """The key of each id, from an index, which may be whole where the table is not."""
+        """The key of each id, from an index, which may be undamaged even if the table is damaged."""
         columns = ", ".join(f"cast({name} AS BLOB)" for name in ("source", "tracklet", "camera"))
         rows = self._db.execute(f"SELECT id, {columns} FROM record INDEXED BY record_key")
         texts = ((row[0], [str(part or b"", "utf-8", "replace") for part in row[1:]]) for row in rows)
         return {number: (source, tracklet, camera) for number, (source, tracklet, camera) in texts}
 
     def span(self) -> tuple[float | None, float | None]:
-        """Earliest start and latest end, seconds; None when no row has a time."""
+        """The earliest start and the latest end in seconds. None if no row has a time."""
         first, last = self._db.execute("SELECT min(start_time), max(end_time) FROM record").fetchone()
         return first, last
 
     def _note_time(self, first_id: int) -> None:
         newest = self._db.execute("SELECT CAST(max(time) AS REAL) FROM enrolment").fetchone()[0] or 0.0
         now = time.time()
-        # Under a clock that went back, records count as enrolled when it was last right.
+        # If the clock was set back, records count as enrolled at the latest time known.
         if now >= newest + ENROLMENT_SECONDS:
             self._db.execute("INSERT OR REPLACE INTO enrolment VALUES (?, ?)", (first_id, now))
 
@@ -359,12 +367,12 @@ class RecordTable(Database):
         if which.camera is not None:
             tests.append(("camera = ?", [which.camera]))
         if which.source is not None:
-            # A folder stands for the files in it too, as crops that were enrolled one by one have them.
+            # A folder also selects the files in it, which are the sources of crops that were enrolled singly.
             below = which.source.rstrip("/") + "/"
             tests.append(("(source = ? OR substr(source, 1, ?) = ?)", [which.source, len(below), below]))
         if which.before is not None:
             before, first_id = self.past(which.before)
-            # Asked of an index, which need not walk through all descriptors.
+            # The inner query uses an index, so that it does not read all descriptors.
             seen = "id IN (SELECT id FROM record WHERE end_time >= ? AND end_time < ?)"
             tests.append((f"(id < ? OR {seen})", [first_id, DATED_FROM, before]))
             if which.keep_undated:
@@ -384,7 +392,7 @@ def _fields(number: int, record: Record, vector: bytes) -> Fields:
 
 
 def _is_whole(row: Sequence) -> bool:
-    """Whether the last column is the checksum of the others, which damage may have left with other types."""
+    """Whether the last column is the checksum of the others. Damage may have changed the columns' types."""
     try:
         return bool(row_checksum(row[:-1]) == row[-1])  # type: ignore[arg-type]
     except (TypeError, ValueError, AttributeError, struct.error):

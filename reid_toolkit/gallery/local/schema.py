@@ -11,7 +11,7 @@ from reid_toolkit.gallery.digests import row_checksum
 APPLICATION_ID = 0x52656964  # "Reid": tells a gallery from any other SQLite file
 
 PAGE_BYTES = 32768
-"""A 512-wide descriptor is 1 kB: the usual pages of 4 kB hold three and waste a quarter, these hold 29."""
+"""A descriptor of width 512 has 1 kB. SQLite's usual pages of 4 kB hold three and waste a quarter; these hold 29."""
 
 METRIC = "euclidean"
 
@@ -20,8 +20,8 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "meta and record",
         (
             "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-            # No id is given twice, and rows are never updated: so an id means the same descriptor for ever, and
-            # whatever is cached by id stays true.
+            # No id is used twice, and rows are never updated. So an id always means the same descriptor, and caches by
+            # id stay valid.
             """CREATE TABLE record (
                 id INTEGER PRIMARY KEY AUTOINCREMENT,
                 tracklet TEXT NOT NULL,
@@ -33,7 +33,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
                 vector BLOB NOT NULL
             )""",
             "CREATE UNIQUE INDEX record_key ON record (source, tracklet, camera)",
-            # So that counting and looking at times need not walk through all descriptors.
+            # So that counting and reading times does not read all descriptors.
             "CREATE INDEX record_time ON record (start_time, end_time)",
             "INSERT INTO meta VALUES ('removed', '0')",
         ),
@@ -44,60 +44,61 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "ALTER TABLE record ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",
             "ALTER TABLE record ADD COLUMN thumbnail BLOB NOT NULL DEFAULT x''",
             "ALTER TABLE record ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
-            # So that counting tags need not walk through all descriptors.
+            # So that counting tags does not read all descriptors.
             "CREATE INDEX record_tags ON record (tags) WHERE tags <> '[]'",
             "UPDATE record SET vector = to_half(vector)",
             """UPDATE record SET checksum = row_checksum(
                 id, tracklet, camera, source, start_time, end_time, image, tags, thumbnail, vector)""",
             f"INSERT INTO meta VALUES ('metric', '{METRIC}'), ('epoch', '0'), ('seal', '')",
             "INSERT INTO meta SELECT 'count', count(*) FROM record",
-            # Ids are given from here on: sqlite_sequence has no checksum.
+            # Ids are now taken from here, because sqlite_sequence has no checksum.
             "INSERT INTO meta SELECT 'last_id', coalesce(max(seq), 0) FROM sqlite_sequence",
         ),
     ),
     (
         "when records were enrolled",
         (
-            # Ids only grow, so one line says of many records when they came. Of those that are there already, no
-            # more is known than that it was before now.
+            # Ids only grow, so a row gives the time of many records. For the records that exist already, it is known
+            # only that they were enrolled before now.
             "CREATE TABLE enrolment (first_id INTEGER PRIMARY KEY, time REAL NOT NULL)",
             "INSERT INTO enrolment VALUES (0, CAST(strftime('%s', 'now') AS REAL))",
         ),
     ),
     (
         "camera statistics",
-        # Nothing to do: their table is made with the first of them, see STATISTICS_TABLE. The number keeps older
-        # toolkits away, which would take an index over freed descriptors for one over plain ones.
+        # Nothing to do: the table is created with the first statistics, see STATISTICS_TABLE. The higher version number
+        # keeps older toolkits away, because they do not know that an index may hold descriptors without camera bias.
         (),
     ),
 )
-"""Each step is one transaction and leaves ``PRAGMA user_version`` at its number, from 1. Append only."""
+"""Each step is a transaction, and sets ``PRAGMA user_version`` to its number, from 1. Never change a step: only
+append."""
 
 
 STATISTICS_TABLE = """CREATE TABLE IF NOT EXISTS camera_statistics (
     version INTEGER PRIMARY KEY, content BLOB NOT NULL
 )"""
-"""Made when there are some: an empty table takes a page. An index keeps answering by the version it was built with, so
-that one is kept beside the newest. Empty content stands for a version without statistics."""
+"""Created with the first statistics, because an empty table takes a page. An index uses the version that it was built
+with, so that version is kept beside the newest. Empty content means a version without statistics."""
 
 BLOCKED_TABLE = "CREATE TABLE IF NOT EXISTS blocked (digest TEXT PRIMARY KEY) WITHOUT ROWID"
-"""Made with the first digest, so that a gallery of before can be read without being changed."""
+"""Created with the first digest, so that an older gallery can be read without being changed."""
 
 
 def migrate(connection: sqlite3.Connection, *, may_write: bool = True) -> None:
     """Create or upgrade the tables. The connection is in autocommit mode.
 
-    Raises :class:`GalleryError` for a database of another program or of a newer toolkit, and for one of an older
-    toolkit that may not be written.
+    Raises :class:`GalleryError` for a database of another program or of a newer toolkit, and for a database of an older
+    toolkit that cannot be written.
     """
     version = _version(connection)
     if version == len(STEPS):
         return
     if not may_write:
-        raise GalleryError("made by an older toolkit: open it once where it can be written, to bring it up to date")
+        raise GalleryError("made by an older toolkit: open it once where it can be written, which upgrades it")
     connection.create_function("to_half", 1, _to_half, deterministic=True)
     connection.create_function("row_checksum", 10, lambda *fields: row_checksum(fields), deterministic=True)
-    # Has effect on an empty file only.
+    # This has an effect only on an empty file.
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     for number, (_, statements) in enumerate(STEPS[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
@@ -121,7 +122,7 @@ def _to_half(vector: bytes) -> bytes:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    """Steps already taken; 0 for a new, empty file."""
+    """Number of steps already taken. 0 for a new, empty file."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0

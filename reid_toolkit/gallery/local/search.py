@@ -1,4 +1,4 @@
-"""Exact search until it hurts, then the index: both kept in step with the record, for many searches at once."""
+"""Searching a gallery in a folder: exactly while it is small, then with an index. Both follow the database."""
 
 import contextlib
 import threading
@@ -18,22 +18,24 @@ from reid_toolkit.gallery.local.snapshot import Snapshot, Version
 from reid_toolkit.gallery.types import Filter, OnProgress
 
 LOAD_AFTER = 50
-"""Searches of a process that are exact before it reads the index: at any size reading it takes as long as these,
-so a process that asks once is answered at once, and one that asks on loses no more than it would have anyway.
-Not in a thread of its own: hnswlib holds Python's lock while it reads, so the others would wait all the same."""
+"""A process answers so many searches exactly before it reads the index. At any size, reading the index takes about as
+long as these searches. So a process with a single search is answered at once, and a process with many searches at most
+doubles its first cost. The index is not read in another thread, because hnswlib holds Python's global lock while it
+reads, so all threads would wait anyway."""
 TAKE_IN = 64
-"""Rows that are new to a loaded index and are taken in before one search: about 50 ms. Others are searched exactly."""
+"""So many new rows are added to a loaded index before a search: about 50 ms. Further new rows are searched exactly."""
 EXTEND_ROWS = 200
-"""Rows added to an index while searches wait: about 0.2 s."""
+"""So many rows are added to an index at a time, while searches wait: about 0.2 s."""
 SAVE_GROWTH = 1.1
-"""Adding a few rows again costs less than writing all of them."""
+"""The index is saved again when the gallery has grown by this factor. To add a few rows again costs less than to write
+all of them."""
 
 
 class Searcher:
-    """The snapshot, the index, and the files they are kept in. Threads may share it."""
+    """The snapshot, the index and their files. Threads may share it."""
 
     def __init__(self, exact_below: int, *, plain: bool = False) -> None:
-        """plain: compare descriptors as they are, whatever camera statistics there are."""
+        """plain: never use camera statistics."""
         self._exact_below = exact_below
         self._plain = plain
         self._lock = ReadWriteLock()
@@ -45,42 +47,42 @@ class Searcher:
         self._searches = 0
         self._reopened = 0
         self._decided: tuple[object, int] = (None, 0)
-        """What ``version_in_use`` answered last, and to what question."""
+        """The last input and output of ``version_in_use``."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """How many rows there are to search among, and their width; as of one moment, also while another thread reads
-        them anew."""
+        """The number of rows that can be found, and their width. Both are of the same moment, even if another thread
+        reads the rows again."""
         with self._lock.reading():
             return self._snapshot.held, self._snapshot.dimension
 
     @property
     def damage(self) -> dict[int, str]:
-        """Records that cannot be used, by id, and why; under 0 when some are missing altogether."""
+        """Damaged records: id -> reason. Id 0 says how many records are missing."""
         with self._lock.reading():
             missing = {0: f"{self._snapshot.missing} records are missing"} if self._snapshot.missing > 0 else {}
             return self._snapshot.damage | missing
 
     def why_nothing(self) -> str:
-        """Why there is no row to search among."""
+        """Why no row can be found."""
         with self._lock.reading():
             lost = len(self._snapshot.damage) + self._snapshot.missing
         if lost:
-            return f"all {lost} records are damaged: see `reid gallery check`; put back a copy, or enroll them again"
-        return "the gallery is empty: enroll something first"
+            return f"all {lost} records are damaged: see `reid gallery check`: restore a copy, or enroll them again"
+        return "the gallery is empty: enroll people first, with `reid enroll`"
 
     def version_in_use(self, store: RecordTable, now: tuple[int, ...] | None = None) -> int:
-        """The version of the camera statistics that the next search compares by; within ``store.reading()``, whose
-        ``store.version()`` is ``now`` where that is known.
+        """The version of the camera statistics that the next search uses. Within ``store.reading()``. ``now`` is
+        ``store.version()``, if it is known.
 
-        The newest; but an index that was built by an older one keeps to that, and answers as before, until there is
-        another index.
+        It is the newest version, unless an index was built with an older one: the index uses that until a new index is
+        built.
         """
         newest = self._version_of(now or store.version()).statistics
         held = self._snapshot.version.statistics
         if newest == held:
             return held
-        # Asked before each search while a newer version waits, so an answer is remembered until the files change.
+        # While a newer version waits, this is needed before each search, so it is remembered until the files change.
         seen = newest, held, self._identity, store.meta("index"), index_files.changed(store.folder)
         if self._decided[0] != seen:
             about = self._usable(store)
@@ -92,20 +94,20 @@ class Searcher:
         return version._replace(statistics=0) if self._plain else version
 
     def _usable(self, store: RecordTable) -> index_files.IndexManifest | None:
-        """The files of an index, where they are of the statistics in use here, or of newer ones."""
+        """The index files, if they hold the statistics in use here or newer ones. Else None."""
         if store.count() < self._exact_below:
             return None
         about = manifest_of(store)
         newest = self._version_of(store.version()).statistics
-        # By older statistics than these rows nobody goes on here: they may be forgotten.
+        # Statistics older than those of these rows are not used again, because they may be deleted.
         oldest = 0 if self._identity.gallery == "" else self._snapshot.version.statistics
         if about is None or not oldest <= about.statistics <= newest or not store.has_statistics(about.statistics):
             return None
         return about if index_files.complete(store.folder, about) else None
 
     def sync(self, store: RecordTable, now: tuple[int, ...], searches: int = 0) -> None:
-        """Take over all changes of the record, whose ``store.version()`` is ``now``, before ``searches`` searches;
-        within the same ``store.reading()``."""
+        """Take over all changes of the database before ``searches`` searches. Within ``store.reading()``, in which
+        ``store.version()`` is ``now``."""
         self._searches += searches
         version = self._version_of(now)._replace(statistics=self.version_in_use(store, now))
         anew = store.reopened != self._reopened
@@ -132,7 +134,7 @@ class Searcher:
     def _follow(self, store: RecordTable, version: Version) -> None:
         identity = identity_of(store)
         if identity != self._identity or version.epoch != self._snapshot.version.epoch:
-            # Bytes were erased, so nothing older may be kept; or this is the first time.
+            # Bytes were erased, so no older rows may be kept; or these are the first rows.
             self._identity = index_files.Identity("", None, 0)
             self._load_rows(store)
             self._identity = identity
@@ -144,7 +146,7 @@ class Searcher:
         try:
             changed = self._snapshot.sync(store)
         except BaseException:
-            # Half of a change is worse than reading it all again.
+            # The snapshot may hold a part of a change, so read everything again.
             self._forget_rows()
             raise
         if changed and self._index is not None:
@@ -154,7 +156,7 @@ class Searcher:
         self._snapshot, self._index, self._identity = Snapshot(0), None, index_files.Identity("", None, 0)
 
     def _load_rows(self, store: RecordTable) -> None:
-        """Begin with the rows in the files of an index, or with none."""
+        """Begin with the rows of the index files, or without rows."""
         about = self._usable(store)
         self._index = self._manifest = None
         rows = index_files.load_rows(store.folder, about) if about else None
@@ -171,12 +173,12 @@ class Searcher:
         self._snapshot = rows
 
     def _load_index(self, store: RecordTable) -> None:
-        """Read the index, and the rows again when somebody has saved new files since."""
+        """Read the index, and also the rows if new files have been saved since."""
         now = self._usable(store)
         if now is not None and now != self._manifest:
             self._load_rows(store)
             self._sync_rows(store)
-        self._searches = 0  # if there is none, somebody may have made one when as many have gone by again
+        self._searches = 0  # if there is no index now, look again after so many searches
         if self._manifest is None or below_promise(self._manifest.index["recall_at_10"]):
             return
         self._index = index_files.load_graph(store.folder, self._manifest, self._snapshot.vectors)
@@ -187,7 +189,7 @@ class Searcher:
             self._index.mark_deleted(np.flatnonzero(~self._snapshot.live))
 
     def _extend(self, limit: int) -> int:
-        """Cover up to ``limit`` more rows; how many are left."""
+        """Add up to ``limit`` rows to the index. Gives the number of rows that are still missing in it."""
         assert self._index is not None
         start = self._index.rows
         end = min(start + limit, self._snapshot.count)
@@ -197,7 +199,7 @@ class Searcher:
         return self._snapshot.count - end
 
     def exclude_records(self, ids: Collection[int]) -> None:
-        """Never answer with these again: their records were found damaged when they were to be answered."""
+        """Never find these ids again, because their records turned out to be damaged."""
         with self._lock.writing():
             rows = np.flatnonzero(np.isin(self._snapshot.ids, list(ids)))
             self._snapshot.exclude_records(rows)
@@ -213,8 +215,8 @@ class Searcher:
         without: Collection[int],
         past: ExpiryCutoff | None,
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        """For each of ``queries`` (B, D) from ``cameras``, ids and distances of the ``k`` nearest that pass, nearest
-        first."""
+        """For each of ``queries`` (B, D) from ``cameras``, ids and distances of the ``k`` nearest records that pass,
+        nearest first."""
         with self._lock.reading():
             compared = self._snapshot.compared_queries(queries, cameras)
             found = nearest_passing(self._snapshot, self._index, compared, k, where, without, past)
@@ -230,14 +232,15 @@ class Searcher:
         past: ExpiryCutoff | None,
         after: Position | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """As :meth:`find` for one ``query`` (D,) of ``camera``, exactly, of what is behind ``after`` in the ranking."""
+        """Like :meth:`find`, for one ``query`` (D,) from ``camera`` and exactly: the records after ``after`` in the
+        ranking."""
         with self._lock.reading():
             compared = self._snapshot.compared_queries(query[None], [camera])[0]
             rows, distances = nearest_after(self._snapshot, compared, k, where, without, past, after)
             return self._snapshot.ids[rows], distances
 
     def build(self, reader: RecordTable, writer: RecordTable, locks: "Locks", on_progress: OnProgress | None) -> None:
-        """Make or renew the index and its files, where that is due. Searches go on meanwhile, exactly."""
+        """Build or update the index and its files, if that is due. Meanwhile searches continue, exactly."""
         with self._building:
             with locks.reader, reader.reading():
                 if reader.count() < max(1, self._exact_below) or not self._due(reader):
@@ -246,7 +249,8 @@ class Searcher:
                 newest = self._version_of(reader.version()).statistics
                 with self._lock.writing():
                     if self._snapshot.version.statistics != newest:
-                        # From here on this process answers by the newest statistics: exactly, until it has an index.
+                        # From now on this process uses the newest statistics, and searches exactly until the index is
+                        # built.
                         self._index = self._manifest = None
                         self._begin_rows(reader, newest)
                         self._sync_rows(reader)
@@ -266,13 +270,13 @@ class Searcher:
         if about.statistics != store.number("statistics"):
             return True
         dead = about.dead_after(store.number("removed"))
-        # A dead row is still walked through: at 80% of them a query takes four times as long.
+        # Searches still pass through deleted rows: if 80% of the rows are deleted, a query takes four times as long.
         return 2 * dead > store.count() or store.count() + dead > SAVE_GROWTH * about.count
 
     def _begin(self, on_progress: OnProgress | None) -> Index | None:
-        """A new index; None when bytes were erased meanwhile, which must not come back in it."""
+        """Build a new index. None if bytes were erased meanwhile, because they must not come back in it."""
         with self._lock.writing():
-            # The rows move up, so the files that are there no longer fit them.
+            # The rows move up, so the existing files no longer match them.
             self._index = self._manifest = None
             self._snapshot.drop_dead()
             snapshot, vectors = self._snapshot, self._snapshot.vectors
@@ -298,7 +302,7 @@ class Searcher:
         return index
 
     def _save(self, index: Index, writer: RecordTable, locks: "Locks") -> None:
-        """A cache: without room for it on the disk, search is as right as before."""
+        """Write the index files. Errors such as a full disk are ignored, because searches are correct without files."""
         folder = writer.folder
         with contextlib.suppress(OSError):
             with self._lock.reading():
@@ -315,9 +319,9 @@ class Searcher:
                 raise
 
     def _publish(self, writer: RecordTable, about: index_files.IndexManifest) -> None:
-        """Within ``writer.writing()``: nobody erases bytes while we are the writer."""
-        # Another process may have built an index by newer statistics meanwhile, or fitted some, so that those
-        # of this one are forgotten.
+        """Make the saved files known. Within ``writer.writing()``, so that no other process erases bytes meanwhile."""
+        # Another process may have built an index with newer statistics meanwhile, or have fitted new statistics and
+        # deleted those of this index.
         there = manifest_of(writer)
         older = there is not None and there.statistics > about.statistics
         if writer.number("epoch") != about.version[0] or older or not writer.has_statistics(about.statistics):
@@ -328,28 +332,28 @@ class Searcher:
         writer.drop_statistics({about.statistics})
         self._manifest = about
         if below_promise(about.index["recall_at_10"]):
-            # Its files say so, and are not made again before the gallery has grown.
+            # The manifest holds the low recall, so the index is not built again before the gallery has grown.
             self._index = None
 
 
 def below_promise(recall: float | None) -> bool:
-    """Whether an index finds so few of the ten nearest that exact search has to answer."""
+    """Whether an index finds too few of the ten nearest, so that searches must be exact."""
     return recall is not None and recall < RECALL
 
 
 class Locks(NamedTuple):
-    """One for each connection: SQLite's are used by one thread at a time."""
+    """A lock for each connection, because only one thread at a time may use an SQLite connection."""
 
     reader: threading.Lock
     writer: threading.Lock
 
 
 def identity_of(store: RecordTable) -> index_files.Identity:
-    """What a file of this gallery must name, within ``store.reading()``."""
+    """The identity that index files of this gallery must have. Within ``store.reading()``."""
     return index_files.Identity(store.meta("id") or "", store.meta("model"), store.number("dimension"))
 
 
 def manifest_of(store: RecordTable) -> index_files.IndexManifest | None:
-    """The description of the index's files, if they are of this gallery as it is now; within ``store.reading()``."""
+    """The manifest of the index files, if they belong to this gallery as it is now. Within ``store.reading()``."""
     about = index_files.read_manifest(store.folder)
     return about if about and index_files.fits(about, identity_of(store), store.meta("index")) else None

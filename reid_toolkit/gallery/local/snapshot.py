@@ -1,4 +1,4 @@
-"""What searches look at: descriptors and the columns to filter by, in memory, in step with the record."""
+"""The rows that searches use: descriptors and columns for filters, in memory, kept in step with the database."""
 
 import json
 from collections.abc import Callable, Collection, Sequence
@@ -16,45 +16,46 @@ COLUMNS = np.dtype(
     [("id", "<i8"), ("start", "<f8"), ("end", "<f8"), ("camera", "<i4"), ("source", "<i4"), ("tags", "<i4")]
 )
 NAMED = ("camera", "source", "tags")
-"""Columns of numbers that stand for texts, of which there are few."""
+"""Columns of numbers that stand for texts, because there are few different texts."""
 
 Mask = NDArray[np.bool_]
 
 
 class Version(NamedTuple):
-    """As of which state of the record: :meth:`RecordTable.version`."""
+    """The state of the database, see :meth:`RecordTable.version`."""
 
     epoch: int = 0
     last_id: int = 0
     removed: int = 0
     statistics: int = 0
-    """Of the camera statistics that descriptors are compared by; 0 for none."""
+    """Version of the camera statistics that are used. 0 for none."""
 
 
 class Snapshot:
-    """Row i is ``vectors[i]``, ``columns[i]`` and ``live[i]``; rows ascend by id. A row that is gone stays, dead."""
+    """Row i is ``vectors[i]``, ``columns[i]`` and ``live[i]``. Rows ascend by id. A deleted row stays and is not
+    live."""
 
     def __init__(self, dimension: int, number: int = 0) -> None:
-        """number: the version of :attr:`statistics`."""
+        """``number`` is the version of :attr:`statistics`."""
         self.dimension = dimension
         self.version = Version(statistics=number)
         self.statistics: CameraStatistics | None = None
-        """What descriptors are freed of their camera's bias by; to be set before rows are read."""
+        """The camera statistics that are applied to descriptors. Set them before rows are read."""
         self.damage: Damage = {}
         self.missing = 0
-        """Records that are counted but that no page of the file holds."""
+        """Number of records that are counted but stored in no page of the file."""
         self.names: dict[str, dict[str, int]] = {column: {} for column in NAMED}
         self.hold(np.empty((0, dimension), np.float32), np.empty(0, COLUMNS), np.empty(0, bool), 0)
 
     def hold(self, vectors: NDArray[np.float32], columns: NDArray, live: Mask, count: int) -> None:
-        """Take over the first ``count`` rows of these arrays, which may have room for more."""
+        """Use the first ``count`` rows of these arrays, which may have room for more."""
         self._vectors, self._columns, self._live, self.count = vectors, columns, live, count
         self.dead = count - int(np.count_nonzero(live[:count]))
         self._oldest = (-np.inf, 0)
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """(N, D) float32, of unit length but for half precision; by :attr:`statistics`, if there are any."""
+        """(N, D) float32, of unit length up to the error of half precision, with :attr:`statistics` applied."""
         return self._vectors[: self.count]
 
     @property
@@ -70,18 +71,18 @@ class Snapshot:
 
     @property
     def live(self) -> Mask:
-        """(N,) bool: false where a row was deleted or replaced."""
+        """(N,) bool: false for rows that were deleted or replaced."""
         return self._live[: self.count]
 
     @property
     def held(self) -> int:
-        """How many live rows there are."""
+        """Number of live rows."""
         return self.count - self.dead
 
     def sync(self, store: RecordTable) -> bool:
-        """Take over what this or another process has changed since; whether it has. Within ``store.reading()``.
+        """Take over all changes that any process has made since. True if there were any. Within ``store.reading()``.
 
-        After an exception this is between two states, and of no more use.
+        After an exception the snapshot is between two states and must not be used.
         """
         version = Version(*store.version())._replace(statistics=self.version.statistics)
         if version == self.version:
@@ -108,12 +109,12 @@ class Snapshot:
         self._live[rows] = False
 
     def exclude_records(self, rows: NDArray[np.intp]) -> None:
-        """Rows whose record turned out to be damaged since it was read."""
+        """Never find these rows again, because their records turned out to be damaged."""
         self._bury_rows(rows)
         self.damage |= dict.fromkeys(self.ids[rows].tolist(), UNFIT)
 
     def drop_dead(self) -> None:
-        """Forget rows that are gone; the others move up."""
+        """Remove deleted rows. The others move up."""
         keep = self.live
         self.hold(self.vectors[keep], self.columns[keep], keep[keep], self.held)
 
@@ -122,7 +123,7 @@ class Snapshot:
             return
         end = self.count + len(rows)
         if end > len(self._columns):
-            # By a tenth more each time: a gallery that grows row by row is copied O(log N) times.
+            # A tenth more room each time, so that a gallery that grows row by row is copied only O(log N) times.
             room = end + end // 10 + 64
             self._vectors = enlarged(self.vectors, room)
             self._columns = enlarged(self.columns, room)
@@ -141,14 +142,14 @@ class Snapshot:
         self.count = end
 
     def _compared(self, halves: NDArray[np.float16], cameras: list[str]) -> NDArray[np.float16]:
-        """Descriptors as searches compare them, in the precision that the files of an index keep: so rows are the same
-        wherever they were read from."""
+        """Descriptors as searches compare them, in the half precision of the index files. So rows are equal whether
+        they were read from the database or from these files."""
         if self.statistics is None:
             return halves
         return self.statistics.apply(halves, cameras).astype(np.float16)
 
     def compared_queries(self, queries: NDArray[np.float32], cameras: Sequence[str | None]) -> NDArray[np.float32]:
-        """Queries (B, D) from these cameras as they are compared with the rows."""
+        """Queries (B, D) from these cameras, with the camera statistics applied."""
         return queries if self.statistics is None else self.statistics.apply(queries, cameras)
 
     def _code(self, column: str, name: str) -> int:
@@ -156,7 +157,7 @@ class Snapshot:
         return names.setdefault(name, len(names))
 
     def _not_past(self, past: ExpiryCutoff) -> Mask | None:
-        """Live rows that are not past this moment; None when all are, as is quick to tell mostly."""
+        """The live rows that are not past the retention. None if all live rows are, which is usually quick to know."""
         oldest_end, oldest_id = self._oldest
         if oldest_end >= past.before and oldest_id >= past.first_id:
             return None
@@ -165,14 +166,16 @@ class Snapshot:
         keep[: np.searchsorted(self.ids, past.first_id)] = False
         if np.count_nonzero(keep) < self.held:
             return keep
-        # Nobody is, so it need not be asked again until the oldest is.
+        # No row is past it. Remember the oldest row, so that the rows are not checked again before it is past.
         rows = np.flatnonzero(self.live)
         self._oldest = _oldest_end(ends[rows]), int(self.ids[rows[0]]) if len(rows) else 0
         return None
 
     def passing(self, where: Filter, without: Collection[int], past: ExpiryCutoff | None = None) -> Mask | None:
-        """Which rows pass, (N,) bool, dead ones never; None when nothing is filtered. without: ids; past: also those
-        that are not shown any more."""
+        """Which rows pass, (N,) bool. Deleted rows never pass. None if nothing is filtered.
+
+        ``without`` are ids that do not pass, and ``past`` is the cutoff of the retention.
+        """
         tests = _tests(where)
         kept = None if past is None else self._not_past(past)
         if not tests and where.since is None and where.until is None and not without:
@@ -182,7 +185,7 @@ class Snapshot:
         for column, passes in tests:
             table = np.fromiter(map(passes, self.names[column]), bool, len(self.names[column]))
             mask &= table[columns[column]]
-        # Comparisons with NaN are false: a record without times passes no time filter.
+        # Comparisons with NaN are false, so a record without times passes no time filter.
         if where.since is not None:
             mask &= columns["end"] >= where.since
         if where.until is not None:
@@ -211,7 +214,7 @@ def _oldest_end(ends: NDArray[np.float64]) -> float:
 
 
 def enlarged(array: NDArray, room: int) -> NDArray:
-    """A copy with ``room`` rows, of which the first are those of ``array``."""
+    """A copy of ``array`` with room for ``room`` rows."""
     larger = np.empty((room, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger

@@ -1,18 +1,18 @@
-"""Which rows of descriptors are the same to the bit: black frames, a logo, a mannequin, a picture enrolled twice.
+"""Find rows of descriptors that are equal in every bit: black frames, a logo, a mannequin, a picture enrolled twice.
 
-Many rows at one place ruin a graph of nearest neighbours: each has only the others for neighbours, and a search that
-gets there does not get out again.
+Many equal rows spoil a graph of nearest neighbours: each has only the others as neighbours, and a search that reaches
+them cannot leave them again.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 512
-"""Rows hashed at a time, few enough for a cache."""
+"""Number of rows hashed at a time, small enough for the processor's cache."""
 
 
 class Twins:
-    """For each row that was added, the first of those like it, which stands for them all."""
+    """For each added row, the first row that is equal to it. That row stands for all of them."""
 
     def __init__(self, dimension: int) -> None:
         even = dimension + dimension % 2
@@ -20,11 +20,11 @@ class Twins:
         self._sorted = np.empty(0, np.uint64)
         self._rows = np.empty(0, np.intp)
         self._recent: dict[int, int] = {}
-        """Hash -> row of those added since the two arrays were sorted."""
+        """Hash -> row, for rows that were added since the two arrays were sorted."""
 
     def stand_ins(self, vectors: NDArray[np.float32], first: int) -> NDArray[np.intp]:
-        """Take in rows (n, D) numbered from ``first`` on. Returns for each the first row with its hash: itself, or an
-        earlier one that is likely to be the same, which the caller compares."""
+        """Add rows (n, D), numbered from ``first`` on. Gives for each the first row with the same hash: itself, or an
+        earlier row that is probably equal. The caller must compare them."""
         found, recent = self.hashes(vectors), self._recent
         places = np.searchsorted(self._sorted, found)
         known = places < len(self._sorted)
@@ -42,7 +42,7 @@ class Twins:
         return stands
 
     def hashes(self, vectors: NDArray[np.float32]) -> NDArray[np.uint64]:
-        """A number for each row (n, D), from its bits; (n,)."""
+        """A hash (n,) of the bits of each row (n, D)."""
         result = np.empty(len(vectors), np.uint64)
         for at in range(0, len(vectors), CHUNK):
             part = np.ascontiguousarray(vectors[at : at + CHUNK])

@@ -1,1 +1,1 @@
-"""A gallery that Milvus keeps."""
+"""A gallery in a Milvus server."""

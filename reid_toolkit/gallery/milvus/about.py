@@ -1,4 +1,4 @@
-"""What a collection of Milvus says about the gallery in it: width, model, retention."""
+"""Facts about a gallery that its Milvus collection stores: width, model, retention."""
 
 from pathlib import Path
 
@@ -25,7 +25,9 @@ from reid_toolkit.gallery.validation import check_seconds, of_another
 
 
 class About:
-    """A part of :class:`MilvusGallery`. Another process may make the collection, or change what it says, any time."""
+    """A part of :class:`MilvusGallery`. Other processes may create the collection, or change its properties, at any
+    time.
+    """
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
@@ -39,33 +41,35 @@ class About:
         return self._collection.count() if self._is_there() else 0
 
     def _is_there(self) -> bool:
-        """Whether there is a collection, which another process may have made meanwhile."""
+        """Whether the collection exists. Another process may have created it meanwhile."""
         if not self._made and self._collection.exists():
             self._look()
             if not self._collection.index():
-                # A process that was killed between two indexes left none.
+                # A process that was killed while it replaced the index has left none.
                 self._collection.make_index("FLAT")
             self._collection.load()
             self._made = True
         return self._made
 
     def _look(self) -> None:
-        """Read what the collection says about itself."""
+        """Read the collection's width and properties. Raises :class:`GalleryError` if it is not a gallery."""
         self._dimension, self._properties = self._collection.describe()
         kind = self._properties.get(FORMAT)
         if kind in (STATISTICS, COMPARED, BLOCKED):
             part = "the block list" if kind == BLOCKED else "camera statistics"
             raise GalleryError(
-                f"{self._where}: no gallery, but {part} of the gallery {self._properties.get(OF)}: open that one"
+                f"{self._where}: is not a gallery, but {part} of the gallery {self._properties.get(OF)}: open that one"
             )
         if self._dimension is None or kind != "1":
-            raise GalleryError(f"{self._where}: a collection of another program: choose another name")
+            raise GalleryError(f"{self._where}: is a collection of another program: choose another name")
         metric = self._collection.index().get("metric_type", METRIC)
         if metric != METRIC:
-            raise GalleryError(f"{self._where}: made for the metric {metric!r}: expected {METRIC!r}; enroll anew")
+            raise GalleryError(
+                f"{self._where}: made for the metric {metric!r}, expected {METRIC!r}: enroll into a new gallery"
+            )
 
     def expect(self, dimension: int | None = None, model: str | None = None) -> None:
-        """Hold the gallery to this width and model from now on; an empty one takes them over."""
+        """Require this width and model from now on. An empty gallery takes them over."""
         given = {what: value for what, value in (("width", dimension), ("model", model)) if value is not None}
         self._bind(self._expected | given)
         self._expected |= given
@@ -77,13 +81,13 @@ class About:
         others = [what for what, value in wanted.items() if held[what] != value]
         if not others:
             return
-        # What this gallery was opened for stands, even while it is empty.
+        # The width and model that this gallery was opened with stay, even while it is empty.
         stands = held if len(self) else self._expected
         for what in others:
             if stands.get(what, wanted[what]) != wanted[what]:
                 raise GalleryError(of_another(self._where, what, stands[what], wanted[what]))
         if self._made and self._properties.get(LAST):
-            self._forget_statistics()  # which are of another width or model
+            self._forget_statistics()  # they are of another width or model
         if self._made and "width" in others:
             self._collection.drop()
             self._made = False
@@ -92,20 +96,20 @@ class About:
         self._keep({MODEL: str(wanted["model"])} if "model" in wanted else {})
 
     def _keep(self, known: dict[str, str]) -> None:
-        """Put down in Milvus what is known about the gallery, which is made once its width is known."""
+        """Store properties in Milvus. The collection is created as soon as its width is known."""
         if self._is_there():
             self._look()
         self._properties |= known
         if self._made:
             if known:
-                self._collection.set_properties(known)  # no others, or what has changed since would be changed back
+                self._collection.set_properties(known)  # no others, so that changes by other processes stay
         elif self._dimension:
             self._collection.create(self._dimension, self._properties)
             self._made = True
 
     def _forget_statistics(self) -> None:
-        """The gallery has no camera statistics any more: first it says so, then they go."""
-        # A version that is being made is overtaken.
+        """Remove the camera statistics: first from the properties, then their collections."""
+        # The new number makes a process that is fitting a version give up.
         last = following(self._properties)
         nothing = {VERSION: "", NEXT: "", LAST: last, SEEN: "", BUSY: ""}
         self._collection.set_properties(nothing)
@@ -114,27 +118,28 @@ class About:
 
     @property
     def retention(self) -> float | None:
-        """Seconds after which a record is not shown any more; None for ever."""
+        """Seconds after which a record is hidden from searches. None for never."""
         if self._is_there():
-            # Each time, since another process may have changed it: next to a strong read that costs nothing.
+            # Read each time, because another process may have changed it. Compared with a strong read, it costs
+            # nothing.
             _, self._properties = self._collection.describe()
         return self._kept()
 
     def _kept(self) -> float | None:
-        """The retention, as of when the properties were last read."""
+        """The retention when the properties were last read."""
         return float(self._properties.get(RETENTION) or 0) or None
 
     def keep_for(self, seconds: float | None) -> None:
-        """Set the retention, in seconds; None for ever. Deletes nothing: :meth:`expire` does."""
+        """Set the retention in seconds, None for no limit. This deletes nothing: :meth:`expire` does."""
         check_seconds(seconds)
         self._keep({RETENTION: "" if seconds is None else repr(float(seconds))})
 
     def remember_model_file(self, path: Path) -> None:
-        """Keep where the model lies, so that a search need not be told."""
+        """Store the path of the model file, so that searches find it."""
         self._keep({MODEL_FILE: str(path)})
 
     @property
     def model_file(self) -> Path | None:
-        """What :meth:`remember_model_file` was told last."""
+        """The path that :meth:`remember_model_file` stored. None if there is none."""
         held = self._properties.get(MODEL_FILE)
         return Path(held) if held else None

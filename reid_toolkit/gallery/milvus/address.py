@@ -1,4 +1,4 @@
-"""Where a gallery of Milvus is: ``milvus://host:port/name``, or ``milvus-lite:///folder.db/name`` without a server."""
+"""Addresses of Milvus galleries: ``milvus://host:port/name``, or ``milvus-lite:///folder.db/name`` without a server."""
 
 import re
 from dataclasses import dataclass
@@ -9,33 +9,33 @@ from reid_toolkit.errors import InputError
 
 PORT = 19530
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-"""What Milvus takes as the name of a collection."""
+"""Names that Milvus accepts for a collection."""
 SCHEMES = ("milvus://", "milvus-lite://")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One collection of one server, or of one Milvus Lite folder."""
+    """The address of a collection in a server or in a Milvus Lite folder."""
 
     text: str
-    """As it was given, for messages."""
+    """The address as it was given, for messages."""
     uri: str
-    """What pymilvus connects to."""
+    """The URI for pymilvus."""
     name: str
-    """Of the collection."""
+    """Name of the collection."""
     lite: bool
 
 
 def parse_address(text: str) -> Address:
-    """Read an address; raises :class:`InputError` for one that is neither form."""
+    """Read an address. Raises :class:`InputError` if it has neither form."""
     lite = text.startswith(SCHEMES[1])
     if not lite and not text.startswith(SCHEMES[0]):
         raise InputError(f"{text}: expected milvus://host:port/name or milvus-lite:///folder.db/name")
     where, _, name = text.partition("://")[2].rpartition("/")
     if not NAME.fullmatch(name):
         raise InputError(
-            f"{text}: {name!r} cannot be a gallery's name in Milvus: expected letters, digits and underscores at "
-            "the end, the first no digit"
+            f"{text}: {name!r} cannot be a gallery's name in Milvus: expected letters, digits and underscores, and no "
+            "digit at the beginning"
         )
     return Address(text, _lite_uri(text, where) if lite else _server_uri(text, where), name, lite)
 
@@ -47,7 +47,7 @@ def _server_uri(text: str, where: str) -> str:
     except ValueError:
         host, port = None, PORT
     if not host or parts.username is not None or parts.path or parts.query:
-        raise InputError(f"{text}: expected milvus://host:port/name; a password goes into the environment")
+        raise InputError(f"{text}: expected milvus://host:port/name; put a password into REID_MILVUS_TOKEN")
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 

@@ -1,4 +1,4 @@
-"""The block list of a gallery in Milvus: a collection beside the gallery's own, with a row for each digest."""
+"""The block list of a gallery in Milvus: another collection beside the gallery, with a row for each digest."""
 
 import hashlib
 import time
@@ -15,31 +15,32 @@ from reid_toolkit.records import Record
 
 NAME = "{gallery}__blocked"
 WIDTH = 2
-"""Of the vector that Milvus wants in every row; it takes none of width 1."""
+"""Width of the vector that Milvus demands in every row. It does not accept width 1."""
 
 
 class MilvusBlockList(BlockList):
-    """The collection is made with the first entry."""
+    """The block list of a gallery in Milvus. Its collection is created with the first entry."""
 
     def __init__(self, main: Collection) -> None:
         self._main = main
         self._list = main.sibling(NAME.format(gallery=main.address.name))
 
     def digests(self) -> set[str]:
-        """All that is on it."""
+        """All digests on the list."""
         if not self._is_there():
             return set()
         return {row["tracklet"] for page in self._list.pages(["id", "tracklet"]) for row in page}
 
     def held(self, digests: Container[str]) -> set[str]:
-        """Those of ``digests`` that are on it."""
+        """Those ``digests`` that are on the list."""
         if not digests or not self._is_there():
             return set()
         ids = {id_of(digest): digest for digest in digests}
         return {ids[found] for found in self._list.find(sorted(ids))}
 
     def change(self, put: Container[str] = (), take: Container[str] = ()) -> None:
-        """Put digests on it, and take others off. Not in one step: who is killed in between has done the first."""
+        """Put the digests ``put`` on the list, then take the digests ``take`` off. If the process is killed in between,
+        only the first step is done."""
         if put:
             if not self._is_there():
                 self._make()
@@ -52,8 +53,8 @@ class MilvusBlockList(BlockList):
             return False
         if self._list.describe()[1].get(FORMAT) != BLOCKED:
             raise GalleryError(
-                f"{self._main.address.text}: its block list would be {self._list.address.name}, a "
-                "collection of another program: copy the gallery to another name"
+                f"{self._main.address.text}: its block list would be the collection {self._list.address.name}, which "
+                "belongs to another program: copy the gallery to another name"
             )
         self._list.load()
         return True
@@ -62,17 +63,18 @@ class MilvusBlockList(BlockList):
         try:
             self._list.create(WIDTH, {FORMAT: BLOCKED, OF: self._main.address.name})
         except GalleryError:
-            if not self._is_there():  # and if it is, another process was quicker
+            if not self._is_there():  # if it exists, another process has created it meanwhile
                 raise
 
 
 def id_of(digest: str) -> str:
-    """A row's id. Milvus's pages are found by hexadecimal ids, and passes are not hexadecimal."""
+    """A row's id. It must be hexadecimal, because pages are read by hexadecimal prefixes, and digests of allowed
+    records begin with "+"."""
     return hashlib.sha256(digest.encode()).hexdigest()
 
 
 def rows_of(digests: Container[str]) -> list[Row]:
-    """Rows of the collection, with the digest where a record has its tracklet."""
+    """Rows of the collection. The digest is stored in the field "tracklet"."""
     vectors = np.tile(np.eye(1, WIDTH, dtype=np.float32), (len(digests), 1))
     rows = encode(vectors, [Record(digest, "") for digest in sorted(digests)], time.time_ns())
     return [{**row, "id": id_of(row["tracklet"])} for row in rows]

@@ -1,4 +1,4 @@
-"""What a collection of Milvus holds, and what of it is damaged: both read it from end to end."""
+"""Count the records of a Milvus collection, and find damaged records. Both read the whole collection."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ def _sorted(counter: Counter[str]) -> dict[str, int]:
 
 
 def report_on(collection: Collection, index: str, statistics: str, on_progress: OnProgress | None) -> Report:
-    """Read every record against its checksum; ``index`` and ``statistics`` are what to report of these."""
+    """Verify the checksum of every record. ``index`` and ``statistics`` are copied into the report."""
     count, read = collection.count(), 0
     damaged: list[Damaged] = []
     for rows in collection.pages(ALL):

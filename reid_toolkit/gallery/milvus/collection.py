@@ -1,7 +1,7 @@
-"""One collection of a Milvus server: pymilvus with its traps handled, and its errors as one line.
+"""A collection of a Milvus server: pymilvus with its traps handled, and its errors as one line.
 
-Every read is strong: it waits until the servers have seen all writes. Milvus's own default may show a person who
-was forgotten seconds ago.
+Every read is strong: it waits until the servers have seen all writes. With Milvus's own default, a search may show a
+person who was forgotten seconds ago.
 """
 
 import logging
@@ -25,40 +25,41 @@ from reid_toolkit.gallery.milvus.filters import among, within
 from reid_toolkit.gallery.milvus.rows import LONGEST, TEXTS, Row
 
 TOKEN = "REID_MILVUS_TOKEN"
-"""Environment variable with "user:password" or an API key; not in addresses, which other users can see."""
+"""Environment variable with "user:password" or an API key. It is not a part of addresses, because other users can see
+these."""
 METRIC = "L2"
 WINDOW = 16_384
-"""Rows that Milvus gives in one answer at most."""
+"""Largest number of rows that Milvus gives in an answer."""
 PAGE = 2_000
-"""Rows asked for at once, with their descriptors: 4 MB at a width of 512."""
+"""Number of rows read at a time with their descriptors: 4 MB at a width of 512."""
 NARROW = 8_000
-"""Rows asked for at once of which only a few numbers are wanted."""
+"""Number of rows read at a time if only a few numbers of each are needed."""
 IDS = 1_000
-"""Digests in one expression: 68 kB."""
+"""Number of digests in an expression: 68 kB."""
 WRITE_BYTES = 16 << 20
-"""Of rows written at once; servers refuse 64 MB."""
+"""Bytes of rows written at a time. Servers refuse 64 MB."""
 PATIENCE = 30.0
-"""Seconds after which a server that does not answer is away."""
+"""Seconds after which a server that does not answer counts as unreachable."""
 LOADING = 600.0
-"""Seconds for which a collection may take to be loaded, or to be indexed."""
+"""Seconds that loading or indexing a collection may take."""
 M, EF_CONSTRUCTION, EF = 16, 200, 256
-"""Of HNSW, as in the embedded gallery."""
+"""Settings of HNSW, the same as in a gallery in a folder."""
 
 
 class Collection:
-    """What is asked of one collection. Threads may share it."""
+    """A collection of a Milvus server. Threads may share it."""
 
     def __init__(self, address: Address, client: Any = None) -> None:
-        """Connect, unless there is a ``client``; raises :class:`GalleryError` when nothing answers."""
+        """Connect, unless a ``client`` is given. Raises :class:`GalleryError` if no server answers."""
         self.address = address
         self._name = address.name
         if client is not None:
             self._client = client
             return
-        # It logs every error with its traceback, before it raises it.
+        # pymilvus logs every error with its traceback before it raises it.
         logging.getLogger("pymilvus.decorators").setLevel(logging.CRITICAL)
         if address.lite:
-            # Its server runs in this process, and logs each call that it does not know.
+            # The server of Milvus Lite runs in this process, and logs each call that it does not know.
             logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
         with self._explained():
             self._client = MilvusClient(uri=address.uri, token=os.environ.get(TOKEN, ""), timeout=PATIENCE)
@@ -67,11 +68,11 @@ class Collection:
         self._client.close()
 
     def sibling(self, name: str) -> "Collection":
-        """The collection of this name, over the same connection. Messages name this one's address."""
+        """The collection ``name``, over the same connection. Messages show the address of this collection."""
         return Collection(replace(self.address, name=name), self._client)
 
     def names(self) -> list[str]:
-        """Of all collections there are."""
+        """The names of all collections."""
         with self._explained():
             return list(self._client.list_collections(timeout=PATIENCE))
 
@@ -80,7 +81,8 @@ class Collection:
             return bool(self._client.has_collection(self._name, timeout=PATIENCE))
 
     def create(self, dimension: int, properties: dict[str, str], index: str = "FLAT") -> None:
-        """Make and load it, for exact search, or for "HNSW": Milvus indexes then what was written, by and by."""
+        """Create and load the collection, with a "FLAT" index (exact search) or an "HNSW" index, which Milvus builds in
+        the background."""
         schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
         for name in TEXTS:
@@ -103,26 +105,26 @@ class Collection:
             self._client.drop_collection(self._name, timeout=PATIENCE)
 
     def describe(self) -> tuple[int | None, dict[str, str]]:
-        """Width of its descriptors, and its properties. None when it has other fields than a gallery's."""
+        """The width of its descriptors (None if it has not the fields of a gallery), and its properties."""
         with self._explained():
             found = self._client.describe_collection(self._name, timeout=PATIENCE)
         widths = [field["params"].get("dim") for field in found["fields"] if field["name"] == "vector"]
         return (int(widths[0]) if widths and widths[0] else None), dict(found["properties"])
 
     def set_properties(self, properties: dict[str, str]) -> None:
-        """Set these, all at one moment; others stay."""
+        """Set these properties, all at once. Other properties stay."""
         with self._explained():
             self._client.alter_collection_properties(self._name, properties, timeout=PATIENCE)
 
     def index(self) -> dict[str, Any]:
-        """What Milvus tells about the index; empty when there is none."""
+        """Milvus's description of the index. Empty if there is none."""
         with self._explained():
             if not self._client.list_indexes(self._name, "vector"):
                 return {}
             return dict(self._client.describe_index(self._name, "vector", timeout=PATIENCE))
 
     def make_index(self, kind: str) -> None:
-        """Replace the index by a "FLAT" or "HNSW" one; searches fail for the while."""
+        """Replace the index by a "FLAT" or "HNSW" index. Searches fail meanwhile."""
         with self._explained():
             self._client.flush(self._name, timeout=LOADING)
             self._client.release_collection(self._name, timeout=PATIENCE)
@@ -132,7 +134,7 @@ class Collection:
         self.load()
 
     def finish_index(self) -> None:
-        """Wait until the index covers what was written so far; searches are as right before that."""
+        """Wait until the index covers all rows written so far. Searches are correct before that too."""
         deadline = time.monotonic() + LOADING
         with self._explained():
             self._client.flush(self._name, timeout=LOADING)
@@ -146,7 +148,7 @@ class Collection:
         return params
 
     def load(self) -> None:
-        """Ask for it to be loaded, and wait until it is: Milvus answers earlier, and then with some of the rows."""
+        """Load the collection, and wait until it is loaded. Before that, Milvus answers with only some of the rows."""
         deadline = time.monotonic() + LOADING
         with self._explained():
             self._client.load_collection(self._name, timeout=LOADING)
@@ -156,7 +158,7 @@ class Collection:
                 time.sleep(0.1)
 
     def count(self, expr: str = "") -> int:
-        """How many rows there are, or pass ``expr``."""
+        """The number of rows that pass ``expr``."""
         with self._explained():
             answer = self._client.query(
                 self._name, expr, output_fields=["count(*)"], consistency_level="Strong", timeout=PATIENCE
@@ -164,10 +166,11 @@ class Collection:
         return int(answer[0]["count(*)"])
 
     def parts(self, page: int, expr: str = "", prefix: str = "") -> Iterator[str]:
-        """Expressions which together choose all rows that pass ``expr``, each once, and one about ``page`` at most.
+        """Yield expressions that together choose each row that passes ``expr`` once. Each chooses at most about
+        ``page`` rows. None if no row passes.
 
-        By the first digits of their digests, which are spread evenly: so no answer meets the window, and a row
-        that is added or deleted meanwhile moves no other. None when no row passes.
+        The rows are divided by the first digits of their digests, which are spread evenly. So no answer reaches the
+        window, and rows that are added or deleted meanwhile do not move others.
         """
         total = self.count(within(expr, prefix))
         digits = 0
@@ -177,13 +180,14 @@ class Collection:
             yield within(expr, prefix + f"{number:0{digits}x}" if digits else prefix)
 
     def pages(self, fields: Sequence[str], expr: str = "", prefix: str = "") -> Iterator[list[Row]]:
-        """All rows that pass ``expr`` with these ``fields``, each once, in parts."""
+        """Yield all rows that pass ``expr`` with these ``fields``, each once, in parts."""
         for part in self.parts(PAGE, expr, prefix):
             if rows := self.page(part, fields):
                 yield rows
 
     def page(self, part: str, fields: Sequence[str]) -> list[Row]:
-        """The rows of one of :meth:`parts`; raises :class:`GalleryError` when they are too many for an answer."""
+        """The rows of an expression of :meth:`parts`. Raises :class:`GalleryError` if they are too many for an
+        answer."""
         rows = self.query(part, fields)
         if len(rows) == WINDOW:
             raise GalleryError(f"{self.address.text}: grows too fast to be read: stop enrolling and run this again")
@@ -200,17 +204,17 @@ class Collection:
             )  # fmt: skip
 
     def find(self, ids: Sequence[str]) -> set[str]:
-        """Those of ``ids`` that are there."""
+        """Those ``ids`` that are stored."""
         return {row["id"] for row in self.look_up(ids, ["id"])}
 
     def look_up(self, ids: Sequence[str], fields: Sequence[str]) -> list[Row]:
-        """The rows of those of ``ids`` that are there."""
+        """The rows of those ``ids`` that are stored."""
         parts = (ids[at : at + IDS] for at in range(0, len(ids), IDS))
         return [row for part in parts for row in self.query(among(part), fields)]
 
     def search(self, queries: NDArray[np.float32], limit: int, expr: str, fields: Sequence[str]) -> list[list[Row]]:
-        """For each of ``queries`` (B, D), up to ``limit`` rows that pass, nearest first, with a "distance" each,
-        squared and in single precision."""
+        """For each of ``queries`` (B, D), up to ``limit`` rows that pass ``expr``, nearest first. Each has a
+        "distance", squared and in single precision."""
         with self._explained():
             answers = self._client.search(
                 self._name, list(queries), filter=expr, limit=limit, output_fields=list(fields),
@@ -219,9 +223,9 @@ class Collection:
         return [[{**hit["entity"], "distance": hit["distance"]} for hit in hits] for hits in answers]
 
     def upsert(self, rows: Sequence[Row]) -> None:
-        """Write rows, in place of those of the same id; in Milvus's log when this returns.
+        """Write rows. They replace rows with the same id. They are in Milvus's log when this returns.
 
-        In parts, of which each is whole or not there.
+        Rows are written in parts. Each part is written completely or not at all.
         """
         if not rows:
             return
@@ -233,17 +237,17 @@ class Collection:
                 self._client.upsert(self._name, list(rows[at : at + step]), timeout=PATIENCE)
 
     def delete(self, expr: str) -> None:
-        """Delete all rows that pass; their bytes leave with :meth:`compact`."""
+        """Delete all rows that pass ``expr``. :meth:`compact` removes their bytes."""
         with self._explained():
             self._client.delete(self._name, filter=expr, timeout=LOADING)
 
     def delete_ids(self, ids: Sequence[str]) -> None:
-        """Delete the rows of these digests, as far as they are there."""
+        """Delete the rows with these digests, if they are stored."""
         for at in range(0, len(ids), IDS):
             self.delete(among(ids[at : at + IDS]))
 
     def compact(self) -> None:
-        """Have the segments rewritten without deleted rows, and wait until they are."""
+        """Let Milvus rewrite its segments without deleted rows, and wait until it has finished."""
         deadline = time.monotonic() + LOADING
         with self._explained():
             self._client.flush(self._name, timeout=LOADING)
@@ -255,13 +259,13 @@ class Collection:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn what pymilvus raises into one line that says what to do."""
+        """Turn pymilvus's errors into a line that says what to do."""
         try:
             yield
         except MilvusException as error:
             raise self._error(str(error.message)) from error
         except grpc.RpcError as error:
-            # Of a call that took too long, pymilvus lets this through.
+            # pymilvus does not convert this error if a call takes too long.
             raise self._error(str(error)) from error
 
     def _error(self, text: str) -> GalleryError:
@@ -277,11 +281,11 @@ def _is_away(text: str) -> bool:
 def _explain(text: str) -> str:
     lower = text.lower()
     if _is_away(text):
-        # A wrong password looks the same to pymilvus as no server.
+        # In pymilvus, a wrong password gives the same error as a missing server.
         return (
-            f"no Milvus server there that answers us within {PATIENCE:g} s: see that it runs, host and port, and user "
-            f"and password in {TOKEN}; what was stored is safe"
+            f"no Milvus server answers within {PATIENCE:g} s: check that it runs, its host and port, and user and "
+            f"password in {TOKEN}; everything stored is safe"
         )
     if "auth" in lower:
-        return f"the server refuses us: give user:password or an API key in {TOKEN}"
+        return f"the server refuses the login: give user:password or an API key in {TOKEN}"
     return f"Milvus says: {' '.join(text.split())[:300]}"

@@ -1,8 +1,8 @@
-"""A version of camera statistics in Milvus: the statistics, and every record as searches compare it by them.
+"""A version of camera statistics in Milvus: the statistics, and a copy of every record with the statistics applied.
 
-Each is in a collection of its own beside the gallery's, whose records stay as they were enrolled. That one is named
-by :data:`NAME`, it has the schema of a gallery, and says that it is none. Properties of a collection would not do for
-the statistics: all of them together may have 1.5 MB.
+Each is in another collection beside the gallery's own, whose records do not change. These collections are named by
+:data:`NAME`. They have the schema of a gallery, and a property says that they are not galleries. The statistics cannot
+be properties of a collection, because all properties together may have only 1.5 MB.
 """
 
 import re
@@ -23,18 +23,18 @@ from reid_toolkit.records import Record
 
 NAME = "{gallery}__{kind}_{version}"
 LONGEST_NAME = 255
-"""Characters that Milvus takes."""
+"""Largest number of characters in a name in Milvus."""
 PIECE = 48_000
-"""Bytes of the statistics in one row, where the thumbnail of a record would be."""
+"""Bytes of the statistics in a row. They are stored in the field of a record's thumbnail."""
 PAUSES = (0.0, 1.0, 3.0)
-"""Seconds before another look at records that seem to differ."""
+"""Seconds to wait before records that seem to differ are read again."""
 STATE = ("id", "checksum", "place")
-"""What :func:`states` looks at."""
+"""The fields that :func:`states` needs."""
 State = tuple[int, int]
 
 
 class Compared:
-    """One version. ``main`` is the gallery's own collection."""
+    """A version of camera statistics. ``main`` is the gallery's own collection."""
 
     def __init__(self, main: Collection, version: str, statistics: CameraStatistics) -> None:
         self.version = version
@@ -44,18 +44,18 @@ class Compared:
 
     @classmethod
     def open(cls, main: Collection, version: str, model: str | None, dimension: int | None) -> "Compared":
-        """The version that is there; raises :class:`InputError` where it is missing, damaged, or of another model."""
+        """Open an existing version. Raises :class:`InputError` if it is missing, damaged, or of another model."""
         parts = [part_of(main, kind, version) for kind in (STATISTICS, COMPARED)]
         if not all(part.exists() for part in parts):
             raise InputError(f"camera statistics are damaged (version {version} is missing)")
         for part in parts:
             if not part.index():
-                part.make_index("FLAT")  # a process was killed between two indexes
+                part.make_index("FLAT")  # a process was killed while it replaced the index
             part.load()
         rows = sorted((row for page in parts[0].pages(SCALARS) for row in page), key=lambda row: str(row["tracklet"]))
         try:
             content = b"".join(record_of(row).thumbnail for row in rows)
-        except ValueError as error:  # no base64
+        except ValueError as error:  # not base64
             raise InputError(f"camera statistics are damaged ({error})") from None
         found = loads(content, model, dimension)
         if found.version != number_of(version):
@@ -64,14 +64,14 @@ class Compared:
 
     @classmethod
     def make(cls, main: Collection, version: str, statistics: CameraStatistics, index: str) -> "Compared":
-        """Both collections, the second one still empty, with an ``index`` of this kind."""
+        """Create both collections. The second is still empty, and has an index of the kind ``index``."""
         made = cls(main, version, statistics)
         kept = part_of(main, STATISTICS, version)
         about = {OF: main.address.name}
         content = statistics.dumps()
         pieces = [content[at : at + PIECE] for at in range(0, len(content), PIECE)]
         vectors = np.zeros((len(pieces), statistics.dimension), np.float32)
-        vectors[:, 0] = 1  # Milvus wants some
+        vectors[:, 0] = 1  # Milvus demands a vector in every row
         kept.create(statistics.dimension, {FORMAT: STATISTICS} | about)
         records = [Record(f"{number:09d}", "", thumbnail=piece) for number, piece in enumerate(pieces)]
         kept.upsert(encode(vectors, records, 0))
@@ -79,12 +79,12 @@ class Compared:
         return made
 
     def exists(self) -> bool:
-        """Whether the records are still there: when another process has made a newer version, they are not."""
+        """Whether the version still exists. A process that makes a newer version drops it."""
         return self.collection.exists()
 
     def rows(self, rows: Sequence[Row]) -> list[Row]:
-        """Rows of the gallery, with their descriptors as they are compared: rounded to half precision, as the
-        embedded gallery keeps them."""
+        """Rows of the gallery with the statistics applied to their descriptors, rounded to half precision as in a
+        gallery in a folder."""
         if not rows:
             return []
         freed = self.statistics.apply(vectors_of(rows), [row["camera"] for row in rows])
@@ -92,11 +92,11 @@ class Compared:
         return [{**row, "vector": vector} for row, vector in zip(rows, halves, strict=True)]
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Put in these rows of the gallery, in place of those of the same id."""
+        """Write these rows of the gallery. They replace rows with the same id."""
         self.collection.upsert(self.rows(rows))
 
     def fill(self, on_progress: OnProgress | None = None) -> None:
-        """Put in all records of the gallery."""
+        """Write all records of the gallery."""
         count, done = self._main.count(), 0
         for rows in self._main.pages(ALL):
             self.write(rows)
@@ -105,7 +105,7 @@ class Compared:
                 on_progress(done, count)
 
     def mend(self, on_part: Callable[[], None] | None = None) -> None:
-        """Make these records those of the gallery, whatever others write to both meanwhile."""
+        """Make the records equal to those of the gallery, even if other processes write to both meanwhile."""
         larger = max((self._main, self.collection), key=lambda collection: collection.count())
         for part in larger.parts(NARROW):
             self.bring(self._differing(part))
@@ -113,30 +113,30 @@ class Compared:
                 on_part()
 
     def bring(self, ids: Sequence[str]) -> None:
-        """:meth:`mend` the records of these digests."""
+        """:meth:`mend` only the records with these digests."""
         for at in range(0, len(ids), IDS):
             wrong = list(ids[at : at + IDS])
             while wrong:
                 rows = self._main.query(among(wrong), ALL)
                 self.write(rows)
                 self.collection.delete_ids(sorted(set(wrong) - {row["id"] for row in rows}))
-                # Once more, as what was read may have been replaced or deleted before it was written here.
+                # Compare again, because a record may have been replaced or deleted between reading and writing.
                 wrong = self._differing(among(wrong))
 
     def _differing(self, part: str) -> list[str]:
-        """The ids of rows which only one of both collections has, or which are of two enrolments."""
+        """The ids of rows that exist in only one of the two collections, or come from different enrolments."""
         held, copied = (states(collection.page(part, STATE)) for collection in (self._main, self.collection))
         return [key for key in sorted(held.keys() | copied.keys()) if held.get(key) != copied.get(key)]
 
     def is_whole(self) -> bool:
-        """Whether these are the records of the gallery, and their descriptors what the statistics make of them."""
+        """Whether the records are those of the gallery with the statistics applied."""
         larger = max((self._main, self.collection), key=lambda collection: collection.count())
         for part in larger.parts(PAGE):
             wrong = self._unlike(part)
             for pause in PAUSES:
                 if not wrong:
                     break
-                time.sleep(pause)  # they may be being written just now
+                time.sleep(pause)  # another process may be writing them now
                 parts = [wrong[at : at + IDS] for at in range(0, len(wrong), IDS)]
                 wrong = [key for ids in parts for key in self._unlike(among(ids))]
             if wrong:
@@ -153,7 +153,7 @@ class Compared:
 
 
 def states(rows: Sequence[Row]) -> dict[str, State]:
-    """By id, what tells whether two rows are of the same enrolment."""
+    """For each id, values that are equal if two rows come from the same enrolment."""
     return {row["id"]: (row["checksum"], row["place"]) for row in rows}
 
 
@@ -165,23 +165,23 @@ def _same(expected: Row | None, copied: Row | None) -> bool:
 
 
 def part_of(main: Collection, kind: str, version: str) -> Collection:
-    """The collection of this kind beside the gallery's own."""
+    """The collection of this kind and version beside the gallery's own."""
     return main.sibling(NAME.format(gallery=main.address.name, kind=kind, version=version))
 
 
 def name_fits(main: Collection, version: str) -> bool:
-    """Whether Milvus takes the names of this version's collections."""
+    """Whether Milvus accepts the names of this version's collections."""
     return all(len(part_of(main, kind, version).address.name) <= LONGEST_NAME for kind in (STATISTICS, COMPARED))
 
 
 def drop_version(main: Collection, version: str) -> None:
-    """Delete both collections, where they are there."""
+    """Delete both collections of a version, if they exist."""
     for kind in (STATISTICS, COMPARED):
         part_of(main, kind, version).drop()
 
 
 def drop_versions(main: Collection, keep: Container[str]) -> None:
-    """Delete all versions of this gallery but those to ``keep``, also what a killed process has left of some."""
+    """Delete all versions of this gallery except those in ``keep``, and remains of killed processes."""
     any_version = NAME.format(gallery=re.escape(main.address.name), kind="([a-z]+)", version="([0-9]+_[0-9a-f]+)")
     for name in main.names():
         found = re.fullmatch(any_version, name)
@@ -189,9 +189,9 @@ def drop_versions(main: Collection, keep: Container[str]) -> None:
             continue
         part = main.sibling(name)
         try:
-            # Others may have named a collection of theirs like that.
+            # Another program may have a collection with such a name.
             if part.describe()[1].get(FORMAT) == found[1]:
                 part.drop()
         except GalleryError:
-            if part.exists():  # and if not, another process was quicker
+            if part.exists():  # if it does not exist, another process has dropped it meanwhile
                 raise

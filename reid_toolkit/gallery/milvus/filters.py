@@ -1,4 +1,4 @@
-"""Filters as Milvus expressions, with every name quoted so that no name is taken for a part of an expression."""
+"""Filters as Milvus expressions. Every name is quoted, so that no name is read as a part of an expression."""
 
 import sys
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t
 
 
 def expression(where: Filter, kept_since: float | None = None) -> str:
-    """The expression that is true of the records which pass ``where``; empty when all do.
+    """The expression for records that pass ``where``. Empty if all pass.
 
-    kept_since: Unix time; those that were seen last, or enrolled, before it do not pass either.
+    kept_since: Unix time. Records that were last seen, or enrolled, before it do not pass.
     """
     tests = []
     if where.cameras is not None:
         tests.append(f"camera in {_list(where.cameras)}")
-    # A record without times starts after and ends before everything, so it passes no filter of time.
+    # A record without times is stored with a start after and an end before all times, so it passes no time filter.
     if where.since is not None:
         tests.append(f"end_time >= {_seconds(where.since)} and end_time > {-LARGEST!r}")
     if where.until is not None:
@@ -36,7 +36,7 @@ def expression(where: Filter, kept_since: float | None = None) -> str:
 
 
 def chosen(which: Selection) -> str:
-    """The records that match all that is given."""
+    """The expression for records that match all criteria."""
     named = (("tracklet", which.tracklet), ("camera", which.camera))
     tests = [f"{name} == {_quoted(value)}" for name, value in named if value is not None]
     if which.source is not None:
@@ -50,13 +50,13 @@ def chosen(which: Selection) -> str:
 
 
 def within(expr: str, prefix: str) -> str:
-    """``expr``, and of these the records whose digest begins with ``prefix``."""
+    """The expression for records that match ``expr`` and whose digest begins with ``prefix``."""
     # "g" comes after all hexadecimal digits.
     return _all([test for test in (expr, f'id >= "{prefix}" and id < "{prefix}g"' if prefix else "") if test])
 
 
 def among(ids: Iterable[str]) -> str:
-    """The records of these digests."""
+    """The expression for the records with these digests."""
     return f"id in {_list(ids)}"
 
 
@@ -65,7 +65,7 @@ def _all(tests: list[str]) -> str:
 
 
 def _below(source: str) -> str:
-    # By comparing and not by LIKE, whose signs cannot be escaped. "0" comes right after "/".
+    # Compared and not matched by LIKE, whose wildcards cannot be escaped. "0" comes right after "/".
     folder = source.rstrip("/")
     return f"source == {_quoted(source)} or (source >= {_quoted(folder + '/')} and source < {_quoted(folder + '0')})"
 
@@ -87,5 +87,5 @@ def _seconds(time: float) -> str:
 
 
 def _nanoseconds(time: float) -> int:
-    # A row's place is the time of its enrolment.
+    # A row's place is the time of its enrolment in nanoseconds.
     return int(max(-9e9, min(time, 9e9)) * 1e9)

@@ -1,4 +1,4 @@
-"""A gallery that Milvus keeps: the answers of the embedded one, past one machine."""
+"""A gallery in Milvus, for more records than one machine can hold. Its answers are those of a gallery in a folder."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,14 +29,14 @@ from reid_toolkit.records import Match, Record
 
 Found = TypeVar("Found")
 Find = Callable[[Collection, NDArray[np.float32], str], list[Found]]
-"""Searches a collection for queries (B, D) among what passes an expression."""
+"""Searches a collection for queries (B, D), among the rows that pass an expression."""
 
 
 class MilvusGallery(Statistics):
-    """A :class:`GalleryStore` in a collection of Milvus. Threads may share one; any number of processes write.
+    """A :class:`GalleryStore` in a collection of Milvus. Threads may share it, and any number of processes may write.
 
-    ``add`` returns when Milvus has it in its log, in parts of 16 MB of which each is whole or not there: after an
-    error, add all of it again. Searches wait until they see every write that was acknowledged before them.
+    ``add`` returns when the records are in Milvus's log. It writes in parts of 16 MB, each completely or not at all:
+    after an error, add all records again. Searches see every write that was acknowledged before them.
     """
 
     @classmethod
@@ -49,11 +49,11 @@ class MilvusGallery(Statistics):
         *,
         exact_below: int = EXACT_BELOW,
     ) -> "MilvusGallery":
-        """Open the gallery at an address, or make it when there is none and ``create``: now, or as soon as
-        ``dimension`` is known.
+        """Open the gallery at an address. With ``create``, create it if there is none: now, or as soon as ``dimension``
+        is known.
 
-        Raises :class:`InputError` for an address of neither form, :class:`GalleryError` when the server is away, the
-        collection is of another program, of another metric, width or model, or not there.
+        Raises :class:`InputError` for a malformed address, and :class:`GalleryError` if the server cannot be reached,
+        or the collection is of another program, metric, width or model, or does not exist.
         """
         gallery = cls(Collection(parse_address(where)), exact_below)
         try:
@@ -70,16 +70,17 @@ class MilvusGallery(Statistics):
         self._collection.close()
 
     def add(self, vectors: ArrayLike, records: Sequence[Record]) -> None:
-        """Store descriptors (N, D) float, L2-normalised to 1e-3, with a record each; rounded to half precision.
+        """Store descriptors (N, D) float, L2-normalised to within 1e-3, each with a record. They are rounded to half
+        precision.
 
-        A record with the tracklet, camera and source of one that is there replaces it.
+        A record with the same tracklet, camera and source as a stored record replaces it.
         """
         matrix = stored_rows(vectors, "descriptors")
         check_records(records, len(matrix))
         if not len(records):
             return
         self._bind(self._expected | {"width": matrix.shape[1]})
-        # Nanoseconds, so that what is enrolled later comes later, whoever enrolls it.
+        # Nanoseconds, so that later enrolments get higher places, whichever process enrolls.
         rows = encode(matrix, records, time.time_ns())
         ours = states(rows)
 
@@ -99,9 +100,9 @@ class MilvusGallery(Statistics):
         camera_statistics: bool = True,
         name: str = "",
     ) -> list[list[Match]]:
-        """As :meth:`search`, for each row of ``vectors`` (B, D), which is quicker than one by one.
+        """:meth:`search` for each row of ``vectors`` (B, D), which is quicker than B searches.
 
-        There is no audit log here that would call it ``name``.
+        ``name`` is not used, because a gallery in Milvus has no audit log.
         """
         where = where or Filter()
         queries = checked_queries(vectors, top_k, where)
@@ -113,7 +114,7 @@ class MilvusGallery(Statistics):
     def _search_after(
         self, query: NDArray[np.float32], top_k: int, where: Filter, after: Position | None, how: Comparison
     ) -> list[tuple[Match, Position]]:
-        # Milvus is asked for all that come before them too, up to what it gives in one answer; past that, all is read.
+        # Milvus must also give all rows before ``after``, up to the limit of an answer. Beyond it, all rows are read.
         return self._ask(
             query[None], where, how,
             lambda collection, compared, expr: following(collection, compared[0], top_k, expr, after),
@@ -128,7 +129,9 @@ class MilvusGallery(Statistics):
                 used = None
                 self._now()
             if queries.shape[1] != self._dimension:
-                raise InputError(f"query has width {queries.shape[1]}: expected {self._dimension}, as enrolled")
+                raise InputError(
+                    f"query has width {queries.shape[1]}: expected {self._dimension}, the width of this gallery"
+                )
             kept = self._kept()
             expr = expression(where, None if kept is None else time.time() - kept)
             try:
@@ -141,39 +144,39 @@ class MilvusGallery(Statistics):
                 if used is None or not self._is_gone(used):
                     raise
         if not any(found) and not len(self):
-            raise GalleryError(f"{self._where}: the gallery is empty: enroll something first")
+            raise GalleryError(f"{self._where}: the gallery is empty: enroll people first, with `reid enroll`")
         return found
 
     @property
     def identity(self) -> str:
-        """The server and the collection."""
+        """The server's URI and the collection's name."""
         return f"{self._collection.address.uri}/{self._collection.address.name}"
 
     def enrolled(self, records: Sequence[Record]) -> list[bool]:
-        """For each record, whether one with its tracklet, camera and source is there."""
+        """For each record, whether a record with its tracklet, camera and source is stored."""
         ids = [key_digest(record) for record in records]
         found = set.intersection(*self._both(lambda collection: collection.find(ids))) if self._is_there() else set()
         return [digest in found for digest in ids]
 
     def records(self) -> Iterator[Batch]:
-        """All whole records and their descriptors, (B, D) float32, in no set order."""
+        """Yield all undamaged records and their descriptors (B, D) float32, in any order."""
         for rows in self._collection.pages(ALL) if self._is_there() else ():
             whole = [row for row in rows if is_whole(row)]
             if whole:
                 yield [record_of(row) for row in whole], vectors_of(whole)
 
     def listed(self, which: Selection) -> Iterator[Record]:
-        """The records that match, in no set order, without their descriptors."""
+        """Yield the records that match, in any order, without their descriptors."""
         for rows in self._collection.pages(SCALARS, chosen(which)) if self._is_there() else ():
             yield from map(record_of, rows)
 
     def count_of(self, which: Selection) -> int:
-        """How many records match."""
+        """The number of records that match."""
         expr = chosen(which)
         return max(self._both(lambda collection: collection.count(expr))) if self._is_there() else 0
 
     def delete_selected(self, which: Selection) -> int:
-        """Delete the records that match; how many there were."""
+        """Delete the records that match. Gives their number."""
         if not self._is_there():
             return 0
         count, expr = self.count_of(which), chosen(which)
@@ -184,7 +187,7 @@ class MilvusGallery(Statistics):
         return count
 
     def delete_records(self, records: Sequence[Record]) -> int:
-        """Delete the records with the tracklet, camera and source of one of these; how many there were."""
+        """Delete the records that have the tracklet, camera and source of one of these. Gives their number."""
         if not self._is_there():
             return 0
         ids = sorted({key_digest(record) for record in records})
@@ -193,21 +196,21 @@ class MilvusGallery(Statistics):
         return count
 
     def compact(self, on_progress: OnProgress | None = None) -> None:
-        """:meth:`expire`, and have Milvus rewrite what is stored without what was deleted or replaced.
+        """:meth:`expire`, then let Milvus rewrite its files without deleted and replaced records.
 
-        Milvus removes the old files later, as its ``dataCoord.gc`` says. Camera statistics are fitted anew if that is
-        due: what was deleted is a part of the means.
+        Milvus removes the old files later, as its setting ``dataCoord.gc`` says. Camera statistics are fitted again if
+        that is due, because the old means contain deleted records.
         """
         self.expire()
         if not self._is_there():
             return
         self._mend()
         self._write(lambda collection, _: collection.compact(), list)
-        if self._properties.get(LAST):  # where nobody asked for statistics, none are made
+        if self._properties.get(LAST):  # if there never were statistics, none are made
             self.refresh_statistics(if_due=True)
 
     def check(self, on_progress: OnProgress | None = None) -> Report:
-        """Read everything, and say which records are damaged."""
+        """Read everything, and report which records are damaged."""
         if not self._is_there():
             return Report(0, 0, (), 0, (), "none")
         used = self._find()
@@ -219,18 +222,18 @@ class MilvusGallery(Statistics):
 
     @property
     def block_list(self) -> BlockList:
-        """Who was forgotten, and must not come back."""
+        """The list of forgotten records, which must not come back."""
         return MilvusBlockList(self._collection)
 
     @property
     def damage(self) -> dict[int, str]:
-        """Nothing: searches do not read checksums here; :meth:`check` does."""
+        """Always empty, because searches do not verify checksums here. :meth:`check` does."""
         return {}
 
     def build_index(self, on_progress: OnProgress | None = None) -> None:
-        """Have Milvus make an HNSW index, once the gallery is as large as an embedded one that has one.
+        """Let Milvus build an HNSW index, if the gallery is so large that a gallery in a folder would have an index.
 
-        Searches fail while it is made. It is an index of the collection that is searched: see ``milvus_compared.py``.
+        Searches fail while it is built. The index is in the collection that searches use: see ``compared.py``.
         """
         if not self._is_there():
             return
@@ -242,7 +245,7 @@ class MilvusGallery(Statistics):
         return self._is_there() and self._searched().index().get("index_type") == "HNSW"
 
     def info(self) -> Info:
-        """Counts, model and index. Reads the names and times of all records, as Milvus does not count by them."""
+        """Counts, model and index. Reads the names and times of all records, because Milvus cannot count by them."""
         index = self._searched().index() if self._indexed() else None
         kept, used = self.retention, self._find()
         held = used.statistics if isinstance(used, Compared) else None

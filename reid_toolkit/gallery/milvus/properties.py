@@ -1,42 +1,43 @@
-"""The properties by which a collection of Milvus says what it is. Each is a text; what is not set counts as empty."""
+"""The properties that a Milvus collection stores about itself. Each is a string. A missing property counts as empty."""
 
 import secrets
 from collections.abc import Mapping
 
 FORMAT = "reid.gallery"
-"""What it is: "1" is a gallery, ``STATISTICS``, ``COMPARED`` and ``BLOCKED`` are parts of one."""
+"""The kind of collection: "1" is a gallery; ``STATISTICS``, ``COMPARED`` and ``BLOCKED`` are parts of a gallery."""
 STATISTICS, COMPARED, BLOCKED = "statistics", "compared", "blocked"
-"""Kinds of collections beside a gallery's: camera statistics, the records as they are compared by these, and the block
-list."""
+"""Kinds of collections beside a gallery: camera statistics, the records with these statistics applied, and the block
+list.
+"""
 OF = "reid.of"
-"""Of a part: the name of the gallery's own collection."""
+"""In a part: the name of the gallery's own collection."""
 MODEL, MODEL_FILE = "reid.model", "reid.model_file"
-"""Fingerprint of the model, and where that lies."""
+"""Fingerprint of the model, and the path of its file."""
 RETENTION = "reid.retention"
-"""For how many seconds records are shown; empty for ever."""
+"""Seconds after which records are hidden from searches. Empty for never."""
 VERSION = "reid.statistics"
-"""Version of the camera statistics that searches use; empty for none. Versions count from 1, and end in "_" and some
-random digits: two processes may begin one of the same number at the same time."""
+"""Version of the camera statistics that searches use. Empty for none. Versions count from 1, and end in "_" and random
+digits, because two processes may begin a version with the same number at the same time."""
 NEXT = "reid.statistics_next"
-"""The version that is being filled, which writers write to as well; equal to ``VERSION`` when that is done."""
+"""The version that is being filled. Writers write to it too. Equal to ``VERSION`` when it is finished."""
 LAST = "reid.statistics_last"
-"""The last version that was begun. No number that was used is used again: cursors of pages know versions by it."""
+"""The last version that was begun. No number is used twice, because cursors of pages hold the number."""
 SEEN = "reid.statistics_seen"
-"""JSON: how many records each camera had when statistics were last fitted."""
+"""JSON: the number of records of each camera at the last fit."""
 BUSY = "reid.statistics_busy"
-"""Unix time of the last sign of life of a process that makes a new version; empty when none does."""
+"""Unix time of the last sign of life of a process that makes a new version. Empty if there is no such process."""
 
 
 def number_of(version: str) -> int:
-    """The number of a version; 0 of none."""
+    """The number of a version. 0 for none."""
     return int(version.partition("_")[0] or 0)
 
 
 def versions(properties: Mapping[str, str], *names: str) -> list[str]:
-    """The versions that these properties name, each once."""
+    """The versions in these properties, each once."""
     return sorted({properties.get(name) or "" for name in names} - {""})
 
 
 def following(properties: Mapping[str, str]) -> str:
-    """A version after all others."""
+    """A new version, with a number after all others."""
     return f"{1 + max(map(number_of, ['', *versions(properties, VERSION, LAST)]))}_{secrets.token_hex(4)}"

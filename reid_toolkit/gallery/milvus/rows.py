@@ -1,4 +1,4 @@
-"""Records as rows of a Milvus collection, and back."""
+"""Convert records to rows of a Milvus collection, and back."""
 
 import base64
 from collections.abc import Sequence
@@ -16,18 +16,19 @@ Row = dict[str, Any]
 
 TEXTS = ("tracklet", "camera", "source", "image", "thumbnail")
 LONGEST = 65_535
-"""Bytes of UTF-8 that Milvus keeps in one text; a thumbnail is kept as base64, so it may have 49,149."""
+"""Bytes of UTF-8 that Milvus stores in a text. A thumbnail is stored as base64, so it may have 49,149 bytes."""
 LONGEST_TAGS = 60_000
-"""Bytes of all tags of a record together: Milvus keeps 65,536 as JSON."""
+"""Bytes of all tags of a record together. Milvus stores up to 65,536 bytes of JSON."""
 SCALARS = ("id", *TEXTS, "start_time", "end_time", "tags")
-"""All but the descriptor, the checksum and the order."""
+"""All fields except the descriptor, the checksum and the place in the order of enrolment."""
 ALL = (*SCALARS, "vector", "checksum", "place")
 
 
 def encode(vectors: NDArray[np.float32], records: Sequence[Record], place: int) -> list[Row]:
-    """Rows of records and their descriptors (N, D), of equal keys the last. The first is enrolled ``place``-th.
+    """The rows of records and their descriptors (N, D). Of equal keys, the last is used. The first row gets ``place``,
+    and the others follow.
 
-    Raises :class:`InputError` for text that is too long for Milvus, or not Unicode.
+    Raises :class:`InputError` for text that is too long for Milvus, or not valid Unicode.
     """
     last = {key_digest(record): number for number, record in enumerate(records)}
     return [
@@ -44,7 +45,7 @@ def _row(digest: str, vector: NDArray[np.float32], record: Record, place: int) -
         "source": record.source,
         "image": record.image,
         "thumbnail": base64.b64encode(record.thumbnail).decode(),
-        # Milvus has no NULL that all its versions know: without times, a start after every end.
+        # Not all versions of Milvus have NULL, so a record without times gets a start after its end.
         "start_time": LARGEST if record.start is None else float(record.start),
         "end_time": -LARGEST if record.end is None else float(record.end),
         "tags": {"tags": list(record.tags)},
@@ -64,13 +65,13 @@ def _fits(record: Record, name: str, text: str, longest: int) -> None:
         raise InputError(f"a record holds text that is not valid Unicode: {error.object!r}") from None
     if size > longest:
         raise InputError(
-            f"tracklet {record.tracklet[:40]!r}: its {name} takes {size} bytes: expected {longest} at most, as Milvus "
-            "keeps no more"
+            f"tracklet {record.tracklet[:40]!r}: its {name} takes {size} bytes: expected at most {longest}, the limit "
+            "of Milvus"
         )
 
 
 def record_of(row: Row) -> Record:
-    """The record of a row with all of ``SCALARS``."""
+    """The record of a row, which must have all ``SCALARS``."""
     timed = row["start_time"] <= row["end_time"]
     return Record(
         row["tracklet"],
@@ -85,11 +86,11 @@ def record_of(row: Row) -> Record:
 
 
 def vectors_of(rows: Sequence[Row]) -> NDArray[np.float32]:
-    """The descriptors of rows, (N, D)."""
+    """The descriptors of rows, (N, D) float32."""
     return np.array([row["vector"] for row in rows], np.float32)
 
 
 def is_whole(row: Row) -> bool:
-    """Whether a row with all fields is what was stored."""
+    """Whether a row with all fields matches its checksum."""
     vector = np.asarray(row["vector"], np.float32)
     return bool(content_digest(record_of(row), vector) == row["checksum"])

@@ -1,4 +1,5 @@
-"""The best k of Milvus, exactly as the embedded gallery orders them: Milvus proposes, the descriptors decide."""
+"""The k nearest records in Milvus, in the same order as in a gallery in a folder. Milvus gives candidates, and their
+descriptors decide."""
 
 from itertools import islice
 
@@ -13,19 +14,19 @@ from reid_toolkit.records import Match
 
 FIELDS = (*SCALARS, "vector", "place")
 ANSWER_BYTES = 16 << 20
-"""Of descriptors in one answer."""
+"""Bytes of descriptors in an answer."""
 BEFORE_ALL = Position(-1.0, 0)
 Placed = tuple[Row, Position]
 ROUNDING = 1e-4
-"""How far a squared distance of unit vectors in single precision may be off, with room."""
+"""Largest error of a squared distance of unit vectors in single precision, with a margin."""
 
 
 def nearest(collection: Collection, queries: NDArray[np.float32], k: int, expr: str) -> list[list[Match]]:
-    """For each of ``queries`` (B, D), the ``k`` records nearest to it that pass ``expr``, nearest first.
+    """For each of ``queries`` (B, D), the ``k`` nearest records that pass ``expr``, nearest first.
 
-    Of equal distances the earlier enrolled comes first.
+    Of equal distances, the record that was enrolled first comes first.
     """
-    # More than k, so that of rows at one distance the earlier enrolled are among them.
+    # More than k, so that among rows at equal distances the first enrolled are included.
     limit = min(2 * k + 16, WINDOW)
     step = max(1, ANSWER_BYTES // (4 * queries.shape[1] * limit))
     found: list[list[Match]] = []
@@ -39,7 +40,7 @@ def nearest(collection: Collection, queries: NDArray[np.float32], k: int, expr: 
 def following(
     collection: Collection, query: NDArray[np.float32], k: int, expr: str, after: Position | None
 ) -> list[tuple[Match, Position]]:
-    """The ``k`` records nearest to ``query`` (D,) of those that pass ``expr`` and are behind ``after``."""
+    """The ``k`` records nearest to ``query`` (D,) that pass ``expr`` and come after the position ``after``."""
     limit = min(2 * k + 16, WINDOW)
     rows = collection.search(query[None], limit, expr, FIELDS)[0]
     return _settle(collection, query, k, expr, rows, limit, after or BEFORE_ALL)
@@ -54,20 +55,20 @@ def _settle(
     limit: int,
     after: Position,
 ) -> list[tuple[Match, Position]]:
-    """The best of what Milvus found, which is asked for more until that must be right."""
+    """The nearest of the rows that Milvus found. Milvus is asked for more rows until no nearer row can be missing."""
     while True:
         best = _best(query, rows, k, after)
         if _enough(rows, best, k, limit) or (len(rows) < limit and len(rows) == collection.count(expr)):
             return _matches(best)
         if limit == WINDOW or len(rows) < limit:
-            # An approximate index gives up early, and no answer is longer than the window.
+            # An approximate index gives up early, and no answer is longer than the window, so read all rows.
             return _scan(collection, query, k, expr, after)
         limit = min(4 * limit, WINDOW)
         rows = collection.search(query[None], limit, expr, FIELDS)[0]
 
 
 def _enough(rows: list[Row], best: list[Placed], k: int, limit: int) -> bool:
-    """Whether the last is nearer than anything that was not found can be."""
+    """Whether the last of ``best`` is nearer than any row that was not found can be."""
     return len(rows) == limit and len(best) == k and rows[-1]["distance"] > best[-1][1].distance ** 2 + ROUNDING
 
 
@@ -81,7 +82,7 @@ def _scan(
 
 
 def _best(query: NDArray[np.float32], rows: list[Row], k: int, after: Position) -> list[Placed]:
-    """Of ``rows``, the ``k`` nearest that are behind ``after``."""
+    """The ``k`` nearest of ``rows`` that come after the position ``after``."""
     if not rows:
         return []
     ordered = sorted(rows, key=lambda row: (row["place"], row["id"]))

@@ -1,4 +1,4 @@
-"""Camera statistics of a gallery in Milvus: versions of them, and records that are the same in all collections."""
+"""Camera statistics of a gallery in Milvus: their versions, and how all collections keep the same records."""
 
 import contextlib
 import json
@@ -29,24 +29,25 @@ from reid_toolkit.gallery.statistics import fit_gallery, worth_fitting
 from reid_toolkit.gallery.types import Comparison, OnProgress
 
 BARELY_CHANGED = 0.1
-"""Share of the records by which their number must have changed before they are counted by camera, which Milvus does
-not do: all are read."""
+"""Records are counted by camera only if their number has changed by this share, because Milvus cannot count by camera,
+so that all records must be read."""
 BUSY_SECONDS = 1800.0
-"""For so long after its last sign of life a process that makes a new version is believed to be at it."""
+"""A process that makes a new version counts as working for so many seconds after its last sign of life."""
 SIGN_SECONDS = 60.0
 
 Answer = TypeVar("Answer")
 Change = Callable[[Collection, Compared | None], None]
-"""Does something to a collection: the gallery's own, or the one of a version."""
+"""Changes a collection: the gallery's own (with None), or the collection of a version."""
 
 
 class Statistics(About, GalleryStore):
-    """A part of :class:`MilvusGallery`. Any number of processes write, and one makes a new version meanwhile.
+    """A part of :class:`MilvusGallery`. Any number of processes may write while a process makes a new version.
 
-    All write to the gallery's own collection first, which is what counts, and then to the versions that it tells of.
-    A new version is announced there before it is filled from it. So whoever finds no version that was announced had
-    written before the filling began. A writer that was killed in between leaves a version that lacks records, or has
-    some that were deleted: as long as that is so, they do not count as enrolled, and can be deleted again.
+    A writer first writes to the gallery's own collection, which is decisive, and then to the versions that its
+    properties name. A new version is named there before it is filled from the gallery's collection. So if a writer
+    finds no new version, it has written before the filling began. If a writer is killed in between, a version may lack
+    records, or may still hold deleted records. Until that is repaired, these records do not count as enrolled, and can
+    be deleted again.
     """
 
     def __init__(self, collection: Collection, exact_below: int) -> None:
@@ -55,86 +56,88 @@ class Statistics(About, GalleryStore):
         self._opened: dict[str, Compared] = {}
 
     def statistics(self) -> CameraStatistics | None:
-        """The camera statistics that searches use; None where there are none. Raises :class:`GalleryError` for
-        damaged ones."""
+        """The camera statistics that searches use. None if there are none. Raises :class:`GalleryError` if they are
+        damaged."""
         used = self._in_use()
         return None if used is None else used.statistics
 
     def statistics_version(self, how: Comparison) -> int:
-        """The version of the statistics by which a search compares; 0 where it uses none."""
+        """The version of the camera statistics that a search uses. 0 for none."""
         return number_of(self._now().get(VERSION) or "") if how.camera_statistics else 0
 
     def _now(self) -> dict[str, str]:
-        """What the collection says, as another process may just have changed it; nothing where there is none."""
+        """The collection's properties, read again because another process may have changed them. Empty if there is no
+        collection."""
         if not self._is_there():
             return {}
         self._dimension, properties = self._collection.describe()
         self._properties = properties
-        return properties  # and not what another thread may have read before and put there after
+        return properties  # not self._properties, which another thread may have set to older values meanwhile
 
     def _open(self, version: str, about: dict[str, str]) -> Compared:
-        """Raises :class:`InputError` for one that is missing or damaged. about: what :meth:`_now` gave."""
+        """Open a version. ``about`` are the properties from :meth:`_now`. Raises :class:`InputError` if the version is
+        missing or damaged."""
         found = self._opened.get(version)
         if found is None:
             found = Compared.open(self._collection, version, about.get(MODEL), self._dimension)
             needed = versions(about, VERSION, NEXT)
-            # A new dict, as other threads may be looking at this one.
+            # A new dict, because other threads may be reading this one.
             self._opened = {key: one for key, one in self._opened.items() if key in needed} | {version: found}
         return found
 
     def _find(self) -> Compared | InputError | None:
-        """The version that searches use as of now; None where they use none, and what is wrong with a damaged one."""
+        """The version that searches use now. None if they use none. If it is damaged, the error that says so."""
         while True:
             about = self._now()
             version = about.get(VERSION)
             try:
                 return self._open(version, about) if version else None
             except (GalleryError, InputError) as error:
-                # It is dropped when there is a newer one.
+                # The version is dropped when there is a newer version, so try again then.
                 if self._now().get(VERSION) == version:
                     if isinstance(error, InputError):
                         return error
                     raise
 
     def _in_use(self) -> Compared | None:
-        """:meth:`_find`; raises :class:`GalleryError` for a damaged one."""
+        """:meth:`_find`. Raises :class:`GalleryError` if the version is damaged."""
         found = self._find()
         if isinstance(found, InputError):
             raise GalleryError(
-                f"{self._where}: {found}: fit them anew with `reid gallery cameras {self._where} refresh`, or search "
+                f"{self._where}: {found}: fit them again with `reid gallery cameras {self._where} refresh`, or search "
                 "with --no-camera-statistics"
             )
         return found
 
     def _is_gone(self, used: Compared) -> bool:
-        """Whether an error of a search is no wonder, as another process has dropped this version for a newer one."""
+        """Whether another process has replaced this version by a newer one, which explains an error of a search."""
         if not used.exists():
             self._opened = {}
             return True
         return False
 
     def _searched(self) -> Collection:
-        """The collection that searches ask, unless they are told otherwise."""
+        """The collection that searches use by default."""
         found = self._find()
         return found.collection if isinstance(found, Compared) else self._collection
 
     def _both(self, ask: Callable[[Collection], Answer]) -> list[Answer]:
-        """What the gallery's own collection answers, and the version in use, if there is one."""
+        """The answers of the gallery's own collection and of the version in use, if there is one."""
         answers = [ask(self._collection)]
         used = self._find()
         if isinstance(used, Compared):
             try:
                 answers.append(ask(used.collection))
             except GalleryError:
-                if used.exists():  # and if not, there is a newer version
+                if used.exists():  # if it does not exist, there is a newer version
                     raise
         return answers
 
     def _write(self, change: Change, touched: Callable[[], list[str]]) -> None:
-        """Make a change in all collections.
+        """Make a change in all collections: the gallery's own and its versions.
 
-        touched: the ids of records that others have written, after the change, to the gallery's own collection. They
-        may have written to the versions before it was made there.
+        ``touched`` gives the ids of records that other processes have written to the gallery's own collection after the
+        change. They may have written them to the versions before the change reached the versions.
         """
         change(self._collection, None)
         about = self._now()
@@ -142,7 +145,7 @@ class Statistics(About, GalleryStore):
             try:
                 found = self._open(version, about)
             except InputError:
-                continue  # of damage searches tell, and what is missing is found when there is a newer one
+                continue  # searches report damage, and a missing version has been replaced by a newer one
             try:
                 change(found.collection, found)
                 found.bring(touched())
@@ -151,7 +154,7 @@ class Statistics(About, GalleryStore):
                     raise
 
     def _mend(self) -> None:
-        """Bring the version in use in step, where a killed writer has left it with more records, or fewer."""
+        """Repair the version in use if a killed writer has left it with more or fewer records."""
         used = self._find()
         if not isinstance(used, Compared):
             return
@@ -159,16 +162,17 @@ class Statistics(About, GalleryStore):
             if used.collection.count() != self._collection.count():
                 used.mend()
         except GalleryError:
-            if used.exists():  # and if not, there is a newer version
+            if used.exists():  # if it does not exist, there is a newer version
                 raise
 
     def refresh_statistics(self, on_progress: OnProgress | None = None, *, if_due: bool = False) -> bool:
-        """Fit camera statistics to all whole records, and make a version of them; whether that was done.
+        """Fit camera statistics to all undamaged records, as a new version. True if there is a new version.
 
-        if_due: only where it is worth it, see ``gallery/statistics.py``, the number of records has changed by a tenth,
-        and no other process is at it. Nothing changes where there were none, and the records are too few for any.
-        A process that is killed leaves the version before in use. Another one that refreshes takes over from it, and
-        from one that still runs, which gives up then. Raises :class:`GalleryError` for a gallery of too long a name.
+        With ``if_due``, only if it is worth its cost (see ``gallery/statistics.py``), the number of records has changed
+        by a tenth, and no other process is doing it. Nothing changes if there were none and there are too few records.
+        If the process is killed, the old version stays in use. A process that refreshes takes over from a killed
+        process, and also from a running one, which then gives up. Raises :class:`GalleryError` if the gallery's name is
+        too long.
         """
         if not self._is_there():
             return False
@@ -177,8 +181,8 @@ class Statistics(About, GalleryStore):
             if if_due:
                 return False
             raise GalleryError(
-                f"{self._where}: the name is too long for camera statistics, which need some 25 characters more of "
-                "the 255 that Milvus takes: copy the gallery to a shorter name"
+                f"{self._where}: the name is too long for camera statistics, which add about 25 characters: Milvus "
+                "accepts 255: copy the gallery to a shorter name"
             )
         seen: dict[str, int] = json.loads(self._properties.get(SEEN) or "{}")
         if if_due and (self._barely_changed(seen) or self._is_busy()):
@@ -223,7 +227,7 @@ class Statistics(About, GalleryStore):
             return used
         version = following(self._properties)
         self._collection.set_properties({LAST: version, NEXT: ""})
-        drop_versions(self._collection, versions(self._now(), VERSION))  # what killed processes have left
+        drop_versions(self._collection, versions(self._now(), VERSION))  # remains of killed processes
         try:
             self._make(version, found.of_version(number_of(version)), sign)
             if self._use(version, about):
@@ -237,7 +241,7 @@ class Statistics(About, GalleryStore):
         return False
 
     def _make(self, version: str, statistics: CameraStatistics, sign: "Sign") -> None:
-        """All that searches need of a new version."""
+        """Make the collections of a new version, and fill them."""
         count = len(self)
         large = count >= self._exact_below and not self._collection.address.lite
         made = Compared.make(self._collection, version, statistics, "HNSW" if large else "FLAT")
@@ -248,8 +252,8 @@ class Statistics(About, GalleryStore):
             made.collection.finish_index()
 
     def _use(self, version: str, about: dict[str, str]) -> bool:
-        """Have searches use it from now on, unless another process has begun one meanwhile, or has emptied the gallery
-        for another model: then it may lack what was written since."""
+        """Let searches use the version from now on. False, and nothing done, if another process has begun a version
+        meanwhile, or has emptied the gallery for another model: this version may then lack later records."""
         now = self._now()
         if not now.get(LAST) == now.get(NEXT) == version:
             return False
@@ -259,7 +263,7 @@ class Statistics(About, GalleryStore):
         return True
 
     def _give_up(self, version: str) -> bool:
-        """Drop what was made, unless it is in use; whether another process has overtaken this one."""
+        """Drop the version, unless it is in use. True if another process has begun a newer version."""
         now = self._now()
         if now.get(VERSION) != version:
             if now.get(NEXT) == version:
@@ -269,7 +273,7 @@ class Statistics(About, GalleryStore):
 
 
 class Sign:
-    """Progress of a refresh, which other processes are told of from time to time."""
+    """Progress of a refresh. It also gives other processes a sign of life from time to time."""
 
     def __init__(self, collection: Collection, on_progress: OnProgress | None) -> None:
         self._collection, self._on_progress = collection, on_progress
@@ -282,12 +286,12 @@ class Sign:
             self._on_progress(done, total)
 
     def show(self) -> None:
-        """Say that this process is at it, if it is time for that."""
+        """Give a sign of life, if the last one is old enough."""
         if time.monotonic() >= self._shown + SIGN_SECONDS:
             self._text, self._shown = repr(time.time()), time.monotonic()
             self._collection.set_properties({BUSY: self._text})
 
     def end(self) -> None:
-        """Say that it is over, unless another process has said since that it is at it."""
+        """Remove the sign of life, unless another process has given one since."""
         if self._collection.describe()[1].get(BUSY) == self._text:
             self._collection.set_properties({BUSY: ""})

@@ -228,7 +228,7 @@ def test_without_its_line_nothing_is_answered_or_deleted(path: Path, harm: str) 
             lambda: gallery.keep_for(DAY),
             lambda: next(gallery.records()),
         ):
-            with pytest.raises(AuditError, match=r"audit\.jsonl.*put it back; or move it away") as caught:
+            with pytest.raises(AuditError, match=r"audit\.jsonl.*restore the file; or move it away") as caught:
                 call()
             assert "\n" not in str(caught.value)
         assert len(gallery) == 40

@@ -219,7 +219,7 @@ def test_changes_that_cannot_be_seen_are_named_each_time(path: Path, monkeypatch
     with opened_by_another_user(path, monkeypatch) as reader:
         log.write_bytes(b"not merged")
         for _ in range(2):
-            with pytest.raises(GalleryError, match=f"its last changes still lie in {NAME}-wal: open it once where"):
+            with pytest.raises(GalleryError, match=f"its last changes are still in {NAME}-wal: open it once where"):
                 len(reader)
         log.unlink()
         assert len(reader) == 40
