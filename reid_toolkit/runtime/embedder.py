@@ -1,4 +1,4 @@
-"""The edge's one class: pictures of people in, descriptors out."""
+"""The class that turns pictures of people into descriptors."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -23,21 +23,23 @@ Descriptors = NDArray[np.float32]
 
 
 class Embedder:
-    """Turns crops into descriptors with an ONNX model of ``reid export``. Safe to share between threads.
+    """Turns crops into descriptors with an ONNX model of ``reid export`` or ``reid adopt``. Threads may share it.
 
     Args:
         path: the model file.
-        batch_size: crops on their way through the network at once; longer lists are cut, which bounds memory.
-        threads: CPU threads that share the work; None takes the cores this process may use. A number is a promise
-            that so many cores are free: while one crop is computed alone, its threads wait busily for each other.
-        providers: which of "tensorrt", "cuda", "openvino" and "cpu" to use, in order of preference (onnxruntime's
-            own names do, too); None takes the first that works, in that order. Which one it became is in
-            ``provider``; a ``RuntimeWarning`` says so when it is not the first that was asked for.
-        strict: make that warning an error.
+        batch_size: how many crops go through the network at once. Longer lists are split, which limits memory.
+        threads: CPU threads that share the work. None for the number of cores that this process may use. Give a number
+            only if so many cores are free: the threads for a single crop wait for each other without sleeping.
+        providers: which of "tensorrt", "cuda", "openvino" and "cpu" to use, in order of preference. onnxruntime's own
+            names work too. None for the first of these four that works. ``provider`` says which is in use, and a
+            ``RuntimeWarning`` is given if it is not the first in this list.
+        strict: raise an error instead of this warning.
 
     Raises:
-        InputError: ``batch_size`` or ``threads`` is under 1, a provider is none, or ``strict`` without ``providers``.
-        ModelError: the file is missing, damaged, or not written by ``reid export``, or as ``strict`` says.
+        InputError: ``batch_size`` or ``threads`` is under 1, a provider is unknown, or ``strict`` without
+        ``providers``.
+        ModelError: the file is missing, damaged, or not made by ``reid export`` or ``reid adopt``; or with ``strict``,
+            the first provider cannot be used.
     """
 
     def __init__(
@@ -59,17 +61,18 @@ class Embedder:
         except OSError as error:
             raise ModelError(f"{path}: cannot read the model: {error.strerror}") from None
         self.fingerprint = hashlib.sha256(content).hexdigest()[:16]
-        """16 hex digits of the file's SHA-256; a gallery keeps it, since models' descriptors do not compare."""
+        """16 hexadecimal digits of the file's SHA-256. A gallery stores it, because descriptors of different models
+        cannot be compared."""
         self._session = open_session(content, str(path), threads, providers, strict)
         self.provider: str = self._session.get_providers()[0]
-        """The execution provider in use, e.g. "CPUExecutionProvider"."""
+        """The execution provider in use, such as "CPUExecutionProvider"."""
         self._cores = threads or usable_cores()
         self._single = None
         if self._cores > 1:
             self._pool = ThreadPoolExecutor(self._cores, "embedder")
             if self.provider == PROVIDERS["cpu"]:
-                # Cores with crops of their own need not wait for each other after each layer, as the threads of one
-                # run must. Only a crop alone is for all of them.
+                # For several crops, each core runs its own crops with one thread, because the threads of a shared run
+                # must wait for each other after each layer. All cores share a run only for a single crop.
                 self._single = open_session(content, str(path), 1, ["cpu"])
         try:
             strings = dict(self._session.get_modelmeta().custom_metadata_map)
@@ -77,26 +80,27 @@ class Embedder:
                 raise ModelError(
                     f"{path}: not a model of `reid export`: it takes {ends(self._session.get_inputs())} and gives "
                     f"{ends(self._session.get_outputs())}: expected uint8 pictures (B, H, W, 3), descriptors (B, D), "
-                    f"and metadata that says how they were made; `reid adopt {path} --out NEW.onnx` makes that of it"
+                    f"and metadata of reid: convert it with `reid adopt {path} --out NEW.onnx`"
                 )
             self.metadata = ModelMetadata.from_strings(strings, str(path))
             self._check_graph()
-        except UnicodeDecodeError:  # names in a damaged file
-            raise ModelError(f"{path}: damaged metadata: not text; export the run again") from None
+        except UnicodeDecodeError:  # damaged names in the file
+            raise ModelError(f"{path}: damaged metadata: it is not text: export the run again") from None
 
     @property
     def dimension(self) -> int:
-        """Width D of a descriptor."""
+        """D, the width of a descriptor."""
         return self.metadata.dimension
 
     def embed(self, images: Sequence[NDArray[np.uint8]]) -> Descriptors:
-        """Descriptors of B images: a list of (H, W, 3) uint8 BGR arrays of any sizes -> (B, D) float32.
+        """The descriptors (B, D) float32 of B images.
 
-        Each row has length 1. Grey and BGRA images are converted; an empty list gives a (0, D) array.
+        ``images`` is a list of (H, W, 3) uint8 BGR arrays of any sizes. Grey and BGRA images are converted. Each row of
+        the result has length 1. An empty list gives a (0, D) array.
 
         Raises:
-            InputError: an image is not uint8 or not of such a shape; its position is named.
-            ModelError: the network failed, or gave a number that is not finite.
+            InputError: an image is not uint8 or has a wrong shape. The message names its position.
+            ModelError: the network failed, or gave numbers that are not finite.
         """
         if isinstance(images, np.ndarray) and images.ndim != 4:
             raise InputError(f"expected a list of images, got one array of shape {images.shape}: put it in a list")
@@ -108,7 +112,8 @@ class Embedder:
         return np.concatenate(rows) if rows else np.empty((0, self.dimension), np.float32)
 
     def _embed_batch(self, images: Sequence[NDArray[np.uint8]], first: int) -> Iterator[Descriptors]:
-        """The rows of one batch, in order, part by part; ``first`` is its place in the caller's list."""
+        """The descriptors of a batch, part by part, in order. ``first`` is the batch's position in the caller's
+        list."""
         shares = min(self._cores, len(images))
         ends = [len(images) * share // shares for share in range(shares + 1)]
 
@@ -122,14 +127,14 @@ class Embedder:
             return iter([self._run(self._session, prepare(0, len(images)))])
         if self._single:
             return self._pool.map(run, ends, ends[1:])
-        # A GPU takes a batch whole, and would wait longer for one core's resizing than it computes.
+        # A GPU takes the whole batch. All cores resize for it, because it computes faster than one core resizes.
         return iter([self._run(self._session, np.concatenate([*self._pool.map(prepare, ends, ends[1:])]))])
 
     def embed_tracklet(self, images: Sequence[NDArray[np.uint8]], *, by_quality: bool = False) -> Descriptors:
-        """One descriptor of a tracklet's frames: their descriptors' mean, normalised -> (D,) float32.
+        """The descriptor (D,) float32 of a tracklet: the normalised mean of its frames' descriptors.
 
-        With ``by_quality`` sharp and large frames weigh more: see :meth:`quality`. For frames that come one by
-        one there is :class:`TrackletAverage`.
+        With ``by_quality``, sharp and large frames weigh more: see :meth:`quality`. If frames come one by one, use
+        :class:`TrackletAverage`.
 
         Raises :class:`InputError` for an empty list, and as :meth:`embed` does.
         """
@@ -139,7 +144,7 @@ class Embedder:
         return average(rows, [self.quality(image) for image in images] if by_quality else None)
 
     def quality(self, image: NDArray[np.uint8]) -> float:
-        """Weight above 0 of a frame in its tracklet: its sharpness times its area, see :func:`tracklets.quality`."""
+        """The weight of a frame in its tracklet, above 0: sharpness times area, see :func:`tracklets.quality`."""
         return quality(to_bgr(image, 0), *self._size)
 
     @property
@@ -147,7 +152,7 @@ class Embedder:
         return self.metadata.height, self.metadata.width
 
     def _check_graph(self) -> None:
-        """Raise :class:`ModelError` unless the graph takes and gives what the metadata says."""
+        """Raise :class:`ModelError` unless the graph's inputs and outputs are as the metadata says."""
         ends = [(*self._session.get_inputs(),), (*self._session.get_outputs(),)]
         expected = [[("tensor(uint8)", [*self._size, 3])], [("tensor(float)", [self.dimension])]]
         got = [[(end.type, list(end.shape[1:])) for end in side] for side in ends]
@@ -177,6 +182,6 @@ class Embedder:
 
 
 def ends(nodes: Sequence[Any]) -> str:
-    """A graph's inputs or outputs for people: names, types and shapes."""
+    """A graph's inputs or outputs as text: names, types and shapes."""
     kinds = (node.type.removeprefix("tensor(").removesuffix(")") for node in nodes)
     return ", ".join(f"{node.name} {kind} {tuple(node.shape)}" for node, kind in zip(nodes, kinds, strict=True))

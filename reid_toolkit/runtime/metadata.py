@@ -1,4 +1,4 @@
-"""What an exported model says of itself, in the metadata of its ONNX file."""
+"""The metadata in the ONNX file of an exported model."""
 
 from dataclasses import MISSING, asdict, dataclass, fields
 
@@ -9,46 +9,47 @@ FORMAT = "reid-embedder-1"
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """Written by export, read by the runtime; every value is a string in the file."""
+    """Export writes it, and the runtime reads it. In the file, every value is a string."""
 
     height: int
-    """Of the input, pixels."""
+    """Height of the input in pixels."""
     width: int
     channels: str
     """Order of the input's channels: "BGR"."""
     layout: str
-    """Of the input: "NHWC uint8 0-255"."""
+    """Layout of the input: "NHWC uint8 0-255"."""
     normalisation: str
-    """What the graph does to the input, in words, for people; callers do nothing."""
+    """How the graph itself prepares the input, as text for people. Callers need not prepare anything."""
     dimension: int
     """Width of a descriptor."""
     backbone: str
     recipe: str
-    """The recipe it was trained with, TOML."""
+    """The recipe of its training, in TOML."""
     stage: str
-    """Which stage of the run this is."""
+    """The stage of the run."""
     dataset: str
     """Fingerprint of the training data."""
     toolkit: str
-    """Version of this package that wrote it."""
+    """The version of this package that wrote the file."""
     precision: str = "float32"
-    """Of the network's inside: "float32", or "int8" and what it was made for; descriptors are float32 either way."""
+    """Precision inside the network: "float32", or "int8" and its target. Descriptors are always float32."""
     source: str = ""
-    """Of an adopted model: the file it was made from; empty for one that was trained here."""
+    """For an adopted model: the file that it was made from. Empty for a model of ``reid train``."""
     source_sha256: str = ""
     licence: str = ""
-    """As whoever adopted it said."""
+    """The licence that was given when it was adopted."""
     preset: str = ""
-    """How its input is prepared inside, by name; "custom" where that has none."""
+    """Name of the preset by which the graph prepares its input. "custom" if there is no such preset."""
     format: str = FORMAT
 
     def to_strings(self) -> dict[str, str]:
-        """As ONNX metadata; :meth:`from_strings` reads it back."""
+        """The metadata as strings for ONNX. :meth:`from_strings` reads them."""
         return {key: str(value) for key, value in asdict(self).items()}
 
     @classmethod
     def from_strings(cls, table: dict[str, str], where: str) -> "ModelMetadata":
-        """Parse the metadata of a file called ``where``; raises :class:`ModelError` when it is not ours."""
+        """Read the metadata of a file. Messages call the file ``where``. Raises :class:`ModelError` if the metadata is
+        damaged or not of reid."""
         if table.get("format") != FORMAT:
             raise ModelError(
                 f"{where}: not a model of `reid export`: expected metadata with format = {FORMAT}, "

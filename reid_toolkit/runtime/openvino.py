@@ -1,4 +1,4 @@
-"""The package openvino, without what it sends."""
+"""Import the package openvino without its telemetry."""
 
 import sys
 from types import ModuleType
@@ -7,12 +7,12 @@ from reid_toolkit.errors import MissingDependencyError
 
 
 def import_openvino(what: str) -> ModuleType:
-    """The module ``openvino``; ``what`` needs it, for the message.
+    """The module ``openvino``. ``what`` names, for the message, what needs it.
 
-    Raises :class:`MissingDependencyError` where it is not installed.
+    Raises :class:`MissingDependencyError` if it is not installed.
     """
-    # Its converter, which is imported with it, writes to the home folder and sends its maker that it was: unless this
-    # package is not there.
+    # openvino imports its converter, which writes to the home folder and reports its use to its maker, unless the
+    # package openvino_telemetry is missing. So we make it appear missing.
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:

@@ -1,4 +1,4 @@
-"""Whatever picture a caller has, as the uint8 batch the network takes. Scaling and normalising are in the graph."""
+"""Make the uint8 batch that the network takes, from pictures of any size. The graph itself scales and normalises."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from reid_toolkit.images import Image, resize
 
 
 def to_bgr(image: NDArray[np.generic], position: int) -> Image:
-    """An (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 image as (H, W, 3) BGR; alpha is dropped.
+    """Convert an (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 image to (H, W, 3) BGR. Alpha is dropped.
 
-    Raises :class:`InputError`, naming the image's ``position`` in its list, for any other shape or dtype.
+    Raises :class:`InputError` for any other shape or dtype. The message names the image's ``position`` in its list.
     """
     where = f"image {position}"
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
@@ -31,7 +31,7 @@ def to_bgr(image: NDArray[np.generic], position: int) -> Image:
 def to_batch(images: Sequence[NDArray[np.generic]], height: int, width: int, first: int = 0) -> Image:
     """Resize B images of any size to one (B, height, width, 3) uint8 BGR array.
 
-    ``first`` is the position of the first in the caller's list, for the message of :func:`to_bgr`'s error.
+    ``first`` is the first image's position in the caller's list, for the error message of :func:`to_bgr`.
     """
     batch = np.empty((len(images), height, width, 3), np.uint8)
     for row, image in enumerate(images):

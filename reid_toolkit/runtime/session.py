@@ -1,4 +1,4 @@
-"""An onnxruntime session on a model's bytes, and which of the machine's processors it became."""
+"""Open an onnxruntime session for a model, on the best processor of the machine."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,7 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
-"""Our short names for onnxruntime's execution providers, in the order they are tried when none is asked for."""
+"""Our short names for onnxruntime's execution providers, in the order in which they are tried by default."""
 
 
 def open_session(
@@ -29,22 +29,23 @@ def open_session(
     strict: bool = False,
     weights: Path | None = None,
 ) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on a model's bytes. Files of weights that are named inside it are looked for in the folder
-    ``weights``, and without one never opened.
+    """An onnxruntime session for the bytes of a model.
 
-    The arguments are those of :class:`Embedder`. Raises :class:`InputError` for a provider that is none,
-    :class:`ModelError` when the model does not load or, with ``strict``, when the first provider asked for
-    is not the one in use; otherwise that is a ``RuntimeWarning``.
+    ``where`` names the model in messages. If the model keeps weights in other files, they are read from the folder
+    ``weights``; if that is None, such files are never opened. The other arguments are those of :class:`Embedder`.
+
+    Raises :class:`InputError` for an unknown provider, and :class:`ModelError` if the model cannot be loaded or, with
+    ``strict``, if the first provider asked for is not in use. Without ``strict``, that is a ``RuntimeWarning``.
     """
     options = onnxruntime.SessionOptions()
-    # Its own stderr chatter; what matters comes back as an exception, and the provider in use is reported.
+    # Silence onnxruntime's own messages on stderr. Errors come as exceptions, and the provider in use is reported.
     onnxruntime.set_default_logger_severity(4)
     options.log_severity_level = 4
-    # Threads that spin between runs take whole cores: 0.73 instead of 0.15 at 25 crops a second. Within a run they
-    # make it quicker for little, but only where nobody else wants the cores.
+    # Threads that spin between runs waste CPU: 0.73 cores instead of 0.15 at 25 crops a second. Within a run, spinning
+    # makes it quicker at little cost, but only if no other process needs the cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Weights in a second file would be taken from the working directory: look for them where no file can be.
+    # onnxruntime would look for weights in the working directory. Point it to a place that cannot hold files.
     folder = os.devnull if weights is None else str(weights.resolve())
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     if threads is not None:
@@ -56,34 +57,34 @@ def open_session(
         load_cuda_libraries()
     try:
         session = start(content, options, tried or [PROVIDERS["cpu"]], threads)
-    except Exception as error:  # as in start
+    except Exception as error:  # onnxruntime's exceptions have no common base class
         if weights is None and "xternal data" in str(error):
             raise ModelError(
-                f"{where}: its weights lie in a second file, which is not read here: expected them inside; "
-                "onnx.save_model(onnx.load(OLD), NEW) of Python's onnx makes one file of both"
+                f"{where}: its weights are in a second file, which is not read: expected the weights inside the file: "
+                "onnx.save_model(onnx.load(OLD), NEW) of the Python package onnx makes one file of both"
             ) from None
         raise ModelError(f"{where}: not a usable ONNX model: {first_line(error)}") from None
-    # onnxruntime passes over a provider whose libraries or device are missing, and says nothing.
+    # onnxruntime skips a provider without a message if its libraries or its device are missing.
     became = session.get_providers()[0]
     if asked and became != asked[0]:
         message = (
-            f"{where}: runs on {became}, not on {asked[0]} as asked: expected its device, its libraries and an "
-            f"onnxruntime with it (this one has {', '.join(usable)})"
+            f"{where}: runs on {became}, not on {asked[0]} as asked: it needs its device, its libraries and an "
+            f"onnxruntime that includes it (this one has {', '.join(usable)})"
         )
         if strict:
-            raise ModelError(f"{message}; without strict it would run there")
+            raise ModelError(f"{message}: install what is missing, or leave out strict to run on {became}")
         warnings.warn(message, RuntimeWarning, stacklevel=3)
     return session
 
 
 def load_cuda_libraries() -> None:
-    """Load CUDA and cuDNN out of NVIDIA's wheels, such as torch brings with it: they lie where no loader looks, and
-    without them onnxruntime passes over the GPU. Nothing where there is no NVIDIA driver."""
+    """Load CUDA and cuDNN from NVIDIA's wheels, which torch installs. The system's loader does not find them there, and
+    without them onnxruntime does not use the GPU. Does nothing if there is no NVIDIA driver."""
     try:
         ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
         return
-    # It prints what it does not find, which may be fine: the system's own CUDA is looked for later.
+    # It prints libraries that it does not find. They may still be found later, in the system's own CUDA.
     with contextlib.redirect_stdout(io.StringIO()):
         onnxruntime.preload_dlls()
 
@@ -91,18 +92,21 @@ def load_cuda_libraries() -> None:
 def start(
     content: bytes, options: onnxruntime.SessionOptions, providers: list[str], threads: int | None = None
 ) -> onnxruntime.InferenceSession:
-    """A session. onnxruntime passes over a GPU that it cannot use, or raises: TensorRT's way where its libraries are
-    missing, CUDA's where there is a driver and no device. Such a one is passed over here."""
-    # OpenVINO has threads of its own, and does not look at the session's number.
+    """A session on the first of ``providers`` that works.
+
+    onnxruntime mostly skips a GPU that it cannot use, but sometimes raises: TensorRT if its libraries are missing, CUDA
+    if there is a driver but no device. Such a provider is skipped here.
+    """
+    # OpenVINO has its own threads, and ignores the session's number of threads.
     settings = [
         {"num_of_threads": str(threads)} if threads and name == PROVIDERS["openvino"] else {} for name in providers
     ]
     try:
-        # Its fallback would print to stdout, where results go, and begin again on the CPU.
+        # No fallback, because onnxruntime's prints to stdout, which carries results, and starts again on the CPU.
         return onnxruntime.InferenceSession(
             content, options, providers=providers, provider_options=settings, enable_fallback=0
         )
-    except Exception:  # onnxruntime's exceptions have no common base of their own
+    except Exception:  # onnxruntime's exceptions have no common base class
         failed = next((PROVIDERS[name] for name in ("tensorrt", "cuda") if PROVIDERS[name] in providers), None)
         if failed is None:
             raise
@@ -111,9 +115,9 @@ def start(
 
 
 def full_names(providers: Sequence[str] | None, strict: bool) -> list[str]:
-    """onnxruntime's names of what was asked for; :class:`InputError` for one that no onnxruntime has."""
+    """onnxruntime's names of these providers. Raises :class:`InputError` for a name that no onnxruntime knows."""
     if isinstance(providers, str):
-        raise InputError(f"providers is the text {providers!r}: expected a list of names")
+        raise InputError(f"providers is the string {providers!r}: expected a list of names")
     if strict and not providers:
         raise InputError("strict without providers: expected the provider that must be used, e.g. cuda")
     asked = [PROVIDERS.get(name, name) for name in providers or ()]
@@ -121,11 +125,11 @@ def full_names(providers: Sequence[str] | None, strict: bool) -> list[str]:
     for name in asked:
         if name not in known:
             raise InputError(
-                f"no execution provider {name!r}: expected {', '.join(PROVIDERS)}, or onnxruntime's name of another"
+                f"no execution provider {name!r}: expected {', '.join(PROVIDERS)}, or onnxruntime's name of another one"
             )
     return asked
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

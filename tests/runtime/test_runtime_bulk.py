@@ -146,13 +146,13 @@ def test_another_job_in_the_same_folder_is_refused(embed: Embed, crops, model, t
     if change == "format":
         pytest.importorskip("pyarrow", reason="needs the parquet extra")
         other["format"] = {"format": "parquet"}
-    with pytest.raises(InputError, match=r"out: holds another job \(.* was .*, is .*\): ask for the same"):
+    with pytest.raises(InputError, match=r"out: holds another job \(.* was .*, is .*\): give the same settings"):
         embed(**other.get(change, {}))
     assert (tmp_path / "out" / "job.json").read_bytes() == held
 
 
 def test_a_folder_of_something_else_is_left_alone(embed: Embed, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match="holds other files"):
         embed(out=tmp_path / "pictures")
     assert "job.json" not in os.listdir(tmp_path / "pictures")
 
@@ -173,7 +173,7 @@ def test_a_damaged_shard_is_named(embed: Embed, model, crops, tmp_path: Path, co
     path = job.path("000001")
     other = {"cut": path.read_bytes()[:-50], "swap": job.path("000000").read_bytes()}
     path.write_bytes(other.get(content, content))
-    with pytest.raises(RunError, match=r"000001\.npz: a damaged shard: .*; delete it and run"):
+    with pytest.raises(RunError, match=r"000001\.npz: a damaged shard: .*: delete it and run"):
         embed()
     path.unlink()
     embed()

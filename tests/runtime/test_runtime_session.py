@@ -86,7 +86,7 @@ def test_a_wish_that_comes_true_is_silent(machine) -> None:
 
 def test_another_processor_than_asked_for_is_said_aloud(machine) -> None:
     machine(set())
-    with pytest.warns(RuntimeWarning, match=f"m.onnx: runs on {CPU}, not on {CUDA} as asked: expected its device"):
+    with pytest.warns(RuntimeWarning, match=f"m.onnx: runs on {CPU}, not on {CUDA} as asked: it needs its device"):
         session = open_session(b"", "m.onnx", providers=["cuda"])
     assert session.get_providers()[0] == CPU
     machine({"cuda"})
@@ -130,7 +130,7 @@ def test_what_is_no_provider_is_refused(machine) -> None:
     machine(set())
     with pytest.raises(InputError, match="no execution provider 'gpu': expected tensorrt, cuda, openvino, cpu"):
         open_session(b"", "m.onnx", providers=["gpu"])
-    with pytest.raises(InputError, match="providers is the text 'cuda': expected a list"):
+    with pytest.raises(InputError, match="providers is the string 'cuda': expected a list"):
         open_session(b"", "m.onnx", providers="cuda")
     with pytest.raises(InputError, match="strict without providers"):
         open_session(b"", "m.onnx", strict=True)

@@ -1,1 +1,1 @@
-"""Crops without end to descriptors on the disk, with several processes on this machine and on others."""
+"""Embed very many crops into files, with several processes on this machine and on others."""

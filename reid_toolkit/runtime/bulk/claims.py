@@ -1,7 +1,7 @@
-"""Who works on what, told by files in a folder that processes and machines share.
+"""Claims: files in a shared folder that say which process works on which shard.
 
-A claim only saves work: two who do the same piece write the same result, each whole. So nothing here needs a
-lock server, machines' clocks may differ by seconds, and a network folder that answers late does no harm.
+A claim only saves work: if two processes embed the same shard, both write the same complete result. So no lock server
+is needed, machines' clocks may differ by seconds, and a slow network folder does no harm.
 """
 
 import os
@@ -13,9 +13,9 @@ from pathlib import Path
 
 
 class Claims:
-    """The claims that one process makes in ``folder``, a file each: made by whoever creates it first.
+    """The claims of a process in ``folder``. Each claim is a file, and belongs to the process that creates it first.
 
-    A claim is taken over when its process, on this machine, is gone, or when it was not renewed for
+    A claim is taken over if its process ran on this machine and no longer exists, or if the claim was not renewed for
     ``stale_after`` seconds.
     """
 
@@ -30,10 +30,10 @@ class Claims:
         return self.folder / f"{name}.claim"
 
     def take(self, name: str) -> bool:
-        """Claim ``name``, unless another holds it."""
+        """Claim ``name``. False if another process holds it."""
         path = self.path(name)
         if self.is_stale(path):
-            # Only one can rename it; who comes second finds it gone, or made anew.
+            # Only one process can rename it. For a second process, it is missing or is a new claim.
             aside = path.with_name(f".{secrets.token_hex(8)}.stale")
             try:
                 path.rename(aside)
@@ -43,12 +43,12 @@ class Claims:
         try:
             with open(path, "x", encoding="utf-8") as handle:
                 handle.write(self.owner)
-        except (FileExistsError, FileNotFoundError):  # another was quicker; or the whole job is done and cleared away
+        except (FileExistsError, FileNotFoundError):  # another process was quicker, or the job is done and cleared away
             return False
         return True
 
     def is_stale(self, path: Path) -> bool:
-        """Whether the claim is there and its owner seems to be gone."""
+        """Whether the claim exists and its owner seems to have stopped."""
         try:
             age = time.time() - path.stat().st_mtime
             host, _, rest = path.read_text(encoding="utf-8", errors="replace").partition(" ")
@@ -60,12 +60,12 @@ class Claims:
         return age > self.stale_after
 
     def renew(self, name: str) -> None:
-        """Say that work on ``name`` goes on."""
-        with suppress(FileNotFoundError):  # taken over, since this was too slow: the result will be the same
+        """Give a sign of life for ``name``."""
+        with suppress(FileNotFoundError):  # it was taken over, because this process was slow: the result is the same
             os.utime(self.path(name))
 
     def drop(self, name: str) -> None:
-        """Give up ``name``, if it is still ours."""
+        """Give up the claim on ``name``, if this process still holds it."""
         path = self.path(name)
         with suppress(FileNotFoundError):
             if path.read_text(encoding="utf-8", errors="replace") == self.owner:
@@ -73,7 +73,7 @@ class Claims:
 
 
 def is_alive(process: int) -> bool:
-    """Whether this machine has a process of that number."""
+    """Whether this machine has a process with this number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,9 +1,9 @@
-"""A long list of crops to embed, cut into shards that many processes and machines share.
+"""A long list of crops to embed, divided into shards that many processes and machines share.
 
 OUT/
-  job.json               what is asked; made by who comes first, and compared by all others
-  shards/00017.npz       a finished shard: that it is there is the mark that it is done
-  shards/00017.claim     somebody works on it
+  job.json               the settings of the job: the first process writes them, and all others compare theirs
+  shards/000017.npz      a finished shard; a shard is finished if this file exists
+  shards/000017.claim    a process works on the shard
   ...                    the result (results.py), after which the shards are removed
 """
 
@@ -28,12 +28,12 @@ from reid_toolkit.runtime.bulk.claims import Claims
 from reid_toolkit.runtime.embedder import Embedder
 
 WAIT_SECONDS = 0.5
-"""Between looks at shards that others work on."""
+"""Seconds between two looks at shards that other processes work on."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What decides a job's result; all who share the job must ask for the same."""
+    """The settings that decide a job's result. All processes that share the job must have the same."""
 
     crops: int
     paths: str
@@ -42,34 +42,34 @@ class Asked:
     """Fingerprint of the model file."""
     dimension: int
     shard_size: int
-    """Crops in a shard."""
+    """Number of crops in a shard."""
     format: str
     """"npy" or "parquet"."""
 
 
 class Shard(NamedTuple):
-    """What came out of one shard. Positions are those in the whole list."""
+    """The result of a shard. Positions are positions in the whole list of crops."""
 
     kept: NDArray[np.int64]
     """Positions of the B crops that could be read."""
     descriptors: NDArray[np.float32]
     """(B, D)."""
     bad: list[tuple[int, str]]
-    """Position and what is wrong, of the others."""
+    """Position and error message of each crop that could not be read."""
 
 
 class Job:
-    """One job in its folder; use :func:`open_job`."""
+    """A job in its folder. Use :func:`open_job` to make it."""
 
     def __init__(self, folder: Path, crops: Sequence[Crop], asked: Asked) -> None:
         self.folder, self.crops, self.asked = folder, crops, asked
         self.shards = folder / "shards"
         self.report = folder / "report.json"
-        """Written last of all: the job is done."""
+        """Written last: if it exists, the job is done."""
 
     @property
     def names(self) -> list[str]:
-        """The shards, in order."""
+        """The names of the shards, in order."""
         return [f"{number:06d}" for number in range(-(-len(self.crops) // self.asked.shard_size))]
 
     def path(self, name: str) -> Path:
@@ -77,19 +77,19 @@ class Job:
         return self.shards / f"{name}.npz"
 
     def pending(self) -> list[str]:
-        """Shards that nobody has finished."""
+        """The names of shards that are not finished."""
         if self.report.exists():
             return []
         done = {path.stem for path in self.shards.glob("[!.]*.npz")}
         return [name for name in self.names if name not in done]
 
     def positions(self, name: str) -> range:
-        """Where a shard lies in the list of crops."""
+        """The positions of a shard in the list of crops."""
         first = int(name) * self.asked.shard_size
         return range(first, min(first + self.asked.shard_size, len(self.crops)))
 
     def read(self, name: str) -> Shard:
-        """A finished shard; raises :class:`RunError` when its file is damaged."""
+        """Read a finished shard. Raises :class:`RunError` if its file is damaged."""
         path = self.path(name)
         try:
             with open(path, "rb") as handle, np.load(handle) as file:
@@ -98,16 +98,16 @@ class Job:
             whole = sorted([*shard.kept.tolist(), *(position for position, _ in bad)])
             shape = (len(shard.kept), self.asked.dimension)
             if whole != list(self.positions(name)) or shard.descriptors.shape != shape:
-                raise ValueError("other crops or another width")
+                raise ValueError("it holds other crops or another width")
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise RunError(f"{path}: a damaged shard: {error}; delete it and run the same command again") from None
+            raise RunError(f"{path}: a damaged shard: {error}: delete it and run the same command again") from None
         return shard
 
 
 def open_job(folder: Path, crops: Sequence[Crop], model: str, dimension: int, shard_size: int, format: str) -> Job:
-    """Begin a job in ``folder``, or join the one that is there.
+    """Begin a job in ``folder``, or join the job that is there.
 
-    Raises :class:`InputError` when that one asks for something else, or the folder holds other things.
+    Raises :class:`InputError` if that job has other settings, or if the folder holds other files.
     """
     digest = hashlib.sha256()
     for crop in crops:
@@ -115,9 +115,9 @@ def open_job(folder: Path, crops: Sequence[Crop], model: str, dimension: int, sh
     asked = Asked(len(crops), digest.hexdigest()[:16], model, dimension, shard_size, format)
     path = folder / "job.json"
     if not path.exists():
-        # Hidden ones, and the folder of shards, are of others who begin the same job just now.
+        # Hidden files, and the folder of shards, may come from processes that begin the same job at this moment.
         if folder.is_dir() and any(not name.startswith(".") for name in {*os.listdir(folder)} - {"shards"}):
-            raise InputError(f"{folder}: holds something else: expected a new or empty folder, or one of `reid embed`")
+            raise InputError(f"{folder}: holds other files: expected a new or empty folder, or one of `reid embed`")
         (folder / "shards").mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(asdict(asked), indent=1) + "\n")
     try:
@@ -126,23 +126,24 @@ def open_job(folder: Path, crops: Sequence[Crop], model: str, dimension: int, sh
             f"{key} was {held[key]}, is {value}" for key, value in asdict(asked).items() if held[key] != value
         ]
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged: expected what `reid embed` writes; use another --out") from None
+        raise InputError(f"{path}: damaged: expected a file of `reid embed`: use another --out") from None
     if differences:
         raise InputError(
-            f"{folder}: holds another job ({'; '.join(differences)}): ask for the same to go on, or use another --out"
+            f"{folder}: holds another job ({'; '.join(differences)}): give the same settings to continue it, or use "
+            "another --out"
         )
     return Job(folder, crops, asked)
 
 
 def work(job: Job, embedder: Embedder, claims: Claims, on_shard: Callable[[], None] = lambda: None) -> None:
-    """Do shards until none is left that nobody does, and wait for those of others, in case they give up."""
+    """Embed shards until all are finished. It waits for shards of other processes, in case they give up."""
     while names := job.pending():
         name = next((name for name in names if claims.take(name)), None)
         if name is None:
             time.sleep(WAIT_SECONDS)
             continue
         try:
-            if not job.path(name).exists():  # it was finished between the look and the claim
+            if not job.path(name).exists():  # it may have been finished just before it was claimed
                 write_shard(job, name, embedder, claims)
         finally:
             claims.drop(name)
@@ -150,7 +151,7 @@ def work(job: Job, embedder: Embedder, claims: Claims, on_shard: Callable[[], No
 
 
 def write_shard(job: Job, name: str, embedder: Embedder, claims: Claims) -> None:
-    """Embed one shard's crops and store them, all or nothing."""
+    """Embed the crops of a shard and store the result, all or nothing."""
     kept: list[int] = []
     rows = [np.empty((0, embedder.dimension), np.float32)]
     bad: list[tuple[int, str]] = []
@@ -181,5 +182,5 @@ def batches(positions: range, size: int) -> Iterator[range]:
 
 
 def printable(text: str) -> str:
-    """``text`` as what can be written as UTF-8: names of files need not be."""
+    """``text`` in a form that UTF-8 can write, because file names need not be valid Unicode."""
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""A job's result: its shards joined into files, with what could not be read named beside it."""
+"""The result of a job: its shards joined into files, and a list of the crops that could not be read."""
 
 import json
 import shutil
@@ -21,22 +21,22 @@ from reid_toolkit.runtime.bulk.jobs import WAIT_SECONDS, Job, printable
 Row = tuple[str, str, str, int, float | None]
 COLUMNS = ("path", "camera", "tracklet", "frame", "time")
 Write = Callable[[NDArray[np.float32], list[Row]], None]
-"""Takes the next descriptors, (B, D), and what they are."""
+"""Writes the next descriptors (B, D) and their rows of the manifest."""
 RESULT = "result"
-"""The claim on joining."""
+"""Name of the claim on joining the shards."""
 
 
 @dataclass(frozen=True)
 class EmbedReport:
-    """What came of a job."""
+    """The counts and files of a finished job."""
 
     crops: int
-    """In the list."""
+    """Number of crops in the list."""
     embedded: int
     bad: int
-    """Could not be read."""
+    """Number of crops that could not be read."""
     first_bad: str
-    """What is wrong with the first of them; empty when there is none."""
+    """Error message of the first of them. Empty if there is none."""
     descriptors: str
     """Name of the file of descriptors."""
     model: str
@@ -45,7 +45,7 @@ class EmbedReport:
 
 
 def result_of(job: Job, claims: Claims) -> EmbedReport:
-    """Join a job's finished shards, or wait for the process that does so, and say what came of it."""
+    """Join the finished shards of a job, or wait for the process that joins them. Gives the report."""
     while not job.report.exists():
         if claims.take(RESULT):
             try:
@@ -63,7 +63,7 @@ def result_of(job: Job, claims: Claims) -> EmbedReport:
 
 
 def join(job: Job, claims: Claims) -> None:
-    """Write the result, file by file and the report last; the shards are read one at a time."""
+    """Write the result file by file, the report last. Shards are read one at a time."""
     total = sum(len(job.read(name).kept) for name in job.names)
     descriptors = f"descriptors.{job.asked.format}"
     bad: list[tuple[int, str]] = []
@@ -93,7 +93,7 @@ def row_of(crop: Crop) -> Row:
 
 @contextmanager
 def open_csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[Iterable[Iterable[object]]], object]]:
-    """A function that adds rows to a new CSV file with this header."""
+    """Yield a function that adds rows to a new CSV file with this header."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
         handle.write(csv_line(columns))
         yield lambda rows: handle.writelines(map(csv_line, rows))
@@ -101,9 +101,9 @@ def open_csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[Iterabl
 
 @contextmanager
 def write_npy(path: Path, total: int, dimension: int) -> Iterator[Write]:
-    """A (total, dimension) float32 array, filled row by row."""
+    """Yield a function that fills a (total, dimension) float32 array in a .npy file."""
     with atomic_path(path) as temporary:
-        # A file can be mapped only if it has a byte in it.
+        # An array without data cannot be mapped into memory.
         if not total:
             np.save(temporary, np.empty((0, dimension), np.float32))
             yield lambda descriptors, rows: None
@@ -122,7 +122,8 @@ def write_npy(path: Path, total: int, dimension: int) -> Iterator[Write]:
 
 @contextmanager
 def write_parquet(path: Path, total: int, dimension: int) -> Iterator[Write]:
-    """A table with the columns of the manifest and "descriptor", a list of ``dimension`` float32."""
+    """Yield a function that fills a Parquet table: the columns of the manifest, and "descriptor" with ``dimension``
+    float32 values."""
     pyarrow, parquet = import_pyarrow()
     kinds = (pyarrow.string(), pyarrow.string(), pyarrow.string(), pyarrow.int64(), pyarrow.float64())
     vector = pyarrow.list_(pyarrow.float32(), dimension)
@@ -139,7 +140,7 @@ def write_parquet(path: Path, total: int, dimension: int) -> Iterator[Write]:
 
 
 def import_pyarrow() -> tuple[Any, Any]:
-    """pyarrow and its parquet module; raises :class:`MissingDependencyError` when it is not installed."""
+    """The modules pyarrow and pyarrow.parquet. Raises :class:`MissingDependencyError` if they are not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -154,4 +155,4 @@ WRITERS: dict[str, Callable[[Path, int, int], AbstractContextManager[Write]]] = 
     "npy": write_npy,
     "parquet": write_parquet,
 }
-"""By format."""
+"""The writers by format."""

@@ -1,4 +1,4 @@
-"""Crops without end to descriptors on the disk, with several processes on this machine and on others."""
+"""Embed very many crops into files, with several processes on this machine and on others."""
 
 import multiprocessing
 import signal
@@ -22,12 +22,12 @@ from reid_toolkit.runtime.embedder import Embedder
 from reid_toolkit.runtime.session import usable_cores
 
 LOOK_SECONDS = 0.2
-"""Between looks at what the workers have done."""
+"""Seconds between two looks at the progress of the workers."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How this machine embeds; the result does not depend on it."""
+    """How this machine embeds. The result depends only on the model, not on the other settings."""
 
     model: Path
     batch_size: int = 32
@@ -36,7 +36,7 @@ class Engine:
     strict: bool = False
 
     def start(self) -> Embedder:
-        """Load the model; raises as :class:`Embedder` does."""
+        """Load the model. Raises as :class:`Embedder` does."""
         return Embedder(
             self.model,
             batch_size=self.batch_size,
@@ -57,24 +57,26 @@ def embed_crops(
     stale_after: float = 300.0,
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> EmbedReport:
-    """Embed ``crops`` into the folder ``out``, and return once all of it is done, by whomever.
+    """Embed ``crops`` into the folder ``out``. Returns when all shards are done, also those of other processes.
 
-    Called again, or on several machines at once with the same folder, it goes on with what is missing. Crops that
-    cannot be read are left out and named in ``bad.csv``. What the folder holds is told in ``results.py``.
+    Call it again to continue after an interruption, or on several machines with the same folder to share the work.
+    Crops that cannot be read are left out and listed in ``bad.csv``. ``results.py`` describes the files.
 
     Args:
-        crops: in the order of the result; the same for all who share the job.
+        crops: the crops in the order of the result. The list must be the same for all processes that share the job.
+        out: the folder of the job and its result.
+        engine: the model and the settings of this machine.
         format: "npy", or "parquet", which needs pyarrow.
-        workers: processes on this machine; with more than one, each loads the model and takes its part of the cores.
-        shard_size: crops in the unit of work, which is what an interruption loses at most.
-        stale_after: seconds without a sign of life after which another's shard is taken over.
+        workers: processes on this machine. If there are several, each loads the model and uses its part of the cores.
+        shard_size: crops per shard, the unit of work. An interruption loses at most the shards in progress.
+        stale_after: take over the shard of another process after so many seconds without a sign of life.
         on_progress: called with (crops done, crops in all).
 
     Raises:
         InputError: no crops, an unknown format, or ``out`` holds another job or other things.
-        ModelError: as :class:`Embedder`.
+        ModelError: see :class:`Embedder`.
         RunError: all workers died, or a stored shard is damaged.
-        MissingDependencyError: pyarrow is asked for and not installed.
+        MissingDependencyError: the format is "parquet" and pyarrow is not installed.
     """
     if not crops or format not in WRITERS or min(workers, shard_size) < 1 or not stale_after > 0:
         raise InputError(
@@ -82,7 +84,7 @@ def embed_crops(
             f"{stale_after}: expected 1 or more of each, and a format of {', '.join(WRITERS)}"
         )
     if format == "parquet":
-        import_pyarrow()  # before the work, not after it
+        import_pyarrow()  # raises before the work, not after it
     embedder = engine.start()
     job = open_job(out, crops, embedder.fingerprint, embedder.dimension, shard_size, format)
     claims = Claims(job.shards, stale_after)
@@ -101,7 +103,8 @@ def embed_crops(
 
 
 def run_workers(job: Job, engine: Engine, workers: int, stale_after: float, look: Callable[[], None]) -> None:
-    """Have processes do a job's shards; returns when none is pending. One that dies is made good by the others."""
+    """Embed the shards of a job in several processes. Returns when no shard is pending. If a worker dies, the others
+    take over its shard."""
     context = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
     if engine.threads is None:
         engine = replace(engine, threads=max(1, usable_cores() // workers))
@@ -116,7 +119,8 @@ def run_workers(job: Job, engine: Engine, workers: int, stale_after: float, look
             sender.close()
             processes.append(process)
             receivers.append(receiver)
-        # All are asked: asking is what buries a dead one, and only then the others take over what it had.
+        # Every process is asked, because is_alive() also removes a dead process from the system. Only then the others
+        # see that it has stopped, and take over its shard.
         while sum(process.is_alive() for process in processes):
             time.sleep(LOOK_SECONDS)
             look()
@@ -131,12 +135,12 @@ def run_workers(job: Job, engine: Engine, workers: int, stale_after: float, look
         died = sorted({f"exit status {process.exitcode}" for process in processes})
         raise RunError(
             f"{job.folder}: all {workers} workers died ({', '.join(died)}; -9 is often a lack of memory): finished "
-            "shards are kept; run the same command again to go on, perhaps with fewer workers"
+            "shards are kept: run the same command again to continue, perhaps with fewer workers"
         )
 
 
 def raise_first(receivers: "list[Connection[Any, ReidError | OSError]]") -> None:
-    """Raise what a worker has sent, if one has; of a killed one there is only the end of its pipe."""
+    """Raise the first error that a worker has sent. A killed worker sends nothing: its pipe only ends."""
     for receiver in [receiver for receiver in receivers if receiver.poll()]:
         with suppress(EOFError):
             raise receiver.recv()
@@ -144,9 +148,9 @@ def raise_first(receivers: "list[Connection[Any, ReidError | OSError]]") -> None
 
 
 def run_worker(job: Job, engine: Engine, stale_after: float, sender: "Connection[ReidError | OSError, Any]") -> None:
-    """The life of a worker process: shards until none is left; an error is sent to the parent."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # gives up its claim on the way out
-    warnings.simplefilter("ignore", RuntimeWarning)  # the parent has said it
+    """The main function of a worker process. It embeds shards until none is left, and sends errors to the parent."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit, so that the worker gives up its claim
+    warnings.simplefilter("ignore", RuntimeWarning)  # the parent has given the same warning
     parent = multiprocessing.parent_process()
 
     def look() -> None:
@@ -161,8 +165,9 @@ def run_worker(job: Job, engine: Engine, stale_after: float, sender: "Connection
 
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """A process started inside does not see Ctrl-C, which a terminal sends to all: its parent stops it."""
-    if threading.current_thread() is not threading.main_thread():  # where Python refuses to set handlers
+    """Processes started within this context ignore Ctrl-C, which a terminal sends to all processes. Their parent stops
+    them."""
+    if threading.current_thread() is not threading.main_thread():  # Python sets handlers only in the main thread
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
