@@ -1,1 +1,1 @@
-"""Models of others under free licences, that can be downloaded by name (models.md)."""
+"""Other projects' models under free licences, which can be downloaded by name (docs/models.md)."""

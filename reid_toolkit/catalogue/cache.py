@@ -1,10 +1,10 @@
-"""Where downloaded models lie.
+"""The folder of downloaded models.
 
     CACHE/models/
-      NAME/FILE...     the files as their publisher offers them, verified; FILE.part is one that is not all there yet
-      NAME.onnx        an embedder, adopted: what commands take
+      NAME/FILE...     the publisher's files, verified; FILE.part is an incomplete download
+      NAME.onnx        an adopted embedder, which commands use
 
-A mirror is laid out as CACHE/models, so that a web server that shows this folder is one.
+A mirror has the same layout as CACHE/models, so a web server that serves this folder is a mirror.
 """
 
 import os
@@ -17,11 +17,11 @@ from reid_toolkit.catalogue.entries import Entry, Kind, near, read_catalogue
 from reid_toolkit.errors import InputError
 
 FOLDER = "REID_CACHE"
-"""The environment's variable that names another cache folder."""
+"""The environment variable that names another cache folder."""
 
 
 def cache_folder() -> Path:
-    """``$REID_CACHE``, or the platform's folder for what can be had again; an absolute path."""
+    """``$REID_CACHE``, or the platform's cache folder, as an absolute path."""
     if named := os.environ.get(FOLDER):
         return Path(named).absolute()
     try:
@@ -32,32 +32,32 @@ def cache_folder() -> Path:
         given = Path(os.environ.get("XDG_CACHE_HOME", ""))
         return (given if given.is_absolute() else Path.home() / ".cache") / "reid"
     except RuntimeError:
-        raise InputError(f"there is no home folder to keep models in: set {FOLDER} to a folder") from None
+        raise InputError(f"there is no home folder for downloaded models: set {FOLDER} to a folder") from None
 
 
 def folder_of(entry: Entry) -> Path:
-    """Where its files lie, as they are."""
+    """The folder of the publisher's files of a model."""
     return cache_folder() / "models" / entry.name
 
 
 def model_file(entry: Entry) -> Path:
-    """What commands take for it, whether it is there or not."""
+    """The file that commands use for a model, whether it exists or not."""
     folder = folder_of(entry)
     return folder.with_name(f"{entry.name}.onnx") if entry.kind == "embedder" else folder / entry.files[0].name
 
 
 def is_here(entry: Entry) -> bool:
-    """Whether commands can take it. Files have their names only once they are verified."""
+    """Whether the model is downloaded. A file gets its name only after it was verified."""
     if entry.kind == "embedder":
         return model_file(entry).is_file()
     return all((folder_of(entry) / file.name).is_file() for file in entry.files)
 
 
 def named_model(name: str, kind: Kind) -> Path | None:
-    """The file of a model of the catalogue; None where ``name`` is nothing like the name of one.
+    """The file of the catalogue's model ``name``. None if ``name`` is not similar to any name in the catalogue.
 
     Raises:
-        InputError: it has not been downloaded, is of the other kind, or the name is nearly that of one.
+        InputError: the model is not downloaded, is of the other kind, or ``name`` is similar to the name of a model.
     """
     if not name or Path(name).name != name:
         return None
@@ -70,24 +70,26 @@ def named_model(name: str, kind: Kind) -> Path | None:
         return None
     if entry.kind != kind:
         a, b = ("a detector", "an embedder") if kind == "embedder" else ("an embedder", "a detector")
-        raise InputError(f"{name}: is {a}: expected {b}; `reid models` lists them")
+        raise InputError(f"{name}: is {a}, expected {b}: `reid models` lists them")
     if not is_here(entry):
         size = f"{entry.bytes / 1e6:.1f} MB"
-        raise InputError(f"{name}: is not on this machine yet: `reid models get {name}` downloads it ({size})")
+        raise InputError(f"{name}: is not on this machine yet: download it with `reid models get {name}` ({size})")
     return model_file(entry)
 
 
 def person_label_of(detector: str) -> int | None:
-    """The label that people have in a detector's file, where that is of the catalogue and does not say it."""
+    """The person label that the catalogue has for a detector file. None if the file is not of the catalogue, or names
+    its classes itself."""
     labelled = [entry for entry in read_catalogue() if entry.person_label is not None]
     return next((entry.person_label for entry in labelled if str(model_file(entry)) == detector), None)
 
 
 @contextmanager
 def alone(entry: Entry, on_wait: Callable[[], None]) -> Iterator[Path]:
-    """Its folder, made where there is none, while no other process of this machine changes it.
+    """Yield the folder of a model, locked against other processes of this machine. It is created if needed.
 
-    Raises :class:`InputError` where it cannot be written. ``on_wait`` is called when another has it, before waiting.
+    ``on_wait`` is called before waiting for another process. Raises :class:`InputError` if the folder cannot be
+    written.
     """
     folder = folder_of(entry)
     try:
@@ -96,7 +98,7 @@ def alone(entry: Entry, on_wait: Callable[[], None]) -> Iterator[Path]:
     except OSError as error:
         raise cannot_be_written(folder, error) from None
     try:
-        if sys.platform != "win32":  # there two at once cost a second download, and no more
+        if sys.platform != "win32":  # on Windows, two processes at once only download twice
             import fcntl
 
             with suppress(OSError):  # some network file systems have no locks
@@ -111,7 +113,7 @@ def alone(entry: Entry, on_wait: Callable[[], None]) -> Iterator[Path]:
 
 
 def cannot_be_written(path: Path, error: OSError) -> InputError:
-    """In our words, with what to do."""
+    """The error for a folder that cannot be written, with what to do."""
     return InputError(
-        f"{path}: cannot be written ({error.strerror}): set {FOLDER} to a folder with room that you may write"
+        f"{path}: cannot be written ({error.strerror}): set {FOLDER} to a folder that you may write, with enough space"
     )

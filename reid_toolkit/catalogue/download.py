@@ -1,4 +1,4 @@
-"""Files from the net: gone on with where they were cut off, never longer than promised, and verified."""
+"""Download files: continue where a download broke off, never accept more bytes than expected, and verify the file."""
 
 import hashlib
 import os
@@ -19,36 +19,36 @@ from reid_toolkit.version import __version__
 
 CHUNK = 1 << 16
 PATIENCE = 30.0
-"""Seconds without a byte after which a server counts as gone."""
+"""A server that sends nothing for so many seconds counts as unreachable."""
 
 OnBytes = Callable[[int], None]
-"""Called with how many bytes are there."""
+"""Called with the number of bytes so far."""
 
 
 class UnreachableError(DownloadError):
-    """The file may be had in another way, since nothing is known against it."""
+    """The server cannot be reached. The file may still be fetched in another way."""
 
 
 class NoDowngrade(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but none from https to anything else."""
+    """Follows redirects, but not from https to another protocol."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        """As urllib's, which calls it."""
+        """Called by urllib for each redirect."""
         allowed = ("https",) if req.type == "https" else ("http", "https")
         if urlsplit(newurl).scheme not in allowed:
             fp.close()
             raise DownloadError(
-                f"{req.full_url}: redirects to {newurl}, which is not followed: expected {' or '.join(allowed)}"
+                f"{req.full_url}: redirects to {newurl}, which is not safe to follow: expected {' or '.join(allowed)}"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def check_mirror(mirror: str) -> str:
-    """The address without a slash at its end; raises :class:`InputError` where it is none of http or https."""
-    if "@" in mirror:  # first, since messages show addresses
-        raise InputError("the address of a mirror may hold no user and password: expected one that needs none")
+    """The address of a mirror without the slash at its end. Raises :class:`InputError` unless it is http or https."""
+    if "@" in mirror:  # checked first, because other messages show the address
+        raise InputError("the address of a mirror must not hold a user and password: expected a mirror without login")
     parts = urlsplit(mirror)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise InputError(f"{mirror}: expected the address of a mirror, such as https://models.example.org/reid")
@@ -56,17 +56,17 @@ def check_mirror(mirror: str) -> str:
 
 
 def address_of(entry: Entry, file: File, mirror: str | None) -> str:
-    """Where the file is fetched: at its publisher's, or from a mirror, which is laid out as the cache."""
+    """The address of a file: at its publisher, or at a mirror, which has the same layout as the cache."""
     return f"{mirror}/{quote(entry.name)}/{quote(file.name)}" if mirror else file.address
 
 
 def fetch_files(
     entry: Entry, folder: Path, mirror: str | None, on_bytes: OnBytes, on_wrong: Callable[[Path], None]
 ) -> None:
-    """Bring all files of a model into ``folder``.
+    """Download all files of a model into ``folder``.
 
-    What lies there already, whoever put it there, is taken if it is the catalogue's; else ``on_wrong`` is called with
-    it, and it is replaced. ``on_bytes`` counts over all files. Raises what :func:`download` raises.
+    A file that is already there is used if it is the file of the catalogue. Else ``on_wrong`` is called with its path,
+    and it is replaced. ``on_bytes`` counts the bytes of all files. Raises what :func:`download` raises.
     """
     before = 0
     for file in entry.files:
@@ -82,19 +82,19 @@ def fetch_files(
                 if mirror is None:
                     missing[0] = "it"  # the message begins with its address
                 raise DownloadError(
-                    f"{error}: to go on without a network, fetch {' and '.join(missing)} elsewhere, put "
+                    f"{error}: to continue without a network, fetch {' and '.join(missing)} elsewhere, put "
                     f"{'it' if len(missing) == 1 else 'them'} into {folder}, and run this again"
                 ) from None
         before += file.bytes
 
 
 def count(on_bytes: OnBytes, before: int, done: int) -> None:
-    """Tell of ``done`` bytes of a file behind others."""
+    """Report ``done`` bytes of a file that follows ``before`` bytes of other files."""
     on_bytes(before + done)
 
 
 def verified(path: Path, file: File) -> bool:
-    """Whether the file is there, with the size and the digest of the catalogue."""
+    """Whether the file exists and has the size and digest of the catalogue."""
     try:
         with open(path, "rb") as handle:
             return (
@@ -106,14 +106,14 @@ def verified(path: Path, file: File) -> bool:
 
 
 def download(address: str, file: File, target: Path, on_bytes: OnBytes) -> None:
-    """Fetch ``address`` into ``target``, which appears once it is whole and verified.
+    """Download ``address`` to ``target``, which appears only when it is complete and verified.
 
-    What has come of it lies in ``target`` with ".part" behind its name, and the next call goes on behind that. Proxies
-    are taken from the environment.
+    An incomplete download is kept as ``target`` + ".part", and the next call continues it. Proxies are taken from the
+    environment.
 
     Raises:
-        DownloadError: the server cannot be reached, has it not, or sends something else. A part that is good is kept.
-        InputError: it cannot be written.
+        DownloadError: the server cannot be reached, does not have the file, or sends another file. A good part is kept.
+        InputError: the file cannot be written.
     """
     part = target.with_name(target.name + ".part")
     try:
@@ -126,7 +126,7 @@ def download(address: str, file: File, target: Path, on_bytes: OnBytes) -> None:
             part.unlink()
             raise DownloadError(
                 f"{address}: is not the file of the catalogue (its {file.algorithm} differs), so it was deleted: run "
-                "this again; if that does not help, the server or something before it sends another file"
+                "this again; if that does not help, the server or a proxy sends another file"
             )
         with open(part, "rb+") as handle:
             os.fsync(handle.fileno())
@@ -137,13 +137,13 @@ def download(address: str, file: File, target: Path, on_bytes: OnBytes) -> None:
 
 
 def fetch(address: str, file: File, part: Path, have: int, on_bytes: OnBytes) -> None:
-    """Bring ``part``, of which there are ``have`` bytes, to the file's size."""
+    """Download the rest of ``part``, which has ``have`` bytes already."""
     response = ask(address, have)
     if have and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-        if response.status == 206:  # another part than the one that was asked for
+        if response.status == 206:  # the server sends another part than requested
             response.close()
             response = ask(address, 0)
-        have = 0  # the server does not know how to go on: it sends all of it
+        have = 0  # the server cannot continue: it sends the whole file
     with response:
         promised = response.headers.get("Content-Length", "")
         if promised.isdecimal() and have + int(promised) != file.bytes:
@@ -159,12 +159,12 @@ def fetch(address: str, file: File, part: Path, have: int, on_bytes: OnBytes) ->
                 on_bytes(have)
     if have < file.bytes:
         raise DownloadError(
-            f"{address}: was cut off after {have} of {file.bytes} bytes: run this again, it goes on from there"
+            f"{address}: was cut off after {have} of {file.bytes} bytes: run this again to continue from there"
         )
 
 
 def ask(address: str, have: int) -> HTTPResponse:
-    """The server's answer to what is wanted of the file: what is behind its first ``have`` bytes."""
+    """Request the file without its first ``have`` bytes, and give the server's response."""
     headers = {"User-Agent": f"reid/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -183,25 +183,25 @@ def ask(address: str, have: int) -> HTTPResponse:
 
 
 def read(response: HTTPResponse, address: str) -> bytes:
-    """What comes next; empty at the end."""
+    """The next bytes of a response. Empty at its end."""
     try:
         return response.read1(CHUNK)
     except (OSError, HTTPException) as error:
         raise DownloadError(
-            f"{address}: was cut off ({reason(error)}): run this again, it goes on from there"
+            f"{address}: was cut off ({reason(error)}): run this again to continue from there"
         ) from None
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in the words of the system."""
+    """The system's message for an error."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     said = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
     return " ".join(said.split()) or type(cause).__name__
 
 
 def other_size(address: str, file: File, got: str) -> DownloadError:
-    """For a file that is not as long as the catalogue says."""
+    """The error for a file that is not as long as the catalogue says."""
     return DownloadError(
-        f"{address}: sends {got} bytes: expected the {file.bytes} of the catalogue; a page to log in, or another "
-        "version of the file, may stand in its place"
+        f"{address}: sends {got} bytes, expected {file.bytes} bytes by the catalogue: a login page, or another version "
+        "of the file, may be at this address"
     )

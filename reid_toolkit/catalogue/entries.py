@@ -1,4 +1,4 @@
-"""What the catalogue holds, read from ``models.toml``."""
+"""The models of the catalogue, read from ``models.toml``."""
 
 import tomllib
 from collections.abc import Sequence
@@ -16,68 +16,69 @@ Kind = Literal["embedder", "detector"]
 
 @dataclass(frozen=True)
 class File:
-    """One file as its publisher offers it."""
+    """A file of a publisher."""
 
     address: str
     bytes: int
     algorithm: str
     """"sha256" or "sha384"."""
     digest: str
-    """In hexadecimal digits."""
+    """The digest in hexadecimal digits."""
 
     @property
     def name(self) -> str:
-        """What it is called, by its publisher and here."""
+        """The file's name, at its publisher and here."""
         return self.address.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One model."""
+    """A model of the catalogue."""
 
     name: str
     kind: Kind
     publisher: str
     page: str
-    """Where its publisher describes it."""
+    """The page on which its publisher describes it."""
     licence: str
-    """By its SPDX name."""
+    """Its SPDX name."""
     licence_text: str
     trained_on: str
-    """As its publisher tells; empty where they do not."""
+    """Training data, as its publisher says. Empty if the publisher does not say."""
     published: str
-    """Its publisher's own figures; empty where there are none."""
+    """Its publisher's own figures. Empty if there are none."""
     height: int
     width: int
     output: str
     files: tuple[File, ...]
     """The first is the one to open."""
     preset: str | None = None
-    """Of an embedder: what it wants of its pixels, by the names of ``reid adopt``."""
+    """For an embedder: the preset of ``reid adopt`` that says how it wants its pixels prepared."""
     person_label: int | None = None
-    """Of a detector: the label that people have, where its file does not say it."""
+    """For a detector: the number of the class person, if its file does not name its classes."""
     rank1: float | None = None
     map: float | None = None
-    """Of an embedder that we measured, per cent: CUHK03's 100 held-out people, from camera A to B (models.md)."""
+    """For an embedder that we measured: rank-1 and mAP in per cent, on 100 held-out people of CUHK03, from camera A to
+    B (docs/models.md)."""
 
     @property
     def bytes(self) -> int:
-        """Of all its files."""
+        """Size of all its files in bytes."""
         return sum(file.bytes for file in self.files)
 
     @property
     def needs_openvino(self) -> bool:
-        """Whether it is in OpenVINO's form."""
+        """Whether its files are in OpenVINO's format."""
         return self.files[0].name.endswith(".xml")
 
 
 def read_catalogue() -> tuple[Entry, ...]:
-    """All models, in the order in which they are listed."""
+    """All models, in the order of the file."""
     return tuple(map(read_entry, tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))["model"]))
 
 
 def read_entry(fields: dict[str, Any]) -> Entry:
-    """One of the file's tables."""
+    """The model that a table of the file describes."""
     files = []
     for file in fields.pop("files"):
         (algorithm,) = set(file).intersection(DIGESTS)
@@ -86,15 +87,16 @@ def read_entry(fields: dict[str, Any]) -> Entry:
 
 
 def find_entry(name: str) -> Entry:
-    """The model of that name; raises :class:`InputError` with the nearest names where there is none."""
+    """The model of this name. Raises :class:`InputError`, with similar names, if there is none."""
     entries = read_catalogue()
     for entry in entries:
         if entry.name == name:
             return entry
-    raise InputError(f"{name}: no such model{near(name, [entry.name for entry in entries])}; `reid models` lists them")
+    raise InputError(f"{name}: no such model{near(name, [entry.name for entry in entries])}: `reid models` lists them")
 
 
 def near(name: str, known: Sequence[str]) -> str:
-    """As :func:`did_you_mean`, for names that are long and numbered: a part of one, as "0286", is near too."""
+    """Like :func:`did_you_mean`, for long names with numbers: a name that contains ``name``, such as "0286", is similar
+    too."""
     holding = [one for one in known if len(name) > 2 and name.lower() in one.lower()]
     return f" (did you mean {' or '.join(map(repr, holding[:3]))}?)" if holding else did_you_mean(name, known)

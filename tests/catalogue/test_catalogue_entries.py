@@ -80,7 +80,7 @@ def test_a_name_that_is_none_is_told_the_nearest() -> None:
     assert find_entry("yolox_s").bytes == 35858002
     with pytest.raises(InputError, match=r"yolox-tiny: no such model \(did you mean 'yolox_tiny'\?\)"):
         find_entry("yolox-tiny")
-    with pytest.raises(InputError, match=r"^elephant: no such model; `reid models` lists them$"):
+    with pytest.raises(InputError, match=r"^elephant: no such model: `reid models` lists them$"):
         find_entry("elephant")
 
 
