@@ -1,4 +1,4 @@
-"""A file that is watched again: what comes now takes the place of what came before, and of nothing else."""
+"""Watching a file again: its new tracklets replace those of the earlier watch, and no others."""
 
 import warnings
 
@@ -12,26 +12,27 @@ from reid_toolkit.records import Record
 
 
 def name_of(recording: Recording, camera: str) -> str:
-    """What tracklets of a file are called by: its bytes count, as another recording may lie at its path one day. Reads
-    all of it."""
+    """The beginning of the names of a file's tracklets. It contains a digest of the file's bytes, because another
+    recording may be at the same path later. Reads the whole file."""
     name = recording.name if camera == recording.name else f"{camera}-{recording.name}"
     return f"{name}-{recording.fingerprint[:8]}"
 
 
 def earlier_records(gallery: GalleryStore, view: View) -> dict[str, Record]:
-    """What an earlier watch of the same recording has left, by tracklet; the records hold no more than tells them.
+    """The records that an earlier watch of the same recording has enrolled, by tracklet. They hold only their keys.
 
-    Warns (RuntimeWarning) where the gallery has tracklets of another recording from the same path.
+    Warns (RuntimeWarning) if the gallery has tracklets of another recording from the same path.
     """
     found = {
         record.tracklet: Record(record.tracklet, record.camera, source=record.source)
         for record in gallery.listed(Selection(camera=view.camera, source=view.source))
-        if record.source == view.source  # and not in a folder of this name
+        if record.source == view.source  # a Selection also finds sources below a folder of this name
     }
     own = {tracklet: record for tracklet, record in found.items() if tracklet.rpartition("-")[0] == view.name}
     if others := len(found) - len(own):
         warnings.warn(
-            f"{view.source}: another recording than before: what was enrolled of that one stays ({others} tracklets)",
+            f"{view.source}: is not the same recording as before: the {others} tracklets that were enrolled from the "
+            "earlier recording stay in the gallery",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -39,9 +40,9 @@ def earlier_records(gallery: GalleryStore, view: View) -> dict[str, Record]:
 
 
 def discard_earlier(gallery: GalleryStore, recording: Recording, earlier: dict[str, Record], tally: Tally) -> None:
-    """Delete what an earlier watch left and this one, which came to the end, did not bring again.
+    """Delete the records of an earlier watch that this watch, which came to the end, did not enroll again.
 
-    Not where this one is no match for it: it saw no frame, lost somebody, or the file changed meanwhile.
+    Nothing is deleted if this watch was incomplete: it saw no frame, lost tracklets, or the file changed meanwhile.
     """
     if not earlier or not tally.frames or tally.lost or stamp_of(recording.files) != recording.stamp:
         return

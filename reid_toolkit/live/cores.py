@@ -1,15 +1,15 @@
-"""Keeping a process within some of a machine's cores."""
+"""Limit a process to some of the machine's cores."""
 
 import os
 import random
 
 
 def limit_cores(count: int) -> None:
-    """Run on ``count`` cores at most from now on, this thread and those that it starts.
+    """Run this thread, and the threads that it starts, on at most ``count`` cores from now on.
 
-    To be called before numpy and OpenCV are imported, whose threads would otherwise be there already. Which cores is
-    left to chance among those allowed, so that two who watch with one core each do not share it. Where the system
-    cannot bind threads to cores (macOS, Windows) only OpenCV's own threads are limited.
+    Call it before numpy and OpenCV are imported, because they start threads. The cores are chosen at random among those
+    allowed, so that two processes with one core each rarely share a core. If the system cannot bind threads to cores
+    (macOS, Windows), only OpenCV's own threads are limited.
     """
     if hasattr(os, "sched_setaffinity"):
         allowed = sorted(os.sched_getaffinity(0))

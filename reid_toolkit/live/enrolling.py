@@ -1,4 +1,4 @@
-"""Those whose tracklet has ended: into the gallery at once, or as soon as it can be written."""
+"""Enroll tracklets that have ended: at once, or as soon as the gallery can be written."""
 
 import time
 import warnings
@@ -13,58 +13,60 @@ from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.records import Record
 
 RETRY_SECONDS = 30.0
-"""Between two tries while the gallery cannot be written. Each may take as long as the gallery waits for others, and
-frames are dropped meanwhile."""
+"""Seconds between two attempts while the gallery cannot be written. Each attempt may take as long as the gallery waits
+for other writers, and frames are dropped meanwhile."""
 MOST_WAITING = 1000
-"""Tracklets that are kept until then, some 10 MB; beyond it the first are lost."""
+"""At most so many tracklets wait, about 10 MB. If more come, the oldest are lost."""
 
 
 @dataclass
 class Tally:
-    """What came of the frames."""
+    """Counts of a watch."""
 
     frames: int = 0
-    """Seen by the detector."""
+    """Frames that the detector saw."""
     crops: int = 0
-    """Embedded."""
+    """Crops that were embedded."""
     tracklets: int = 0
-    """That ended."""
+    """Tracklets that ended."""
     enrolled: int = 0
-    """Of these; the others had too few crops, were forgotten, wait, or are lost."""
+    """Of the ended tracklets, those enrolled. The others had too few crops, are blocked, wait, or are lost."""
     blocked: int = 0
-    """Of these, on the gallery's block list: `reid gallery forget` has forgotten them."""
+    """Of the ended tracklets, those on the gallery's block list, because `reid gallery forget` has forgotten them."""
     lost: int = 0
-    """Of these, could not be stored."""
+    """Of the ended tracklets, those that could not be stored."""
     replaced: int = 0
-    """Records of an earlier watch of the same file that did not come again, and were deleted."""
+    """Records of an earlier watch of the same file that were deleted because they did not come again."""
     expired: int = 0
-    """Records of the gallery that were past its retention, and deleted."""
+    """Records that were deleted because they are past the gallery's retention."""
 
 
 class Enroller:
-    """Puts tracklets into a gallery, and keeps them while it is locked, full or away."""
+    """Enrolls tracklets into a gallery, and keeps them while it is locked, full or unreachable."""
 
     def __init__(self, gallery: GalleryStore, tally: Tally, allow: bool) -> None:
-        """``allow``: enroll also what is on the gallery's block list, and take it off."""
+        """``allow``: also enroll tracklets on the gallery's block list, and take them off the list."""
         self.gallery, self.tally, self.allow = gallery, tally, allow
         self.waiting: deque[tuple[NDArray[np.float32], Record]] = deque()
-        """Descriptors (D,) and records, first come first."""
+        """Descriptors (D,) and records, the oldest first."""
         self.earlier: dict[str, Record] = {}
-        """Of an earlier watch of the same file, by tracklet; those that come again leave it."""
+        """Records of an earlier watch of the same file, by tracklet. A record that is enrolled again is removed
+        here."""
         self.again: float | None = None
-        """When to try again, by ``time.monotonic()``; None while all is well."""
+        """When to try again, by ``time.monotonic()``. None while the gallery can be written."""
 
     def put(self, descriptor: NDArray[np.float32], record: Record) -> None:
-        """Have it stored by the next :meth:`store`."""
+        """Add a tracklet, which the next :meth:`store` enrolls."""
         self.waiting.append((descriptor, record))
         if len(self.waiting) > MOST_WAITING:
             self.waiting.popleft()
             self.tally.lost += 1
 
     def store(self) -> None:
-        """Enroll all who wait, unless the gallery is left alone for a while. Warns when that begins (RuntimeWarning).
+        """Enroll all waiting tracklets, unless it is too early for another attempt.
 
-        Raises what the gallery raises that will not pass by itself.
+        Warns (RuntimeWarning) when the gallery becomes unavailable. Raises the gallery's errors that do not pass by
+        themselves.
         """
         if not self.waiting or (self.again is not None and time.monotonic() < self.again):
             return
@@ -73,20 +75,20 @@ class Enroller:
             self.again = None
         except UnavailableError as error:
             if self.again is None:
-                warn(f"{error}; watching goes on, tracklets wait to be enrolled, at most {MOST_WAITING}")
+                warn(f"{error}; watching continues, and at most {MOST_WAITING} tracklets wait to be enrolled")
             self.again = time.monotonic() + RETRY_SECONDS
 
     def finish(self) -> None:
-        """The last try; who cannot be stored now is lost."""
+        """Try for the last time. Tracklets that cannot be stored now are lost."""
         try:
             self._enroll()
         except UnavailableError as error:
-            warn(f"{error}; {len(self.waiting)} tracklets that waited are lost")
+            warn(f"{error}; {len(self.waiting)} waiting tracklets are lost")
             self.tally.lost += len(self.waiting)
             self.waiting.clear()
 
     def _enroll(self) -> None:
-        """All or none of those who wait."""
+        """Enroll all waiting tracklets, or none."""
         if not self.waiting:
             return
         blocked = self.gallery.block_list

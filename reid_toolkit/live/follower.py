@@ -1,4 +1,4 @@
-"""The people in view: each one's descriptor grows frame by frame, until the tracklet ends."""
+"""Follow the people in view. Each person's descriptor is updated frame by frame, until the tracklet ends."""
 
 import time
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from reid_toolkit.runtime import Embedder, TrackletAverage
 
 @dataclass
 class Person:
-    """A tracklet that goes on; it holds one descriptor, however long it gets."""
+    """A tracklet that has not ended. It stores a single descriptor, however long it gets."""
 
     start: float
     """Seconds, as in :class:`Frame.time`."""
@@ -26,54 +26,54 @@ class Person:
     boxes: int = 0
     average: TrackletAverage = field(default_factory=TrackletAverage)
     best: float = 0.0
-    """Quality of the best crop so far, where thumbnails are wanted."""
+    """Quality of the best crop so far, if thumbnails are stored."""
     picture: Image | None = None
-    """That crop."""
+    """The best crop so far."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What does not change while a camera is watched."""
+    """The settings of a watch."""
 
     camera: str
     source: str
-    """Of the recording; enters the records."""
+    """Source of the recording, for the records."""
     name: str
-    """Tracklets are called by it and a number."""
+    """Names of tracklets are this and a number."""
     frame_rate: float
-    """Frames a second, before any is dropped."""
+    """Frames per second of the source, before frames are dropped."""
     settings: Settings
-    """As for ingestion: every K-th box of a tracklet is embedded; one with fewer crops than ``min_crops`` is not
-    enrolled; ``start`` is added to all times."""
+    """Settings as for ingestion: every ``every``-th box of a tracklet is embedded, a tracklet with fewer crops than
+    ``min_crops`` is not enrolled, and ``start`` is added to all times."""
     by_quality: bool = False
-    """Weigh a tracklet's crops by their quality."""
+    """Weight a tracklet's crops by their quality."""
     thumbnails: bool = False
-    """Keep a small picture of each tracklet's best crop in the gallery."""
+    """Store a small picture of each tracklet's best crop in the gallery."""
     allow: bool = False
-    """Enroll also what is on the gallery's block list, and take it off."""
+    """Also enroll tracklets on the gallery's block list, and take them off the list."""
 
     @property
     def patience(self) -> float:
-        """Seconds without a frame after which nobody in view can be followed any further."""
+        """Seconds without a frame after which all tracklets in view end."""
         return leap(self.frame_rate)
 
 
 class Follower:
-    """Takes a camera's frames in order, and hands each tracklet that ends to an enroller."""
+    """Takes a camera's frames in order, and gives each ended tracklet to an enroller."""
 
     def __init__(self, view: View, detector: Detector, embedder: Embedder, gallery: GalleryStore) -> None:
         self.view, self.detector, self.embedder = view, detector, embedder
         self.tally = Tally()
         self.enroller = Enroller(gallery, self.tally, view.allow)
         self.people: dict[int, Person] = {}
-        """By the tracker's number."""
+        """The people in view, by the tracker's number."""
         self.tracker = Tracker(view.frame_rate)
         self.last = 0.0
-        """When the last frame came, by ``time.monotonic()``: the clock may be set."""
+        """When the last frame came, by ``time.monotonic()``, because the system's clock may be changed."""
         detector.start(view.frame_rate)
 
     def see(self, frame: Frame) -> None:
-        """Take the next frame; some may have been left out before it."""
+        """Take the next frame. Frames before it may have been dropped."""
         self.last = time.monotonic()
         due: list[tuple[Person, Image]] = []
         for track, box, _ in self.tracker.update(*self.detector(frame.image), frame.time):
@@ -89,7 +89,7 @@ class Follower:
             quality = self.embedder.quality(crop) if self.view.by_quality or self.view.thumbnails else 0.0
             person.average.add(row, quality if self.view.by_quality else None)
             if self.view.thumbnails and quality > person.best:
-                # A copy: the crop is a view of its frame, which would be held as well.
+                # A copy, because the crop is a view that keeps its whole frame in memory.
                 person.best, person.picture = quality, crop.copy()
         self.tally.frames += 1
         self.tally.crops += len(due)
@@ -97,18 +97,18 @@ class Follower:
             self.end(track)
 
     def end_all(self) -> None:
-        """End the tracklets of those in view and forget them: time has passed unseen."""
+        """End all tracklets in view, because too much time has passed without frames."""
         for track in sorted(self.people):
             self.end(track)
         self.tracker.forget()
 
     def finish(self) -> None:
-        """Enroll those in view too; nothing comes any more."""
+        """End all tracklets and enroll them, because no more frames come."""
         self.end_all()
         self.enroller.finish()
 
     def end(self, track: int) -> None:
-        """What there is of a tracklet is all of it; it is stored by the next call of the enroller."""
+        """End a tracklet. The next call of the enroller stores it."""
         person = self.people.pop(track)
         settings = self.view.settings
         began = settings.start or 0.0

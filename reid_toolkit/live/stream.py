@@ -1,4 +1,4 @@
-"""The newest frame of a live stream: who is slow loses frames, not time."""
+"""The newest frame of a live stream. A slow reader loses frames, but does not fall behind."""
 
 import threading
 from contextlib import closing
@@ -7,13 +7,13 @@ from dataclasses import replace
 from reid_toolkit.footage.frames import Frame, Recording
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-"""Seconds before a broken stream is opened again; doubled each time until a frame comes."""
+"""Seconds before a broken stream is opened again. The wait doubles up to the second number, until a frame comes."""
 CLOSE_SECONDS = 2.0
-"""How long to wait for the reading thread, which may be in the middle of a frame that does not come."""
+"""Seconds to wait for the reading thread at the end. It may be waiting for a frame that does not come."""
 
 
 class LiveFrames:
-    """Reads a stream in a thread of its own, keeps its newest frame, and opens it again when it breaks.
+    """Reads a stream in its own thread, keeps the newest frame, and opens the stream again if it breaks.
 
     with closing(LiveFrames(recording)) as live:
         frame = live.take(timeout=1.0)
@@ -22,7 +22,7 @@ class LiveFrames:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.dropped = 0
-        """Frames that were replaced by a newer one before anybody took them."""
+        """Frames that nobody took before a newer frame replaced them."""
         self.reconnects = 0
         """How often the stream broke and came back."""
         self._newest: Frame | None = None
@@ -33,9 +33,9 @@ class LiveFrames:
         self._thread.start()
 
     def take(self, timeout: float) -> Frame | None:
-        """The newest frame, each at most once; None when none came for ``timeout`` seconds.
+        """The newest frame. None if no new frame came for ``timeout`` seconds. Raises the error of the reading thread.
 
-        Frames are numbered as they are read, over all connections.
+        Frames are numbered in the order of reading, across reconnections.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._error is not None, timeout)
@@ -52,7 +52,7 @@ class LiveFrames:
     def _run(self) -> None:
         try:
             self._read()
-        except Exception as error:  # whatever it is, it belongs to the thread that takes frames
+        except Exception as error:  # any error is passed on to the thread that takes frames
             with self._changed:
                 self._error = error
                 self._changed.notify()

@@ -37,7 +37,7 @@ def test_who_was_forgotten_is_not_enrolled_again(see, tmp_path: Path) -> None:
 def test_a_locked_gallery_is_waited_for_and_nobody_is_lost(see, shelf: Shelf, at_once: None) -> None:
     see(loops=3)
     gallery = Locked(times=20)
-    with pytest.warns(RuntimeWarning, match="another process is writing; watching goes on") as warnings:
+    with pytest.warns(RuntimeWarning, match="another process is writing; watching continues") as warnings:
         tally = see(loops=3, gallery=gallery).tally
     assert len(warnings) == 1
     assert (tally.tracklets, tally.enrolled, tally.lost) == (3, 3, 0)
@@ -75,8 +75,8 @@ def test_who_cannot_be_stored_to_the_end_is_counted_as_lost(see) -> None:
     with pytest.warns(RuntimeWarning) as warnings:
         tally = see(loops=3, gallery=Locked(times=10**9)).tally
     assert [str(warning.message).partition("; ")[2] for warning in warnings] == [
-        "watching goes on, tracklets wait to be enrolled, at most 1000",
-        "3 tracklets that waited are lost",
+        "watching continues, and at most 1000 tracklets wait to be enrolled",
+        "3 waiting tracklets are lost",
     ]
     assert (tally.tracklets, tally.enrolled, tally.lost) == (3, 0, 3)
 
