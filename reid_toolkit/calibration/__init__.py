@@ -1,4 +1,4 @@
-"""What a distance means: evidence from tracklets themselves, fitted to a probability; numpy, no torch, no labels."""
+"""Turn distances into probabilities, with evidence from tracklets. Needs numpy, but no torch and no labels."""
 
 from reid_toolkit.calibration.calibration import Calibration, beside, calibrate, load_calibration
 

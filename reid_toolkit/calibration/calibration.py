@@ -1,4 +1,4 @@
-"""What distances of one model mean at one site, kept as a file beside the model."""
+"""A calibration: what the distances of a model mean at a site. It is a file beside the model."""
 
 import json
 import math
@@ -17,46 +17,46 @@ from reid_toolkit.files import parse_json, write_atomic
 from reid_toolkit.version import __version__
 
 FORMAT, PLAIN_FORMAT = "reid-calibration-2", "reid-calibration-1"
-"""The first is for distances with camera statistics, of which older toolkits know nothing."""
+"""The first format is for distances with camera statistics, which older toolkits do not know."""
 SUFFIX = ".calibration.json"
 
 Basis = Literal["camera pair", "pooled", "one camera"]
-"""Where an answer's evidence is from: just these two cameras (or the one); all pairs of different cameras together,
-or all cameras against themselves; or, for two cameras, only from within one camera, which cannot know what a change
-of camera does."""
+"""The evidence for an answer. "camera pair": these two cameras (or this camera). "pooled": all pairs of different
+cameras together, or all cameras within themselves. "one camera": for two cameras, only evidence within single cameras,
+which cannot know the effect of a change of camera."""
 
 Links = Literal["run", "neighbours"]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Curves of one model, by pair of cameras."""
+    """The curves of a model, by pair of cameras."""
 
     model: str
-    """Fingerprint of the model whose distances these are."""
+    """Fingerprint of the model that made the descriptors."""
     dataset: str
-    """Fingerprint of the dataset that they were measured on."""
+    """Fingerprint of the dataset."""
     tracklets: int
     links: Links
-    """What told who is who across cameras: a training run's clusters, or reciprocal nearest neighbours."""
+    """The evidence of the same person across cameras: the clusters of a run, or reciprocal nearest neighbours."""
     per_person: float
-    """Tracklets of one person in that dataset, on average: by the run's clusters; without a run by how often people
-    came back to a camera, as far as the distances tell (``share_of_same``); 1 at least."""
+    """Tracklets per person in the dataset, on average, at least 1. Counted in the run's clusters, or without a run
+    estimated from the distances within a camera (``share_of_same``)."""
     within: Curve
-    """Of two tracklets of one camera, whichever it is."""
+    """The curve for two tracklets of the same camera, over all cameras."""
     across: Curve | None
-    """Of tracklets of two cameras, whichever they are; None where nothing is known across cameras."""
+    """The curve for tracklets of two different cameras, over all pairs. None if there is too little evidence."""
     pairs: dict[CameraPair, Curve]
-    """Of the pairs of cameras that have enough evidence of their own."""
+    """The curves of those pairs of cameras that have enough evidence of their own."""
     usual: dict[CameraPair, float]
-    """Of every pair of cameras, the median distance between any two tracklets: by it ``within`` and ``across`` are
-    moved to the cameras in question."""
+    """For each pair of cameras, the median distance between any two tracklets. By it, ``within`` and ``across`` are
+    shifted to the cameras of a query and a record."""
     statistics: str | None = None
-    """Digest of the camera statistics that the distances were measured with; None for descriptors as they are."""
+    """Digest of the camera statistics that the distances were measured with. None if without camera statistics."""
 
     def misfit(self, statistics: str | None) -> str:
-        """Why it does not fit distances measured with the camera statistics of this digest, None for without any; empty
-        where it does fit."""
+        """Why the calibration does not fit distances with the camera statistics of this digest (None for without).
+        Empty if it fits."""
         if self.statistics == statistics:
             return ""
         if self.statistics is None:
@@ -66,30 +66,32 @@ class Calibration:
         return f"it was made for other camera statistics ({self.statistics}) than this gallery has now ({statistics})"
 
     def probability(self, distance: float, query: str | None, found: str, base_rate: float) -> tuple[float, Basis]:
-        """That a query from camera ``query`` and a record of camera ``found`` show one person, and by what evidence.
+        """The probability that a query from camera ``query`` and a record from camera ``found`` show the same person,
+        and the evidence for it.
 
-        base_rate: the share of comparisons that are of one person, above 0 and below 1. ``query`` is None where the
-        camera is not known: it may be the record's or another, so the lower of both is the answer.
+        base_rate: the share of comparisons that show the same person, above 0 and below 1. If ``query`` is None
+        (unknown), it may be the record's camera or another, so the lower of both probabilities is given.
         """
         best = [curves[0] for curves in self.chains(query, found)]
         return min((curve.probability(distance, base_rate), basis) for curve, basis in best)
 
     def threshold(self, false_match_rate: float, query: str | None, found: str) -> float:
-        """The distance under which two people come in at most ``false_match_rate`` (0-1) of comparisons.
+        """The distance under which different people come in at most ``false_match_rate`` (0-1) of comparisons.
 
-        Where a pair of cameras has too few distances of two people, those of all such pairs answer.
+        If a pair of cameras has too few distances between different people, those of all such pairs are used.
 
         Raises:
-            InputError: they are too few too; the two cameras differ and only evidence from within one is known, or
-                ``query`` is None, so that they may differ; or it is no rate.
+            InputError: all pairs together have too few distances; or the cameras differ (or may differ, because
+            ``query``
+                is None) and there is only evidence within single cameras; or the rate is not above 0 and at most 1.
         """
         if not 0 < false_match_rate <= 1:
             raise InputError(f"a false-match rate of {false_match_rate:g}: expected more than 0 and at most 1")
         if query != found and self.across is None:
             raise InputError(
                 f"a false-match rate between cameras {query or 'unknown'!r} and {found!r}: the calibration has "
-                "evidence from within one camera alone, which cannot tell: calibrate on more footage of both, or leave "
-                "--false-match-rate out"
+                "evidence only within single cameras, which is not enough: calibrate on more footage of both cameras, "
+                "or leave out --false-match-rate"
             )
         limits = []
         for curves in self.chains(query, found):
@@ -105,8 +107,8 @@ class Calibration:
         return min(limits)
 
     def chains(self, query: str | None, found: str) -> list[list[tuple[Curve, Basis]]]:
-        """The curves that can answer for two cameras, the best one first; of an unknown query one such list for
-        each of the two that it may be."""
+        """The curves for two cameras, the best first. If the query's camera is unknown, there are two lists: for the
+        same camera, and for different cameras."""
         if query is None:
             own = self.chains(found, found)
             if self.across is None:
@@ -120,15 +122,15 @@ class Calibration:
         return [[*chain, (pooled.moved(self.usual.get(pair, pooled.usual)), "pooled")]]
 
     def base_rate(self, records: int, people: int | None = None) -> float:
-        """The share of ``records`` that show the person searched for, if that is somebody among them.
+        """The share of ``records`` that show the person searched for, if that person is in the gallery.
 
-        With ``people`` different ones in the gallery, one in so many; else by how many tracklets a person had where
-        it was calibrated. Never above a half.
+        It is 1 / ``people`` if the number of different people is given, else :attr:`per_person` / ``records``. Never
+        above 0.5.
         """
         return min(1 / people if people else self.per_person / max(records, 1), 0.5)
 
     def save(self, path: Path) -> None:
-        """Write it as JSON, all or nothing."""
+        """Write the calibration as JSON, all or nothing."""
         curves = {name: curve and asdict(curve) for name, curve in (("within", self.within), ("across", self.across))}
         pairs = [{"cameras": list(pair), **asdict(curve)} for pair, curve in self.pairs.items()]
         about = {
@@ -152,10 +154,10 @@ def calibrate(
     per_person: float | None = None,
     statistics: str | None = None,
 ) -> Calibration:
-    """Fit what ``collect`` found; for the other arguments see :class:`Calibration`.
+    """Fit the evidence that ``collect`` found. For the other arguments see :class:`Calibration`.
 
-    ``per_person`` None is estimated. Raises :class:`InputError` when the evidence is too little even with all cameras
-    together, or when nearer is not likelier.
+    If ``per_person`` is None, it is estimated. Raises :class:`InputError` if all cameras together give too little
+    evidence, or if nearer descriptors are not more likely the same person.
     """
     known = {pair: one for pair, one in evidence.items() if np.isfinite(one.usual)}
     within = pool([one for (a, b), one in known.items() if a == b])
@@ -164,8 +166,8 @@ def calibrate(
     if curve is None:
         raise InputError(
             f"{len(within.same)} distances within a person and {len(within.different)} between people seen at once "
-            f"in one camera: expected at least {LEAST} of each, the first smaller: calibrate on more footage, with "
-            "several crops a tracklet and with times"
+            f"in one camera: expected at least {LEAST} of each, and the first smaller: calibrate on more footage, with "
+            "several crops per tracklet and with times"
         )
     if per_person is None:
         per_person = max(share_of_same(curve.log_ratios(within.any)) * tracklets, 1.0)
@@ -179,28 +181,28 @@ def calibrate(
 
 
 def beside(model: Path) -> Path:
-    """Where a model's calibration is looked for."""
+    """The file in which a model's calibration is expected."""
     return model.with_suffix(SUFFIX)
 
 
 def load_calibration(path: Path, model: str) -> Calibration:
-    """Read what :meth:`Calibration.save` wrote; ``model`` is the fingerprint of the model in use.
+    """Read a calibration. ``model`` is the fingerprint of the model in use.
 
-    Raises :class:`ModelError` when the file is missing, damaged, of another format or of another model.
+    Raises :class:`ModelError` if the file is missing, damaged, of another format or of another model.
     """
     try:
         table = parse_json(path.read_text(encoding="utf-8"))
         held = table["format"]
     except OSError as error:
-        raise ModelError(f"{path}: cannot read it: {error.strerror}: `reid calibrate` makes a calibration") from None
+        raise ModelError(f"{path}: cannot be read: {error.strerror}: make it with `reid calibrate`") from None
     except (ValueError, KeyError, TypeError):
         held = None
     if held not in (FORMAT, PLAIN_FORMAT):
-        raise ModelError(f"{path}: not a calibration of format {FORMAT}: make it anew by `reid calibrate`")
+        raise ModelError(f"{path}: not a calibration of format {FORMAT}: make it again with `reid calibrate`")
     if table.get("model") != model:
         raise ModelError(
-            f"{path}: calibrates model {table.get('model')}, got model {model}: distances of two models do not "
-            "compare; make it anew by `reid calibrate`, or delete it"
+            f"{path}: calibrates model {table.get('model')}, got model {model}: distances of two models cannot be "
+            "compared: make it again with `reid calibrate`, or delete it"
         )
     try:
         return Calibration(
@@ -211,11 +213,11 @@ def load_calibration(path: Path, model: str) -> Calibration:
             _digest(table) if held == FORMAT else None,
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ModelError(f"{path}: damaged ({error!r}): make it anew by `reid calibrate`") from None
+        raise ModelError(f"{path}: damaged ({error!r}): make it again with `reid calibrate`") from None
 
 
 def _rounded_up(rate: float) -> str:
-    """To two digits; to the nearest it might be less than what can be answered."""
+    """The rate rounded up to two digits, because a rate that is rounded down could not be answered."""
     digit = Decimal(f"{rate:.1e}")
     return f"{float(digit if digit >= Decimal(rate) else digit + Decimal(1).scaleb(digit.adjusted() - 1)):g}"
 
@@ -229,8 +231,8 @@ def _digest(table: dict[str, Any]) -> str:
 
 def _per_person(table: dict[str, Any]) -> float:
     count = float(table["per_person"])
-    if not 1 <= count < math.inf:  # of NaN, none or fewer there is no base rate
-        raise ValueError(f"{count} tracklets a person")
+    if not 1 <= count < math.inf:  # also refuses NaN; other numbers give no base rate
+        raise ValueError(f"{count} tracklets per person")
     return count
 
 

@@ -1,4 +1,4 @@
-"""Who is who across cameras: what a training run believes, or else what reciprocal nearest neighbours say."""
+"""The same person across cameras: from the clusters of a training run, or from reciprocal nearest neighbours."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -12,14 +12,14 @@ from reid_toolkit.errors import DatasetError, RunError
 from reid_toolkit.records import Tracklet
 
 ROWS = 1024
-"""Descriptors compared with all of another camera at once."""
+"""Number of descriptors that are compared with another camera's at a time."""
 NAME = "clusters.csv"
 
 
 def read_clusters(run: Path, tracklets: Sequence[Tracklet]) -> NDArray[np.int64]:
-    """The cluster of each tracklet, (N,), in the stage that ``run`` selected; -1 where it has none.
+    """The cluster of each tracklet, (N,), in the stage that ``run`` selected. -1 for none.
 
-    Raises :class:`RunError` when the run has no clusters, or those of another dataset.
+    Raises :class:`RunError` if the run has no clusters, or was trained on another dataset.
     """
     path = run / NAME
     if not path.exists():
@@ -33,8 +33,8 @@ def read_clusters(run: Path, tracklets: Sequence[Tracklet]) -> NDArray[np.int64]
     known = len(found) - found.count(-1)
     if known < len(held) or not known:
         raise RunError(
-            f"{run}: clusters {len(held)} tracklets, of which {known} are in the dataset: expected the run that was "
-            "trained on it"
+            f"{run}: its clusters hold {len(held)} tracklets, of which {known} are in the dataset: expected the run "
+            "that was trained on this dataset"
         )
     return np.array(found, np.int64)
 
@@ -42,11 +42,11 @@ def read_clusters(run: Path, tracklets: Sequence[Tracklet]) -> NDArray[np.int64]
 def reciprocal_clusters(
     descriptors: NDArray[np.float32], cameras: Sequence[str], seen_at_once: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Clusters (N,) of tracklets that are each other's nearest, each in the other's camera, and of theirs in turn.
+    """Clusters (N,) of tracklets: two tracklets are joined if each is the other's nearest in the other's camera.
 
-    Qin et al., "Hello neighbor" (2011), have used such pairs as sure ones. They are not: a person whom the other
-    camera never saw may have one, too. A cluster in which two were seen at once is certainly wrong somewhere, and is
-    taken apart.
+    Qin et al., "Hello neighbor" (2011), take such pairs as certain. They are not: a person whom the other camera never
+    saw may have a reciprocal neighbour too. If two tracklets of a cluster were seen at once, the cluster is wrong, and
+    its tracklets get -1.
 
     descriptors: (N, D), unit rows; seen_at_once: (M, 2) pairs of tracklets.
     """
@@ -64,6 +64,6 @@ def reciprocal_clusters(
 
 
 def nearest(rows: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.int64]:
-    """For each of (A, D) unit rows the place of its nearest among (B, D)."""
+    """For each of ``rows`` (A, D), the index of the nearest of ``others`` (B, D). All are unit rows."""
     parts = [(rows[at : at + ROWS] @ others.T).argmax(axis=1) for at in range(0, len(rows), ROWS)]
     return np.concatenate(parts).astype(np.int64)

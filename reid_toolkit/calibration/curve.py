@@ -1,4 +1,4 @@
-"""From a distance to the odds of one person, and to how often two people are as near: fitted, and kept small."""
+"""Curves: how likely a distance means the same person, and how often different people come as near."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,35 +9,35 @@ from numpy.typing import NDArray
 from reid_toolkit.calibration.evidence import Evidence
 
 STEPS = 100
-"""Of Newton's method at most; it takes ten or so."""
+"""Largest number of steps of Newton's method. It needs about ten."""
 LEAST = 20
-"""Distances of each kind from which a curve is fitted."""
+"""A curve needs at least so many distances within people, and so many between people."""
 KEPT = 200
-"""Of the distances between two people, how many are kept: the nearest hundred, the others spread out by rank."""
+"""How many distances between different people are stored: the nearest hundred, and a hundred spread by rank."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What a distance means, for one pair of cameras or for several."""
+    """What a distance means, for a pair of cameras or for several."""
 
     same: int
-    """Distances of one person that it was fitted to."""
+    """Number of distances within a person that it was fitted to."""
     different: int
-    """Distances of two people."""
+    """Number of distances between different people."""
     intercept: float
     slope: float
-    """Natural logarithm of the likelihood ratio, same to different, is intercept + slope x distance."""
+    """The natural logarithm of the likelihood ratio, same to different, is intercept + slope x distance."""
     usual: float
-    """Median distance between any two tracklets of these cameras, or of such cameras in the middle."""
+    """Median distance between any two tracklets of these cameras. For several pairs, the median of their medians."""
     nearest: float
     farthest: float
-    """The distances between which there was evidence; the line is not drawn on beyond them."""
+    """The smallest and the largest distance with evidence. The line is not extended beyond them."""
     ranks: tuple[int, ...]
     quantiles: tuple[float, ...]
-    """``quantiles[i]`` is the ``ranks[i]``-th smallest distance between two people; ranks ascend from 1."""
+    """``quantiles[i]`` is the ``ranks[i]``-th smallest distance between different people. Ranks ascend from 1."""
 
     def __post_init__(self) -> None:
-        """Raise :class:`ValueError` for numbers that no fit gives, as a damaged file may hold."""
+        """Raise :class:`ValueError` for impossible numbers, as a damaged file may hold."""
         values = np.array(
             [self.intercept, self.slope, self.usual, self.nearest, self.farthest, *self.quantiles], np.float64
         )
@@ -56,35 +56,37 @@ class Curve:
             raise ValueError("numbers that do not fit together")
 
     def log_ratio(self, distance: float) -> float:
-        """Logarithm of how many times likelier ``distance`` is between crops of one person than of two."""
+        """Logarithm of the likelihood ratio: how many times more likely ``distance`` is within a person than between
+        people."""
         return float(self.log_ratios(np.array(distance)))
 
     def log_ratios(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        """:meth:`log_ratio` of each."""
+        """:meth:`log_ratio` of each distance."""
         return self.intercept + self.slope * np.clip(distances, self.nearest, self.farthest)
 
     def probability(self, distance: float, base_rate: float) -> float:
-        """That it is one person, 0-1, where that is so in ``base_rate`` (above 0, below 1) of comparisons."""
+        """The probability of the same person, 0-1, if a share ``base_rate`` (above 0, below 1) of all comparisons shows
+        the same person."""
         return float(self.probabilities(np.array(distance), base_rate))
 
     def probabilities(self, distances: NDArray[np.float64], base_rate: float) -> NDArray[np.float64]:
-        """:meth:`probability` of each."""
+        """:meth:`probability` of each distance."""
         odds = self.log_ratios(distances) + math.log(base_rate / (1 - base_rate))
         return 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
 
     def threshold(self, false_match_rate: float) -> float | None:
-        """The distance under which two people come in at most ``false_match_rate`` of comparisons; None when there
-        are too few to tell.
+        """The distance under which different people come in at most ``false_match_rate`` of comparisons. None if there
+        are too few distances to tell.
 
-        Under the k-th smallest of n distances comes a new one with probability k / (n + 1), whatever their
-        distribution, if it is a draw like the others (conformal prediction: Vovk et al. 2005).
+        A new distance is below the k-th smallest of n distances with probability k / (n + 1), for any distribution, if
+        it is drawn like the others (conformal prediction: Vovk et al. 2005).
         """
         allowed = math.floor(false_match_rate * (self.different + 1) + 1e-9)
         known = [value for rank, value in zip(self.ranks, self.quantiles, strict=True) if rank <= allowed]
         return known[-1] if known else None
 
     def moved(self, usual: float) -> "Curve":
-        """The same for cameras between which ``usual`` is the median distance of any two tracklets."""
+        """The curve shifted to cameras for which ``usual`` is the median distance between any two tracklets."""
         by = usual - self.usual
         return replace(
             self,
@@ -97,12 +99,12 @@ class Curve:
 
     @property
     def even(self) -> float:
-        """The distance that is as likely between crops of one person as of two."""
+        """The distance that is equally likely within a person and between people."""
         return -self.intercept / self.slope
 
 
 def fit_curve(evidence: Evidence) -> Curve | None:
-    """Fit to ``evidence``; None when it is too little, or says that nearer is not likelier."""
+    """Fit a curve. None if there is too little evidence, or if nearer is not more likely the same person."""
     same, different = evidence.same, np.sort(evidence.different)
     if min(len(same), len(different)) < LEAST:
         return None
@@ -126,12 +128,11 @@ def fit_curve(evidence: Evidence) -> Curve | None:
 
 
 def fit_logistic(same: NDArray[np.float64], different: NDArray[np.float64]) -> tuple[float, float]:
-    """Intercept and slope of the log likelihood ratio over the distance; (P,) and (M,) distances.
+    """Intercept and slope of the log likelihood ratio over the distance, from (P,) and (M,) distances.
 
     Platt's scaling ("Probabilistic outputs for support vector machines", 1999): a logistic regression whose targets
-    are a little short of 0 and 1, so that it stays finite where the two kinds do not overlap; by Newton's method, as
-    Lin, Lin and Weng (2007) have it. Both kinds weigh the same however many there are of each, so that no base rate
-    is in it.
+    are a little inside of 0 and 1, so that it stays finite if the two kinds do not overlap. Newton's method solves it,
+    as in Lin, Lin and Weng (2007). Both kinds have the same total weight, so that the result holds no base rate.
     """
     distances = np.concatenate([same, different])
     targets = np.repeat([(len(same) + 1) / (len(same) + 2), 1 / (len(different) + 2)], [len(same), len(different)])
@@ -159,14 +160,14 @@ def fit_logistic(same: NDArray[np.float64], different: NDArray[np.float64]) -> t
 
 
 STEPS = 1000
-"""Of expectation and maximisation at most; each is a pass over the ratios."""
+"""Largest number of steps of expectation maximisation. Each is a pass over the ratios."""
 
 
 def share_of_same(log_ratios: NDArray[np.float64]) -> float:
-    """The share of pairs that are of one person, 0-1, by their log likelihood ratios (M,), one person to two.
+    """The share of pairs that show the same person, 0-1, from their log likelihood ratios (M,), same to different.
 
-    The share under which the ratios are likeliest, by expectation maximisation: Saerens, Latinne and Decaestecker,
-    "Adjusting the outputs of a classifier to new a priori probabilities" (2002). 0 of no pairs.
+    It is the share that makes the ratios most likely, found by expectation maximisation: Saerens, Latinne and
+    Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities" (2002). 0 if there are no pairs.
     """
     ratios = np.exp(np.clip(log_ratios, -50, 50))
     share = 0.05

@@ -1,4 +1,4 @@
-"""Pairs of tracklets that are one person, and pairs that are two, as far as can be told without a label."""
+"""Evidence without labels: pairs of tracklets that show the same person, and pairs that show different people."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -9,30 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 CameraPair = tuple[str, str]
-"""Two cameras, sorted; the same one twice for tracklets of one camera."""
+"""Two camera names, sorted. Twice the same name for tracklets of one camera."""
 MOST_PAIRS = 2_000_000
-"""Of each kind, of all cameras together; more are drawn from by chance. A quantile needs no more."""
+"""Largest number of pairs of each kind, over all cameras. If there are more, a random sample is drawn: quantiles need
+no more."""
 ANY_PAIRS = 100_000
-"""Of a camera pair, any two of its tracklets."""
+"""Largest number of pairs of any two tracklets, for each camera pair."""
 STEP = 65_536
-"""Pairs whose descriptors are laid beside each other at once: 270 MB at a width of 512."""
+"""Number of pairs whose descriptors are in memory at a time: 270 MB at a width of 512."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Distances, Euclidean, of one pair of cameras."""
+    """Euclidean distances of a pair of cameras."""
 
     same: NDArray[np.float64]
-    """(P,) between descriptors taken for one person."""
+    """(P,): between descriptors that are taken for the same person."""
     different: NDArray[np.float64]
-    """(M,) between descriptors taken for two people."""
+    """(M,): between descriptors that are taken for different people."""
     any: NDArray[np.float64]
-    """(A,) between any two tracklets of these cameras, or some of them, drawn by chance."""
+    """(A,): between any two tracklets of these cameras, or a random sample of such pairs."""
 
     @property
     def usual(self) -> float:
-        """Median between any two tracklets, nearly all of which are of two people: how far apart the cameras lie,
-        whoever is in front of them. NaN where there are no two."""
+        """Median distance between any two tracklets. Nearly all are of different people, so it says how far apart the
+        cameras are, whoever they show. NaN if there are no two tracklets."""
         return float(np.median(self.any)) if len(self.any) else float("nan")
 
 
@@ -43,30 +44,30 @@ def collect(
     seen_at_once: NDArray[np.int64],
     clusters: NDArray[np.int64] | None = None,
 ) -> dict[CameraPair, Evidence]:
-    """What tracklets tell of distances, by pair of cameras.
+    """Collect the evidence of tracklets, by pair of cameras.
 
-    One person: the two halves of a tracklet, and two tracklets of one cluster that were not seen at once. Two people:
-    tracklets seen at once, and any two tracklets whose clusters had members that were seen at once anywhere. The first
-    of each is (nearly) sure, and of one camera only. The second reaches across cameras, and is as good as the
-    clusters are.
+    The same person: the two halves of a tracklet, and two tracklets of a cluster that were not seen at once. Different
+    people: tracklets seen at once, and any two tracklets whose clusters have members that were seen at once. The first
+    evidence of each kind is (nearly) certain, but only within a camera. The second reaches across cameras, and is as
+    good as the clusters.
 
     Args:
-        descriptors: (N, D), unit rows, of each tracklet.
-        halves: (N, 2, D), of its crops' first and second half; NaN where it has one crop.
+        descriptors: (N, D), unit rows, one per tracklet.
+        halves: (N, 2, D), unit rows, of the first and second half of its crops. NaN if it has a single crop.
         cameras: N names.
         seen_at_once: (M, 2) pairs of tracklets that were in one camera's picture at one moment.
-        clusters: (N,) numbers from 0; -1 for a tracklet that is in none.
+        clusters: (N,) numbers from 0. -1 for a tracklet without a cluster.
     """
     count = len(descriptors)
     names = sorted(set(cameras))
     camera = np.array([names.index(name) for name in cameras], np.int64)
-    rng = np.random.default_rng(0)  # the same evidence each time
+    rng = np.random.default_rng(0)  # a fixed seed, so that the evidence is the same each time
     alone = np.arange(count)
     labels = alone if clusters is None else np.where(clusters < 0, clusters.max(initial=-1) + 1 + alone, clusters)
     labels = np.unique(labels, return_inverse=True)[1]
 
     apart = np.unique(np.sort(labels[seen_at_once], axis=1).reshape(-1, 2), axis=0)
-    apart = apart[apart[:, 0] != apart[:, 1]]  # a cluster against itself is a mistake of the clusters
+    apart = apart[apart[:, 0] != apart[:, 1]]  # two members of a cluster seen at once: the cluster is wrong
     different = members(apart, labels, rng)
     whole = np.repeat(np.arange(labels.max(initial=-1) + 1), 2).reshape(-1, 2)
     same = members(whole, labels, rng)
@@ -99,7 +100,7 @@ def collect(
 def any_distances(
     descriptors: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Distances between rows ``first`` and rows ``second``, none with itself; ``ANY_PAIRS`` of them at most."""
+    """Distances between rows ``first`` and rows ``second``, without a row and itself, at most ``ANY_PAIRS``."""
     total = len(first) * len(second)
     chosen = np.arange(total) if total <= ANY_PAIRS else rng.integers(total, size=ANY_PAIRS)
     a, b = np.divmod(chosen, len(second))
@@ -108,8 +109,9 @@ def any_distances(
 
 
 def pool(evidence: Sequence[Evidence]) -> Evidence:
-    """All of it together, each moved to what is usual for them all: so cameras that lie farther apart than others
-    blur nothing. (A simple form of the score normalisation of biometrics, with unlabelled pairs as the impostors.)"""
+    """Join the evidence of several camera pairs. Each is shifted to the median of their usual distances, so that pairs
+    that are farther apart than others do not blur the result. This is a simple form of the score normalisation of
+    biometrics, with unlabelled pairs as impostors."""
     usual = float(np.median([one.usual for one in evidence])) if evidence else float("nan")
 
     def moved(kind: Callable[[Evidence], NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -119,7 +121,7 @@ def pool(evidence: Sequence[Evidence]) -> Evidence:
 
 
 def members(blocks: NDArray[np.int64], labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """(M, 2) every member of a block's first cluster with every one of its second, or ``MOST_PAIRS`` of them.
+    """Pairs (M, 2) of every member of a block's first cluster with every member of its second, at most ``MOST_PAIRS``.
 
     blocks: (K, 2) clusters; labels: (N,), 0..C-1.
     """
@@ -135,7 +137,7 @@ def members(blocks: NDArray[np.int64], labels: NDArray[np.int64], rng: np.random
 
 
 def between(descriptors: NDArray[np.float32], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(M,) Euclidean distances of pairs (M, 2) of rows."""
+    """Euclidean distances (M,) of pairs (M, 2) of rows."""
     found = np.empty(len(pairs), np.float32)
     for at in range(0, len(pairs), STEP):
         first, second = pairs[at : at + STEP].T

@@ -1,4 +1,4 @@
-"""The whole of it: from a dataset, and perhaps a run trained on it, to a calibration."""
+"""Make a calibration from a dataset, and optionally a run that was trained on it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from reid_toolkit.runtime.tracklets import average
 
 
 class KnownEmbedder(CropEmbedder, Protocol):
-    """What is needed of :class:`reid_toolkit.runtime.Embedder`."""
+    """The part of :class:`reid_toolkit.runtime.Embedder` that this module needs."""
 
     fingerprint: str
 
@@ -34,12 +34,21 @@ def measure(
     bad: list[str] | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Calibration:
-    """Embed ``dataset`` and fit what its tracklets tell; no identity is looked at.
+    """Embed ``dataset`` and calibrate with the evidence of its tracklets. Identities are not used.
 
-    run: a training run on this dataset, whose clusters are evidence across cameras; without one, reciprocal nearest
-    neighbours are. statistics: those by which the gallery compares that is to be searched; None for descriptors as they
-    are. ``bad`` as for :func:`describe`. Raises :class:`InputError` for too little evidence,
-    :class:`DatasetError` for crops that cannot be read, :class:`RunError` for a run that is none or of another dataset.
+    Args:
+        embedder: the model.
+        dataset: footage that the model was not trained on.
+        run: a training run on this dataset. Its clusters are the evidence across cameras. None for reciprocal nearest
+            neighbours.
+        statistics: the camera statistics of the gallery that will be searched. None for searches without them.
+        bad: see :func:`describe`.
+        on_progress: called with (done, total) tracklets.
+
+    Raises:
+        InputError: there is too little evidence.
+        DatasetError: crops cannot be read.
+        RunError: ``run`` is not a run, or was trained on another dataset.
     """
     labels = read_clusters(run, dataset.tracklets) if run else None  # a wrong run is refused before the long part
     described = describe(embedder, dataset, bad=bad, on_progress=on_progress)
@@ -64,23 +73,24 @@ def measure(
 
 
 def per_person(clusters: NDArray[np.int64]) -> float | None:
-    """Tracklets a cluster, on average; None where all are in none (-1)."""
+    """Tracklets per cluster, on average. None if no tracklet has a cluster (all are -1)."""
     known = clusters[clusters >= 0]
     return len(known) / len(np.unique(known)) if len(known) else None
 
 
 @dataclass(frozen=True)
 class Described:
-    """Tracklets and their descriptors, row by row."""
+    """Tracklets and their descriptors. Row i is tracklet i."""
 
     tracklets: tuple[Tracklet, ...]
     whole: NDArray[np.float32]
-    """(N, D), unit rows: the mean over all crops."""
+    """(N, D), unit rows: the mean of all crops."""
     halves: NDArray[np.float32]
-    """(N, 2, D), unit rows: over the first half of the crops in time, and over the second; NaN of a single crop."""
+    """(N, 2, D), unit rows: the means of the first and second half of the crops, in time order. NaN for a single
+    crop."""
 
     def freed(self, statistics: CameraStatistics) -> "Described":
-        """As searches with these camera statistics compare them."""
+        """The descriptors as searches with these camera statistics compare them."""
         cameras = [tracklet.camera for tracklet in self.tracklets]
         first, second = (statistics.apply(self.halves[:, half], cameras) for half in (0, 1))
         return Described(self.tracklets, statistics.apply(self.whole, cameras), np.stack([first, second], axis=1))
@@ -93,7 +103,8 @@ def describe(
     bad: list[str] | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Described:
-    """Embed every crop once; unreadable ones are refused, or noted in ``bad`` and left out."""
+    """Embed every crop once. Unreadable crops are left out, and their messages are appended to ``bad``; if ``bad`` is
+    None, they raise an error."""
     kept, whole, halves = [], [], []
     for place, rows in embed_groups(embedder, [tracklet.crops for tracklet in dataset.tracklets], bad):
         parts = rows[: len(rows) // 2], rows[len(rows) // 2 :]
@@ -103,5 +114,5 @@ def describe(
         if on_progress:
             on_progress(place + 1, len(dataset.tracklets))
     if not kept:
-        raise DatasetError(f"{dataset.root}: not one of its crops can be read")
+        raise DatasetError(f"{dataset.root}: none of its crops can be read")
     return Described(tuple(kept), np.stack(whole), np.array(halves, np.float32))
