@@ -72,7 +72,7 @@ def forget(
     if like is not None and tracklet is not None:
         raise click.UsageError("--like IMAGE and --tracklet ID: expected one of both; --camera and --source go with it")
     if all(option is None for option in (tracklet, camera, source, like)):
-        raise InputError("nothing chosen: give --tracklet, --camera, --source or --like")
+        raise InputError("no records were chosen: give --tracklet, --camera, --source or --like")
     with open_gallery(gallery, create=False, wait=wait) as store:
         if like is None:
             chosen = selected(store, tracklet, camera, source)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from small_backbone import SMALL
+from three_people import Run, write_dataset, write_model
 
 from reid_toolkit.cli import main
 from reid_toolkit.datasets.manifest import read_manifest
@@ -115,3 +116,30 @@ def walked(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Walked:
         "evaluate", here.model, here.dataset, "--identities", here.identities, "--html", root / "report.html",
     )  # fmt: skip
     return here
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "set")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def reid(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, streams.err
+
+    return reid
+
+
+@pytest.fixture
+def gallery(run: Run, dataset: Path, model: Path, tmp_path: Path) -> Path:
+    assert run("enroll", dataset, "--model", model, "--gallery", tmp_path / "g")[0] == 0
+    return tmp_path / "g"

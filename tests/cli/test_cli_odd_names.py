@@ -1,5 +1,4 @@
 """Names that would steer a terminal, wherever texts of records reach one; ``--json`` has them as they are."""
-# ruff: noqa: F811  fixtures are named by arguments
 
 import json
 import re
@@ -7,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from test_cli_gallery import Run, dataset, gallery, model, run, search  # noqa: F401
+from three_people import Run, search
 
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.records import Record

@@ -1,5 +1,4 @@
-"""forget by a picture, purge, retention and audit as a user runs them, on the gallery of test_cli_gallery."""
-# ruff: noqa: F811  fixtures are named by arguments
+"""forget by a picture, purge, retention and audit as a user runs them, on a gallery of three people."""
 
 import json
 import time
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli_gallery import EPOCH, Run, assert_fails, dataset, gallery, model, run, search  # noqa: F401
+from three_people import EPOCH, Run, assert_fails, search
 
 from reid_toolkit.cli.options import format_duration, parse_duration
 from reid_toolkit.gallery import Gallery
