@@ -1,4 +1,5 @@
-"""Recipes: all settings of training, in four tables. Settings that contradict each other are refused."""
+"""Recipes: all settings of training, in four tables. Settings that are out of range or contradict each other are
+refused."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,6 +11,28 @@ def check(condition: bool, message: str) -> None:
     """Raise :class:`RecipeError` with ``message`` unless ``condition`` holds."""
     if not condition:
         raise RecipeError(message)
+
+
+def check_range(
+    table: object,
+    name: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    under: float | None = None,
+) -> None:
+    """Raise :class:`RecipeError` unless the field ``name`` of a table's dataclass is in a range."""
+    value = getattr(table, name)
+    bounds = {
+        f"at least {least}": least is None or value >= least,
+        f"more than {above}": above is None or value > above,
+        f"at most {most}": most is None or value <= most,
+        f"under {under}": under is None or value < under,
+    }
+    given = [text for text, bound in zip(bounds, (least, above, most, under), strict=True) if bound is not None]
+    where = type(table).__name__.removesuffix("Recipe").lower()
+    check(all(bounds.values()), f"{f'{where}.' if where else ''}{name} is {value}: expected {' and '.join(given)}")
 
 
 @dataclass(frozen=True)
@@ -45,11 +68,11 @@ class NetworkRecipe:
 
     def __post_init__(self) -> None:
         if self.head == "embedding":
-            check(self.embedding > 0, f"network.embedding is {self.embedding}: expected at least 1")
+            check_range(self, "embedding", least=1)
         else:
             given = f"network.embedding is {self.embedding} and dropout {self.dropout} with head = 'batch_norm'"
             check(self.embedding == 0 and self.dropout == 0, f"{given}, which uses neither: set both to 0")
-        check(0 <= self.dropout < 1, f"network.dropout is {self.dropout}: expected 0 <= dropout < 1")
+        check_range(self, "dropout", least=0, under=1)
         size = f"{self.height}x{self.width}"
         check(min(self.height, self.width) >= 32, f"network input is {size}: expected at least 32x32")
         resnet = self.backbone.startswith("resnet")
@@ -112,19 +135,16 @@ class TrainingRecipe:
 
     def __post_init__(self) -> None:
         for name in ("frames", "batch_size", "first_epochs", "later_epochs", "decay_after"):
-            check(getattr(self, name) >= 1, f"training.{name} is {getattr(self, name)}: expected at least 1")
+            check_range(self, name, least=1)
         check(self.batch_size >= 2, "training.batch_size is 1: batch normalisation needs at least 2")
         for name in ("first_learning_rate", "later_learning_rate", "temperature"):
-            check(getattr(self, name) > 0, f"training.{name} is {getattr(self, name)}: expected more than 0")
-        check(
-            0 <= self.colour_jitter < 1,
-            f"training.colour_jitter is {self.colour_jitter}: expected 0 to under 1",
-        )
-        for name in ("backbone_factor", "momentum", "weight_decay", "table_momentum"):
-            check(0 <= getattr(self, name) <= 1, f"training.{name} is {getattr(self, name)}: expected 0-1")
-        check(0 < self.crop_scale <= 1, f"training.crop_scale is {self.crop_scale}: expected 0 < scale <= 1")
-        check(self.held_out >= 0, f"training.held_out is {self.held_out}: expected at least 0 tracklets")
-        check(self.padding >= 0, f"training.padding is {self.padding}: expected at least 0 pixels")
+            check_range(self, name, above=0)
+        check_range(self, "colour_jitter", least=0, under=1)
+        for name in ("backbone_factor", "momentum", "weight_decay", "table_momentum", "erasing"):
+            check_range(self, name, least=0, most=1)
+        check_range(self, "crop_scale", above=0, most=1)
+        for name in ("held_out", "padding"):
+            check_range(self, name, least=0)
         check(
             self.padding == 0 or self.crop_scale == 1,
             f"training.padding is {self.padding} with crop_scale {self.crop_scale}: expected only one of the two: set "
@@ -135,7 +155,6 @@ class TrainingRecipe:
             self.norm_crops == 0 or (self.norm_crops > 1 and crops % self.norm_crops == 0),
             f"training.norm_crops is {self.norm_crops}: expected 0, or a divisor above 1 of a step's {crops} crops",
         )
-        check(0 <= self.erasing <= 1, f"training.erasing is {self.erasing}: expected 0-1")
         check(
             self.samples == "tracklets" or self.frames == 1,
             f"training.frames is {self.frames} with samples = 'images': an image has one frame",
@@ -162,9 +181,9 @@ class MergingRecipe:
     Has no effect unless two cameras have ten tracklets each."""
 
     def __post_init__(self) -> None:
-        check(0 < self.fraction < 1, f"merging.fraction is {self.fraction}: expected 0 < fraction < 1")
-        check(self.trade_off >= 0, f"merging.trade_off is {self.trade_off}: expected at least 0")
-        check(self.size_weight >= 0, f"merging.size_weight is {self.size_weight}: expected at least 0")
+        check_range(self, "fraction", above=0, under=1)
+        for name in ("trade_off", "size_weight"):
+            check_range(self, name, least=0)
         check(
             self.linkage == "minimum" or self.size_weight == 0,
             "merging.size_weight needs linkage = 'minimum' (BUC): set this linkage, or size_weight = 0",
@@ -225,22 +244,18 @@ class RoundsRecipe:
     def __post_init__(self) -> None:
         positive = (
             "steps", "most_passes", "per_cluster", "neighbours", "within", "across", "full_rate_from", "warm_up",
-            "decay_every",
+            "decay_every", "smallest",
         )  # fmt: skip
-        for name, least in (
-            ("count", 0),
-            ("taught", 0),
-            ("cameras_from", 0),
-            ("smallest", 1),
-            *((name, 1) for name in positive),
-        ):
-            check(getattr(self, name) >= least, f"rounds.{name} is {getattr(self, name)}: expected at least {least}")
+        for name in ("count", "taught", "cameras_from"):
+            check_range(self, name, least=0)
+        for name in positive:
+            check_range(self, name, least=1)
         for name in ("until", "until_before_cameras"):
-            check(0 <= getattr(self, name) < 1, f"rounds.{name} is {getattr(self, name)}: expected 0 to under 1")
+            check_range(self, name, least=0, under=1)
         both = bool(self.teacher) == (self.taught > 0)
         check(both, f"rounds.taught is {self.taught} with rounds.teacher {self.teacher!r}: expected both or neither")
-        check(0 < self.radius < 1, f"rounds.radius is {self.radius}: expected above 0 and under 1")
-        check(self.learning_rate > 0, f"rounds.learning_rate is {self.learning_rate}: expected more than 0")
+        check_range(self, "radius", above=0, under=1)
+        check_range(self, "learning_rate", above=0)
 
 
 @dataclass(frozen=True)
@@ -256,7 +271,7 @@ class Recipe:
     rounds: RoundsRecipe = field(default_factory=RoundsRecipe)
 
     def __post_init__(self) -> None:
-        check(0 <= self.seed < 2**32, f"seed is {self.seed}: expected 0 to {2**32 - 1}")
+        check_range(self, "seed", least=0, under=2**32)
         size, each = self.training.batch_size, self.rounds.per_cluster
         check(
             not self.rounds.count or size % each == 0,

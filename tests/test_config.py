@@ -273,7 +273,7 @@ ROUNDS = "[training]\nbatch_size = 64\n[rounds]\ncount = 3\n"
         ("[rounds]\ncount = 1.5", "rounds.count is 1.5: expected a value of type int"),
         (ROUNDS + "smallest = 0", "rounds.smallest is 0: expected at least 1"),
         (ROUNDS + "steps = 0", "rounds.steps is 0"),
-        (ROUNDS + "until = 1.0", "rounds.until is 1.0: expected 0 to under 1"),
+        (ROUNDS + "until = 1.0", "rounds.until is 1.0: expected at least 0 and under 1"),
         (ROUNDS + "clustering = 'dbscan'\nradius = 0.0", "rounds.radius is 0.0"),
         (ROUNDS + "learning_rate = 0.0", "rounds.learning_rate is 0.0"),
         (ROUNDS + "warm_up = 0", "rounds.warm_up is 0"),

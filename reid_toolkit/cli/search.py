@@ -179,7 +179,7 @@ def command(
 
 def as_document(result: "Result", asked: Mapping[str, object], group: str | None) -> dict[str, object]:
     """A result in the stable form for other programs (docs/gallery.md). ``asked`` becomes its field "query"."""
-    from reid_toolkit.search.confidence import is_out_of_order, verdict
+    from reid_toolkit.search.answers import is_out_of_order, verdict
 
     return {
         "schema": SCHEMA, "query": asked, "group": group, "base_rate": result.scale.base_rate,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -59,10 +59,11 @@ def as_dict(record: Record) -> dict[str, object]:
 def print_table(answers: "Sequence[Answer]", group: str | None, more: str = "") -> None:
     """Print matches as a table. ``more`` says how to get further matches; empty if there are none."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    from reid_toolkit.search.confidence import UNKNOWN, is_out_of_order, verdict
+    from reid_toolkit.search.answers import is_out_of_order, verdict
+    from reid_toolkit.search.confidence import UNKNOWN
 
     marked = any(answer.right is not None for answer in answers)
     told = any(answer.confidence.text for answer in answers)
@@ -71,12 +72,14 @@ def print_table(answers: "Sequence[Answer]", group: str | None, more: str = "") 
         *(["same person"] if told else []),
         *(["truth"] if marked else []),
     ]
-    table = Table("rank", "distance", "camera", "time", "tracklet", *columns, box=None)
+    # Folded, since a name that is cut short cannot be given to another command.
+    shown = [Column(name, overflow="fold") for name in Caption._fields]
+    table = Table("rank", *shown, *columns, box=None)
     for number, section in enumerate(sections_of(answers, group)):
         if number:
             table.add_row()
         for answer in section:
-            cells = [str(answer.match.rank), *captions(answer.match)]
+            cells = [str(answer.match.rank), *caption(answer.match)]
             cells += [] if answer.crops is None else [str(len(answer.crops))]
             cells += [answer.confidence.text] if told else []
             table.add_row(*map(Text, cells), *([WORDS[answer.right]] if marked else []))
@@ -96,11 +99,20 @@ def sections_of(answers: "Sequence[Answer]", group: str | None) -> "list[list[An
     return [list(part) for _, part in groupby(answers, key=lambda answer: answer.match.record.camera)]
 
 
-def captions(match: Match) -> tuple[str, str, str, str]:
-    """Distance, camera, time and tracklet of a match, as text."""
+class Caption(NamedTuple):
+    """A match as text. Its fields are the columns of the table, by their names."""
+
+    distance: str
+    camera: str
+    time: str
+    tracklet: str
+
+
+def caption(match: Match) -> Caption:
+    """What the table and the page say of a match."""
     record = match.record
     span = format_span(record.start, record.end)
-    return f"{match.distance:.3f}", printable(record.camera), span, printable(record.tracklet)
+    return Caption(f"{match.distance:.3f}", printable(record.camera), span, printable(record.tracklet))
 
 
 def picture_of(record: Record) -> "Image | Path | None":
@@ -136,7 +148,7 @@ def write_sheet(
     """
     from reid_toolkit.files import write_atomic
     from reid_toolkit.html_page import Card, Section, page
-    from reid_toolkit.search.confidence import is_out_of_order
+    from reid_toolkit.search.answers import is_out_of_order
 
     distances = FREED if camera_statistics else DISTANCES
     if is_out_of_order(answers):
@@ -161,7 +173,7 @@ def write_sheet(
         sections.append(Section("Matches by camera", text))
         sections += [camera_section(part) for part in sections_of(answers, group)]
     else:
-        cards = tuple(card_of(answer, rank_of(answer), *captions(answer.match)[1:]) for answer in answers)
+        cards = tuple(card_of(answer, rank_of(answer), *caption(answer.match)[1:]) for answer in answers)
         text = f"Rank and distance, {told}camera, time, tracklet. {distances}"
         sections.append(Section("Matches", text, rows=(cards,)))
     # A file name need not be valid Unicode. The page has "?" in its place.
@@ -169,23 +181,23 @@ def write_sheet(
 
 
 def rank_of(answer: "Answer") -> str:
-    return f"{answer.match.rank} · {captions(answer.match)[0]}"
+    return f"{answer.match.rank} · {caption(answer.match).distance}"
 
 
 def card_of(answer: "Answer", title: str, *lines: str) -> "Card":
     """The card of a match: its picture, ``title``, probability, and those ``lines`` that are not empty."""
     from reid_toolkit.html_page import Card
 
-    caption = tuple(filter(None, (title, answer.confidence.text, *lines)))
-    return Card(picture_of(answer.match.record), caption, MARKS[answer.right])
+    text = tuple(filter(None, (title, answer.confidence.text, *lines)))
+    return Card(picture_of(answer.match.record), text, MARKS[answer.right])
 
 
 def camera_section(answers: "Sequence[Answer]") -> "Section":
     """The section with the matches of one camera."""
     from reid_toolkit.html_page import Section
 
-    cards = tuple(card_of(answer, rank_of(answer), *captions(answer.match)[2:]) for answer in answers)
-    return Section(captions(answers[0].match)[1] or "(no name)", rows=(cards,))
+    cards = tuple(card_of(answer, rank_of(answer), *caption(answer.match)[2:]) for answer in answers)
+    return Section(caption(answers[0].match).camera or "(no name)", rows=(cards,))
 
 
 def tracklet_section(answer: "Answer") -> "Section":
@@ -193,12 +205,10 @@ def tracklet_section(answer: "Answer") -> "Section":
     from reid_toolkit.html_page import Section
     from reid_toolkit.search import Confidence
 
-    _, camera, _, tracklet = captions(answer.match)
-    crops = answer.crops or ()
+    about, crops = caption(answer.match), answer.crops or ()
     cards = [
-        card_of(answer._replace(match=crop, confidence=Confidence()), distance, time)
+        card_of(answer._replace(match=crop, confidence=Confidence()), caption(crop).distance, caption(crop).time)
         for crop in crops[:CROPS_SHOWN]
-        for distance, _, time, _ in [captions(crop)]
     ]
-    heading = " · ".join(filter(None, (str(answer.match.rank), tracklet, answer.confidence.text, camera)))
+    heading = " · ".join(filter(None, (str(answer.match.rank), about.tracklet, answer.confidence.text, about.camera)))
     return Section(heading, f"{len(crops)} crops found.", rows=(tuple(cards),))

@@ -44,10 +44,6 @@ class LookupTable:
         sums.index_add_(0, labels.to(device), embeddings.detach().to(device).double())
         return cls(normalize(sums / sizes.to(device)[:, None]).float().to(embeddings.device), momentum)
 
-    def logits(self, features: Tensor, temperature: float) -> Tensor:
-        """The exponents of Eq. 2, V_j·v/τ: (B, D) -> (B, C). The gradient reaches the features only."""
-        return features @ self.rows.T / temperature
-
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, passes: Sequence[Tensor] | None = None) -> None:
         """V_y <- normalise(m V_y + (1-m) v) for each sample in order; ``features`` (B, D), ``labels`` (B,).

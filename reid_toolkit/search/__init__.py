@@ -5,7 +5,8 @@
 Nothing here prints or asks questions. Progress is reported to callbacks.
 """
 
-from reid_toolkit.search.confidence import Answer, Asked, Confidence, ConfidenceScale
+from reid_toolkit.search.answers import Answer
+from reid_toolkit.search.confidence import Asked, Confidence, ConfidenceScale
 from reid_toolkit.search.enroll import Enrolment, Unit, enroll, units_of
 from reid_toolkit.search.query import Query, Result, Search
 

@@ -1,13 +1,10 @@
 """Probabilities and verdicts for the answers of a search. They need a calibrated model."""
 
-from collections.abc import Mapping, Sequence
-from itertools import combinations, repeat
 from pathlib import Path
 from typing import NamedTuple
 
 from reid_toolkit.calibration import Calibration, beside, load_calibration
 from reid_toolkit.errors import ModelError
-from reid_toolkit.gallery import Page
 from reid_toolkit.records import Match
 from reid_toolkit.runtime import Embedder
 
@@ -16,8 +13,6 @@ SAME_PICTURE = "same picture"
 IDENTICAL = 1e-3
 """Descriptors nearer than this come from the same pictures. A descriptor is about 0.0003 away from its stored copy,
 because galleries store half precision."""
-CLEARLY = 0.05
-"""Matches count as out of order only if their probabilities differ by more than this."""
 
 
 class Confidence(NamedTuple):
@@ -43,17 +38,6 @@ class Confidence(NamedTuple):
         share = ">99%" if percent > 99 else "<1%" if percent < 1 else f"{percent:.0f}%"
         words = [share, *([UNKNOWN] if self.verdict == UNKNOWN else [])]
         return ", ".join([*words, *(["same-camera evidence only"] if self.basis == "one camera" else [])])
-
-
-class Answer(NamedTuple):
-    """A match and what is known about it."""
-
-    match: Match
-    right: bool | None
-    """Whether it shows the person searched for, by the identities that were given. None if they do not say."""
-    crops: tuple[Match, ...] | None
-    """In a search grouped by tracklet: the crops of the tracklet that were found, nearest first. Else None."""
-    confidence: Confidence = Confidence()
 
 
 class Asked(NamedTuple):
@@ -130,32 +114,3 @@ class ConfidenceScale:
             return Confidence(probability, basis)
         near = match.distance < self.calibration.threshold(self.rate, self.camera, found)
         return Confidence(probability, basis, SAME if near else UNKNOWN)
-
-
-def mark_answers(
-    page: Page, query: str, truth: Mapping[str, str], scale: ConfidenceScale | None = None
-) -> list[Answer]:
-    """The matches of a page with their confidence, marked as right or wrong.
-
-    ``truth`` maps tracklets to identities, and ``query`` is the tracklet that was searched for.
-    """
-    wanted = truth.get(query)
-    answers = []
-    for match, crops in zip(page.matches, page.crops or repeat(None), strict=False):
-        identity = truth.get(match.record.tracklet)
-        known = wanted is not None and identity is not None
-        confidence = scale.of(match) if scale else Confidence()
-        answers.append(Answer(match, identity == wanted if known else None, crops, confidence))
-    return answers
-
-
-def is_out_of_order(answers: Sequence[Answer]) -> bool:
-    """Whether a match is clearly more likely than a nearer match."""
-    shown = [answer.confidence.probability for answer in answers if answer.confidence.probability is not None]
-    return any(later > earlier + CLEARLY for earlier, later in combinations(shown, 2))
-
-
-def verdict(answers: Sequence[Answer]) -> str | None:
-    """The verdict on a whole search: "same" if a match is near enough. None if no false-match rate was given."""
-    verdicts = {answer.confidence.verdict for answer in answers}
-    return SAME if SAME in verdicts else UNKNOWN if UNKNOWN in verdicts else None

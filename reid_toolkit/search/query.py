@@ -19,7 +19,8 @@ from reid_toolkit.gallery.types import Info
 from reid_toolkit.images import Image, read_image
 from reid_toolkit.records import Crop, Match, Record
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.search.confidence import NOTHING, Answer, Asked, ConfidenceScale, mark_answers
+from reid_toolkit.search.answers import Answer, mark_answers
+from reid_toolkit.search.confidence import NOTHING, Asked, ConfidenceScale
 
 STEP = 1_000
 """:meth:`Search.nearest` asks for so many matches at a time."""

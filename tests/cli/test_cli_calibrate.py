@@ -13,7 +13,8 @@ from tiny_model import METADATA, PROJECTION, build_model
 
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.records import Match, Record
-from reid_toolkit.search.confidence import Answer, Confidence, is_out_of_order
+from reid_toolkit.search import Confidence
+from reid_toolkit.search.answers import Answer, is_out_of_order
 
 
 class Site(NamedTuple):

@@ -168,6 +168,15 @@ def test_the_table(run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.M
     assert "truth" not in out
 
 
+def test_a_narrow_terminal_cuts_no_name(
+    run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "44")
+    out = run("search", dataset, "--tracklet", "door-red", "--gallery", gallery)[1]
+    assert "…" not in out
+    assert "hall-red" in out.replace("\n", " ")
+
+
 def test_the_table_of_groups(
     run: Run, dataset: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
