@@ -1,1 +1,1 @@
-"""Algorithm 1 on a dataset: the loop, and everything it needs of torch."""
+"""Training: Algorithm 1 on a dataset, and everything that it needs of torch."""

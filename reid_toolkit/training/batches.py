@@ -1,7 +1,7 @@
-"""What an epoch leaves to chance, drawn at once at its start: order, frames, views, dropout.
+"""The random choices of an epoch, all drawn at its start: order, frames, views, dropout.
 
-It is drawn from (seed, stage, epoch) and from nothing else. So a training step is a function of its batch: a run
-goes on in the middle of an epoch, and several processes share one, without a generator's state to keep.
+They depend only on (seed, stage, epoch). So a training step is a function of its batch: a run can resume in the middle
+of an epoch, and several processes can share an epoch, without storing a generator's state.
 """
 
 from collections.abc import Callable
@@ -19,17 +19,17 @@ from reid_toolkit.training.samples import Samples
 from reid_toolkit.training.schedule import plan
 
 LEVELS = 1 << 16
-"""Dropout's share is rounded to one of so many."""
+"""Dropout's probability is rounded to a multiple of 1 / LEVELS."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """S steps of B samples with F frames each; ``None`` for what the recipe turns off."""
+    """S steps of B samples with F frames each. A field is ``None`` if the recipe turns it off."""
 
     samples: Tensor
     """(S, B) int64 indices of samples."""
     crops: Tensor
-    """(S, B * F) int64 indices of crops, a sample's frames beside each other and in time order."""
+    """(S, B * F) int64 indices of crops. The frames of a sample are adjacent and in time order."""
     boxes: Tensor | None
     """(S, B * F, 2, 3): see :func:`reid_toolkit.training.augmentation.draw_boxes`."""
     colours: Tensor | None
@@ -37,17 +37,17 @@ class Epoch:
     erased: Tensor | None
     """(S, B * F, 4): see :func:`reid_toolkit.training.augmentation.draw_erasures`."""
     kept: Tensor | None
-    """(S, B, E) bool: what dropout keeps of the embedding."""
+    """(S, B, E) bool: the elements of the embedding that dropout keeps."""
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def part(self, rank: int, size: int) -> "Epoch":
-        """What process ``rank`` of ``size`` takes of each batch."""
+        """Return the part of each batch that process ``rank`` of ``size`` takes."""
         return self._each(lambda part: part.chunk(size, dim=1)[rank])
 
     def to(self, device: torch.device) -> "Epoch":
-        """All of it on a device: one copy an epoch, and none a step."""
+        """Copy everything to a device, so that there is one copy per epoch and none per step."""
         return self._each(lambda part: part.to(device))
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> "Epoch":
@@ -55,15 +55,15 @@ class Epoch:
         return replace(self, **{name: function(part) for name, part in parts.items() if part is not None})
 
     def views(self, step: int) -> list[Tensor | None]:
-        """``boxes``, ``colours``, ``erased`` and ``kept`` of one step."""
+        """Return ``boxes``, ``colours``, ``erased`` and ``kept`` of one step."""
         return [part if part is None else part[step] for part in (self.boxes, self.colours, self.erased, self.kept)]
 
 
 def draw_epoch(samples: Samples, recipe: Recipe, classes: Tensor, stage: int, epoch: int) -> Epoch:
-    """The batches of an epoch of stages, or of a round.
+    """Draw the batches of an epoch of a stage, or of a round.
 
-    Stages see every sample once, in a random order, but for those of a last batch that is not full
-    (``steps_per_epoch``). Rounds draw clusters of ``classes`` (N,) and samples of them (:func:`draw_clusters`).
+    A stage uses every sample once, in random order; an incomplete last batch is left out (``steps_per_epoch``). A round
+    draws clusters of ``classes`` (N,) and samples of these clusters (:func:`draw_clusters`).
     """
     settings, network = recipe.training, recipe.network
     generator = np.random.default_rng((recipe.seed, stage, epoch))
@@ -86,14 +86,14 @@ def draw_epoch(samples: Samples, recipe: Recipe, classes: Tensor, stage: int, ep
         erased = draw_erasures(crops.size, settings.erasing, network.height, network.width, generator)
         erased = erased.view(*crops.shape, 4)
     if network.dropout:
-        # Two bytes a value are a third of the time of a float, and an epoch has millions.
+        # Two bytes per value take a third of the time that floats take, and an epoch has millions of values.
         values = generator.integers(0, LEVELS, (*order.shape, network.embedding), np.uint16)
         kept = torch.from_numpy(values >= round(network.dropout * LEVELS))
     return Epoch(torch.from_numpy(order), torch.from_numpy(crops), boxes, colours, erased, kept)
 
 
 def draw_cuts(count: int, recipe: Recipe, generator: np.random.Generator) -> Tensor | None:
-    """How ``count`` crops are cut or moved, and mirrored: (count, 2, 3), or None where the recipe does neither."""
+    """Draw how ``count`` crops are cut or moved, and mirrored: (count, 2, 3), or None if the recipe does neither."""
     settings, network = recipe.training, recipe.network
     if settings.padding:
         return draw_shifts(count, settings.padding, network.height, network.width, settings.flip, generator)
@@ -110,11 +110,11 @@ def draw_clusters(
     each: int,
     generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Samples for ``steps`` batches of ``clusters`` clusters with ``each`` samples; (steps, clusters * each).
+    """Draw samples for ``steps`` batches of ``clusters`` clusters with ``each`` samples: (steps, clusters * each).
 
-    ``classes`` (N,) are 0..C-1, and -1 for samples that no batch takes; ``cameras`` are N names. Every cluster comes
-    once before any comes twice. The samples of a cluster are spread evenly over its cameras, and each comes once before
-    any of its camera comes twice.
+    ``classes`` (N,) are 0..C-1, or -1 for samples that no batch uses; ``cameras`` are N names. Every cluster is used
+    once before any is used twice. The samples of a cluster are spread evenly over its cameras, and every sample of a
+    camera is used once before any is used twice.
     """
     members = [np.flatnonzero(classes == one) for one in range(int(classes.max()) + 1)]
     by_camera = [[one[cameras[one] == name] for name in np.unique(cameras[one])] for one in members]
@@ -124,7 +124,7 @@ def draw_clusters(
 
 
 def spread(groups: list[NDArray[np.int64]], number: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """``number`` members of ``groups``, as many of each as can be, in a random order of groups."""
+    """Draw ``number`` members of ``groups``, as evenly over the groups as possible, in a random order of groups."""
     order = generator.permutation(len(groups))
     shares = np.bincount(np.arange(number) % len(groups), minlength=len(groups))
     picked = []
@@ -138,7 +138,7 @@ def spread(groups: list[NDArray[np.int64]], number: int, generator: np.random.Ge
 def pick_frames_of(
     starts: NDArray[np.int64], samples: NDArray[np.int64], frames: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """As :func:`pick_frames` of these ``samples`` (B,), which may repeat; (B * frames,)."""
+    """Do as :func:`pick_frames` for these ``samples`` (B,), which may repeat: (B * frames,)."""
     first, counts = starts[samples], starts[samples + 1] - starts[samples]
     if frames == 1:
         return first + generator.integers(counts)
@@ -149,7 +149,7 @@ def pick_frames_of(
 
 
 def pick_frames(starts: NDArray[np.int64], frames: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """``frames`` random crops of each sample in time order, (N, frames); some twice where it has fewer.
+    """Pick ``frames`` random crops of each sample, in time order: (N, frames). Short samples repeat crops.
 
     ``starts`` (N + 1,) says where each sample's crops begin.
     """
@@ -157,7 +157,7 @@ def pick_frames(starts: NDArray[np.int64], frames: int, generator: np.random.Gen
     if frames == 1:
         return first + generator.integers(counts)
     repeated = first + generator.integers(counts, size=(len(counts), frames))
-    # Crops in a random order within each sample: the first so many of them are a draw without repetition.
+    # Shuffle the crops within each sample. Its first ones are then a draw without repetition.
     shuffled = np.lexsort((generator.random(starts[-1]), np.repeat(np.arange(len(counts)), counts[:, 0])))
     distinct = shuffled[np.minimum(first + np.arange(frames), starts[-1] - 1)]
     return np.sort(np.where(counts >= frames, distinct, repeated), axis=1)

@@ -1,4 +1,4 @@
-"""Which recipe suits a machine, and how many of its rounds fit into a time: ``reid train`` without ``--recipe``."""
+"""Chooses a recipe for a machine, and the number of rounds for a time limit: ``reid train`` without ``--recipe``."""
 
 import math
 from dataclasses import dataclass, replace
@@ -15,37 +15,37 @@ from reid_toolkit.training.schedule import plan
 
 FEWEST_ROUNDS = 6
 FEWEST_SHARE = 0.3
-"""A recipe keeps so many of its rounds at least, and this share of them: shorter runs were not measured."""
+"""A recipe keeps at least this fraction of its rounds, because shorter runs were not measured."""
 
 ENOUGH_MEMORY = 12 * 2**30
-"""Bytes of a GPU that trains the larger network."""
+"""Bytes of memory from which a GPU trains the larger network."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a run would do."""
+    """A run that would be made."""
 
     recipe: Recipe
     steps: int
-    """Training steps of a round."""
+    """Training steps in a round."""
     seconds: float
-    """It takes about so long here."""
+    """The run's estimated time on this machine."""
 
 
 def propose(
     recipe: Recipe, dataset: Dataset, device: torch.device, *, minutes: float | None = None, processes: int = 1
 ) -> Proposal:
-    """Time the parts of a run by ``recipe``, and take as many of its rounds as end within ``minutes``.
+    """Time the parts of a run by ``recipe``, and keep as many of its rounds as end within ``minutes``.
 
     Raises:
-        InputError: too few rounds would, or the recipe has stages instead of rounds.
-        RunError, ModelError: there are fewer than two samples, or no weights to begin from.
+        InputError: too few rounds would fit, or the recipe has stages instead of rounds.
+        RunError, ModelError: there are fewer than two samples, or no weights to start from.
     """
     if not recipe.rounds.count:
         raise InputError("--minutes: the recipe has stages, not rounds: expected one in rounds, such as dbc_cameras")
     crops = len(dataset.crops)
     samples = crops if recipe.training.samples == "images" else len(dataset.tracklets)
-    # What would end the run at its beginning ends it before the timing.
+    # Errors that would end the run at its beginning are raised before the timing.
     check_enough(samples, dataset.root)
     build_network(recipe.network, recipe.seed)
     costs = time_parts(recipe, samples, crops, len(dataset.cameras), device, processes)
@@ -55,31 +55,32 @@ def propose(
 
 
 def recipe_name(dataset: Dataset) -> str:
-    """The shipped recipe for a dataset. Where most tracklets are one picture, as in Market-1501, a person has many of
-    them in each camera; of tracklets that a tracker made, a person has few."""
+    """Return the shipped recipe that suits a dataset. If most tracklets are one picture, as in Market-1501, a person
+    has many tracklets in each camera. A person has few of the tracklets that a tracker made."""
     pictures = sum(len(tracklet.crops) == 1 for tracklet in dataset.tracklets)
     return "dbc_cameras" if 2 * pictures > len(dataset.tracklets) else "dbc_cameras_tracklets"
 
 
 def suited(recipe: Recipe, device: torch.device) -> Recipe:
-    """The recipe as it is for a CPU or a small GPU; with a larger network and larger pictures for a GPU."""
+    """Return the recipe unchanged for a CPU or a small GPU; for a large GPU, with a larger network and larger
+    pictures."""
     large = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= ENOUGH_MEMORY
     return for_gpu(recipe) if large else recipe
 
 
 def for_gpu(recipe: Recipe) -> Recipe:
-    """The recipe with the field's usual network, ResNet-50 at 256x128 with a last stride of 1, in bfloat16."""
+    """Return the recipe with the field's usual network: ResNet-50 at 256x128, last stride 1, in bfloat16."""
     network = replace(recipe.network, backbone="resnet50", height=256, width=128, last_stride=1)
     return replace(recipe, network=network, training=replace(recipe.training, precision="bfloat16"))
 
 
 def shortened(recipe: Recipe, count: int) -> Recipe:
-    """The recipe with ``count`` rounds, its schedule squeezed into them."""
+    """Return the recipe with ``count`` rounds, and its schedule shortened to fit."""
     rounds = recipe.rounds
     if count == rounds.count:
         return recipe
-    # A third at most, and not in proportion: an untrained network finds few right neighbours in other cameras, however
-    # few rounds there are. A recipe that never looks at cameras goes on so.
+    # At most a third of the rounds, and not fewer in proportion: an untrained network finds few right neighbours in
+    # other cameras, however few rounds there are. A recipe that never looks at cameras stays so.
     never = rounds.cameras_from >= rounds.count
     cameras_from = rounds.cameras_from if never else min(rounds.cameras_from, count // 3)
     decay_every = max(1, round(rounds.decay_every * count / rounds.count))
@@ -87,10 +88,10 @@ def shortened(recipe: Recipe, count: int) -> Recipe:
 
 
 def fit(recipe: Recipe, costs: Costs, samples: int, crops: int, minutes: float) -> Recipe:
-    """The recipe with as many of its rounds as end within ``minutes``.
+    """Return the recipe with as many of its rounds as end within ``minutes``.
 
     Raises:
-        InputError: too few of them would.
+        InputError: fewer rounds would fit than are allowed.
     """
     fewest = min(recipe.rounds.count, max(FEWEST_ROUNDS, round(FEWEST_SHARE * recipe.rounds.count)))
     for count in range(recipe.rounds.count, fewest - 1, -1):

@@ -1,6 +1,6 @@
-"""How samples become clusters: what the loop in ``rounds.py`` needs of a way of clustering, and the two ways there are.
+"""The ways to make clusters of samples, and the interface that the loop in ``rounds.py`` needs of them.
 
-``Stages`` is the paper's: clusters grow by merges after each stage. ``Rounds`` makes them anew for each round.
+``Stages`` is the paper's way: clusters grow by merges after each stage. ``Rounds`` makes new clusters for each round.
 """
 
 from collections.abc import Sequence
@@ -26,63 +26,63 @@ from reid_toolkit.training.selection import Row
 
 @dataclass(frozen=True)
 class Targets:
-    """What a stage learns of its clusters."""
+    """What the loss learns in a stage: a class for each sample, and the classes' weights."""
 
     classes: Tensor
-    """(N,) int64: each sample's row of the lookup table, 0..T-1, and -1 for samples that are left out."""
+    """(N,) int64: each sample's row of the lookup table, 0..T-1, or -1 for samples that are left out."""
     weights: Tensor | None = None
-    """(T,) float32: how much each class counts in the loss, 1 on average; None where all count the same."""
+    """(T,) float32: weight of each class in the loss, 1 on average; None if all weigh the same."""
 
 
 class Clustering(Protocol):
     """A way to make the clusters that each stage learns.
 
-    Labels are (N,) int64 on the CPU and number the clusters 0..C-1. Every sample has one, if need be of its own.
-    Features are those of all samples, freed of their cameras' bias where the recipe says so.
+    Labels are (N,) int64 on the CPU; they number the clusters 0..C-1. Every sample has a label, if necessary of a
+    cluster of its own. Features are those of all samples, freed of their cameras' bias if the recipe says so.
 
-    The first process alone calls :meth:`initial` and :meth:`after`, and the others get what they return. A resumed run
-    reads its labels from a file, so what these methods return may depend on nothing but their arguments.
+    Only the first process calls :meth:`initial` and :meth:`after`; the others get their results. A resumed run reads
+    its labels from a file, so the results may depend only on the arguments.
     """
 
     @property
     def schedule(self) -> Plan:
-        """How many stages there are at most, and how many steps each of them learns."""
+        """The greatest number of stages, and the number of steps in each."""
 
     def initial(self, features: Features) -> Tensor:
         """Make the labels of stage 0 from the features of the network before training."""
 
     def targets(self, labels: Tensor) -> Targets:
-        """What a stage learns of the clusters ``labels``."""
+        """Return what a stage learns from the clusters ``labels``."""
 
     def after(self, stage: int, features: Features, labels: Tensor) -> tuple[Tensor, Row]:
         """Make the labels of the next stage, and the figures to add to this stage's line of metrics.jsonl.
 
-        ``features`` are those after the stage, and ``labels`` the clusters that it learned. The last stage is no
-        exception: the labels returned after it are stored, and never learned.
+        ``features`` are computed after the stage; ``labels`` are the clusters that it learned. This is also called
+        after the last stage: its labels are stored but never learned.
         """
 
     def is_over(self, metrics: Sequence[Row]) -> bool:
-        """Whether no stage follows those whose lines are ``metrics``."""
+        """Whether the run ends after the stages whose lines are ``metrics``."""
 
 
 @dataclass(frozen=True)
 class Stages:
     """The paper's way: each sample begins as its own cluster, and k merges follow each stage (Algorithm 1).
 
-    Merged samples stay together. The last stage merges nothing. The run ends early when the cannot-link pairs forbid
+    Merged samples stay together. The last stage merges nothing. The run ends early if the cannot-link pairs forbid
     every merge that is left.
     """
 
     schedule: Plan
     pairs: NDArray[np.int64] | None
-    """(M, 2): samples that no cluster may hold together."""
+    """(M, 2): pairs of samples that must not share a cluster."""
     recipe: MergingRecipe
     device: torch.device
     """Where distances are computed."""
 
     @classmethod
     def of(cls, recipe: Recipe, samples: Samples, device: torch.device) -> "Stages":
-        """The stages of a recipe for these samples.
+        """Make the stages of a recipe for these samples.
 
         Raises:
             InputError: so many tracklets overlap in time that their times must be wrong.
@@ -91,15 +91,15 @@ class Stages:
         return cls(plan(recipe, len(samples)), pairs, recipe.merging, device)
 
     def initial(self, features: Features) -> Tensor:
-        """Each sample in a cluster of its own."""
+        """Put each sample into a cluster of its own."""
         return torch.arange(len(features.descriptors))
 
     def targets(self, labels: Tensor) -> Targets:
-        """Every cluster, however small."""
+        """Use every cluster, however small."""
         return Targets(labels)
 
     def after(self, stage: int, features: Features, labels: Tensor) -> tuple[Tensor, Row]:
-        """Merge k times; the figures are how many merges were made, and what the cannot-link pairs prevented."""
+        """Merge k times. The figures are the number of merges made, and what the cannot-link pairs prevented."""
         row: Row = {"merges": 0, "merges_forbidden": None, "violations_without": None}
         last = stage + 1 == self.schedule.stages
         if last or not can_merge(labels.numpy(), self.pairs):
@@ -110,32 +110,32 @@ class Stages:
         return merging.labels, row | {"merges": len(merging.history)} | prevented
 
     def is_over(self, metrics: Sequence[Row]) -> bool:
-        """After the last stage, and after one that merged nothing."""
+        """True after the last stage, and after a stage that merged nothing."""
         return len(metrics) >= self.schedule.stages or (len(metrics) > 0 and not metrics[-1]["merges"])
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """Clusters made anew for each round from single samples, by what their neighbourhoods share.
+    """Clusters are made anew for each round from single samples, by the neighbours that samples share.
 
-    Clusters of few samples are left out of a round, and may be in the next. Nothing is kept from round to round but
-    the network, so no wrong merge is for ever.
+    Clusters of few samples are left out of a round but may be used in the next. Only the network is kept from round to
+    round, so a wrong merge is not permanent.
     """
 
     schedule: Plan
     cameras: tuple[str, ...]
-    """N names; empty where a sample has none."""
+    """N names; empty if a sample has no camera."""
     pairs: NDArray[np.int64] | None
-    """(M, 2): samples that no cluster may hold together."""
+    """(M, 2): pairs of samples that must not share a cluster."""
     recipe: Recipe
     device: torch.device
     """Where distances are computed."""
     taught: Features | None = None
-    """What a teacher says of the samples; there where the recipe has rounds that are taught."""
+    """The teacher's features of the samples; needed if the recipe has taught rounds."""
 
     @classmethod
     def of(cls, recipe: Recipe, samples: Samples, device: torch.device, taught: Features | None = None) -> "Rounds":
-        """The rounds of a recipe for these samples.
+        """Make the rounds of a recipe for these samples.
 
         Raises:
             InputError: so many tracklets overlap in time that their times must be wrong.
@@ -145,10 +145,10 @@ class Rounds:
         return cls(plan(recipe, len(samples)), tuple(samples.cameras), pairs, recipe, device, taught)
 
     def initial(self, features: Features) -> Tensor:
-        """The clusters of round 0.
+        """Make the clusters of round 0.
 
         Raises:
-            RunError: there is too little to learn from.
+            RunError: there are fewer than two clusters to learn.
         """
         labels = self.cluster(0, features)
         if self.learned(labels) < 2:
@@ -161,7 +161,7 @@ class Rounds:
         return labels
 
     def cluster(self, number: int, features: Features) -> Tensor:
-        """The clusters of a round, from the features before it, or from the teacher's; (N,) int64."""
+        """Make the clusters (N,) int64 of a round, from the features before it or from the teacher's."""
         rounds, merging = self.recipe.rounds, self.recipe.merging
         taught = self.taught if number < rounds.taught else None
         features = taught or features
@@ -187,22 +187,22 @@ class Rounds:
         return merged
 
     def targets(self, labels: Tensor) -> Targets:
-        """The clusters that are large enough, weighed by their cameras where the recipe says so."""
+        """Use the clusters that are large enough, weighted by their cameras if the recipe says so."""
         classes = self.classes(labels)
         weights = balance(classes.numpy(), self.cameras) if self.recipe.rounds.balance_cameras else None
         return Targets(classes, weights)
 
     def classes(self, labels: Tensor) -> Tensor:
-        """The clusters that are large enough, 0..T-1, and -1 for samples of the others; (N,) int64."""
+        """Number the clusters that are large enough 0..T-1; samples of the others get -1: (N,) int64."""
         large = torch.bincount(labels) >= self.recipe.rounds.smallest
         return torch.where(large, large.cumsum(0) - 1, -1)[labels]
 
     def learned(self, labels: Tensor) -> int:
-        """How many clusters are large enough to be learned."""
+        """Count the clusters that are large enough to be learned."""
         return int((torch.bincount(labels) >= self.recipe.rounds.smallest).sum())
 
     def after(self, stage: int, features: Features, labels: Tensor) -> tuple[Tensor, Row]:
-        """Cluster anew; the figures are of the clusters that this round learned."""
+        """Cluster anew. The figures describe the clusters that this round learned."""
         last = stage + 1 == self.schedule.stages
         next_labels = labels if last else self.cluster(stage + 1, features)
         classes = self.classes(labels).numpy()
@@ -217,25 +217,26 @@ class Rounds:
         return next_labels, row
 
     def is_over(self, metrics: Sequence[Row]) -> bool:
-        """After the last round, and after one that leaves fewer than two clusters to learn."""
+        """True after the last round, and after a round that leaves fewer than two clusters to learn."""
         return len(metrics) >= self.schedule.stages or (len(metrics) > 0 and metrics[-1]["next_clusters"] < 2)
 
 
 def clustering_of(recipe: Recipe, samples: Samples, device: torch.device, taught: Features | None = None) -> Clustering:
-    """The recipe's way of clustering these samples; ``taught`` is what its teacher says of them, if it has one."""
+    """Return the recipe's way of clustering these samples; ``taught`` are its teacher's features, if it has a
+    teacher."""
     return Rounds.of(recipe, samples, device, taught) if recipe.rounds.count else Stages.of(recipe, samples, device)
 
 
 def numbers(names: Sequence[str]) -> NDArray[np.int64]:
-    """Names as numbers 0..K-1 in their order; (N,)."""
+    """Replace names by numbers 0..K-1, in the names' order: (N,)."""
     return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
 
 
 def balance(classes: NDArray[np.int64], cameras: Sequence[str]) -> Tensor:
-    """Weights of classes by how evenly their samples spread over cameras, w_c = T exp(H_c) / sum exp(H); (T,) float32.
+    """Weigh classes by how evenly their samples spread over cameras: w_c = T exp(H_c) / sum exp(H), (T,) float32.
 
-    H is the entropy, in bits, of the cameras of a class's samples. So who was seen in many cameras counts more than who
-    was seen in one, and the mean weight is 1 (3C: "Camera-driven contrastive clustering", 2024).
+    H is the entropy, in bits, of the cameras of a class's samples. A person seen in many cameras weighs more than a
+    person seen in one; the mean weight is 1 (3C: "Camera-driven contrastive clustering", 2024).
     """
     kept = classes >= 0
     names = numbers(cameras)
@@ -247,16 +248,16 @@ def balance(classes: NDArray[np.int64], cameras: Sequence[str]) -> Tensor:
 
 
 def by_density(similarity: sparse.csr_array, radius: float, smallest: int) -> Tensor:
-    """DBSCAN (Ester et al. 1996; scikit-learn's) on distances 1 - ``similarity`` (N, N); (N,) int64.
+    """Cluster by DBSCAN (Ester et al. 1996; scikit-learn's) on distances 1 - ``similarity`` (N, N): (N,) int64.
 
-    A core sample has ``smallest`` samples within ``radius``, itself included. What it calls noise becomes clusters of
-    one sample each.
+    A core sample has ``smallest`` samples within ``radius``, counting itself. Each sample that DBSCAN calls noise
+    becomes a cluster of its own.
     """
     from sklearn.cluster import DBSCAN
 
     distances = sparse.csr_matrix((1 - similarity.data.astype(np.float64), similarity.indices, similarity.indptr))
     distances.data = np.maximum(distances.data, 0)
-    found = DBSCAN(eps=radius, min_samples=smallest, metric="precomputed").fit_predict(distances)
-    noise = found < 0
-    found[noise] = found.max() + 1 + np.arange(noise.sum())
-    return torch.from_numpy(found.astype(np.int64))
+    labels = DBSCAN(eps=radius, min_samples=smallest, metric="precomputed").fit_predict(distances)
+    noise = labels < 0
+    labels[noise] = labels.max() + 1 + np.arange(noise.sum())
+    return torch.from_numpy(labels.astype(np.int64))

@@ -1,8 +1,9 @@
-"""Decoded crops too many for memory, as one file that is mapped: written once, and used again by a resumed run.
+"""Stores decoded crops that do not fit into memory in one mapped file. A resumed run uses the file again.
 
     pixels (N, height, width, 3) uint8  |  SHA-256 of each crop's pixels, N x 32 bytes  |  key, 32 bytes
 
-A digest of zeros stands for a crop that could not be read. The key is of the files that were decoded, and of how.
+A digest of zeros marks a crop that could not be read. The key depends on the decoded files and on how they were
+decoded.
 """
 
 import hashlib
@@ -28,16 +29,16 @@ Shape: TypeAlias = tuple[int, int, int, int]
 """Crops, height, width, 3."""
 
 Decode: TypeAlias = Callable[[Callable[[NDArray[np.uint8]], object]], list[bytes]]
-"""Hands all crops to the function it is given, in order, some at a time, and returns each one's digest."""
+"""Passes all crops in order, several at a time, to the function it is given; returns each crop's digest."""
 
 
 def file_key(crops: Sequence[Crop], height: int, width: int) -> bytes:
-    """32 bytes that change when a crop's file does (path, size, time), or what is made of it (size, OpenCV)."""
+    """Return 32 bytes that change if a crop's file (path, size, time) or its decoding (size, OpenCV) changes."""
     digest = hashlib.sha256(f"{height} {width} {cv2.__version__}".encode())
     for crop in crops:
         try:
-            found = crop.path.stat()
-            state = (found.st_size, found.st_mtime_ns)
+            status = crop.path.stat()
+            state = (status.st_size, status.st_mtime_ns)
         except OSError:
             state = (-1, -1)
         digest.update(f"\0{crop.path}\0{state}".encode(errors="surrogateescape"))
@@ -47,8 +48,8 @@ def file_key(crops: Sequence[Crop], height: int, width: int) -> bytes:
 def open_crop_file(
     path: Path, key: bytes, shape: Shape, *, lacking: bool = False
 ) -> tuple[NDArray[np.uint8], list[bytes]] | None:
-    """Mapped pixels and each crop's digest; None where there is no file of this key, or, unless ``lacking`` is allowed,
-    one that lacks crops, which may be readable by now."""
+    """Return mapped pixels and each crop's digest; None if there is no file with this key. A file that lacks crops is
+    used only if ``lacking`` allows it, because the crops may be readable by now."""
     pixels = int(np.prod(shape))
     try:
         with open(path, "rb") as file:
@@ -67,10 +68,10 @@ def open_crop_file(
 def write_crop_file(
     path: Path | None, key: bytes, shape: Shape, decode: Decode
 ) -> tuple[NDArray[np.uint8], list[bytes]]:
-    """Decode into the file, all or nothing; returns mapped pixels and digests.
+    """Decode into the file, completely or not at all. Returns mapped pixels and digests.
 
-    Without a path the file is a temporary one of the system's, which goes with the process. Raises
-    :class:`RunError` where it does not fit.
+    Without a path it is a temporary file of the system, which disappears with the process. Raises :class:`RunError` if
+    the crops do not fit on the disk.
     """
     size = int(np.prod(shape)) + 32 * shape[0] + 32
     try:
@@ -91,7 +92,7 @@ def write_crop_file(
 
 @contextmanager
 def destination(path: Path | None) -> Iterator[BinaryIO]:
-    # Not by writing into a mapping: a full disk would then be a bus error.
+    # Written as a file and not through a mapping, where a full disk would end the process with a bus error.
     if path is None:
         with tempfile.TemporaryFile() as file:
             yield file
@@ -105,11 +106,12 @@ def folder(path: Path | None) -> str:
 
 
 def map_pixels(file: BinaryIO, shape: Shape) -> NDArray[np.uint8]:
-    """A mapping stays when the file is closed, renamed or removed. Copy on write, since torch takes no read-only."""
+    """Map the file. The mapping survives closing, renaming and removal. Copy on write, because torch accepts no
+    read-only memory."""
     return np.memmap(file, np.uint8, "c", shape=shape)
 
 
 def remove_crop_file(path: Path) -> None:
-    """Remove it where it is there, and what writers that were killed left of theirs."""
+    """Remove the file, if it exists, and what killed processes left while writing it."""
     for file in (path, *path.parent.glob(f".{path.stem}.*.partial{path.suffix}")):
         file.unlink(missing_ok=True)

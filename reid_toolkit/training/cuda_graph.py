@@ -1,4 +1,4 @@
-"""A training step as a CUDA graph: a small batch's hundreds of kernels are started at once instead of one by one."""
+"""Runs a training step as a CUDA graph: the hundreds of kernels of a small batch start at once, not one by one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 WARM_UP = 3
-"""Steps run one by one before the capture, in which libraries choose their kernels and reserve their memory. They are
-steps like any other: nothing is trained twice."""
+"""Steps run without a graph before the capture, so that libraries choose their kernels and reserve their memory. They
+train like any other step: no batch is used twice."""
 
 
 class GraphedStep:
-    """A function of a named tuple of tensors (or None), whose shapes never change, giving a tensor; the same function
-    at each call.
+    """Calls a function of a named tuple of tensors (or None) that returns a tensor. Shapes never change, and the
+    function is the same at each call.
 
-    It is not kept: a method's owner and its graph would hold each other, and with them gigabytes of the graph's memory
-    until Python happens to look for such rings, which torch no longer asks it to before a capture.
+    The function is not stored: the object that owns it and its graph would refer to each other, and keep gigabytes of
+    the graph's memory until Python's garbage collector runs, which torch no longer triggers before a capture.
 
-    The tensor that a call returns is written over by the next one. Everything else that the function reads or
-    writes has to stay where it is: weights, the optimiser's state, learning rates as tensors.
+    The next call overwrites the tensor that a call returned. Everything else that the function reads or writes must
+    stay at its address: weights, the optimiser's state, learning rates as tensors.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class GraphedStep:
     def __call__(self, function: Callable[[Any], Tensor], inputs: Any) -> Tensor:
         self._calls += 1
         if self._calls <= WARM_UP:
-            # As torch's notes on CUDA graphs have it: on a stream of its own, as the capture will be.
+            # On a separate stream, as torch's notes on CUDA graphs require and as the capture will be.
             self._side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._side):
                 output = function(inputs)
@@ -44,9 +44,9 @@ class GraphedStep:
         return self._output
 
     def _capture(self, function: Callable[[Any], Tensor], inputs: Any) -> None:
-        """Record the function's kernels, which are not run."""
+        """Record the function's kernels without running them."""
         self._graph = torch.cuda.CUDAGraph()
         self._inputs = type(inputs)(*(value if value is None else value.clone() for value in inputs))
-        # Only this thread's calls are watched: others read crops ahead meanwhile.
+        # Only this thread's calls are watched, because other threads read crops ahead at the same time.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._output = function(self._inputs)

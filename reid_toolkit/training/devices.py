@@ -1,4 +1,4 @@
-"""Where training runs, and what is said when that has too little memory."""
+"""Chooses the device that trains, and says what to change if its memory is too small."""
 
 import os
 from collections.abc import Iterator
@@ -14,9 +14,11 @@ DEVICES = "cpu, cuda, cuda:N or mps"
 
 @contextmanager
 def training_on(device: torch.device, recipe: Recipe, *, deterministic: bool = False) -> Iterator[None]:
-    """Make a GPU the current one, have cuDNN try which convolutions are fastest, and name the settings that
-    would fit when memory runs out. ``deterministic`` has torch take, or else refuse, only what gives the same bits
-    each time; cuDNN then tries nothing, since what wins may differ.
+    """Prepare the device for training, and name the settings to lower if memory runs out.
+
+    A GPU becomes the current GPU, and cuDNN tests which convolutions are fastest. If ``deterministic``, torch uses only
+    operations that give the same bits each time and refuses others; cuDNN then tests nothing, because the fastest
+    choice may differ from run to run.
 
     Raises:
         RunError: the GPU's memory is too small.
@@ -24,13 +26,13 @@ def training_on(device: torch.device, recipe: Recipe, *, deterministic: bool = F
     before = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
     torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it, when it starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it at its start to be deterministic
         torch.use_deterministic_algorithms(True)
     try:
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             yield
     except RuntimeError as error:
-        # MPS has no error of its own for it.
+        # MPS has no exception type of its own for this.
         if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
             raise
         settings, network = recipe.training, recipe.network
@@ -45,7 +47,7 @@ def training_on(device: torch.device, recipe: Recipe, *, deterministic: bool = F
 
 
 def device_name(device: torch.device) -> str:
-    """What trains, as its owner knows it."""
+    """Name the device that trains, as its owner knows it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -53,8 +55,8 @@ def device_name(device: torch.device) -> str:
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto" (CUDA where there is one, else Apple's MPS, else the CPU), "cpu", "cuda", "cuda:N" or "mps"; else
-    :class:`RunError`."""
+    """ "auto" (CUDA if available, else Apple's MPS, else the CPU), "cpu", "cuda", "cuda:N" or "mps". Raises
+    :class:`RunError` for other names."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -1,13 +1,13 @@
-"""A small network that learns a trained one's descriptors, on crops alone: nobody says who they show.
+"""Trains a small network, the student, to give a teacher's descriptors. It uses crops alone, without identities.
 
-The teacher is a run, or a model's file, as those of ``reid adopt``. The student sees the very views that the teacher
-sees, smaller where it is told to, and matches
+The teacher is a run, or a model file such as those of ``reid adopt``. The student sees the same views as the teacher,
+or smaller ones if a size is given, and learns to match
 
-- its descriptor, through the student's embedding head: a linear map where their widths differ;
-- the distances between crops, by its own descriptors: those that will be exported.
+- the teacher's descriptor, through the student's embedding head: a linear map if their widths differ;
+- the distances between crops, by the student's own descriptors, which are those that will be exported.
 
-Matching what a larger network says of the same views is Hinton et al. 2015 and Beyer et al. 2022; matching distances
-is Park et al. 2019 (relational knowledge distillation).
+Matching a larger network's outputs on the same views follows Hinton et al. 2015 and Beyer et al. 2022; matching
+distances follows Park et al. 2019 (relational knowledge distillation).
 """
 
 import hashlib
@@ -37,28 +37,28 @@ from reid_toolkit.training.tensor_files import on_cpu
 from reid_toolkit.version import __version__
 
 PAIRS = 10.0
-"""Weight of the pairwise loss, whose squared differences of cosines are about a tenth of the descriptors' loss."""
+"""Weight of the pairwise loss, because its squared differences of cosines are about a tenth of the other loss."""
 
 
 @dataclass(frozen=True)
 class Student:
-    """What to make of a teacher. How crops are cut and mirrored is the teacher's recipe's, or the paper's where the
-    teacher is a file."""
+    """The settings of a student. Crops are cut and mirrored as in the teacher's recipe, or as in the paper if the
+    teacher is a model file."""
 
     backbone: str
     weights: str = "imagenet"
-    """As ``config.NetworkRecipe.weights``."""
+    """As in ``config.NetworkRecipe.weights``."""
     epochs: int = 60
     """Passes over all crops."""
     batch_size: int = 64
     learning_rate: float = 1e-3
-    """Of AdamW, at the first step; it falls to 0 by half a cosine."""
+    """AdamW's rate at the first step. It falls to 0 along half a cosine."""
     seed: int = 0
     size: tuple[int, int] | None = None
-    """Height and width of its input; None for the teacher's."""
+    """Height and width of its input; None for the teacher's size."""
 
     def recipe(self, teacher: Recipe, dimension: int) -> Recipe:
-        """The student's recipe, given the teacher's and the width of its descriptors."""
+        """Make the student's recipe from the teacher's and the width of the teacher's descriptors."""
         height, width = self.size or (teacher.network.height, teacher.network.width)
         network = NetworkRecipe(
             self.backbone, self.weights, embedding=dimension, dropout=0.0, height=height, width=width
@@ -71,24 +71,24 @@ class Student:
 
 
 class Guide(Protocol):
-    """A teacher that is shown views."""
+    """A teacher that computes descriptors of views."""
 
     recipe: Recipe
-    """Of which the size of the views counts, and how they are cut."""
+    """Only the size of views, and how crops are cut, are used."""
     dimension: int
     fingerprint: str
 
     def __call__(self, views: Tensor) -> Tensor:
-        """Views (B, 3, H, W), RGB of 0-1 -> descriptors (B, D), of length 1."""
+        """Map views (B, 3, H, W), RGB from 0 to 1, to descriptors (B, D) of length 1."""
 
 
 class RunGuide:
-    """A run's network at one stage. See :class:`Guide`."""
+    """A run's network at one stage, as a teacher. See :class:`Guide`."""
 
     def __init__(self, path: Path, stage: str, device: torch.device) -> None:
-        """Raises :class:`RunError` where ``path`` holds no run, or no such stage."""
+        """Raises :class:`RunError` if ``path`` holds no run or the run has no such stage."""
         source = RunFolder(path)
-        source.dataset()  # says so where there is no run
+        source.dataset()  # raises if it is no run
         self.network = load_network(source, stage).to(device).eval()
         self.recipe = source.recipe()
         self.dimension = self.network.dimension
@@ -100,7 +100,7 @@ class RunGuide:
 
 
 class ModelGuide:
-    """A model's file, by its runtime. See :class:`Guide`."""
+    """A model file, run by its runtime, as a teacher. See :class:`Guide`."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -127,14 +127,15 @@ def distill(
     bad: list[str] | None = None,
     on_step: Callable[[int, int | None], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train a student of ``teacher`` into the run folder ``out``; returns a row an epoch.
+    """Train a student of ``teacher`` into the run folder ``out``. Returns one row per epoch.
 
-    ``teacher`` is the folder of a run, of which ``stage`` counts, or a model, which has none. ``reid export`` takes the
-    folder ``out``. It is whole after every epoch; with ``resume`` it goes on after the last one, and gives on the CPU
-    what an unbroken one would have given.
+    ``teacher`` is a run's folder, used at ``stage``, or a model, which has no stages. ``reid export`` accepts the
+    folder ``out``, which is complete after every epoch. With ``resume`` training goes on after the last epoch; on the
+    CPU the result equals that of an uninterrupted run.
 
     Raises:
-        RunError: the run has no such stage; ``out`` holds another run; the loss diverges; fewer than two crops.
+        RunError: the run has no such stage; ``out`` holds another run; the loss diverges; there are fewer than two
+        crops.
         ImageError: a crop cannot be read and ``bad`` is None.
     """
     device = device or torch.device("cpu")
@@ -175,17 +176,18 @@ def learn_epoch(
     epoch: int,
     on_step: Callable[[int, int | None], None] | None,
 ) -> dict[str, float]:
-    """One pass over all crops; returns the mean losses. What is random follows from the recipe's seed and ``epoch``."""
+    """Train on all crops once; returns the mean losses. Random choices depend only on the recipe's seed and
+    ``epoch``."""
     settings = recipe.training
     generator = np.random.default_rng((recipe.seed, epoch))
     order = generator.permutation(len(samples))
     parts = np.split(order, range(settings.batch_size, len(order), settings.batch_size))
-    batches = [part for part in parts if len(part) > 1]  # batch norm needs two
+    batches = [part for part in parts if len(part) > 1]  # batch norm needs two crops
     device = next(student.parameters()).device
     student.train()
     sums = torch.zeros(2, device=device)
     with torch.random.fork_rng():
-        torch.manual_seed(int(generator.integers(2**32)))  # stochastic depth draws from torch's own generator
+        torch.manual_seed(int(generator.integers(2**32)))  # stochastic depth draws from torch's global generator
         for step, batch in enumerate(batches):
             done, total = epoch * len(batches) + step, settings.first_epochs * len(batches)
             for group in optimiser.param_groups:
@@ -205,7 +207,7 @@ def learn_epoch(
 
 
 def resized(views: Tensor, network: NetworkRecipe) -> Tensor:
-    """Views (B, 3, H, W) in the size of a network's input."""
+    """Resize views (B, 3, H, W) to the size of a network's input."""
     size = (network.height, network.width)
     if views.shape[2:] == size:
         return views
@@ -213,10 +215,10 @@ def resized(views: Tensor, network: NetworkRecipe) -> Tensor:
 
 
 def distillation_losses(student: ReidNetwork, images: Tensor, wanted: Tensor) -> Tensor:
-    """How far a student is from a teacher's descriptors ``wanted``, (B, D) unit rows -> (2,):
+    """Return the two losses (2,) of a student against a teacher's descriptors ``wanted``, (B, D) rows of length 1.
 
-    mean of 1 - cosine of the mapped descriptors, and the mean squared difference of the cosines between crops, which
-    for unit vectors is that of the squared distances, divided by 4.
+    They are the mean of 1 - cosine of the mapped descriptors, and the mean squared difference of the cosines between
+    crops. For vectors of length 1 the latter equals the mean squared difference of squared distances, divided by 4.
     """
     pooled = student(images)  # (B, S)
     own = F.normalize(pooled, dim=1)
@@ -226,7 +228,7 @@ def distillation_losses(student: ReidNetwork, images: Tensor, wanted: Tensor) ->
 
 
 def publish(folder: RunFolder, network: ReidNetwork, metrics: list[dict[str, Any]]) -> None:
-    """What ``reid export`` reads, and what people do."""
+    """Write the files that ``reid export`` and people read."""
     save_tensors(folder.path / "best.safetensors", weights(network), {"stage": "distilled"})
     write_atomic(folder.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in metrics))
     model = {"stage": "distilled", **metrics[-1], "dataset": folder.dataset(), "toolkit": __version__}
@@ -238,7 +240,7 @@ def weights(network: ReidNetwork) -> dict[str, Tensor]:
 
 
 def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's state as flat tensors, "optimiser.<parameter>.<name>"."""
+    """Return AdamW's state as flat tensors named "optimiser.<parameter>.<name>"."""
     state = optimiser.state_dict()["state"]
     return {f"optimiser.{i}.{name}": value.cpu() for i, part in state.items() for name, value in part.items()}
 
@@ -246,9 +248,9 @@ def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore(
     path: Path, network: ReidNetwork, optimiser: torch.optim.Optimizer, origin: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """Fill both from the state after an epoch, and return the metrics up to it.
+    """Fill network and optimiser from the state after an epoch. Returns the metrics up to that epoch.
 
-    Raises :class:`RunError` when it is damaged or of another teacher.
+    Raises :class:`RunError` if the file is damaged or belongs to another teacher.
     """
     tensors, header = load_tensors(path)
     if header.get("teacher") != origin["teacher"]:
@@ -265,7 +267,7 @@ def restore(
 
 
 def fingerprint(network: ReidNetwork) -> str:
-    """16 hex digits over a network's weights."""
+    """16 hex digits that identify a network's weights."""
     digest = hashlib.sha256()
     for key, value in weights(network).items():
         digest.update(key.encode() + value.contiguous().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""The processes that train one model, each on a GPU of its own: torch.distributed, or nothing at all for one alone."""
+"""Several processes that train one model, each on its own GPU, with torch.distributed. One process needs none of it."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,35 +18,35 @@ from reid_toolkit.errors import RunError
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(days=7)
-"""How long a process waits for the others. They wait while the first one merges, which for a million samples takes
-longer than torch's limits (10 minutes for NCCL, 30 for gloo); one that died is found by whoever started it, and not by
-this."""
+"""How long a process waits for the others. They wait while the first process merges, which for a million samples takes
+longer than torch's limits (10 minutes for NCCL, 30 for gloo). A process that died is noticed by the launcher, not by
+this limit."""
 
 ON_GPUS = "cpu:gloo,cuda:nccl"
-"""Tensors on GPUs travel by NCCL. Objects go by gloo, and so does waiting for them: NCCL would have a kernel spin on
-the GPU all the while."""
+"""Tensors on GPUs are sent by NCCL. Objects and waiting use gloo, because NCCL keeps a kernel busy on the GPU while it
+waits."""
 
 
 LOST = "lost the others"
-"""What a process says that was left alone."""
+"""Part of the message of a process that lost its connection."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Who this process is among all; every process calls these methods in the same order."""
+    """The group of processes, and this process's place in it. All processes call these methods in the same order."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Among those of its machine."""
+    """The number of this process on its machine."""
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that merges, writes and reports."""
+        """Whether this process merges, writes and reports."""
         return self.rank == 0
 
     def share(self, make: Callable[[], Value]) -> Value:
-        """What ``make`` gives the first process, on every one; the others do not call it."""
+        """Return the first process's result of ``make`` on every process. Only the first process calls ``make``."""
         if self.size == 1:
             return make()
         box: list[Value | None] = [make() if self.first else None]
@@ -54,7 +54,7 @@ class World:
         return cast(Value, box[0])
 
     def share_weights(self, network: nn.Module, change: Callable[[], object]) -> None:
-        """Have the first process ``change`` a network, and give its weights to the others."""
+        """Let the first process ``change`` a network, and copy its weights to the others."""
 
         def changed() -> dict[str, Tensor]:
             change()
@@ -64,8 +64,8 @@ class World:
 
     @contextmanager
     def after_first_here(self, waits: bool) -> Iterator[None]:
-        """What is inside is done by a process that ``waits`` after the first one of its machine did it, which never
-        waits. All processes call this; which of them wait need not be agreed on."""
+        """Run the body after the first process of this machine has run it, if this process ``waits``. The first process
+        never waits. All processes must call this; they need not agree which of them wait."""
         waits = waits and self.local_rank > 0
         if waits:
             self.meet()
@@ -74,12 +74,12 @@ class World:
             self.meet()
 
     def meet(self) -> None:
-        """Go on when all processes are here."""
+        """Wait until all processes are here."""
         if self.size > 1:
             dist.all_gather_object([None] * self.size, None)
 
     def gather(self, part: Tensor) -> Tensor:
-        """(B, ...) of each process -> (size * B, ...) in the order of processes."""
+        """Concatenate (B, ...) of all processes to (size * B, ...), in the order of processes."""
         if self.size == 1:
             return part
         parts = [torch.empty_like(part) for _ in range(self.size)]
@@ -87,18 +87,18 @@ class World:
         return torch.cat(parts)
 
     def sum(self, value: Tensor) -> Tensor:
-        """Over processes, in place."""
+        """Sum over processes, in place."""
         if self.size > 1:
             dist.all_reduce(value)
         return value
 
     def check_same(self, value: object, message: str) -> None:
-        """Raise :class:`RunError` where a process has another value than the first."""
+        """Raise :class:`RunError` if a process has another value than the first."""
         if self.share(lambda: value) != value:
             raise RunError(message)
 
     def check_divides(self, batch: int) -> None:
-        """Raise :class:`RunError` unless every process gets as many samples of a batch as the others."""
+        """Raise :class:`RunError` if a batch cannot be shared evenly by the processes."""
         if batch % self.size:
             raise RunError(
                 f"a batch of {batch} cannot be shared evenly by {self.size} processes: expected training.batch_size, "
@@ -111,12 +111,13 @@ ALONE = World()
 
 @contextmanager
 def join_world(device: str) -> Iterator[tuple[World, str]]:
-    """The world that ``torchrun`` describes in the environment, or one of one process; and the device in it.
+    """Join the processes that ``torchrun`` describes in the environment, or form a world of one. Yields it with the
+    device.
 
-    ``device`` is a name as for ``choose_device``; of several processes each takes the GPU of its number.
+    ``device`` is a name as for ``choose_device``. If there are several processes, each takes the GPU of its number.
 
     Raises:
-        RunError: the other processes are gone, or cannot share such a device.
+        RunError: the other processes are gone, or several processes cannot share such a device.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield ALONE, device
@@ -141,19 +142,19 @@ def join_world(device: str) -> Iterator[tuple[World, str]]:
 
 
 def is_lost_connection(error: RuntimeError) -> bool:
-    """Gloo has no error of its own, but names its source files."""
+    """Gloo has no exception type of its own, but its messages name its source files."""
     return "gloo/" in str(error) or "Gloo" in str(error)
 
 
 def over_processes(network: nn.Module, device: torch.device) -> None:
-    """Have every batch norm inside count all processes' batches; its weights and statistics stay the same tensors."""
+    """Make every batch norm use the batches of all processes. Its weights and statistics stay the same tensors."""
     for name, part in network.named_children():
         if isinstance(part, _BatchNorm):
-            # torch's own runs on GPUs alone.
+            # torch's own class works on GPUs only.
             kind = nn.SyncBatchNorm if device.type == "cuda" else SharedBatchNorm
             shared = kind(part.num_features, part.eps, part.momentum)
             shared._parameters, shared._buffers, shared.training = part._parameters, part._buffers, part.training
-            for child_name, child in part.named_children():  # timm's norms hold the activation after them
+            for child_name, child in part.named_children():  # timm's norms contain the activation that follows them
                 shared.add_module(child_name, child)
                 shared.register_forward_hook(lambda _, __, out, child=child: child(out))
             setattr(network, name, shared)
@@ -162,7 +163,7 @@ def over_processes(network: nn.Module, device: torch.device) -> None:
 
 
 class SharedBatchNorm(_BatchNorm):
-    """As ``nn.SyncBatchNorm``, in plain operations, for equal batches (B, C, ...) in each process."""
+    """Does what ``nn.SyncBatchNorm`` does, in plain operations, for equal batches (B, C, ...) in each process."""
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.running_mean is not None
@@ -186,7 +187,7 @@ class SharedBatchNorm(_BatchNorm):
 
 
 class SumOverProcesses(torch.autograd.Function):
-    """A sum that every process gets; what each makes of it counts for the gradient of all."""
+    """A sum that every process gets. In the backward pass the gradients of all processes are summed, too."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:

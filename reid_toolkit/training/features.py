@@ -1,4 +1,4 @@
-"""Descriptors of every sample, in evaluation mode: what is clustered, ranked, and put into the lookup table."""
+"""Computes descriptors of every sample in evaluation mode, for clustering, ranking and the lookup table."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -18,21 +18,21 @@ from reid_toolkit.training.timm_backbone import TimmBackbone
 
 @dataclass(frozen=True)
 class Features:
-    """Of N samples, on the CPU, float32."""
+    """The features of N samples, on the CPU, float32."""
 
     descriptors: Tensor
-    """(N, D) unit rows: the normalised mean of the frames' unit descriptors, as at serving."""
+    """(N, D), rows of length 1: the normalised mean of the frames' normalised descriptors, as in a gallery."""
     embeddings: Tensor
-    """(N, E) unit rows: what the loss compares with the lookup table."""
+    """(N, E), rows of length 1: what the loss compares with the lookup table."""
     halves: Tensor
-    """(2, N, D) unit rows: the descriptors of a sample's first and second half of frames; zero where a sample
-    has one frame only."""
+    """(2, N, D), rows of length 1: the descriptors of the first and the second half of a sample's frames; zero if the
+    sample has only one frame."""
 
 
 def free_of_cameras(features: Features, cameras: Sequence[str]) -> Features:
-    """The same with descriptors and halves freed of the bias of ``cameras`` (N names), fitted to the descriptors.
+    """Remove the bias of ``cameras`` (N names) from descriptors and halves; it is fitted to the descriptors.
 
-    Unchanged where there are too few samples for camera statistics. Halves of a sample with one frame stay zero.
+    Features stay unchanged if there are too few samples for camera statistics. Halves of one-frame samples stay zero.
     """
     statistics = fit_camera_statistics(features.descriptors.numpy(), cameras)
     if statistics is None:
@@ -45,43 +45,44 @@ def free_of_cameras(features: Features, cameras: Sequence[str]) -> Features:
 
 
 def folded(network: ReidNetwork) -> ReidNetwork:
-    """A copy for inference on a CPU, each batch norm folded into the convolution before it: three times as fast."""
+    """Return a copy for inference on a CPU, with batch norms folded into convolutions: it is three times as fast."""
     copy = deepcopy(network).eval()
     fold_norms(copy.backbone, copy.size)
     return copy.to(memory_format=torch.channels_last)
 
 
 def fold_norms(backbone: nn.Module, size: tuple[int, int]) -> None:
-    """Fold each batch norm of a backbone in evaluation mode into the convolution before it. ``size`` is the height and
-    width of a picture that it takes."""
+    """Fold each batch norm of a backbone in evaluation mode into the convolution before it. ``size`` is height and
+    width of the picture that is used to find the pairs."""
     if isinstance(backbone, TimmBackbone):
         backbone.fuse()
     names = {part: name for name, part in backbone.named_modules()}
     for convolution, norm in followed_by_norms(backbone, size):
         backbone.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, norm))
-        # timm's norms hold the activation after them.
+        # timm's norms contain the activation that follows them.
         backbone.set_submodule(names[norm], nn.Sequential(*norm.children()))
 
 
 @torch.no_grad()
 def followed_by_norms(backbone: nn.Module, size: tuple[int, int]) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolutions whose output a batch norm is given as it is, by one black picture. How parts are registered does not
-    say it: RepViT's blocks norm a sum of two convolutions."""
+    """Return the convolutions whose output goes directly into a batch norm. They are found by running one black
+    picture, because the order in which parts are registered does not show it: RepViT's blocks norm a sum of two
+    convolutions."""
     made: list[tuple[Tensor, nn.Conv2d]] = []
-    found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
 
     def note(part: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
         if isinstance(part, nn.Conv2d):
             made.append((out, part))
         elif isinstance(part, nn.BatchNorm2d):
-            found.extend((convolution, part) for output, convolution in made if output is given[0])
+            pairs.extend((convolution, part) for output, convolution in made if output is given[0])
 
     parts = [part for part in backbone.modules() if isinstance(part, nn.Conv2d | nn.BatchNorm2d)]
     hooks = [part.register_forward_hook(note) for part in parts]
     backbone(torch.zeros(1, 3, *size, device=next(backbone.parameters()).device))
     for hook in hooks:
         hook.remove()
-    return found
+    return pairs
 
 
 @torch.no_grad()
@@ -93,9 +94,9 @@ def extract(
     precision: str = "float32",
     world: World = ALONE,
 ) -> Features:
-    """Run the network over every crop once; memory is bounded by ``batch_size`` however long a tracklet is.
+    """Run the network over every crop once. ``batch_size`` limits memory for tracklets of any length.
 
-    It is by default what keeps a CPU's caches or a GPU busy. ``precision`` is that of the backbone, as in training.
+    By default it is large enough to use a CPU's caches or a GPU well. ``precision`` is the backbone's, as in training.
     The processes of a ``world`` share the crops, and all of them get all features.
     """
     network.eval()

@@ -1,4 +1,4 @@
-"""How long a run in rounds takes on this machine: its parts are timed, a few seconds each, before it begins."""
+"""Estimates how long a run in rounds takes on this machine, by timing its parts for a few seconds each."""
 
 import time
 from collections.abc import Callable
@@ -30,13 +30,13 @@ PATIENCE = 2.0
 """Seconds after which the timing of a part stops."""
 
 MOST_CALLS = 32
-"""How often a part is timed at most."""
+"""The most calls of a part that are timed."""
 
 STEPS = WARM_UP + 1 + MOST_CALLS
-"""Of the epoch that is drawn to time some of them."""
+"""Steps of the epoch that is drawn for timing."""
 
 TIMED_SAMPLES = 4096
-"""Samples at most of which the clustering is timed."""
+"""The most samples with which clustering is timed."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ class Costs:
     """Seconds that the parts of a run take."""
 
     step: float
-    """A training step."""
+    """For a training step."""
     crop: float
-    """To describe a crop."""
+    """To compute the descriptor of a crop."""
     sample: float
-    """To measure and cluster, per sample."""
+    """To measure and cluster, for each sample."""
     pair: float
-    """To measure and cluster, per pair of samples."""
+    """To measure and cluster, for each pair of samples."""
 
     def seconds(self, recipe: Recipe, samples: int, crops: int) -> float:
-        """Of a whole run on ``samples`` samples with ``crops`` crops in all."""
+        """Estimate a whole run on ``samples`` samples that have ``crops`` crops in all."""
         schedule = plan(recipe, samples)
         between = self.crop * crops + self.sample * samples + self.pair * samples**2
         return self.step * sum(schedule.steps) + between * (schedule.stages + 1)
@@ -62,10 +62,10 @@ class Costs:
 def time_parts(
     recipe: Recipe, samples: int, crops: int, cameras: int, device: torch.device, processes: int = 1
 ) -> Costs:
-    """Time the parts of a run in rounds, with weights and pictures at random, on what trains it.
+    """Time the parts of a run in rounds on ``device``, with random weights and pictures.
 
-    ``samples``, ``crops`` and ``cameras`` are how many the dataset has. Where several ``processes`` share the work,
-    this one times its share.
+    ``samples``, ``crops`` and ``cameras`` are the dataset's numbers. If several ``processes`` share the work, this one
+    times its share.
 
     Raises:
         RunError: out of memory.
@@ -88,7 +88,7 @@ def time_parts(
 
 
 def time_step(network: ReidNetwork, recipe: Recipe, device: torch.device) -> float:
-    """Seconds of a training step."""
+    """Time a training step, in seconds."""
     samples = draw_samples(recipe, recipe.training.batch_size, device)
     classes = torch.arange(len(samples)) // recipe.rounds.per_cluster
     embeddings = F.normalize(
@@ -105,7 +105,7 @@ def time_step(network: ReidNetwork, recipe: Recipe, device: torch.device) -> flo
 
 
 def time_describing(network: ReidNetwork, recipe: Recipe, device: torch.device) -> float:
-    """Seconds to describe a crop."""
+    """Time the description of one crop, in seconds."""
     network = folded(network) if device.type == "cpu" else network  # as ``look_at`` does, once for all crops
     samples = draw_samples(recipe, 512 if device.type == "cuda" else 128, device)
     describe = partial(extract, network, samples, device, precision=recipe.training.precision)
@@ -116,13 +116,13 @@ def time_describing(network: ReidNetwork, recipe: Recipe, device: torch.device) 
 def time_clustering(
     dimension: int, recipe: Recipe, samples: int, cameras: int, device: torch.device, *, halves: bool
 ) -> tuple[float, float]:
-    """Seconds per sample, and per pair of samples, to measure and cluster them.
+    """Return the seconds to measure and cluster, per sample and per pair of samples.
 
-    ``halves`` says whether samples have more than one crop, so that their halves are compared, too.
+    ``halves`` says whether samples have several crops, so that their halves are compared as well.
     """
 
     def seconds(count: int) -> float:
-        groups = torch.randn(count // 8 + 1, dimension)  # as of people who look different by now
+        groups = torch.randn(count // 8 + 1, dimension)  # like people whom the network tells apart
         rows = F.normalize(groups[torch.arange(count) // 8] + 0.5 * torch.randn(count, dimension), dim=1)
         features = Features(rows, rows, torch.stack([rows, rows]) * halves)
         names = tuple(str(number % max(1, cameras)) for number in range(count))
@@ -136,14 +136,14 @@ def time_clustering(
 
     many = min(max(16, samples), TIMED_SAMPLES)
     few = many // 4
-    seconds(few)  # the first call loads what it needs
+    seconds(few)  # the first call is slower, because it loads libraries
     for_few, for_many = seconds(few), seconds(many)
     pair = max(0.0, (for_many / many - for_few / few) / (many - few))
     return max(0.0, for_many / many - pair * many), pair
 
 
 def mean_seconds(call: Callable[[], object], device: torch.device) -> float:
-    """How long a call takes, over as many as :data:`PATIENCE` allows."""
+    """Return the mean time of a call, over as many calls as :data:`PATIENCE` allows."""
     wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
     wait()
     began, calls, took = time.perf_counter(), 0, 0.0
@@ -155,7 +155,7 @@ def mean_seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def draw_samples(recipe: Recipe, count: int, device: torch.device) -> Samples:
-    """``count`` samples of one crop each, at random, before two cameras."""
+    """Make ``count`` random samples of one crop each, in two cameras."""
     height, width = recipe.network.height, recipe.network.width
     crops = tuple(Crop(Path(f"{number}.png"), "ab"[number % 2], f"{number}") for number in range(count))
     tracklets = tuple(Tracklet(crop.tracklet, crop.camera, (crop,)) for crop in crops)

@@ -1,4 +1,4 @@
-"""``reid train --gpus N``: N processes by torch's own launcher, and one line when one of them fails."""
+"""``reid train --gpus N``: starts N processes with torch's own launcher, and reports a failure in one line."""
 
 import json
 import logging
@@ -24,29 +24,29 @@ RUN_ID = "reid-train"
 
 
 def is_one_of_many() -> bool:
-    """Whether this process is one of several already, by :func:`launch` or by ``torchrun``."""
+    """Whether this process is already one of several that :func:`launch` or ``torchrun`` started."""
     return "LOCAL_RANK" in os.environ
 
 
 def check_gpus(count: int, device: str) -> None:
-    """Raise :class:`RunError` unless ``device`` ("auto", "cuda" or "cpu") can be had by so many processes."""
-    found = torch.cuda.device_count()
+    """Raise :class:`RunError` if ``device`` ("auto", "cuda" or "cpu") cannot serve so many processes."""
+    gpus = torch.cuda.device_count()
     if device not in ("auto", "cuda", "cpu"):
-        raise RunError(f"--gpus {count} with --device {device}: expected auto, cuda or cpu, since each takes its own")
-    if device != "cpu" and found < count:
-        raise RunError(f"--gpus {count}: {found} found: ask for at most that, or --device cpu for processes without")
+        raise RunError(f"--gpus {count} with --device {device}: expected auto, cuda or cpu, because each takes its own")
+    if device != "cpu" and gpus < count:
+        raise RunError(f"--gpus {count}: {gpus} found: ask for at most that, or --device cpu")
 
 
 def launch(processes: int, arguments: Sequence[str]) -> None:
-    """Run ``python -m reid_toolkit`` with ``arguments`` in so many processes on this machine, to the end.
+    """Run ``python -m reid_toolkit`` with ``arguments`` in this number of processes on this machine, until they end.
 
-    What the first one prints is seen, what the others print is not.
+    Only the first process's output is shown.
 
     Raises:
-        RunError: one failed, and all were ended.
+        RunError: a process failed, and all were ended.
         KeyboardInterrupt: Ctrl-C or SIGTERM, and all were ended.
     """
-    for name in ("agent.server.api", "multiprocessing.api"):  # which tell of each signal that they pass on
+    for name in ("agent.server.api", "multiprocessing.api"):  # these log each signal that they pass on
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as logs:
         config = LaunchConfig(
@@ -63,9 +63,10 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
 
 
 def cause(failures: list[ProcessFailure], processes: int) -> str:
-    """What ended the run: a process that was killed, before others that miss it; else the first that said why.
+    """Return what ended the run: a process that was killed, before processes that miss it; else the first that gave a
+    reason.
 
-    A process that loses the others while it ends may abort by itself, so an abort counts only where nobody said why.
+    A process that loses the others while it ends may abort, so an abort counts only if no process gave a reason.
     """
 
     def place(failure: ProcessFailure) -> tuple[int, int]:
@@ -87,14 +88,15 @@ def cause(failures: list[ProcessFailure], processes: int) -> str:
 
 @contextmanager
 def telling_launcher() -> Iterator[None]:
-    """In a process of :func:`launch`, hand a named error to it, so that it is said once and not by each of them."""
+    """In a process of :func:`launch`, pass a named error to the launcher, so that it is printed once and not N
+    times."""
     if os.environ.get("TORCHELASTIC_RUN_ID") != RUN_ID:
         yield
         return
     try:
         try:
             yield
-        finally:  # the launcher sends SIGTERM when another process ends; it must not cut off what is said below
+        finally:  # the launcher sends SIGTERM if another process ends; it must not cut off the message below
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except KeyboardInterrupt:
         sys.exit(130)

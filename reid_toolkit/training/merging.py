@@ -1,4 +1,4 @@
-"""Which samples training may never put together, those seen at once in one camera, and what that stops."""
+"""Merges of a stage under cannot-link pairs: samples seen at the same time in one camera are never merged."""
 
 from functools import partial
 from typing import Any
@@ -16,12 +16,12 @@ from reid_toolkit.training.samples import Samples, machine_memory
 
 
 def cannot_link(samples: Samples) -> NDArray[np.int64]:
-    """Pairs of samples (M, 2) seen at once in one camera; tracklets without times are in none."""
+    """Return pairs of samples (M, 2) seen at the same time in one camera. Tracklets without times are in no pair."""
     return cannot_link_pairs(*times(samples.tracklets))
 
 
 def can_merge(labels: NDArray[np.int64], pairs: NDArray[np.int64] | None) -> bool:
-    """Whether two clusters are left that ``pairs`` does not keep apart; ``labels`` (N,) are 0..C-1."""
+    """Whether there are still two clusters that ``pairs`` allows to merge; ``labels`` (N,) are 0..C-1."""
     count = int(labels.max()) + 1
     possible = count * (count - 1) // 2
     if pairs is None or len(pairs) < possible:
@@ -38,19 +38,19 @@ def merge_allowed(
     recipe: MergingRecipe,
     device: torch.device,
 ) -> tuple[Merging, dict[str, Any]]:
-    """One stage's merges under ``pairs`` (M, 2), and for metrics.jsonl what the same stage would do without them:
+    """Make one stage's merges under ``pairs`` (M, 2). Also returns figures of the same stage without them:
 
-    merges_forbidden: how many of its merges would each bring two together who were seen at once.
-    violations_without: the share of ``pairs`` that would be in one cluster after it, 0-1.
+    merges_forbidden: how many of its merges would join at least one pair. violations_without: the share of ``pairs``
+    that would be in one cluster after it, 0-1.
 
-    Every such pair is a mistake that no label was needed to see. Where there are none, the stage without
-    constraints is the stage under them too, since the cheapest merge of all is then the cheapest allowed one: so
-    they cost a second merging only where they change something. Both figures are left out where there are no pairs.
+    Every such pair is a mistake that can be seen without a label. If there are no mistakes, both stages are the same,
+    because the cheapest merge of all is then the cheapest allowed merge. So a second merging is needed only if the
+    pairs change something. Both figures are left out if there are no pairs.
     """
     merge = partial(
         merge_clusters, descriptors, labels, merges, trade_off=recipe.trade_off, within=recipe.within,
         linkage=recipe.linkage, metric=recipe.metric, size_weight=recipe.size_weight, device=device,
-        # By the container's memory, which the method does not look for.
+        # From the container's memory limit, which the method package does not look for.
         max_memory=None if device.type == "cuda" else machine_memory() // 4,
     )  # fmt: skip
     free = merge()
@@ -63,17 +63,17 @@ def merge_allowed(
 
 
 def in_one_cluster(labels: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the pairs (M, 2) of samples ``labels`` (N,) puts together; (M,)."""
+    """Mark the pairs (M, 2) of samples that share a cluster in ``labels`` (N,): (M,)."""
     return labels[pairs[:, 0]] == labels[pairs[:, 1]]
 
 
 def joining_merges(merging: Merging, labels: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The merge, by its place in the history, that first put each pair (M, 2) into one cluster; (M,).
+    """Return for each pair (M, 2) the merge, by its place in the history, that first joined it: (M,).
 
-    ``labels`` (N,) are those before the stage. Every pair is apart in them, and together after it.
+    ``labels`` (N,) are those before the stage. Every pair must be apart in them and joined after it.
     """
     _, first, owner = np.unique(labels, return_index=True, return_inverse=True)
-    ends = first[owner][pairs]  # (M, 2): the cluster of each sample by its smallest member, as the history names it
+    ends = first[owner][pairs]  # (M, 2): each sample's cluster, named by its smallest member as in the history
     gone = np.full(len(labels), len(merging.history))
     into = np.arange(len(labels))
     for place, (a, b, _) in enumerate(merging.history):
@@ -81,7 +81,7 @@ def joining_merges(merging: Merging, labels: NDArray[np.int64], pairs: NDArray[n
     joined = np.full(len(pairs), -1)
     apart = np.arange(len(pairs))
     while len(apart):
-        # Of a pair's two clusters, the one that is merged into another first moves on to that one.
+        # Follow the one of a pair's two clusters that is merged first.
         side = gone[ends[apart]].argmin(axis=1)
         cluster = ends[apart, side]
         joined[apart], ends[apart, side] = gone[cluster], into[cluster]

@@ -1,4 +1,4 @@
-"""The embedder: a backbone whose pooled features are the descriptor, and the head that feeds the loss."""
+"""The network that is trained: a backbone, whose pooled features are the descriptor, and the head for the loss."""
 
 import sys
 from contextlib import redirect_stdout
@@ -29,55 +29,56 @@ CLASSIFIERS = {
     "shufflenet_v2_x1_0": "fc",
     **dict.fromkeys(OSNETS, "classifier"),
 }
-"""Backbone -> its last part, which is cut off; what is left ends in global average pooling, and an OSNet in one layer
-more. Those of timm come beside them, by "timm:" and timm's name."""
+"""The part of each backbone that is cut off: its classifier. The rest ends in global average pooling; an OSNet has one
+more layer after it. timm's models are named "timm:" and timm's name."""
 
 RUN_PREFIX = "backbone."
-"""Of the backbone's tensors in a run's checkpoints, where the head's and the clusters' stand beside them."""
+"""Prefix of the backbone's tensors in a run's checkpoints, which hold the head and the clusters as well."""
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""ImageNet's, in RGB order and of values 0-1: what torchvision's weights were trained with."""
+"""ImageNet's mean and standard deviation, RGB, values 0 to 1: torchvision's weights were trained with them."""
 
 DUST = 1e-15
-"""A weight this small does nothing any more."""
+"""Weights smaller than this have no effect."""
 
 STEM = ("conv1", "bn1", "layer1", "layer2")
-"""Parts of a ResNet that ``frozen`` counts through."""
+"""Parts of a ResNet, in the order in which ``frozen`` counts them."""
 
 
 def to_rgb(crops: Tensor) -> Tensor:
-    """uint8 BGR crops (B, H, W, 3) -> RGB (B, 3, H, W) float32 of 0-1."""
+    """Convert uint8 BGR crops (B, H, W, 3) to RGB (B, 3, H, W) float32, 0 to 1."""
     return crops.flip(-1).permute(0, 3, 1, 2).to(torch.float32) / 255.0
 
 
 def standardise(images: Tensor) -> Tensor:
-    """RGB (B, 3, H, W) of 0-1 -> the network's input: minus the mean, over the standard deviation."""
+    """Convert RGB (B, 3, H, W), 0 to 1, to the network's input: minus the mean, divided by the standard deviation."""
     return (images - per_channel(MEAN, images.device)) / per_channel(STD, images.device)
 
 
 def per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
-    """(3, 1, 1), filled on the device: a copy from the host would wait for it, and no CUDA graph can hold one."""
+    """Make (3, 1, 1) on the device. A copy from the host would have to be waited for, and no CUDA graph can hold it."""
     return torch.stack([torch.full((1, 1), value, device=device) for value in values])
 
 
 def mixed_precision(device: torch.device, precision: str) -> torch.autocast:
-    """What the backbone runs in: for "bfloat16" its convolutions and products are in it, while batch norm's sums and
-    all weights stay float32; nothing special for "float32"."""
-    # Weights are cast once a pass, so that a cache of them would gain nothing.
+    """Return the context in which the backbone runs. With "bfloat16", convolutions and products use it, while batch
+    norm's sums and all weights stay float32. With "float32" it changes nothing."""
+    # Weights are cast once per pass, so a cache of them would gain nothing.
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
 
 
 class GeneralisedMean(nn.Module):
-    """Pooling by (mean x^p)^(1/p) over a feature map, p learned (Radenovic et al., "Fine-tuning CNN image retrieval
-    with no human annotation", 2018): (B, D, H, W) -> (B, D, 1, 1). p = 1 is the average, and a large p the maximum."""
+    """Pools a feature map by (mean x^p)^(1/p), with p learned: (B, D, H, W) -> (B, D, 1, 1). p = 1 is the average; a
+    large p approaches the maximum (Radenovic et al., "Fine-tuning CNN image retrieval with no human annotation",
+    2018)."""
 
     def __init__(self, exponent: float = 3.0) -> None:
         super().__init__()
         self.exponent = nn.Parameter(torch.tensor(exponent))
 
     def forward(self, features: Tensor) -> Tensor:
-        # In float32, where a power of a small number is not 0.
+        # In float32, because in lower precision a power of a small number may become 0.
         powers = features.float().clamp(min=1e-6).pow(self.exponent)
         return powers.mean((2, 3), keepdim=True).pow(1 / self.exponent)
 
@@ -85,12 +86,12 @@ class GeneralisedMean(nn.Module):
 class ReidNetwork(nn.Module):
     """Backbone and head.
 
-    ``forward`` gives features: L2-normalised they are the descriptor used to cluster and retrieve. ``embed`` maps
+    ``forward`` gives features. L2-normalised, they are the descriptor that is clustered and searched by. ``embed`` maps
     features, averaged over a tracklet's frames, to the unit vectors that the loss compares with the lookup table.
 
     With head "embedding" (Section IV-C) the features are the pooled ones, and ``embed`` is a linear layer and batch
-    norm. With "batch_norm" (BNNeck: Luo et al., "Bag of tricks", 2019) the features are the pooled ones after batch
-    norm, whose bias is not learned, and ``embed`` only normalises.
+    norm. With "batch_norm" (BNNeck: Luo et al., "Bag of tricks", 2019) the features are the pooled ones after a batch
+    norm whose bias is not learned, and ``embed`` only normalises.
     """
 
     def __init__(self, recipe: NetworkRecipe) -> None:
@@ -101,7 +102,7 @@ class ReidNetwork(nn.Module):
         """Height and width of the images."""
         timms = self.backbone if isinstance(self.backbone, TimmBackbone) else None
         self.mean, self.std = (timms.mean, timms.std) if timms else (MEAN, STD)
-        """What the first layer's weights were trained with: of RGB of 0-1."""
+        """The pixel mean and deviation that the first layer's weights were trained with: RGB, 0 to 1."""
         if recipe.last_stride == 1:
             keep_last_map(self.backbone)
         if recipe.pooling == "generalised_mean":
@@ -122,29 +123,29 @@ class ReidNetwork(nn.Module):
             getattr(self.backbone, name).requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Standardised images (B, 3, H, W) -> features (B, D)."""
+        """Map standardised images (B, 3, H, W) to features (B, D)."""
         pooled = self.backbone(images)
         return pooled if self.feature_norm is None else self.feature_norm(pooled.float())
 
     def embed(self, pooled: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Features (B, D) -> unit embeddings (B, E); ``kept`` (B, E) bool is what dropout leaves of them.
+        """Map features (B, D) to unit embeddings (B, E). ``kept`` (B, E) bool marks the elements that dropout keeps.
 
-        Dropout comes before the normalisation, so that Eq. 2's v has length 1 in training too; the released code
-        drops after it.
+        Dropout comes before the normalisation, so that v in Eq. 2 has length 1 in training too. The released code drops
+        after it.
         """
         embedded = pooled if self.embedding is None else self.embedding_norm(self.embedding(pooled))
-        # Dropout's usual factor would be lost in the normalisation.
+        # Dropout's usual scaling is left out, because the normalisation would undo it.
         return F.normalize(embedded if kept is None else embedded * kept, dim=1)
 
     def train(self, mode: bool = True) -> "ReidNetwork":
-        """As in torch; frozen parts stay in evaluation mode, their batch statistics as loaded."""
+        """As in torch, but frozen parts stay in evaluation mode, with their batch statistics as loaded."""
         super().train(mode)
         for name in self.frozen:
             getattr(self.backbone, name).eval()
         return self
 
     def parameter_groups(self, backbone_factor: float) -> list[dict[str, object]]:
-        """Trainable parameters for an optimiser, with ``factor`` to scale each group's learning rate by."""
+        """Return trainable parameters for an optimiser. Each group's ``factor`` scales its learning rate."""
         backbone = [p for p in self.backbone.parameters() if p.requires_grad]
         head = [p for name, p in self.named_parameters() if not name.startswith(RUN_PREFIX) and p.requires_grad]
         return [{"params": backbone, "factor": backbone_factor}, {"params": head, "factor": 1.0}]
@@ -154,8 +155,8 @@ class ReidNetwork(nn.Module):
 def drop_dust(network: nn.Module) -> None:
     """Set weights below :data:`DUST` to zero. Weight decay leaves such weights in channels that are no longer used.
 
-    They change no output that float32 can hold. But products of them are subnormal numbers, which are tens of times
-    slower on a CPU: a training step of MobileNetV2 took twice its time after some twenty rounds.
+    They change no output that float32 can represent. But their products are subnormal numbers, which are tens of times
+    slower on a CPU: a training step of MobileNetV2 took twice its time after about twenty rounds.
     """
     for weights in network.parameters():
         if weights.requires_grad:
@@ -166,7 +167,7 @@ def drop_dust(network: nn.Module) -> None:
 def centre_features(network: ReidNetwork, crops: Tensor) -> None:
     """Set the running statistics of a new network's feature norm to those of ``crops`` (B, H, W, 3) uint8 BGR.
 
-    Without it an untrained network's features are the pooled ones, all positive and much alike.
+    Otherwise the features of an untrained network would be the pooled ones, which are all positive and similar.
     """
     assert network.feature_norm is not None
     network.eval()
@@ -177,7 +178,7 @@ def centre_features(network: ReidNetwork, crops: Tensor) -> None:
 
 
 def build_network(recipe: NetworkRecipe, seed: int) -> ReidNetwork:
-    """A network with the recipe's weights; what is random is drawn from ``seed``."""
+    """Make a network with the recipe's weights. Random weights depend only on ``seed``."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = ReidNetwork(recipe)
@@ -188,12 +189,12 @@ def build_network(recipe: NetworkRecipe, seed: int) -> ReidNetwork:
 def build_backbone(
     name: str, *, stride_in_1x1: bool = False, size: tuple[int, int] = (256, 128)
 ) -> tuple[nn.Module, int]:
-    """A model with random weights that maps (B, 3, H, W) to (B, D), and D.
+    """Make a model with random weights that maps (B, 3, H, W) to (B, D). Returns it and D.
 
     ``stride_in_1x1`` moves each bottleneck's stride from its 3x3 to its first 1x1 convolution (He et al. 2015).
-    ``size`` is the images' height and width: what timm's models are tried with, and some are made for.
-    Raises :class:`RecipeError` for a name we do not know, or a size that a model does not take, and
-    :class:`MissingDependencyError` for a model of timm without timm.
+    ``size`` is the images' height and width, with which timm's models are tested; some are made for one size.
+    Raises :class:`RecipeError` for an unknown name or a size that the model does not take, and
+    :class:`MissingDependencyError` for a model of timm if timm is not installed.
     """
     if name.startswith(PREFIX):
         model = TimmBackbone(name, size, MEAN, STD)
@@ -219,7 +220,7 @@ def build_backbone(
 
 
 def pool_by(backbone: nn.Module, pooling: nn.Module) -> None:
-    """Pool a backbone of :func:`build_backbone` by a module that gives (B, D, 1, 1).
+    """Replace the pooling of a backbone from :func:`build_backbone` by a module that gives (B, D, 1, 1).
 
     Raises :class:`RecipeError` for a model of timm that has no feature map to pool.
     """
@@ -228,17 +229,17 @@ def pool_by(backbone: nn.Module, pooling: nn.Module) -> None:
     elif hasattr(backbone, "avgpool"):
         backbone.avgpool = pooling
     else:
-        # MobileNetV2 and ShuffleNet average in their code: what comes after the last part, averaged, stays as it is.
+        # MobileNetV2 and ShuffleNet average in their own code. Averaging what is already pooled changes nothing.
         last = backbone.features if hasattr(backbone, "features") else backbone.conv5
         assert isinstance(last, nn.Sequential)
         last.append(pooling)
 
 
 def keep_last_map(backbone: nn.Module) -> None:
-    """Take out a backbone's last halving of the feature map: the block that holds its last convolution of stride 2, or
-    an OSNet's last pooling between stages.
+    """Remove a backbone's last halving of the feature map: the stride 2 of its last block, or an OSNet's last pooling
+    between stages.
 
-    Raises :class:`RecipeError` for a model of timm whose feature map does not become twice as high and wide by it.
+    Raises :class:`RecipeError` for a model of timm whose feature map does not double in height and width.
     """
     if isinstance(backbone, OSNet):
         backbone.keep_last_map()
@@ -253,11 +254,11 @@ def keep_last_map(backbone: nn.Module) -> None:
             continue
         if isinstance(part, nn.Conv2d) and part.stride == (2, 2):
             part.stride = (1, 1)
-        elif isinstance(part, nn.AvgPool2d) and part.stride == 2:  # of the shortcut, in some of timm's ResNets
+        elif isinstance(part, nn.AvgPool2d) and part.stride == 2:  # in the shortcut of some of timm's ResNets
             part.kernel_size = part.stride = 1
     if timms and not is_half(before, timms.map_size()):
         raise RecipeError(
-            f"network.last_stride = 1: the last halving of {timms.name!r} cannot be taken out: leave last_stride at "
+            f"network.last_stride = 1: the last halving of {timms.name!r} cannot be removed: leave last_stride at "
             "2, or name another backbone"
         )
 
@@ -270,10 +271,10 @@ def is_half(small: tuple[int, int] | None, large: tuple[int, int] | None) -> boo
 
 
 def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
-    """Fill a backbone of :func:`build_backbone`: ``weights`` is "none", "imagenet", or the path of a state dict or
-    of a run's checkpoint, of which only the backbone is taken.
+    """Load weights into a backbone of :func:`build_backbone`. ``weights`` is "none", "imagenet", or the path of a state
+    dict or of a run's checkpoint, of which only the backbone is used.
 
-    Raises :class:`ModelError` when the file does not fit, or when there is no network to download from.
+    Raises :class:`ModelError` if the file does not fit, or if a download is needed and there is no network.
     """
     if weights == "none":
         return
@@ -301,32 +302,33 @@ def load_weights(backbone: nn.Module, name: str, weights: str) -> None:
 
 
 def is_learned(key: str) -> bool:
-    """Whether a file of weights has to hold it. Not so of batch norm's counters, which nothing reads and torchvision's
-    own older files do not have, and of our own pooling's exponent."""
+    """Whether a file of weights must contain this tensor. It need not contain batch norm's counters, which nothing
+    reads and torchvision's older files lack, or the exponent of our own pooling."""
     return not key.endswith(("num_batches_tracked", ".exponent"))
 
 
 def download_imagenet(name: str) -> dict[str, Tensor]:
-    """torchvision's ImageNet weights, from its cache or the network. V1: what the literature of the paper used."""
+    """Return torchvision's ImageNet weights, from its cache or the network: V1, as in the literature the paper
+    cites."""
     if name in OSNETS:
         raise ModelError(
-            f"ImageNet weights of {name} are not downloaded: torchreid's model zoo gives them only by hand: give "
-            "--weights FILE (torchreid-named state dict, .pth or .safetensors), or --weights none to begin from "
+            f"ImageNet weights of {name} are not downloaded: fetch them by hand from torchreid's model zoo and give "
+            "--weights FILE (torchreid-named state dict, .pth or .safetensors), or --weights none to start from "
             "random weights"
         )
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
-        with redirect_stdout(sys.stderr):  # torch names the address it loads from; stdout is for results
+        with redirect_stdout(sys.stderr):  # torch prints the address it loads from; stdout is for results
             return weights.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError) as error:
         raise ModelError(
             f"ImageNet weights of {name} cannot be downloaded ({error}): give --weights FILE (torchvision-named "
-            "state dict, .safetensors or .pth), or --weights none to begin from random weights"
+            "state dict, .safetensors or .pth), or --weights none to start from random weights"
         ) from None
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors or a file of torch; nothing in the file is executed."""
+    """Read a state dict from a .safetensors or a torch file. Nothing in the file is executed."""
     if not path.is_file():
         raise ModelError(f"weights {path}: {'is a folder: expected a file' if path.is_dir() else 'no such file'}")
     try:

@@ -1,8 +1,8 @@
-"""OSNet, small networks made for re-identification, with and without instance norms.
+"""OSNet: small networks made for re-identification, with and without instance norms.
 
-Zhou et al., "Omni-scale feature learning for person re-identification" (ICCV 2019), and for the kind with instance
-norms (AIN), "Learning generalisable omni-scale representations" (TPAMI 2021). Tensors have the names of torchreid's
-checkpoints, so that they load as they are.
+Zhou et al., "Omni-scale feature learning for person re-identification" (ICCV 2019). The kind with instance norms (AIN)
+is from "Learning generalisable omni-scale representations" (TPAMI 2021). Tensors have the names of torchreid's
+checkpoints, so that these load without conversion.
 """
 
 from collections.abc import Iterator
@@ -12,27 +12,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 DIMENSION = 512
-"""Of the features, at every width."""
+"""Width of the features, the same for every width of the network."""
 
 WIDTHS = {"x0_25": 16, "x0_5": 32, "x0_75": 48, "x1_0": 64}
-"""Channels of the first convolution; the three stages have 4, 6 and 8 times as many."""
+"""Channels of the first convolution. The three stages have 4, 6 and 8 times as many."""
 
 OSNETS = {
     f"{kind}_{width}": (channels, kind == "osnet_ain")
     for kind in ("osnet", "osnet_ain")
     for width, channels in WIDTHS.items()
 }
-"""Name -> channels of the first convolution, and whether it has instance norms."""
+"""For each name, the channels of the first convolution, and whether it has instance norms."""
 
 DEPTHS = (1, 2, 3, 4)
-"""Light convolutions in each of a block's streams: windows of 3, 5, 7 and 9 pixels."""
+"""Number of light convolutions in each of a block's streams. They see 3, 5, 7 and 9 pixels."""
 
 NORMED = ((True, True), (False, True), (True, False))
-"""Which of the two blocks of each stage has an instance norm in AIN: what the search of the 2021 paper found."""
+"""Which of the two blocks of each stage has an instance norm in AIN, as the search of the 2021 paper found."""
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, batch norm or an instance norm, and ReLU but where the block adds before it."""
+    """A convolution without bias, then batch norm or instance norm, then ReLU unless the block adds before it."""
 
     def __init__(
         self, inputs: int, outputs: int, size: int = 1, stride: int = 1, *, instance: bool = False, relu: bool = True
@@ -48,7 +48,7 @@ class ConvNorm(nn.Module):
 
 
 class LightConv(nn.Module):
-    """A 3x3 convolution as a 1x1 one over all channels and a 3x3 one in each."""
+    """A 3x3 convolution, split into a 1x1 convolution over all channels and a 3x3 convolution within each."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class LightConv(nn.Module):
 
 
 class Gate(nn.Module):
-    """Weighs each channel by what all channels hold on average: (B, C, H, W) -> the same shape."""
+    """Weighs each channel by a function of all channels' means: (B, C, H, W) -> the same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Block(nn.Module):
             self.conv3.bn = nn.Identity()
 
     def streams(self) -> Iterator[nn.Module]:
-        """The four, from the shallowest to the deepest."""
+        """Yield the four streams, from the shallowest to the deepest."""
         if self.conv2 is None:
             yield from (self.get_submodule(f"conv2{letter}") for letter in "abcd")
         else:
@@ -110,8 +110,8 @@ class Block(nn.Module):
 
 
 class OSNet(nn.Module):
-    """(B, 3, H, W) -> (B, 512): the mean of the last map through a linear layer, batch norm and ReLU, which is what
-    torchreid's checkpoints were trained to compare people by. The map is a 16th as high and wide as the picture."""
+    """Maps (B, 3, H, W) to (B, 512): the mean of the last map through a linear layer, batch norm and ReLU. torchreid's
+    checkpoints were trained to compare people by it. The map's height and width are a 16th of the picture's."""
 
     def __init__(self, channels: int, *, ain: bool) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class OSNet(nn.Module):
                 nn.init.zeros_(part.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Standardised images (B, 3, H, W) -> features (B, 512), none below 0."""
+        """Map standardised images (B, 3, H, W) to features (B, 512), none of them negative."""
         maps = images
         for name in self.maps:
             maps = self.get_submodule(name)(maps)
@@ -151,7 +151,8 @@ class OSNet(nn.Module):
         return features
 
     def keep_last_map(self) -> None:
-        """Leave out the second of the two poolings between stages: the last map is an 8th as high and wide."""
+        """Leave out the second pooling between stages, so that the last map's height and width are an 8th of the
+        picture's."""
         name = "pool3" if "pool3" in self.maps else "conv3.2"
         halving = self.get_submodule(name)
         assert isinstance(halving, nn.Sequential)

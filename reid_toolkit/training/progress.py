@@ -1,4 +1,4 @@
-"""What happens between two training steps: progress is reported, the run is saved now and then, Ctrl-C is obeyed."""
+"""Work between two training steps: progress is reported, the run is saved at intervals, and Ctrl-C is handled."""
 
 import math
 import signal
@@ -14,7 +14,7 @@ from reid_toolkit.training.schedule import Place, Plan
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 FADES_IN = 120.0
-"""After so many seconds a step has a third of its weight in the estimate."""
+"""After this many seconds a step's weight in the estimate has fallen to a third."""
 
 
 class Interrupt:
@@ -26,11 +26,11 @@ class Interrupt:
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
-        """Inside, handle the signals that raise KeyboardInterrupt: Ctrl-C does in Python, and SIGTERM does in ``reid``.
+        """Inside, handle the signals that raise KeyboardInterrupt: Ctrl-C in Python, and SIGTERM in ``reid``.
 
-        A signal that the caller handles in another way is left to the caller.
+        A signal for which the caller has another handler is left to the caller.
         """
-        # Python hands signals to its main thread alone.
+        # Python delivers signals to its main thread only.
         main = threading.current_thread() is threading.main_thread()
         taken = [number for number in SIGNALS if main and signal.getsignal(number) is signal.default_int_handler]
         for number in taken:
@@ -43,7 +43,7 @@ class Interrupt:
 
     @contextmanager
     def postponed(self) -> Iterator[None]:
-        """Inside, the first signal only sets ``requested``, since half a step cannot be saved. The second one raises
+        """Inside, the first signal only sets ``requested``, because half a step cannot be saved. A second signal raises
         KeyboardInterrupt at once."""
         self._postponed = True
         try:
@@ -64,45 +64,45 @@ class Interrupt:
 
 @dataclass(frozen=True)
 class Step:
-    """Where training is, for a progress display."""
+    """The position of training, for a progress display."""
 
     stage: int
     stages: int
-    """Stages in all, so far as can be known."""
+    """The number of stages, as far as it is known."""
     clusters: int
     loss: float
-    """The epoch's mean, as it was about a second ago."""
+    """The epoch's mean loss, about a second old."""
     done: int
-    """Training steps done, of ``total``, in this whole run."""
+    """Training steps done in the whole run, out of ``total``."""
     total: int
     seconds_left: float | None = None
-    """Until the whole run is done, judged mostly by the last minutes; None until a step was timed."""
+    """Until the end of the whole run, estimated mostly from the last minutes; None until a step was timed."""
 
 
 class Pace:
-    """How long the rest of a run takes, by how long its steps took, and what lies between two stages.
+    """Estimates how long the rest of a run takes, from the times of its steps and of the work between stages.
 
     Recent steps count most, so that the estimate follows the machine's load.
     """
 
     def __init__(self, schedule: Plan, now: float) -> None:
-        """Times are in seconds, of one clock; the run begins or goes on ``now``."""
+        """Times are in seconds of one clock. The run begins or resumes ``now``."""
         self.schedule = schedule
         self._last = now
         self._stage: int | None = None
         self._seconds = self._steps = 0.0
-        """Weighted sums over steps; older ones weigh less."""
+        """Weighted sums over steps. Older steps weigh less."""
         self._between = 0.0
 
     def seconds_left(self, place: Place, now: float) -> float | None:
-        """After each step: until the run's end. None where no step was timed yet."""
+        """Estimate the seconds until the run's end. Call it after each step. Returns None until a step was timed."""
         took, self._last = now - self._last, now
         if place.stage == self._stage:
             fades = math.exp(-took / FADES_IN)
             self._seconds, self._steps = self._seconds * fades + took, self._steps * fades + 1
-        elif place.step == 1:  # what came before: all crops described, measured and clustered, and this step
-            known = self._stage is not None
-            self._between = (self._between + took) / 2 if known else took
+        elif place.step == 1:  # the time since contains describing, measuring and clustering, and this step
+            measured = self._stage is not None
+            self._between = (self._between + took) / 2 if measured else took
         self._stage = place.stage
         if not self._steps:
             return None
@@ -112,7 +112,7 @@ class Pace:
 
 @dataclass
 class AfterStep:
-    """Called after each step with the place that was reached and the loss: saves, stops and reports."""
+    """Called after each step with the place that was reached and the loss. Saves, stops and reports."""
 
     pace: Pace
     clusters: int
@@ -123,7 +123,7 @@ class AfterStep:
     interrupt: Interrupt
     saved: float = field(default_factory=time.monotonic)
     unsaved: Place | None = None
-    """The place that was reached, or None when it is saved."""
+    """The place that was reached, or None if it is saved."""
 
     def __call__(self, place: Place, loss: float) -> None:
         self.unsaved = place
@@ -144,9 +144,10 @@ class AfterStep:
 
     @contextmanager
     def saving_at_interrupt(self) -> Iterator[None]:
-        """Inside is what follows a stage's last step. Ctrl-C saves that place, from which all of it can be repeated."""
+        """Inside runs the work after a stage's last step. Ctrl-C saves that place, so that all of the work can be
+        repeated."""
         try:
-            self.interrupt.check()  # of the last step's end
+            self.interrupt.check()  # a signal may have come at the end of the last step
             yield
         except KeyboardInterrupt:
             self.save_now()

@@ -1,4 +1,4 @@
-"""One training run beside its loop: the folder, the clock, TensorBoard's board, and the state that a resume needs."""
+"""A training run's work outside its loop: the folder, the clock, TensorBoard, and the state for a resume."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -35,9 +35,10 @@ from reid_toolkit.training.verdict import Verdict
 
 
 class TrainingRun:
-    """A run that begins or goes on: :meth:`restore`, :meth:`start`, stages inside :meth:`recording`, :meth:`clean_up`.
+    """A run that begins or resumes. Call :meth:`restore`, :meth:`start`, stages inside :meth:`recording`,
+    :meth:`clean_up`.
 
-    All processes of a ``world`` call the same methods. The first one alone writes.
+    All processes of a ``world`` call the same methods. Only the first one writes.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class TrainingRun:
         world: World,
         on_phase: Callable[[Phase], None] | None = None,
     ) -> None:
-        """``out`` is the run's folder, and ``fingerprint`` the dataset's. Nothing is read or written yet."""
+        """``out`` is the run's folder; ``fingerprint`` is the dataset's. Nothing is read or written yet."""
         self.folder = RunFolder(out)
         self.recipe = recipe
         self.fingerprint = fingerprint
@@ -58,19 +59,19 @@ class TrainingRun:
         self.clock = Clock(on_phase)
         self.interrupt = Interrupt()
         self.state: State | None = None
-        """Where the run goes on from; None for a new run, and once the loop has taken it."""
+        """The state from which the run resumes. None for a new run, and after the loop has taken it."""
         self.metrics: list[Row] = []
-        """One row for each finished stage."""
+        """One row per finished stage."""
         self.start_row: list[Row] = []
-        """That of the network before training; none in a run that an earlier version began."""
+        """The row of the network before training; empty if an earlier version began the run."""
         self._names: list[tuple[str, str]] = []
         self._board: SummaryWriter | None = None
 
     def restore(self, *, resume: bool, on_warning: Callable[[str], None]) -> ReidNetwork:
-        """Read the last state in the folder, if there is one, and make the network with its weights, or new ones.
+        """Read the last state in the folder, if there is one. Returns the network with its weights, or a new network.
 
         Raises:
-            RunError: the folder holds a run, and ``resume`` is off, or the run is of another recipe or dataset.
+            RunError: the folder holds a run and ``resume`` is off, or the run has another recipe or dataset.
         """
 
         def read() -> tuple[State | None, dict[str, Tensor]]:
@@ -90,7 +91,7 @@ class TrainingRun:
         """Write the folder of a new run, or bring a resumed run's files at the top up to date.
 
         Raises:
-            RunError: the run that is resumed has another number of samples.
+            RunError: the resumed run has another number of samples.
         """
         state = self.state
         if state and len(state.labels) != len(samples):
@@ -107,7 +108,7 @@ class TrainingRun:
             self.publish()
 
     def save_start(self, row: Row, network: ReidNetwork, count: int) -> None:
-        """Write the network before training and its line of metrics, as a stage of ``count`` clusters of one sample."""
+        """Save the network before training and its metrics, as a stage of ``count`` clusters of one sample."""
         self.start_row = [row]
         if self.world.first:
             weights = on_cpu(network.state_dict())
@@ -115,14 +116,14 @@ class TrainingRun:
             self.folder.save(Checkpoint(START, weights, singles, singles, self.start_row))
 
     def publish(self, verdict: Verdict | None = None) -> None:
-        """Write the files at the top of the folder from the stages that are done."""
+        """Write the files at the top of the folder from the finished stages."""
         rows, rule = [*self.start_row, *self.metrics], self.recipe.selection
         self.folder.publish(rows, self._names, rule, asdict(verdict) if verdict else None)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Inside, finished stages are written to TensorBoard as well, and Ctrl-C can save the step that it comes at."""
-        # Several processes would have to agree on a step to end at: they end at once, and lose what is not saved yet.
+        """Inside, finished stages are also written to TensorBoard, and Ctrl-C saves the step that it interrupts."""
+        # Several processes would have to agree at which step to stop. So they end at once and lose unsaved steps.
         signals = self.interrupt.handling_signals() if self.world.size == 1 else nullcontext()
         if self.world.first:
             self._board = SummaryWriter(str(self.folder.events), purge_step=len(self.metrics))
@@ -130,9 +131,9 @@ class TrainingRun:
             yield
 
     def save_state(self, learner: Learner, labels: Tensor, place: Place) -> None:
-        """Write a state within a stage, from which the run can go on."""
+        """Save a state within a stage, from which the run can resume."""
         with self.clock.phase("save"):
-            # Of the stages before: at an interrupt, this one's row may be among them already.
+            # Only rows of earlier stages: after an interrupt, this stage's row may already be among the metrics.
             before = self.metrics[: place.stage]
             save_state(self.folder.checkpoints, snapshot(learner, place, labels, before, self.clock, self.folder))
 
@@ -144,9 +145,9 @@ class TrainingRun:
         next_labels: Tensor,
         optimiser: torch.optim.Optimizer | None = None,
     ) -> None:
-        """Finish a stage: add the clock's times to its row, and write the board, the checkpoint and the best model.
+        """Finish a stage: add the clock's times to its row, and write TensorBoard, the checkpoint and the best model.
 
-        ``optimiser`` is one that goes on in the next stage.
+        ``optimiser`` is given if it is kept for the next stage.
         """
         row = row | self.clock.row()
         self.metrics.append(row)

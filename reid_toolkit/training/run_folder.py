@@ -1,10 +1,10 @@
-"""The run folder: what is written after each stage, and a run's network read back from it.
+"""The run folder: writes the files of each stage, and reads a run's network back.
 
     config.toml  run.json  metrics.jsonl  events/  checkpoints/{initial,stage-000,...}.safetensors
     best.safetensors  model.json  clusters.csv
 
-A stage's checkpoint is written first and holds everything; the files at the top are made from the checkpoints, so
-a run stopped between two writes loses nothing. ``state.py`` has what is written within a stage.
+A stage's checkpoint is written first and contains everything. The files at the top are made from the checkpoints, so a
+run that stops between two writes loses nothing. ``state.py`` handles what is written within a stage.
 """
 
 import json
@@ -25,52 +25,52 @@ from reid_toolkit.training.tensor_files import load_tensor, load_tensors, save_t
 from reid_toolkit.version import __version__
 
 LABELS, NEXT_LABELS = "training.labels", "training.next_labels"
-"""Names of the labels' tensors among the network's, which have other prefixes."""
+"""Names of the labels' tensors. The network's tensors have other prefixes."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One stage's end."""
+    """The state at the end of one stage."""
 
     stage: int
     weights: dict[str, Tensor]
     labels: Tensor
     """(N,) int64: the clusters that this stage learned."""
     next_labels: Tensor
-    """(N,) int64: the clusters after its merges, which the next stage learns."""
+    """(N,) int64: the clusters after the stage, which the next stage learns."""
     metrics: list[dict[str, Any]]
-    """One row a stage, up to this one."""
+    """One row per stage, up to this one."""
 
 
 class RunFolder:
-    """Paths and files of one training run."""
+    """The paths and files of one training run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.events = path / "events"
         self.crops = path / "crops.u8"
-        """Decoded crops that fit in no memory, while the run goes on."""
+        """Decoded crops that do not fit into memory. Kept while the run goes on."""
         self.lessons = path / "teacher.safetensors"
-        """What a teacher says of the samples."""
+        """The teacher's descriptors of the samples."""
 
     def start(self, recipe: Recipe, fingerprint: str) -> None:
         """Make the folder of a new run."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path / "config.toml", dump_recipe(recipe))
-        # Last: a folder is a run from here on.
+        # Written last, because it makes the folder a run.
         write_atomic(self.path / "run.json", json.dumps({"dataset": fingerprint, "toolkit": __version__}))
 
     def begun(self, *, resume: bool) -> bool:
-        """Whether the folder holds a run; raises :class:`RunError` when it does and ``resume`` is off."""
-        found = (self.path / "run.json").exists()
-        if found and not resume:
+        """Whether the folder holds a run. Raises :class:`RunError` if it does and ``resume`` is off."""
+        has_run = (self.path / "run.json").exists()
+        if has_run and not resume:
             raise RunError(f"{self.path}: holds a run already: give --resume to go on with it, or another --out")
-        return found
+        return has_run
 
     def check(self, recipe: Recipe, fingerprint: str, *, resume: bool) -> None:
-        """Raise :class:`RunError` when the folder holds a run that ``resume`` does not ask to go on with, or one
-        of another recipe or dataset. A folder that holds none passes."""
+        """Check that a run may be written here. Raises :class:`RunError` if the folder holds a run and ``resume`` is
+        off, or a run of another recipe or dataset. A folder without a run passes."""
         if not self.begun(resume=resume):
             return
         changed = difference(self.recipe(), recipe)
@@ -83,14 +83,14 @@ class RunFolder:
             )
 
     def recipe(self) -> Recipe:
-        """What the run is trained by."""
+        """Return the recipe by which the run is trained."""
         path = self.path / "config.toml"
         if not path.is_file():
             raise RunError(f"{self.path}: damaged training run: config.toml is missing")
         return load_recipe(str(path))
 
     def dataset(self) -> str:
-        """Fingerprint of the data the run learns from."""
+        """Return the fingerprint of the dataset that the run learns from."""
         try:
             return str(parse_json((self.path / "run.json").read_text())["dataset"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -99,36 +99,36 @@ class RunFolder:
             ) from None
 
     def model(self) -> dict[str, Any]:
-        """What model.json says of the selected stage."""
+        """Return what model.json says about the selected stage."""
         return dict(parse_json((self.path / "model.json").read_text()))
 
     def stage_path(self, stage: int) -> Path:
-        """The checkpoint of a stage, whether or not it is there yet; of the network before training for START."""
+        """Return the path of a stage's checkpoint, whether it exists or not. START is the network before training."""
         if stage == START:
             return self.checkpoints / "initial.safetensors"
         return self.checkpoints / f"stage-{stage:03d}.safetensors"
 
     def stages(self) -> list[int]:
-        """Numbers of the stages that are done, sorted."""
-        found = (re.fullmatch(r"stage-(\d+)\.safetensors", p.name) for p in self.checkpoints.glob("*"))
-        return sorted(int(match[1]) for match in found if match)
+        """Return the numbers of the finished stages, sorted."""
+        matches = (re.fullmatch(r"stage-(\d+)\.safetensors", p.name) for p in self.checkpoints.glob("*"))
+        return sorted(int(match[1]) for match in matches if match)
 
     def start_row(self) -> list[dict[str, Any]]:
-        """The line of metrics.jsonl of the network before training; none in a run of an earlier version."""
+        """Return the metrics.jsonl line of the network before training; an empty list for runs of earlier versions."""
         try:
             return self.load(START).metrics
         except RunError:
             return []
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a stage's checkpoint, all or nothing."""
+        """Write a stage's checkpoint, completely or not at all."""
         stage = "initial" if checkpoint.stage == START else str(checkpoint.stage)
         header = {"stage": stage, "metrics": json.dumps(checkpoint.metrics)}
         tensors = {**checkpoint.weights, LABELS: checkpoint.labels, NEXT_LABELS: checkpoint.next_labels}
         save_tensors(self.stage_path(checkpoint.stage), tensors, header)
 
     def load(self, stage: int) -> Checkpoint:
-        """Read a stage's checkpoint; raises :class:`RunError` when it is missing or damaged."""
+        """Read a stage's checkpoint. Raises :class:`RunError` if it is missing or damaged."""
         weights, header = load_tensors(self.stage_path(stage))
         try:
             labels, next_labels = weights.pop(LABELS), weights.pop(NEXT_LABELS)
@@ -145,8 +145,8 @@ class RunFolder:
     ) -> None:
         """Write metrics.jsonl, and the stage that ``rule`` selects as best.safetensors, model.json and clusters.csv.
 
-        ``metrics`` begin with the network before training, where its line is known. ``names`` are (tracklet, camera) of
-        each sample, in the labels' order. ``verdict`` goes into model.json, and where its ``start_kept`` is true, the
+        ``metrics`` begin with the network before training, if its line is known. ``names`` are (tracklet, camera) of
+        each sample, in the labels' order. ``verdict`` is stored in model.json; if its ``start_kept`` is true, the
         network before training is kept.
         """
         model = describe(metrics, rule)
@@ -165,15 +165,15 @@ class RunFolder:
 
 
 def network_weights(path: Path) -> dict[str, Tensor]:
-    """The network's tensors of a checkpoint; raises :class:`RunError` when it is damaged."""
+    """Return the network's tensors of a checkpoint. Raises :class:`RunError` if it is damaged."""
     tensors, _ = load_tensors(path)
     return {key: value for key, value in tensors.items() if key not in (LABELS, NEXT_LABELS)}
 
 
 def load_network(folder: RunFolder, stage: str) -> ReidNetwork:
-    """Read a run's network back at ``stage``: "best", "initial", "last" or a number.
+    """Read a run's network at ``stage``: "best", "initial", "last" or a number.
 
-    Raises :class:`RunError` when the run has no such stage, its file is damaged, or a weight is not finite.
+    Raises :class:`RunError` if the run has no such stage, its file is damaged, or a weight is not finite.
     """
     recipe = folder.recipe()
     if stage == "best":
@@ -192,7 +192,7 @@ def load_network(folder: RunFolder, stage: str) -> ReidNetwork:
     if broken:
         raise RunError(
             f"{path}: {len(broken)} tensors hold NaN or infinity, the first is {broken[0]!r}: the training "
-            "diverged; export a stage before, or train again with lower learning rates"
+            "diverged; export an earlier stage, or train again with lower learning rates"
         )
     network = ReidNetwork(recipe.network)
     try:

@@ -1,4 +1,4 @@
-"""A dataset's crops as the network sees them: decoded and resized once, kept where they are fastest to read."""
+"""A dataset's crops as the network takes them: decoded and resized once, and kept where they can be read fastest."""
 
 import hashlib
 import os
@@ -26,24 +26,25 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Tier = Literal["device", "pinned", "memory", "disk"]
-"""From the fastest: the training GPU's memory; the machine's, from where batches travel to a GPU by page-locked
-buffers; the machine's, where the CPU trains, or a GPU that shares it (MPS); a file."""
+"""Where pixels are kept, the fastest first: "device", the training GPU's memory; "pinned", the machine's memory, from
+which page-locked buffers bring batches to a GPU; "memory", the machine's memory, if the CPU trains or a GPU that shares
+it (MPS); "disk", a file."""
 
 Indices: TypeAlias = Sequence[int] | NDArray[np.int64] | Tensor
-"""(B,) of crops."""
+"""(B,) indices of crops."""
 
 DEVICE_SHARE = 0.5
-"""Of what a GPU has free before training begins; the rest is for the network and its activations."""
+"""Fraction of a GPU's free memory that crops may use. The rest is for the network and its activations."""
 
 MEMORY_SHARE = 0.25
-"""Of the machine's memory, for all processes that train on it together. Past it a file is used, which the system caches
-in whatever memory is free."""
+"""Fraction of the machine's memory that crops may use, for all processes that train on it together. If they need more,
+a file is used, which the system caches in free memory."""
 
 MOST_MEMORY = "REID_MEMORY"
-"""Environment variable with the GiB that training takes for the machine's memory, where others need some of it."""
+"""Environment variable: the GiB that training considers to be the machine's memory, if other programs need some."""
 
 AHEAD = 4
-"""Batches that a thread reads early."""
+"""Batches that a thread reads in advance."""
 
 CHUNK = 32
 """Crops that a thread decodes at a time."""
@@ -55,30 +56,31 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Pixels:
-    """Crops, all of one size."""
+    """The pixels of crops that all have one size."""
 
     block: Tensor
-    """(R, height, width, 3) uint8 BGR in the order they were decoded, on the device, in memory or mapped."""
+    """(R, height, width, 3) uint8 BGR in the order of decoding; on the device, in memory, or mapped from a file."""
     rows: Tensor
-    """(N,) int64 on the block's device: the row of each crop."""
+    """(N,) int64 on the block's device: the row of each crop in the block."""
     tier: Tier
     device: torch.device
-    """Where :meth:`read` puts what it reads."""
+    """The device on which :meth:`read` puts its result."""
 
     def read(self, indices: Indices) -> Tensor:
-        """The crops of these indices, (B, height, width, 3) uint8 BGR, on ``device``."""
+        """Read the crops with these indices: (B, height, width, 3) uint8 BGR, on ``device``."""
         rows = self.rows[torch.as_tensor(indices, device=self.rows.device)]
         if self.block.device.type == self.device.type:
             return self.block[rows]
-        # The rows of a batch lie apart, so they have to be gathered here; page-locked, the copy to the GPU need not
-        # be waited for. Locking the whole block would gain nothing, and torch rounds it up to a power of two.
+        # The rows of a batch are scattered, so they are gathered here. From page-locked memory the copy to the GPU need
+        # not be waited for. Locking the whole block would gain nothing, and torch rounds it up to a power of two.
         pin = self.device.type == "cuda"
         batch = torch.empty(len(rows), *self.block.shape[1:], dtype=torch.uint8, pin_memory=pin)
         torch.index_select(self.block, 0, rows, out=batch)
         return batch.to(self.device, non_blocking=pin)
 
     def read_ahead(self, batches: Iterable[Indices]) -> Iterator[Tensor]:
-        """:meth:`read` of each, in order; a thread keeps ahead where reading would be waited for."""
+        """Yield :meth:`read` of each batch, in order. A thread reads in advance if reading would have to be waited
+        for."""
         if self.tier in ("device", "memory"):
             return map(self.read, batches)
         return prefetch(self.read, batches, threads=1, ahead=AHEAD)
@@ -86,37 +88,37 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Samples:
-    """What is clustered: tracklets (or single images), and their crops laid end to end."""
+    """The samples that are clustered: tracklets (or single images), and their crops one after the other."""
 
     tracklets: tuple[Tracklet, ...]
-    """N samples in an order that only the pictures decide (see :func:`load_samples`)."""
+    """N samples, in an order that depends only on their pictures (see :func:`load_samples`)."""
     crops: tuple[Crop, ...]
     starts: NDArray[np.int64]
     """(N + 1,): sample i has the crops starts[i] to starts[i + 1]."""
     height: int
     width: int
     pixels: Pixels
-    """Of each of ``crops``."""
+    """The pixels of ``crops``."""
 
     def __len__(self) -> int:
         return len(self.tracklets)
 
     @property
     def cameras(self) -> list[str]:
-        """Of each sample."""
+        """The camera of each sample."""
         return [tracklet.camera for tracklet in self.tracklets]
 
     @property
     def tier(self) -> Tier:
-        """Where the pixels are."""
+        """Where the pixels are kept."""
         return self.pixels.tier
 
     def read(self, indices: Indices) -> Tensor:
-        """The crops of these indices, (B, height, width, 3) uint8 BGR, on the device that trains."""
+        """Read the crops with these indices: (B, height, width, 3) uint8 BGR, on the device that trains."""
         return self.pixels.read(indices)
 
     def take(self, kept: NDArray[np.bool_]) -> "Samples":
-        """Those of the N samples that are ``kept`` (N,), in the same order. They share the pixels."""
+        """Return the samples that are marked in ``kept`` (N,), in the same order. They share the pixels."""
         crop_kept = np.repeat(kept, np.diff(self.starts))
         tracklets = tuple(tracklet for tracklet, keep in zip(self.tracklets, kept, strict=True) if keep)
         crops = tuple(crop for crop, keep in zip(self.crops, crop_kept, strict=True) if keep)
@@ -125,7 +127,7 @@ class Samples:
         return replace(self, tracklets=tracklets, crops=crops, starts=starts, pixels=replace(self.pixels, rows=rows))
 
     def read_ahead(self, batches: Iterable[Indices]) -> Iterator[Tensor]:
-        """:meth:`read` of each batch, in order, with a thread reading ahead where the pixels are not at hand."""
+        """Yield :meth:`read` of each batch, in order. A thread reads in advance if the pixels are not on the device."""
         return self.pixels.read_ahead(batches)
 
 
@@ -144,21 +146,22 @@ def load_samples(
 ) -> Samples:
     """Decode every crop once, refuse or list those that cannot be read, and put the samples in order.
 
-    Samples are sorted by a digest of their pixels. Names and folder order often follow identity, and an order
-    that follows identity leaks it: through ties, and through which rows of a table lie beside each other. With
-    this order, renaming or shuffling the files changes nothing that is learned.
+    Samples are sorted by a digest of their pixels. Names and folder order often follow identity, and such an order
+    would leak it: through ties, and through which rows of a table are adjacent. With this order, renaming or shuffling
+    the files changes nothing that is learned.
 
     Args:
         dataset: tracklets to train on.
         height, width: size of the network's input, pixels.
         images: make every crop a sample of its own.
-        device: what reads them; see :func:`reid_toolkit.training.samples.choose_tier` for where they are kept.
-        cache: the file for crops that fit nowhere else, which the next call uses again; without it, a temporary
-            one.
-        bad: as in :func:`reid_toolkit.datasets.dataset.read_crops`.
-        memory_limit: bytes of the machine's memory they may take; by default a quarter.
-        on_progress: called with (crops done, crops in all).
-        world: whose processes all call this; those of one machine share the file.
+            device: the device that trains; see :func:`reid_toolkit.training.samples.choose_tier` for where crops are
+            kept.
+            cache: the file for crops that do not fit elsewhere, which the next call uses again. Without it, a temporary
+                file is used.
+            bad: as in :func:`reid_toolkit.datasets.dataset.read_crops`.
+            memory_limit: bytes of the machine's memory that crops may take; a quarter by default.
+            on_progress: called with (crops done, crops in all).
+            world: the processes, which all call this; those of one machine share the file.
 
     Raises:
         ImageError: a crop cannot be read, and ``bad`` is None.
@@ -170,7 +173,7 @@ def load_samples(
     with world.after_first_here(waits=tier == "disk"):
         if tier == "disk":
             key = file_key(dataset.crops, height, width)
-            # What the first process of this machine could not read just now, the others need not try.
+            # Crops that this machine's first process could not read are not tried again by the others.
             lacking = world.local_rank > 0
             stored = open_crop_file(cache, key, shape, lacking=lacking) if cache else None
             if stored and on_progress:
@@ -195,7 +198,7 @@ def load_samples(
 
 
 def check_enough(samples: int, dataset: Path) -> None:
-    """Refuse fewer than two samples, by :class:`RunError`."""
+    """Raise :class:`RunError` for fewer than two samples."""
     if samples < 2:
         raise RunError(f"{dataset}: {samples} sample: expected at least 2 tracklets to tell apart")
 
@@ -208,9 +211,9 @@ def decode_all(
     on_progress: Progress | None,
     keep: Callable[[NDArray[np.uint8]], object],
 ) -> list[bytes]:
-    """Give the pixels of all crops to ``keep`` in order, in parts of (CHUNK, height, width, 3) or fewer.
+    """Pass the pixels of all crops to ``keep`` in order, in parts of (CHUNK, height, width, 3) or fewer.
 
-    A crop that cannot be read gives zeros. Returns the SHA-256 of each crop's pixels, or :data:`UNREADABLE`.
+    A crop that cannot be read becomes zeros. Returns the SHA-256 of each crop's pixels, or :data:`UNREADABLE`.
 
     Raises:
         ImageError: a crop cannot be read and ``bad`` is None.
@@ -238,7 +241,7 @@ def decode_all(
 
 
 def decode_chunk(crops: Sequence[Crop], height: int, width: int) -> tuple[NDArray[np.uint8], list[bytes | ImageError]]:
-    """Pixels (B, height, width, 3), and for each crop their SHA-256, or the error that reading it raised."""
+    """Return pixels (B, height, width, 3), and for each crop their SHA-256 or the error of reading it."""
     pixels = np.zeros((len(crops), height, width, 3), np.uint8)
     results: list[bytes | ImageError] = []
     for place, crop in zip(pixels, crops, strict=True):
@@ -251,19 +254,19 @@ def decode_chunk(crops: Sequence[Crop], height: int, width: int) -> tuple[NDArra
 
 
 def one_crop(crop: Crop, root: Path) -> Tracklet:
-    """A crop as a sample of its own, named by its path."""
+    """Make a crop a sample of its own, named by its path."""
     return Tracklet(crop.path.relative_to(root).as_posix(), crop.camera, (crop,))
 
 
 def choose_tier(size: int, device: torch.device, memory_limit: int | None = None) -> Tier:
-    """Choose the fastest place that holds ``size`` bytes.
+    """Choose the fastest place that has room for ``size`` bytes.
 
     ``memory_limit`` is in bytes; by default it is this process's part of :data:`MEMORY_SHARE`.
     """
     if device.type == "cuda" and size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
     if memory_limit is None:
-        processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's, each with crops of its own
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # set by torchrun; each has its own crops
         memory_limit = int(MEMORY_SHARE * machine_memory()) // processes
     if size <= memory_limit:
         return "pinned" if device.type == "cuda" else "memory"
@@ -271,10 +274,10 @@ def choose_tier(size: int, device: torch.device, memory_limit: int | None = None
 
 
 def machine_memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """Bytes of the machine, or of the container's ``limit`` (cgroup v2) or of what :data:`MOST_MEMORY` says where that
-    is less.
+    """Return the machine's memory in bytes, or the container's ``limit`` (cgroup v2) or :data:`MOST_MEMORY`, if
+    smaller.
 
-    Raises :class:`InputError` where that is no number above 0.
+    Raises :class:`InputError` if :data:`MOST_MEMORY` is not a number above 0.
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if said := os.environ.get(MOST_MEMORY):
@@ -287,16 +290,16 @@ def machine_memory(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
         total = min(total, share)
     try:
         return min(total, int(limit.read_text()))
-    except (OSError, ValueError):  # no such control group, or "max"
+    except (OSError, ValueError):  # there is no such control group, or its limit is "max"
         return total
 
 
 def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
 ) -> Iterator[Result]:
-    """Yield ``function`` of each item in order; threads begin up to ``ahead`` items early.
+    """Yield ``function`` of each item in order. Threads begin up to ``ahead`` items early.
 
-    Items are taken in the caller's thread. An exception is raised in the place of its result. Calls that have begun by
+    Items are taken in the caller's thread. An exception is raised at the place of its result; calls that have begun by
     then are finished, and the others are dropped.
     """
     waiting: deque[Future[Result]] = deque()

@@ -1,4 +1,4 @@
-"""How long a run is and how fast it learns when: fixed by the recipe and the number of samples."""
+"""The length of a run and its learning rates, which depend only on the recipe and the number of samples."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from reid_toolkit.config import Recipe
 
 
 class Place(NamedTuple):
-    """So many steps into an epoch of a stage."""
+    """A position in a run: the number of steps done in an epoch of a stage."""
 
     stage: int
     epoch: int = 0
@@ -17,25 +17,25 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """How many stages a run has, and how many steps each."""
+    """The number of stages of a run, and the number of steps in each."""
 
     merges: int
-    """The paper's k: merges between two stages. 0 where clusters are made anew."""
+    """The paper's k: merges between two stages. 0 if clusters are made anew."""
     stages: int
     steps: tuple[int, ...]
-    """Training steps of each stage."""
+    """Training steps in each stage."""
     per_epoch: int
-    """Training steps of an epoch."""
+    """Training steps in an epoch."""
 
     def done(self, place: Place) -> int:
-        """Training steps of the whole run that are done at a place."""
+        """Return the training steps of the whole run that are done at a place."""
         return sum(self.steps[: place.stage]) + place.epoch * self.per_epoch + place.step
 
 
 def plan(recipe: Recipe, count: int) -> Plan:
-    """The schedule for ``count`` samples: the recipe's rounds, or Algorithm 1's.
+    """Make the schedule for ``count`` samples: the recipe's rounds, or the stages of Algorithm 1.
 
-    Algorithm 1 trains while C > k and merges k after each stage. The merge after the last stage is left out, since
+    Algorithm 1 trains while C > k and merges k after each stage. The merge after the last stage is left out, because
     nothing would be trained on it.
     """
     if recipe.rounds.count:
@@ -49,20 +49,20 @@ def plan(recipe: Recipe, count: int) -> Plan:
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
-    """How many batches an epoch of ``count`` samples has: a last one that is not full is left out, as in the
-    paper's code, unless it is the only one."""
+    """Return the batches in an epoch of ``count`` samples. An incomplete last batch is left out, as in the paper's
+    code, unless it is the only batch."""
     return max(1, count // batch_size)
 
 
 def epochs(recipe: Recipe, stage: int) -> int:
-    """How often a stage sees every sample. A round is one epoch, of as many steps as the recipe says."""
+    """Return how often a stage uses every sample. A round is one epoch, with as many steps as the recipe says."""
     if recipe.rounds.count:
         return 1
     return recipe.training.later_epochs if stage else recipe.training.first_epochs
 
 
 def learning_rate(recipe: Recipe, count: int, stage: int, epoch: int) -> float:
-    """The head's, for ``count`` samples; the backbone's is ``backbone_factor`` of it."""
+    """Return the head's learning rate for ``count`` samples. The backbone's rate is ``backbone_factor`` times it."""
     rounds, training = recipe.rounds, recipe.training
     if rounds.count:
         few = math.sqrt(min(1, count / rounds.full_rate_from))

@@ -1,41 +1,42 @@
-"""Which stage's model to keep: rules that read metrics.jsonl alone, which holds no label.
+"""Chooses which stage's model to keep, by rules that read only metrics.jsonl, which contains no label.
 
-A finished run can so be judged by another rule than its recipe's (``reid report`` does), and
-``reid export --stage N`` takes any stage.
+So a finished run can also be judged by another rule than its recipe's, as ``reid report`` does.
+``reid export --stage N`` exports any stage.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
-"""One stage's line of metrics.jsonl; runs of older versions have fewer figures."""
+"""One stage's line of metrics.jsonl. Runs of older versions have fewer figures."""
 
 
 START = -1
-"""The stage of the network before training, whose line comes first."""
+"""The stage number of the network before training, whose line comes first."""
 
 
 class Rule(NamedTuple):
-    """What a stage is judged by."""
+    """A figure by which stages are judged."""
 
     figure: str
-    """Its name in model.json; that of metrics.jsonl where it stands there."""
+    """Its name in model.json; the name in metrics.jsonl if it is there."""
     of: Callable[[Row, Row], float | None]
-    """The figure, from a stage's row and the row of the stage before ({} for the first); None where it has nothing to
-    go by."""
+    """Computes the figure from a stage's row and the row of the stage before ({} for the first). None if the rows lack
+    what it needs."""
     lowest: bool = False
-    """Whether less is better."""
+    """Whether a lower figure is better."""
 
 
 def violations(row: Row, before: Row) -> float | None:
-    """Of those seen at once, the share whom the merges that made this stage's clusters would have joined, 0-1."""
-    if not before:  # nothing is merged yet
+    """The share, 0-1, of pairs seen at the same time that the merges which made this stage's clusters would have
+    joined."""
+    if not before:  # nothing has been merged yet
         return None if row.get("violations_without") is None else 0.0
     return before.get("violations_without")
 
 
 def dispersion(row: Row, before: Row) -> float | None:
-    """Dispersion within clusters, as a share of that between them."""
+    """Dispersion within clusters, divided by that between clusters."""
     within, between = row.get("within"), row.get("between")
     return within / between if within is not None and between else None
 
@@ -48,19 +49,19 @@ RULES = {
     "stability": Rule("stability", lambda row, before: row.get("stability")),
     "across_cameras": Rule("across_cameras", lambda row, before: row.get("across_cameras"), lowest=True),
 }
-"""By the name in a recipe. ``StageFigures`` says what the figures are."""
+"""Rules by their name in a recipe. ``StageFigures`` explains the figures."""
 
 
 def figures(metrics: list[Row], rule: str) -> list[float | None]:
-    """The rule's figure of each row of metrics.jsonl."""
+    """Return the rule's figure for each row of metrics.jsonl."""
     # The network before training merged nothing.
     before = [{} if row["stage"] == START else row for row in metrics]
     return [RULES[rule].of(row, last) for row, last in zip(metrics, [{}, *before], strict=False)]
 
 
 def select(metrics: list[Row], rule: str) -> int:
-    """The stage to keep, from the rows of metrics.jsonl; of equals the later, and the last where the rule has nothing
-    to go by."""
+    """Return the stage to keep, from the rows of metrics.jsonl. The later of equal stages wins; if the rule has no
+    figure, the last stage is kept."""
     sign = -1 if RULES[rule].lowest else 1
     pairs = zip(figures(metrics, rule), metrics, strict=True)
     scored = [(sign * value, int(row["stage"])) for value, row in pairs if value is not None]
@@ -68,8 +69,9 @@ def select(metrics: list[Row], rule: str) -> int:
 
 
 def describe(metrics: list[Row], rule: str) -> dict[str, Any]:
-    """For model.json: the stage to keep, its clusters, the rule, and the rule's figure of that stage by its name."""
+    """Return the entries of model.json: the stage to keep, its clusters, the rule, and the rule's figure by its
+    name."""
     stage = select(metrics, rule)
     place = next(i for i, row in enumerate(metrics) if row["stage"] == stage)
-    found = {"stage": stage, "clusters": metrics[place]["clusters"], "selection": rule}
-    return found | {RULES[rule].figure: figures(metrics, rule)[place]}
+    entries = {"stage": stage, "clusters": metrics[place]["clusters"], "selection": rule}
+    return entries | {RULES[rule].figure: figures(metrics, rule)[place]}

@@ -1,7 +1,7 @@
-"""The middle of a stage as a file, and where a stopped run goes on: at the last of its files that is whole.
+"""Saves and reads states within a stage. A stopped run resumes at the last intact file.
 
-A state is all that the next training step depends on. No generator's state is among it: what is left to chance is
-drawn from (seed, stage, epoch) (``batches.py``).
+A state contains all that the next training step depends on. It needs no generator's state, because random choices
+depend only on (seed, stage, epoch) (``batches.py``).
 """
 
 import json
@@ -23,10 +23,10 @@ from reid_toolkit.training.step import Learner
 from reid_toolkit.training.tensor_files import load_tensors, on_cpu, save_tensors
 
 MOMENTUM, ROWS, LABELS = "momentum.", "table.rows", "training.labels"
-"""Names of the tensors that are not the network's, which have other prefixes."""
+"""Names of tensors that do not belong to the network, whose tensors have other prefixes."""
 
 KEPT = 2
-"""Files of the middle of a stage; the older one serves when the newer turns out damaged."""
+"""Number of states within a stage that are kept. The older one is used if the newer one is damaged."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,25 @@ class State:
     place: Place
     weights: dict[str, Tensor]
     momentum: dict[str, Tensor]
-    """What the optimiser keeps (``step.optimiser_state``); empty where it begins anew."""
+    """The optimiser's state (``step.optimiser_state``); empty if the optimiser starts anew."""
     rows: Tensor | None
-    """(C, E): the lookup table; None at the beginning of a stage, where it is made from the clusters."""
+    """(C, E): the lookup table. None at the beginning of a stage, when it is made from the clusters."""
     labels: Tensor
-    """(N,) int64: the clusters being learned."""
+    """(N,) int64: the clusters that are being learned."""
     loss_sum: float
-    """Of the epoch's steps so far."""
+    """Sum of the loss over the epoch's steps so far."""
     metrics: list[dict[str, Any]]
-    """One row for each finished stage."""
+    """One row per finished stage."""
     seconds: dict[str, float]
-    """Of the stage so far, by phase."""
+    """Seconds of the stage so far, by phase."""
     recipe: str
-    """TOML."""
+    """The recipe, as TOML."""
     dataset: str
-    """Fingerprint."""
+    """The dataset's fingerprint."""
 
 
 def save_state(folder: Path, state: State) -> None:
-    """Write a state within a stage into ``folder``, all or nothing; remove those before the last :data:`KEPT`."""
+    """Write a state within a stage into ``folder``, completely or not at all. Removes all but the last :data:`KEPT`."""
     assert state.rows is not None
     tensors = {**state.weights, **{MOMENTUM + name: value for name, value in state.momentum.items()}}
     tensors |= {ROWS: state.rows, LABELS: state.labels}
@@ -64,7 +64,7 @@ def save_state(folder: Path, state: State) -> None:
 
 
 def load_state(folder: Path, place: Place) -> State:
-    """Read a state's file; raises :class:`RunError` when it is damaged."""
+    """Read a state's file. Raises :class:`RunError` if it is damaged."""
     path = state_path(folder, place)
     tensors, header = load_tensors(path)
     try:
@@ -82,7 +82,7 @@ def state_path(folder: Path, place: Place) -> Path:
 
 
 def states(folder: Path) -> list[Place]:
-    """The places whose states are in the folder, sorted."""
+    """Return the places whose states are in the folder, sorted."""
     matches = (re.fullmatch(r"state-(\d+)-(\d+)-(\d+)\.safetensors", path.name) for path in folder.glob("state-*"))
     return sorted(Place(*map(int, match.groups())) for match in matches if match)
 
@@ -94,12 +94,12 @@ def remove_states(folder: Path, *, keep: int = 0) -> None:
 
 
 def save_optimiser(folder: Path, stage: int, state: dict[str, Tensor]) -> None:
-    """Write what an optimiser that goes on after ``stage`` keeps; remove all but the last :data:`KEPT`.
+    """Write the state of an optimiser that is kept after ``stage``. Removes all but the last :data:`KEPT`.
 
-    It is a file beside the stage's checkpoint, which stays for ever and would be three times as large with it.
+    It has its own file, because the stage's checkpoint is kept for good and would be three times as large with it.
     """
     save_tensors(optimiser_path(folder, stage), on_cpu(state), {"stage": str(stage)})
-    # Of later stages too, which a run that had to go back left.
+    # Files of later stages are removed too. A run that had to go back to an earlier stage leaves such files.
     remove_optimisers(folder, keep=range(stage + 1 - KEPT, stage + 1))
 
 
@@ -108,7 +108,7 @@ def optimiser_path(folder: Path, stage: int) -> Path:
 
 
 def optimisers(folder: Path) -> list[int]:
-    """The stages whose optimisers are in the folder, sorted."""
+    """Return the stages whose optimisers are in the folder, sorted."""
     matches = (re.fullmatch(r"optimiser-(\d+)\.safetensors", path.name) for path in folder.glob("optimiser-*"))
     return sorted(int(match[1]) for match in matches if match)
 
@@ -120,7 +120,7 @@ def remove_optimisers(folder: Path, *, keep: Collection[int] = ()) -> None:
 
 
 def usable_stages(folder: RunFolder, on_warning: Callable[[str], None]) -> list[int]:
-    """The stages after which the run can go on. What Adam keeps has to be there; a damaged file of it is set aside."""
+    """Return the stages after which the run can resume. Adam's state is needed; a damaged file of it is set aside."""
     files, stages = folder.checkpoints, folder.stages()
     if folder.recipe().training.optimiser == "sgd":
         return stages
@@ -135,7 +135,8 @@ def usable_stages(folder: RunFolder, on_warning: Callable[[str], None]) -> list[
 
 
 def is_last(folder: RunFolder, stage: int) -> bool:
-    """Whether the run is over after ``stage``, so that nothing is needed to go on; or its file is damaged."""
+    """Whether the run ends after ``stage``, so that it needs no state to resume, or whether the stage's file is
+    damaged."""
     try:
         done, recipe = folder.load(stage), folder.recipe()
     except RunError:
@@ -146,23 +147,23 @@ def is_last(folder: RunFolder, stage: int) -> bool:
 
 
 def set_aside(path: Path, error: RunError, on_warning: Callable[[str], None]) -> None:
-    """Rename a file that is of no use, and say so."""
+    """Rename a file that cannot be used, and warn."""
     aside = path.with_name(path.name + ".damaged")
     on_warning(f"{error}; it was renamed to {aside.name}")
     path.replace(aside)
 
 
 def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None:
-    """Read the last file that is whole: the end of a stage, or a place within one. None when the run must begin anew.
+    """Read the last intact file: the end of a stage, or a place within one. Returns None if the run must begin anew.
 
     A file that is damaged, or that belongs to a run of another recipe or dataset, is renamed with a warning, and the
-    file before it is used. Nothing but time is lost.
+    file before it is used. Only time is lost.
     """
     files = folder.checkpoints
     if not files.is_dir():
-        return None  # not ours, or not yet
+        return None  # not a run of ours, or no file yet
     for path in (*folder.path.glob(".*.partial*"), *files.glob(".*.partial*")):
-        path.unlink()  # of a process that was killed while it wrote
+        path.unlink()  # left by a process that was killed while it wrote
     if not (folder.path / "run.json").exists():
         return None
     recipe, fingerprint = folder.recipe(), folder.dataset()
@@ -183,7 +184,7 @@ def latest(folder: RunFolder, on_warning: Callable[[str], None]) -> State | None
 
 
 def after(folder: RunFolder, stage: int) -> State:
-    """The state in which the stage after ``stage`` begins."""
+    """Return the state in which the stage after ``stage`` begins."""
     done, recipe = folder.load(stage), dump_recipe(folder.recipe())
     path = optimiser_path(folder.checkpoints, stage)
     kept = load_tensors(path)[0] if path.exists() else {}
@@ -194,7 +195,7 @@ def after(folder: RunFolder, stage: int) -> State:
 def snapshot(
     learner: Learner, place: Place, labels: Tensor, metrics: list[dict[str, Any]], clock: Clock, folder: RunFolder
 ) -> State:
-    """Copy a run, as it is between two steps, to the CPU."""
+    """Copy a run between two steps to the CPU."""
     weights, momentum = on_cpu(learner.network.state_dict()), on_cpu(learner.momentum())
     rows, loss_sum = learner.table.rows.cpu(), float(learner.loss_sum)
     recipe, dataset = dump_recipe(folder.recipe()), folder.dataset()

@@ -19,7 +19,7 @@ from reid_toolkit.training.network import ReidNetwork, mixed_precision, standard
 
 
 class Batch(NamedTuple):
-    """All that a step depends on, on the device that trains: B samples of F frames, or this process's part of them."""
+    """All inputs of a step, on the device that trains: B samples of F frames, or this process's part of them."""
 
     pixels: Tensor
     """(B * F, H, W, 3) uint8 BGR."""
@@ -31,23 +31,23 @@ class Batch(NamedTuple):
     classes: Tensor
     """(B,) int64: each sample's cluster."""
     weights: Tensor | None = None
-    """(B,) float32: of each sample's loss."""
+    """(B,) float32: the weight of each sample's loss."""
 
 
 class Embedder(nn.Module):
-    """The network from images to embeddings, as one call."""
+    """The network from images to embeddings, in one call."""
 
     def __init__(self, network: ReidNetwork, recipe: TrainingRecipe, processes: int = 1) -> None:
-        """Batch norm counts the crops of all ``processes``, each of which has its share of a part."""
+        """With several ``processes``, batch norm counts the crops of all of them, and each has its share of a part."""
         super().__init__()
         self.network = network
         self.recipe = recipe
         self.norm_crops = recipe.norm_crops // processes
 
     def forward(self, images: Tensor, kept: Tensor | None) -> Tensor:
-        """Standardised images (B * F, 3, H, W) -> unit embeddings (B, E); ``kept`` (B, E) is dropout's choice."""
+        """Map standardised images (B * F, 3, H, W) to unit embeddings (B, E). ``kept`` (B, E) is dropout's choice."""
         with mixed_precision(images.device, self.recipe.precision):
-            # Through batch norm a crop's features depend on the other crops of its part.
+            # Batch norm makes a crop's features depend on the other crops of its part.
             parts = images.split(self.norm_crops or len(images))
             pooled = torch.cat([self.network(part) for part in parts])  # (B * F, D)
         pooled = pooled.float().unflatten(0, (-1, self.recipe.frames)).mean(dim=1)
@@ -55,49 +55,49 @@ class Embedder(nn.Module):
 
 
 def make_optimiser(network: ReidNetwork, recipe: TrainingRecipe, device: torch.device) -> torch.optim.Optimizer:
-    """The recipe's, over a network that is on the device already."""
+    """Make the recipe's optimiser for a network that is already on the device."""
     groups, cuda = network.parameter_groups(recipe.backbone_factor), device.type == "cuda"
     optimiser: torch.optim.Optimizer
     if recipe.optimiser == "adam":
-        # A graph needs the count of steps on the GPU.
+        # A CUDA graph needs the step count on the GPU.
         optimiser = torch.optim.Adam(groups, weight_decay=recipe.weight_decay, fused=cuda, capturable=cuda)
     else:
         optimiser = torch.optim.SGD(
             groups, lr=recipe.first_learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0,
             weight_decay=recipe.weight_decay, fused=cuda,
         )  # fmt: skip
-    if cuda:  # where a graph reads it anew each time
+    if cuda:  # a graph reads the rate from the GPU at each step
         for group in optimiser.param_groups:
             group["lr"] = torch.zeros((), device=device)
     return optimiser
 
 
 MOMENTUM = "momentum_buffer"
-"""SGD's only state, which is stored by the parameter's name alone."""
+"""SGD's only state, stored under the parameter's name alone."""
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
-    """What an optimiser keeps between steps, by the parameter's name, and for Adam by "<what>:<parameter>".
+    """Return an optimiser's state between steps, by the parameter's name, and for Adam by "<what>:<parameter>".
 
     Empty before the first step.
     """
-    found = {}
+    state = {}
     for name, parameter in network.named_parameters():
         for key, value in optimiser.state.get(parameter, {}).items():
             if value is not None:
-                found[name if key == MOMENTUM else f"{key}:{name}"] = value
-    return found
+                state[name if key == MOMENTUM else f"{key}:{name}"] = value
+    return state
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, network: nn.Module, state: dict[str, Tensor]) -> None:
-    """Give an optimiser back what :func:`optimiser_state` took from one like it."""
+    """Restore the state that :func:`optimiser_state` took from an optimiser of the same kind."""
     parameters = dict(network.named_parameters())
     for name, value in state.items():
         key, parameter = (MOMENTUM, name) if ":" not in name else name.split(":", 1)
         of = parameters[parameter]
         if key != "step":
             optimiser.state[of][key] = torch.empty_like(of).copy_(value)
-        else:  # torch counts on the CPU, unless a graph has to
+        else:  # torch counts steps on the CPU, unless a CUDA graph needs them on the GPU
             optimiser.state[of][key] = value.to(of.device if optimiser.defaults["capturable"] else "cpu", copy=True)
 
 
@@ -114,10 +114,10 @@ class Learner:
         world: World = ALONE,
         graph: bool = False,
     ) -> None:
-        """``optimiser`` is a new one unless one is given, to go on.
+        """``optimiser`` is given if it is kept from before; otherwise a new one is made.
 
-        ``graph`` runs the step as a CUDA graph, where this process is alone; the network and the table are on the GPU
-        then. In a larger ``world`` its batch norm is :mod:`reid_toolkit.training.distributed`'s.
+        ``graph`` runs the step as a CUDA graph. It needs a single process, and network and table on the GPU. In a
+        larger ``world`` batch norm is that of :mod:`reid_toolkit.training.distributed`.
         """
         self.network = network.train()
         self.table = table
@@ -127,27 +127,27 @@ class Learner:
         embedder: nn.Module = Embedder(network, recipe, world.size)
         if world.size > 1:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch 2.15 has another name for it, 2.8 has not
-                # The statistics of batch norm are the same everywhere as it is.
+                warnings.simplefilter("ignore", FutureWarning)  # torch 2.15 renames the option; 2.8 lacks the name
+                # Batch norm's statistics are already the same in all processes.
                 embedder = DistributedDataParallel(embedder, broadcast_buffers=False)
         self._embedder = embedder
         self.optimiser = optimiser or make_optimiser(network, recipe, self.device)
         precise = torch.float32 if self.device.type in WITHOUT_FLOAT64 else torch.float64
         self.loss_sum = torch.zeros((), dtype=precise, device=self.device)
-        """Of the epoch's steps so far. It stays on the device, where nothing waits for it."""
+        """Sum over the epoch's steps so far. It stays on the device, so that no step waits for it."""
         self._graph = GraphedStep() if graph else None
 
     def momentum(self) -> dict[str, Tensor]:
-        """What the optimiser keeps (:func:`optimiser_state`)."""
+        """The optimiser's state (:func:`optimiser_state`)."""
         return optimiser_state(self.optimiser, self.network)
 
     def restore(self, momentum: dict[str, Tensor], loss_sum: float) -> None:
-        """Go on from the middle of an epoch; the network and the table are those of that moment already."""
+        """Go on from the middle of an epoch. The network and the table must already be those of that moment."""
         restore_optimiser(self.optimiser, self.network, momentum)
         self.loss_sum.fill_(loss_sum)
 
     def set_rate(self, rate: float) -> None:
-        """The head's learning rate, of which the backbone's is a fraction."""
+        """Set the head's learning rate. The backbone's rate is a fraction of it."""
         for group in self.optimiser.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate * group["factor"])
@@ -155,13 +155,13 @@ class Learner:
                 group["lr"] = rate * group["factor"]
 
     def step(self, batch: Batch, classes: Tensor, passes: Sequence[Tensor]) -> None:
-        """Learn from a batch, this process's part of it; ``classes`` are those of the whole, and ``passes`` as
-        :func:`reid_toolkit.method.lookup_table.in_passes` finds them."""
+        """Learn from a batch, or this process's part of it. ``classes`` are those of the whole batch, and ``passes`` as
+        :func:`reid_toolkit.method.lookup_table.in_passes` returns them."""
         embedded = self._graph(self.descend, batch) if self._graph else self.descend(batch)
         self.table.update(self.world.gather(embedded), classes, passes)
 
     def descend(self, batch: Batch) -> Tensor:
-        """Move the weights; returns the batch's embeddings (B, E)."""
+        """Update the weights. Returns the batch's embeddings (B, E)."""
         images = standardise(augment(to_rgb(batch.pixels), batch.boxes, batch.colours, batch.erased))
         embedded = self._embedder(images, batch.kept)
         loss = repelled_loss(embedded, batch.classes, self.table.rows, self.recipe.temperature, batch.weights)

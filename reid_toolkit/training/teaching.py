@@ -1,6 +1,6 @@
-"""What a teacher, another network that knows people, says of the samples that a run learns from.
+"""A teacher: another network that knows people, whose descriptors of the samples help to make clusters.
 
-It is asked once, and what it said is kept beside the run: rounds are many, and teachers slow.
+Its descriptors are computed once and stored beside the run, because there are many rounds and teachers are slow.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from reid_toolkit.training.tensor_files import load_tensors, save_tensors
 
 
 class Teacher(Protocol):
-    """What is needed of :class:`reid_toolkit.runtime.Embedder`."""
+    """The part of :class:`reid_toolkit.runtime.Embedder` that this module uses."""
 
     batch_size: int
     fingerprint: str
@@ -33,7 +33,7 @@ class Teacher(Protocol):
 
 
 class About(Protocol):
-    """What is needed of :class:`reid_toolkit.runtime.metadata.ModelMetadata`."""
+    """The part of :class:`reid_toolkit.runtime.metadata.ModelMetadata` that this module uses."""
 
     @property
     def height(self) -> int: ...
@@ -46,17 +46,17 @@ class About(Protocol):
 
 
 class Model(Teacher, Protocol):
-    """As :class:`Teacher`, for who needs to know its input and its width."""
+    """A :class:`Teacher` whose input size and descriptor width are known."""
 
     @property
     def metadata(self) -> About: ...
 
 
 def taught_by(recipe: Recipe, teacher: Teacher) -> Recipe:
-    """The recipe with its first rounds taught: as many as it says, or two thirds.
+    """Return the recipe with its first rounds taught: as many as it says, or two thirds.
 
     Raises:
-        InputError: it has no rounds.
+        InputError: it has stages instead of rounds.
     """
     rounds = recipe.rounds
     if not rounds.count:
@@ -66,20 +66,20 @@ def taught_by(recipe: Recipe, teacher: Teacher) -> Recipe:
 
 
 def check_teacher(recipe: Recipe, teacher: Teacher | None, where: Path) -> None:
-    """Raise :class:`RunError` where a recipe wants a teacher that is not given, or another one, or none."""
-    wanted, given = recipe.rounds.teacher, teacher.fingerprint if teacher else ""
-    if wanted != given:
+    """Raise :class:`RunError` if the teacher given is not the one that the recipe names, or only one of them exists."""
+    expected, given = recipe.rounds.teacher, teacher.fingerprint if teacher else ""
+    if expected != given:
         raise RunError(
-            f"{where}: its clusters come from the teacher {wanted or '(none)'}, given is {given or 'none'}: expected "
-            "the same; name its model with --teacher, or train into another --out"
+            f"{where}: its clusters come from the teacher {expected or '(none)'}, got {given or 'none'}: expected the "
+            "same; name its model with --teacher, or train into another --out"
         )
 
 
 def taught(
     teacher: Teacher, tracklets: Sequence[Tracklet], cameras: Sequence[str], recipe: Recipe, path: Path
 ) -> Features:
-    """Features (N, D) of the samples as the teacher describes them, freed of their cameras' bias where the recipe says
-    so. Reads ``path`` if that is what the teacher said of these samples, and writes it if not."""
+    """Return the teacher's features (N, D) of the samples, freed of their cameras' bias if the recipe says so. They are
+    read from ``path`` if it holds those of this teacher and these samples; otherwise they are computed and written."""
     key = of_samples(teacher, tracklets)
     rows = read(path, key)
     if rows is None:
@@ -91,13 +91,13 @@ def taught(
 
 
 def of_samples(teacher: Teacher, tracklets: Sequence[Tracklet]) -> str:
-    """Digest of a teacher and of the samples that it describes."""
+    """Return a digest of a teacher and of the samples that it describes."""
     names = "\n".join(f"{tracklet.name}\0{tracklet.camera}\0{len(tracklet.crops)}" for tracklet in tracklets)
     return hashlib.sha256(f"{teacher.fingerprint}\n{names}".encode(errors="surrogateescape")).hexdigest()
 
 
 def read(path: Path, key: str) -> Tensor | None:
-    """What was kept; None where it is missing, damaged, or of others."""
+    """Read stored descriptors. None if the file is missing, damaged, or of another teacher or other samples."""
     try:
         tensors, header = load_tensors(path)
     except (RunError, OSError):
@@ -106,9 +106,9 @@ def read(path: Path, key: str) -> Tensor | None:
 
 
 def describe(teacher: Teacher, tracklets: Sequence[Tracklet]) -> Tensor:
-    """The mean of a sample's descriptors, of length 1, as at serving; (N, D) float32.
+    """Compute the mean descriptor of each sample, normalised to length 1 as in a gallery: (N, D) float32.
 
-    Raises :class:`ImageError` for a crop that cannot be read; those that were to be left out are so already.
+    Raises :class:`ImageError` for a crop that cannot be read. Crops that were to be left out are already gone.
     """
     means = [np.zeros(0, np.float32)] * len(tracklets)
     for place, rows in embed_groups(teacher, [tracklet.crops for tracklet in tracklets]):

@@ -1,4 +1,4 @@
-"""Tensors as safetensors files that are whole or not there, and that tell when a bit of them has changed."""
+"""Safetensors files of ours: a file is complete or missing, and a changed bit is detected."""
 
 import hashlib
 import json
@@ -14,28 +14,28 @@ from reid_toolkit.errors import RunError
 from reid_toolkit.files import write_atomic
 
 DIGEST = "sha256"
-"""The header's field for :func:`digest`."""
+"""The header field with the :func:`digest`."""
 
 UNDIGESTED = ({"stage"}, {"stage", "metrics"})
-"""Fields of files that earlier versions wrote, without it."""
+"""Header fields of files from earlier versions, which have no digest."""
 
 
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors in the machine's memory; copies of those that are on another device."""
+    """Return the same tensors in the machine's memory. Tensors on another device are copied."""
     return {name: value.cpu() for name, value in tensors.items()}
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     """Write tensors, which may share memory, and a header of texts."""
     tensors = {key: value.contiguous().clone() for key, value in tensors.items()}
-    # By way of bytes: safetensors' own writing reports a full disk as an error of its own kind.
+    # Written as bytes, because safetensors' own function reports a full disk as an error of another type.
     write_atomic(path, safetensors.torch.save(tensors, {**header, DIGEST: digest(tensors, header)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and header of a safetensors file of ours; raises :class:`RunError` naming the file.
+    """Read tensors and header of a safetensors file of ours. Raises :class:`RunError` that names the file.
 
-    A file of an earlier version has no digest, and is taken as it is.
+    Files of earlier versions have no digest and are not checked.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -43,7 +43,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise RunError(f"{path}: no such checkpoint: expected one written by `reid train`") from None
-    # A changed byte of the header can be bad UTF-8, bad JSON, or a size that nothing has.
+    # A changed byte of the header can give bad UTF-8, bad JSON, or an impossible size.
     except (safetensors.SafetensorError, OSError, ValueError, MemoryError) as error:
         raise damaged(path, str(error)) from None
     expected = header.pop(DIGEST, None)
@@ -53,7 +53,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_tensor(path: Path, name: str) -> Tensor:
-    """One tensor of a file of ours that is known to be whole; the others are not read."""
+    """Read one tensor of a file of ours that is known to be intact. The others are not read."""
     with safetensors.safe_open(path, framework="pt") as file:
         return file.get_tensor(name)
 
@@ -63,9 +63,9 @@ def damaged(path: Path, why: str) -> RunError:
 
 
 def digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
-    """SHA-256, in hexadecimal, of the header and of every tensor's name, type, shape and values."""
-    found = hashlib.sha256(json.dumps(sorted(header.items())).encode())
+    """Return the SHA-256, in hex, of the header and of every tensor's name, type, shape and values."""
+    sha256 = hashlib.sha256(json.dumps(sorted(header.items())).encode())
     for key, tensor in sorted(tensors.items()):
-        found.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        sha256.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha256.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha256.hexdigest()

@@ -1,4 +1,4 @@
-"""Any model of the timm package as a backbone, by its name there: one adapter for all of them.
+"""An adapter that makes any model of the timm package a backbone, by its name there.
 
 timm is Ross Wightman's "PyTorch image models" (Apache-2.0): https://github.com/huggingface/pytorch-image-models
 """
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from reid_toolkit.errors import MissingDependencyError, ModelError, RecipeError, did_you_mean, first_line
 
 PREFIX = "timm:"
-"""Before timm's name in ``network.backbone``."""
+"""Prefix of timm's names in ``network.backbone``."""
 
 BODY = "body."
-"""Before timm's names of tensors in a :class:`TimmBackbone`."""
+"""Prefix of timm's names of tensors in a :class:`TimmBackbone`."""
 
 Colour = tuple[float, float, float]
 
 
 def import_timm() -> Any:
-    """The package; :class:`MissingDependencyError` where it is not installed."""
+    """Import the package. Raises :class:`MissingDependencyError` if it is not installed."""
     try:
         import timm
     except ImportError as error:
@@ -42,30 +42,31 @@ def is_timms(name: str) -> bool:
 
 
 class TimmBackbone(nn.Module):
-    """A model of timm without its classifier: standardised images (B, 3, H, W) of one size -> features (B, D)."""
+    """A model of timm without its classifier: maps standardised images (B, 3, H, W) of one size to features (B, D)."""
 
     scale: Tensor
     shift: Tensor
 
     def __init__(self, name: str, size: tuple[int, int], mean: Colour, std: Colour) -> None:
-        """``name`` is timm's, with PREFIX; ``size`` is height and width; ``mean`` and ``std`` are what the images are
-        standardised with. Raises :class:`RecipeError` for a model that there is not, or that takes no such size."""
+        """``name`` is timm's name with PREFIX; ``size`` is height and width; ``mean`` and ``std`` are those with which
+        the images are standardised. Raises :class:`RecipeError` if there is no such model, or it does not take the
+        size."""
         super().__init__()
         self.name, self.size = name, size
         self.body: Any = create(name, size)
         about = self.body.pretrained_cfg
         self.mean: Colour = tuple(about.get("mean") or mean)
-        """What timm's weights of that name were trained with."""
+        """The mean that timm's weights of this name were trained with."""
         self.std: Colour = tuple(about.get("std") or std)
         self.pooling: nn.Module | None = None
         self.standardises = (self.mean, self.std) != (mean, std)
-        """Whether the images are standardised anew, as this model wants it."""
+        """Whether images must be standardised again, because this model needs another mean or deviation."""
         given, wanted, one = (torch.tensor(values).view(3, 1, 1) for values in (mean, self.mean, self.std))
         self.register_buffer("scale", torch.tensor(std).view(3, 1, 1) / one, persistent=False)
         self.register_buffer("shift", (given - wanted) / one, persistent=False)
         try:
             shape = self.look(self)
-        except Exception as error:  # each model has its own way to say so
+        except Exception as error:  # each model raises its own kind
             raise RecipeError(
                 f"network.backbone {name!r} does not take pictures of {size[0]}x{size[1]} ({first_line(error)}): give "
                 "the --size that its name says, or name another backbone"
@@ -78,7 +79,7 @@ class TimmBackbone(nn.Module):
         self.dimension = shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> (B, D)."""
+        """Map images (B, 3, H, W) to features (B, D)."""
         if self.standardises:
             images = images * self.scale + self.shift
         features: Tensor = self.body(images)
@@ -86,7 +87,7 @@ class TimmBackbone(nn.Module):
 
     @torch.no_grad()
     def look(self, function: Any) -> torch.Size:
-        """The shape of what a function of this model gives for one black picture."""
+        """Return the shape that a function of this model gives for one black picture."""
         training = self.training
         self.eval()
         try:
@@ -96,7 +97,7 @@ class TimmBackbone(nn.Module):
         return shape
 
     def map_size(self) -> tuple[int, int] | None:
-        """Height and width of the last feature map; None of a model that has none, or another order of its axes."""
+        """Height and width of the last feature map; None if the model has none, or orders its axes differently."""
         try:
             _, _, height, width = self.look(self.body.forward_features)
         except (AttributeError, ValueError, RuntimeError):  # several maps, a row of patches, or parts that do not fit
@@ -104,8 +105,8 @@ class TimmBackbone(nn.Module):
         return (height, width) if height < self.size[0] and width < self.size[1] else None
 
     def pool_by(self, pooling: nn.Module) -> None:
-        """Pool by a module that maps (B, D, H, W) to (B, D, 1, 1). Raises :class:`RecipeError` where the model does not
-        end in a feature map that is averaged."""
+        """Replace the pooling by a module that maps (B, D, H, W) to (B, D, 1, 1). Raises :class:`RecipeError` if the
+        model does not end by averaging a feature map."""
         if not self.swap_pooling(pooling):
             raise RecipeError(
                 f"network.pooling = 'generalised_mean': {self.name!r} does not end in the mean of a feature map: "
@@ -113,11 +114,11 @@ class TimmBackbone(nn.Module):
             )
 
     def swap_pooling(self, pooling: nn.Module) -> bool:
-        """Do it, and say whether that gave features of the same width; False leaves a model that is of no use."""
+        """Replace the pooling and return whether the features keep their width. If not, the model is unusable."""
         from timm.layers import SelectAdaptivePool2d
 
-        found: list[Any] = [part for part in self.body.modules() if isinstance(part, SelectAdaptivePool2d)]
-        used = [part for part in found if not part.is_identity()]
+        poolings: list[Any] = [part for part in self.body.modules() if isinstance(part, SelectAdaptivePool2d)]
+        used = [part for part in poolings if not part.is_identity()]
         if len(used) == 1:
             shape = used[0](torch.zeros(1, 2, 3, 5)).shape
             if shape[1] != 2:  # it has the channels last
@@ -127,7 +128,7 @@ class TimmBackbone(nn.Module):
         else:
             try:
                 self.body.reset_classifier(0, "")
-            except Exception:  # each model has its own way to refuse
+            except Exception:  # each model raises its own kind
                 return False
             if len(self.look(self.body)) != 4:
                 return False
@@ -135,34 +136,35 @@ class TimmBackbone(nn.Module):
         return tuple(self.look(self)) == (1, self.dimension)
 
     def fuse(self) -> None:
-        """Put the branches of blocks that were made to be fused (RepViT, MobileOne, ...) into one convolution each."""
+        """Fuse the branches of blocks that are designed for it (RepViT, MobileOne, ...) into one convolution each."""
         from timm.utils.model import reparameterize_model
 
         self.body = reparameterize_model(self.body, inplace=True)
 
     def classifier(self) -> set[str]:
-        """Names of the tensors that a file of timm's has beside ours: the classifier's."""
+        """Return the names of tensors that timm's files have but this model lacks: the classifier's."""
         with torch.device("meta"):
             whole = create(self.name, self.size, num_classes=2)
         return set(whole.state_dict()) - set(self.body.state_dict())
 
     def download(self) -> dict[str, Tensor]:
-        """timm's trained weights of that name, from its cache or the network. Raises :class:`ModelError` offline, and
-        where there are none."""
+        """Return timm's trained weights of this name, from its cache or the network. Raises :class:`ModelError` if
+        there are none, or there is no network."""
         with redirect_stdout(sys.stderr):
             try:
                 name = self.name.removeprefix(PREFIX)
                 model = import_timm().create_model(name, pretrained=True, num_classes=0, **fixed(self.name, self.size))
             except Exception as error:  # the hub's client raises many kinds
                 raise ModelError(
-                    f"trained weights of {self.name} cannot be had ({first_line(error)}): give --weights FILE (a state "
-                    "dict with timm's names, .safetensors or .pth), or --weights none to begin from random weights"
+                    f"trained weights of {self.name} cannot be downloaded ({first_line(error)}): give --weights FILE "
+                    "(a state dict with timm's names, .safetensors or .pth), or --weights none to start from random "
+                    "weights"
                 ) from None
         return dict(model.state_dict())
 
 
 def create(name: str, size: tuple[int, int], num_classes: int = 0) -> Any:
-    """timm's model with random weights for pictures of a size, without a classifier unless there are classes."""
+    """Make timm's model with random weights for pictures of a size. Without ``num_classes`` it has no classifier."""
     timm, own = import_timm(), name.removeprefix(PREFIX)
     if own not in timm.list_models() and own not in timm.list_pretrained():
         near = did_you_mean(name, [PREFIX + known for known in timm.list_models()])
@@ -172,7 +174,7 @@ def create(name: str, size: tuple[int, int], num_classes: int = 0) -> Any:
         )
     try:
         return timm.create_model(own, num_classes=num_classes, **fixed(name, size))
-    except Exception as error:  # each model has its own way to refuse a size
+    except Exception as error:  # each model raises its own kind
         raise RecipeError(
             f"network.backbone {name!r} cannot be made for pictures of {size[0]}x{size[1]} ({first_line(error)}): give "
             "the --size that its name says, or name another backbone"
@@ -180,7 +182,7 @@ def create(name: str, size: tuple[int, int], num_classes: int = 0) -> Any:
 
 
 def fixed(name: str, size: tuple[int, int]) -> dict[str, Any]:
-    """The size, where timm has to be told: for models that take pictures of one size only."""
+    """Return the size as an argument for models that take pictures of one size only, which must be told it."""
     about = import_timm().get_pretrained_cfg(name.removeprefix(PREFIX), allow_unregistered=True)
     told = about is not None and about.fixed_input_size and tuple(about.input_size[1:]) != size
     return {"img_size": size} if told else {}

@@ -1,14 +1,15 @@
-"""Did training help? The network before and after it, compared on tracklets without a label.
+"""Did training help? Compares the network before and after training on tracklets, without a label.
 
-A network that knows people finds a tracklet's second half by way of another camera: take the first half's nearest
-tracklet there, and search from it for the second half among those of the tracklet's own camera. It comes first where
-the tracklet there shows the same person, or one who looks more like this person than anybody else does. (Cycle
-consistency.) Finding the second half directly says little: two halves of one tracklet are nearly the same pictures, and
-networks that have lost what tells people apart still match them. With one camera there is nothing else.
+The comparison uses cycle consistency. A network that knows people can find a tracklet's second half by way of another
+camera: take the tracklet there that is nearest to the first half, and search from it for the second half among the
+second halves of the first camera. The second half comes first if the tracklet in the other camera shows the same
+person, or someone who resembles this person more than anybody else does. Searching for the second half directly says
+little: two halves of one tracklet are nearly the same pictures, and a network that can no longer tell people apart
+still matches them. With only one camera, the direct search is all there is.
 
-Tracklets that training learned from favour the network that learned from them. So some are held out. Where too few
-are, training is never said to have helped, and of small sets the network before it is kept: training on 50 tracklets
-of 25 people was worse for two sets of three, and better on the tracklets it had learned from for two of them.
+Tracklets that training learned from favour the trained network, so some are held out. If too few are held out, training
+is never said to have helped, and for small sets the network before training is kept: training on 50 tracklets of 25
+people made the network worse for two of three sets, although the tracklets it had learned from made it look better.
 """
 
 import math
@@ -25,42 +26,42 @@ from reid_toolkit.records import Tracklet
 from reid_toolkit.training.features import Features, free_of_cameras
 
 LEAST = 16
-"""Tracklets to compare on. Among fewer, hardly a difference can be told from chance."""
+"""Fewest tracklets to compare on. With fewer, a difference can hardly be told from chance."""
 
 HELD_OUT_SHARE = 5
-"""One tracklet in so many is held out, at most."""
+"""At most one tracklet in this many is held out."""
 
 FEW = HELD_OUT_SHARE * LEAST
-"""Under so many samples it cannot be told whether training helped, since too few can be held out."""
+"""With fewer samples it cannot be known whether training helped, because too few can be held out."""
 
 DRAWS = 20_000
-"""Random signs of the test."""
+"""Random sign patterns in the test."""
 
 SURE = 0.95
-"""How sure a difference has to be."""
+"""Confidence that a difference must reach."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison says."""
+    """The result of the comparison."""
 
     word: Literal["better", "no different", "worse", "unknown"]
     stage: int
     """The stage that was compared with the network before training."""
     tracklets: int
-    """How many were compared on."""
+    """Number of tracklets compared on."""
     held_out: bool
-    """Whether training did not see them."""
+    """Whether these tracklets were held out of training."""
     before: float | None = None
-    """Mean score, 0-1; None where it is unknown."""
+    """Mean score, 0-1; None if unknown."""
     after: float | None = None
     chance: float | None = None
-    """How often chance alone would make such a difference, 0-1: two-sided, by a sign-flip test over tracklets."""
+    """Probability, 0-1, that chance alone makes such a difference: two-sided, by a sign-flip test over tracklets."""
     start_kept: bool = False
-    """Whether the network before training is kept in place of the stage."""
+    """Whether the network before training is kept instead of the stage."""
 
     def sentence(self) -> str:
-        """For people."""
+        """Describe the result in one sentence for people."""
         kept = "; the network before training is kept" if self.start_kept else ""
         if self.before is None or self.after is None or self.chance is None:
             return (
@@ -81,9 +82,9 @@ class Verdict:
 
 
 def hold_out(tracklets: Sequence[Tracklet], number: int) -> NDArray[np.bool_]:
-    """Which of N tracklets are held out: at most ``number``, and at most a fifth; (N,).
+    """Choose the tracklets to hold out of N: at most ``number``, and at most a fifth. Returns a mask (N,).
 
-    Of each camera its share, those that were seen last, and only tracklets of two crops or more.
+    Each camera gives its share: its latest tracklets of two crops or more.
     """
     held = np.zeros(len(tracklets), bool)
     number = min(number, len(tracklets) // HELD_OUT_SHARE)
@@ -91,7 +92,7 @@ def hold_out(tracklets: Sequence[Tracklet], number: int) -> NDArray[np.bool_]:
     for camera in np.unique(cameras):
         own = np.flatnonzero(cameras == camera)
         long = [place for place in own.tolist() if len(tracklets[place].crops) > 1]
-        # Times are either known for all of a camera's crops, or else frames count.
+        # Times are known for all crops of a camera or for none; without times, frame numbers decide.
         long.sort(key=lambda place: (tracklets[place].start or 0.0, tracklets[place].crops[0].frame, place))
         share = round(number * len(own) / len(tracklets))
         held[long[len(long) - min(share, len(long)) :]] = True
@@ -107,12 +108,12 @@ def compare(
     *,
     begun_from_weights: bool = True,
 ) -> Verdict:
-    """Compare two networks' features of the same N samples: on those ``held`` (N,) out, or on all where those are few.
+    """Compare two networks' features of the same N samples, on the ``held`` (N,) out ones, or on all if those are few.
 
-    All favour the later network, so there it can only be found worse, or else it is unknown. The network before is kept
-    where the other is worse, and where that is unknown with fewer than :data:`FEW` samples, unless it was random
-    (``begun_from_weights`` is False). Both are freed of their cameras' bias, as in a search. Nothing is random: the
-    test draws its signs from one seed.
+    All samples together favour the later network, so on them it can only be found worse; otherwise the result is
+    unknown. The network before training is kept if the later one is worse, or if the result is unknown with fewer than
+    :data:`FEW` samples; but never if it was random (``begun_from_weights`` is False). Both networks' features are freed
+    of their cameras' bias, as in a search. The result is reproducible: the test draws its signs from a fixed seed.
     """
     scores = [tracklet_scores(free_of_cameras(features, cameras), cameras) for features in (before, after)]
     counted = np.isfinite(scores[0]) & np.isfinite(scores[1])
@@ -138,11 +139,11 @@ def compare(
 
 
 def tracklet_scores(features: Features, cameras: Sequence[str]) -> NDArray[np.float64]:
-    """How early each sample's second half comes by way of each other camera, or directly where there is one camera.
+    """Score how early each sample's second half is found by way of each other camera, or directly with only one camera.
 
-    1 - log(rank) / log(n) among the n second halves of its own camera: 1 for the first, 0 for the last; the mean over
-    the other cameras; (N,). So that a rank of 3 in place of 2, where a person was there twice, costs little. NaN for
-    samples of one frame, and where no other sample of its camera has two.
+    The score is 1 - log(rank) / log(n) among the n second halves of its own camera: 1 for the first, 0 for the last. It
+    is the mean over the other cameras, (N,). By the logarithm, a rank of 3 instead of 2 costs little, for example if a
+    person was seen twice. NaN for samples of one frame, and if no other sample of the camera has two frames.
     """
     whole = features.halves.norm(dim=2).min(dim=0).values > 0.5
     groups = np.unique(np.asarray(cameras), return_inverse=True)[1]
@@ -164,7 +165,8 @@ def tracklet_scores(features: Features, cameras: Sequence[str]) -> NDArray[np.fl
 
 
 def ranks_of_own(queries: Tensor, gallery: Tensor) -> Tensor:
-    """The rank, from 1, of row i of ``gallery`` (n, D) for row i of ``queries`` (n, D), equals at their mean; (n,)."""
+    """Return the rank (n,), from 1, of row i of ``gallery`` (n, D) for row i of ``queries`` (n, D). Ties get their
+    mean."""
     similarity = queries @ gallery.T
     own = similarity.diagonal()[:, None]
     return ((similarity > own).sum(dim=1) + ((similarity == own).sum(dim=1) + 1) / 2).double()

@@ -1,4 +1,4 @@
-"""Reading a file of weights, which anybody may have made: tensors alone, and nothing of the file is run."""
+"""Reads weight files from any source: only tensors, and nothing in the file is executed."""
 
 import pickle
 import re
@@ -17,13 +17,13 @@ from reid_toolkit.errors import ModelError, first_line
 from reid_toolkit.training.beginnings import HEAD, ZIP, is_safe, looks_like_checkpoint
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
-"""Under what trainers keep the network's tensors, beside the optimiser's and others."""
+"""Keys under which trainers store the network's tensors, beside the optimiser's and others."""
 PREFIXES = ("module.", "model.")
-"""What wrappers of torch and of trainers put before each name."""
+"""Prefixes that wrappers of torch and of trainers add to each name."""
 
 
 class Unread:
-    """Stands for a number of numpy, as trainers keep them beside the weights; nothing of numpy is called."""
+    """Replaces a numpy number, which trainers store beside the weights, so that nothing of numpy is called."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -38,10 +38,10 @@ NUMBERS = [
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The network's tensors by name, without what wrappers put before the names; the optimiser's are left out.
+    """Read the network's tensors by name, without wrappers' prefixes. The optimiser's tensors are left out.
 
-    Files of torch are opened as weights alone. Raises :class:`ModelError` for what holds more than tensors, is damaged
-    or would unpack to more than it is.
+    torch files are opened as weights only. Raises :class:`ModelError` if the file contains more than tensors, is
+    damaged, or would unpack to more than its own size.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)
@@ -52,8 +52,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise ModelError(f"{path}: damaged safetensors: {first_line(error)}: fetch it again") from None
     if not looks_like_checkpoint(head):
         raise ModelError(
-            f"{path}: not what torch.save writes, nor safetensors: it begins with {head!r}: half a download, or a "
-            "page in its place? fetch it again"
+            f"{path}: not what torch.save writes, nor safetensors: it begins with {head!r}: an incomplete download, "
+            "or a web page instead? fetch it again"
         )
     zipped = head.startswith(ZIP)
     if zipped:
@@ -64,8 +64,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def check_zip(path: Path) -> None:
-    """Raise :class:`ModelError` for an archive that is damaged, holds code, or unpacks to more than it is: torch keeps
-    tensors as they are."""
+    """Raise :class:`ModelError` for an archive that is damaged, contains code, or unpacks to more than its own size.
+    torch stores tensors without compression."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -74,7 +74,7 @@ def check_zip(path: Path) -> None:
     size, unpacked = path.stat().st_size, sum(entry.file_size for entry in entries)
     if unpacked > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise ModelError(
-            f"{path}: its {size} bytes unpack to {unpacked}: expected tensors as they are, as torch.save keeps them"
+            f"{path}: its {size} bytes unpack to {unpacked}: expected uncompressed tensors, as torch.save writes them"
         )
     names = [entry.filename for entry in entries]
     if any(name.endswith("/constants.pkl") for name in names):
@@ -84,11 +84,11 @@ def check_zip(path: Path) -> None:
 
 
 def load(path: Path, *, zipped: bool) -> Any:
-    """What the file holds, read by torch's unpickler of weights, which calls nothing that the file names."""
+    """Return the file's content, read by torch's unpickler of weights, which calls nothing that the file names."""
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(NUMBERS)):
-            warnings.simplefilter("ignore")  # of protocols that this unpickler may not know; it fails then
-            # Mapped, so that a tensor takes no memory before its shape is known to be right.
+            warnings.simplefilter("ignore")  # about protocols that this unpickler may not know; it raises an error then
+            # Mapped, so that a tensor takes no memory before its shape is checked.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         said = re.search(r"GLOBAL (\S+?)\.? ", f"{error} ")
@@ -98,29 +98,29 @@ def load(path: Path, *, zipped: bool) -> Any:
             f"{path}: holds more than tensors ({said[1]}), which may be code and is not run: expected a state_dict(): "
             "save the model's own with the toolkit that made it"
         ) from None
-    except Exception as error:  # of zip, of torch's readers and of wrong arguments: each their own
+    except Exception as error:  # zip, torch's readers and wrong arguments raise many kinds
         raise ModelError(f"{path}: damaged: {first_line(error)}: fetch it again") from None
 
 
 def network_of(held: Any, path: Path) -> dict[str, Tensor]:
-    """The dict of tensors in a checkpoint."""
+    """Return the dict of tensors in a checkpoint."""
     if isinstance(held, dict):
         held = next((held[key] for key in WRAPPERS if isinstance(held.get(key), dict)), held)
     if not isinstance(held, dict) or not held or not all(isinstance(name, str) for name in held):
         raise ModelError(f"{path}: holds no tensors by name: expected the model's state_dict()")
     foreign = [name for name, value in held.items() if not isinstance(value, Tensor)]
     if foreign:
-        raise ModelError(f"{path}: {foreign[0]!r} is no tensor: expected a state_dict(), alone or as 'state_dict'")
+        raise ModelError(f"{path}: {foreign[0]!r} is not a tensor: expected a state_dict(), alone or as 'state_dict'")
     return held
 
 
 def without_prefixes(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         bare = name
         while bare.startswith(PREFIXES):
             bare = bare.partition(".")[2]
-        if bare in found:
+        if bare in renamed:
             raise ModelError(f"{path}: holds two networks: {name} and another are both {bare}: expected one")
-        found[bare] = tensor
-    return found
+        renamed[bare] = tensor
+    return renamed

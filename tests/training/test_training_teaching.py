@@ -125,8 +125,8 @@ def test_what_was_kept_is_asked_anew_where_it_is_damaged_or_of_another(
 @pytest.mark.parametrize(
     ("teacher", "said"),
     [
-        (None, "its clusters come from the teacher 0123456789abcdef, given is none"),
-        (Colours(fingerprint="f" * 16), "given is ffffffffffffffff"),
+        (None, "its clusters come from the teacher 0123456789abcdef, got none"),
+        (Colours(fingerprint="f" * 16), "got ffffffffffffffff"),
     ],
     ids=["none", "another"],
 )
@@ -140,7 +140,7 @@ def test_without_its_teacher_a_run_does_not_begin(
 
 def test_a_teacher_that_the_recipe_has_not_is_refused(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
     alone = replace(recipe, rounds=replace(recipe.rounds, taught=0, teacher=""))
-    with pytest.raises(RunError, match=r"the teacher \(none\), given is 0123456789abcdef"):
+    with pytest.raises(RunError, match=r"the teacher \(none\), got 0123456789abcdef"):
         learn(tiny_dataset, alone, tmp_path / "run", teacher=Colours())
 
 

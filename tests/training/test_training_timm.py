@@ -106,7 +106,7 @@ def test_a_last_stride_of_one(name: str) -> None:
 def test_what_a_model_cannot_do_is_refused() -> None:
     vit = replace(TINY, backbone="timm:test_vit")
     assert "does not end in the mean of a feature map" in refused(replace(vit, pooling="generalised_mean"))
-    assert "last halving of 'timm:test_vit' cannot be taken out" in refused(replace(vit, last_stride=1))
+    assert "last halving of 'timm:test_vit' cannot be removed" in refused(replace(vit, last_stride=1))
     assert "pictures of 40x36" in refused(replace(TINY, backbone="timm:test_maxvit", height=40, width=36))
 
 
@@ -136,7 +136,7 @@ def test_trained_weights_offline_and_where_there_are_none(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("timm.models._hub.hf_hub_download", offline)
     said = refused(replace(TINY, weights="imagenet"), ModelError)
-    assert "timm:test_efficientnet cannot be had (no route to host)" in said
+    assert "timm:test_efficientnet cannot be downloaded (no route to host)" in said
     assert "--weights FILE" in said
     assert "--weights none" in said
 
