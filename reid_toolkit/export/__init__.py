@@ -1,1 +1,1 @@
-"""A trained run as an ONNX file."""
+"""Export of a trained run as an ONNX file."""

@@ -1,4 +1,4 @@
-"""A float model made ready for INT8, and the range that each of its tensors takes on real crops."""
+"""Prepares a float model for INT8, and measures the range of each of its tensors on real crops."""
 
 import tempfile
 from collections.abc import Iterator
@@ -18,43 +18,43 @@ from reid_toolkit.images import Image
 from reid_toolkit.runtime.preprocess import to_batch
 
 GREY = 114
-"""What the first convolution's zero padding stands for in an INT8 model: one grey level of all three channels,
-between the means 123.7, 116.3 and 103.5. So the crops' bytes are quantised tensors as they are (scale 1, zero point
-114), and nothing is computed before the first convolution. It differs from the float model in the outermost pixels'
-padding alone (1 - cosine about 1e-5)."""
+"""The grey level, the same in all three channels, that the first convolution's zero padding means in an INT8 model. It
+is between the means 123.7, 116.3 and 103.5. With it the crops' bytes are already quantised tensors (scale 1, zero point
+114), and nothing is computed before the first convolution. The result differs from the float model's only by the
+padding of the outermost pixels (1 - cosine about 1e-5)."""
 
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class RangedModel:
-    """What every INT8 variant of one model is made from."""
+    """The model from which all INT8 variants are made."""
 
     model: onnx.ModelProto
-    """Batch norm folded, shapes inferred, padding grey."""
+    """With batch norms folded, shapes inferred, and grey padding."""
     ranges: TensorsData
     pixels: str | None
-    """Name of the first convolution's input: pixels minus GREY. None where something else comes before it, as in an
-    adopted model that normalises each picture by itself."""
+    """Name of the first convolution's input: pixels minus GREY. None if something else comes before the convolution,
+    for example in an adopted model that normalises each picture by itself."""
     nodes: tuple[str, ...]
-    """Names of the nodes from the first convolution to before the last pooling: what may be quantised."""
+    """Names of the nodes that may be quantised: from the first convolution to the last pooling, which is excluded."""
 
 
 def measure_ranges(path: Path, crops: list[Image]) -> RangedModel:
-    """Run the float model of ``path``, one of ``reid export``, on crops and note the range of each tensor.
+    """Run the float model ``path``, made by ``reid export``, on crops and record the range of each tensor.
 
     ``crops`` are at least one (H, W, 3) uint8 BGR picture of any size.
     """
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
-        # Symbolic shape inference is for transformers.
+        # Symbolic shape inference is meant for transformers.
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
         model = onnx.load(prepared)
         pixels = pad_with_grey(model)
-        for number, node in enumerate(model.graph.node):  # what onnxruntime splits an activation into has no names
+        for number, node in enumerate(model.graph.node):  # onnxruntime splits some activations into nodes without names
             node.name = node.name or f"{node.op_type}_{number}"
         onnx.save(model, prepared)
-        # A range is the mean over batches of their least and largest values, so that one odd crop does not stretch it.
+        # A range is the mean of the batches' minima and maxima, so that one odd crop does not widen it.
         calibrator = create_calibrator(
             str(prepared), augmented_model_path=str(Path(folder) / "augmented.onnx"),
             extra_options={"moving_average": True},
@@ -72,26 +72,26 @@ def measure_ranges(path: Path, crops: list[Image]) -> RangedModel:
 
 
 def last_of(kind: str, kinds: list[str]) -> int:
-    """Where it comes last; -1 where it does not."""
+    """Return the position of the last one of this kind; -1 if there is none."""
     return max((place for place, found in enumerate(kinds) if found == kind), default=-1)
 
 
 def variances(graph: onnx.GraphProto) -> set[str]:
-    """Names of the nodes that compute the variance under a square root, as instance norms do: squares take a range of
-    which whole numbers keep little."""
+    """Return the names of the nodes that compute the variance under a square root, as in instance norms. Squares have
+    such wide ranges that INT8 would lose most of the precision."""
     made_by = {name: node for node in graph.node for name in node.output}
-    found = set()
+    names = set()
     for root in graph.node:
         node = made_by.get(root.input[0]) if root.op_type == "Sqrt" else None
         for kind in ("Add", "ReduceMean", "Mul"):
             if node is not None and node.op_type == kind:
-                found.add(node.name)
+                names.add(node.name)
                 node = next((made_by[name] for name in node.input if name in made_by), None)
-    return found
+    return names
 
 
 class Reader(CalibrationDataReader):
-    """Crops as batches of a model's input, for onnxruntime's calibrator."""
+    """Gives crops as batches of a model's input to onnxruntime's calibrator."""
 
     def __init__(self, crops: list[Image], model: onnx.ModelProto) -> None:
         (entry,) = model.graph.input
@@ -105,16 +105,17 @@ class Reader(CalibrationDataReader):
 
 
 def pad_with_grey(model: onnx.ModelProto) -> str | None:
-    """Subtract GREY instead of the mean before the first convolution, and the difference in its bias.
+    """Subtract GREY instead of the mean before the first convolution, and put the difference into its bias.
 
-    By conv(x - mean) = conv(x - GREY) + conv(GREY - mean), but for the padding. Changes ``model``; returns the name
-    of the convolution's input; None, and nothing has changed, where no mean of the pixels is subtracted before it.
+    This uses conv(x - mean) = conv(x - GREY) + conv(GREY - mean), which holds except at the padding. Changes ``model``
+    and returns the name of the convolution's input. Returns None without a change if no mean of the pixels is
+    subtracted before the convolution.
     """
     first = next((node for node in model.graph.node if node.op_type == "Conv"), None)
     if first is None:
         raise ModelError(
-            "INT8: no convolution in the graph (of a model whose batch was fixed for good, they lie in a loop): use "
-            "the float file"
+            "INT8: no convolution in the graph (in a model with a fixed batch they are inside a loop): use the "
+            "float file"
         )
     subtraction = next((node for node in model.graph.node if node.output[0] == first.input[0]), None)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}

@@ -1,17 +1,17 @@
-"""Steps of a float model by the names that onnxruntime has fast kernels for, and those that stay in float in INT8."""
+"""Forms of a float model: operators for which onnxruntime has fast kernels, and nodes that must stay float in INT8."""
 
 import onnx
 from onnx import helper
 
 GELU_OPSET = 20
-"""The first that has the operator Gelu; nothing else that torch exports for us changed from 18 to it."""
+"""The first opset with the operator Gelu. Nothing else that torch exports for us changed from opset 18 to it."""
 
 
 def join_gelus(model: onnx.ModelProto) -> None:
-    """Name each GELU, x * ((1 + erf(x / sqrt(2))) / 2), by ONNX's own operator; changes ``model``.
+    """Replace each GELU, x * ((1 + erf(x / sqrt(2))) / 2), by ONNX's own operator. Changes ``model``.
 
-    torch exports it as five steps over the whole map, of which onnxruntime knows no whole: more than half of a RepViT's
-    time, and in INT8 five roundings. A model with one is of opset 20, others stay as they are.
+    torch exports a GELU as five steps over the whole map, which onnxruntime does not join: more than half of a RepViT's
+    time, and in INT8 five roundings. A model with a GELU becomes opset 20; others stay unchanged.
     """
     graph = model.graph
     made_by = {name: node for node in graph.node for name in node.output}
@@ -39,25 +39,25 @@ def join_gelus(model: onnx.ModelProto) -> None:
 
 
 def attention(graph: onnx.GraphProto) -> set[str]:
-    """Names of the nodes that are joined, by no convolution and no sum, to a product of two computed matrices:
-    attention's sums and shares take ranges of which whole numbers keep little."""
+    """Return the names of the nodes of attention: those connected, without a convolution or a sum between, to a product
+    of two computed matrices. Their values have such wide ranges that INT8 would lose most of the precision."""
     constants = {tensor.name for tensor in graph.initializer}
     made_by = {name: node for node in graph.node for name in node.output}
     readers = readers_of(graph)
     queue = [node for node in graph.node if node.op_type == "MatMul" and not constants & set(node.input)]
-    found = {node.name for node in queue}
+    names = {node.name for node in queue}
     while queue:
         node = queue.pop()
         near = [made_by[name] for name in node.input if name in made_by]
         near += [reader for name in node.output for reader in readers.get(name, [])]
-        new = [other for other in near if other.op_type not in ("Conv", "Add") and other.name not in found]
-        found |= {other.name for other in new}
+        new = [other for other in near if other.op_type not in ("Conv", "Add") and other.name not in names]
+        names |= {other.name for other in new}
         queue += new
-    return found
+    return names
 
 
 def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
-    """Name of a tensor -> the nodes that take it."""
+    """Return for each tensor's name the nodes that read it."""
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:

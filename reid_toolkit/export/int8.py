@@ -1,4 +1,5 @@
-"""INT8 variants of a model whose ranges are known, as quantise and dequantise pairs (QDQ) that every runtime reads."""
+"""Makes INT8 variants of a model with known ranges, as quantise and dequantise pairs (QDQ), which every runtime
+reads."""
 
 import copy
 import platform
@@ -15,11 +16,14 @@ from reid_toolkit.export.graph_rewrites import align_hard_sigmoids, clip_hard_si
 
 @dataclass(frozen=True)
 class Target:
-    """What a kind of processor multiplies fastest and without overflow. Weights are signed, a scale a channel."""
+    """The INT8 form that a kind of processor multiplies fastest without overflow.
+
+    Weights are signed, with one scale per channel.
+    """
 
     activations: QuantType
     seven_bits: bool
-    """Weights of 7 bits: where products are summed in pairs into 16 bits, those of 8 can overflow."""
+    """Use 7-bit weights, for processors that sum products in pairs into 16 bits, where 8-bit weights can overflow."""
 
 
 TARGETS = {
@@ -27,15 +31,17 @@ TARGETS = {
     "x86-avx2": Target(QuantType.QUInt8, seven_bits=True),
     "arm": Target(QuantType.QInt8, seven_bits=False),
 }
-"""x86: with VNNI (Intel from Cascade Lake, AMD from Zen 4); x86-avx2: without. arm: also what TensorRT wants."""
+"""x86: with VNNI (Intel from Cascade Lake, AMD from Zen 4). x86-avx2: without. arm: also the form for TensorRT."""
 
 CPUINFO = Path("/proc/cpuinfo")
 
 
 def target_here() -> str:
-    """Which of ``TARGETS`` fits this machine; x86-avx2, which is right on every x86, where its processor says nothing.
+    """Return which of ``TARGETS`` fits this machine. If the processor does not say, return x86-avx2, which is correct
+    on every x86.
 
-    x86 on one with AVX2 alone is no faster and can be wrong; the other way round is right and nearly as fast.
+    On a processor with only AVX2, x86 is no faster and can be wrong. x86-avx2 on a processor with VNNI is correct and
+    nearly as fast.
     """
     if platform.machine().lower() in ("aarch64", "arm64", "armv7l", "armv8l"):
         return "arm"
@@ -47,17 +53,17 @@ def target_here() -> str:
 
 
 LAYERS = ("Conv", "Add", "Mul")
-"""Kinds of nodes that have arithmetic of their own in INT8; activations go with the node before them."""
+"""Kinds of nodes that compute in INT8 by themselves. An activation belongs to the node before it."""
 
 
 def layers(ranged: RangedModel) -> list[str]:
-    """Names of the nodes that can each be in INT8 or in float, in the order they run."""
+    """Return the names of the nodes that can each be INT8 or float, in the order in which they run."""
     inside = set(ranged.nodes)
     return [node.name for node in ranged.model.graph.node if node.name in inside and node.op_type in LAYERS]
 
 
 def insert_int8(ranged: RangedModel, target: str, in_float: Collection[str]) -> onnx.ModelProto:
-    """The model in INT8 but for the layers ``in_float``. It takes and gives what the float model does."""
+    """Return the model in INT8 except for the layers ``in_float``. Inputs and outputs are those of the float model."""
     chosen = TARGETS[target]
     model, ranges = copy.deepcopy((ranged.model, ranged.ranges))
     unsigned = chosen.activations == QuantType.QUInt8
@@ -85,9 +91,9 @@ def insert_int8(ranged: RangedModel, target: str, in_float: Collection[str]) -> 
 
 
 def feed_bytes(model: onnx.ModelProto, pixels: str) -> None:
-    """Where the first convolution is in INT8, give it the crops' bytes themselves.
+    """If the first convolution is in INT8, connect it directly to the crops' bytes.
 
-    Casting, subtracting GREY and quantising with scale 1 and zero point GREY give back the byte that came in.
+    Casting, subtracting GREY and quantising with scale 1 and zero point GREY would give back the input byte.
     """
     graph = model.graph
     made_by = {name: node for node in graph.node for name in node.output}

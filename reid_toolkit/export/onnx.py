@@ -1,4 +1,4 @@
-"""A trained run as one ONNX file that cannot be used wrongly: uint8 crops in, unit descriptors out."""
+"""Exports a trained run as one ONNX file that contains its preprocessing: uint8 crops in, unit descriptors out."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ OPSET = 18
 
 
 def export(run: Path, out: Path, crops: list[Image], *, stage: str = "best") -> Parity:
-    """Write ``out`` from a run and prove that onnxruntime gives on ``crops`` what torch gives.
+    """Write ``out`` from a run, after checking that onnxruntime gives on ``crops`` what torch gives.
 
     Args:
         run: a folder of ``reid train``.
-        out: the ``.onnx`` file to write; it appears only once the proof has passed.
-        crops: at least one (H, W, 3) uint8 BGR picture of the kind the model will see.
+        out: the ``.onnx`` file to write. It appears only after the check has passed.
+        crops: at least one (H, W, 3) uint8 BGR picture of the kind that the model will see.
         stage: which model of the run, as for :func:`load_network`.
 
     Raises:
@@ -35,13 +35,13 @@ def export(run: Path, out: Path, crops: list[Image], *, stage: str = "best") -> 
         ModelError: the exported graph differs from torch by more than ``parity.TOLERANCE``.
     """
     if not crops:
-        raise InputError("export proves itself on pictures: expected at least one readable crop in the dataset")
+        raise InputError("export checks the file on pictures: expected at least one readable crop in the dataset")
     folder = RunFolder(run)
     fingerprint = folder.dataset()
     recipe = folder.recipe()
     network = load_network(folder, stage).eval()
     height, width = recipe.network.height, recipe.network.width
-    # Batch 2 and not 1: the exporter would take a 1 for a constant.
+    # Batch 2 and not 1, because the exporter would take a 1 for a constant.
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     program = torch.onnx.export(
         ServingNetwork(network).eval(), (example,), dynamo=True, opset_version=OPSET, verbose=False,

@@ -1,4 +1,4 @@
-"""Proof that a file does what it was made from, on pictures it is meant for."""
+"""Checks that an exported file gives the same descriptors as its source, on pictures of the intended kind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from reid_toolkit.images import Image
 from reid_toolkit.runtime import Embedder
 
 TOLERANCE = 1e-3
-"""Largest difference of any descriptor component that passes. Components of unit vectors of 512 numbers are about
+"""The largest difference of any descriptor component that passes. Components of unit vectors of 512 numbers are about
 0.04; float32 sums in another order differ by about 1e-6."""
 
 BATCHES = (1, 2, 17)
 
 
 class Reference(Protocol):
-    """What the file was made from."""
+    """The source of the file."""
 
     def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """(H, W, 3) uint8 BGR images of any sizes -> (B, D) float32 rows of length 1."""
+        """Map (H, W, 3) uint8 BGR images of any sizes to (B, D) float32 rows of length 1."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Parity:
     """How far the file in onnxruntime is from its reference, over all batches tried."""
 
     crops: int
-    """Different pictures used."""
+    """Number of different pictures used."""
     batches: tuple[int, ...]
     max_difference: float
-    """Of any component of a descriptor, absolute."""
+    """The largest absolute difference of any component of a descriptor."""
     min_cosine: float
-    """Between the two descriptors of one picture."""
+    """The smallest cosine between the two descriptors of one picture."""
     spread: float
-    """Largest difference of any component between the reference's descriptors of the first picture and of another."""
+    """The largest difference of any component between the reference's descriptors of the first picture and another."""
 
 
 def check_parity(
@@ -49,11 +49,11 @@ def check_parity(
     advice: str = "train it, or choose another --stage",
     why: str = "please report it with what was exported",
 ) -> Parity:
-    """Embed every crop with both, one, two and seventeen at a time (few crops are repeated to fill a batch).
+    """Embed every crop with both, in batches of one, two and seventeen (few crops are repeated to fill a batch).
 
-    ``crops`` are at least one; ``of`` is what runs the reference, for messages. Raises :class:`ModelError` when the
-    reference's own descriptors are of no use (not finite, or not of length 1), with ``advice``, and when the two differ
-    by more than ``TOLERANCE``, with ``why``.
+    There must be at least one crop. ``of`` names what runs the reference, for messages. Raises :class:`ModelError` with
+    ``advice`` if the reference's own descriptors are unusable (not finite, or not of length 1), and with ``why`` if the
+    two differ by more than ``TOLERANCE``.
     """
     count = max(max(BATCHES), len(crops))
     filled = [crops[i % len(crops)] for i in range(count)]

@@ -1,4 +1,4 @@
-"""Writing our one ONNX file, once it has been looked at."""
+"""Writes an ONNX file of ours after checking it."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from reid_toolkit.runtime.metadata import ModelMetadata
 
 
 def save_model(model: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
-    """Write one file with everything inside, once onnx's checker and shape inference have passed it.
+    """Write the model as one file with all weights inside, after onnx's checker and shape inference have accepted it.
 
-    Raises :class:`ModelError` unless it maps (batch, H, W, 3) uint8, batch being a name, to (batch, D) float32, and
-    all its weights are inside.
+    Raises :class:`ModelError` unless it maps (batch, H, W, 3) uint8, with a free batch, to (batch, D) float32, and all
+    its weights are inside.
     """
     onnx.helper.set_model_props(model, metadata.to_strings())
     try:
@@ -34,6 +34,6 @@ def save_model(model: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> N
 
 
 def describe(end: onnx.ValueInfoProto) -> tuple[int, list[str | int]]:
-    """Element type and shape, a dynamic axis by its name."""
+    """Return element type and shape, where a dynamic axis is given by its name."""
     tensor = end.type.tensor_type
     return tensor.elem_type, [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]

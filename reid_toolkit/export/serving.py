@@ -1,4 +1,4 @@
-"""The whole of serving as one torch graph, laid out for the edge: the same numbers by fewer and cheaper steps."""
+"""All steps of serving as one torch graph, arranged for the edge: the same results with fewer and cheaper steps."""
 
 import copy
 
@@ -11,12 +11,12 @@ from reid_toolkit.training.timm_backbone import TimmBackbone
 
 
 class ServingNetwork(nn.Module):
-    """(B, H, W, 3) uint8 BGR -> (B, D) float32 rows of length 1.
+    """Maps (B, H, W, 3) uint8 BGR to (B, D) float32 rows of length 1.
 
-    Scaling, channel order and division by the standard deviation are folded into the weights of the convolution that
-    sees the picture. Only the subtraction of the mean is left of the preprocessing, since that convolution pads with
-    zeros: grey levels of 0-255 minus the mean's. Where no single convolution does, all of it stays as steps of its own.
-    ``network`` itself is not changed.
+    Scaling, channel order and division by the standard deviation are folded into the weights of the first convolution.
+    Of the preprocessing only the subtraction of the mean remains, because that convolution pads with zeros: it
+    subtracts the mean's grey levels, 0 to 255. If no single convolution takes the picture, all preprocessing stays as
+    separate steps. ``network`` itself is not changed.
     """
 
     mean: Tensor
@@ -27,12 +27,12 @@ class ServingNetwork(nn.Module):
     def __init__(self, network: ReidNetwork) -> None:
         super().__init__()
         self.backbone = copy.deepcopy(network.backbone).eval()
-        fold_norms(self.backbone, network.size)  # torch would take a minute to export an OSNet's hundred
+        fold_norms(self.backbone, network.size)  # otherwise torch takes a minute to export an OSNet's hundred norms
         if isinstance(self.backbone, TimmBackbone):
-            self.backbone.standardises = False  # by its own mean and deviation, which are those taken here
+            self.backbone.standardises = False  # its own mean and deviation are applied here
         replace_pooling(self.backbone)
         for part in self.backbone.modules():
-            if hasattr(part, "inplace"):  # the same graph, but the exporter takes twice as long to undo it
+            if hasattr(part, "inplace"):  # the graph is the same, but the exporter takes twice as long to undo it
                 part.inplace = False  # type: ignore[assignment]
         self.register_buffer("mean", 255 * torch.tensor(network.mean).flip(0).view(3, 1, 1))
         self.register_buffer("deviation", 255 * torch.tensor(network.std).flip(0).view(3, 1, 1))
@@ -57,8 +57,8 @@ class ServingNetwork(nn.Module):
 
 @torch.no_grad()
 def seeing(backbone: nn.Module, size: tuple[int, int]) -> nn.Conv2d | None:
-    """The convolution that is given the picture of a ``size`` (height and width) as it is; None where there is no such
-    one, or something else is given it too."""
+    """Return the convolution that takes a picture of ``size`` (height and width) unchanged; None if there is none, or
+    something else takes the picture too."""
     picture = torch.zeros(1, 3, *size)
     given: list[nn.Module] = []
 
@@ -75,7 +75,7 @@ def seeing(backbone: nn.Module, size: tuple[int, int]) -> nn.Conv2d | None:
 
 
 def as_affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """The factor and the summand (D,) that batch norm in evaluation comes to."""
+    """Return the factor and the summand (D,) to which batch norm in evaluation mode amounts."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
@@ -90,7 +90,7 @@ class MeanPool(nn.Module):
 
 
 def replace_pooling(module: nn.Module) -> None:
-    """Put :class:`MeanPool` for every ``AdaptiveAvgPool2d(1)``, which exports as ten index operations, not one."""
+    """Replace every ``AdaptiveAvgPool2d(1)`` by :class:`MeanPool`, because it exports as ten index operations."""
     for name, part in module.named_children():
         if isinstance(part, nn.AdaptiveAvgPool2d):
             setattr(module, name, MeanPool())

@@ -1,4 +1,4 @@
-"""A network in torch, by the names of the runtime's embedder."""
+"""Runs a network in torch, with the interface of the runtime's embedder."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from reid_toolkit.training.network import ReidNetwork, standardise, to_rgb
 
 
 class TorchEmbedder:
-    """A network as training runs it, by the names of :class:`reid_toolkit.runtime.Embedder`: what a file must equal."""
+    """A network as in training, with the methods of :class:`reid_toolkit.runtime.Embedder`. A file must match it."""
 
     def __init__(self, network: ReidNetwork, height: int, width: int, batch_size: int = 32) -> None:
         self.network = network.eval()
@@ -22,7 +22,7 @@ class TorchEmbedder:
 
     @torch.no_grad()
     def embed(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """(H, W, 3) uint8 BGR images of any sizes -> (B, D) float32 rows of length 1."""
+        """Map (H, W, 3) uint8 BGR images of any sizes to (B, D) float32 rows of length 1."""
         rows = []
         for first in range(0, len(images), self.batch_size):
             pixels = to_batch(images[first : first + self.batch_size], self.height, self.width)
