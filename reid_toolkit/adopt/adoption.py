@@ -1,4 +1,4 @@
-"""A third party's embedder turned into our one file, and the proof that it gives the same."""
+"""Turns a third party's embedder into our one file, and checks that it gives the same descriptors."""
 
 import hashlib
 import tempfile
@@ -34,50 +34,50 @@ from reid_toolkit.version import __version__
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".tar", ".pkl", ".pickle", ".bin", ".safetensors")
 ADVICE = "another --preset may fit, half precision may overflow, or the file is damaged"
 UNSTEADY = (
-    "the file's own answer may change with the other pictures of a batch, or overflow in half precision: export it in "
+    "the file's own output may depend on the other pictures of a batch, or overflow in half precision: export it in "
     "evaluation mode and float32"
 )
 FAR = 0.75
-"""Of the best separation: a preset that is known by a name and separates less than that is doubted."""
+"""A preset that a name suggests is doubted if it separates less than this fraction of the best preset's separation."""
 SAME = 1e-4
-"""Difference of a descriptor's numbers up to which two pictures have the same one."""
+"""If no number of two descriptors differs by more than this, the descriptors count as the same."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user says of the file; None is to be found out."""
+    """What the user says about the file; a field that is None is determined from the file."""
 
     preset: str | None = None
     contract: Contract | None = None
-    """Instead of a preset."""
+    """Used instead of a preset."""
     size: tuple[int, int] | None = None
-    """Height and width, where the file leaves them open."""
+    """Height and width, for a file that does not fix them."""
     output: str | None = None
     licence: str = ""
     anyway: bool = False
     source: str = ""
-    """What the result says that it was made from; empty is the file's name."""
+    """The source that the result names; if empty, the file's name."""
 
 
 @dataclass(frozen=True)
 class Adopted:
-    """What came of a file."""
+    """The result of an adoption."""
 
     network: Network
     preset: str
-    """"custom" for a contract of its own."""
+    """"custom" for the user's own contract."""
     contract: Contract
     why: str
-    """By what the preset was found."""
+    """How the preset was determined."""
     choice: Choice | None
     one_by_one: bool
-    """Whether its batch is fixed for good, so that the file runs picture by picture inside."""
+    """Whether the batch is fixed, so that the file runs the pictures one by one inside."""
     parity: Parity
 
 
 @dataclass(frozen=True)
 class Source:
-    """The file as it lies."""
+    """The file as it was read."""
 
     path: Path
     model: onnx.ModelProto
@@ -85,7 +85,7 @@ class Source:
     digest: str
     backbone: str
     known: Recognised | None = None
-    """Where reading it told what it is."""
+    """The preset, if reading the file already told it."""
 
 
 def adopt(
@@ -97,22 +97,22 @@ def adopt(
     bad: list[str] | None = None,
     on_progress: Progress | None = None,
 ) -> Adopted:
-    """Write ``out`` from a third party's ``path``: an ONNX file, the .xml of a model in OpenVINO's form, or a
-    checkpoint of torch with the weights of a network that is known here.
+    """Write ``out`` from a third party's ``path``: an ONNX file, the .xml of an OpenVINO model, or a torch checkpoint
+    with the weights of a network that can be built here.
 
     Args:
         path: the file.
-        out: what :class:`reid_toolkit.runtime.Embedder` opens; it appears only once the proof has passed.
-        crops: at least one (H, W, 3) uint8 BGR picture of people, for the proof.
-        dataset: where presets are tried, when nothing else tells which one is right.
-        settings: what is known of it.
+        out: a file that :class:`reid_toolkit.runtime.Embedder` opens. It appears only after the check has passed.
+        crops: at least one (H, W, 3) uint8 BGR picture of people, for the check.
+        dataset: tracklets on which presets are tried, if nothing else tells which one is right.
+        settings: what is known about the file.
         bad: gets the messages of crops that cannot be read.
         on_progress: called with (presets tried, presets).
 
     Raises:
         InputError: ``settings`` contradict the file, or do not suffice.
-        MissingDependencyError: a checkpoint's network comes with a package that is not installed.
-        ModelError: it is no embedder, damaged, or the result is not the same.
+        MissingDependencyError: the checkpoint's network needs a package that is not installed.
+        ModelError: the file is no embedder or is damaged, or the result differs from it.
     """
     refuse_overwriting(path, out)
     source = read(path, settings)
@@ -132,7 +132,7 @@ def adopt(
 
 
 def refuse_overwriting(path: Path, out: Path) -> None:
-    """Raise :class:`InputError` where the new file would take the place of the old one or of its weights."""
+    """Raise :class:`InputError` if the new file would overwrite the old one or its weights."""
     if out.suffix.lower() != ".onnx":
         raise InputError(f"--out {out}: expected the name of an .onnx file to write")
     if out.resolve() == path.resolve():
@@ -140,10 +140,10 @@ def refuse_overwriting(path: Path, out: Path) -> None:
 
 
 def read(path: Path, settings: Settings) -> Source:
-    """Whatever form it has; raises :class:`ModelError` for one that cannot be read here."""
+    """Read a file in any known form. Raises :class:`ModelError` if it cannot be read."""
     if path.exists() and not path.is_file():
         raise ModelError(
-            f"{path}: no regular file: expected an ONNX file, the .xml of a model in OpenVINO's form, or a checkpoint"
+            f"{path}: not a regular file: expected an ONNX file, the .xml of an OpenVINO model, or a checkpoint"
         )
     try:
         content = path.read_bytes()
@@ -168,18 +168,18 @@ def read(path: Path, settings: Settings) -> Source:
 
 
 def read_checkpoint(path: Path, settings: Settings, digest: str) -> Source:
-    """A file of weights, whose network is built and exported here."""
-    from reid_toolkit.adopt.from_torch import OUTPUT, from_torch  # torch, which ONNX files do without
+    """Read a file of weights. Its network is built and exported here."""
+    from reid_toolkit.adopt.from_torch import OUTPUT, from_torch  # imports torch, which ONNX files do not need
 
     if settings.output not in (None, OUTPUT):
         raise InputError(f"{path}: a checkpoint has one output: leave --output out")
-    found = from_torch(path, settings.size)
-    known = Recognised("imagenet", f"its tensors are those of {found.architecture.title}", surely=True)
-    return Source(path, found.model, lambda _: found.run, digest, found.architecture.name, known)
+    loaded = from_torch(path, settings.size)
+    known = Recognised("imagenet", f"its tensors are those of {loaded.architecture.title}", surely=True)
+    return Source(path, loaded.model, lambda _: loaded.run, digest, loaded.architecture.name, known)
 
 
 def freed(network: Network) -> tuple[Network, bool]:
-    """The network for any batch where its graph allows that; whether it does not, so that it is run one by one."""
+    """Return the network with a free batch if its graph allows it, and whether it must run the pictures one by one."""
     if network.batch is None:
         return network, False
     free = with_free_batch(network)
@@ -187,7 +187,7 @@ def freed(network: Network) -> tuple[Network, bool]:
 
 
 def runs_alike(free: Network, fixed: Network) -> bool:
-    """Whether pictures at once, some more than its own batch, give what they give one by one."""
+    """Whether a batch, larger than the network's own, gives the same as its pictures one by one."""
     pictures = np.random.default_rng(0).integers(0, 256, ((fixed.batch or 1) + 2, free.height, free.width, 3), np.uint8)
     rows = []
     for network in (free, fixed):
@@ -195,7 +195,7 @@ def runs_alike(free: Network, fixed: Network) -> bool:
         try:
             session = open_session(model.SerializeToString(), network.where, providers=["cpu"])
             rows.append(session.run(None, {"crops": pictures})[0])
-        except Exception as error:  # onnxruntime's have no common base
+        except Exception as error:  # onnxruntime's exceptions have no common base
             if network is fixed:
                 raise ModelError(f"{network.where}: does not run: {str(error).splitlines()[0]}") from None
             return False
@@ -211,7 +211,7 @@ def contract_of(
     bad: list[str],
     on_progress: Progress | None,
 ) -> tuple[str, Contract, str, Choice | None]:
-    """Name, contract, and by what it was found: said, recognised, or tried."""
+    """Return the preset's name, the contract, and how it was determined: given, recognised, or tried."""
     if settings.contract is not None:
         return "custom", settings.contract, "as given", None
     if settings.preset is not None:
@@ -229,7 +229,7 @@ def contract_of(
     except InputError:
         if known is None:
             raise
-        return known.preset, PRESETS[known.preset], known.by, None  # nothing speaks against it
+        return known.preset, PRESETS[known.preset], known.by, None  # the footage does not contradict it
     if known is None:
         told = "its first batch norm says so" if choice.by_norm else "it separates people best"
         return choice.preset, PRESETS[choice.preset], f"{told} on {choice.tracklets} tracklets", choice
@@ -240,7 +240,7 @@ def contract_of(
 
 
 def doubts(known: Recognised, choice: Choice) -> str:
-    """What on the footage speaks against a preset that is known by a name alone; empty where nothing does."""
+    """Describe how the footage contradicts a preset that only a name suggests; empty if it does not."""
     separations = {trial.preset: trial.separation for trial in choice.trials}
     best, own = choice.trials[0], separations.get(known.preset, 0.0)
     if own >= FAR * best.separation:
@@ -259,13 +259,13 @@ def tried(
     bad: list[str],
     on_progress: Progress | None,
 ) -> Choice:
-    """What each preset comes to on the dataset; raises what :func:`choose` raises."""
+    """Try each preset on the dataset. Raises what :func:`choose` raises."""
     with tempfile.TemporaryDirectory() as folder:
         embedders, mismatches = {}, {}
         pixels = to_batch([image for _, image in read_crops(some_crops(dataset), [])], network.height, network.width)
         for name, contract in PRESETS.items():
             if network.kind == TensorProto.UINT8 and contract.scale != 1:
-                continue  # bytes are prepared inside
+                continue  # a network that takes bytes prepares them itself
             trial, model = Path(folder) / f"{name}.onnx", serving_model(free, contract)
             mismatches[name] = mismatch(model, pixels)
             save_model(model, described(source, network, name, contract, Settings()), trial)
@@ -274,7 +274,7 @@ def tried(
 
 
 def described(source: Source, network: Network, name: str, contract: Contract, settings: Settings) -> ModelMetadata:
-    """What the file says of itself."""
+    """Make the metadata of the new file."""
     return ModelMetadata(
         height=network.height,
         width=network.width,

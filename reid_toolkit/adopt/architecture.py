@@ -1,4 +1,4 @@
-"""Which network a checkpoint is of: told by the names and shapes of its tensors, never by the file's name."""
+"""Recognises the network of a checkpoint by the names and shapes of its tensors, never by the file's name."""
 
 import re
 from collections.abc import Mapping
@@ -13,21 +13,22 @@ ELSEWHERE = "export it to ONNX with its own toolkit, and adopt that"
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network that can be built here, without weights."""
+    """A network that can be built here, without its weights."""
 
     name: str
-    """As :func:`reid_toolkit.adopt.from_torch.module_for` knows it."""
+    """The name that :func:`reid_toolkit.adopt.from_torch.module_for` takes."""
     title: str
-    """For people."""
+    """The name for people."""
     size: tuple[int, int]
-    """Height and width of its pictures where its maker publishes weights. All of these take ImageNet's RGB."""
+    """Height and width of the pictures for which its maker publishes weights. All these networks take ImageNet's
+    RGB."""
     unread: tuple[str, ...]
-    """How the names of tensors begin that only training needs."""
+    """Prefixes of tensors that only training needs."""
     renamed: tuple[tuple[str, str], ...] = ()
-    """Beginnings of names in the file, and what they are in the module."""
+    """Prefixes of names in the file, and their replacements in the module."""
 
     def name_of(self, tensor: str) -> str:
-        """What a tensor of the file is called in the module."""
+        """Return the module's name for a tensor of the file."""
         for theirs, ours in self.renamed:
             if tensor.startswith(theirs):
                 return ours + tensor.removeprefix(theirs)
@@ -35,7 +36,7 @@ class Architecture:
 
 
 WIDTHS = {64: "x1_0", 48: "x0_75", 32: "x0_5", 16: "x0_25"}
-"""By the channels of the first convolution (Zhou et al. 2019, Table 2)."""
+"""Widths by the channels of the first convolution (Zhou et al. 2019, Table 2)."""
 OSNETS, AINS = (
     {
         channels: Architecture(
@@ -45,7 +46,7 @@ OSNETS, AINS = (
     }
     for kind, title in (("osnet", "OSNet"), ("osnet_ain", "OSNet-AIN"))
 )
-"""By the channels of their first convolution, without and with instance norms (Zhou et al. 2021)."""
+"""OSNets by the channels of their first convolution, without and with instance norms (Zhou et al. 2021)."""
 
 SBS = Architecture(
     "fastreid_sbs_resnest50",
@@ -55,12 +56,12 @@ SBS = Architecture(
     (("heads.pool_layer.", "pool."), ("heads.bottleneck.0.", "bottleneck.")),
 )
 SBS_BLOCKS = (3, 4, 6, 3)
-"""Blocks of its four layers."""
+"""Number of blocks in its four layers."""
 
 
 def architecture_of(shapes: Shapes, where: str) -> Architecture:
-    """The network that tensors of these names and shapes are of; raises :class:`ModelError` naming what was found for
-    one that cannot be built here."""
+    """Return the network to which tensors of these names and shapes belong. Raises :class:`ModelError`, naming what was
+    found, if it cannot be built here."""
     stem = shapes.get("conv1.conv.weight", ())
     if "conv2.0.conv2a.conv1.weight" in shapes and len(stem) == 4:
         if any(".IN." in name for name in shapes) or "conv1.bn.running_mean" not in shapes:
@@ -77,7 +78,7 @@ def architecture_of(shapes: Shapes, where: str) -> Architecture:
 
 
 def of_width(channels: int, known: Mapping[int, Architecture], where: str) -> Architecture:
-    """The OSNet whose first convolution has so many channels; raises :class:`ModelError` where there is none."""
+    """Return the OSNet whose first convolution has this many channels. Raises :class:`ModelError` if there is none."""
     if channels not in known:
         raise ModelError(
             f"{where}: an OSNet whose first layer has {channels} channels: expected "
@@ -87,7 +88,7 @@ def of_width(channels: int, known: Mapping[int, Architecture], where: str) -> Ar
 
 
 def other(shapes: Shapes) -> str:
-    """What tensors are of that are of no network here, in words."""
+    """Describe in words the tensors of a network that cannot be built here."""
     if "backbone.layer1.0.conv1.weight" in shapes:
         return "a ResNet of fast-reid" if any(name.startswith("heads.") for name in shapes) else "a ResNet in a wrapper"
     if "layer1.0.conv1.weight" in shapes or "base.layer1.0.conv1.weight" in shapes:
@@ -99,7 +100,7 @@ def other(shapes: Shapes) -> str:
 
 
 def count_blocks(shapes: Shapes, prefix: str) -> int:
-    """Different numbers that follow the prefix in names of tensors."""
+    """Count the different numbers that follow the prefix in names of tensors."""
     return len({name.removeprefix(prefix).partition(".")[0] for name in shapes if name.startswith(prefix)})
 
 

@@ -1,13 +1,13 @@
-"""Which preset a network wants, found out on the user's own tracklets without a label.
+"""Finds the preset that a network needs, on the user's own tracklets and without a label.
 
-Every preset is tried. If the file still has its batch norms, the first one remembers what it was trained on, and the
-preset is kept that comes nearest to that (``norms.py``). If not, the one that separates best: a network that is fed
-rightly finds the second half of a tracklet among people that the same camera saw at the same time, who are others for
-certain; fed wrongly it still sees something, but tells people apart less well. That is weaker, since many networks do
-as well with half the contrast. Where two presets that differ come out alike, the choice is refused.
+Every preset is tried. If the file still has its batch norms, the first one remembers the statistics of its training
+pictures, and the preset that comes nearest to them is chosen (``norms.py``). Otherwise the preset that separates best
+is chosen. A network with the right preset finds the second half of a tracklet among people whom the same camera saw at
+the same time, who are certainly others. With a wrong preset it tells people apart less well. This evidence is weaker,
+because many networks do as well with half the contrast. If two different presets come out alike, none is chosen.
 
-Presets that are nearly the same to the network (their descriptors agree) count as one, by the name of the commonest:
-no footage tells them apart, and it does not matter.
+Presets that are nearly the same to the network (their descriptors agree) count as one, with the name of the most common
+of them: no footage can tell them apart, and the choice between them makes no difference.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,15 +23,15 @@ from reid_toolkit.records import Crop, Tracklet
 
 MOST_TRACKLETS = 120
 LEAST_TRACKLETS = 12
-"""With fewer nothing is tried: who is right would be chance."""
+"""With fewer tracklets nothing is tried, because the result would be chance."""
 CROPS_OF_A_HALF = 3
 ENOUGH_RIVALS = 5
-"""Where fewer were seen at once with a tracklet, others of its camera count too, most of whom are other people."""
+"""If fewer people were seen at the same time as a tracklet, others of its camera count too; most are other people."""
 SAME = 0.98
-"""Mean cosine of two presets' descriptors from which on they are the same to the network."""
+"""Mean cosine of two presets' descriptors from which the presets count as the same."""
 RESAMPLES = 1000
 FAR_LESS = 0.5
-"""Of the best separation. The norms are not believed where what they say separates so much less."""
+"""Fraction of the best separation. The batch norms' choice is rejected if it separates less than this."""
 CONFIDENCE = 0.95
 
 Progress = Callable[[int, int | None], None]
@@ -39,26 +39,26 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """How well a network separates with one preset."""
+    """How well a network separates people with one preset."""
 
     preset: str
     recall: float
-    """Of tracklets, whose second half is nearer to the first than that of anyone else of the same camera seen, 0-1."""
+    """Share of tracklets, 0-1, whose second half is nearer to the first than any other person's in the same camera."""
     separation: float
-    """How far the halves of one tracklet are nearer to each other than to others', in standard deviations."""
+    """By how much the halves of one tracklet are nearer to each other than to others', in standard deviations."""
     mismatch: float | None
-    """Of the first batch norm, 0 for pictures like those it was trained on; None where the file has none."""
+    """Mismatch at the first batch norm; 0 for pictures like those it was trained on; None if the file has none."""
     same_as: str | None = None
-    """A commoner preset, whose descriptors agree with these."""
+    """A more common preset whose descriptors agree with this one's."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The preset that was kept, and what each came to, best first."""
+    """The chosen preset, and the results of all presets, best first."""
 
     preset: str
     by_norm: bool
-    """Whether the first batch norm told, and not separation."""
+    """Whether the first batch norm decided, and not separation."""
     tracklets: int
     trials: tuple[Trial, ...]
 
@@ -70,30 +70,31 @@ def choose(
     bad: list[str],
     on_progress: Progress | None = None,
 ) -> Choice:
-    """Try the network under each preset, ``embedders`` by name, the commonest first; ``mismatches`` are those of its
-    first batch norm. Messages of crops that cannot be read go to ``bad``; a tracklet with a half of such is left out.
+    """Try the network under each preset. ``embedders`` are by name, the most common preset first; ``mismatches`` are
+    those of the network's first batch norm.
 
-    Raises :class:`InputError` where the dataset has too few tracklets to try on, and where presets that differ come out
-    so close that either may be right.
+    Messages of crops that cannot be read go to ``bad``. A tracklet is left out if no crop of one half can be read.
+    Raises :class:`InputError` if the dataset has too few tracklets, or different presets come out so close that either
+    may be right.
     """
     tracklets = usable(dataset.tracklets)
     halves = [half for tracklet in tracklets for half in split(tracklet)]
-    found, kept = {}, np.ones(len(tracklets), bool)
+    by_name, kept = {}, np.ones(len(tracklets), bool)
     for number, (name, embedder) in enumerate(embedders.items()):
-        found[name] = descriptors(embedder, halves, [] if number else bad)
-        kept &= (np.linalg.norm(found[name], axis=2) > 0).all(axis=0)
+        by_name[name] = descriptors(embedder, halves, [] if number else bad)
+        kept &= (np.linalg.norm(by_name[name], axis=2) > 0).all(axis=0)
         if on_progress:
             on_progress(number + 1, len(embedders))
     tracklets = [tracklet for tracklet, whole in zip(tracklets, kept, strict=True) if whole]
-    found = {name: rows[:, kept] for name, rows in found.items()}
+    by_name = {name: rows[:, kept] for name, rows in by_name.items()}
     if len(tracklets) < LEAST_TRACKLETS:
         raise InputError(
-            f"{dataset.root}: has {len(tracklets)} tracklets of 2 crops and more that can be read: expected "
-            f"{LEAST_TRACKLETS} to find out what the network wants; say it with --preset, or give more footage"
+            f"{dataset.root}: has {len(tracklets)} tracklets of 2 crops or more that can be read: expected "
+            f"{LEAST_TRACKLETS} to find out which preset the network needs; give --preset, or more footage"
         )
     rivals = rivals_of(tracklets)
-    margins = {name: margins_of(rows, rivals) for name, rows in found.items()}
-    names = sorted(found, key=lambda name: -separation(margins[name]))
+    margins = {name: margins_of(rows, rivals) for name, rows in by_name.items()}
+    names = sorted(by_name, key=lambda name: -separation(margins[name]))
     best = names[0]
     heard = {name: value for name in names if (value := mismatches[name]) is not None}
     if heard:
@@ -102,24 +103,24 @@ def choose(
         best = told
     else:
         close = [name for name in names if not surely_less(margins[name], margins[best])]
-    if not all(agree(found[name], found[best]) for name in close):
+    if not all(agree(by_name[name], by_name[best]) for name in close):
         words = " and ".join(f"{name} {separation(margins[name]):.2f}" for name in close)
         why = "separate people alike, and differ" if not heard else "are told by separation and by its batch norms"
         raise InputError(
-            f"{words} (standard deviations, {len(tracklets)} tracklets) {why}: expected one that is better; say which "
-            "with --preset, or give more footage"
+            f"{words} (standard deviations, {len(tracklets)} tracklets) {why}: expected one that is better; give one "
+            "of them with --preset, or give more footage"
         )
-    chosen = next(name for name in found if agree(found[name], found[best]))  # the commonest first
+    chosen = next(name for name in by_name if agree(by_name[name], by_name[best]))  # the most common of equals
     trials = []
     for name in names:
-        same = next(one for one in found if agree(found[one], found[name]))
+        same = next(one for one in by_name if agree(by_name[one], by_name[name]))
         recall = float(np.mean(margins[name][:, 0] > margins[name][:, 1]))
         trials.append(Trial(name, recall, separation(margins[name]), mismatches[name], None if same == name else same))
     return Choice(chosen, bool(heard), len(tracklets), tuple(trials))
 
 
 def usable(tracklets: Sequence[Tracklet]) -> list[Tracklet]:
-    """Some of those that have two halves, spread evenly over the cameras."""
+    """Choose some tracklets that have two halves, spread evenly over the cameras."""
     by_camera: dict[str, list[Tracklet]] = {}
     for tracklet in tracklets:
         if len(tracklet.crops) >= 2:
@@ -133,23 +134,23 @@ def usable(tracklets: Sequence[Tracklet]) -> list[Tracklet]:
 
 
 def split(tracklet: Tracklet) -> tuple[list[Crop], list[Crop]]:
-    """A few crops of its first half, and of its second."""
+    """Return a few crops of the first half and of the second half."""
     middle = len(tracklet.crops) // 2
     return some(tracklet.crops[:middle]), some(tracklet.crops[middle:])
 
 
 def some(crops: Sequence[Crop]) -> list[Crop]:
-    """At most :data:`CROPS_OF_A_HALF` of them, evenly over all."""
+    """Return at most :data:`CROPS_OF_A_HALF` crops at even intervals."""
     return [crops[place] for place in sorted({*np.linspace(0, len(crops) - 1, CROPS_OF_A_HALF).astype(int)})]
 
 
 def some_crops(dataset: Dataset) -> list[Crop]:
-    """Of the tracklets that are looked at, the crop in the middle of each."""
+    """Return the middle crop of each tracklet that is used."""
     return [tracklet.crops[len(tracklet.crops) // 2] for tracklet in usable(dataset.tracklets)]
 
 
 def rivals_of(tracklets: Sequence[Tracklet]) -> NDArray[np.bool_]:
-    """(N, N): who is not who."""
+    """Mark the pairs (N, N) of tracklets that show different people."""
     clocks, starts, ends = times(tracklets)
     pairs = cannot_link_pairs(clocks, starts, ends)
     at_once = np.zeros((len(tracklets), len(tracklets)), bool)
@@ -162,8 +163,8 @@ def rivals_of(tracklets: Sequence[Tracklet]) -> NDArray[np.bool_]:
 
 
 def descriptors(embedder: CropEmbedder, halves: Sequence[Sequence[Crop]], bad: list[str]) -> NDArray[np.float32]:
-    """(2, N, D) of first and second halves, rows of length 1; zero where no crop of a half can be read. Messages of
-    crops that cannot be read go to ``bad``."""
+    """Return (2, N, D): descriptors of first and second halves, rows of length 1; zero if no crop of a half can be
+    read. Messages of crops that cannot be read go to ``bad``."""
     rows = np.zeros((len(halves), 0), np.float32)
     for place, found in embed_groups(embedder, halves, bad):
         if not rows.shape[1]:
@@ -174,19 +175,19 @@ def descriptors(embedder: CropEmbedder, halves: Sequence[Sequence[Crop]], bad: l
 
 
 def margins_of(rows: NDArray[np.float32], rivals: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(N, 4) of each tracklet that has rivals: similarity of its halves, the greatest to a rival's, and mean and
-    variance of all of these."""
+    """Return (N, 4) for the tracklets that have rivals: the similarity of the halves, the greatest similarity to a
+    rival's half, and mean and variance of all similarities to rivals."""
     similar = rows[0].astype(np.float64) @ rows[1].T.astype(np.float64)
-    found = []
+    margins = []
     for place, against in enumerate(rivals):
         if against.any():
             others = np.concatenate([similar[place, against], similar[against, place]])
-            found.append((similar[place, place], others.max(), others.mean(), others.var()))
-    return np.array(found).reshape(-1, 4)
+            margins.append((similar[place, place], others.max(), others.mean(), others.var()))
+    return np.array(margins).reshape(-1, 4)
 
 
 def separation(margins: NDArray[np.float64]) -> float:
-    """Difference of the means of own and of others', over their common standard deviation; 0 of nothing."""
+    """Return the difference of the means of own and others' similarity, over their pooled deviation; 0 for no rows."""
     if not len(margins):
         return 0.0
     own, others = margins[:, 0], margins[:, 2]
@@ -195,7 +196,7 @@ def separation(margins: NDArray[np.float64]) -> float:
 
 
 def surely_less(one: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
-    """Whether ``one`` separates less than ``best`` in nearly all samples of the same tracklets, drawn with repeats."""
+    """Whether ``one`` separates less than ``best`` in nearly all bootstrap samples of the same tracklets."""
     generator = np.random.default_rng(0)
     draws = generator.integers(0, len(best), (RESAMPLES, len(best)))
     less = sum(separation(one[draw]) < separation(best[draw]) for draw in draws)

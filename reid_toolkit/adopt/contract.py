@@ -1,4 +1,4 @@
-"""What a third party's network wants of the pixels: order of channels, range, mean and standard deviation."""
+"""The pixels that a third party's network expects: order of channels, range, mean and standard deviation."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from reid_toolkit.errors import InputError, did_you_mean
 Triple = tuple[float, float, float]
 
 LEAST_LEVEL = 10.0
-"""A mean greater than this is one of grey levels of 0-255."""
+"""A mean greater than this counts as grey levels from 0 to 255."""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """A pixel of 0-255 becomes (pixel / scale - mean) / std, channel by channel in ``order``."""
+    """A pixel of 0 to 255 becomes (pixel / scale - mean) / std, channel by channel in ``order``."""
 
     order: str = "rgb"
     """"rgb" or "bgr"."""
     scale: float = 255.0
     mean: Triple = (0.0, 0.0, 0.0)
-    """Of the channels in ``order``, after the division by ``scale``; ``std`` likewise."""
+    """Mean of the channels in ``order``, after division by ``scale``. ``std`` has the same form."""
     std: Triple = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class Contract:
             )
 
     def __str__(self) -> str:
-        """In words, for people."""
+        """Describe the contract in words."""
         words = self.order.upper() + (f" / {self.scale:g}" if self.scale != 1 else " of 0-255")
         if any(self.mean):
             words += f" - ({', '.join(f'{value:g}' for value in self.mean)})"
@@ -50,7 +50,7 @@ class Contract:
         return words
 
     def apply(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 as the network wants it."""
+        """Convert (B, H, W, 3) uint8 BGR to (B, 3, H, W) float32 as the network expects it."""
         pixels = crops[..., ::-1] if self.order == "rgb" else crops
         mean, std = (np.array(triple, np.float32) for triple in (self.mean, self.std))
         values = (pixels.astype(np.float32) / np.float32(self.scale) - mean) / std
@@ -66,11 +66,11 @@ PRESETS = {
     "inside": Contract("rgb", 1),
 }
 """imagenet: torchreid, BoxMOT, torchvision, timm. raw-bgr: Open Model Zoo. half: -1 to 1. tao: NVIDIA TAO. clip: CLIP.
-inside: fast-reid, which takes RGB of 0-255 and has the rest in the network. The commonest first."""
+inside: fast-reid, which takes RGB of 0-255 and does the rest in the network. The most common preset comes first."""
 
 
 def preset(name: str) -> Contract:
-    """The preset of this name; raises :class:`InputError` for one that is none."""
+    """Return the preset of this name. Raises :class:`InputError` if there is none."""
     if name not in PRESETS:
         raise InputError(f"no preset {name!r}{did_you_mean(name, PRESETS)}: expected one of {', '.join(PRESETS)}")
     return PRESETS[name]

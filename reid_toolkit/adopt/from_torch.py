@@ -1,4 +1,4 @@
-"""A checkpoint of torchreid or fast-reid as an ONNX graph, and as the module that this must equal."""
+"""Turns a checkpoint of torchreid or fast-reid into an ONNX graph, and into the module that the graph must match."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,34 +23,34 @@ OUTPUT = "descriptors"
 
 @dataclass(frozen=True)
 class TorchModel:
-    """A checkpoint that was understood."""
+    """A checkpoint whose network was recognised."""
 
     architecture: Architecture
     module: nn.Module
-    """In evaluation mode: (B, 3, H, W) float32 -> (B, D)."""
+    """The network in evaluation mode: (B, 3, H, W) float32 -> (B, D)."""
     model: onnx.ModelProto
-    """The same as a graph."""
+    """The same network as a graph."""
 
     def run(self, values: NDArray[Any]) -> NDArray[Any]:
-        """(B, 3, H, W) float32 -> (B, D), in torch."""
+        """Map (B, 3, H, W) float32 to (B, D), in torch."""
         with torch.inference_mode():
             return np.asarray(self.module(torch.from_numpy(values)).numpy())
 
 
 def from_torch(path: Path, size: tuple[int, int] | None = None) -> TorchModel:
-    """Read a checkpoint and export it for pictures of ``size`` (height, width; None is its maker's).
+    """Read a checkpoint and export it for pictures of ``size`` (height, width; None for the size its maker uses).
 
     Raises:
         InputError: it cannot take pictures of this size.
-        MissingDependencyError: the package that has the network is not installed.
-        ModelError: it is damaged, more than tensors, or of a network that cannot be built here.
+        MissingDependencyError: the package with the network is not installed.
+        ModelError: it is damaged, has more than tensors, or has a network that cannot be built here.
     """
     architecture, module = loaded(path)
     return TorchModel(architecture, module, exported(module, size or architecture.size, str(path)))
 
 
 def loaded(path: Path) -> tuple[Architecture, nn.Module]:
-    """The network of a checkpoint with its weights; raises what :func:`from_torch` raises."""
+    """Return the network of a checkpoint with its weights. Raises what :func:`from_torch` raises."""
     where = str(path)
     tensors = read_tensors(path)
     architecture = architecture_of({name: tuple(tensor.shape) for name, tensor in tensors.items()}, where)
@@ -61,10 +61,10 @@ def loaded(path: Path) -> tuple[Architecture, nn.Module]:
 
 
 def module_for(architecture: Architecture) -> nn.Module:
-    """The network without weights, in evaluation mode: an OSNet of our own, or one of Roboflow's package reid, version
-    0.1 (Apache-2.0).
+    """Build the network without weights, in evaluation mode: an OSNet of our own, or a network of Roboflow's package
+    reid, version 0.1 (Apache-2.0).
 
-    Raises :class:`MissingDependencyError` where that is not installed.
+    Raises :class:`MissingDependencyError` if that package is not installed.
     """
     if architecture.name in OSNETS:
         channels, ain = OSNETS[architecture.name]
@@ -73,7 +73,7 @@ def module_for(architecture: Architecture) -> nn.Module:
         from reid.architectures import build_architecture
     except ImportError as error:
         raise MissingDependencyError(
-            f"{architecture.title} is built by Roboflow's package reid, which is not there ({first_line(error)}): "
+            f"{architecture.title} needs Roboflow's package reid, which cannot be imported ({first_line(error)}): "
             "in reid's checkout, pip install '.[pretrained]'"
         ) from None
     module: nn.Module = build_architecture(architecture.name)
@@ -81,22 +81,22 @@ def module_for(architecture: Architecture) -> nn.Module:
 
 
 def fill(module: nn.Module, architecture: Architecture, tensors: dict[str, Tensor], where: str) -> None:
-    """Give the module the file's tensors, in float32, once all that it needs are there and finite."""
-    held = {
+    """Load the file's tensors into the module, in float32, after checking that all are there and finite."""
+    state = {
         architecture.name_of(name): tensor
         for name, tensor in tensors.items()
         if not (name.startswith(architecture.unread) or is_counter(name))
     }
     needed = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items() if not is_counter(name)}
-    check_fit(architecture, needed, {name: tuple(tensor.shape) for name, tensor in held.items()}, where)
-    for name, tensor in held.items():
+    check_fit(architecture, needed, {name: tuple(tensor.shape) for name, tensor in state.items()}, where)
+    for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or not tensor.dtype.is_floating_point:
             raise ModelError(
                 f"{where}: {name} is {tensor.dtype}, {tensor.layout}, on {tensor.device}: expected plain floats"
             )
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{where}: its weights {name} are not finite: the file is damaged, or the training was")
-    module.load_state_dict({name: tensor.to(torch.float32) for name, tensor in held.items()}, strict=False)
+    module.load_state_dict({name: tensor.to(torch.float32) for name, tensor in state.items()}, strict=False)
 
 
 def is_counter(name: str) -> bool:
@@ -105,23 +105,26 @@ def is_counter(name: str) -> bool:
 
 
 def check_pixels(tensors: dict[str, Tensor], where: str) -> None:
-    """Raise :class:`ModelError` where fast-reid kept another mean or deviation of pixels than ImageNet's."""
+    """Raise :class:`ModelError` if the file stores another mean or deviation of pixels than ImageNet's, as fast-reid
+    may."""
     usual = PRESETS["imagenet"]
     for name, expected in (("pixel_mean", usual.mean), ("pixel_std", usual.std)):
-        held = tensors.get(name)
+        stored = tensors.get(name)
         grey = torch.tensor(expected) * usual.scale
-        if held is not None and not (held.numel() == 3 and torch.allclose(held.float().flatten(), grey, atol=0.5)):
+        if stored is not None and not (
+            stored.numel() == 3 and torch.allclose(stored.float().flatten(), grey, atol=0.5)
+        ):
             raise ModelError(
-                f"{where}: was trained with {name} {held.flatten()[:3].tolist()}: expected ImageNet's, "
+                f"{where}: was trained with {name} {stored.flatten()[:3].tolist()}: expected ImageNet's, "
                 f"{[round(value, 2) for value in grey.tolist()]}: export it to ONNX with fast-reid, and adopt that"
             )
 
 
 def exported(module: nn.Module, size: tuple[int, int], where: str) -> onnx.ModelProto:
-    """The module for pictures of this size and any batch."""
+    """Export the module for pictures of this size and any batch."""
     if not all(SMALLEST <= side <= LARGEST for side in size):
         raise InputError(f"--size {size[0]}x{size[1]}: expected sides of {SMALLEST} to {LARGEST} pixels")
-    # Batch 2 and not 1: the exporter would take a 1 for a constant.
+    # Batch 2 and not 1, because the exporter would take a 1 for a constant.
     program = torch.onnx.export(
         module, (torch.zeros(2, 3, *size),), dynamo=True, opset_version=OPSET, verbose=False, input_names=["images"],
         output_names=[OUTPUT], dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),

@@ -1,4 +1,4 @@
-"""Networks that say themselves what they want: by the names in their graph, or by its first steps."""
+"""Recognises networks whose preset is known, by names in their graph or by its first steps."""
 
 import re
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ from reid_toolkit.adopt.network import Network
 
 OSNET_LAYER = re.compile(r"conv2\.0\.conv2[a-d]\.")
 PASSING = ("Transpose", "Cast", "Identity")
-"""Operations that leave the pixels what they are."""
+"""Operations that do not change the pixels' values."""
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """A preset, and by what it was known."""
+    """A preset, and how it was recognised."""
 
     preset: str
     by: str
     surely: bool = False
-    """Whether its graph says it, and not a name alone."""
+    """Whether the graph itself shows it, and not only a name."""
 
 
 def recognise(path: Path, network: Network) -> Recognised | None:
-    """The preset of a file that is known; None where nothing tells."""
+    """Return the preset of a file that is recognised; None otherwise."""
     names = {tensor.name for tensor in network.model.graph.initializer}
     name = path.stem.lower()
     inside = normalised_inside(network)
     if inside:
         return inside
     if network.input == "data" and network.output == "reid_embedding":
-        # Its form for OpenVINO has order, mean and deviation inside; the ONNX file beside that has not.
+        # Its OpenVINO form has order, mean and deviation inside; its ONNX file has not.
         return Recognised("imagenet", "it is the ONNX file of an Open Model Zoo person-reidentification network")
     if network.output == "fc_pred":
         return Recognised("tao", "the name of its output is NVIDIA TAO's ReIdentificationNet's")
@@ -48,13 +48,13 @@ def recognise(path: Path, network: Network) -> Recognised | None:
 
 
 def begins_with_convolution(network: Network) -> bool:
-    """Whether nothing but a convolution takes the picture, as in torchreid's networks."""
+    """Whether only a convolution takes the picture, as in torchreid's networks."""
     return [node.op_type for node in network.model.graph.node if network.input in node.input] == ["Conv"]
 
 
 def normalised_inside(network: Network) -> Recognised | None:
-    """Known by a mean of grey levels that is taken off first, of which red's is the greatest; before it the order of
-    the channels may be turned round."""
+    """Recognise a network that first subtracts a mean of grey levels. Red has the greatest mean, which shows the order
+    of the channels; the graph may reverse that order before."""
     graph = network.model.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     tensor, turned = network.input, False
@@ -74,4 +74,4 @@ def normalised_inside(network: Network) -> Recognised | None:
         return None
     wants_rgb = bool(mean[0] > mean[2]) != turned
     words = ", ".join(f"{value:.4g}" for value in mean)
-    return Recognised("inside" if wants_rgb else "raw-bgr", f"its graph begins by taking the mean {words} off", True)
+    return Recognised("inside" if wants_rgb else "raw-bgr", f"its graph begins by subtracting the mean {words}", True)

@@ -1,4 +1,5 @@
-"""A third party's ONNX graph made ours: float32, any batch, one picture in, one descriptor out."""
+"""Reads a third party's ONNX graph and makes it float32, with any batch, one picture input and one descriptor
+output."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -26,43 +27,43 @@ CLASS_COUNTS = {
     767: "CUHK03",
     1041: "MSMT17",
 }
-"""Widths of classifiers, and whose classes these are."""
+"""Typical widths of classifiers, and whose classes these are."""
 ONNX_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 FACE = (112, 112)
 SMALLEST, LARGEST = 16, 1024
-"""Sides of an input that crops of people can fill, pixels."""
+"""Least and greatest side, in pixels, of an input that crops of people can fill."""
 MOST_NODES = 100_000
 MOST_SHOWN = 5
 SHAPE_TOLERANCE = 0.2
-"""By which the shape of maps may differ from the picture's."""
+"""By how much the aspect ratio of maps may differ from the picture's."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A graph with one input (batch, 3, H, W) or (batch, H, W, 3) and the output that was chosen."""
+    """A graph with one input, (batch, 3, H, W) or (batch, H, W, 3), and the output that was chosen."""
 
     model: onnx.ModelProto
-    """Weights inside; its batch may be fixed."""
+    """With weights inside. Its batch may be fixed."""
     where: str
     """The file, for messages."""
     input: str
     kind: int
-    """Element type of the input, of onnx.TensorProto."""
+    """Element type of the input, as in onnx.TensorProto."""
     nhwc: bool
     height: int
     width: int
     batch: int | None
-    """None where it is free."""
+    """None if the batch is free."""
     output: str
     pooled: tuple[int, ...]
-    """Axes of the output to take the mean over: none of (batch, D), the last two of maps (batch, D, h, w)."""
+    """Axes of the output to average: none for (batch, D), the last two for maps (batch, D, h, w)."""
     dimension: int
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """An ONNX file with all its weights, which may lie in a second file beside it.
+    """Read an ONNX file with all its weights, which may lie in a second file beside it.
 
-    Raises :class:`ModelError` for a file that is none, half of one, or without its weights.
+    Raises :class:`ModelError` if it is not an ONNX file, is incomplete, or lacks its weights.
     """
     try:
         model = onnx.load(path, load_external_data=False)
@@ -91,21 +92,22 @@ def inspect(
     model: onnx.ModelProto, where: str, *, size: tuple[int, int] | None = None, output: str | None = None,
     anyway: bool = False,
 ) -> Network:  # fmt: skip
-    """What the graph takes and gives, or why it is no embedder of people.
+    """Find out what the graph takes and gives, or why it is not an embedder of people.
 
-    ``size`` (height, width) is for a graph whose input has none; ``output`` chooses one of several; ``anyway`` takes
-    what looks like a network of something else. The model becomes float32 and of opset 18 where that can be done.
+    ``size`` (height, width) is for a graph whose input has no fixed size; ``output`` chooses one of several outputs;
+    ``anyway`` accepts a graph that looks like another kind of network. The model becomes float32 and opset 18 if
+    possible.
 
     Raises:
-        InputError: ``size`` or ``output`` contradict the graph, or one is needed.
-        ModelError: it is no embedder of pictures, or damaged.
+        InputError: ``size`` or ``output`` contradict the graph, or one of them is needed.
+        ModelError: it is not an embedder of pictures, or is damaged.
     """
     check_operations(model, where, anyway=anyway)
     model = upgraded(as_float(model), where)
     check_finite(model, where)
     constants_inside(model.graph)
-    held = {tensor.name for tensor in model.graph.initializer}
-    inputs = [entry for entry in model.graph.input if entry.name not in held]
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [entry for entry in model.graph.input if entry.name not in weights]
     if len(inputs) != 1:
         raise ModelError(f"{where}: has {len(inputs)} inputs ({shown(inputs)}): expected one, a picture")
     name, kind, nhwc, batch, sides = read_input(inputs[0], where, size)
@@ -124,7 +126,7 @@ def inspect(
 
 
 def check_operations(model: onnx.ModelProto, where: str, *, anyway: bool) -> None:
-    """Refuse what no convolutional embedder has."""
+    """Refuse operations that no convolutional embedder has."""
     kinds = [node.op_type for node in model.graph.node]
     if len(kinds) > MOST_NODES:
         raise ModelError(f"{where}: has {len(kinds)} operations: expected {MOST_NODES} at most")
@@ -160,7 +162,7 @@ def check_finite(model: onnx.ModelProto, where: str) -> None:
 def read_input(
     entry: onnx.ValueInfoProto, where: str, size: tuple[int, int] | None
 ) -> tuple[str, int, bool, int | None, tuple[int, int]]:
-    """Name, element type, whether channels come last, batch size where it is fixed, and height and width."""
+    """Return name, element type, whether channels come last, the batch size if it is fixed, and height and width."""
     axes = shape_of(entry)
     kind = entry.type.tensor_type.elem_type
     if kind not in (*FLOATS, TensorProto.UINT8) or len(axes) != 4 or 3 not in (axes[1], axes[3]):
@@ -183,7 +185,7 @@ def read_input(
 def with_input(
     model: onnx.ModelProto, name: str, batch: int | str, *, nhwc: bool, sides: tuple[int, int]
 ) -> onnx.ModelProto:
-    """The model with shapes inferred for an input of this size."""
+    """Return the model with shapes inferred for an input of this size."""
     model = copy.deepcopy(model)
     entry = next(value for value in model.graph.input if value.name == name)
     shape = (batch, *sides, 3) if nhwc else (batch, 3, *sides)
@@ -197,8 +199,8 @@ def with_input(
 def choose_output(
     model: onnx.ModelProto, where: str, wanted: str | None, taken: tuple[int, int, int], *, nhwc: bool, anyway: bool
 ) -> tuple[str, tuple[int, ...], int]:
-    """The name of the descriptor's tensor, the axes to take its mean over, and its width; ``taken`` is the input's
-    batch, height and width."""
+    """Return the name of the descriptor's tensor, the axes to average, and its width. ``taken`` is the input's batch,
+    height and width."""
     values = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
     if wanted is not None:
         if wanted not in values:
@@ -235,7 +237,7 @@ def choose_output(
 
 
 def listed(model: onnx.ModelProto, values: Mapping[str, onnx.ValueInfoProto], batch: int) -> str:
-    """The outputs of a graph, and the last tensors inside that may be descriptors."""
+    """List the outputs of a graph, and its last inner tensors that may be descriptors."""
     ends = [value.name for value in model.graph.output]
     inside = [
         name for node in reversed(model.graph.node) for name in node.output if name in values and name not in ends
@@ -245,7 +247,7 @@ def listed(model: onnx.ModelProto, values: Mapping[str, onnx.ValueInfoProto], ba
 
 
 def is_descriptor(value: onnx.ValueInfoProto, batch: int) -> bool:
-    """Whether it may be one for each picture: (batch, D), (batch, D, h, w), or (batch, D, 1)."""
+    """Whether it may hold one descriptor per picture: (batch, D), (batch, D, h, w), or (batch, D, 1)."""
     axes = shape_of(value)
     return (
         value.type.tensor_type.elem_type in FLOATS
@@ -257,18 +259,18 @@ def is_descriptor(value: onnx.ValueInfoProto, batch: int) -> bool:
 
 
 def maps_of(axes: Sequence[int | None], taken: tuple[int, int], *, nhwc: bool) -> tuple[int, ...]:
-    """Which axes of an output are places in the picture: the two that have its shape, if that tells; else the last two,
-    or of a network that takes channels last, the two before."""
+    """Return the axes of an output that are positions in the picture: the two with the picture's aspect ratio, if that
+    decides; else the last two, or the two before the last if channels come last."""
     if len(axes) < 4:
         return tuple(range(2, len(axes)))
     ratio = taken[0] / taken[1]
     first, last = ((axes[place] or 0) / (axes[place + 1] or 1) for place in (1, 2))
-    like_first, like_last = (abs(found / ratio - 1) < SHAPE_TOLERANCE for found in (first, last))
+    like_first, like_last = (abs(shape / ratio - 1) < SHAPE_TOLERANCE for shape in (first, last))
     return (1, 2) if (like_first, like_last) == (True, False) or (like_first == like_last and nhwc) else (2, 3)
 
 
 def with_free_batch(network: Network) -> Network:
-    """The same graph for any batch, as far as its shapes say how: whether it is right, running it tells."""
+    """Return the same graph for any batch, as far as its shapes allow. Only running it shows whether this is right."""
     model = network.model
     shapes = {value.name: shape_of(value) for value in (*model.graph.value_info, *model.graph.input)}
     batch = network.batch or 1
@@ -279,9 +281,9 @@ def with_free_batch(network: Network) -> Network:
             target = numpy_helper.to_array(constants[node.input[1]]).copy()
             first = shapes.get(node.input[0], [None])[:1]
             if len(target) and target[0] == batch and first == [batch]:
-                target[0] = 0  # as many as come in
+                target[0] = 0  # 0 copies the input's size
                 for place, attribute in enumerate(node.attribute):
-                    if attribute.name == "allowzero":  # where a 0 would be one
+                    if attribute.name == "allowzero":  # with it, 0 would mean a size of 0
                         del node.attribute[place]
                         break
                 name = f"{node.output[0]}/shape"
@@ -292,7 +294,7 @@ def with_free_batch(network: Network) -> Network:
 
 
 def shape_of(value: onnx.ValueInfoProto) -> list[int | None]:
-    """Axes; None for one that varies."""
+    """Return the sizes of the axes; None for an axis of variable size."""
     return [
         axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else None
         for axis in value.type.tensor_type.shape.dim
@@ -300,7 +302,7 @@ def shape_of(value: onnx.ValueInfoProto) -> list[int | None]:
 
 
 def shown(values: Sequence[onnx.ValueInfoProto]) -> str:
-    """Names, types and shapes, for people."""
+    """Describe names, types and shapes for people."""
     return ", ".join(described(value) for value in values) or "nothing"
 
 

@@ -1,8 +1,9 @@
-"""What a network's first batch norm remembers of the pictures that it was trained on.
+"""Uses the statistics that a network's first batch norm stores of its training pictures.
 
-It keeps mean and variance of what came in, channel by channel. Fed as in training, what comes in is distributed like
-that; with another range or order of channels it is not. The first is nearest to the pixels: what later ones see depends
-on what is in the picture as well. Files whose norms were folded into the convolutions before them say nothing of it.
+A batch norm stores mean and variance of its input, channel by channel. With pixels prepared as in training, its input
+has this distribution; with another range or order of channels it has not. The first batch norm is nearest to the
+pixels; the inputs of later ones also depend on what is in the picture. Files whose norms were folded into the
+convolutions before them have no such statistics.
 """
 
 import numpy as np
@@ -13,15 +14,16 @@ from onnx import helper, numpy_helper
 from reid_toolkit.runtime.session import open_session
 
 MOST = 20.0
-"""Of one channel, so that a dead one does not decide."""
+"""Limit for one channel, so that a dead channel does not decide."""
 BATCH = 32
 
 
 def mismatch(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> float | None:
-    """How far what comes into the first batch norm is from what it remembers: the Kullback-Leibler divergence between
-    two normal distributions, the mean over channels. None where there is no batch norm.
+    """Measure how far the input of the first batch norm is from its stored statistics. The result is the
+    Kullback-Leibler divergence between two normal distributions, averaged over channels; None if there is no batch
+    norm.
 
-    ``model`` is one of :func:`serving.serving_model`, ``pixels`` (B, H, W, 3) uint8 BGR of its size.
+    ``model`` is from :func:`serving.serving_model`; ``pixels`` are (B, H, W, 3) uint8 BGR of its size.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     norm = next((node for node in model.graph.node if node.op_type == "BatchNormalization"), None)
@@ -41,7 +43,7 @@ def mismatch(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> float | None:
 
 
 def watching(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
-    """The model with the mean and the mean square of each channel of a tensor as further outputs."""
+    """Return the model with each channel's mean and mean square of a tensor as additional outputs."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     graph = watched.graph

@@ -1,7 +1,7 @@
-"""A model in OpenVINO's form (IR: an .xml and a .bin) as an ONNX graph, operation by operation.
+"""Converts a model in OpenVINO's form (IR: an .xml and a .bin file) to an ONNX graph, operation by operation.
 
-OpenVINO reads ONNX and writes none. What is here are the operations of convolutional embedders; another one is named
-in the error. https://docs.openvino.ai: "Operation specification"; ONNX operators of opset 18.
+OpenVINO reads ONNX but does not write it. This module knows the operations of convolutional embedders; the error names
+any other operation. https://docs.openvino.ai: "Operation specification"; ONNX operators of opset 18.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,20 +23,19 @@ SAME = {
     "Negative": "Neg", "Abs": "Abs", "HSwish": "HardSwish", "SoftPlus": "Softplus", "Mish": "Mish", "Erf": "Erf",
     "Floor": "Floor", "ShapeOf": "Shape", "Unsqueeze": "Unsqueeze", "Squeeze": "Squeeze",
 }  # fmt: skip
-"""Operations with the same inputs, and no attribute that matters."""
+"""Operations that have the same inputs in ONNX, and no attribute that matters."""
 REDUCTIONS = {"ReduceMean": "ReduceMean", "ReduceMax": "ReduceMax", "ReduceSum": "ReduceSum", "ReduceL2": "ReduceL2"}
 POOLINGS = {"MaxPool": "MaxPool", "AvgPool": "AveragePool"}
 INTEGERS = ("i8", "i16", "i32", "i64", "u16", "u32", "u64")
-"""OpenVINO's element types that become INT64, as ONNX wants shapes and indices."""
+"""OpenVINO's element types that become INT64, which ONNX requires for shapes and indices."""
 
 Convert = Callable[["Writer", Any, list[str]], None]
 
 
 def as_onnx(xml: Path) -> onnx.ModelProto:
-    """Read ``xml`` and the weights beside it. The result has the same inputs and outputs by name, in float32.
+    """Read ``xml`` and the weights beside it. The result has the same names of inputs and outputs, in float32.
 
-    Raises :class:`ModelError` where OpenVINO is not installed or cannot read it, and for an operation that is not known
-    here.
+    Raises :class:`ModelError` if OpenVINO is not installed or cannot read the file, or if an operation is unknown here.
     """
     try:
         openvino = import_openvino(str(xml))
@@ -56,7 +55,7 @@ def as_onnx(xml: Path) -> onnx.ModelProto:
 
 
 class Writer:
-    """The ONNX graph so far. Tensors are called by OpenVINO's names of what makes them."""
+    """The ONNX graph so far. Tensors are named after the OpenVINO operations that make them."""
 
     def __init__(self, xml: Path) -> None:
         self.xml = xml
@@ -65,7 +64,7 @@ class Writer:
         self.outputs: list[onnx.ValueInfoProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.values: dict[str, NDArray[Any]] = {}
-        """Of tensors that are the same for every input."""
+        """Values of tensors that are the same for every input."""
         self.known: set[str] = set()
 
     def write(self, operation: Any) -> None:
@@ -76,7 +75,7 @@ class Writer:
         elif kind == "Result":
             source = operation.input(0).get_source_output()
             name = next(iter(sorted(source.get_names())), given[0])
-            if name != given[0]:  # the operation is often called as what it gives
+            if name != given[0]:  # an operation often has the name of its output
                 self.node("Identity", given, name)
             self.outputs.append(end(name, source))
         elif kind == "Constant":
@@ -85,7 +84,7 @@ class Writer:
             self.values[tensor_name(operation.output(0))] = folded(operation, [self.values[name] for name in given])
         elif kind == "FakeQuantize":
             raise ModelError(
-                f"{self.xml}: is in INT8, which other runtimes round in other ways: adopt the FP16 or FP32 file of the "
+                f"{self.xml}: is in INT8, which other runtimes round differently: adopt the FP16 or FP32 file of the "
                 "same model; `reid export --int8` makes INT8 of it"
             )
         elif kind in SAME:
@@ -94,12 +93,12 @@ class Writer:
             CONVERTERS[kind](self, operation, given)
         else:
             raise ModelError(
-                f"{self.xml}: has the operation {kind} of OpenVINO, which cannot be turned into ONNX here: adopt the "
-                "ONNX file that it was made of"
+                f"{self.xml}: has the operation {kind} of OpenVINO, which cannot be converted to ONNX here: adopt the "
+                "ONNX file that it was made from"
             )
 
     def node(self, kind: str, given: Sequence[str], out: str | Sequence[str], **attributes: Any) -> str:
-        """Add one; returns its first output. Constants among ``given`` are written with their first use."""
+        """Add a node and return its first output. Constants among ``given`` are written when they are first used."""
         for name in given:
             if name in self.values and name not in self.known:
                 self.known.add(name)
@@ -109,42 +108,42 @@ class Writer:
         return outs[0]
 
     def constant(self, name: str, value: Any, dtype: Any = np.int64) -> str:
-        """A new tensor that stays the same."""
+        """Add a constant tensor."""
         self.values[name] = np.array(value, dtype)
         return name
 
     def value(self, name: str, operation: Any) -> NDArray[Any]:
-        """What must be known before any input is; raises :class:`ModelError` where it is not."""
+        """Return a value that must be known before any input. Raises :class:`ModelError` if it depends on the input."""
         if name not in self.values:
             raise ModelError(
                 f"{self.xml}: {operation.get_type_name()} {operation.get_friendly_name()} depends on the picture in a "
-                "way that ONNX has no word for: adopt the ONNX file that it was made of"
+                "way that ONNX cannot express: adopt the ONNX file that it was made from"
             )
         return self.values[name]
 
 
 def tensor_name(output: Any) -> str:
-    """OpenVINO's name of an operation, with the number of its output where it has several."""
+    """Return OpenVINO's name of an operation, with the output's number if it has several outputs."""
     name = str(output.get_node().get_friendly_name())
     return name if output.get_node().get_output_size() == 1 else f"{name}:{output.get_index()}"
 
 
 def end(name: str, output: Any) -> onnx.ValueInfoProto:
-    """An input or output of the graph; axes that vary have no size."""
+    """Describe an input or output of the graph. Axes of variable size have no size."""
     shape = [None if axis.is_dynamic else axis.get_length() for axis in output.get_partial_shape()]
     kind = TensorProto.UINT8 if output.get_element_type().get_type_name() == "u8" else TensorProto.FLOAT
     return helper.make_tensor_value_info(name, kind, shape)
 
 
 def widened(value: NDArray[Any]) -> NDArray[Any]:
-    """Half and double precision as float32, whole numbers as int64, since ONNX wants these of shapes."""
+    """Convert half and double precision to float32, and whole numbers to int64, which ONNX requires for shapes."""
     if value.dtype == np.uint8 or value.dtype == np.bool_:
         return np.array(value)
     return np.array(value, np.float32 if np.issubdtype(value.dtype, np.floating) else np.int64)
 
 
 def folded(operation: Any, given: list[NDArray[Any]]) -> NDArray[Any]:
-    """What an operation on constants gives, by OpenVINO itself where it is not a conversion or a new shape."""
+    """Compute an operation on constants. OpenVINO does it, unless it is a conversion or a new shape."""
     openvino = import_openvino("this")
     kind = operation.get_type_name()
     if kind == "Convert":
@@ -171,7 +170,7 @@ def convolution(writer: Writer, operation: Any, given: list[str]) -> None:
 
 
 def padding(about: dict[str, Any]) -> dict[str, Any]:
-    """ONNX's attribute of how a window goes past the edges."""
+    """Return ONNX's attribute for how a window extends past the edges."""
     same = {"same_upper": "SAME_UPPER", "same_lower": "SAME_LOWER"}.get(about["auto_pad"])
     if same:
         return {"auto_pad": same}
@@ -202,7 +201,7 @@ def reduction(writer: Writer, operation: Any, given: list[str]) -> None:
 
 
 def mean_variance(writer: Writer, operation: Any, given: list[str]) -> None:
-    """MVN: minus the mean over some axes, divided by the standard deviation."""
+    """MVN: subtract the mean over some axes and divide by the standard deviation."""
     out, about = tensor_name(operation.output(0)), operation.get_attributes()
     axes = writer.constant(f"{out}/axes", writer.value(given[1], operation).reshape(-1))
     mean = writer.node("ReduceMean", [given[0], axes], f"{out}/mean", keepdims=1)
@@ -221,7 +220,7 @@ def mean_variance(writer: Writer, operation: Any, given: list[str]) -> None:
 
 
 def normalise(writer: Writer, operation: Any, given: list[str]) -> None:
-    """NormalizeL2: divided by the length over some axes."""
+    """NormalizeL2: divide by the length over some axes."""
     out, about = tensor_name(operation.output(0)), operation.get_attributes()
     axes = writer.constant(f"{out}/axes", writer.value(given[1], operation).reshape(-1))
     square = writer.node("ReduceSumSquare", [given[0], axes], f"{out}/square", keepdims=1)
@@ -237,7 +236,7 @@ def gather(writer: Writer, operation: Any, given: list[str]) -> None:
 
 
 def prelu(writer: Writer, operation: Any, given: list[str]) -> None:
-    """A slope for each channel, which ONNX lines up with the last axes."""
+    """PRelu: a slope for each channel, which ONNX aligns with the last axes."""
     out, slope = tensor_name(operation.output(0)), writer.value(given[1], operation)
     after = operation.output(0).get_partial_shape().rank.get_length() - 2
     if slope.ndim == 1:
@@ -313,6 +312,6 @@ CONVERTERS: dict[str, Convert] = {
 
 
 def last_line(error: Exception) -> str:
-    """OpenVINO puts the reason last, after where in its source it was raised."""
+    """Return the last line, where OpenVINO gives the reason; the lines before name places in its source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

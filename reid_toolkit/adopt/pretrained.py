@@ -1,4 +1,4 @@
-"""Networks that are known by a name, and whose weights are fetched: those of Roboflow's package reid (Apache-2.0)."""
+"""Networks known by a name, whose weights are downloaded: those of Roboflow's package reid (Apache-2.0)."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from pathlib import Path
 from reid_toolkit.errors import InputError, MissingDependencyError, ModelError, did_you_mean
 
 LONGEST = 900.0
-"""Seconds that fetching may take; such files have 10 to 100 MB."""
+"""Seconds that a download may take. Such files have 10 to 100 MB."""
 STALLED = 20
-"""Seconds without an answer after which a server counts as away, where the library asks the socket."""
+"""Seconds without an answer after which a server counts as unreachable, if the library uses the socket's timeout."""
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -36,15 +36,15 @@ print(json.dumps(found))
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights that somebody has published."""
+    """Weights that a third party has published."""
 
     name: str
     address: str
-    """As the package has it: https://, hf:// or gd://."""
+    """The address in the package's form: https://, hf:// or gd://."""
 
     @property
     def page(self) -> str:
-        """An address that a browser understands."""
+        """An address that opens in a browser."""
         kind, _, rest = self.address.partition("://")
         if kind == "hf":
             from huggingface_hub import hf_hub_url
@@ -55,21 +55,22 @@ class Pretrained:
 
 
 def is_name(file: Path) -> bool:
-    """Whether it may name a network: nothing of that name is there, and it has neither folder nor suffix."""
+    """Whether it may be a network's name: no such file exists, and it has neither a folder nor a suffix."""
     return not os.path.lexists(file) and re.fullmatch(r"[A-Za-z0-9_-]+", str(file)) is not None
 
 
 def find(name: str) -> Pretrained:
-    """The network of this name, or the one whose name goes on from it.
+    """Return the network with this name, or the only network whose name begins with it.
 
-    Raises :class:`InputError` for a name of none or of several, :class:`MissingDependencyError` without the package.
+    Raises :class:`InputError` if no network or several have the name, :class:`MissingDependencyError` without the
+    package.
     """
     try:
         from reid.catalog import ALIASES
     except ImportError:
         raise MissingDependencyError(
-            f"{name}: no such file; to fetch a network by its name, Roboflow's package reid is needed, which cannot be "
-            "imported: in reid's checkout, pip install '.[pretrained]'"
+            f"{name}: no such file; to download a network by its name, Roboflow's package reid is needed, which cannot "
+            "be imported: in reid's checkout, pip install '.[pretrained]'"
         ) from None
     known = {alias: card.weights for alias, card in ALIASES.items() if card.weights}
     begun = [alias for alias in sorted(known) if alias == name or alias.startswith(f"{name}_")]
@@ -84,11 +85,11 @@ def find(name: str) -> Pretrained:
 
 
 def fetch(weights: Pretrained) -> Path:
-    """The file of these weights, from the package's cache or from the net; nothing in it is opened.
+    """Return the file of these weights, from the package's cache or downloaded. Nothing in it is opened.
 
-    It is fetched by another process, since the libraries in use have no common limit of time, and print.
+    Another process downloads it, because the libraries in use have no common time limit, and they print.
 
-    Raises :class:`ModelError` where it cannot be had.
+    Raises :class:`ModelError` if the download fails.
     """
     try:
         done = subprocess.run(
@@ -101,10 +102,10 @@ def fetch(weights: Pretrained) -> Path:
     if done.returncode or not lines:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[-1]
         raise away(weights, f"the process that fetches it ended with {done.returncode} {last[:200]}")
-    found = json.loads(lines[-1])
-    if "error" in found:
-        raise away(weights, found["error"])
-    return Path(found["path"])
+    answer = json.loads(lines[-1])
+    if "error" in answer:
+        raise away(weights, answer["error"])
+    return Path(answer["path"])
 
 
 def away(weights: Pretrained, why: str) -> ModelError:

@@ -1,4 +1,4 @@
-"""The same network in other words: one precision, one opset, and operations as all runtimes compute them."""
+"""Rewrites a network without changing its results: one precision, one opset, and operations all runtimes agree on."""
 
 import copy
 from typing import Any
@@ -14,7 +14,7 @@ OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
 def as_float(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network in float32, where it is in half or double precision; an input of bytes stays one."""
+    """Convert a network in half or double precision to float32. An input of bytes stays one."""
     model = copy.deepcopy(model)
     for tensor in model.graph.initializer:
         widen(tensor)
@@ -37,27 +37,29 @@ def widen(tensor: TensorProto) -> None:
 
 
 def upgraded(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """Of opset 18, or of a newer one as it is. Raises :class:`ModelError` where onnx's converter cannot do it."""
+    """Convert to opset 18; a newer opset is kept. Raises :class:`ModelError` if onnx's converter cannot do it."""
     now = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if now >= OPSET:
         return model
-    # Old files name each weight as an input as well, which their opset demanded.
-    held = {tensor.name for tensor in model.graph.initializer}
-    inputs = [entry for entry in model.graph.input if entry.name not in held]
+    # Old files list each weight as an input as well, because their opset required it.
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [entry for entry in model.graph.input if entry.name not in weights]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     model.ir_version = max(model.ir_version, 8)
     try:
         return version_converter.convert_version(model, OPSET)
-    except Exception as error:  # its exceptions are C++'s
+    except Exception as error:  # C++ exceptions
         raise ModelError(
-            f"{where}: opset {now} cannot be turned into {OPSET}: {first_line(error)}: export it with opset {OPSET}"
+            f"{where}: opset {now} cannot be converted to {OPSET}: {first_line(error)}: export it with opset {OPSET}"
         ) from None
 
 
 def spelled_out(model: onnx.ModelProto) -> onnx.ModelProto:
-    """MeanVarianceNormalization as the steps that ONNX defines it by. onnxruntime's own leaves out the summand that is
-    there against a division by 0, so that a channel without any light makes its descriptor NaN. Changes ``model``."""
+    """Replace MeanVarianceNormalization by the steps with which ONNX defines it. Changes ``model``.
+
+    onnxruntime's own operator leaves out the small number added against division by 0, so that a completely dark
+    channel makes its descriptor NaN."""
     nodes, number = [], 0
     for node in model.graph.node:
         if node.op_type != "MeanVarianceNormalization":
@@ -84,7 +86,7 @@ def spelled_out(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def constants_inside(graph: onnx.GraphProto) -> None:
-    """Constants that are operations become initializers, where the weights are looked for."""
+    """Turn constant operations into initializers, where other code looks for weights."""
     nodes = []
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].type == onnx.AttributeProto.TENSOR:
@@ -98,7 +100,7 @@ def constants_inside(graph: onnx.GraphProto) -> None:
 
 
 def spatial_means(graph: onnx.GraphProto) -> None:
-    """GlobalAveragePool as ReduceMean, the same by another name, which INT8 looks for."""
+    """Replace GlobalAveragePool by ReduceMean, which is equal and which INT8 looks for."""
     axes = "spatial_axes"
     for node in graph.node:
         if node.op_type == "GlobalAveragePool":

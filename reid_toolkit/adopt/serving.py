@@ -1,4 +1,4 @@
-"""The network with everything inside: bytes of crops in, descriptors of length 1 out."""
+"""Builds the network with all steps inside: bytes of crops in, descriptors of length 1 out."""
 
 import copy
 from typing import Any
@@ -14,16 +14,16 @@ from reid_toolkit.errors import InputError
 
 PREFIX = "network/"
 SHORTEST = 1e-12
-"""Length under which a descriptor counts as none, so that nothing is divided by 0."""
+"""Shorter descriptors count as having no length, so that nothing is divided by 0."""
 
 
 def serving_model(network: Network, contract: Contract) -> onnx.ModelProto:
-    """(batch, H, W, 3) uint8 BGR -> (batch, D) float32 rows of length 1.
+    """Make the model that maps (batch, H, W, 3) uint8 BGR to (batch, D) float32 rows of length 1.
 
-    A network of a fixed batch is run picture by picture inside the graph (ONNX's Scan). Where its first operation is a
-    convolution, scale, standard deviation and order of channels are folded into that one's weights.
+    A network with a fixed batch is run picture by picture inside the graph (ONNX's Scan). If its first operation is a
+    convolution, scale, standard deviation and order of channels are folded into the weights of this convolution.
 
-    Raises :class:`InputError` for a network that takes bytes, with a contract that changes them.
+    Raises :class:`InputError` if the network takes bytes and the contract would change them.
     """
     model = onnx.compose.add_prefix(only_what_is_used(network), PREFIX)
     graph = model.graph
@@ -35,17 +35,17 @@ def serving_model(network: Network, contract: Contract) -> onnx.ModelProto:
         ready = builder.add("Cast", [ready], to=TensorProto.FLOAT)
     elif contract.scale != 1 or any(contract.mean) or contract.std != (1.0, 1.0, 1.0):
         raise InputError(
-            f"{network.where}: takes bytes, so it does the rest inside: expected --preset inside or raw-bgr"
+            f"{network.where}: takes bytes, so it prepares pixels itself: expected --preset inside or raw-bgr"
         )
     ready = normalised(builder, graph, ready, taken, network, contract)
-    found = graph.output[0].name
+    descriptor = graph.output[0].name
     if network.batch is None:
         rename(graph, taken, ready)
         builder.nodes += graph.node
         builder.constants += graph.initializer
     else:
-        found = one_by_one(builder, graph, ready, taken)
-    finish(builder, found, network.pooled)
+        descriptor = one_by_one(builder, graph, ready, taken)
+    finish(builder, descriptor, network.pooled)
     shape: list[str | int | None] = ["batch", network.height, network.width, 3]
     whole = helper.make_graph(
         builder.nodes, "embedder",
@@ -57,7 +57,7 @@ def serving_model(network: Network, contract: Contract) -> onnx.ModelProto:
 
 
 class Builder:
-    """Nodes and constants that come to the network's."""
+    """Nodes and constants that are added to the network's."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -74,7 +74,7 @@ class Builder:
 
 
 def only_what_is_used(network: Network) -> onnx.ModelProto:
-    """The part of the graph that leads to the chosen output."""
+    """Return the part of the graph that leads to the chosen output."""
     values = {value.name: value for value in (*network.model.graph.value_info, *network.model.graph.output)}
     model = copy.deepcopy(network.model)
     needed, kept = {network.output}, []
@@ -94,10 +94,10 @@ def only_what_is_used(network: Network) -> onnx.ModelProto:
 def normalised(
     builder: Builder, graph: onnx.GraphProto, ready: str, taken: str, network: Network, contract: Contract
 ) -> str:
-    """Add what the contract says, in the first convolution where that can be; the tensor that the network takes."""
+    """Add the contract's steps, in the first convolution if possible. Returns the tensor that the network takes."""
     shape = (1, 1, 1, 3) if network.nhwc else (1, 3, 1, 1)
     factor = 1 / (contract.scale * np.array(contract.std))
-    grey = contract.scale * np.array(contract.mean)  # the mean, as pixels
+    grey = contract.scale * np.array(contract.mean)  # the mean in grey levels
     weight = stem_weight(graph, taken)
     if weight is not None and not network.nhwc and network.kind != TensorProto.UINT8:
         value = numpy_helper.to_array(weight) * factor.reshape(1, 3, 1, 1)
@@ -116,14 +116,14 @@ def normalised(
 
 
 def stem_weight(graph: onnx.GraphProto, taken: str) -> onnx.TensorProto | None:
-    """The weights of the convolution that is alone in taking the input; None where something else does."""
+    """Return the weights of the convolution that alone takes the input; None if something else takes it too."""
     takers = [node for node in graph.node if taken in node.input]
     if len(takers) != 1 or takers[0].op_type != "Conv":
         return None
     name = takers[0].input[1]
-    found = next((tensor for tensor in graph.initializer if tensor.name == name), None)
+    weight = next((tensor for tensor in graph.initializer if tensor.name == name), None)
     shared = sum(name in node.input for node in graph.node) > 1
-    return None if found is None or shared or found.dims[1] != 3 else found
+    return None if weight is None or shared or weight.dims[1] != 3 else weight
 
 
 def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
@@ -132,7 +132,7 @@ def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 def one_by_one(builder: Builder, graph: onnx.GraphProto, ready: str, taken: str) -> str:
-    """The network as the body of a Scan over the pictures, each repeated until its batch is full."""
+    """Make the network the body of a Scan over the pictures. Each picture is repeated until the batch is full."""
     entry, result = graph.input[0], graph.output[0]
     kind = entry.type.tensor_type.elem_type
     shape = [axis.dim_value for axis in entry.type.tensor_type.shape.dim]
@@ -150,7 +150,7 @@ def one_by_one(builder: Builder, graph: onnx.GraphProto, ready: str, taken: str)
 
 
 def finish(builder: Builder, found: str, pooled: tuple[int, ...]) -> None:
-    """Maps to their means, and length 1."""
+    """Average maps, and scale descriptors to length 1."""
     if pooled:
         found = builder.add("ReduceMean", [found, builder.constant("places", pooled, np.int64)], keepdims=0)
     length = builder.add("ReduceL2", [found, builder.constant("rows", [1], np.int64)], keepdims=1)

@@ -78,7 +78,7 @@ def test_a_network_of_bytes_gets_bytes(tmp_path: Path, order: str) -> None:
     adopt(path, tmp_path / "o.onnx", CROPS, settings=Settings(preset=preset))
     expected = by_hand(bytes_model(order), PRESETS[preset])
     assert np.abs(Embedder(tmp_path / "o.onnx").embed(CROPS) - expected).max() < 1e-5
-    with pytest.raises(InputError, match="takes bytes, so it does the rest inside: expected --preset"):
+    with pytest.raises(InputError, match="takes bytes, so it prepares pixels itself: expected --preset"):
         adopt(path, tmp_path / "o.onnx", CROPS, settings=Settings(preset="imagenet"))
 
 
@@ -239,7 +239,7 @@ def test_the_same_for_everybody_is_no_descriptor(tmp_path: Path) -> None:
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")
-    with pytest.raises(ModelError, match="no regular file"):
+    with pytest.raises(ModelError, match="not a regular file"):
         adopt(tmp_path / "pipe.onnx", tmp_path / "o.onnx", CROPS, settings=RAW)
 
 

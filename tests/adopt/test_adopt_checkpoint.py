@@ -261,18 +261,18 @@ def two(path: Path, state: State, osnet: nn.Module) -> None:
     [
         (whole, "holds more than tensors (reid_toolkit.training.osnet.OSNet)"),
         (whole_beside, "holds more than tensors (reid_toolkit.training.osnet.OSNet)"),
-        (compressed, "unpack to 16777220: expected tensors as they are"),
-        (lies_about_its_size, "unpack to 2147483652: expected tensors as they are"),
+        (compressed, "unpack to 16777220: expected uncompressed tensors"),
+        (lies_about_its_size, "unpack to 2147483652: expected uncompressed tensors"),
         (old_and_huge, "damaged"),
         (wide_view, "1 have another shape, such as fc.0.weight: (1000000, 10000000) for (512, 128)"),
         (cut, "not a whole checkpoint: File is not a zip file: fetch it again"),
         (cut_and_old, "damaged"),
         (cut_and_safe, "damaged safetensors"),
-        (a_page, "it begins with b'<!DOCTYPE ': half a download, or a page in its place? fetch it again"),
+        (a_page, "it begins with b'<!DOCTYPE ': an incomplete download, or a web page instead?"),
         (tar, "a tar archive"),
         (other_zip, "a zip archive of something else (['rows.npy'])"),
         (script, "a program of TorchScript, which is code"),
-        (numbers, "'conv1.conv.weight' is no tensor"),
+        (numbers, "'conv1.conv.weight' is not a tensor"),
         (rows, "holds no tensors by name"),
         (not_finite, "its weights conv4.1.conv3.bn.weight are not finite"),
         (missing, "looks like OSNet x0.25 of torchreid, but of its tensors 2 are missing, such as fc.1.running_mean"),
@@ -321,7 +321,7 @@ def test_the_extra_is_named_where_it_is_missing_and_not_wanted_for_an_osnet(
     tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "reid.architectures", None)
-    with pytest.raises(MissingDependencyError, match=r"fast-reid's SBS .* is built by .* '.\[pretrained\]'"):
+    with pytest.raises(MissingDependencyError, match=r"fast-reid's SBS .* needs Roboflow's .* '.\[pretrained\]'"):
         module_for(SBS)
     torch.save(state, tmp_path / "m.pth")
     assert loaded(tmp_path / "m.pth")[0] == OSNETS[16]
