@@ -1,1 +1,1 @@
-"""What a training run did: its stages measured afterwards, and a page to look at."""
+"""Reports on a training run: measures its stages afterwards, and writes a page."""

@@ -1,15 +1,15 @@
-"""Charts as SVG elements for a page: no script, legible in light and dark. The element tree escapes all text."""
+"""Charts as SVG elements for a page, without script, readable in light and dark. The element tree escapes all text."""
 
 import math
 from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement
 
 WIDTH, HEIGHT = 360, 230
-"""Pixels: three beside each other on a usual screen."""
+"""Pixels. Three charts fit side by side on a usual screen."""
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 34, 44
-"""Pixels about the axes: numbers and title, and below them the legend."""
+"""Pixels around the axes, for numbers and title, and for the legend below."""
 COLOURS = ("#3b82c4", "#d9822b")
-"""Of the one line, or the two, of a chart: told apart on white and on black, and by who sees fewer colours."""
+"""Colours of a chart's one or two lines. They differ on white and on black, and for people with colour blindness."""
 
 
 def line_chart(
@@ -19,10 +19,10 @@ def line_chart(
     mark: int | None = None,
     step: str = "stage",
 ) -> Element:
-    """One line or two over ``steps``, each value with a point that names it; None has no point.
+    """Draw one line or two over ``steps``. Each value is a point with its name; None has no point.
 
-    ``mark`` is a step to point out, with a dashed line; ``step`` is what one is called. The
-    axis of values holds 0 unless all of them are far from it.
+    ``mark`` is a step to mark with a dashed line; ``step`` is the word for a step. The axis of values includes 0 unless
+    all values are far from it.
     """
     values = [value for line in series.values() for value in line if value is not None]
     low, high = bounds(values)
@@ -47,7 +47,7 @@ def line_chart(
 
 
 def bar_chart(title: str, bars: Mapping[str, float]) -> Element:
-    """A bar for each name, its value above it."""
+    """Draw a bar for each name, with its value above it."""
     chart, x, y = axes(title, (0, len(bars)), (0, 1.1 * max(bars.values())))
     width = x(1) - x(0)
     for place, (name, value) in enumerate(bars.items()):
@@ -64,12 +64,12 @@ def bar_chart(title: str, bars: Mapping[str, float]) -> Element:
 
 
 def scatter(title: str, points: Sequence[tuple[float, float]], names: Sequence[str], groups: Sequence[int]) -> Element:
-    """Points on a square plane, each with its name to hover over; ``groups`` colour them, -1 as the rest."""
+    """Draw points on a square plane, each with its name as a tooltip. ``groups`` colour them; -1 is for the rest."""
     side = 2 * WIDTH
     chart = drawing(title, side, side + TOP)
     (left, right), (bottom, top) = ((min(column), max(column)) for column in zip(*points, strict=True))
     scale = (side - 24) / (max(right - left, top - bottom) or 1)
-    drawn = sorted(zip(points, names, groups, strict=True), key=lambda point: point[2] >= 0)  # the rest beneath
+    drawn = sorted(zip(points, names, groups, strict=True), key=lambda point: point[2] >= 0)  # the rest underneath
     for (a, b), name, group in drawn:
         colour = f"hsl({group * 137.5 % 360:.0f} 62% 52%)" if group >= 0 else "var(--line)"
         dot(chart, 12 + (a - left) * scale, TOP + 12 + (top - b) * scale, 4.2, colour, name)
@@ -77,13 +77,13 @@ def scatter(title: str, points: Sequence[tuple[float, float]], names: Sequence[s
 
 
 def axes(title: str, across: tuple[float, float], upward: tuple[float, float]) -> tuple[Element, "Scale", "Scale"]:
-    """An empty chart and its two scales."""
+    """Make an empty chart and its two scales."""
     x = Scale(*across, LEFT, WIDTH - RIGHT)
     return drawing(title, WIDTH, HEIGHT), x, Scale(*upward, HEIGHT - BOTTOM, TOP)
 
 
 class Scale:
-    """From values to pixels; a single value lies in the middle."""
+    """Maps values to pixels. If the range is a single value, it maps to the middle."""
 
     def __init__(self, low: float, high: float, first: float, last: float) -> None:
         self.low, self.span, self.first, self.last = low, high - low, first, last
@@ -94,7 +94,7 @@ class Scale:
 
 
 def bounds(values: Sequence[float]) -> tuple[float, float]:
-    """What the axis of values shows: from 0, unless that would press all of it into the upper half."""
+    """Return the range of the axis of values: from 0, unless all values would then be in the upper half."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     if 0 <= low < high / 2 or low == high:
         low = min(0.0, low)
@@ -102,7 +102,7 @@ def bounds(values: Sequence[float]) -> tuple[float, float]:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Four or so round numbers within."""
+    """Return about four round numbers within the range."""
     rough = (high - low) / 4
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor > 0.999 * rough)
@@ -122,7 +122,7 @@ def drawing(title: str, width: float, height: float) -> Element:
 
 
 def legend(chart: Element, names: Sequence[str]) -> None:
-    """One row under the axes; nothing for a single line, which the title names."""
+    """Write one row under the axes. A single line needs no legend, because the title names it."""
     if len(names) > 1:
         for place, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
             x, y = LEFT + (WIDTH - LEFT) / len(names) * place, HEIGHT - 10

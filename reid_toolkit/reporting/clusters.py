@@ -1,4 +1,4 @@
-"""Clusters to look at: the largest, the most dispersed, and a sample of all on a plane."""
+"""Shows clusters: the largest, the most dispersed, and a sample of all descriptors on a plane."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -16,17 +16,17 @@ from reid_toolkit.reporting.charts import scatter
 from reid_toolkit.reporting.study import Study
 
 CLUSTERS = 6
-"""Shown of the largest, and of the most dispersed."""
+"""How many of the largest clusters, and of the most dispersed, are shown."""
 MEMBERS = 14
-"""Shown of one cluster."""
+"""How many crops of a cluster are shown."""
 SAMPLE = 1000
-"""Points on the plane: t-SNE of a thousand takes some seconds."""
+"""Points on the plane. t-SNE of a thousand points takes some seconds."""
 COLOURED = 24
-"""Clusters with a colour of their own on the plane: the largest."""
+"""How many clusters have their own colour on the plane: the largest ones."""
 
 
 def cluster_sections(study: Study, descriptors: Tensor, labels: NDArray[np.int64]) -> list[Section]:
-    """Contact sheets of the largest clusters and of the most dispersed; none where nothing is merged yet."""
+    """Make contact sheets of the largest and the most dispersed clusters; none if nothing is merged yet."""
     counts = np.bincount(labels)
     merged = np.flatnonzero(counts > 1)
     spread = {int(c): dispersion(descriptors[torch.from_numpy(labels == c)]) for c in merged}
@@ -42,23 +42,23 @@ def cluster_sections(study: Study, descriptors: Tensor, labels: NDArray[np.int64
 
 
 def dispersion(rows: Tensor) -> float:
-    """Eq. 3 as the mean: the average distance of (n, D) rows, each to each."""
+    """Compute Eq. 3 as the mean: the average distance between all pairs of the (n, D) rows."""
     return float(torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").mean())
 
 
 def sheet(study: Study, descriptors: Tensor, members: NDArray[np.intp], heading: str) -> Section:
-    """One cluster, farthest from its middle first: mistakes are there."""
+    """Show one cluster. Crops farthest from its middle come first, because mistakes are there."""
     rows = descriptors[torch.from_numpy(members)]
     away = (rows - rows.mean(dim=0)).norm(dim=1).numpy()
     shown = members[np.argsort(-away, kind="stable")][:MEMBERS]
     tracklets, identities = study.samples.tracklets, study.identities
     cameras = Counter(tracklets[i].camera for i in members)
     text = f"Cameras: {listed(sorted(cameras.items()))}."
-    known = Counter(str(identities[i]) for i in members if identities[i] not in NOBODY)
-    most = known.most_common(1)[0][0] if known else None
-    if known:
-        text += f" Identities: {listed(known.most_common())}."
-    text += " Those farthest from its middle" + (" alone:" if len(shown) < len(members) else " first:")
+    people = Counter(str(identities[i]) for i in members if identities[i] not in NOBODY)
+    most = people.most_common(1)[0][0] if people else None
+    if people:
+        text += f" Identities: {listed(people.most_common())}."
+    text += " Crops farthest from its middle" + (" only:" if len(shown) < len(members) else " first:")
 
     def one(i: np.intp) -> Card:
         mark: Mark | None = None
@@ -74,7 +74,7 @@ def listed(counts: Iterable[tuple[str, int]]) -> str:
 
 
 def plane_section(study: Study, descriptors: NDArray[np.float32], labels: NDArray[np.int64]) -> Section:
-    """A sample of the descriptors by t-SNE; raises what :func:`reid_toolkit.reporting.clusters.lay_out` does."""
+    """Draw a sample of the descriptors by t-SNE. Raises as :func:`reid_toolkit.reporting.clusters.lay_out`."""
     chosen = np.unique(np.linspace(0, len(labels) - 1, SAMPLE).round().astype(int))
     places = lay_out(descriptors[chosen])
     counts = np.bincount(labels)
@@ -83,19 +83,19 @@ def plane_section(study: Study, descriptors: NDArray[np.float32], labels: NDArra
     names = [f"{t.name} · {t.camera} · cluster {labels[i]}" for i, t in zip(chosen, tracklets, strict=True)]
     groups = [colour.get(int(labels[i]), -1) for i in chosen]
     text = (
-        f"{len(chosen)} of {len(labels)} samples by t-SNE, the {len(colour)} largest clusters in colour. It keeps "
-        "neighbours: distances between far groups, and how large a group looks, say nothing."
+        f"{len(chosen)} of {len(labels)} samples by t-SNE, the {len(colour)} largest clusters in colour. t-SNE keeps "
+        "neighbours together. Distances between far groups, and the apparent size of a group, have no meaning."
     )
     points = [(float(x), float(y)) for x, y in places]
     return Section("Descriptors on a plane", text, drawings=(scatter("t-SNE", points, names, groups),))
 
 
 def lay_out(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Places (N, 2) of descriptors (N, D) by t-SNE, the same each time.
+    """Compute positions (N, 2) of descriptors (N, D) by t-SNE, the same each time.
 
-    It keeps neighbours: distances between far groups, and how large a group looks, say nothing.
+    t-SNE keeps neighbours together. Distances between far groups, and the apparent size of a group, have no meaning.
 
-    Raises :class:`MissingDependencyError` without scikit-learn, :class:`InputError` for fewer than three.
+    Raises :class:`MissingDependencyError` without scikit-learn, :class:`InputError` for fewer than three descriptors.
     """
     try:
         from sklearn.manifold import TSNE

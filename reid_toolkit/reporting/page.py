@@ -1,4 +1,4 @@
-"""The page of a run: what happened stage by stage, and what its clusters look like."""
+"""Writes the page of a run: its figures stage by stage, and pictures of its clusters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ CHARTS: dict[str, dict[str, str]] = {
     "Merges of people seen at once, stopped": {"merges_forbidden": "merges"},
     "Images a second in training": {"images_per_second": "images/s"},
 }
-"""Title -> figure of metrics.jsonl -> its name in the legend. A chart without a value is left out."""
+"""For each title, the figures of metrics.jsonl and their names in the legend. A chart without a value is left out."""
 
 SCORES = {
     "mAP": "mAP",
@@ -38,7 +38,7 @@ SCORES = {
     "freed_mAP": "mAP, with camera statistics",
     "freed_rank-1": "rank-1, with camera statistics",
 }
-"""Of ``Model.retrieval``, by what a reader calls them."""
+"""Keys of ``Model.retrieval``, and their names for readers."""
 
 TRUTH_CHARTS: dict[str, dict[str, str]] = {
     "mAP, by identities": {"mAP": "mAP", "freed_mAP": "with camera statistics"},
@@ -49,26 +49,26 @@ TRUTH_CHARTS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Story:
-    """What the page tells of a run, finished or not."""
+    """The data of the page about a run, finished or not."""
 
     folder: RunFolder
     rows: list[dict[str, Any]]
-    """A stage each, the network before training first where it has a line: its line of metrics.jsonl, and of
-    evaluation.jsonl where that has been made."""
+    """One row per stage: its line of metrics.jsonl, with its line of evaluation.jsonl if there is one. The network
+    before training comes first if it has a line."""
     kept: int
     """The stage that is kept."""
     kept_by: str
-    """The recipe's rule, or what overruled it."""
+    """The rule of the recipe, or what overruled it."""
     labels: NDArray[np.int64]
     """(N,): the kept stage's clusters."""
     untrained: dict[str, Any] | None = None
-    """What identities say of the network before training, where that was measured."""
+    """Scores by identities of the network before training, if they were measured."""
     verdict: Verdict | None = None
-    """How the kept stage compares with the network before training, without a label; None before the run's end."""
+    """Comparison of the kept stage with the network before training, without labels; None before the run's end."""
 
     @property
     def unit(self) -> str:
-        """What one step of the run is called: "round" where each begins its clusters anew, else "stage"."""
+        """The word for a step of the run: "round" if each step makes new clusters, else "stage"."""
         return "round" if self.folder.recipe().rounds.count else "stage"
 
     @property
@@ -78,20 +78,20 @@ class Story:
 
 
 def read_story(run: Path) -> Story:
-    """Read a run folder; :class:`reid_toolkit.errors.RunError` where it is none, or no stage is done."""
+    """Read a run folder. Raises :class:`reid_toolkit.errors.RunError` if it is no run or has no finished stage."""
     folder = RunFolder(run)
     require_stages(folder)
     metrics = [*folder.start_row(), *folder.load(folder.stages()[-1]).metrics]
-    # A run may have been stopped between a checkpoint and what is made from it.
+    # A run may have stopped between a checkpoint and the files that are made from it.
     model = folder.model() if (folder.path / "model.json").exists() else {}
     verdict = Verdict(**model["verdict"]) if model.get("verdict") else None
     rule = folder.recipe().selection
     untouched = model.get("selection") == "verdict" and metrics[0]["stage"] == START
     kept, kept_by = (START, "comparison without labels") if untouched else (select(metrics, rule), rule)
-    known = {(row["stage"], row.get("loss")): row for row in read_evaluation(run)}  # not of a run that was here before
-    untrained = read_untrained(run) if any((row["stage"], row["loss"]) in known for row in metrics) else None
+    evaluations = {(row["stage"], row.get("loss")): row for row in read_evaluation(run)}  # not rows of an earlier run
+    untrained = read_untrained(run) if any((row["stage"], row["loss"]) in evaluations for row in metrics) else None
     rows = [
-        ((untrained or {}) if row["stage"] == START else known.get((row["stage"], row["loss"]), {})) | row
+        ((untrained or {}) if row["stage"] == START else evaluations.get((row["stage"], row["loss"]), {})) | row
         for row in metrics
     ]
     return Story(folder, rows, kept, kept_by, folder.load(kept).labels.numpy(), untrained, verdict)
@@ -100,9 +100,9 @@ def read_story(run: Path) -> Story:
 def write_page(
     path: Path, story: Story, study: Study | None, device: torch.device, left_out: Sequence[str] = ()
 ) -> list[str]:
-    """Write the page as one HTML file; pictures and the plane of descriptors need a ``study``.
+    """Write the page as one HTML file. Pictures and the plane of descriptors need a ``study``.
 
-    Returns what had to be left out, a sentence each, ``left_out`` before; the page says the same.
+    Returns what had to be left out, one sentence each, starting with ``left_out``. The page says the same.
     """
     sections = [summary(story), *gain(story), curves(story), rules(story), sizes(story.labels, story.unit)]
     omitted = list(left_out)
@@ -116,7 +116,7 @@ def write_page(
             omitted.append(f"The plane of descriptors is left out: {error}")
     else:
         omitted.append(
-            "Clusters' pictures and the plane of descriptors are left out: give --dataset, what the run learned from"
+            "Clusters' pictures and the plane of descriptors are left out: give --dataset, the run's training data"
         )
     if omitted:
         sections.append(Section("Left out", "\n\n".join(omitted)))
@@ -125,7 +125,7 @@ def write_page(
 
 
 def summary(story: Story) -> Section:
-    """What was trained, how far it is, and what is kept."""
+    """Summarise what was trained, how far it is, and which stage is kept."""
     recipe, rows = story.folder.recipe(), story.rows
     kept = story.kept_row
     crops = f"{recipe.network.height}x{recipe.network.width}"
@@ -146,7 +146,7 @@ def summary(story: Story) -> Section:
 
 
 def gain(story: Story) -> list[Section]:
-    """The kept stage beside the network before training, by identities; none where those were not measured."""
+    """Compare the kept stage with the network before training, by identities; empty if these were not measured."""
     kept = story.kept_row
     networks = {"before training": story.untrained}
     if story.kept != START:
@@ -156,9 +156,7 @@ def gain(story: Story) -> list[Section]:
         for name, row in networks.items()
         if row
     ]
-    text = (
-        "Where camera statistics alone bring the untrained network near the trained one, training has learned little."
-    )
+    text = "If camera statistics alone bring the untrained network near the trained one, training has learned little."
     return (
         [Section("Who is found, by identities", text, Table(("network", *SCORES.values()), tuple(rows)))]
         if rows
@@ -167,7 +165,7 @@ def gain(story: Story) -> list[Section]:
 
 
 def curves(story: Story) -> Section:
-    """Every figure that any stage has, stage by stage."""
+    """Draw every figure that any stage has, stage by stage."""
     steps = [row["stage"] for row in story.rows]
     drawings = []
     for title, wanted in (CHARTS | TRUTH_CHARTS).items():
@@ -185,13 +183,13 @@ def curves(story: Story) -> Section:
 
 
 def rules(story: Story) -> Section:
-    """The stage that each rule would keep, from figures that need no label."""
-    known = any("mAP" in row for row in story.rows)
-    header = ("rule", f"keeps {story.unit}", "clusters", *(("mAP", "rank-1") if known else ()))
+    """Show the stage that each rule would keep, from figures that need no label."""
+    evaluated = any("mAP" in row for row in story.rows)
+    header = ("rule", f"keeps {story.unit}", "clusters", *(("mAP", "rank-1") if evaluated else ()))
     table = []
     for rule in RULES:
         row = next(row for row in story.rows if row["stage"] == select(story.rows, rule))
-        truth = tuple(both(row, score) if score in row else "-" for score in ("mAP", "rank-1")) if known else ()
+        truth = tuple(both(row, score) if score in row else "-" for score in ("mAP", "rank-1")) if evaluated else ()
         table.append((rule, str(row["stage"]), str(row["clusters"]), *truth))
     text = (
         f"None of the rules reads an identity. The command reid export --stage N takes any {story.unit}. Scores are "
@@ -201,7 +199,7 @@ def rules(story: Story) -> Section:
 
 
 def sizes(labels: NDArray[np.int64], unit: str) -> Section:
-    """How many clusters there are of each size."""
+    """Count the clusters of each size."""
     counts = np.bincount(np.bincount(labels))
     bars = {str(size): float(count) for size, count in enumerate(counts[1:10], start=1)}
     edge = 10
@@ -213,7 +211,7 @@ def sizes(labels: NDArray[np.int64], unit: str) -> Section:
 
 
 def both(row: dict[str, Any], score: str) -> str:
-    """A score as a search has it, with camera statistics, and without them; alone where there are none."""
+    """Format a score as a search has it, with camera statistics, and then without; alone if there are no statistics."""
     freed = row.get(f"freed_{score}")
     return percent(row[score]) if freed is None else f"{percent(freed)} ({percent(row[score])} without)"
 

@@ -1,4 +1,4 @@
-"""Every stage against identities, written beside the run as ``evaluation.jsonl``; training never reads it."""
+"""Evaluates every stage against identities, into ``evaluation.jsonl`` in the run folder. Training never reads it."""
 
 import hashlib
 import json
@@ -16,19 +16,20 @@ from reid_toolkit.version import __version__
 
 NAME = "evaluation.jsonl"
 MEASURES = 2
-"""Counts what is measured of a stage: rows of another number are measured again."""
+"""Version of what is measured of a stage. Rows with another version are measured again."""
 
 
 def evaluate_stages(
     study: Study, device: torch.device, on_progress: Callable[[int, int | None], None] | None = None
 ) -> list[dict[str, Any]]:
-    """Measure each finished stage, with labels and without, and keep it in the run folder's ``evaluation.jsonl``.
+    """Measure each finished stage, with and without labels, and store the rows in the run folder's
+    ``evaluation.jsonl``.
 
-    The file is written anew after each stage, and a stage that it holds already, of the same run, is taken from
-    there for the same identities: what was stopped goes on. A stage costs one pass over the pictures. The file begins
-    with the network before training, see :func:`read_untrained`.
+    The file is rewritten after each stage. A stage that it already holds, of the same run and for the same identities,
+    is not measured again, so an interrupted evaluation can go on. A stage costs one pass over the pictures. The file
+    begins with the network before training, see :func:`read_untrained`.
 
-    Raises :class:`reid_toolkit.errors.InputError` where nobody is known.
+    Raises :class:`reid_toolkit.errors.InputError` if no identity is known.
     """
     path, rows = study.folder.path / NAME, []
     kept = {row.get("of"): row for row in _read(study.folder.path)}
@@ -47,7 +48,7 @@ def evaluate_stages(
 
 
 def untrained(study: Study, device: torch.device, kept: dict[str | None, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The row of the network before training; none where an older version has kept no such weights."""
+    """Return the row of the network before training; none if an older version did not store its weights."""
     path = study.folder.stage_path(START)
     if not path.exists():
         return []
@@ -57,12 +58,13 @@ def untrained(study: Study, device: torch.device, kept: dict[str | None, dict[st
 
 
 def read_evaluation(run: Path) -> list[dict[str, Any]]:
-    """Rows of ``evaluation.jsonl``, one a stage; none where it is missing or damaged, since it can be made again."""
+    """Return the rows of ``evaluation.jsonl``, one per stage; none if it is missing or damaged, because it can be
+    remade."""
     return [row for row in _read(run) if row["stage"] != START]
 
 
 def read_untrained(run: Path) -> dict[str, Any] | None:
-    """What ``evaluation.jsonl`` says of the network before training; None where it says nothing."""
+    """Return the row of the network before training in ``evaluation.jsonl``; None if there is none."""
     return next((row for row in _read(run) if row["stage"] == START), None)
 
 
@@ -75,7 +77,7 @@ def _read(run: Path) -> list[dict[str, Any]]:
 
 
 def fingerprint(study: Study, stage: object) -> str:
-    """16 hex digits over a stage's line of metrics.jsonl, everybody's identity, and the version that measures."""
+    """16 hex digits over a stage's line of metrics.jsonl, all identities, and the version of what is measured."""
     parts = (study.samples, study.query, study.gallery)
     people = [[(t.name, t.crops[0].identity) for t in part.tracklets] for part in parts]
     content = json.dumps([__version__, MEASURES, study.folder.dataset(), stage, people])

@@ -1,6 +1,6 @@
-"""A run's stages, measured anew from their checkpoints: without labels, and against identities where there are some.
+"""Measures a run's stages from their checkpoints: without labels, and against identities if there are any.
 
-Training imports nothing from here, so that what identities say can reach no choice of it.
+Training imports nothing from this module, so identities cannot influence its choices.
 """
 
 from dataclasses import asdict, dataclass
@@ -31,31 +31,32 @@ SPLITS: tuple[Split, ...] = ("train", "query", "gallery")
 
 @dataclass(frozen=True)
 class Study:
-    """A run, and the pictures it is measured on."""
+    """A run, and the pictures on which it is measured."""
 
     folder: RunFolder
     recipe: Recipe
     samples: Samples
-    """What the run clustered, in the order of its labels."""
+    """The samples that the run clustered, in the order of its labels."""
     query: Samples
     gallery: Samples
-    """The same object as ``query`` where the layout has one part."""
+    """The same object as ``query`` if the layout has only one part."""
 
     @property
     def identities(self) -> list[str | None]:
-        """Of each of ``samples``; a crop knows it where a tracklet of one crop was made of it."""
+        """The identity of each of ``samples``. It is the crop's, because a crop may have become a tracklet of its
+        own."""
         return [tracklet.crops[0].identity for tracklet in self.samples.tracklets]
 
     @property
     def people(self) -> int:
-        """How many are known among ``samples``."""
+        """How many people are known among ``samples``."""
         return len(set(self.identities) - set(NOBODY))
 
 
 def open_study(run: Path, dataset: Path, identities: Path | None) -> Study:
-    """A run and the dataset it was trained on, with identities of a CSV or else the dataset's own.
+    """Open a run and the dataset it was trained on. Identities come from a CSV file, else from the dataset.
 
-    Raises :class:`RunError` for another dataset, and where no stage is done.
+    Raises :class:`RunError` if the dataset is another one, or no stage is finished.
     """
     folder = RunFolder(run)
     require_stages(folder)
@@ -73,7 +74,7 @@ def open_study(run: Path, dataset: Path, identities: Path | None) -> Study:
 
 
 def require_stages(folder: RunFolder) -> None:
-    """Raise :class:`RunError` where ``folder`` is no run, or has no stage to look at yet."""
+    """Raise :class:`RunError` if ``folder`` is no run, or has no finished stage yet."""
     folder.dataset()
     if not folder.stages():
         raise RunError(f"{folder.path}: no stage is done: expected checkpoints of `reid train`; resume it")
@@ -81,12 +82,12 @@ def require_stages(folder: RunFolder) -> None:
 
 @cache
 def load(dataset: Dataset, height: int, width: int, images: bool) -> Samples:
-    """Decoded once, however many runs and splits ask for the same tracklets."""
+    """Decode the tracklets once, even if several runs and splits ask for them."""
     return load_samples(dataset, height, width, images=images)
 
 
 class Model:
-    """A run's network with some weights, and what it makes of the study's pictures."""
+    """A run's network with given weights, and its features of the study's pictures."""
 
     def __init__(self, study: Study, weights: dict[str, torch.Tensor], device: torch.device) -> None:
         self.study, self.device = study, device
@@ -95,25 +96,25 @@ class Model:
 
     @cached_property
     def network(self) -> ReidNetwork:
-        """On the device."""
+        """The network, on the device."""
         network = ReidNetwork(self.study.recipe.network)
         network.load_state_dict(self._weights)
         return network.to(self.device)
 
     def features(self, samples: Samples) -> Features:
-        """Of one of the study's samples; extracted once."""
+        """Return the features of the study's samples. They are extracted once."""
         if id(samples) not in self._features:
             self._features[id(samples)] = extract(self.network, samples, self.device)
         return self._features[id(samples)]
 
     def embedded(self, samples: Samples) -> Embedded:
-        """The descriptors of the same, as the evaluation takes them."""
+        """Return the descriptors of the samples in the form that the evaluation takes."""
         return Embedded(samples.tracklets, self.features(samples).descriptors.numpy())
 
     def retrieval(self) -> dict[str, Any]:
-        """Rank-1 and mAP by identities, fractions 0-1: of descriptors as they are, and, as "freed_rank-1" and
-        "freed_mAP", with camera statistics as in a search; None where there are too few tracklets for those. Raises
-        :class:`reid_toolkit.errors.InputError` where nobody is known."""
+        """Return rank-1 and mAP by identities, fractions 0-1. "rank-1" and "mAP" are without camera statistics;
+        "freed_rank-1" and "freed_mAP" are with them, as in a search, or None if there are too few tracklets. Raises
+        :class:`reid_toolkit.errors.InputError` if no identity is known."""
         study = self.study
         query = self.embedded(study.query)
         gallery = query if study.gallery is study.query else self.embedded(study.gallery)
@@ -129,14 +130,15 @@ class Model:
 
 
 class Stage(Model):
-    """One stage of a study: its checkpoint, and what its network makes of the pictures."""
+    """One stage of a study: its checkpoint, and its network's features of the pictures."""
 
     def __init__(self, study: Study, number: int, device: torch.device) -> None:
         self.checkpoint: Checkpoint = study.folder.load(number)
         super().__init__(study, self.checkpoint.weights, device)
 
     def figures(self) -> dict[str, Any]:
-        """What needs no label, as a row of metrics.jsonl has it: for runs of versions that wrote less."""
+        """Return the figures that need no label, as a row of metrics.jsonl has them. Older versions wrote fewer into
+        it."""
         study, labels = self.study, self.checkpoint.labels
         features = self.features(study.samples)
         cameras = study.samples.cameras
@@ -149,8 +151,9 @@ class Stage(Model):
         return asdict(stage_figures(features, labels, cameras, self.device)) | row
 
     def truth(self) -> dict[str, Any]:
-        """What identities say of the model (:meth:`retrieval`) and the clusters, fractions 0-1; ``violations`` is None
-        where nobody was seen at once. Raises :class:`reid_toolkit.errors.InputError` where nobody is known."""
+        """Return scores by identities of the model (:meth:`retrieval`) and of the clusters, fractions 0-1.
+        ``violations`` is None if no two tracklets were seen at the same time. Raises
+        :class:`reid_toolkit.errors.InputError` if no identity is known."""
         study = self.study
         labels, pairs = self.checkpoint.labels.numpy(), cannot_link(study.samples)
         return {

@@ -127,7 +127,7 @@ def test_a_large_cluster_shows_those_farthest_from_its_middle(
     (cards,) = first.rows
     assert len(cards) == 3
     assert cards[0].lines[0] == study.samples.tracklets[7].name
-    assert "Those farthest from its middle alone" in first.text
+    assert "Crops farthest from its middle only" in first.text
 
 
 def test_a_run_of_rounds_speaks_of_rounds(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
