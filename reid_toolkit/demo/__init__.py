@@ -1,1 +1,1 @@
-"""Footage of synthetic people with the truth beside it, so that the demo and the tests need no download."""
+"""Draws footage of synthetic people with known identities, so that the demo and the tests need no download."""

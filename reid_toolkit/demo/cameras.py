@@ -1,4 +1,4 @@
-"""The three cameras: how each sees colour, where it looks from, and how people cross its picture."""
+"""The three cameras: their colours, their points of view, and the routes of people through their pictures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from reid_toolkit.demo import scenes
 from reid_toolkit.images import Image
 
 Route = tuple[tuple[float, float], ...]
-"""Where the feet go, from outside the picture to outside: (x, y) in fractions of the picture."""
+"""Path of the feet from outside the picture to outside: (x, y) in fractions of the picture."""
 
-LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of BGR, Rec. 601
+LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # weights of B, G, R (Rec. 601)
 
 
 @dataclass(frozen=True)
@@ -23,44 +23,44 @@ class Camera:
     name: str
     paint: Callable[[scenes.Painting], None]
     far: tuple[float, float]
-    """Where a farthest walker's feet are (y), and how tall a person is there, of the picture's height."""
+    """y of the feet of the farthest walker, and a person's height there, as fractions of the picture's height."""
     near: tuple[float, float]
     elevation: float
-    """How far it looks down, radians."""
+    """Angle by which it looks down, in radians."""
     routes: tuple[Route, ...]
     reversal: float
-    """How often, 0-1, a route is walked the other way."""
+    """Probability, 0-1, that a route is walked in the other direction."""
     gains: tuple[float, float, float]
     """White balance and exposure: factors of blue, green and red."""
     gamma: float
-    """Over 1 darkens the middle tones."""
+    """Values over 1 darken the middle tones."""
     saturation: float
     """0 is grey, 1 leaves colours as they are."""
     light: tuple[float, float]
-    """Brightness of people at the left and right edge."""
+    """Brightness of people at the left and the right edge."""
     blur: float
     """Standard deviation of the lens blur, pixels of a 288-line picture."""
     noise: float
     """Standard deviation of the sensor noise, grey levels."""
 
     def person_height(self, y: float) -> float:
-        """How tall a person is whose feet are at ``y``, of the picture's height."""
+        """Return the height of a person whose feet are at ``y``, as a fraction of the picture's height."""
         (far, small), (near, large) = self.far, self.near
         return small + (large - small) * (y - far) / (near - far)
 
     def background(self, width: int, height: int, rng: np.random.Generator) -> Image:
-        """The empty scene as the eye sees it, before :meth:`develop`."""
+        """Paint the empty scene as the eye sees it, before :meth:`develop`."""
         painting = scenes.Painting(np.zeros((2 * height, 2 * width, 3), np.uint8), rng)
         self.paint(painting)
         return painting.done()
 
     def colour_matrix(self) -> NDArray[np.float32]:
-        """(3, 3) of BGR: saturation, then gains."""
+        """Return (3, 3) for BGR: saturation, then gains."""
         mix = self.saturation * np.eye(3, dtype=np.float32) + (1 - self.saturation) * LUMA
         return np.array(self.gains, np.float32)[:, None] * mix
 
     def develop(self, image: Image) -> Image:
-        """The scene as this camera's lens and colours render it, before noise."""
+        """Return the scene with this camera's lens and colours, before noise."""
         sigma = self.blur * image.shape[0] / 288
         curve = (255 * (np.arange(256) / 255) ** self.gamma).round().astype(np.uint8)
         coloured = cv2.transform(cv2.GaussianBlur(image, (0, 0), sigma), self.colour_matrix())

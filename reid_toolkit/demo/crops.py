@@ -1,4 +1,4 @@
-"""Crops of drawn people by themselves, where pictures of people are needed and no footage is at hand."""
+"""Draws single crops of people, for uses that need pictures of people but no footage."""
 
 import numpy as np
 
@@ -8,11 +8,11 @@ from reid_toolkit.demo.recording import blend
 from reid_toolkit.images import Image
 
 HEIGHT, EDGE = 220, 10
-"""Of the figure and of the wall around it, pixels."""
+"""Height of the figure, and width of the wall around it, in pixels."""
 
 
 def draw_crops(count: int, seed: int = 0) -> list[Image]:
-    """``count`` people, each once, as (H, W, 3) uint8 BGR pictures of about 240 x 100 before plain walls."""
+    """Draw ``count`` people, each once, as (H, W, 3) uint8 BGR pictures of about 240 x 100 in front of plain walls."""
     rng = np.random.default_rng(seed)
     crops = []
     for person in make_people(count, seed):

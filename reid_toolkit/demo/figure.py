@@ -1,4 +1,4 @@
-"""Drawing one walking person: a jointed body in space, turned, projected and painted part by part.
+"""Draws one walking person: a jointed body in space, which is turned, projected and painted part by part.
 
 Body coordinates are in body heights: sideways to the person's left, up from the ground, and forward.
 ``heading`` is the direction of walking: 0 towards the camera, pi/2 to the right of the picture, pi away.
@@ -20,9 +20,9 @@ Piece = tuple[Point, Point, float, float, Colour]
 """A limb's two ends, its thickness at each, and its colour."""
 
 OVERSAMPLING = 2
-"""Figures are painted this much larger and shrunk by area, which is what smooths their edges."""
+"""Figures are painted this many times larger and then shrunk by area, which smooths their edges."""
 GROUND = 0.88
-"""Row of the ground point under the body, of the canvas's height."""
+"""Row of the ground point under the body, as a fraction of the canvas's height."""
 SHOULDER, HIP, WAIST, HEAD = 0.80, 0.49, 0.52, 0.925
 THIGH = SHIN = 0.225
 UPPER_ARM, FOREARM = 0.165, 0.145
@@ -33,7 +33,7 @@ class Figure:
     """A painted person."""
 
     picture: NDArray[np.uint8]
-    """(H, W, 4) uint8, BGRA, colours already multiplied by alpha; as small as holds the person."""
+    """(H, W, 4) uint8, BGRA, colours already multiplied by alpha; no larger than the person needs."""
     foot: tuple[int, int]
     """Column and row in ``picture`` of the ground point under the body."""
 
@@ -44,15 +44,15 @@ class Brush:
 
     canvas: NDArray[np.uint8]
     scale: float
-    """Canvas pixels in a body height."""
+    """Canvas pixels per body height."""
     heading: float
     elevation: float
-    """How far the camera looks down, radians."""
+    """Angle by which the camera looks down, in radians."""
     lift: float
     """Added to every height, so that the lower foot stands on the ground."""
 
     def project(self, point: Point) -> tuple[float, float]:
-        """Canvas column and row of ``point``."""
+        """Return canvas column and row of ``point``."""
         side, up, forward = point
         across = side * math.cos(self.heading) + forward * math.sin(self.heading)
         rise = (up + self.lift) * math.cos(self.elevation) - self.nearness(point) * math.sin(self.elevation)
@@ -60,12 +60,13 @@ class Brush:
         return columns / 2 + across * self.scale, rows * GROUND - rise * self.scale
 
     def nearness(self, point: Point) -> float:
-        """How much nearer to the camera than the body's axis, in body heights."""
+        """Return how much nearer to the camera ``point`` is than the body's axis, in body heights."""
         side, _, forward = point
         return forward * math.cos(self.heading) - side * math.sin(self.heading)
 
     def limbs(self, *pieces: Piece) -> None:
-        """Tapering limbs, lit from the left of the picture. All shade comes before all light: no seams."""
+        """Paint tapering limbs, lit from the left of the picture. All shade is painted before all light, to avoid
+        seams."""
         placed = []
         for a, b, thick_a, thick_b, colour in pieces:
             light = 1 + 1.6 * min(self.nearness((a[0], 0, 0)), 0)  # the far arm and leg are darker
@@ -81,7 +82,7 @@ class Brush:
                 cv2.fillConvexPoly(self.canvas, corners, paint)
 
     def blob(self, centre: Point, across: float, high: float, colour: Colour) -> None:
-        """A lit ellipse of ``across`` by ``high`` body heights."""
+        """Paint a lit ellipse of ``across`` by ``high`` body heights."""
         column, row = self.project(centre)
         for shade, part in ((0.8, 1.0), (1.0, 0.72)):
             axes = (max(across * self.scale * part / 2, 1), max(high * self.scale * part / 2, 1))
@@ -89,7 +90,7 @@ class Brush:
             cv2.ellipse(self.canvas, rounded(place), rounded(axes), 0, 0, 360, shaded(colour, shade), -1)
 
     def box(self, centre: Point, across: float, high: float, colour: Colour) -> None:
-        """A bag: a box with a darker rim and a pocket."""
+        """Paint a bag: a box with a darker rim and a pocket."""
         column, row = self.project(centre)
         for shade, part, drop in ((0.7, 1.0, 0.0), (1.0, 0.82, 0.0), (0.84, 0.52, 0.22)):
             x, y = across * self.scale * part / 2, high * self.scale * part / 2
@@ -125,7 +126,7 @@ def draw_figure(person: Person, height: float, heading: float, phase: float, ele
 
 
 def leg_joints(side: float, phase: float) -> tuple[Point, Point, Point, Point]:
-    """Hip, knee, ankle and toe of a leg: straight while it carries, bent while it swings forward."""
+    """Return hip, knee, ankle and toe of a leg. It is straight while it carries, and bent while it swings forward."""
     swing = 0.46 * math.sin(phase)
     bend = 0.08 + 0.85 * max(math.cos(phase), 0.0) ** 1.5
     knee = (side, HIP - THIGH * math.cos(swing), THIGH * math.sin(swing))
@@ -149,7 +150,7 @@ def paint_leg(brush: Brush, person: Person, joints: tuple[Point, Point, Point, P
 
 
 def paint_arm(brush: Brush, person: Person, which: int, phase: float) -> None:
-    """The arm on the person's left (``which`` 1) or right (-1), swinging against the leg of its side."""
+    """Paint the left (``which`` 1) or right (-1) arm of the person. It swings against the leg on its side."""
     swing = 0.42 * math.sin(phase)
     side = which * (0.098 * person.girth + 0.012)
     shoulder = (side, SHOULDER - 0.028, 0.0)
@@ -169,7 +170,7 @@ def paint_arm(brush: Brush, person: Person, which: int, phase: float) -> None:
 
 
 def paint_body(brush: Brush, person: Person, knees: tuple[Point, Point]) -> None:
-    """Skirt, torso, neck and head, which share the body's axis."""
+    """Paint skirt, torso, neck and head, which share the body's axis."""
     if person.legs == "skirt":
         paint_skirt(brush, person, knees)
     top, bottom = brush.project((0, SHOULDER + 0.025, 0)), brush.project((0, person.hem - 0.02, 0))
@@ -179,7 +180,7 @@ def paint_body(brush: Brush, person: Person, knees: tuple[Point, Point]) -> None
 
 
 def paint_skirt(brush: Brush, person: Person, knees: tuple[Point, Point]) -> None:
-    """From the waist to below the knees, as wide there as the stride."""
+    """Paint the skirt from the waist to below the knees. There it is as wide as the stride."""
     waist, hem = brush.project((0, WAIST, 0)), brush.project((0, 0.25, 0))
     columns = sorted(brush.project(knee)[0] for knee in knees)
     loose = 0.07 * person.girth * brush.scale
@@ -208,7 +209,7 @@ def paint_long_hair(brush: Brush, person: Person) -> None:
 
 
 def shaded(colour: Colour, shade: float) -> tuple[int, int, int, int]:
-    """``colour`` times ``shade``, opaque."""
+    """Return ``colour`` times ``shade``, opaque."""
     blue, green, red = (min(round(value * shade), 255) for value in colour)
     return blue, green, red, 255
 
@@ -218,7 +219,7 @@ def rounded(point: tuple[float, float]) -> tuple[int, int]:
 
 
 def band(a: tuple[float, float], b: tuple[float, float], radius_a: float, radius_b: float) -> NDArray[np.int32]:
-    """The four corners of the band between two circles."""
+    """Return the four corners of the band between two circles."""
     length = math.hypot(b[0] - a[0], b[1] - a[1]) or 1.0
     x, y = (a[1] - b[1]) / length, (b[0] - a[0]) / length
     corners = (

@@ -1,4 +1,4 @@
-"""Drawing the footage: one video a camera, and the truth of who is where in it."""
+"""Draws the footage: one video per camera, and a file that says who is where in it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,22 +19,22 @@ from reid_toolkit.images import Image
 
 TRUTH = "truth.csv"
 CODEC = "MJPG"
-"""OpenCV's own writer and reader know it on every platform; frames do not depend on each other."""
+"""OpenCV can write and read it on every platform, and its frames do not depend on each other."""
 SMALLEST = 96
-"""Lines of a picture below which figures fall apart."""
+"""Least height of a picture in lines. Figures in smaller pictures fall apart."""
 
 
 @dataclass(frozen=True)
 class Footage:
-    """What was drawn."""
+    """The footage that was drawn."""
 
     videos: dict[str, Path]
-    """Camera name -> recording; the file's stem is the camera's name."""
+    """Camera name -> recording. The file's stem is the camera's name."""
     truth: Path
-    """Who is where, read by ``truth.read_truth``."""
+    """A file that says who is where; ``truth.read_truth`` reads it."""
     people: int
     frames: int
-    """Of all cameras together."""
+    """Number of frames of all cameras together."""
     fps: float
 
 
@@ -49,13 +49,12 @@ def draw_footage(
     fps: float = 12.0,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Footage:
-    """Draw ``people`` people who each cross each of ``cameras`` ``visits`` times; files go to ``folder``.
+    """Draw ``people`` people who each cross each of ``cameras`` ``visits`` times, into ``folder``.
 
     The same arguments give the same frames and the same truth. ``size`` is (width, height), even pixels.
-    ``on_progress`` is called with (frames done, frames in all). Existing files are replaced, each whole.
+    ``on_progress`` is called with (frames done, frames in all). Existing files are replaced, each completely.
 
-    Raises :class:`InputError` for settings that cannot be drawn, :class:`VideoError` when a video cannot be
-    written.
+    Raises :class:`InputError` for settings that cannot be drawn, :class:`VideoError` if a video cannot be written.
     """
     width, height = size
     unknown = [name for name in cameras if name not in CAMERAS]
@@ -70,13 +69,13 @@ def draw_footage(
     crowd = make_people(people, seed)
     plans = {}
     for name in cameras:
-        # seeded by name, so that a camera's footage does not depend on which others are drawn
+        # Seeded by name, so that a camera's footage does not depend on which other cameras are drawn.
         rng = np.random.default_rng([seed, 2, list(CAMERAS).index(name)])
         plans[name] = plan_walks(CAMERAS[name], crowd, visits, width / height, fps, rng), rng
     total = sum(len(walks) for walks, _ in plans.values())
     videos = {name: folder / f"{name}.avi" for name in plans}
     truth = folder / TRUTH
-    truth.unlink(missing_ok=True)  # written last: where it is, all of the footage is, and is of one drawing
+    truth.unlink(missing_ok=True)  # written last: if it exists, all of the footage exists and is from one drawing
     boxes: list[Box] = []
     done = 0
     for name, (walks, rng) in plans.items():
@@ -93,9 +92,9 @@ def draw_footage(
 
 @contextmanager
 def video_writer(path: Path, fps: float, size: tuple[int, int], frames: int) -> Iterator[Callable[[Image], None]]:
-    """Yield a function that writes one frame; the file appears at the end, when it holds all ``frames``.
+    """Yield a function that writes one frame. The file appears at the end, if it holds all ``frames``.
 
-    OpenCV reports neither a full disk nor a folder it may not write to: so the file is asked at the end.
+    OpenCV reports neither a full disk nor a folder that it may not write to, so the file is checked at the end.
     """
     with atomic_path(path) as temporary:
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*CODEC), fps, size)
@@ -108,7 +107,7 @@ def video_writer(path: Path, fps: float, size: tuple[int, int], frames: int) -> 
         finally:
             writer.release()
         capture = cv2.VideoCapture(str(temporary))
-        held = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        written = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         capture.release()
-        if held != frames:
-            raise VideoError(f"{path}: holds {held} of {frames} frames: is the disk full, or the folder read-only?")
+        if written != frames:
+            raise VideoError(f"{path}: holds {written} of {frames} frames: is the disk full, or the folder read-only?")

@@ -1,4 +1,4 @@
-"""Who walks through the footage: people whose looks are clearly defined, drawn from a seeded generator."""
+"""The people in the footage, with clearly defined looks, drawn from a seeded generator."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ Colour = tuple[int, int, int]
 """BGR, 0-255."""
 
 MOST_PEOPLE = 400
-"""Beyond this, looks that differ by more than a shade run out."""
+"""With more people, there are not enough looks that differ by more than a shade."""
 
 CLOTHES: dict[str, Colour] = {
     "red": (48, 42, 196),
@@ -43,9 +43,9 @@ class Person:
     """One person's build and clothes. Colours are as under white light; each camera shifts them."""
 
     identity: str
-    """"1", "2", ...: "0" and "-1" have a meaning of their own in evaluation."""
+    """A number from "1". "0" and "-1" have special meanings in evaluation."""
     height: float
-    """Of the camera's usual height of a person, about 1."""
+    """Relative to a person's usual height in the camera, about 1."""
     girth: float
     """Width of body and limbs, about 1."""
     skin: Colour
@@ -53,7 +53,7 @@ class Person:
     hair_style: str
     """"short", "long", "bald", "cap" or "beanie"."""
     hat: Colour
-    """Of the cap or beanie."""
+    """Colour of the cap or beanie."""
     top: str
     """A name of CLOTHES."""
     second: str
@@ -62,7 +62,7 @@ class Person:
     """One of PATTERNS."""
     long_sleeves: bool
     hem: float
-    """Height at which the top ends, of the body's: 0.49 is a shirt, 0.36 a coat."""
+    """Height at which the top ends, as a fraction of the body's: 0.49 is a shirt, 0.36 a coat."""
     legs: str
     """"trousers", "shorts" or "skirt"."""
     legs_colour: str
@@ -76,15 +76,17 @@ class Person:
 
     @property
     def outfit(self) -> tuple[str, ...]:
-        """What tells people apart at a distance; no two people share it."""
+        """What tells people apart at a distance. No two people share it."""
         return (self.top, self.pattern, self.second if self.pattern != "plain" else "", self.legs_colour)
 
 
 def make_people(count: int, seed: int) -> tuple[Person, ...]:
-    """Draw ``count`` people. Every sixth is dressed like the one before but for one thing, so that no single
-    cue (top colour, pattern, trousers) tells all of them apart; no two share their whole outfit.
+    """Draw ``count`` people. No two have the same outfit.
 
-    Raises :class:`InputError` when ``count`` is not 1 to MOST_PEOPLE.
+    Every sixth person is dressed like the person before except for one thing, so that no single cue (colour of the top,
+    pattern, trousers) tells all of them apart.
+
+    Raises :class:`InputError` if ``count`` is not 1 to MOST_PEOPLE.
     """
     if not 1 <= count <= MOST_PEOPLE:
         raise InputError(f"people is {count}: expected 1 to {MOST_PEOPLE}")
@@ -131,7 +133,8 @@ def draw_person(identity: str, rng: np.random.Generator) -> Person:
 
 
 def dress_alike(person: Person, model: Person, rng: np.random.Generator) -> Person:
-    """``person`` in the clothes of ``model``, with the trousers, the pattern or the top's colour changed."""
+    """Return ``person`` in the clothes of ``model``, with other trousers, another pattern, or another colour of the
+    top."""
     alike = replace(
         person,
         top=model.top,
@@ -152,7 +155,7 @@ def dress_alike(person: Person, model: Person, rng: np.random.Generator) -> Pers
 
 
 def contrasting(name: str, rng: np.random.Generator, names: tuple[str, ...] = tuple(CLOTHES)) -> str:
-    """A colour of ``names`` that nobody would confuse with ``name``, even under a colour cast."""
+    """Choose a colour from ``names`` that nobody would confuse with ``name``, even under a colour cast."""
     here = np.array(CLOTHES[name])
     far = [other for other in names if np.abs(here - CLOTHES[other]).sum() > 200]
     return str(rng.choice(far))

@@ -1,4 +1,4 @@
-"""Recording one camera: its scene with the walkers in it, as its lens, colours and sensor render them."""
+"""Records one camera: its scene with the walkers, as its lens, colours and sensor show them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from reid_toolkit.demo.walks import Step
 from reid_toolkit.images import Image
 
 NOISE_FRAMES = 16
-"""Sensor noise is drawn this often and then reused shifted: fresh noise would cost more than all else."""
+"""Number of noise frames. They are drawn once and then reused with a shift, because drawing noise costs most."""
 Found = tuple[str, int, int, int, int, float]
 """Person, x, y, width, height, visible: a truth.Box without camera and frame."""
 
@@ -20,21 +20,21 @@ Found = tuple[str, int, int, int, int, float]
 def record(
     camera: Camera, walks: list[list[Step]], size: tuple[int, int], rng: np.random.Generator
 ) -> Iterator[tuple[Image, list[Found]]]:
-    """Each frame of a camera as it is recorded, with the boxes of the people in it."""
+    """Yield each frame that a camera records, with the boxes of the people in it."""
     width, height = size
     background = camera.background(width, height, rng)
     grain = rng.normal(0, camera.noise, (NOISE_FRAMES, height, width, 3)).astype(np.int16)
     for walkers in walks:
         image = background.copy()
-        found = draw_walkers(image, camera, walkers)
+        boxes = draw_walkers(image, camera, walkers)
         noise = grain[rng.integers(NOISE_FRAMES)]
         noise = np.roll(noise, int(rng.integers(height)), axis=0)
         recorded = cv2.add(camera.develop(image), noise, dtype=cv2.CV_8U)
-        yield np.asarray(recorded, np.uint8), found
+        yield np.asarray(recorded, np.uint8), boxes
 
 
 def draw_walkers(image: Image, camera: Camera, walkers: list[Step]) -> list[Found]:
-    """Paint ``walkers``, farthest first, onto ``image``; who of them is where and how much of them shows."""
+    """Paint ``walkers``, farthest first, onto ``image``. Returns where each is and how much of them is visible."""
     height, width = image.shape[:2]
     owner = np.full((height, width), -1, np.int8)
     places: list[tuple[int, int, slice, slice, Sequence[int]]] = []
@@ -55,17 +55,17 @@ def draw_walkers(image: Image, camera: Camera, walkers: list[Step]) -> list[Foun
         owner[rows, columns][part[..., 3] > 127] = index
         body = cv2.boundingRect((part[..., 3] > 127).astype(np.uint8))
         places.append((index, whole, rows, columns, body))
-    found: list[Found] = []
+    boxes: list[Found] = []
     for index, whole, rows, columns, (x, y, wide, high) in places:
         seen = np.count_nonzero(owner[rows, columns] == index)
         if wide and high:
             where = (columns.start + x, rows.start + y, wide, high)
-            found.append((walkers[index].person.identity, *where, float(seen / whole)))
-    return found
+            boxes.append((walkers[index].person.identity, *where, float(seen / whole)))
+    return boxes
 
 
 def blend(under: Image, over: NDArray[np.uint8], light: float) -> None:
-    """Lay a figure (BGRA, colours times alpha) lit by ``light`` over a part of the picture, in place."""
+    """Paint a figure (BGRA, colours times alpha), lit by ``light``, over a part of the picture, in place."""
     through = 1 - over[..., 3:].astype(np.float32) / 255
     under[:] = np.clip(under * through + light * over[..., :3], 0, 255).astype(np.uint8)
 

@@ -15,7 +15,7 @@ GRAIN = 5.0
 
 @dataclass(frozen=True)
 class Painting:
-    """A picture twice as large as asked for, painted in fractions (0-1) of its width and height."""
+    """A picture of twice the requested size, painted in fractions (0-1) of its width and height."""
 
     image: Image
     rng: np.random.Generator
@@ -38,7 +38,7 @@ class Painting:
         cv2.circle(self.image, self.at(x, y), round(radius * self.image.shape[1]), colour, -1, cv2.LINE_AA)
 
     def floor(self, horizon: float, colour: Colour, joints: Colour, across: int, rows: int) -> None:
-        """Tiles from ``horizon`` down, running to a vanishing point above it."""
+        """Paint tiles from ``horizon`` down that run to a vanishing point above it."""
         self.box(0, horizon, 1, 1, colour)
         for i in range(rows):
             y = horizon + (1 - horizon) * (i / rows) ** 1.6
@@ -48,7 +48,7 @@ class Painting:
             self.line((0.5 + (x - 0.5) * 0.55, horizon), (0.5 + (x - 0.5) * 1.5, 1), joints, 0.002)
 
     def done(self) -> Image:
-        """The picture in its asked size, with soft unevenness."""
+        """Return the picture in its requested size, with soft unevenness."""
         height, width = (side // 2 for side in self.image.shape[:2])
         image = cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
         for cell in (3, 24):
@@ -58,7 +58,7 @@ class Painting:
 
 
 def paint_square(p: Painting) -> None:
-    """A paved square before a building: windows, a bench, a tree."""
+    """Paint a paved square in front of a building: windows, a bench, a tree."""
     p.box(0, 0, 1, 0.5, (158, 160, 162))
     for i in range(7):
         left = 0.03 + i * 0.14
@@ -78,7 +78,7 @@ def paint_square(p: Painting) -> None:
 
 
 def paint_hall(p: Painting) -> None:
-    """An entrance hall: doors, pillars, posters, a plant."""
+    """Paint an entrance hall: doors, pillars, posters, a plant."""
     p.box(0, 0, 1, 0.46, (196, 206, 212))
     p.box(0, 0, 1, 0.06, (224, 228, 230))
     for x in (0.18, 0.5, 0.82):
@@ -102,7 +102,7 @@ def paint_hall(p: Painting) -> None:
 
 
 def paint_gate(p: Painting) -> None:
-    """A yard behind a gate: brick wall, bars, a hedge, road markings."""
+    """Paint a yard behind a gate: brick wall, bars, a hedge, road markings."""
     p.box(0, 0, 1, 0.44, (88, 104, 150))
     for row in range(13):
         y = row * 0.034

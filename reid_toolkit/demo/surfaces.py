@@ -1,8 +1,7 @@
-"""Painting the two parts whose pattern goes round the body: the torso and the head.
+"""Paints the two parts whose pattern goes round the body: the torso and the head.
 
-A column of the picture at ``u`` (-1 left edge, 1 right edge) of a round body shows the point that lies
-asin(u) - heading round from its front, so that a jacket opens in front, straps show there, and the face
-turns away.
+In the picture of a round body, a column at ``u`` (-1 left edge, 1 right edge) shows the point at the angle
+asin(u) - heading from its front. So a jacket opens in front, straps show there, and the face turns away.
 """
 
 import math
@@ -45,7 +44,7 @@ def paint_torso(
 
 
 def pattern_mix(pattern: str, angle: Floats, part: Floats, down: Floats) -> Floats:
-    """How much of the second colour shows, 0-1, at an angle round the body and a part of the way down."""
+    """Return how much of the second colour shows, 0-1, at an angle round the body and a fraction of the way down."""
     hoops = np.broadcast_to((down / 0.045).astype(np.int32) % 2, angle.shape).astype(np.float32)
     stripes = (np.floor(angle / 0.36) % 2).astype(np.float32)
     match pattern:
@@ -92,7 +91,7 @@ def paint_head(
 
 
 def patch_of(canvas: NDArray[np.uint8], rows: Floats, column: float, half: Floats) -> tuple[NDArray[np.uint8], Floats]:
-    """The view of the canvas that a round part of half-width ``half`` (R,) covers, and u there (R, W)."""
+    """Return the view of the canvas that a round part of half-width ``half`` (R,) covers, and u there (R, W)."""
     reach = math.ceil(float(half.max()))
     left = round(column) - reach
     columns = np.arange(left, left + 2 * reach + 1, dtype=np.float32)
@@ -101,11 +100,11 @@ def patch_of(canvas: NDArray[np.uint8], rows: Floats, column: float, half: Float
 
 
 def lighting(angle: Floats) -> Floats:
-    """Brightness at an angle from the viewer: light from the upper left, as on the limbs."""
+    """Return the brightness at an angle from the viewer. Light comes from the upper left, as on the limbs."""
     return 0.62 + 0.4 * np.cos(angle + 0.45)
 
 
 def lay(patch: NDArray[np.uint8], paint: Floats, inside: NDArray[np.bool_]) -> None:
-    """Put ``paint`` (R, W, 3) onto a BGRA ``patch`` where ``inside``, opaque."""
+    """Copy ``paint`` (R, W, 3) onto a BGRA ``patch`` at the pixels ``inside``, opaque."""
     patch[..., :3][inside] = np.clip(paint[inside], 0, 255).astype(np.uint8)
     patch[..., 3][inside] = 255

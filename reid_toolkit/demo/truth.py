@@ -1,4 +1,4 @@
-"""Who is where in drawn footage, and from that, who a tracklet shows. For evaluation only."""
+"""The true positions of people in drawn footage, and from them the identity of a tracklet. For evaluation only."""
 
 import csv
 from collections import Counter, defaultdict
@@ -12,18 +12,18 @@ from reid_toolkit.files import csv_text, write_atomic
 from reid_toolkit.records import Crop
 
 JUNK = "-1"
-"""Identity of a tracklet that shows no one person; the evaluation protocol drops it."""
+"""Identity of a tracklet that shows no single person. The evaluation protocol drops it."""
 OVERLAP = 0.5
-"""Intersection over union from which a crop shows the person of a box."""
+"""Least intersection over union at which a crop shows the person of a box."""
 MAJORITY = 0.6
-"""Part of a tracklet's crops that must show the same person."""
+"""Least fraction of a tracklet's crops that must show the same person."""
 HIDDEN = 0.3
-"""A person less visible than this is not what a crop shows."""
+"""A crop does not show a person who is less visible than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where one person is in one frame: the whole body, cut off by the picture's edge but not by others."""
+    """Where one person is in one frame: the whole body, cut off by the picture's edge but not by other people."""
 
     camera: str
     frame: int
@@ -33,20 +33,20 @@ class Box:
     width: int
     height: int
     visible: float
-    """Part of the body that is in the picture and not behind others, 0-1."""
+    """Fraction, 0-1, of the body that is in the picture and not hidden by others."""
 
 
 COLUMNS = tuple(field.name for field in fields(Box))
 
 
 def write_truth(path: Path, boxes: Iterable[Box]) -> None:
-    """Write ``boxes`` as CSV, all or nothing."""
+    """Write ``boxes`` as CSV, completely or not at all."""
     rows = ((*astuple(box)[:-1], f"{box.visible:.3f}") for box in boxes)
     write_atomic(path, csv_text([COLUMNS, *rows]))
 
 
 def read_truth(path: Path) -> list[Box]:
-    """Read what :func:`write_truth` wrote. Raises :class:`InputError` for another file."""
+    """Read a file of :func:`write_truth`. Raises :class:`InputError` for another file."""
     try:
         with open(path, encoding="utf-8", newline="") as handle:
             header, *rows = csv.reader(handle, strict=True)
@@ -65,10 +65,10 @@ def read_truth(path: Path) -> list[Box]:
 
 
 def label_tracklets(dataset: Dataset, truth: Iterable[Box]) -> dict[str, str]:
-    """The identity of every tracklet of ``dataset``, by the person that most of its crops show.
+    """Return the identity of every tracklet of ``dataset``: the person that most of its crops show.
 
-    A crop shows the person whose box in its camera and frame overlaps it most, from an intersection over
-    union of OVERLAP. A tracklet of which fewer than MAJORITY of the crops show one person gets JUNK.
+    A crop shows the person whose box in its camera and frame overlaps it most, with an intersection over union of at
+    least OVERLAP. A tracklet gets JUNK if less than the fraction MAJORITY of its crops shows one person.
     """
     boxes: defaultdict[tuple[str, int], list[Box]] = defaultdict(list)
     for box in truth:
@@ -83,14 +83,14 @@ def label_tracklets(dataset: Dataset, truth: Iterable[Box]) -> dict[str, str]:
 
 
 def person_of(crop: Crop, boxes: Iterable[Box]) -> str:
-    """The person of ``boxes`` that ``crop`` shows, or JUNK."""
+    """Return the person of ``boxes`` that ``crop`` shows, or JUNK."""
     overlaps = [(overlap(crop, box), box.person) for box in boxes]
     best, person = max(overlaps, default=(0.0, JUNK))
     return person if best >= OVERLAP else JUNK
 
 
 def overlap(a: Crop | Box, b: Crop | Box) -> float:
-    """Intersection over union of two boxes, 0-1."""
+    """Return the intersection over union of two boxes, 0-1."""
     wide = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
     high = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
     shared = max(wide, 0) * max(high, 0)
@@ -98,5 +98,5 @@ def overlap(a: Crop | Box, b: Crop | Box) -> float:
 
 
 def write_identities(path: Path, identities: Mapping[str, str]) -> None:
-    """Write the CSV ``tracklet,identity`` that ``datasets.manifest.read_identities`` reads."""
+    """Write the CSV file ``tracklet,identity`` that ``datasets.manifest.read_identities`` reads."""
     write_atomic(path, csv_text([("tracklet", "identity"), *sorted(identities.items())]))

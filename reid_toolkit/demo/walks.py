@@ -1,4 +1,4 @@
-"""Who crosses a camera's picture when, and where on the way they are in each frame."""
+"""Plans who crosses a camera's picture and when, and where they are in each frame."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ EMPTY = 1.5
 STRIDE = 0.82
 """Length of two steps, in body heights."""
 AT_ONCE = 4
-"""The most people on their way in one camera at a time."""
+"""The most people who walk in one camera at the same time."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Step:
 
     person: Person
     x: float
-    """Of the feet, of the picture's width."""
+    """Position of the feet, as a fraction of the picture's width."""
     y: float
-    """Of the feet, of the picture's height; who has the larger y is nearer."""
+    """Position of the feet, as a fraction of the picture's height. Walkers with a larger y are nearer."""
     heading: float
-    """0 towards the camera, pi/2 to the right, pi away; radians."""
+    """Direction in radians: 0 towards the camera, pi/2 to the right, pi away."""
     phase: float
-    """Of the walk, radians; 2 pi is two steps."""
+    """Phase of the walk in radians; 2 pi is two steps."""
 
 
 def plan_walks(
@@ -40,19 +40,19 @@ def plan_walks(
     fps: float,
     rng: np.random.Generator,
 ) -> list[list[Step]]:
-    """For each frame the people in it, farthest first. Each crosses ``visits`` times, never twice at once.
+    """Return the people in each frame, farthest first. Each crosses ``visits`` times, never twice at the same time.
 
-    ``aspect`` is the picture's width over its height.
+    ``aspect`` is the picture's width divided by its height.
     """
     frames: list[list[Step]] = []
-    leaving = [0] * AT_ONCE  # frame in which each of the last walkers is gone
+    leaving = [0] * AT_ONCE  # the frame in which each of the last walkers is gone
     gone = dict.fromkeys(people, 0)
     start = round(EMPTY * fps)
     way = 0
     for _ in range(visits):
         for index in rng.permutation(len(people)):
             person = people[index]
-            # never the route of the one before: people walking in file would hide each other all the way
+            # Never the route of the walker before, because people in file would hide each other all the way.
             way = (way + int(rng.integers(1, len(camera.routes)))) % len(camera.routes)
             route = camera.routes[way]
             jitter = rng.uniform((-0.03, -0.015), (0.03, 0.015))
@@ -81,7 +81,7 @@ def walk(
     fps: float,
     rng: np.random.Generator,
 ) -> list[Step]:
-    """Follow ``points`` (P, 2) at ``speed`` body heights a second, frame by frame."""
+    """Follow ``points`` (P, 2) at ``speed`` body heights per second, frame by frame."""
     way = rounded_corners(points)
     deepen = 1 / math.sin(camera.elevation)  # depth on the ground is foreshortened in the picture
     x, y = way[0]
@@ -94,11 +94,11 @@ def walk(
         steps.append(Step(person, float(x), float(y), heading, phase))
         height = camera.person_height(y) * person.height
         phase += 2 * math.pi * speed / fps / STRIDE
-        left = speed * height / fps  # of the picture's height
+        left = speed * height / fps  # as a fraction of the picture's height
         while ahead < len(way):
             across, along = (way[ahead][0] - x) * aspect, (way[ahead][1] - y) * deepen
             distance = math.hypot(across, along)
-            if distance > left:  # and stop here: what rounding leaves of `left` would never be walked off
+            if distance > left:  # and stop: a remainder of `left` from rounding would never be walked off
                 x, y = x + left / distance * (way[ahead][0] - x), y + left / distance * (way[ahead][1] - y)
                 break
             x, y = way[ahead]
@@ -108,7 +108,7 @@ def walk(
 
 
 def rounded_corners(points: NDArray[np.float64], rounds: int = 4) -> NDArray[np.float64]:
-    """Cut corners (Chaikin), so that people turn over a few steps; the ends stay."""
+    """Cut corners (Chaikin), so that people turn over a few steps. The ends stay."""
     for _ in range(rounds):
         a, b = points[:-1], points[1:]
         cut = np.stack((0.75 * a + 0.25 * b, 0.25 * a + 0.75 * b), axis=1).reshape(-1, 2)
