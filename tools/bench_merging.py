@@ -43,10 +43,10 @@ REFERENCES = ("scipy", "scikit-learn", "fastcluster")
 LIMIT = 900_000_000
 """Bytes, in addition to the features, that the bounded path may use."""
 LARGEST = {"dense": 16522, "scipy": 8000, "scikit-learn": 8000, "fastcluster": 8000}
+"""For larger sets they take more time or memory than a benchmark should."""
 PEOPLE = (1000, 4000, 8000, 30000, 100000)
 HNSWLIB_FROM = 100000
-"""hnswlib is tried where it might pay."""
-"""Beyond these sizes they take more time or memory than a benchmark should."""
+"""Least number of samples for which hnswlib is tried, because it may be faster there."""
 
 
 def samples(data: str, count: int, dimension: int) -> tuple[torch.Tensor, torch.Tensor]:
