@@ -44,8 +44,8 @@ def read_table(
     """Yield the rows of a UTF-8 CSV file, each after its place, such as "FILE, row 2".
 
     The header must be exactly ``columns``, or ``columns`` followed by the ``optional`` ones. Rows are counted as a
-    spreadsheet counts them: the header is row 1, and blank rows are skipped but counted.
-    Raises :class:`DatasetError` if the file is missing, is not CSV, or has other columns.
+    spreadsheet counts them: the header is row 1, and blank rows are skipped but counted. Raises :class:`DatasetError`
+    if the file is missing, is not CSV, or has other columns.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")  # spreadsheets write a byte-order mark
@@ -102,12 +102,12 @@ def locate(folder: Path, name: str, origin: str) -> Path:
     """Return the file that a row calls ``name``, with links resolved. It must lie in ``folder``."""
     try:
         path = (folder / name).resolve()
-        found = path.is_file()
+        exists = path.is_file()
     except (OSError, RuntimeError, ValueError):  # a name that is too long; a circle of links; a NUL character
         raise DatasetError(f"{origin}: {name[:100]!r}: cannot be a path") from None
     if PurePosixPath(name).is_absolute() or not path.is_relative_to(folder):
         raise DatasetError(f"{origin}: path {name!r} leads out of the dataset folder: expected a path inside it")
-    if not found:
+    if not exists:
         raise DatasetError(f"{origin}: {name!r}: no such file")
     return path
 
@@ -151,7 +151,7 @@ def refuse_duplicates(crops: Iterable[Crop]) -> None:
 def write_manifest(root: Path, crops: Iterable[Crop]) -> None:
     """Write ``root/manifest.csv``, completely or not at all. The crops' files must lie under ``root``."""
     folder, crops = root.resolve(), list(crops)
-    known = any(crop.recording for crop in crops)
+    has_recordings = any(crop.recording for crop in crops)
     rows = (
         (
             crop.path.resolve().relative_to(folder).as_posix(),
@@ -162,11 +162,11 @@ def write_manifest(root: Path, crops: Iterable[Crop]) -> None:
             *(f"{value:.1f}" for value in (crop.x, crop.y, crop.width, crop.height)),
             f"{crop.score:.3f}",
             crop.identity or "",
-            *([crop.recording] if known else []),
+            *([crop.recording] if has_recordings else []),
         )
         for crop in crops
     )
-    write_atomic(root / NAME, csv_text([(*COLUMNS, RECORDING) if known else COLUMNS, *rows]))
+    write_atomic(root / NAME, csv_text([(*COLUMNS, RECORDING) if has_recordings else COLUMNS, *rows]))
 
 
 def check_name(kind: str, name: str) -> None:

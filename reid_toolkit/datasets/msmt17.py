@@ -34,13 +34,13 @@ def is_msmt17(root: Path) -> bool:
 def read_msmt17(root: Path, split: str) -> Dataset:
     """Read one split. Raises :class:`DatasetError` for a missing list, folder or image, and for a damaged line."""
     root = root.resolve()
-    found = [root / name for name in FOLDERS[split] if (root / name).is_dir()]
-    if not found:
+    folders = [root / name for name in FOLDERS[split] if (root / name).is_dir()]
+    if not folders:
         raise DatasetError(
             f"{root}: no folder {' or '.join(FOLDERS[split])}: the MSMT17 layout keeps its {split} there"
         )
-    images = set(find_images(found[0]))
-    crops = [crop for name in LISTS[split] for crop in read_list(root / name, found[0], images)]
+    images = set(find_images(folders[0]))
+    crops = [crop for name in LISTS[split] for crop in read_list(root / name, folders[0], images)]
     if not crops:
         raise DatasetError(f"{root / LISTS[split][0]}: names no image")
     return Dataset(root, "msmt17", group_tracklets(crops))

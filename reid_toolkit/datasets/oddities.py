@@ -72,10 +72,10 @@ def oddities(tracklet: Tracklet, frame_sizes: Mapping[str, Size], *, colours: bo
     Raises:
         ImageError: a crop cannot be read.
     """
-    found = [cut_off(tracklet, frame_sizes), *outline(tracklet), leap(tracklet)]
+    checks = [cut_off(tracklet, frame_sizes), *outline(tracklet), leap(tracklet)]
     if colours:
-        found.append(change(tracklet))
-    return sorted((one for one in found if one is not None), key=lambda one: -one.weight)
+        checks.append(change(tracklet))
+    return sorted((one for one in checks if one is not None), key=lambda one: -one.weight)
 
 
 def is_cut(crop: Crop, frame_sizes: Mapping[str, Size]) -> bool:
@@ -107,14 +107,14 @@ def outline(tracklet: Tracklet) -> list[Oddity]:
         shapes = [read_image(crop.path).shape for crop in spread(tracklet.crops, LEAST_PART)]
         sizes = [(float(width), float(height)) for height, width, _ in shapes]
     width, height = median(w for w, _ in sizes), median(h for _, h in sizes)
-    found = []
+    odd = []
     if has_odd_shape(width, height):
         how = "wide" if height < WIDEST * width else "narrow"
         weight = max(WIDEST * width / height, height / (NARROWEST * width))
-        found.append(Oddity("shape", f"too {how} for one person who stands: {width:.0f} x {height:.0f} pixels", weight))
+        odd.append(Oddity("shape", f"too {how} for one person who stands: {width:.0f} x {height:.0f} pixels", weight))
     if height < TINY:
-        found.append(Oddity("tiny", f"tiny: {height:.0f} pixels high", TINY / height / 2))
-    return found
+        odd.append(Oddity("tiny", f"tiny: {height:.0f} pixels high", TINY / height / 2))
+    return odd
 
 
 def leap(tracklet: Tracklet) -> Oddity | None:

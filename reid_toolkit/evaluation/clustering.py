@@ -48,12 +48,12 @@ def agreement(labels: ArrayLike, identities: Sequence[str | None]) -> Agreement:
     cells, counts = np.unique(cluster * people + person, return_counts=True)  # a cell: one cluster and one person
     most = np.zeros(int(cluster.max()) + 1, np.int64)
     np.maximum.at(most, cells // people, counts)
-    right, claimed, wanted = pairs_within(counts), pairs_within(np.bincount(cluster)), pairs_within(np.bincount(person))
+    right, claimed, actual = pairs_within(counts), pairs_within(np.bincount(cluster)), pairs_within(np.bincount(person))
     return Agreement(
         purity=float(most.sum() / known.sum()),
         precision=right / claimed if claimed else 1.0,
-        recall=right / wanted if wanted else 1.0,
-        f=2 * right / (claimed + wanted) if claimed + wanted else 1.0,
+        recall=right / actual if actual else 1.0,
+        f=2 * right / (claimed + actual) if claimed + actual else 1.0,
         samples=int(known.sum()),
     )
 

@@ -68,16 +68,16 @@ def galleries(results: dict[str, Evaluation], names: list[str]) -> list[Section]
 
 def matches(result: Evaluation, query: int) -> list[tuple[Tracklet, float]]:
     """Return the nearest gallery tracklets that the protocol counts for this query, with their distances."""
-    asked = result.query.tracklets[query]
-    found = []
+    own_query = result.query.tracklets[query]
+    nearest = []
     for i in np.argsort(result.distances[query], kind="stable"):
         other = result.gallery.tracklets[i]
-        own = other.identity == asked.identity and other.camera == asked.camera
+        own = other.identity == own_query.identity and other.camera == own_query.camera
         if not own and other.identity != "-1":
-            found.append((other, float(result.distances[query, i])))
-        if len(found) == SHOWN:
+            nearest.append((other, float(result.distances[query, i])))
+        if len(nearest) == SHOWN:
             break
-    return found
+    return nearest
 
 
 def card(tracklet: Tracklet, lines: tuple[str, ...], mark: Mark | None = None) -> Card:

@@ -68,8 +68,8 @@ def rank(
     if np.isnan(distances).any():
         raise InputError("distances hold NaN: expected numbers")
 
-    asked, held = as_codes(query_names, gallery_names)
-    asked_in, held_in = as_codes(query_places, gallery_places)
+    query_codes, gallery_codes = as_codes(query_names, gallery_names)
+    query_camera_codes, gallery_camera_codes = as_codes(query_places, gallery_places)
     nobody = np.isin(query_names, ("0", JUNK))[:, None]
     junk = gallery_names == JUNK
     hits_at = np.zeros(size)
@@ -78,14 +78,14 @@ def rank(
     for first in range(0, queries, step):
         part = slice(first, first + step)
         order = np.argsort(distances[part], axis=1, kind="stable")  # (q, G)
-        same = (held[order] == asked[part, None]) & ~nobody[part]
-        kept = ~junk[order] & ~(same & (held_in[order] == asked_in[part, None]))
+        same = (gallery_codes[order] == query_codes[part, None]) & ~nobody[part]
+        kept = ~junk[order] & ~(same & (gallery_camera_codes[order] == query_camera_codes[part, None]))
         right = same & kept
         position = np.cumsum(kept, axis=1)  # rank of an entry among those kept, from 1
-        found = np.cumsum(right, axis=1)
-        total = found[:, -1]
+        hits = np.cumsum(right, axis=1)
+        total = hits[:, -1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            precisions[part] = np.where(right, found / position, 0).sum(axis=1) / total
+            precisions[part] = np.where(right, hits / position, 0).sum(axis=1) / total
         scored = np.flatnonzero(total)
         best = position[scored, np.argmax(right[scored], axis=1)]
         np.add.at(hits_at, best - 1, 1)

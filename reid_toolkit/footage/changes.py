@@ -58,15 +58,15 @@ def drop(root: Path, names: Sequence[str]) -> Change:
     Raises:
         DatasetError: there is no such tracklet, no tracklet would be left, or another process is adding to the dataset.
     """
-    wanted = {as_name(name) for name in names}
+    dropped = {as_name(name) for name in names}
 
     def change(rows: list[Row]) -> tuple[list[Row], list[Row], tuple[str, ...]]:
-        for name in sorted(wanted):
+        for name in sorted(dropped):
             crops_of(rows, name, root)
-        kept = [row for row in rows if as_name(row["tracklet"]) not in wanted]
+        kept = [row for row in rows if as_name(row["tracklet"]) not in dropped]
         if not kept:
             raise DatasetError(f"{root}: has no other tracklets: delete the folder instead")
-        return kept, [row for row in rows if as_name(row["tracklet"]) in wanted], tuple(sorted(wanted))
+        return kept, [row for row in rows if as_name(row["tracklet"]) in dropped], tuple(sorted(dropped))
 
     return apply(root, "drop", change)
 
@@ -146,22 +146,22 @@ def undoing(root: Path, made: Change) -> Iterator[None]:
 
 def dropped_paths(root: Path) -> set[str]:
     """Return the crops on disk that :func:`drop` took out. Damaged records are skipped."""
-    found: set[str] = set()
+    paths: set[str] = set()
     for place in places(root):
         with suppress(DatasetError, OSError):
             made = read_record(place / RECORD)
-            found |= set(made.paths) if made.kind == "drop" else set()
-    return found
+            paths |= set(made.paths) if made.kind == "drop" else set()
+    return paths
 
 
 def fingerprints_before(root: Path) -> set[str]:
     """Return the fingerprints that the dataset had before its changes, as far as records can be read."""
-    found, folder = set(), root.resolve()
+    fingerprints, folder = set(), root.resolve()
     for place in places(root):
         with suppress(DatasetError, OSError):
             crops = [manifest.parse_row(folder, row, "") for row in read_rows(place / BEFORE)]
-            found.add(Dataset(folder, "manifest", group_tracklets(crops)).fingerprint)
-    return found
+            fingerprints.add(Dataset(folder, "manifest", group_tracklets(crops)).fingerprint)
+    return fingerprints
 
 
 def apply(root: Path, kind: str, change: Edit) -> Change:
@@ -187,17 +187,17 @@ def existing(root: Path) -> Path:
 
 
 def crops_of(rows: list[Row], name: str, root: Path) -> list[Row]:
-    found = [row for row in rows if as_name(row["tracklet"]) == name]
-    if not found:
+    own = [row for row in rows if as_name(row["tracklet"]) == name]
+    if not own:
         near = did_you_mean(name, {as_name(row["tracklet"]) for row in rows})
         raise DatasetError(f"{root}: no tracklet {name!r}{near}: `reid dataset show` names them")
-    return found
+    return own
 
 
 def places(root: Path) -> list[Path]:
     """Return the folders of what was set aside, the oldest first."""
-    found = (path for path in (root / SET_ASIDE).glob("*") if path.name.isascii() and path.name.isdecimal())
-    return sorted(found, key=lambda path: int(path.name))
+    folders = (path for path in (root / SET_ASIDE).glob("*") if path.name.isascii() and path.name.isdecimal())
+    return sorted(folders, key=lambda path: int(path.name))
 
 
 def new_place(root: Path) -> Path:
@@ -214,8 +214,7 @@ def read_rows(path: Path) -> list[Row]:
 
 def content_of(root: Path, rows: list[Row]) -> bytes:
     """Return the manifest of these rows. Values stay as they are written. Raises :class:`DatasetError` if its reader
-    would
-    refuse them."""
+    would refuse them."""
     folder = root.resolve()
     crops = [manifest.parse_row(folder, row, row["path"]) for row in rows]
     manifest.refuse_duplicates(crops)

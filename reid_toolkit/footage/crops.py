@@ -42,8 +42,8 @@ def cut(frame: Image, box: Box, margin: float) -> Image | None:
 
 def write_crop(path: Path, image: Image) -> None:
     """Write a JPEG. It is encoded in memory first, because ``cv2.imwrite`` does not report a full disk."""
-    found, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not found:
+    encoded, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not encoded:
         raise ImageError(f"{path}: a crop of shape {image.shape} cannot be written as JPEG")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.tobytes())

@@ -82,15 +82,15 @@ class IngestStore:
         if entry["crops"] or old:
             gone = self.root.resolve() / "crops" / old if old else None
             kept = [crop for crop in self.crops if not (gone and crop.path.is_relative_to(gone))]
-            known = {crop.path for crop in kept}
+            kept_paths = {crop.path for crop in kept}
             added = manifest.read_manifest(folder).crops if entry["crops"] else ()
-            self.crops = [*kept, *(crop for crop in added if crop.path not in known)]
+            self.crops = [*kept, *(crop for crop in added if crop.path not in kept_paths)]
             if self.crops:
                 manifest.write_manifest(self.root, self.crops)
             else:
                 (self.root / manifest.NAME).unlink(missing_ok=True)  # readers refuse a manifest without rows
-        if old or all(known["name"] != entry["name"] for known in self.entries):
-            self.entries = [known for known in self.entries if known["name"] not in (old, entry["name"])]
+        if old or all(other["name"] != entry["name"] for other in self.entries):
+            self.entries = [other for other in self.entries if other["name"] not in (old, entry["name"])]
             self.entries.append(entry)
             write_journal(self.root / JOURNAL, self.entries)
         if old:

@@ -65,7 +65,7 @@ class Decoder:
             raise VideoError("it holds no video")
         self.stream = videos[0]
         if self.stream.codec_context is None:
-            raise VideoError("nothing here decodes its codec: convert it, for example to H.264")
+            raise VideoError("no decoder for its codec is installed: convert it, for example to H.264")
         # Frame threads delay the output by as many frames as there are threads, so a live stream uses slice threads.
         self.stream.thread_type = "SLICE" if self.live else "AUTO"
         self.frame_rate = sensible_frame_rate(self.stream.average_rate or self.stream.guessed_rate)

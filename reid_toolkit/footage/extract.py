@@ -62,14 +62,14 @@ class CameraReport:
     @property
     def doubts(self) -> list[str]:
         """Return what looks wrong with the camera's tracklets, one phrase for each problem."""
-        found, all_seen = [], self.tracklets + self.dropped
+        problems, all_seen = [], self.tracklets + self.dropped
         if all_seen >= LEAST_JUDGED and self.dropped > MOSTLY_SHORT * all_seen:
-            found.append(f"{self.dropped} of {all_seen} tracklets were too short")
+            problems.append(f"{self.dropped} of {all_seen} tracklets were too short")
         if self.cut > MOSTLY * self.tracklets:
-            found.append(f"{self.cut} of {self.tracklets} tracklets are cut by the frame's edge")
+            problems.append(f"{self.cut} of {self.tracklets} tracklets are cut by the frame's edge")
         if self.odd_shape > MOSTLY * self.tracklets:
-            found.append(f"{self.odd_shape} of {self.tracklets} tracklets are too wide or too narrow for a person")
-        return found
+            problems.append(f"{self.odd_shape} of {self.tracklets} tracklets are too wide or too narrow for a person")
+        return problems
 
 
 @dataclass

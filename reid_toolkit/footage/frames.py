@@ -73,8 +73,7 @@ class Recording:
     @cached_property
     def fingerprint_before(self) -> str:
         """The fingerprint that earlier versions wrote, needed to recognise what they stored: 16 hex digits over the
-        size
-        and the first and last MiB of a file, or over the names and sizes of a folder's pictures."""
+        size and the first and last MiB of a file, or over the names and sizes of a folder's pictures."""
         if self.kind == "folder":
             names = (f"{path.name}\0{path.stat().st_size}\n" for path in sorted(self.files))
             return hashlib.sha256("".join(names).encode(errors="surrogateescape")).hexdigest()[:16]
@@ -88,7 +87,7 @@ class Recording:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size of all files, in bytes."""
         return sum(path.stat().st_size for path in self.files)
 
     def frames(self, on_damage: Callable[[], None] = ignore) -> Frames:

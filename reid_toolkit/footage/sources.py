@@ -48,19 +48,19 @@ def open_recordings(sources: Sequence[str], folder_frame_rate: float) -> list[Re
 
     ``folder_frame_rate`` is the frame rate of folders of frames, which do not hold it.
     """
-    found = find_sources(sources, folder_frame_rate)
-    if found.bad:
-        raise VideoError(found.bad[0])
-    return found.recordings
+    opened = find_sources(sources, folder_frame_rate)
+    if opened.bad:
+        raise VideoError(opened.bad[0])
+    return opened.recordings
 
 
 def find_sources(sources: Sequence[str], folder_frame_rate: float) -> Sources:
     """Open the named sources. Unlike :func:`open_recordings`, it lists what cannot be read and opens the rest."""
-    found = Sources()
+    opened = Sources()
     for source in sources:
-        with noting(found, source):
-            open_source(source, folder_frame_rate, found)
-    return found
+        with noting(opened, source):
+            open_source(source, folder_frame_rate, opened)
+    return opened
 
 
 @contextmanager
@@ -134,8 +134,8 @@ def open_folder(folder: Path, frame_rate: float, found: Sources) -> None:
 
 def files_of(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     """Return the files directly in the folder that have these suffixes, frame2 before frame10."""
-    found = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
-    return sorted((path for path in found if not path.is_dir()), key=natural_order)
+    paths = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    return sorted((path for path in paths if not path.is_dir()), key=natural_order)
 
 
 def others_of(folder: Path, suffixes: frozenset[str]) -> str:
@@ -197,7 +197,7 @@ def playlist(path: Path, within: frozenset[Path] = frozenset()) -> tuple[Path, .
     or through another, or has no end mark, because FFmpeg would wait for it.
     """
     within = within | {path.resolve()}
-    found = {path: None}
+    files = {path: None}
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     if "#EXTINF" in text and "#EXT-X-ENDLIST" not in text:
         raise VideoError(
@@ -208,12 +208,12 @@ def playlist(path: Path, within: frozenset[Path] = frozenset()) -> tuple[Path, .
         if not part.is_file():
             continue
         if not is_playlist(part):
-            found[part] = None
+            files[part] = None
         elif part.resolve() in within:
             raise VideoError(f"{path}: the playlist names itself: expected a playlist of segments")
         else:
-            found |= dict.fromkeys(playlist(part, within))
-    return tuple(found)
+            files |= dict.fromkeys(playlist(part, within))
+    return tuple(files)
 
 
 def is_playlist(path: Path) -> bool:

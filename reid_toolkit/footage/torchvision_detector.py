@@ -57,9 +57,9 @@ class TorchvisionDetector:
 
         rgb = torch.from_numpy(np.ascontiguousarray(frame[:, :, ::-1])).to(self.device)
         with torch.inference_mode():
-            found = self.model([rgb.permute(2, 0, 1).float() / 255])[0]
-        people = found["labels"] == PERSON
-        return found["boxes"][people].cpu().numpy(), found["scores"][people].cpu().numpy()
+            detections = self.model([rgb.permute(2, 0, 1).float() / 255])[0]
+        people = detections["labels"] == PERSON
+        return detections["boxes"][people].cpu().numpy(), detections["scores"][people].cpu().numpy()
 
 
 def download(choice: Any) -> dict[str, Any]:

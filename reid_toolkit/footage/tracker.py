@@ -53,8 +53,7 @@ class Tracker:
         """Take the boxes (N, 4) x1 y1 x2 y2 and scores (N,) of the frame at ``time``, in seconds.
 
         Frames may be left out. All tracks end after a gap in which nobody can be followed (``frame_times.leap``), and
-        if
-        time does not increase, because then the clock was set.
+        if time does not increase, because then the clock was set.
 
         Returns (track number, box (4,), score) of the boxes that show the person of a track, ordered by number. It
         leaves out boxes without a track, boxes with a score under ``GOOD_SCORE``, and boxes whose height changes
@@ -67,15 +66,15 @@ class Tracker:
         if passed <= 0 or passed > leap(self.frame_rate):
             self.forget()
         self.last = time
-        found = self.tracker.update(
+        tracked = self.tracker.update(
             supervision.Detections(xyxy=boxes.reshape(-1, 4), confidence=scores), timestamp=time
         )
         # Heights of ended tracks are dropped, so that memory stays bounded however long a camera is watched.
         self.heights = {track: self.heights[track] for track in self.heights.keys() & self.alive}
-        if found.tracker_id is None or found.confidence is None:
+        if tracked.tracker_id is None or tracked.confidence is None:
             return []
         given = []
-        for number, box, score in zip(found.tracker_id.tolist(), found.xyxy, found.confidence, strict=True):
+        for number, box, score in zip(tracked.tracker_id.tolist(), tracked.xyxy, tracked.confidence, strict=True):
             if number < 0:
                 continue
             track = self.before + number

@@ -66,8 +66,8 @@ def camera_aware_similarity(
     check_numbers(least=0, averaged=averaged[1])
     points = as_points(descriptors, device)
     groups = as_groups(cameras, points)
-    wanted = max(within, averaged[0] - 1), max(across, averaged[1])
-    own, other = nearest(points, wanted, groups)
+    list_sizes = max(within, averaged[0] - 1), max(across, averaged[1])
+    own, other = nearest(points, list_sizes, groups)
     count = len(points)
     alone = np.arange(count)[:, None]
     neighbours = reciprocal(own[:, :within]) + reciprocal(other[:, :across]) + sparse.eye_array(count, format="csr")
@@ -247,7 +247,7 @@ def shared_sums(
         row = torch.from_numpy(np.repeat(np.arange(bottom - top), np.diff(rows.indptr[top : bottom + 1]))).to(device)
         lengths = starts[column + 1] - starts[column]
         part_of = (lengths.cumsum(0) - 1) // PART
-        found = []
+        touched = []
         for part in torch.arange(len(column), device=device).split(torch.bincount(part_of).tolist()):
             entry = torch.repeat_interleave(part, lengths[part])
             first = lengths[part].cumsum(0) - lengths[part]
@@ -256,9 +256,9 @@ def shared_sums(
             cell = row[entry] * count + others[met]
             new = place[sums[cell] == 0]  # weights are above 0
             last[cell[new]] = new.int()
-            found.append(cell[new[last[cell[new]] == new]])
+            touched.append(cell[new[last[cell[new]] == new]])
             sums.scatter_add_(0, cell, torch.minimum(own[entry], their[met]))
-        cells = torch.cat(found).sort().values
+        cells = torch.cat(touched).sort().values
         shared = sums[cells].long().cpu().numpy()
         sums[cells] = 0
         places = cells.cpu().numpy()

@@ -192,7 +192,7 @@ def test_the_same_recording_is_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_codec_that_nothing_decodes_is_said(video: Path) -> None:
     video.write_bytes(video.read_bytes().replace(b"MJPG", b"XyZ9"))
-    with pytest.raises(VideoError, match=r"yard\.avi: not a readable video: nothing here decodes its codec"):
+    with pytest.raises(VideoError, match=r"yard\.avi: not a readable video: no decoder for its codec is installed"):
         opened(video)
 
 

@@ -14,13 +14,13 @@ OTHERS = (91, 92)
 
 def find(outputs: Arrays, height: int, width: int) -> Form | None:
     """Return the form of these outputs if it is one of this module."""
-    found = {name: output.shape for name, output in outputs.items()}
-    if found.keys() == {"logits", "pred_boxes"}:
-        logits, boxes = found["logits"], found["pred_boxes"]
+    output_shapes = {name: output.shape for name, output in outputs.items()}
+    if output_shapes.keys() == {"logits", "pred_boxes"}:
+        logits, boxes = output_shapes["logits"], output_shapes["pred_boxes"]
         if len(logits) == 3 and boxes == (1, logits[1], 4) and logits[2] not in OTHERS:
             return Queries(logits[2], height, width)
-    if found.keys() == {"labels", "boxes", "scores"} and len(found["labels"]) == 2:
-        labels, boxes, scores = found["labels"], found["boxes"], found["scores"]
+    if output_shapes.keys() == {"labels", "boxes", "scores"} and len(output_shapes["labels"]) == 2:
+        labels, boxes, scores = output_shapes["labels"], output_shapes["boxes"], output_shapes["scores"]
         if labels == scores == boxes[:2] and boxes[2:] == (4,):
             return Best(height, width)
     return None

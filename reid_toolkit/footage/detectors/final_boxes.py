@@ -10,10 +10,10 @@ EXPECTED = "an SSD's rows (1, 1, N, 7); boxes (N, 5) with labels (N)"
 
 def find(outputs: Arrays, height: int, width: int) -> Form | None:
     """Return the form of these outputs if it is one of this module."""
-    found = shapes(outputs)
-    if len(found) == 1 and len(found[0]) == 4 and found[0][:2] == (1, 1) and found[0][3] == 7:
+    sizes = shapes(outputs)
+    if len(sizes) == 1 and len(sizes[0]) == 4 and sizes[0][:2] == (1, 1) and sizes[0][3] == 7:
         return Ssd(height, width)
-    if len(found) == 2:
+    if len(sizes) == 2:
         labels, boxes = sorted(outputs, key=lambda name: outputs[name].ndim)
         rows = outputs[boxes].shape
         if len(rows) == 2 and rows[1] == 5 and outputs[labels].shape == rows[:1]:

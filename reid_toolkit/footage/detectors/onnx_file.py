@@ -60,5 +60,5 @@ def usable(*wanted: str) -> list[str]:
     """Return those of our names of providers that this onnxruntime has."""
     import onnxruntime
 
-    found = onnxruntime.get_available_providers()
-    return [name for name in wanted if PROVIDERS[name] in found]
+    available = onnxruntime.get_available_providers()
+    return [name for name in wanted if PROVIDERS[name] in available]

@@ -59,10 +59,10 @@ class OpenVinoFile:
 
     def run(self, given: Arrays) -> Arrays:
         try:
-            found = self.compiled([given[one.name] for one in self.inputs])
+            outputs = self.compiled([given[one.name] for one in self.inputs])
         except RuntimeError as error:
             raise ModelError(last_line(error)) from None
-        return {name_of(port, place): found[port] for place, port in enumerate(self.compiled.outputs)}
+        return {name_of(port, place): outputs[port] for place, port in enumerate(self.compiled.outputs)}
 
 
 def check(path: Path, content: bytes) -> Path:

@@ -44,8 +44,7 @@ PIXELS = ("mean_values", "scale_values", "reverse_input_channels")
 
 def refuse_other_pixels(where: Path, said: Mapping[str, str]) -> None:
     """Raise :class:`ModelError` if a file expects pixels other than BGR from 0 to 255. ``said`` holds what the file
-    says
-    under the names of PIXELS."""
+    says under the names of PIXELS."""
     plain = {"mean_values": 0.0, "scale_values": 1.0}
     for name in PIXELS:
         words = said.get(name, "").replace(",", " ").split()
@@ -55,7 +54,7 @@ def refuse_other_pixels(where: Path, said: Mapping[str, str]) -> None:
             as_it_is = all(word.lower() in ("no", "false", "0") for word in words)
         if not as_it_is:
             raise ModelError(
-                f"{where}: wants pixels with {name} {said[name]}: expected BGR of 0 to 255: export it with that inside"
+                f"{where}: needs pixels with {name} {said[name]}: expected BGR of 0 to 255: export it with that inside"
             )
 
 

@@ -12,18 +12,18 @@ STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 
 def find(outputs: Arrays, height: int, width: int) -> Form | None:
     """Return the form of these outputs for a grey picture of ``height`` x ``width``, if it is one of YOLOX."""
-    found = shapes(outputs)
-    if len(found) == 2 and len(found[0]) == 3 and found[0][2] == 5 and found[1] == found[0][:2]:
+    sizes = shapes(outputs)
+    if len(sizes) == 2 and len(sizes[0]) == 3 and sizes[0][2] == 5 and sizes[1] == sizes[0][:2]:
         return Suppressed()
-    if len(found) == 1 and len(found[0]) == 3 and found[0][2] >= 6:
+    if len(sizes) == 1 and len(sizes[0]) == 3 and sizes[0][2] >= 6:
         (rows,) = outputs.values()
         for strides in STRIDES:
             grid, steps = anchors(height, width, strides)
-            if len(grid) == found[0][1]:
+            if len(grid) == sizes[0][1]:
                 # Both kinds of rows have the same shape. A decoded box lies near its anchor, and the farthest anchor is
                 # in the lower right corner; an offset is only a cell or two.
                 decoded = rows[0, :, :2].max() > 0.5 * max(height, width)
-                return Rows(found[0][2] - 5, None if decoded else grid, steps)
+                return Rows(sizes[0][2] - 5, None if decoded else grid, steps)
     return None
 
 

@@ -26,7 +26,7 @@ class Criterion:
     minimum: bool
     """d_ab is the smallest sample distance (BUC) instead of the mean one (Eq. 4)."""
     unit: float
-    """The length of a whole distance of 1, a power of two."""
+    """The whole number that stands for a distance of 1, a power of two."""
 
     def between(self, link: Value, size_a: Value, size_b: Value) -> Value:
         """d_ab: Eq. 4 from the sum of whole distances, or BUC's from the smallest; all as floats."""
@@ -51,7 +51,7 @@ class Criterion:
 
 
 class Dispersion:
-    """d_a of every cluster while clusters merge. Cluster q = a ∪ b takes the place of a."""
+    """d_a of every cluster while clusters merge. Cluster q = a ∪ b replaces a."""
 
     def __init__(self, criterion: Criterion, linkage: ClusterLinkage) -> None:
         """Computes Eq. 3 for every cluster, unless λ is 0 and no cost depends on it."""

@@ -77,7 +77,7 @@ class NearestPartners:
         self.update(slice(a + 1, b), torch.full_like(costs[a + 1 : b], torch.inf), a, b)
 
     def update(self, rows: slice, cost: Tensor, a: int, b: int) -> None:
-        """Update ``rows`` after a merge of ``a`` and ``b``; ``cost`` is what each row pays for the new a."""
+        """Update ``rows`` after a merge of ``a`` and ``b``; ``cost`` is each row's cost with the new a."""
         lowest, partner, stale = self.lowest[rows], self.partner[rows], self.stale[rows]
         better = (cost < lowest) | (~stale & (cost == lowest) & (a <= partner) & (cost < torch.inf))
         stale |= (partner == a) | (partner == b)

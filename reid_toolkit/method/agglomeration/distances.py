@@ -63,11 +63,11 @@ class ExactDistances:
         return copied
 
     def rounded(self, rows: Tensor) -> Tensor:
-        """The samples ``rows`` (n,) as whole numbers of the grid, (n, D) float64."""
+        """Return the samples ``rows`` (n,) as whole numbers of the grid, (n, D) float64."""
         return self.features[rows].double().div_(self.grid).round_()
 
     def block(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Distances of every sample in ``rows`` (n,) to every sample in ``columns`` (m,); (n, m) int64."""
+        """Return the distances of every sample in ``rows`` (n,) to every sample in ``columns`` (m,); (n, m) int64."""
         if self.last_rows is None or self.last_rows[0] is not rows:  # callers walk along a row of blocks
             self.last_rows = None
             self.last_rows = rows, self.rounded(rows)
@@ -77,17 +77,17 @@ class ExactDistances:
         return self.whole(squared.addmm_(a, b.T, alpha=-2.0))  # (n, D) @ (D, m) -> (n, m), exact
 
     def paired(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Distance of ``rows[i]`` to ``columns[i]``; (n,), (n,) -> (n,) int64."""
+        """Return the distance of ``rows[i]`` to ``columns[i]``; (n,), (n,) -> (n,) int64."""
         return self.whole(self.rounded(rows).sub_(self.rounded(columns)).square_().sum(dim=1))
 
     def whole(self, squared: Tensor) -> Tensor:
-        """Whole squared distances -> whole distances, rounded up; ``squared`` is overwritten."""
+        """Convert whole squared distances to whole distances, rounded up. Overwrites ``squared``."""
         distance = squared if self.squared else squared.sqrt_()
         return distance.mul_(math.ldexp(1.0, self.shift)).ceil_().long()
 
 
 def largest_norm(features: Tensor) -> float:
-    """The largest row norm of ``features`` (N, D). Raises :class:`InputError` when a value is not finite."""
+    """Return the largest row norm of ``features`` (N, D). Raises :class:`InputError` if a value is not finite."""
     largest = 0.0
     for start in range(0, len(features), 4096):
         norms = torch.linalg.vector_norm(features[start : start + 4096], dim=1, dtype=torch.float64)

@@ -287,12 +287,12 @@ def summed(similarity: sparse.csr_array, labels: NDArray[np.int64]) -> tuple[spa
 
 def diagonal_places(stored: sparse.csr_array) -> NDArray[np.int64]:
     """Return the positions of the diagonal's entries in ``stored.data``."""
-    found = []
+    places = []
     for top, bottom in row_ranges(stored.indptr):
         first, end = int(stored.indptr[top]), int(stored.indptr[bottom])
         row = np.repeat(np.arange(top, bottom), np.diff(stored.indptr[top : bottom + 1]))
-        found.append(first + np.flatnonzero(stored.indices[first:end] == row))
-    return np.concatenate(found)
+        places.append(first + np.flatnonzero(stored.indices[first:end] == row))
+    return np.concatenate(places)
 
 
 def row_ranges(starts: NDArray[np.integer]) -> Iterator[tuple[int, int]]:

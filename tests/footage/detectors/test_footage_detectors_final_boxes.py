@@ -124,5 +124,5 @@ def test_a_label_that_means_nothing_must_be_said(tmp_path: Path) -> None:
 def test_other_pixels_that_the_file_asks_for_are_refused(tmp_path: Path) -> None:
     answer = {"o": ssd_rows((0, 0, 0.9))}
     assert FileDetector(save(tmp_path / "m.onnx", SQUARE, answer, names="person", mean="0 0.0 0"))
-    with pytest.raises(ModelError, match=r"m\.onnx: wants pixels with mean_values 123\.7 116\.3 103\.5: expected BGR"):
+    with pytest.raises(ModelError, match=r"m\.onnx: needs pixels with mean_values 123\.7 116\.3 103\.5: expected BGR"):
         FileDetector(save(tmp_path / "m.onnx", SQUARE, answer, names="person", mean="123.7 116.3 103.5"))
