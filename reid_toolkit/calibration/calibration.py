@@ -25,7 +25,7 @@ Basis = Literal["camera pair", "pooled", "one camera"]
 cameras together, or all cameras within themselves. "one camera": for two cameras, only evidence within single cameras,
 which cannot know the effect of a change of camera."""
 
-Links = Literal["run", "neighbours"]
+IdentitySource = Literal["run", "neighbours"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Calibration:
     dataset: str
     """Fingerprint of the dataset."""
     tracklets: int
-    links: Links
+    links: IdentitySource
     """The evidence of the same person across cameras: the clusters of a run, or reciprocal nearest neighbours."""
     per_person: float
     """Tracklets per person in the dataset, on average, at least 1. Counted in the run's clusters, or without a run
@@ -150,7 +150,7 @@ def calibrate(
     model: str,
     dataset: str,
     tracklets: int,
-    links: Links,
+    links: IdentitySource,
     per_person: float | None = None,
     statistics: str | None = None,
 ) -> Calibration:
@@ -159,7 +159,7 @@ def calibrate(
     If ``per_person`` is None, it is estimated. Raises :class:`InputError` if all cameras together give too little
     evidence, or if nearer descriptors are not more likely the same person.
     """
-    known = {pair: one for pair, one in evidence.items() if np.isfinite(one.usual)}
+    known = {pair: one for pair, one in evidence.items() if np.isfinite(one.median)}
     within = pool([one for (a, b), one in known.items() if a == b])
     across = pool([one for (a, b), one in known.items() if a != b])
     curve = fit_curve(within)
@@ -175,7 +175,7 @@ def calibrate(
     return Calibration(
         model, dataset, tracklets, links, per_person, curve, fit_curve(across),
         {pair: one for pair, one in fitted.items() if one},
-        {pair: one.usual for pair, one in known.items()},
+        {pair: one.median for pair, one in known.items()},
         statistics,
     )  # fmt: skip
 

@@ -98,7 +98,7 @@ class Curve:
         )
 
     @property
-    def even(self) -> float:
+    def break_even(self) -> float:
         """The distance that is equally likely within a person and between people."""
         return -self.intercept / self.slope
 
@@ -119,7 +119,7 @@ def fit_curve(evidence: Evidence) -> Curve | None:
         different=count,
         intercept=intercept,
         slope=slope,
-        usual=evidence.usual,
+        usual=evidence.median,
         nearest=float(min(same.min(), different[0])),
         farthest=float(max(same.max(), different[-1])),
         ranks=tuple(ranks.tolist()),

@@ -31,7 +31,7 @@ class Evidence:
     """(A,): between any two tracklets of these cameras, or a random sample of such pairs."""
 
     @property
-    def usual(self) -> float:
+    def median(self) -> float:
         """Median distance between any two tracklets. Nearly all are of different people, so it says how far apart the
         cameras are, whoever they show. NaN if there are no two tracklets."""
         return float(np.median(self.any)) if len(self.any) else float("nan")
@@ -112,10 +112,10 @@ def pool(evidence: Sequence[Evidence]) -> Evidence:
     """Join the evidence of several camera pairs. Each is shifted to the median of their usual distances, so that pairs
     that are farther apart than others do not blur the result. This is a simple form of the score normalisation of
     biometrics, with unlabelled pairs as impostors."""
-    usual = float(np.median([one.usual for one in evidence])) if evidence else float("nan")
+    usual = float(np.median([one.median for one in evidence])) if evidence else float("nan")
 
     def moved(kind: Callable[[Evidence], NDArray[np.float64]]) -> NDArray[np.float64]:
-        return np.concatenate([np.empty(0), *(kind(one) - one.usual + usual for one in evidence)])
+        return np.concatenate([np.empty(0), *(kind(one) - one.median + usual for one in evidence)])
 
     return Evidence(moved(lambda one: one.same), moved(lambda one: one.different), moved(lambda one: one.any))
 

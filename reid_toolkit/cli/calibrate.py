@@ -148,7 +148,7 @@ def print_table(calibration: "Calibration") -> None:
     for name, curve in rows_of(calibration):
         limits = [curve.threshold(rate) for rate in RATES]
         cells = ["too few" if limit is None else f"{limit:.3f}" for limit in limits]
-        table.add_row(Text(printable(name)), str(curve.same), str(curve.different), f"{curve.even:.3f}", *cells)
+        table.add_row(Text(printable(name)), str(curve.same), str(curve.different), f"{curve.break_even:.3f}", *cells)
     Console(highlight=False).print(table)
 
 
@@ -159,7 +159,7 @@ def as_dict(calibration: "Calibration") -> dict[str, object]:
         if curve is None:
             return None
         table = {key: value for key, value in asdict(curve).items() if key not in ("ranks", "quantiles")}
-        return {**table, "even": curve.even, "thresholds": {f"{rate:g}": curve.threshold(rate) for rate in RATES}}
+        return {**table, "even": curve.break_even, "thresholds": {f"{rate:g}": curve.threshold(rate) for rate in RATES}}
 
     return {
         "model": calibration.model,

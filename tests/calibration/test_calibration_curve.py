@@ -46,7 +46,7 @@ def test_kinds_that_do_not_overlap_stay_finite(spread: float) -> None:
     assert curve is not None
     assert 0.9 < curve.probability(0.2, 0.5) < 1
     assert 0 < curve.probability(0.9, 0.5) < 0.1
-    assert 0.3 < curve.even < 0.8
+    assert 0.3 < curve.break_even < 0.8
 
 
 def test_the_base_rate_is_bayes_rule() -> None:
@@ -56,7 +56,7 @@ def test_the_base_rate_is_bayes_rule() -> None:
         ratio = math.exp(curve.log_ratio(distance))
         for rate in (0.5, 0.1, 0.001):
             assert curve.probability(distance, rate) == pytest.approx(rate * ratio / (rate * ratio + 1 - rate))
-    assert curve.probability(curve.even, 0.25) == pytest.approx(0.25)
+    assert curve.probability(curve.break_even, 0.25) == pytest.approx(0.25)
 
 
 def test_no_surer_than_the_evidence_reaches() -> None:
@@ -100,7 +100,7 @@ def test_moved_to_cameras_farther_apart_it_says_the_same_farther_out() -> None:
     for distance in (0.0, 0.4, 0.5, 0.6, 2.0):
         assert farther.probability(distance + 0.1, 0.2) == pytest.approx(curve.probability(distance, 0.2))
     assert farther.threshold(0.01) == pytest.approx(curve.threshold(0.01) + 0.1)
-    assert farther.even == pytest.approx(curve.even + 0.1)
+    assert farther.break_even == pytest.approx(curve.break_even + 0.1)
     back = farther.moved(0.7)
     assert (back.intercept, back.quantiles) == (pytest.approx(curve.intercept), pytest.approx(curve.quantiles))
 

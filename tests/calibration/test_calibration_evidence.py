@@ -56,7 +56,7 @@ def test_against_all_pairs_one_by_one(crowd: list[tuple[str, int]], data: st.Dat
         assert sorted(one.different) == pytest.approx(sorted(wanted[pair][1]))
         # Of two cameras each pair once, of one camera from either end.
         assert sorted(one.any) == pytest.approx(sorted(wanted[pair][2] * (2 if pair[0] == pair[1] else 1)))
-        assert math.isnan(one.usual) == (not wanted[pair][2])
+        assert math.isnan(one.median) == (not wanted[pair][2])
 
 
 def test_without_clusters_nothing_reaches_across_cameras() -> None:
@@ -76,7 +76,7 @@ def test_pooled_distances_are_moved_to_what_is_usual() -> None:
     middle = Evidence(np.array([0.3]), np.array([0.7]), np.array([0.7]))
     far = Evidence(np.empty(0), np.array([1.0]), np.array([0.9, 0.9]))
     found = pool([near, middle, far])
-    assert found.usual == pytest.approx(0.7)
+    assert found.median == pytest.approx(0.7)
     assert found.any.tolist() == pytest.approx([0.7, 0.6, 1.1, 0.7, 0.7, 0.7])
     assert found.same.tolist() == pytest.approx([0.3, 0.3])
     assert found.different.tolist() == pytest.approx([0.6, 0.8, 0.7, 0.8])

@@ -93,10 +93,10 @@ def test_clusters_reach_across_cameras(clustered: Calibration) -> None:
     assert set(clustered.pairs) == {(a, b) for a in CAMERAS for b in CAMERAS if a <= b}
     assert clustered.across.same == 3 * PEOPLE * VISITS * VISITS
     # Cameras differ in light, so the same person is farther there, and the same distance says more.
-    assert clustered.across.even > clustered.within.even
-    distance = clustered.pairs["door", "hall"].even
+    assert clustered.across.break_even > clustered.within.break_even
+    distance = clustered.pairs["door", "hall"].break_even
     assert clustered.probability(distance, "hall", "door", 0.5) == (pytest.approx(0.5), "camera pair")
-    assert clustered.within.probability(clustered.across.even, 0.5) < 0.5
+    assert clustered.within.probability(clustered.across.break_even, 0.5) < 0.5
     assert clustered.base_rate(TRACKLETS) == pytest.approx(1 / PEOPLE)
     assert clustered.base_rate(1000, people=10) == 0.1
     assert clustered.base_rate(1) == 0.5
