@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.console import print_json, printable, progress_bar, warn, warn_bad
+from reid_toolkit.cli.console import counted, print_json, printable, progress_bar, warn, warn_bad
 from reid_toolkit.cli.options import refuse_unwritable
 from reid_toolkit.errors import GalleryError, InputError
 
@@ -98,7 +98,7 @@ def command(
         print_json({"calibration": str(out), **as_dict(calibration)})
     else:
         print_table(calibration)
-        click.echo(f"{out}: {calibration.tracklets} tracklets of {len(held.cameras)} cameras")
+        click.echo(f"{out}: {counted(calibration.tracklets, 'tracklet')} of {counted(len(held.cameras), 'camera')}")
     if calibration.across is None and len(held.cameras) > 1:
         warn(
             "there is too little evidence across cameras: probabilities between two cameras use the evidence within "

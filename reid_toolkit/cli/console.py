@@ -104,6 +104,11 @@ def _printable(sign: str) -> str:
     return sign.encode("unicode_escape").decode() if unsafe else sign
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things in words: "1 camera", "12,936 crops"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def print_json(value: Any) -> None:
     """Print ``value`` as one JSON document on stdout."""
     import json

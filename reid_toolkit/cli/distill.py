@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli.console import log, print_json, progress_bar, warn_bad
+from reid_toolkit.cli.console import counted, log, print_json, progress_bar, warn_bad
 from reid_toolkit.cli.options import FOLDER, RUN_OR_MODEL, Number, Size, json_output, skip_bad
 
 
@@ -77,8 +77,9 @@ def command(
         return
     last = metrics[-1]
     log.print(
-        f"{out}: {student} after {len(metrics)} epochs: mean cosine to the teacher {1 - last['descriptor_loss']:.3f}; "
-        f"cosines between crops differ by {last['pairwise_loss'] ** 0.5:.3f} (root mean square)",
+        f"{out}: {student} after {counted(len(metrics), 'epoch')}: mean cosine to the teacher "
+        f"{1 - last['descriptor_loss']:.3f}; cosines between crops differ by {last['pairwise_loss'] ** 0.5:.3f} "
+        "(root mean square)",
         markup=False,
         soft_wrap=True,
     )

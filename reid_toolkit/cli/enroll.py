@@ -6,7 +6,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import describe_fit
-from reid_toolkit.cli.console import print_json, progress_bars, warn
+from reid_toolkit.cli.console import counted, print_json, progress_bars, warn
 from reid_toolkit.errors import InputError
 
 
@@ -69,11 +69,11 @@ def command(
     if done.not_fitted:
         warn(f"camera statistics were not fitted: {done.not_fitted}")
     if done.too_old:
-        warn(f"left out {done.too_old} records that are older than the gallery's retention")
+        warn(f"left out {counted(done.too_old, 'record')} that are older than the gallery's retention")
     if done.blocked:
-        warn(f"left out {done.blocked} records that were forgotten: --allow enrolls them again")
+        warn(f"left out {counted(done.blocked, 'record')} that were forgotten: --allow enrolls them again")
     if done.expired:
-        warn(f"deleted {done.expired} records that were past the gallery's retention")
+        warn(f"deleted {counted(done.expired, 'record')} that were past the gallery's retention")
     if bad:
         warn(f"{len(bad)} unreadable images were left out; the first: {bad[0]}")
         if not done.count:
@@ -87,7 +87,7 @@ def command(
         return
     click.echo(
         f"{gallery}: {done.enrolled} enrolled, {done.already} were there before, {len(bad or ())} unreadable images "
-        f"left out; {done.count} records now"
+        f"left out; {counted(done.count, 'record')} now"
     )
     if done.fitted:
         click.echo(describe_fit(gallery, done.statistics_version))

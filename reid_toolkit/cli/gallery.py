@@ -9,7 +9,7 @@ from reid_toolkit.cli import cameras, options
 from reid_toolkit.cli import gallery_delete as forgetting
 from reid_toolkit.cli import gallery_policy as keeping
 from reid_toolkit.cli import gallery_transfer as copying
-from reid_toolkit.cli.console import late_progress_bar, print_json, printable, progress_bar
+from reid_toolkit.cli.console import counted, late_progress_bar, print_json, printable, progress_bar
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.times import format_span
 
@@ -93,7 +93,7 @@ def compact(gallery: str, wait: float, as_json: bool) -> None:
         print_json({"gallery": gallery, "count": count, "bytes_before": before, "bytes": after})
         return
     sizes = "" if before is None or after is None else f", {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB now"
-    click.echo(f"{gallery}: {count} records{sizes}")
+    click.echo(f"{gallery}: {counted(count, 'record')}{sizes}")
 
 
 @command.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.console import OnProgress, confirm, late_progress_bar, log, print_json, warn, yes_option
+from reid_toolkit.cli.console import OnProgress, confirm, counted, late_progress_bar, log, print_json, warn, yes_option
 from reid_toolkit.cli.options import PAGE, parse_moment
 from reid_toolkit.errors import GalleryError, InputError, did_you_mean
 from reid_toolkit.times import format_moment
@@ -89,7 +89,7 @@ def forget(
     if as_json:
         print_json({"gallery": gallery, "forgotten": gone, "count": left, **chosen.shown})
         return
-    click.echo(f"{gallery}: {gone} records forgotten, {left} left")
+    click.echo(f"{gallery}: {counted(gone, 'record')} forgotten, {left} left")
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def purge(
     if as_json:
         print_json({"gallery": gallery, "purged": gone, "undated": count - dated, "before": before, "count": left})
         return
-    click.echo(f"{gallery}: {gone} records purged, {left} left")
+    click.echo(f"{gallery}: {counted(gone, 'record')} purged, {left} left")
 
 
 def erase(store: "GalleryStore", count: int, which: str, yes: bool, delete: Callable[[OnProgress], int]) -> int | None:

@@ -7,7 +7,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
-from reid_toolkit.cli.console import print_json, progress_bar, warn
+from reid_toolkit.cli.console import counted, print_json, progress_bar, warn
 from reid_toolkit.errors import InputError
 
 
@@ -40,7 +40,9 @@ def copy(source: str, target: str, allow: bool, as_json: bool) -> None:
     past = f"; {done.past} past the retention of {source} left out" if done.past else ""
     past += f"; {done.removed} deleted that {source} no longer has" if done.removed else ""
     what = "in both they have" if done.blocked or done.past else "both have"
-    click.echo(f"{target}: {done.count} records, {done.written} of them new; {what} checksum {done.checksum}{past}")
+    click.echo(
+        f"{target}: {counted(done.count, 'record')}, {done.written} of them new; {what} checksum {done.checksum}{past}"
+    )
 
 
 @click.command()
@@ -83,7 +85,7 @@ def sync(source: str, target: str, allow: bool, as_json: bool) -> None:
 
 def warn_blocked(count: int, target: str) -> None:
     if count:
-        warn(f"left out {count} records that were forgotten in {target}: --allow brings them back")
+        warn(f"left out {counted(count, 'record')} that were forgotten in {target}: --allow brings them back")
 
 
 def refuse_same(source: str, target: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.console import fail, print_json, printable, progress_bar, warn, warnings_on_log
+from reid_toolkit.cli.console import counted, fail, print_json, printable, progress_bar, warn, warnings_on_log
 
 if TYPE_CHECKING:
     from reid_toolkit.footage.extract import IngestReport
@@ -79,7 +79,9 @@ def command(
     elif report.videos or report.skipped or not bad:
         click.echo(printable(f"{out}: {story(report)}"))
         for name, counts in report.cameras.items() if len(report.cameras) > 1 else ():
-            said = f"{counts.tracklets} tracklets, {counts.crops} crops, {counts.dropped} too short"
+            said = (
+                f"{counted(counts.tracklets, 'tracklet')}, {counted(counts.crops, 'crop')}, {counts.dropped} too short"
+            )
             click.echo(printable(f"  {name}: {said}"))
     if bad and not skip_bad:
         others = "; the others are stored; mend it, or leave it out with --skip-bad"
@@ -102,7 +104,8 @@ def telling_where_it_goes_on() -> Iterator[None]:
 def story(report: "IngestReport") -> str:
     """The results in one line."""
     parts = [
-        f"{report.tracklets} tracklets, {report.crops} crops from {report.videos} recordings ({report.frames} frames, "
+        f"{counted(report.tracklets, 'tracklet')}, {counted(report.crops, 'crop')} from "
+        f"{counted(report.videos, 'recording')} ({counted(report.frames, 'frame')}, "
         f"{report.frames_per_second:.1f} frames/s)",
         f"{report.dropped} too short were dropped",
         f"{report.skipped} recordings were there before",

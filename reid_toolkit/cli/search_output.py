@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from reid_toolkit.cli.console import log, printable
+from reid_toolkit.cli.console import counted, log, printable
 from reid_toolkit.records import Match, Record
 from reid_toolkit.times import format_span
 
@@ -156,7 +156,7 @@ def write_sheet(
     pictures = [(crop.path.name, image) for crop, image in zip(query.crops, query.images, strict=True)]
     step = max(len(pictures) / SHOWN, 1)
     shown = [pictures[int(i * step)] for i in range(min(len(pictures), SHOWN))]
-    mean = f"{len(pictures)} crops, searched by their mean." if len(pictures) > 1 else ""
+    mean = f"{counted(len(pictures), 'crop')}, searched by their mean." if len(pictures) > 1 else ""
     cards = tuple(Card(picture, (name,), "query") for name, picture in shown)
     sections = [Section("Query", mean, rows=(cards,), small=True)]
     told = "probability of the same person, " if any(answer.confidence.text for answer in answers) else ""

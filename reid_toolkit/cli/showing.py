@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from reid_toolkit.cli.console import late_progress_bar, log, print_json, printable
+from reid_toolkit.cli.console import counted, late_progress_bar, log, print_json, printable
 from reid_toolkit.cli.options import FOLDER, NAME, PAGE, json_output
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.times import format_span
@@ -122,7 +122,8 @@ def summary(looked: Sequence[Looked]) -> str:
     kinds = Counter(oddity.kind for one in looked for oddity in one.oddities)
     wrong = sum(bool(one.oddities) for one in looked)
     told = f" ({', '.join(f'{kind}: {count}' for kind, count in kinds.most_common())})" if kinds else ""
-    return f"{len(looked)} tracklets of {cameras} cameras, {crops} crops; {wrong} look wrong{told}"
+    total = f"{counted(len(looked), 'tracklet')} of {counted(cameras, 'camera')}, {counted(crops, 'crop')}"
+    return f"{total}; {wrong} look wrong{told}"
 
 
 def print_table(looked: Sequence[Looked]) -> None:
@@ -172,7 +173,7 @@ def strip_of(one: Looked) -> "Section":
     crops = [crop for crop in tracklet.crops if crop.path in shown or crop.frame in cuts]
     words = [oddity.words for oddity in one.oddities]
     span = format_span(tracklet.start, tracklet.end)
-    about = ", ".join(filter(None, (f"{len(tracklet.crops)} crops", span)))
+    about = ", ".join(filter(None, (counted(len(tracklet.crops), "crop"), span)))
     text = "\n\n".join(filter(None, (about, f"Looks wrong: {'; '.join(words)}." if words else "")))
     same = tracklet.name if tracklet.name.startswith(tracklet.camera) else f"{tracklet.name} · {tracklet.camera}"
     return Section(same, text, rows=(tuple(card_of(crop, crop.frame in cuts) for crop in crops),), small=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reid_toolkit.cli.console import log, print_json, warn, warn_bad
+from reid_toolkit.cli.console import counted, log, print_json, warn, warn_bad
 from reid_toolkit.cli.options import FOLDER, MODEL, Number, Size, json_output, skip_bad
 from reid_toolkit.cli.training_bars import training_bars
 from reid_toolkit.errors import InputError
@@ -188,15 +188,16 @@ def story(metrics: list[dict[str, Any]], model: dict[str, Any]) -> str:
 
     last = metrics[-1]
     if "learned_clusters" in last:
-        done = f"{len(metrics)} rounds, the last learned {last['learned_clusters']} clusters"
+        done = f"{counted(len(metrics), 'round')}, the last learned {last['learned_clusters']} clusters"
         unit, clusters = "round", last["learned_clusters"]
     else:
-        done = f"{len(metrics)} stages, {metrics[0]['clusters']} samples merged into {last['clusters']} clusters"
+        stages = counted(len(metrics), "stage")
+        done = f"{stages}, {metrics[0]['clusters']} samples merged into {last['clusters']} clusters"
         unit, clusters = "stage", model["clusters"]
     if model["stage"] == START:
         return f"{done}; the network before training is kept"
     kept = clusters if model["stage"] == last["stage"] else model["clusters"]
-    return f"{done}; selected {unit} {model['stage']} ({kept} clusters)"
+    return f"{done}; selected {unit} {model['stage']} ({counted(kept, 'cluster')})"
 
 
 def stopped(metrics: list[dict[str, Any]]) -> str:
@@ -237,9 +238,9 @@ def plan_run(
     proposed = propose(recipe, data, on, minutes=minutes, processes=processes)
     network, cameras = proposed.recipe.network, len(data.cameras)
     log.print(
-        f"{data.root}: {len(data.tracklets):,} tracklets of {cameras} {'camera' if cameras == 1 else 'cameras'}, "
-        f"{len(data.crops):,} crops{by}; {network.backbone} at {network.height}x{network.width}, "
-        f"{proposed.recipe.rounds.count} rounds of {proposed.steps} training steps on {device_name(on)}: "
+        f"{data.root}: {counted(len(data.tracklets), 'tracklet')} of {counted(cameras, 'camera')}, "
+        f"{counted(len(data.crops), 'crop')}{by}; {network.backbone} at {network.height}x{network.width}, "
+        f"{counted(proposed.recipe.rounds.count, 'round')} of {proposed.steps} training steps on {device_name(on)}: "
         f"takes {in_words(proposed.seconds)}, estimated from a few steps timed here; change that with --minutes, "
         "--backbone or --size",
         markup=False,

@@ -13,7 +13,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
-from reid_toolkit.cli.console import log, print_json, warn, warnings_on_log
+from reid_toolkit.cli.console import counted, log, print_json, warn, warnings_on_log
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.files import as_name
 
@@ -123,7 +123,7 @@ def command(
         click.echo(f"{gallery}: {describe(report)}")
     if report.tally.lost:
         raise GalleryError(
-            f"{gallery}: {report.tally.lost} tracklets are lost, since it could not be written for too long; "
+            f"{gallery}: {report.tally.lost} tracklets are lost, because it could not be written for too long; "
             "the others are stored; a file can be watched again when that is mended"
         )
 
@@ -154,8 +154,9 @@ def describe(report: "WatchReport") -> str:
     replaced = f", {tally.replaced} of an earlier watch deleted" if tally.replaced else ""
     expired = f", {tally.expired} past the retention deleted" if tally.expired else ""
     return (
-        f"{tally.frames} frames, {report.dropped} dropped{again}, {tally.tracklets} tracklets, {tally.enrolled} "
-        f"enrolled{blocked}{replaced}{expired}, {report.frames_per_second:.1f} frames/s on {report.cores:.2f} cores"
+        f"{counted(tally.frames, 'frame')}, {report.dropped} dropped{again}, {counted(tally.tracklets, 'tracklet')}, "
+        f"{tally.enrolled} enrolled{blocked}{replaced}{expired}, {report.frames_per_second:.1f} frames/s on "
+        f"{report.cores:.2f} cores"
     )
 
 

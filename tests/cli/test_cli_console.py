@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from reid_toolkit.cli import main
+from reid_toolkit.cli.console import counted
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.records import Record
 
@@ -68,3 +69,8 @@ def test_ctrl_c_at_a_question_says_that_nothing_was_done(
     assert "interrupted: nothing was done" in capsys.readouterr().err
     with Gallery.open(gallery, create=False) as held:
         assert len(held) == 1
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 crops"), (1, "1 crop"), (2, "2 crops"), (12_936, "12,936 crops")])
+def test_numbers_of_things(count: int, said: str) -> None:
+    assert counted(count, "crop") == said

@@ -40,7 +40,7 @@ def test_it_makes_a_dataset_and_says_so(video: Path, tmp_path: Path, capsys: pyt
     assert reid(video, "--camera", "north", "--out", out, "--every", "2") == 0
     (tracklet,) = read_manifest(out).tracklets
     assert tracklet.camera == "north"
-    assert f"1 tracklets, {len(tracklet.crops)} crops from 1 recordings (45 frames" in capsys.readouterr().out
+    assert f"1 tracklet, {len(tracklet.crops)} crops from 1 recording (45 frames" in capsys.readouterr().out
 
 
 def test_json_is_all_there_is_on_stdout(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +124,7 @@ def test_what_came_of_each_camera_is_told(video: Path, tmp_path: Path, capsys: p
     crops = len(read_manifest(tmp_path / "set").crops)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:] == [
-        f"  yard: 1 tracklets, {crops} crops, 0 too short",
+        f"  yard: 1 tracklet, {crops} crops, 0 too short",
         "  still: 0 tracklets, 0 crops, 0 too short",
     ]
 

@@ -222,7 +222,7 @@ def test_a_stream_is_found_and_forgotten_by_its_address(run: Run, gallery: Path,
         found = search(run, dataset / "door" / "red-0.png", *there)
         assert [match["tracklet"] for match in found] == ["yard-1"]
     status, out, _ = run("gallery", "forget", gallery, "--source", "rtsp://user:secret@camera/stream", "--yes")
-    assert (status, out) == (0, f"{gallery}: 1 records forgotten, 6 left\n")
+    assert (status, out) == (0, f"{gallery}: 1 record forgotten, 6 left\n")
 
 
 def test_no_source_is_not_the_working_directory(
