@@ -180,7 +180,7 @@ def test_without_a_network_files_may_be_put_there(reid, place: Place, monkeypatc
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens, so no name is looked up either
     folder = place.cache / "models" / "finder"
     said = reid("models", "get", "finder").error
-    assert said.startswith("error: https://publisher.invalid/finder.xml: cannot be reached (Connection refused): to go")
+    assert said.startswith("error: https://publisher.invalid/finder.xml: cannot be reached (Connection refused): to ")
     assert said.endswith(
         f"fetch it and https://publisher.invalid/finder.bin elsewhere, put them into {folder}, and run this again"
     )

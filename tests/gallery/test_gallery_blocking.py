@@ -197,5 +197,5 @@ def test_the_list_of_a_milvus_gallery_is_no_gallery(tmp_path: Path) -> None:
     where = address_of("milvus-lite", tmp_path)
     with filled(where, ANNA) as gallery:
         gallery.block_list.add([BERT])
-    with pytest.raises(GalleryError, match="no gallery, but the block list of the gallery people: open that one"):
+    with pytest.raises(GalleryError, match="is not a gallery, but the block list of the gallery people: open that one"):
         open_gallery(f"{where}__blocked")

@@ -77,7 +77,7 @@ def test_a_collection_of_another_program_or_metric_is_refused(where: str) -> Non
     params.add_index("vector", index_type="FLAT", metric_type="COSINE")
     client.create_index("people", params)
     client.load_collection("people")
-    with pytest.raises(GalleryError, match="metric 'COSINE': expected 'L2'"):
+    with pytest.raises(GalleryError, match="metric 'COSINE', expected 'L2'"):
         open_gallery(where)
     client.close()
 

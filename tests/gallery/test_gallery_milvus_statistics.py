@@ -497,7 +497,7 @@ def test_damaged_statistics_are_named_passed_by_and_fitted_anew(where: str, dama
             (kept if damage == "no statistics" else compared).drop()
     with MilvusGallery.open(where) as gallery:
         for ask in (lambda: gallery.search(VECTORS[0], 5), gallery.statistics):
-            with pytest.raises(GalleryError, match=r"are damaged .* fit them anew with `reid gallery cameras milvus"):
+            with pytest.raises(GalleryError, match=r"are damaged .* fit them again with `reid gallery cameras milvus"):
                 ask()
         assert gallery.search(VECTORS[0], 5, camera_statistics=False) == plain
         report = gallery.check()

@@ -192,7 +192,7 @@ def test_a_second_writer_waits_for_as_long_as_it_was_told(tmp_path: Path) -> Non
     with Gallery.open(tmp_path / "g") as one, Gallery.open(tmp_path / "g", wait=0) as hasty:
         one.add(vectors[:4], records[:4])
         with one._locks.writer, one._writer.writing():
-            with pytest.raises(GalleryError, match="still was after 0 s"):
+            with pytest.raises(GalleryError, match="was still writing after 0 s"):
                 hasty.add(vectors[4:5], records[4:5])
             with Gallery.open(tmp_path / "g", wait=30) as patient:
                 waiting = threading.Thread(target=patient.add, args=(vectors[5:6], records[5:6]))

@@ -142,7 +142,7 @@ def test_what_the_file_says_of_itself_is_sealed(tmp_path: Path, statement: str) 
     with Gallery.open(tmp_path / "g", model="m") as gallery:
         gallery.add(vectors, records)
     change(tmp_path / "g", statement)
-    with pytest.raises(GalleryError, match="does not fit its checksum"):
+    with pytest.raises(GalleryError, match="damaged: the checksum of its model, width and count is wrong"):
         Gallery.open(tmp_path / "g")
 
 
