@@ -179,17 +179,19 @@ def test_a_stream_that_breaks_is_taken_up_again_and_nobody_is_lost(
     monkeypatch.setattr(live_module, "FIRST_WAIT", 1.2)  # longer than anybody is followed for
     stop = threading.Event()
 
-    def until_two(report: WatchReport) -> None:
-        if len(shelf.records) == 2:
+    def until_seen_after_the_break(report: WatchReport) -> None:
+        # A busy machine drops so many frames of a walk that it makes two records, or none.
+        if len(shelf.records) > 1 and shelf.records[0].end + 1 < shelf.records[-1].start:
             stop.set()
 
-    report = see(Stream(lambda: live_walk(0.004)), replace(PLAIN, every=1, min_crops=2), stop=stop, on_status=until_two)
+    stream = Stream(lambda: live_walk(0.004))
+    report = see(stream, replace(PLAIN, every=1, min_crops=2), stop=stop, on_status=until_seen_after_the_break)
     assert report.reconnects >= 1
-    first, second = shelf.records
-    assert first.end + 1 < second.start
-    assert first.camera == second.camera == "north"
+    first, last = shelf.records[0], shelf.records[-1]
+    assert all(record.end - record.start < 1 for record in shelf.records), "nobody is followed over the break"
+    assert first.camera == last.camera == "north"
     assert first.tracklet.startswith("north-20")
-    assert first.tracklet != second.tracklet
+    assert first.tracklet != last.tracklet
 
 
 def test_two_starts_in_one_second_are_two(see, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
