@@ -104,11 +104,14 @@ def choose(
     else:
         close = [name for name in names if not surely_less(margins[name], margins[best])]
     if not all(agree(by_name[name], by_name[best]) for name in close):
-        words = " and ".join(f"{name} {separation(margins[name]):.2f}" for name in close)
-        why = "separate people alike, and differ" if not heard else "are told by separation and by its batch norms"
+        words = [f"{name} ({separation(margins[name]):.2f})" for name in close]
+        if heard:
+            why = f"preset {words[0]} separates people best, but preset {words[1]} fits the network's first batch norm"
+        else:
+            why = f"presets {' and '.join(words)} separate people almost equally well, but give different descriptors"
         raise InputError(
-            f"{words} (standard deviations, {len(tracklets)} tracklets) {why}: expected one that is better; give one "
-            "of them with --preset, or give more footage"
+            f"{why} (separation in standard deviations, on {len(tracklets)} tracklets): give the right one with "
+            "--preset, or give more footage"
         )
     chosen = next(name for name in by_name if agree(by_name[name], by_name[best]))  # the most common of equals
     trials = []
