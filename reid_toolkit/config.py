@@ -1,6 +1,7 @@
 """Recipes: all settings of training, in four tables. Settings that are out of range or contradict each other are
 refused."""
 
+import operator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,15 +25,20 @@ def check_range(
 ) -> None:
     """Raise :class:`RecipeError` unless the field ``name`` of a table's dataclass is in a range."""
     value = getattr(table, name)
-    bounds = {
-        f"at least {least}": least is None or value >= least,
-        f"more than {above}": above is None or value > above,
-        f"at most {most}": most is None or value <= most,
-        f"under {under}": under is None or value < under,
-    }
-    given = [text for text, bound in zip(bounds, (least, above, most, under), strict=True) if bound is not None]
+    bounds = [
+        (words, bound, holds)
+        for words, bound, holds in (
+            ("at least", least, operator.ge), ("more than", above, operator.gt),
+            ("at most", most, operator.le), ("under", under, operator.lt),
+        )
+        if bound is not None
+    ]  # fmt: skip
     where = type(table).__name__.removesuffix("Recipe").lower()
-    check(all(bounds.values()), f"{f'{where}.' if where else ''}{name} is {value}: expected {' and '.join(given)}")
+    expected = " and ".join(f"{words} {bound}" for words, bound, _ in bounds)
+    check(
+        all(holds(value, bound) for _, bound, holds in bounds),
+        f"{'.'.join(filter(None, (where, name)))} is {value}: expected {expected}",
+    )
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Section:
 
     @property
     def paragraphs(self) -> list[str]:
-        """Of the text."""
+        """The paragraphs of ``text``."""
         return [part.strip() for part in self.text.split("\n\n") if part.strip()]
 
 

@@ -6,7 +6,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import describe_fit
-from reid_toolkit.cli.console import counted, print_json, progress_bars, warn
+from reid_toolkit.cli.console import counted, print_json, progress_bars, warn, warn_bad
 from reid_toolkit.errors import InputError
 
 
@@ -69,15 +69,14 @@ def command(
     if done.not_fitted:
         warn(f"camera statistics were not fitted: {done.not_fitted}")
     if done.too_old:
-        warn(f"left out {counted(done.too_old, 'record')} that are older than the gallery's retention")
+        warn(f"left out {counted(done.too_old, 'record')} older than the gallery's retention")
     if done.blocked:
-        warn(f"left out {counted(done.blocked, 'record')} that were forgotten: --allow enrolls them again")
+        warn(f"left out {counted(done.blocked, 'forgotten record')}: --allow enrolls them again")
     if done.expired:
-        warn(f"deleted {counted(done.expired, 'record')} that were past the gallery's retention")
-    if bad:
-        warn(f"{len(bad)} unreadable images were left out; the first: {bad[0]}")
-        if not done.count:
-            raise InputError("nothing was enrolled: none of the images could be read")
+        warn(f"deleted {counted(done.expired, 'record')} past the gallery's retention")
+    warn_bad(bad)
+    if bad and not done.count:
+        raise InputError("nothing was enrolled: none of the images could be read")
     if as_json:
         print_json({
             "gallery": gallery, "enrolled": done.enrolled, "already": done.already, "bad": len(bad or ()),

@@ -142,7 +142,7 @@ def answered(search: "Search", answers: "list[Answer]", query_camera: str | None
 
 
 def nothing_of(store: "GalleryStore", tracklet: str | None, camera: str | None, source: str | None) -> str:
-    """That no record is of what was chosen, with the nearest name of a camera."""
+    """The words for a selection without a record, with the camera name that was probably meant."""
     words = (("tracklet", tracklet), ("camera", camera), ("source", source))
     chosen = " and ".join(f"{word} {name!r}" for word, name in words if name is not None)
     cameras = store.info().cameras

@@ -85,7 +85,7 @@ def sync(source: str, target: str, allow: bool, as_json: bool) -> None:
 
 def warn_blocked(count: int, target: str) -> None:
     if count:
-        warn(f"left out {counted(count, 'record')} that were forgotten in {target}: --allow brings them back")
+        warn(f"left out {counted(count, 'record')} forgotten in {target}: --allow brings them back")
 
 
 def refuse_same(source: str, target: str) -> None:

@@ -130,7 +130,7 @@ def command(
 
 
 def as_typed(context: click.Context, *, leave_out: str) -> list[str]:
-    """The arguments that give this command the values it has, for a process that runs the same."""
+    """The arguments that start this command again with the same options, in another process."""
     words = []
     for param in context.command.params:
         value = context.params[str(param.name)]

@@ -124,7 +124,7 @@ def read_first(crops: list[Crop], count: int, bad: list[str]) -> list[Image]:
 
 
 def open_score(dataset: Path, identities: Path | None) -> Score:
-    """Opens the dataset and its identities, or those of a CSV, at once, so that mistakes are told before the work."""
+    """Open the dataset with its identities, or with those of a CSV, so that mistakes in them are reported at once."""
     parts = open_parts(dataset, identities)
 
     def score(embedder: CropEmbedder) -> dict[str, float]:

@@ -125,7 +125,7 @@ def quantize(
 
 
 def open_on_one_thread(model: Path) -> Embedder:
-    """Open a model as all forms of it are compared and timed."""
+    """Open a model with the settings under which its forms are compared and timed."""
     return Embedder(model, batch_size=16, threads=1, providers=["cpu"])
 
 

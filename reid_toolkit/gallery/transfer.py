@@ -103,14 +103,16 @@ def remove_foreign(source: GalleryStore, target: GalleryStore, wanted: dict[str,
     are left that the source never had.
     """
     there, removed = contents(target), 0
-    if there.keys() - wanted.keys() and target.expire():
+    foreign = there.keys() - wanted.keys()
+    if foreign and target.expire():
         # The source deleted them when they were too old, and so does the target.
         there = contents(target)
-    foreign = there.keys() - wanted.keys()
+        foreign = there.keys() - wanted.keys()
     if foreign and (gone := forgotten_since(source, target, foreign)):
         removed = take_out(target, gone)
         there = contents(target)
-    if foreign := there.keys() - wanted.keys():
+        foreign = there.keys() - wanted.keys()
+    if foreign:
         raise GalleryError(
             f"the target holds {len(foreign)} records that the source does not: expected an empty gallery or a part of "
             "a copy; to bring galleries together, use `reid gallery sync`"
@@ -127,7 +129,10 @@ def write_missing(
     *,
     allow: bool,
 ) -> int:
-    """Write those ``wanted`` records of the source that ``there``, at the target, are missing or others; how many."""
+    """Write the ``wanted`` records of the source that the target lacks or holds differently; returns how many.
+
+    ``there`` is the target's :func:`contents`.
+    """
     written, missing = 0, sum(there.get(key) != content for key, content in wanted.items())
     for records, vectors in parts(source):
         rows = [

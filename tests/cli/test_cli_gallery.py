@@ -77,7 +77,7 @@ def test_who_was_forgotten_stays_forgotten(run: Run, gallery: Path, dataset: Pat
     run("gallery", "forget", gallery, "--tracklet", "door-red", "--yes")
     status, out, err = run(*enroll, "--json")
     assert (status, json.loads(out)["enrolled"], json.loads(out)["blocked"]) == (0, 0, 1)
-    assert "left out 1 record that were forgotten: --allow enrolls them again" in err
+    assert "left out 1 forgotten record: --allow enrolls them again" in err
     run("gallery", "forget", gallery, "--like", dataset / "hall" / "red-0.png", "--top-k", 1, "--yes")
     assert json.loads(run(*enroll, "--json")[1])["blocked"] == 2
     copied = run("gallery", "copy", gallery, tmp_path / "copy")[0]
