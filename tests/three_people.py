@@ -96,3 +96,13 @@ def json_of(run: Run, *arguments: object) -> dict:
     status, out, err = run("search", *arguments, "--json")
     assert status == 0, err
     return json.loads(out)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "set")

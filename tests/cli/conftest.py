@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from small_backbone import SMALL
-from three_people import Run, write_dataset, write_model
+from three_people import Run
+from three_people import dataset as dataset
+from three_people import model as model
 
 from reid_toolkit.cli import main
 from reid_toolkit.datasets.manifest import read_manifest
@@ -116,16 +118,6 @@ def walked(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Walked:
         "evaluate", here.model, here.dataset, "--identities", here.identities, "--html", root / "report.html",
     )  # fmt: skip
     return here
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path / "model.onnx")
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    return write_dataset(tmp_path / "set")
 
 
 @pytest.fixture

@@ -5,23 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from three_people import COLOURS, write_dataset, write_model
+from three_people import COLOURS
 
 from reid_toolkit.cli import main
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import Filter, open_gallery
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.search import Query, Search, enroll, units_of
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path / "model.onnx")
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    return write_dataset(tmp_path / "people")
 
 
 @pytest.fixture

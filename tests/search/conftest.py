@@ -1,0 +1,2 @@
+from three_people import dataset as dataset
+from three_people import model as model
