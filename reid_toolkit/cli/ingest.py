@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 @click.option("--out", type=options.FOLDER, required=True, help="The dataset folder to create or add to.")
 @options.footage
 @click.option(
+    "--tracks",
+    type=options.FILE,
+    help="A file with boxes and tracks of the VIDEO, instead of our detector and tracker.",
+)
+@click.option(
+    "--tracks-format",
+    type=click.Choice(["mot", "coco", "cvat", "fiftyone"]),
+    help="The format of --tracks. [default: recognised by the file's content]",
+)
+@click.option(
     "--replace", is_flag=True, help="If a recording's file has changed, read it again and replace its tracklets."
 )
 @click.option("--skip-bad", is_flag=True, help="Only warn of sources that cannot be read, and exit with status 0.")
@@ -37,6 +47,8 @@ def command(
     margin: float,
     start: datetime | None,
     frame_rate: float,
+    tracks: Path | None,
+    tracks_format: str | None,
     replace: bool,
     skip_bad: bool,
     seconds: float | None,
@@ -48,6 +60,7 @@ def command(
     webcam. Streams and webcams are read until Ctrl-C. Recordings that are already in the dataset are skipped, and read
     again if they have grown.
     """
+    refuse_contradictions(tracks, tracks_format)
     from dataclasses import asdict
 
     from reid_toolkit.errors import VideoError
@@ -62,6 +75,8 @@ def command(
             detector=detector,
             detector_weights=detector_weights,
             person_label=person_label,
+            tracks=tracks,
+            tracks_format=tracks_format,
             every=every,
             min_crops=min_crops,
             margin=margin,
@@ -86,6 +101,16 @@ def command(
     if bad and not skip_bad:
         others = "; the others are stored; mend it, or leave it out with --skip-bad"
         raise VideoError(bad[-1] + (others if report.videos or report.skipped else ""))
+
+
+def refuse_contradictions(tracks: Path | None, tracks_format: str | None) -> None:
+    """Raise :class:`click.UsageError` for options that do nothing together."""
+    if tracks is None and tracks_format is not None:
+        raise click.UsageError("--tracks-format is the format of --tracks: give both")
+    context = click.get_current_context()
+    for name in ("detector", "detector_weights", "person_label") if tracks is not None else ():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--tracks replaces the detector: leave out --{name.replace('_', '-')}")
 
 
 @contextmanager

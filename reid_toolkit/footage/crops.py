@@ -28,16 +28,22 @@ def cut(frame: Image, box: Box, margin: float) -> Image | None:
     The result is clipped to the frame. Returns None if the box is tiny or mostly outside the frame.
     """
     height, width = frame.shape[:2]
+    if not shows_enough(box, width, height):
+        return None
     x1, y1, x2, y2 = (float(value) for value in box)
     box_width, box_height = x2 - x1, y2 - y1
-    if box_width < SMALLEST_WIDTH or box_height < SMALLEST_HEIGHT:
-        return None
-    inside = max(0.0, min(x2, width) - max(x1, 0.0)) * max(0.0, min(y2, height) - max(y1, 0.0))
-    if inside < LEAST_INSIDE * box_width * box_height:
-        return None
     left, right = round(x1 - margin * box_width), round(x2 + margin * box_width)
     top, bottom = round(y1 - margin * box_height), round(y2 + margin * box_height)
     return frame[max(0, top) : bottom, max(0, left) : right]
+
+
+def shows_enough(box: Box, width: int, height: int) -> bool:
+    """Whether ``box`` is large enough, and at least half of it lies inside a frame of ``width`` x ``height`` pixels."""
+    x1, y1, x2, y2 = (float(value) for value in box)
+    if x2 - x1 < SMALLEST_WIDTH or y2 - y1 < SMALLEST_HEIGHT:
+        return False
+    inside = max(0.0, min(x2, width) - max(x1, 0.0)) * max(0.0, min(y2, height) - max(y1, 0.0))
+    return inside >= LEAST_INSIDE * (x2 - x1) * (y2 - y1)
 
 
 def write_crop(path: Path, image: Image) -> None:

@@ -1,4 +1,4 @@
-"""Turns one recording into tracklets: detects, tracks, cuts crops, and commits them."""
+"""Turns one recording into tracklets: takes the tracked boxes of its frames, cuts crops, and commits them."""
 
 import time
 from collections import Counter
@@ -12,9 +12,8 @@ from reid_toolkit.datasets.oddities import oddities
 from reid_toolkit.errors import VideoError
 from reid_toolkit.footage.crops import TrackletWriter
 from reid_toolkit.footage.dataset_writer import Entry, IngestStore
-from reid_toolkit.footage.detector import Detector
 from reid_toolkit.footage.frames import Frame, Recording, stamp_of
-from reid_toolkit.footage.tracker import Tracker
+from reid_toolkit.footage.track_sources import TrackSource
 from reid_toolkit.records import Crop
 
 STREAM_PART_SECONDS = 600.0
@@ -34,7 +33,7 @@ class Settings:
     """The settings that decide which tracklets come out of a recording. They are stored with the tracklets."""
 
     detector: str
-    """The detector's name, with a fingerprint of its weights."""
+    """The detector's name with a fingerprint of its weights, or the format and a fingerprint of a file of tracks."""
     every: int = 5
     """Keep every K-th crop of a tracklet; the tracker sees all frames."""
     min_crops: int = 4
@@ -113,7 +112,7 @@ class Work:
     camera: str
     settings: Settings
     store: IngestStore
-    detector: Detector
+    people: TrackSource
     report: IngestReport
     tick: Callable[[], None]
     camera_given: bool = True
@@ -137,7 +136,7 @@ def ingest_file(work: Work, replaces: Entry | None = None) -> None:
         VideoError: every frame is black. Nothing is stored.
     """
     recording = work.recording
-    work.detector.start(recording.frame_rate)
+    work.people.start(recording)
     name = recording.name if work.camera == recording.name else f"{work.camera}-{recording.name}"
     damage: list[None] = []
     entry, _ = extract(
@@ -158,14 +157,13 @@ def ingest_file(work: Work, replaces: Entry | None = None) -> None:
         work.report.warnings.append(f"{recording.source}: {entry['black']} of {read} frames are completely black")
     if not entry["tracklets"]:
         work.report.warnings.append(
-            f"{recording.source}: no tracklets in {read} frames ({entry['dropped']} too short): is "
-            f"{work.settings.detector} the right detector? motion needs a fixed camera and people who walk"
+            f"{recording.source}: no tracklets in {read} frames ({entry['dropped']} too short): {work.people.advice}"
         )
 
 
 def ingest_stream(work: Work, seconds: float | None) -> None:
     """Ingest a live stream in parts and commit each at its end. KeyboardInterrupt ends the last part early."""
-    work.detector.start(work.recording.frame_rate)
+    work.people.start(work.recording)
     frames = work.recording.frames()
     end = None if seconds is None else time.monotonic() + seconds
     going = True
@@ -179,13 +177,13 @@ def ingest_stream(work: Work, seconds: float | None) -> None:
 def extract(
     work: Work, name: str, frames: Iterator[Frame], stop: float | None = None, replaces: Entry | None = None
 ) -> tuple[Entry, bool]:
-    """Detect, track and cut crops in ``frames``, then commit the tracklets. A stream stops once ``time.monotonic()``
-    reaches ``stop``.
+    """Cut crops of the tracked people in ``frames``, then commit the tracklets. A stream stops once
+    ``time.monotonic()`` reaches ``stop``.
 
     Returns the journal's entry, and whether there may be more frames.
     """
     settings, report, recording = work.settings, work.report, work.recording
-    tracker = Tracker(recording.frame_rate)
+    tracked = work.people.follow()
     began = settings.start or 0.0
     before, black, more = report.frames, 0, False
     shape: tuple[int, ...] = ()
@@ -195,7 +193,7 @@ def extract(
             for frame in frames:
                 shape = frame.image.shape
                 black += not frame.image.any()
-                for track, box, score in tracker.update(*work.detector(frame.image), frame.time):
+                for track, box, score in tracked(frame):
                     writer.add(track, frame.image, frame.number, began + frame.time, box, score)
                 report.frames += 1
                 work.tick()
@@ -211,6 +209,7 @@ def extract(
                 raise StillWrittenError(f"{recording.source}: changed while it was read, so it is still being written")
             if read and black == read:
                 raise VideoError(f"{recording.source}: all of its {read} frames are black: expected people to see")
+        report.warnings += work.people.doubts()
         dropped = writer.drop_short(settings.min_crops)
         crops, tracklets = writer.crops, len(writer.tracks)
         entry = {

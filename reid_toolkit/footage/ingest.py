@@ -24,6 +24,7 @@ from reid_toolkit.footage.extract import (
 )
 from reid_toolkit.footage.frames import Recording, digest_of
 from reid_toolkit.footage.sources import find_sources
+from reid_toolkit.footage.track_sources import DetectedTracks, GivenTracks, TrackSource
 
 WAY_OUT = (
     "; the motion detector wants a fixed camera and whole people who walk: for others give --detector torchvision or "
@@ -39,6 +40,8 @@ def ingest(
     detector: str | Detector = "motion",
     detector_weights: Path | None = None,
     person_label: int | None = None,
+    tracks: Path | None = None,
+    tracks_format: str | None = None,
     every: int = Settings.every,
     min_crops: int = Settings.min_crops,
     margin: float = Settings.margin,
@@ -60,6 +63,8 @@ def ingest(
         out: the dataset's folder; it is made if it is not there.
         camera: name of the camera of all sources; None takes each file's stem.
         detector, detector_weights, person_label: as in :func:`load_detector`.
+        tracks, tracks_format: a file with the boxes and tracks of a single recording, as in :class:`GivenTracks`. They
+            replace detector and tracker.
         every, min_crops, margin: as in :class:`Settings`.
         start: when a single recording began; its times are absolute then. Without a time zone it is UTC.
         frame_rate: frames a second of a folder of frames.
@@ -83,9 +88,14 @@ def ingest(
         raise VideoError(first_of(found.bad))
     refuse_repeats(recordings)
     refuse_unsuited(recordings, camera, start)
-    if isinstance(detector, str):
-        detector = load_detector(detector, detector_weights, person_label=person_label)
-    settings = Settings(detector.name, every, min_crops, margin, unix_time(start))
+    people: TrackSource
+    if tracks is not None:
+        people = given_tracks(tracks, tracks_format, recordings)
+    elif isinstance(detector, str):
+        people = DetectedTracks(load_detector(detector, detector_weights, person_label=person_label))
+    else:
+        people = DetectedTracks(detector)
+    settings = Settings(people.name, every, min_crops, margin, unix_time(start))
     report = IngestReport(bad=found.bad, passed_over=found.passed_over)
     total: int | None = None
 
@@ -95,7 +105,7 @@ def ingest(
 
     with open_store(Path(out)) as store:
         works = [
-            Work(recording, camera or recording.name, settings, store, detector, report, tick, camera is not None)
+            Work(recording, camera or recording.name, settings, store, people, report, tick, camera is not None)
             for recording in recordings
         ]
         pending = list(left_to_do(works, replace=replace))
@@ -110,6 +120,17 @@ def ingest(
     elif report.bad:
         raise VideoError(first_of(report.bad))
     return report
+
+
+def given_tracks(tracks: Path, form: str | None, recordings: Sequence[Recording]) -> GivenTracks:
+    """Read a file of tracks. Raises :class:`InputError` unless there is a single recorded file for it."""
+    streams = [recording for recording in recordings if recording.is_stream]
+    if len(recordings) > 1 or streams:
+        raise InputError(
+            f"{tracks}: tracks given with {len(recordings)} recordings, {len(streams)} of them streams: expected one "
+            "recorded file; ingest the others one by one"
+        )
+    return GivenTracks(tracks, form, recordings[0] if recordings else None)
 
 
 def check_numbers(every: int, min_crops: int, margin: float, frame_rate: float) -> None:

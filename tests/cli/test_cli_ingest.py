@@ -149,3 +149,19 @@ def test_the_label_of_a_persons_detections_may_be_said(
     assert (crop.x, crop.width) == pytest.approx((PERSON[0] * 320 / SIDE, (PERSON[2] - PERSON[0]) * 320 / SIDE))
     # What is stored under another label is another detector's.
     assert "detector was 'ssd:" in fails(capsys, *given, "--person-label", 2)
+
+
+def test_a_file_of_tracks_replaces_the_detector(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracks, out = tmp_path / "yard.txt", tmp_path / "set"
+    tracks.write_text("".join(f"{n + 1},3,{10 + 5 * (n - 12)},80,34,90,0.9,-1,-1,-1\n" for n in range(12, 45)))
+    assert reid(video, "--out", out, "--tracks", tracks, "--every", "1") == 0
+    assert "1 tracklet, 33 crops from 1 recording" in capsys.readouterr().out
+    assert read_manifest(out).tracklets[0].name == "yard-00003"
+    tracks.write_text("1,3,10,20,nan,60\n")
+    assert "yard.txt, line 1: a box of" in fails(capsys, video, "--out", out, "--tracks", tracks)
+    assert len(read_manifest(out).crops) == 33
+    for more in (["--tracks", tracks, "--detector", "motion"], ["--tracks-format", "mot"]):
+        assert reid(video, "--out", out, *more) == 2
+        assert "--tracks" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Boxes and tracks in other programs' files: MOT, COCO, CVAT and FiftyOne (docs/exchange.md)."""
