@@ -21,7 +21,7 @@ ARROWS = {
     "html_page": {"errors", "images"},
     "method": {"errors"},
     "datasets": BASE,
-    "exchange": BASE,
+    "exchange": BASE | {"datasets"},
     "footage": BASE | {"datasets", "exchange", "runtime"},
     "runtime": BASE,
     "gallery": BASE - {"images"} | {"camera_statistics"},
@@ -40,7 +40,7 @@ ARROWS = {
     "catalogue": {"errors", "files", "version"},
     "cli": BASE | {
         "adopt", "calibration", "camera_statistics", "catalogue", "html_page", "datasets", "demo", "evaluation",
-        "export", "footage", "gallery", "reporting", "runtime", "search", "training", "live",
+        "exchange", "export", "footage", "gallery", "reporting", "runtime", "search", "training", "live",
     },
     "camera_statistics": {"errors"},
     "__init__": {"errors", "records", "version"},

@@ -1,11 +1,11 @@
-"""``reid dataset``: show, check and correct a dataset."""
+"""``reid dataset``: show, check, correct and export a dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from reid_toolkit.cli import showing
+from reid_toolkit.cli import dataset_export, showing
 from reid_toolkit.cli.console import log, print_json, printable
 from reid_toolkit.cli.options import FOLDER, json_output
 from reid_toolkit.errors import DatasetError
@@ -19,10 +19,11 @@ MOST_SENTENCES = 20
 
 @click.group()
 def command() -> None:
-    """Show, check and correct a dataset folder."""
+    """Show, check, correct and export a dataset folder."""
 
 
 command.add_command(showing.show)
+command.add_command(dataset_export.export)
 
 
 @command.command()
