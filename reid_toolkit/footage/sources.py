@@ -80,6 +80,8 @@ def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
         return
     if source.lower().startswith("file://"):
         source = path_of(source)
+    if source.lower().startswith("frigate://"):
+        raise VideoError(f"{without_password(source)}: Frigate's events are read by `reid frigate`, not as a recording")
     if "://" in source:
         found.recordings.append(open_stream(source))
         return

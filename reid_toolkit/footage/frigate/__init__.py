@@ -1,0 +1,1 @@
+"""Frigate's events as tracklets, by its HTTP API (docs/ingest.md)."""
