@@ -39,15 +39,15 @@ def read_coco(path: Path, held: Mapping[str, Any], recording: str, pictures: Map
     rows, others = [], 0
     for place, one in enumerate(listed(path, held, "annotations")):
         origin = f"{path}, annotation {place + 1}"
-        image = key_of(one.get("image_id"), origin)
-        if image not in everything:
-            raise InputError(f"{origin}: image_id is {image!r}, which no image has: expected the id of an image")
-        if image not in frames:
+        key = key_of(one.get("image_id"), origin)
+        if key not in everything:
+            raise InputError(f"{origin}: image_id is {key!r}, which no image has: expected the id of an image")
+        if key not in frames:
             continue  # of another video in this file
         if one.get("category_id") not in people:
             others += 1
             continue
-        rows.append(Row(origin, frames[image], track_of(one, origin), box_of(one, origin), score_of(one, origin)))
+        rows.append(Row(origin, frames[key], track_of(one, origin), box_of(one, origin), score_of(one, origin)))
     return collect(path, rows, size=next(iter(sizes), None), others=others)
 
 

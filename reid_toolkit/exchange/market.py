@@ -93,8 +93,7 @@ def people_of(tracklets: Sequence[Tracklet]) -> dict[str, int]:
     """The number of the person of each tracklet. Identities that are numbers keep them; other identities, and tracklets
     whose identity is not known, get numbers of their own."""
     own = {who: int(who) for one in tracklets if (who := one.identity) and re.fullmatch(r"-1|[0-9]{1,9}", who)}
-    following = max(own.values(), default=0) + 1
-    following = max(following, 1)
+    following = max([0, *own.values()]) + 1
     numbers: dict[str, int] = {}
     for tracklet in tracklets:
         who = tracklet.identity

@@ -47,7 +47,8 @@ def write_tracks(dataset: Dataset, form: str, out: Path, sizes: Mapping[str, Siz
         InputError: ``out`` is there, or FiftyOne's form is asked for and the size of frames is not known.
     """
     suffix, text_of = WRITERS[form]
-    texts, tracks, boxes = {}, 0, 0
+    texts: dict[str, str] = {}
+    tracks = boxes = 0
     for recording, crops in by_recording(dataset).items():
         held = tracks_of(dataset, recording, crops, sizes.get(recording))
         name = free_name(recording, texts)

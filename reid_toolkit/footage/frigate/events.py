@@ -18,7 +18,7 @@ OVERLAP = 0.001
 """Seconds by which a page overlaps the one before, so that events that began at once are not lost between them."""
 SAME_SHAPE = 0.02
 """Relative difference of two ratios of width to height that counts as equal."""
-SNAPSHOTS = (
+SNAPSHOTS: tuple[tuple[str, dict[str, int]], ...] = (
     ("snapshot-clean.webp", {}),
     ("snapshot-clean.png", {}),
     ("snapshot.jpg", {"bbox": 0, "timestamp": 0, "crop": 0}),
