@@ -57,9 +57,9 @@ def export(dataset: Path, form: str, out: Path, identities: Path | None, part: s
         click.echo(printable(f"{out}: {images}, of {people} in {counted(len(made.cameras), 'camera')}"))
         return
     from reid_toolkit.exchange.outgoing import write_tracks
-    from reid_toolkit.footage.dataset_writer import frame_sizes
+    from reid_toolkit.footage.dataset_writer import frame_counts, frame_sizes
 
-    done = write_tracks(held, form, out, frame_sizes(dataset))
+    done = write_tracks(held, form, out, frame_sizes(dataset), frame_counts(dataset))
     if as_json:
         files = [str(path) for path in done.files]
         print_json({"out": str(out), "format": form, "files": files, "tracks": done.tracks, "boxes": done.boxes})

@@ -44,7 +44,7 @@ def read_coco(path: Path, held: Mapping[str, Any], recording: str, pictures: Map
             raise InputError(f"{origin}: image_id is {key!r}, which no image has: expected the id of an image")
         if key not in frames:
             continue  # of another video in this file
-        if one.get("category_id") not in people:
+        if one.get("category_id") not in people or one.get("iscrowd"):
             others += 1
             continue
         rows.append(Row(origin, frames[key], track_of(one, origin), box_of(one, origin), score_of(one, origin)))
@@ -121,12 +121,13 @@ def score_of(one: Mapping[str, Any], origin: str) -> float:
 
 
 def coco_text(tracks: Tracks, recording: str) -> str:
-    """Write the tracks of one recording. An image is named ``RECORDING/0000012.jpg`` after its frame's number."""
+    """Write the tracks of one recording. An image is named ``RECORDING@0000012.jpg`` after its frame's number, which is
+    unlike the names of pictures, so that :func:`frame_of` does not take it for one."""
     numbers = sorted(set(tracks.frames.tolist()))
     ids = {frame: place for place, frame in enumerate(numbers, start=1)}
     size = dict(zip(("width", "height"), tracks.size, strict=True)) if tracks.size else {}
     images = [
-        {"id": ids[frame], "video_id": 1, "frame_id": frame, "file_name": f"{recording}/{frame:07d}.jpg", **size}
+        {"id": ids[frame], "video_id": 1, "frame_id": frame, "file_name": f"{recording}@{frame:07d}.jpg", **size}
         for frame in numbers
     ]
     rows = zip(tracks.frames.tolist(), tracks.numbers.tolist(), tracks.boxes.tolist(), tracks.scores, strict=True)

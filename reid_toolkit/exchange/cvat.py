@@ -93,7 +93,9 @@ class Reader:
 
 
 def cvat_text(tracks: Tracks, recording: str) -> str:
-    """Write the tracks of one recording. Each ends with a box that is outside, or CVAT would go on with it."""
+    """Write the tracks of one recording. Each ends with a box that is outside, or CVAT would go on with it. A track
+    that lasts until the end has no such box, because CVAT refuses frames that the recording does not have."""
+    last = max([int(tracks.frames[-1]), (tracks.length or 0) - 1])
     rows: dict[int, list[tuple[int, list[float]]]] = {}
     for frame, number, box in zip(tracks.frames.tolist(), tracks.numbers.tolist(), tracks.boxes.tolist(), strict=True):
         rows.setdefault(number, []).append((frame, box))
@@ -112,7 +114,10 @@ def cvat_text(tracks: Tracks, recording: str) -> str:
     for number, boxes in sorted(rows.items()):
         lines.append(f'  <track id="{number}" label="{PERSON}" source="file">')
         lines += [box_line(frame, box, outside=False) for frame, box in boxes]
-        lines += [box_line(boxes[-1][0] + 1, boxes[-1][1], outside=True), "  </track>"]
+        frame, box = boxes[-1]
+        if frame < last:
+            lines.append(box_line(frame + 1, box, outside=True))
+        lines.append("  </track>")
     return "\n".join([*lines, "</annotations>"]) + "\n"
 
 

@@ -37,10 +37,13 @@ class Written:
     boxes: int
 
 
-def write_tracks(dataset: Dataset, form: str, out: Path, sizes: Mapping[str, Size]) -> Written:
+def write_tracks(
+    dataset: Dataset, form: str, out: Path, sizes: Mapping[str, Size], lengths: Mapping[str, int] | None = None
+) -> Written:
     """Write a file for each recording of a dataset into the new folder ``out``: all files or none.
 
-    ``form`` is one of :data:`WRITERS`. ``sizes`` are the frames' sizes by recording, as far as they are known.
+    ``form`` is one of :data:`WRITERS`. ``sizes`` and ``lengths`` are the size and number of frames by recording,
+    as far as they are known.
 
     Raises:
         DatasetError: crops have no box, or two of one tracklet are of one frame.
@@ -51,6 +54,7 @@ def write_tracks(dataset: Dataset, form: str, out: Path, sizes: Mapping[str, Siz
     tracks = boxes = 0
     for recording, crops in by_recording(dataset).items():
         held = tracks_of(dataset, recording, crops, sizes.get(recording))
+        held = replace(held, length=(lengths or {}).get(recording))
         name = free_name(recording, texts)
         try:
             texts[name] = text_of(recording, held)

@@ -49,6 +49,8 @@ class Tracks:
     """(N,) 0-1."""
     size: Size | None = None
     """Size of the frames, if it is known."""
+    length: int | None = None
+    """Number of frames of the recording, if it is known."""
     relative: bool = False
     others: int = 0
     """Boxes that were left out, because their class is not a person or because they are marked to be ignored."""
@@ -98,8 +100,8 @@ def collect(
         np.array([seen[key].box for key in order], np.float64).reshape(-1, 4),
         np.array([seen[key].score for key in order], np.float64),
         size,
-        relative,
-        others,
+        relative=relative,
+        others=others,
     )
 
 

@@ -168,6 +168,11 @@ def frame_sizes(root: Path) -> dict[str, tuple[int, int]]:
     return {entry["name"]: (entry["width"], entry["height"]) for entry in entries if "width" in entry}
 
 
+def frame_counts(root: Path) -> dict[str, int]:
+    """Return how many frames of each recording were read, by the recording's name in the manifest."""
+    return {entry["name"]: entry["frames"] for entry in read_journal(root / JOURNAL)}
+
+
 def write_journal(path: Path, entries: Sequence[Entry]) -> None:
     """Write a journal for :func:`read_journal`, completely or not at all."""
     write_atomic(path, json.dumps({"recordings": entries}, indent=1) + "\n")

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import cv2
 import pytest
-from drawn_yard import ScriptedDetector, write_video
+from drawn_yard import ScriptedDetector, draw_frame, write_video
 
 from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.footage.ingest import ingest
@@ -32,6 +33,22 @@ def test_tracks_out_and_in_again_are_equal(form: str, yard: tuple[Path, Path], t
         reid("ingest", video, "--tracks", file, "--every", 1, "--min-crops", 1, "--out", tmp_path / "set").status == 0
     )
     assert rows(tmp_path / "set") == rows(held)
+
+
+def test_tracks_of_a_folder_of_pictures_are_equal_again(tmp_path: Path, reid) -> None:
+    """Pictures are numbered from 1, frames from 0."""
+    folder = tmp_path / "yard"
+    folder.mkdir()
+    for number in range(20):
+        cv2.imwrite(str(folder / f"{number + 1:07d}.png"), draw_frame(number))
+    ingest([folder], tmp_path / "set", detector=ScriptedDetector(), every=1)
+    for form in ("mot", "coco"):
+        (file,) = reid(
+            "dataset", "export", tmp_path / "set", "--format", form, "--out", tmp_path / form, "--json"
+        ).json["files"]
+        again = ("--tracks", file, "--every", 1, "--out", tmp_path / f"again-{form}")
+        assert reid("ingest", folder, *again).status == 0
+        assert rows(tmp_path / f"again-{form}") == rows(tmp_path / "set")
 
 
 def test_it_says_what_it_wrote(yard: tuple[Path, Path], tmp_path: Path, reid) -> None:

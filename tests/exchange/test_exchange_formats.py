@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,7 @@ BOMB = '<!DOCTYPE lol [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;
         (coco(bbox=[1, 2, 3, None]), "tracks, annotation 1: bbox is 'None': expected a number"),
         (coco(bbox=[1, 2, 3, float("nan")]), "tracks, annotation 1: a box of"),
         (coco(category_id=2), "tracks: has no box of a person"),
+        (coco(iscrowd=1), "tracks: has no box of a person"),
         (fiftyone(index=None), "tracks, frame 5, object 1: has no index"),
         (fiftyone(bounding_box={"top_left": 3}), "tracks, frame 5, object 1: bounding_box lacks"),
         (fiftyone(label="car"), "tracks: has no box of a person"),
@@ -196,6 +198,13 @@ def test_what_cannot_be_is_refused(text: str | bytes, said: str) -> None:
 def test_another_format_than_said_is_refused(form: str, text: str) -> None:
     with pytest.raises(InputError, match="tracks"):
         read(text, form)
+
+
+def test_a_track_for_cvat_ends_unless_the_recording_ends() -> None:
+    tracks = read("3,1,10,20,30,60\n4,2,10,20,30,60")
+    assert cvat_text(tracks, "yard").count('outside="1"') == 1  # CVAT refuses frames after the last one
+    assert cvat_text(replace(tracks, length=4), "yard").count('outside="1"') == 1
+    assert cvat_text(replace(tracks, length=5), "yard").count('outside="1"') == 2
 
 
 def test_fiftyone_needs_the_size_of_frames() -> None:

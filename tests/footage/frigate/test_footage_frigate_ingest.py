@@ -6,14 +6,17 @@ from pathlib import Path
 
 import cv2
 import pytest
+from drawn_yard import ScriptedDetector, write_video
 from frigate_server import BEGIN, BOX, HEIGHT, WIDTH, Frigate, frigate, picture
 
 from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DownloadError, InputError
+from reid_toolkit.footage.changes import drop
 from reid_toolkit.footage.dataset_writer import frame_sizes
 from reid_toolkit.footage.frigate import events
 from reid_toolkit.footage.frigate.client import FrigateClient, base_of
 from reid_toolkit.footage.frigate.ingest import FrigateReport, ingest_frigate
+from reid_toolkit.footage.ingest import ingest
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +87,17 @@ def test_events_that_are_there_are_not_fetched_again(held: Frigate, address: str
     assert not [path for path in pictures_asked(held) if "/a/" in path]
     assert len(read_manifest(tmp_path / "set").tracklets) == 3
     assert run(address, tmp_path / "set").skipped == 3
+
+
+def test_recordings_and_events_share_a_dataset(held: Frigate, address: str, tmp_path: Path) -> None:
+    held.add("a")
+    video = write_video(tmp_path / "yard.avi", frames=30)
+    for _ in range(2):
+        run(address, tmp_path / "set")
+        ingest([video], tmp_path / "set", detector=ScriptedDetector(), every=2)
+    assert [one.name for one in read_manifest(tmp_path / "set").tracklets] == ["frigate-north-a", "yard-00000"]
+    drop(tmp_path / "set", ["frigate-north-a"])
+    assert run(address, tmp_path / "set").skipped == 1
 
 
 def test_pages_follow_each_other(held: Frigate, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
