@@ -120,8 +120,7 @@ class FrigateClient:
         self.token = ""
         body = json.dumps({"user": user, "password": password}).encode()
         status, _, headers = self.ask(f"{self.base}/api/login", body)
-        cookies = headers.get("set-cookie", "")
-        token = next((part.partition("=")[2] for part in cookies.replace(",", ";").split(";") if "_token=" in part), "")
+        token = headers.get("set-cookie", "").partition(";")[0].partition("=")[2]  # the name can be configured
         if status != 200 or not token:
             raise self.refused(status)
         self.token = token
@@ -175,7 +174,8 @@ class FrigateClient:
             promised = response.headers.get("Content-Length", "")
             if promised.isdecimal() and len(content) != int(promised):
                 raise HTTPException(f"cut off after {len(content)} of {promised} bytes")
-            return response.status, content, {name.lower(): value for name, value in response.headers.items()}
+            items = reversed(response.headers.items())  # of two headers with one name, the first counts
+            return response.status, content, {name.lower(): value for name, value in items}
 
 
 def shown(address: str) -> str:
