@@ -17,20 +17,33 @@ Found = tuple[str, int, int, int, int, float]
 """Person, x, y, width, height, visible: a truth.Box without camera and frame."""
 
 
+class Shooting:
+    """One camera at its place: each picture that it takes has the same background and its own noise."""
+
+    def __init__(self, camera: Camera, size: tuple[int, int], rng: np.random.Generator) -> None:
+        """``size`` is (width, height) of the pictures. ``rng`` also draws the noise of each picture."""
+        width, height = size
+        self.camera, self.rng = camera, rng
+        self.background = camera.background(width, height, rng)
+        self.grain = rng.normal(0, camera.noise, (NOISE_FRAMES, height, width, 3)).astype(np.int16)
+
+    def shoot(self, walkers: list[Step]) -> tuple[Image, list[Found]]:
+        """Return a picture of ``walkers``, farthest first, and their boxes."""
+        image = self.background.copy()
+        boxes = draw_walkers(image, self.camera, walkers)
+        noise = self.grain[self.rng.integers(NOISE_FRAMES)]
+        noise = np.roll(noise, int(self.rng.integers(image.shape[0])), axis=0)
+        recorded = cv2.add(self.camera.develop(image), noise, dtype=cv2.CV_8U)
+        return np.asarray(recorded, np.uint8), boxes
+
+
 def record(
     camera: Camera, walks: list[list[Step]], size: tuple[int, int], rng: np.random.Generator
 ) -> Iterator[tuple[Image, list[Found]]]:
     """Yield each frame that a camera records, with the boxes of the people in it."""
-    width, height = size
-    background = camera.background(width, height, rng)
-    grain = rng.normal(0, camera.noise, (NOISE_FRAMES, height, width, 3)).astype(np.int16)
+    shooting = Shooting(camera, size, rng)
     for walkers in walks:
-        image = background.copy()
-        boxes = draw_walkers(image, camera, walkers)
-        noise = grain[rng.integers(NOISE_FRAMES)]
-        noise = np.roll(noise, int(rng.integers(height)), axis=0)
-        recorded = cv2.add(camera.develop(image), noise, dtype=cv2.CV_8U)
-        yield np.asarray(recorded, np.uint8), boxes
+        yield shooting.shoot(walkers)
 
 
 def draw_walkers(image: Image, camera: Camera, walkers: list[Step]) -> list[Found]:
