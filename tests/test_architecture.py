@@ -36,11 +36,12 @@ ARROWS = {
     },
     "live": BASE | {"footage", "runtime", "gallery"},
     "search": BASE | {"calibration", "camera_statistics", "datasets", "gallery", "runtime"},
+    "people": BASE | {"gallery", "method"},
     "demo": BASE | {"datasets"},
     "catalogue": {"errors", "files", "version"},
     "cli": BASE | {
         "adopt", "calibration", "camera_statistics", "catalogue", "html_page", "datasets", "demo", "evaluation",
-        "exchange", "export", "footage", "gallery", "reporting", "runtime", "search", "training", "live",
+        "exchange", "export", "footage", "gallery", "reporting", "runtime", "search", "training", "live", "people",
     },
     "camera_statistics": {"errors"},
     "__init__": {"errors", "records", "version"},

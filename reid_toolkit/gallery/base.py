@@ -12,6 +12,7 @@ from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.gallery.block_list import BlockList
 from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.pages import Grouping, Page, page_of
+from reid_toolkit.gallery.people_table import PeopleTable
 from reid_toolkit.gallery.types import Batch, Comparison, Filter, Info, OnProgress, Report, Selection
 from reid_toolkit.gallery.validation import checked_queries, one_row
 from reid_toolkit.records import Match, Record
@@ -40,6 +41,12 @@ class GalleryStore(Protocol):
     @property
     def block_list(self) -> BlockList:
         """The list of forgotten records, which must not come back."""
+
+    @property
+    def people(self) -> PeopleTable:
+        """Which records show the same person, what people are called, and the corrections by users.
+
+        Raises :class:`GalleryError` if this kind of gallery keeps no people."""
 
     def expect(self, dimension: int | None = None, model: str | None = None) -> None:
         """Require this width and model from now on. An empty gallery takes them over. Raises :class:`GalleryError` if

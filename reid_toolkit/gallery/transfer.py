@@ -21,6 +21,7 @@ from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import content_digest, key_digest
 from reid_toolkit.gallery.local.gallery import Gallery
 from reid_toolkit.gallery.local.record_table import key_of
+from reid_toolkit.gallery.people_transfer import copy_people, send_corrections
 from reid_toolkit.gallery.types import Batch, OnProgress, Selection
 from reid_toolkit.records import Record
 
@@ -93,6 +94,7 @@ def copy(
         raise GalleryError(
             f"after copying, {differing} records differ: one of the galleries changed meanwhile; run this again"
         )
+    copy_people(source, target, after)
     return Copied(len(after), written, past, removed + old, blocked, checksum(after))
 
 
@@ -289,6 +291,7 @@ def sync(
                 on_progress(read, before)
         refuse_damaged(edge, before, read)
         forgotten = _take_back(journal, where, target, here)
+        send_corrections(edge, target)
     target.refresh_statistics(if_due=True)
     target.build_index()
     return Synced(sent, forgotten, len(here) - sent - blocked, absent, blocked, len(hidden))

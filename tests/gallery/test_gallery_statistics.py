@@ -16,7 +16,7 @@ from slow_search import half, passes
 from reid_toolkit.camera_statistics import fit_camera_statistics
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import Filter, Gallery, GalleryStore, open_gallery
-from reid_toolkit.gallery.local import gallery as local
+from reid_toolkit.gallery.local import statistics as local_statistics
 from reid_toolkit.gallery.local import index_files as cache
 from reid_toolkit.gallery.local import search as searcher
 from reid_toolkit.gallery.statistics import worth_fitting
@@ -571,16 +571,16 @@ def test_a_fit_that_another_has_overtaken_is_done_again(large, monkeypatch: pyte
     path, _, _ = large
     others, their_records = make_site(60, seed=1)
     with Gallery.open(path, exact_below=100) as slower, Gallery.open(path, exact_below=100) as faster:
-        fit = local._fit
+        fit = local_statistics._fit
 
         def overtaken(*arguments: object) -> object:
             found = fit(*arguments)
-            monkeypatch.setattr(local, "_fit", fit)
+            monkeypatch.setattr(local_statistics, "_fit", fit)
             faster.add(others, their_records)
             faster.refresh_statistics()
             return found
 
-        monkeypatch.setattr(local, "_fit", overtaken)
+        monkeypatch.setattr(local_statistics, "_fit", overtaken)
         assert slower.refresh_statistics()
         slower.build_index()
         statistics = slower.statistics()

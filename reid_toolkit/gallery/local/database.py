@@ -153,6 +153,12 @@ class Database:
     def close(self) -> None:
         self._db.close()
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection, for the modules of this folder that keep tables of their own. It changes when the file was
+        opened again, so use it within :meth:`reading` or :meth:`writing`, and do not keep it."""
+        return self._db
+
     def _file_there(self) -> tuple[int, int] | None:
         """The file that has our name now. None if there is none."""
         try:

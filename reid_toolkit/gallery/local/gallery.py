@@ -1,6 +1,5 @@
 """A gallery in a folder. SQLite holds the records, and the rows that searches use follow the database."""
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,10 +17,12 @@ from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.local import audit, index_files
 from reid_toolkit.gallery.local.block_list import FolderBlockList
 from reid_toolkit.gallery.local.check import info_of, leftover, report_on
+from reid_toolkit.gallery.local.people_table import FolderPeopleTable
 from reid_toolkit.gallery.local.query import Find, answer, log
 from reid_toolkit.gallery.local.record_table import RecordTable, key_of
-from reid_toolkit.gallery.local.search import Locks, Searcher, manifest_of
-from reid_toolkit.gallery.statistics import fit_gallery, worth_fitting
+from reid_toolkit.gallery.local.search import Locks, Searcher
+from reid_toolkit.gallery.local.statistics import refresh
+from reid_toolkit.gallery.people_table import PeopleTable
 from reid_toolkit.gallery.types import EXACT_BELOW, Batch, Comparison, Filter, Info, OnProgress, Report, Selection
 from reid_toolkit.records import Match, Record
 
@@ -221,34 +222,12 @@ class Gallery(GalleryStore):
         With ``if_due``, only if it is worth its cost, see ``gallery/statistics.py``. Nothing changes if there were none
         and there are too few records.
         """
-        while True:
-            with closing(self._reader.again()) as store, store.reading():
-                seen, now = store.statistics_seen(), store.tally("camera")
-                if if_due and not worth_fitting(seen, now):
-                    return False
-                read_at = store.fit_state()
-                found = _fit(store, on_progress)
-            with self._locks.writer, self._writer.writing():
-                # Try again if another process has fitted meanwhile, or if bytes were erased: they must not be in a
-                # mean.
-                if self._writer.fit_state() != read_at:
-                    continue
-                if found is None and not self._writer.holds_statistics(read_at[0]):
-                    self._writer.set_seen(now)
-                    return False
-                about = manifest_of(self._writer)
-                version = self._writer.put_statistics(found, now)
-                self._writer.drop_statistics({about.statistics} if about else ())
-                self._writer.log({"action": "camera statistics", "version": version})
-            with self._locks.writer:
-                self._writer.empty_log()  # it may hold the old means, which contain people forgotten since
-            return True
+        return refresh(self._reader, self._writer, self._locks, on_progress, if_due=if_due)
 
     @property
     def identity(self) -> str:
         """The gallery's id, which stays if its folder is moved. A copy by ``reid gallery copy`` has another id."""
-        with self._locks.reader, self._reader.reading():
-            return self._reader.meta("id") or ""
+        return self._meta("id") or ""
 
     @property
     def damage(self) -> dict[int, str]:
@@ -306,6 +285,11 @@ class Gallery(GalleryStore):
     def block_list(self) -> BlockList:
         """The list of forgotten records, which must not come back."""
         return FolderBlockList(self._reader, self._writer, self._locks)
+
+    @property
+    def people(self) -> PeopleTable:
+        """Which records show the same person, and what people are called."""
+        return FolderPeopleTable(self._reader, self._writer, self._locks)
 
     @property
     def retention(self) -> float | None:
@@ -379,19 +363,14 @@ class Gallery(GalleryStore):
     @property
     def model_file(self) -> Path | None:
         """The path that :meth:`remember_model_file` stored. None if there is none."""
-        with self._locks.reader, self._reader.reading():
-            held = self._reader.meta("model_file")
+        held = self._meta("model_file")
         return Path(held) if held else None
+
+    def _meta(self, key: str) -> str | None:
+        with self._locks.reader, self._reader.reading():
+            return self._reader.meta(key)
 
     def info(self) -> Info:
         """Counts, model and size. Reads the indexes of the file, not the descriptors."""
         with self._locks.reader, self._reader.reading():
             return info_of(self._reader, self._searcher.version_in_use(self._reader))
-
-
-def _fit(store: RecordTable, on_progress: OnProgress | None) -> CameraStatistics | None:
-    """The camera statistics of all undamaged records. Within ``store.reading()``."""
-    dimension, model = store.number("dimension"), store.meta("model")
-    if not dimension:
-        return None
-    return fit_gallery(store.batches, store.count(), dimension, model, time.time(), on_progress)

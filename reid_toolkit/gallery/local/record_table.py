@@ -15,7 +15,7 @@ from reid_toolkit.camera_statistics import CameraStatistics, loads
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.files import parse_json
 from reid_toolkit.gallery.digests import Fields, row_checksum
-from reid_toolkit.gallery.local import audit
+from reid_toolkit.gallery.local import audit, people_rows
 from reid_toolkit.gallery.local.database import UNREADABLE, Database, is_busy
 from reid_toolkit.gallery.local.schema import BLOCKED_TABLE, STATISTICS_TABLE
 from reid_toolkit.gallery.types import DATED_FROM, Selection
@@ -103,16 +103,18 @@ class RecordTable(Database):
 
     def remove(self, keys: Iterable[Key]) -> int:
         """Delete the rows of ``keys``, within :meth:`writing`. Gives the number of deleted rows."""
-        gone = self._db.executemany(
-            "DELETE FROM record WHERE source = ? AND tracklet = ? AND camera = ?", list(keys)
-        ).rowcount
+        keys = list(keys)
+        query = "DELETE FROM record WHERE source = ? AND tracklet = ? AND camera = ?"
+        gone = self._db.executemany(query, keys).rowcount
         gone = max(gone, 0)  # sqlite3 gives -1 if there are no keys
+        people_rows.drop(self._db, keys)
         self._count(0, gone)
         return gone
 
     def delete(self, which: Selection) -> int:
         """Delete the rows that match, within :meth:`writing`. Gives the number of deleted rows."""
         where, values = self._where(which)
+        people_rows.drop_where(self._db, where, values)
         gone = self._db.execute(f"DELETE FROM record WHERE {where}", values).rowcount
         self._count(0, gone)
         return gone
@@ -120,8 +122,7 @@ class RecordTable(Database):
     def matching(self, which: Selection) -> int:
         """The number of rows that :meth:`delete` would delete."""
         where, values = self._where(which)
-        count: int = self._db.execute(f"SELECT count(*) FROM record WHERE {where}", values).fetchone()[0]
-        return count
+        return int(self._db.execute(f"SELECT count(*) FROM record WHERE {where}", values).fetchone()[0])
 
     def listed(self, which: Selection) -> Iterator[Record]:
         """Yield the undamaged records that match, in parts, because their pictures may be large."""
@@ -214,8 +215,7 @@ class RecordTable(Database):
 
     def statistics_seen(self) -> dict[str, int]:
         """The number of records of each camera at the last fit."""
-        seen: dict[str, int] = json.loads(self.meta("statistics_seen") or "{}")
-        return seen
+        return dict(json.loads(self.meta("statistics_seen") or "{}"))
 
     def retention(self) -> float | None:
         """Seconds after which records are hidden from searches. None for never."""

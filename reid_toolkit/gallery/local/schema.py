@@ -70,6 +70,12 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
         # keeps older toolkits away, because they do not know that an index may hold descriptors without camera bias.
         (),
     ),
+    (
+        "people",
+        # Nothing to do: the tables are created with the first people, see PEOPLE_TABLES. The higher version keeps
+        # older toolkits away, because they would not delete people together with their records.
+        (),
+    ),
 )
 """Each step is a transaction, and sets ``PRAGMA user_version`` to its number, from 1. Never change a step: only
 append."""
@@ -83,6 +89,18 @@ with, so that version is kept beside the newest. Empty content means a version w
 
 BLOCKED_TABLE = "CREATE TABLE IF NOT EXISTS blocked (digest TEXT PRIMARY KEY) WITHOUT ROWID"
 """Created with the first digest, so that an older gallery can be read without being changed."""
+
+PEOPLE_TABLES = (
+    """CREATE TABLE IF NOT EXISTS person_member (
+        digest TEXT PRIMARY KEY, person INTEGER NOT NULL, strict INTEGER NOT NULL, loose INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS person_name (person INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE IF NOT EXISTS person_correction (
+        number INTEGER PRIMARY KEY, kind TEXT NOT NULL, first TEXT NOT NULL, second TEXT NOT NULL, who TEXT NOT NULL,
+        time REAL NOT NULL
+    )""",
+)
+"""Created with the first people. Records are named by the digest of their key."""
 
 
 def migrate(connection: sqlite3.Connection, *, may_write: bool = True) -> None:

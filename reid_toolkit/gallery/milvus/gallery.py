@@ -22,6 +22,7 @@ from reid_toolkit.gallery.milvus.properties import LAST, MODEL, MODEL_FILE
 from reid_toolkit.gallery.milvus.rows import ALL, SCALARS, encode, is_whole, record_of, vectors_of
 from reid_toolkit.gallery.milvus.search import following, nearest
 from reid_toolkit.gallery.milvus.statistics import Statistics
+from reid_toolkit.gallery.people_table import PeopleTable
 from reid_toolkit.gallery.statistics import about_statistics
 from reid_toolkit.gallery.types import EXACT_BELOW, Batch, Comparison, Filter, Info, OnProgress, Report, Selection
 from reid_toolkit.gallery.validation import check_records, checked_cameras, checked_queries, stored_rows
@@ -224,6 +225,14 @@ class MilvusGallery(Statistics):
     def block_list(self) -> BlockList:
         """The list of forgotten records, which must not come back."""
         return MilvusBlockList(self._collection)
+
+    @property
+    def people(self) -> PeopleTable:
+        """Not kept in Milvus yet."""
+        raise GalleryError(
+            f"{self._where}: a gallery in Milvus keeps no people yet: expected a gallery in a folder; `reid gallery "
+            "copy` makes one"
+        )
 
     @property
     def damage(self) -> dict[int, str]:

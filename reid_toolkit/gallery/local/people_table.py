@@ -1,0 +1,69 @@
+"""The people of a gallery in a folder."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from reid_toolkit.errors import GalleryError
+from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.local import people_rows
+from reid_toolkit.gallery.local.record_table import RecordTable
+from reid_toolkit.gallery.local.search import Locks
+from reid_toolkit.gallery.people_table import Correction, Membership, People, PeopleTable
+from reid_toolkit.records import Record
+
+
+class FolderPeopleTable(PeopleTable):
+    """The people of a gallery in a folder."""
+
+    def __init__(self, reader: RecordTable, writer: RecordTable, locks: Locks) -> None:
+        self._reader, self._writer, self._locks = reader, writer, locks
+
+    def read(self) -> People:
+        """Read everything, as of one moment."""
+        with self._locks.reader, self._reader.reading():
+            return replace(
+                people_rows.read(self._reader.connection),
+                last_person=self._reader.number("last_person"),
+                last_correction=self._reader.number("last_correction"),
+                state=(self._reader.number("people_changes"), self._reader.number("removed")),
+            )
+
+    def write(
+        self,
+        was: People,
+        *,
+        members: Mapping[str, Membership] | None = None,
+        names: Mapping[int, str | None] | None = None,
+        put: Collection[Correction] = (),
+        take: Collection[int] = (),
+        event: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change what is stored, in one transaction."""
+        members, writer = dict(members or {}), self._writer
+        with self._locks.writer, writer.writing():
+            changes, removed = was.state
+            if writer.number("people_changes") != changes:
+                raise GalleryError(
+                    f"{writer.folder}: another process has changed its people meanwhile, so nothing was changed now: "
+                    "run this again"
+                )
+            if put or writer.number("removed") != removed:  # corrections may come from another gallery
+                there = self._digests()
+                members = {digest: one for digest, one in members.items() if digest in there}
+                put = [one for one in put if {one.first, one.second} <= there]
+            people_rows.write(writer.connection, members, names or {}, put, take)
+            highest = [one.person for one in members.values()], [one.number for one in put]
+            for key, numbers, last in zip(
+                ("last_person", "last_correction"), highest, (was.last_person, was.last_correction), strict=True
+            ):
+                writer.set_meta(key, str(max([last, *numbers])))
+            writer.set_meta("people_changes", str(changes + 1))
+            if event:
+                writer.log(dict(event))
+        with self._locks.writer:
+            writer.empty_log()  # it may hold names and links that were taken away
+
+    def _digests(self) -> set[str]:
+        keys = self._writer.keys().values()
+        return {key_digest(Record(tracklet, camera, source=source)) for source, tracklet, camera in keys}

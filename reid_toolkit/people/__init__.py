@@ -1,0 +1,1 @@
+"""Groups the records of a gallery into people, with lasting names, counts, routes and corrections (docs/people.md)."""

@@ -1,0 +1,211 @@
+"""What a gallery knows about its people, and what users may change about it. Commands and services use this."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from reid_toolkit.errors import InputError, did_you_mean
+from reid_toolkit.gallery.base import GalleryStore
+from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.people_table import Correction, Kind, Membership, People
+from reid_toolkit.gallery.types import OnProgress, Selection, is_past
+from reid_toolkit.people.corrections import new_correction
+from reid_toolkit.people.naming import check_name, find_person, name_of, unknown_person
+from reid_toolkit.records import Record
+from reid_toolkit.times import format_span
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a user named: a person, or a record."""
+
+    person: int | None
+    """None for a record that was never grouped."""
+    digest: str
+    """The record, or the record that stands for the person."""
+    text: str
+
+
+class Book:
+    """The people of a gallery, as of when they were read. Error messages call the gallery ``where``."""
+
+    def __init__(self, store: GalleryStore, where: str, now: float) -> None:
+        """Read the people and the records, without descriptors. ``now`` is the Unix time that retention counts from."""
+        self.store, self.where = store, where
+        self.people: People = store.people.read()
+        since = None if store.retention is None else now - store.retention
+        everything = Selection(before=float("inf"))
+        shown = (record for record in store.listed(everything) if not is_past(record, since))
+        self.records: dict[str, Record] = {key_digest(record): record for record in shown}
+
+    @cached_property
+    def by_person(self) -> dict[int, list[str]]:
+        """The digests of each person's records, by number."""
+        found: defaultdict[int, list[str]] = defaultdict(list)
+        for digest in self.records:
+            if digest in self.people.members:
+                found[self.people.members[digest].person].append(digest)
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def called(self) -> dict[str, str]:
+        """How messages name each record."""
+        return {digest: f"{record.tracklet}@{record.camera}" for digest, record in self.records.items()}
+
+    @property
+    def grouped(self) -> list[tuple[Record, Membership]]:
+        """The records that have a person."""
+        members = self.people.members
+        return [(record, members[digest]) for digest, record in self.records.items() if digest in members]
+
+    @property
+    def waiting(self) -> int:
+        """How many records have no person yet."""
+        return len(self.records) - len(self.grouped)
+
+    def name(self, person: int) -> str:
+        return name_of(person, self.people.names)
+
+    def records_of(self, person: int) -> list[Record]:
+        return [self.records[digest] for digest in self.by_person.get(person, ())]
+
+    def person(self, text: str) -> int:
+        """The number of the person that ``text`` names. Raises :class:`InputError` if nobody is called so."""
+        number = find_person(text, self.people)
+        if number is None or number not in self.by_person:
+            raise unknown_person(text, self.people, self.where)
+        return number
+
+    def target(self, text: str) -> Target:
+        """The person or the record that ``text`` names: a name, a tracklet, or TRACKLET@CAMERA.
+
+        Raises :class:`InputError` if nothing is called so, or more than one record.
+        """
+        number = find_person(text, self.people)
+        if number is not None and number in self.by_person:
+            return Target(number, self.stands_for(number), self.name(number))
+        found = [key for key, one in self.records.items() if text in (one.tracklet, f"{one.tracklet}@{one.camera}")]
+        if not found:
+            near = did_you_mean(text, [*self.people.names.values(), *(one.tracklet for one in self.records.values())])
+            raise InputError(
+                f"{self.where}: no person and no tracklet is called {text!r}{near}: `reid people list {self.where}` "
+                "shows everybody"
+            )
+        if len(found) > 1:
+            raise InputError(
+                f"{self.where}: {len(found)} records are called {text!r}: expected one; give TRACKLET@CAMERA, such as "
+                f"{self.called[found[0]]!r}"
+            )
+        member = self.people.members.get(found[0])
+        return Target(None if member is None else member.person, found[0], self.called[found[0]])
+
+    def stands_for(self, person: int) -> str:
+        """The record that corrections about a person name: its earliest."""
+        return min(self.by_person[person], key=lambda key: (self.records[key].start or 0.0, key))
+
+    def say(self, kind: Kind, one: str, other: str, who: str) -> Correction:
+        """Store that two people or records are the same person, or different people.
+
+        Said to be the same, two people become one at once: with the name that a user gave, or else with the number of
+        the person with more records. Said to be different, two records of one person are only marked: the next
+        ``update`` separates them.
+
+        Raises :class:`InputError` if something is unknown, or if earlier corrections contradict it.
+        """
+        first, second = self.target(one), self.target(other)
+        if first.person is not None and first.person == second.person and kind == "same":
+            raise InputError(f"{first.text} and {second.text} are the same person already: {self.name(first.person)}")
+        people = self.people
+        made = new_correction(
+            kind, first.digest, second.digest, people.corrections, people.last_correction, who, self.called
+        )
+        members: dict[str, Membership] = {}
+        names: dict[int, str | None] = {}
+        if kind == "same" and first.person is not None and second.person is not None:
+            members, names = self._joined(first.person, second.person)
+        event = {"action": kind, "first": first.text, "second": second.text, "correction": made.name}
+        self.store.people.write(people, members=members, names=names, put=[made], event=event)
+        return made
+
+    def _joined(self, one: int, other: int) -> tuple[dict[str, Membership], dict[int, str | None]]:
+        names = self.people.names
+        kept, gone = sorted(
+            (one, other), key=lambda person: (person not in names, -len(self.by_person[person]), person)
+        )
+        if gone in names and kept in names:
+            raise InputError(
+                f"{names[kept]} and {names[gone]} both have a name: take one away first, with `reid people name "
+                f"{self.where} PERSON --none`"
+            )
+        held = self.people.members
+        model = held[self.stands_for(kept)]
+        return {digest: Membership(kept, model.strict, model.loose) for digest in self.by_person[gone]}, {
+            gone: None
+        } if gone in names else {}
+
+    def split(self, text: str, tracklets: Sequence[str], who: str) -> tuple[list[Correction], int]:
+        """Make a new person of some records of a person. Returns the corrections and the new person's number."""
+        person = self.person(text)
+        chosen = [self.target(tracklet) for tracklet in tracklets]
+        for one in chosen:
+            if one.person != person or find_person(one.text, self.people) is not None:
+                raise InputError(f"{one.text}: is not a record of {self.name(person)}: expected its tracklets")
+        digests = list(dict.fromkeys(one.digest for one in chosen))
+        rest = [digest for digest in self.by_person[person] if digest not in digests]
+        if not rest:
+            raise InputError(f"{self.name(person)}: these are all its records: expected some of them")
+        made: list[Correction] = []
+        # Each of the rest is kept apart, because otherwise a part of the rest could join the new person.
+        pairs: list[tuple[Kind, str, str]] = [("different", digest, digests[0]) for digest in rest]
+        pairs += [("same", digests[0], digest) for digest in digests[1:]]
+        for kind, first, second in pairs:
+            known = [*self.people.corrections, *made]
+            last = self.people.last_correction + len(made)
+            made.append(new_correction(kind, first, second, known, last, who, self.called))
+        number = self.people.last_person + 1
+        level = 1 + max(max(one.strict, one.loose) for one in self.people.members.values())
+        members = {digest: Membership(number, level, level) for digest in digests}
+        event = {"action": "split", "person": self.name(person), "records": len(digests), "into": name_of(number, {})}
+        self.store.people.write(self.people, members=members, put=made, event=event)
+        return made, number
+
+    def rename(self, text: str, name: str | None) -> str:
+        """Give a person a name, or take it away with None. Returns what the person is called now."""
+        person = self.person(text)
+        new = None if name is None else check_name(name, person, self.people)
+        event = {"action": "name", "person": name_of(person, {}), "name": new}
+        self.store.people.write(self.people, names={person: new}, event=event)
+        return new or name_of(person, {})
+
+    def undo(self, names: Collection[str]) -> set[int]:
+        """Take corrections away. Returns the people whose records must be grouped again."""
+        held = {one.name: one for one in self.people.corrections}
+        unknown = next((name for name in names if name not in held), None)
+        if unknown is not None:
+            raise InputError(
+                f"{self.where}: no correction is called {unknown!r}{did_you_mean(unknown, held)}: `reid people "
+                f"corrections {self.where}` lists them"
+            )
+        taken = [held[name] for name in names]
+        event = {"action": "undo", "corrections": sorted(names)}
+        self.store.people.write(self.people, take=[one.number for one in taken], event=event)
+        ends = [digest for one in taken for digest in (one.first, one.second)]
+        return {self.people.members[digest].person for digest in ends if digest in self.people.members}
+
+    def forget(self, person: int, on_progress: OnProgress | None = None) -> int:
+        """Delete all records of a person for good, with the name and the links. Returns how many there were.
+
+        The records go on the block list, so that nothing brings them back.
+        """
+        records = self.records_of(person)
+        self.store.block_list.add(records)
+        gone = self.store.delete_records(records)
+        self.store.compact(on_progress)
+        return gone
+
+    def describe(self, digest: str) -> str:
+        """A record as text: tracklet, camera and time."""
+        record = self.records[digest]
+        when = format_span(record.start, record.end)
+        return f"{self.called[digest]}{f', {when}' if when else ''}"

@@ -1,0 +1,82 @@
+"""Which records cannot show one person, by their times, and which belong together in any case."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.method.constraints import cannot_link_pairs
+from reid_toolkit.records import Record
+from reid_toolkit.times import UNIX_TIMES
+
+LeastTimes = Mapping[tuple[str, str], float]
+"""The least seconds that anybody needs between two cameras; the names of a pair are sorted."""
+
+
+def seen_at_once(records: Sequence[Record]) -> NDArray[np.int64]:
+    """Pairs (M, 2) of records that one camera saw at the same moment, so that they show two people.
+
+    Only records of one source are compared. If the same footage was enrolled from two sources, one person has two
+    records at the same moment.
+    """
+    places = [f"{record.camera}\0{record.source}" for record in records]
+    start, end = times_of(records)
+    return cannot_link_pairs(places, start, end) if records else np.empty((0, 2), np.int64)
+
+
+def impossible_moves(records: Sequence[Record], least: LeastTimes) -> NDArray[np.int64]:
+    """Pairs (M, 2) of records in two cameras with less time between them than anybody needs.
+
+    Records without Unix times are left out, because the clocks of two recordings cannot be compared.
+    """
+    start, end = times_of(records)
+    start[~((start >= UNIX_TIMES[0]) & (end <= UNIX_TIMES[1]))] = np.nan
+    camera = np.array([record.camera for record in records])
+    found = [np.empty((0, 2), np.int64)]
+    for (one, other), seconds in least.items():
+        rows = np.flatnonzero(np.isin(camera, (one, other)))
+        # Two records are too near in time if they overlap after each has been made longer by the least time.
+        pairs = rows[cannot_link_pairs(["pair"] * len(rows), start[rows], end[rows] + seconds)]
+        first, second = pairs.T
+        between = np.maximum(start[first], start[second]) - np.minimum(end[first], end[second])
+        found.append(pairs[(camera[first] != camera[second]) & (between < seconds)])
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def times_of(records: Sequence[Record]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Starts and ends (N,) in seconds, NaN where unknown."""
+    unknown = float("nan")
+    both = [
+        (unknown, unknown) if record.start is None or record.end is None else (record.start, record.end)
+        for record in records
+    ]
+    start, end = np.array(both, np.float64).reshape(-1, 2).T
+    return start.copy(), end.copy()
+
+
+def together(records: Sequence[Record], links: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Number (N,) the groups of records that belong together: linked by ``links``, or crops of one tracklet that were
+    enrolled singly."""
+    first: dict[tuple[str, str], int] = {}
+    ties = [
+        (first.setdefault((record.camera, record.tracklet), row), row)
+        for row, record in enumerate(records)
+        if record.image and record.image == record.source
+    ]
+    return linked(len(records), [*links, *ties])
+
+
+def linked(count: int, links: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Give the records that ``links`` tie the number of the first of them, (count,)."""
+    parent = list(range(count))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for pair in links:
+        a, b = sorted(map(root, pair))
+        parent[b] = a
+    return np.array([root(row) for row in range(count)], np.int64)

@@ -1,0 +1,100 @@
+"""Groups descriptors into people: merging by the neighbours that records share. Needs no label.
+
+The method is that of training (``method/neighbours.py``, ``method.merging.merge_neighbours``): records are similar if
+they have the same neighbours in their own and in other cameras, and the two groups whose merge costs least by
+dispersion-based clustering are merged, again and again, until that cost exceeds a limit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.method.merging import merge_neighbours
+from reid_toolkit.method.neighbours import camera_aware_similarity
+from reid_toolkit.people.reach import Farthest, estimate_reach
+
+STRICT, USUAL, LOOSE = 0.65, 0.8, 0.9
+"""Merging stops when the cheapest merge costs more than this (0-1; docs/people.md says how they were chosen). The first
+and the last give the lower and the upper end of counts."""
+TRADE_OFF = 0.1
+"""λ of Eq. 5, as in training."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Two groups that were merged, or would be merged next."""
+
+    first: int
+    """A record of one group: its smallest index."""
+    second: int
+    """A record of the other group."""
+    cost: float
+    """0-1. Small for groups that surely show one person."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Groups of records, (N,) int64 each, numbered from 0."""
+
+    labels: NDArray[np.int64]
+    strict: NDArray[np.int64]
+    loose: NDArray[np.int64]
+    merges: tuple[Merge, ...]
+    """In order, up to the loose groups."""
+
+
+def group(
+    descriptors: NDArray[np.float32],
+    cameras: Sequence[str],
+    *,
+    start: NDArray[np.int64] | None = None,
+    cannot_link: NDArray[np.int64] | None = None,
+    farthest: Farthest | None = None,
+) -> Grouping:
+    """Group records that show the same person.
+
+    Args:
+        descriptors: (N, D), unit rows, without their cameras' bias if that is known.
+        cameras: N names.
+        start: (N,) integers, equal for records that belong together in any case. None if nothing is known.
+        cannot_link: (M, 2) pairs of records of different people. No group contains such a pair.
+        farthest: the largest distance of neighbours, from a calibration. None to estimate it.
+    """
+    count = len(descriptors)
+    start = np.arange(count) if start is None else after(start, ())
+    cannot_link = np.empty((0, 2), np.int64) if cannot_link is None else cannot_link
+    if not may_merge(start, cannot_link):
+        return Grouping(start, start, start, ())
+    reach = estimate_reach(descriptors, cameras, farthest)
+    similarity = camera_aware_similarity(
+        descriptors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest
+    )
+    merging = merge_neighbours(similarity, start, until=LOOSE, trade_off=TRADE_OFF, cannot_link=cannot_link)
+    merges = tuple(Merge(int(a), int(b), float(cost)) for a, b, cost in merging.history)
+    levels = (after(start, merges[: until(merges, limit)]) for limit in (USUAL, STRICT, LOOSE))
+    return Grouping(*levels, merges)
+
+
+def may_merge(start: NDArray[np.int64], cannot_link: NDArray[np.int64]) -> bool:
+    """Whether any two of the groups ``start`` are allowed to merge."""
+    count = len(np.unique(start))
+    pairs = np.unique(np.sort(start[cannot_link], axis=1), axis=0) if len(cannot_link) else ()
+    return len(pairs) < count * (count - 1) // 2
+
+
+def until(merges: Sequence[Merge], limit: float) -> int:
+    """How many merges are made if merging stops at ``limit``. The merges before are the same for every limit."""
+    return next((place for place, merge in enumerate(merges) if merge.cost > limit), len(merges))
+
+
+def after(start: NDArray[np.int64], merges: Sequence[Merge]) -> NDArray[np.int64]:
+    """The groups (N,) after these merges of the groups ``start``, numbered from 0 by their first record."""
+    parent = np.arange(len(start))
+    _, first, start = np.unique(start, return_index=True, return_inverse=True)
+    for merge in merges:
+        parent[merge.second] = merge.first
+    for place in range(len(parent)):  # a parent has a smaller index, so it is already final
+        parent[place] = parent[parent[place]]
+    return np.unique(parent[first[start]], return_inverse=True)[1]

@@ -1,0 +1,110 @@
+"""How far the records of one person are from each other, and how many there are: estimated without any label.
+
+In a gallery of many people, nearly all pairs of records show two people. So the distances of all pairs tell how far
+apart different people are, and a pair that is much nearer is likely one person.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Farthest = Callable[[str | None, str | None], float]
+"""The largest distance at which records of two cameras count as neighbours."""
+
+PAIRS = 200_000
+"""At most so many pairs are looked at."""
+ROWS = 2_000
+"""The neighbours of at most so many records are counted."""
+LOWER, UPPER = 2.8, 4.5
+"""Neighbours are nearer than the typical distance of two people by so many standard deviations. The deviation is
+measured below the median (LOWER), or, if many pairs show one person, far above it (UPPER). Found on drawn footage and
+on CUHK03's validation people; docs/people.md."""
+PLAUSIBLE = 0.6
+"""If the lower limit is under this part of the upper one, a quarter of all pairs or more show one person."""
+MORE = 1.5
+"""A record has at most so many times the median number of neighbours."""
+FEWEST_OWN, FEWEST_OTHER = 2, 4
+MOST_OWN, MOST_OTHER = 60, 200
+"""Bounds of the numbers of neighbours, in a record's own camera and in others."""
+
+
+class Reach(NamedTuple):
+    """Limits on which records are neighbours."""
+
+    farthest: Farthest
+    own: int
+    """Neighbours of a record in its own camera."""
+    other: int
+    """Neighbours in all other cameras."""
+
+
+def estimate_reach(descriptors: NDArray[np.float32], cameras: Sequence[str], farthest: Farthest | None = None) -> Reach:
+    """Estimate the limits for (N, D) unit rows of N cameras.
+
+    farthest: the distances from a calibration, if there is one. Otherwise there is a distance for records of one camera
+    and another for records of different cameras.
+    """
+    names, number = np.unique(np.array(cameras, dtype=object).astype(str), return_inverse=True)
+    if farthest is None:
+        own, other = typical_limits(descriptors, number)
+        limits = np.where(np.eye(len(names), dtype=bool), own, other)
+    else:
+        limits = np.array([[farthest(a or None, b or None) for b in names] for a in names])
+    counts = neighbour_counts(descriptors, number, limits)
+    bounds = ((FEWEST_OWN, MOST_OWN), (FEWEST_OTHER, MOST_OTHER))
+    numbers = [int(np.clip(MORE * np.median(column), *bound)) for column, bound in zip(counts, bounds, strict=True)]
+    place = {name: at for at, name in enumerate(names.tolist())}
+    return Reach(lambda a, b: float(limits[place[a or ""], place[b or ""]]), *numbers)
+
+
+def typical_limits(descriptors: NDArray[np.float32], camera: NDArray[np.int64]) -> tuple[float, float]:
+    """The largest distance of neighbours in one camera, and in different cameras."""
+    count = len(descriptors)
+    if count * (count - 1) // 2 <= PAIRS:
+        first, second = np.triu_indices(count, 1)
+    else:
+        rng = np.random.default_rng(0)
+        first = rng.integers(count, size=PAIRS)
+        second = (first + rng.integers(1, count, size=PAIRS)) % count
+    distances = np.concatenate(
+        [
+            np.linalg.norm(descriptors[first[at : at + ROWS]] - descriptors[second[at : at + ROWS]], axis=1)
+            for at in range(0, len(first), ROWS)
+        ]
+        or [np.empty(0)]
+    )
+    own = camera[first] == camera[second]
+    whole = limit_of(distances)
+    # Too few pairs of a kind say little; then all pairs together are used.
+    return tuple(limit_of(distances[kind]) if kind.sum() >= 20 else whole for kind in (own, ~own))  # type: ignore[return-value]
+
+
+def limit_of(distances: NDArray[np.float64]) -> float:
+    """The distance that hardly any pair of two people is under, for pairs that mostly show two people."""
+    if not len(distances):
+        return 0.0
+    low, middle, high, top = np.quantile(distances, (0.25, 0.5, 0.75, 0.95))
+    # Of a normal distribution, the quartile is 0.674 deviations from the middle, and the 95th hundredth 1.645.
+    lower = middle - LOWER * (middle - low) / 0.674
+    deviation = (top - high) / (1.645 - 0.674)
+    upper = high - (0.674 + UPPER) * deviation
+    return float(lower if lower >= PLAUSIBLE * upper else upper)
+
+
+def neighbour_counts(
+    descriptors: NDArray[np.float32], camera: NDArray[np.int64], limits: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many others are within the limits of each of some records: in the own camera, and in other cameras."""
+    count = len(descriptors)
+    rows = np.arange(count) if count <= ROWS else np.sort(np.random.default_rng(0).choice(count, ROWS, replace=False))
+    own, other = [], []
+    for part in np.array_split(rows, max(1, len(rows) * count // (1 << 24))):
+        distances = np.sqrt(np.maximum(2 - 2 * (descriptors[part] @ descriptors.T), 0))
+        near = distances <= limits[camera[part][:, None], camera]
+        near[np.arange(len(part)), part] = False
+        same = camera[part][:, None] == camera
+        own.append((near & same).sum(axis=1))
+        other.append((near & ~same).sum(axis=1))
+    return np.concatenate(own), np.concatenate(other)

@@ -1,0 +1,104 @@
+"""Where people were: their visits in the order of time, and how long people take from camera to camera."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+import numpy as np
+
+from reid_toolkit.records import Record
+from reid_toolkit.times import UNIX_TIMES
+
+GAP = 60.0
+"""Records of a person in one camera with less than so many seconds between them are one visit."""
+LONGEST_MOVE = 3600.0
+"""Two visits with more seconds between them are not a move: the person was elsewhere meanwhile."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A person in a camera for a while."""
+
+    camera: str
+    start: float | None
+    """Seconds, as in :class:`Record`. None if unknown."""
+    end: float | None
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Route:
+    """Moves of people from a camera to another."""
+
+    start: str
+    end: str
+    moves: int
+    shortest: float
+    """The time that one move in twenty is shorter than, seconds."""
+    median: float
+    longest: float
+    """The time that one move in twenty is longer than, seconds."""
+
+
+def visits_of(records: Iterable[Record]) -> list[Visit]:
+    """The visits of a person whom ``records`` show, by time. Records without times are a visit each, and come last.
+
+    Times that count from the start of a recording are only compared within their source.
+    """
+    found: list[Visit] = []
+    for _, part in groupby(sorted(records, key=_by_time), key=_clock):
+        current: list[Record] = []
+        for record in part:
+            if current and not _continues(current, record):
+                found.append(_visit(current))
+                current = []
+            current.append(record)
+        found.append(_visit(current))
+    return found
+
+
+def routes_of(people: Mapping[int, Sequence[Record]]) -> list[Route]:
+    """The routes that people took between cameras, the most frequent first. Only Unix times are compared.
+
+    Wrong groups make wrong moves, so the least time of a route is not taken for certain: one move in twenty may be
+    shorter than ``shortest``.
+    """
+    moves: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for records in people.values():
+        dated = [record for record in records if not _clock(record)]
+        for one, other in pairwise(visits_of(dated)):
+            if one.camera != other.camera and one.end is not None and other.start is not None:
+                seconds = other.start - one.end
+                if 0 <= seconds <= LONGEST_MOVE:
+                    moves[one.camera, other.camera].append(seconds)
+    routes = [
+        Route(start, end, len(times), *(float(value) for value in np.quantile(times, (0.05, 0.5, 0.95))))
+        for (start, end), times in moves.items()
+    ]
+    return sorted(routes, key=lambda route: (-route.moves, route.start, route.end))
+
+
+def _by_time(record: Record) -> tuple[str, float, str, str]:
+    known = record.start is not None
+    return _clock(record), record.start if known and record.start is not None else 0.0, record.camera, record.tracklet
+
+
+def _clock(record: Record) -> str:
+    """What a record's time counts from: empty for Unix time, which sorts first."""
+    if record.start is None or record.end is None:
+        return "\U0010ffff"
+    dated = UNIX_TIMES[0] <= record.start and record.end <= UNIX_TIMES[1]
+    return "" if dated else record.source or "recording"
+
+
+def _continues(visit: Sequence[Record], record: Record) -> bool:
+    if record.camera != visit[-1].camera or record.start is None:
+        return False
+    return record.start - max(one.end or 0.0 for one in visit) < GAP
+
+
+def _visit(records: Sequence[Record]) -> Visit:
+    starts = [record.start for record in records if record.start is not None]
+    ends = [record.end for record in records if record.end is not None]
+    return Visit(records[0].camera, min(starts, default=None), max(ends, default=None), tuple(records))

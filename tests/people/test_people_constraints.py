@@ -1,0 +1,66 @@
+"""What times say about records."""
+
+from itertools import combinations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reid_toolkit.people.constraints import impossible_moves, seen_at_once, together
+from reid_toolkit.records import Record
+
+NOON = 1_790_000_000.0
+
+
+@st.composite
+def some_records(draw) -> list[Record]:
+    count = draw(st.integers(0, 12))
+    return [
+        Record(
+            str(number),
+            draw(st.sampled_from("abc")),
+            None if (start := draw(st.none() | st.integers(0, 40))) is None else NOON + start,
+            None if start is None else NOON + start + draw(st.integers(0, 9)),
+            draw(st.sampled_from(["/x", "/y"])),
+        )
+        for number in range(count)
+    ]
+
+
+def as_set(pairs) -> set[tuple[int, int]]:
+    return {(int(min(pair)), int(max(pair))) for pair in pairs}
+
+
+@given(some_records())
+def test_people_seen_at_once_are_in_one_camera_of_one_source(records: list[Record]) -> None:
+    expected = {
+        (i, j)
+        for (i, a), (j, b) in combinations(enumerate(records), 2)
+        if a.camera == b.camera and a.source == b.source and a.start is not None and b.start is not None
+        if a.start <= b.end and b.start <= a.end
+    }
+    assert as_set(seen_at_once(records)) == expected
+
+
+@given(some_records(), st.integers(1, 12))
+def test_moves_that_are_too_quick_are_impossible(records: list[Record], seconds: int) -> None:
+    expected = {
+        (i, j)
+        for (i, a), (j, b) in combinations(enumerate(records), 2)
+        if {a.camera, b.camera} == {"a", "c"} and a.start is not None and b.start is not None
+        if max(a.start, b.start) - min(a.end, b.end) < seconds
+    }
+    assert as_set(impossible_moves(records, {("a", "c"): float(seconds)})) == expected
+
+
+def test_times_of_recordings_are_not_compared_between_cameras() -> None:
+    records = [Record("1", "a", 0.0, 1.0, "/x"), Record("2", "b", 0.0, 1.0, "/x")]
+    assert not len(impossible_moves(records, {("a", "b"): 10.0}))
+
+
+def test_crops_of_a_tracklet_that_were_enrolled_singly_belong_together() -> None:
+    singly = [Record("t", "a", source=path, image=path) for path in ("/x/1.jpg", "/x/2.jpg")]
+    others = [Record("t", "b", source="/x/3.jpg", image="/x/3.jpg"), Record("u", "a", source="/x")]
+    labels = together([*singly, *others], [(2, 3)])
+    assert labels[0] == labels[1] != labels[2] == labels[3]
+    np.testing.assert_array_equal(together([], []), np.empty(0, int))

@@ -1,0 +1,77 @@
+"""Groups of drawn descriptors: what is merged, what is kept apart, and the three levels."""
+
+import numpy as np
+import pytest
+
+from reid_toolkit.method.merging import merge_neighbours
+from reid_toolkit.method.neighbours import camera_aware_similarity
+from reid_toolkit.people.grouping import LOOSE, STRICT, TRADE_OFF, USUAL, Merge, after, group
+from reid_toolkit.people.reach import estimate_reach
+
+from conftest import Site  # isort: skip
+
+
+def drawn(people: int, noise: float = 0.4, seed: int = 0):
+    site = Site(people, noise=noise, seed=seed)
+    return np.stack(site.rows), [one.camera for one in site.records], np.array(list(site.truth.values()))
+
+
+def test_each_person_is_a_group() -> None:
+    vectors, cameras, truth = drawn(12)
+    labels = group(vectors, cameras).labels
+    assert len(set(labels)) == 12
+    assert len(set(zip(labels.tolist(), truth.tolist(), strict=True))) == 12
+
+
+@pytest.mark.parametrize(("level", "limit"), [("strict", STRICT), ("labels", USUAL), ("loose", LOOSE)])
+def test_each_level_is_what_merging_to_its_limit_gives(level: str, limit: float) -> None:
+    vectors, cameras, _ = drawn(20, noise=0.9, seed=3)
+    reach = estimate_reach(vectors, cameras)
+    similarity = camera_aware_similarity(
+        vectors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest
+    )
+    expected = merge_neighbours(similarity, np.arange(len(vectors)), until=limit, trade_off=TRADE_OFF).labels
+    np.testing.assert_array_equal(getattr(group(vectors, cameras), level), expected)
+
+
+def test_cannot_links_hold_and_records_that_belong_together_stay() -> None:
+    vectors, cameras, truth = drawn(6)
+    one = np.flatnonzero(truth == 0)
+    two = np.flatnonzero(truth == 1)
+    start = np.arange(len(truth))
+    start[two[0]] = start[one[0]]  # against all looks
+    labels = group(vectors, cameras, start=start, cannot_link=np.array([[one[1], one[2]]])).labels
+    assert labels[one[0]] == labels[two[0]]
+    assert labels[one[1]] != labels[one[2]]
+
+
+def test_nothing_is_merged_if_nothing_may_be() -> None:
+    vectors, cameras, _ = drawn(1)
+    pairs = np.stack(np.triu_indices(len(vectors), 1), axis=1)
+    assert len(set(group(vectors, cameras, cannot_link=pairs).labels)) == len(vectors)
+    assert group(vectors[:1], cameras[:1]).labels.tolist() == [0]
+
+
+def test_records_farther_than_the_calibration_allows_are_no_neighbours() -> None:
+    vectors, cameras, truth = drawn(6)
+    assert len(set(group(vectors, cameras, farthest=lambda a, b: 0.0).labels)) == len(vectors)
+    apart = group(vectors, cameras, farthest=lambda a, b: 2.0 if a == b else 0.0).labels
+    shown = {(int(label), camera) for label, camera in zip(apart, cameras, strict=True)}
+    assert len(shown) == len(set(apart.tolist())), "no group holds records of two cameras"
+    labels = group(vectors, cameras, farthest=lambda a, b: 1.0).labels
+    assert len(set(zip(labels.tolist(), truth.tolist(), strict=True))) == 6
+
+
+@pytest.mark.parametrize(("people", "visits"), [(2, 1), (3, 1), (8, 2), (4, 40), (20, 1)])
+def test_few_and_many_people_with_few_and_many_records_are_found(people: int, visits: int) -> None:
+    site = Site(people, visits=visits, noise=0.5)
+    labels = group(np.stack(site.rows), [one.camera for one in site.records]).labels
+    assert len(set(labels)) == people
+    assert len(set(zip(labels.tolist(), site.truth.values(), strict=True))) == people
+
+
+def test_groups_after_merges_are_numbered_by_their_first_record() -> None:
+    start = np.array([0, 0, 1, 1, 2])
+    assert after(start, ()).tolist() == [0, 0, 1, 1, 2]
+    assert after(start, (Merge(2, 4, 0.1),)).tolist() == [0, 0, 1, 1, 1]
+    assert after(start, (Merge(2, 4, 0.1), Merge(0, 2, 0.2))).tolist() == [0] * 5

@@ -1,0 +1,262 @@
+"""People of a gallery: grouped, kept, corrected, copied and forgotten."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reid_toolkit.errors import GalleryError, InputError
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.transfer import copy, sync
+from reid_toolkit.people.book import Book
+from reid_toolkit.people.review import questions
+from reid_toolkit.people.update import update
+
+from conftest import PEOPLE, Site  # isort: skip
+
+
+def book(store: Gallery) -> Book:
+    return Book(store, "G", time.time())
+
+
+def person_of(site: Site, store: Gallery, person: int) -> str:
+    """The name of the person in the gallery who is ``person`` in truth."""
+    groups = site.groups(store)
+    return book(store).name(next(groups[name] for name, one in site.truth.items() if one == person))
+
+
+def test_people_are_found_and_numbers_last(site: Site, gallery: Gallery) -> None:
+    done = update(gallery)
+    assert (done.people, done.new_people, done.new_records, done.moved) == (PEOPLE, PEOPLE, len(site.records), 0)
+    assert site.purity(gallery) == (PEOPLE, 0)
+    before = site.groups(gallery)
+    again = update(gallery)
+    assert (again.grouped, again.new_people, again.moved) == (0, 0, 0)
+    assert update(gallery, anew=True).moved == 0
+    assert site.groups(gallery) == before
+
+
+def test_new_records_join_people_or_are_new_people(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    before, old = site.groups(gallery), len(site.records)
+    site.looks = np.concatenate([site.looks, site.rng.normal(size=(1, site.looks.shape[1]))])
+    for person in (0, 3, PEOPLE):
+        for camera in range(3):
+            site.cross(person, f"camera-{camera}")
+    site.enroll(gallery, old)
+    done = update(gallery)
+    after = site.groups(gallery)
+    assert {name: after[name] for name in before} == before
+    assert site.purity(gallery) == (PEOPLE + 1, 0)
+    assert (done.new_records, done.new_people) == (9, 1)
+
+
+def test_people_last_through_compact_and_through_enrolling_again(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    book(gallery).rename(person_of(site, gallery, 2), "Ana")
+    before = site.groups(gallery)
+    site.enroll(gallery)  # the same records replace themselves
+    gallery.compact()
+    update(gallery)
+    assert site.groups(gallery) == before
+    assert person_of(site, gallery, 2) == "Ana"
+
+
+def test_two_in_one_picture_are_never_one_person(tmp_path: Path) -> None:
+    site = Site(5)
+    twin = site.cross(0, "camera-0")
+    other = site.cross(0, "camera-0", at=twin.start + 2)  # somebody who looks the same
+    with Gallery.open(tmp_path / "g") as store:
+        site.enroll(store)
+        assert update(store).apart == 1
+        groups = site.groups(store)
+        assert groups[twin.tracklet] != groups[other.tracklet]
+        book(store).say("same", twin.tracklet, other.tracklet, "ana")  # the tracker followed one person twice
+        update(store, anew=True)
+        groups = site.groups(store)
+        assert groups[twin.tracklet] == groups[other.tracklet]
+
+
+def test_impossible_moves_are_kept_apart(tmp_path: Path) -> None:
+    site = Site(5)
+    here = site.cross(1, "camera-0")
+    there = site.cross(1, "camera-1", at=here.end + 2)
+    with Gallery.open(tmp_path / "g") as store:
+        site.enroll(store)
+        update(store)
+        assert len({site.groups(store)[one.tracklet] for one in (here, there)}) == 1
+        update(store, least_times={("camera-0", "camera-1"): 20.0}, anew=True)
+        assert len({site.groups(store)[one.tracklet] for one in (here, there)}) == 2
+
+
+def test_corrections_are_obeyed_by_every_later_grouping(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    one, other = person_of(site, gallery, 0), person_of(site, gallery, 1)
+    book(gallery).say("same", one, other, "ana")
+    assert site.purity(gallery) == (PEOPLE - 1, 1)
+    update(gallery, anew=True)
+    assert site.purity(gallery) == (PEOPLE - 1, 1)
+    mine = [name for name, person in site.truth.items() if person == 2]
+    book(gallery).say("different", mine[0], mine[1], "ana")
+    update(gallery)
+    groups = site.groups(gallery)
+    assert groups[mine[0]] != groups[mine[1]]
+    update(gallery, anew=True)
+    groups = site.groups(gallery)
+    assert groups[mine[0]] != groups[mine[1]]
+
+
+def test_an_undone_correction_is_as_if_it_had_not_been_made(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    book(gallery).say("same", person_of(site, gallery, 0), person_of(site, gallery, 1), "ana")
+    assert site.purity(gallery) == (PEOPLE - 1, 1)
+    update(gallery, again=book(gallery).undo(["c-1"]))
+    assert site.purity(gallery) == (PEOPLE, 0)
+    assert not book(gallery).people.corrections
+    made = book(gallery).say("same", person_of(site, gallery, 0), person_of(site, gallery, 1), "ana")
+    assert made.name == "c-2", "a name is never given twice"
+
+
+def test_some_records_become_a_new_person(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    mine = [name for name, person in site.truth.items() if person == 4]
+    _, number = book(gallery).split(person_of(site, gallery, 4), mine[:2], "ana")
+    groups = site.groups(gallery)
+    assert groups[mine[0]] == groups[mine[1]] == number
+    assert number not in {groups[name] for name in mine[2:]}
+    update(gallery, anew=True)
+    groups = site.groups(gallery)
+    assert groups[mine[0]] == groups[mine[1]] != groups[mine[2]]
+    with pytest.raises(InputError, match="all its records"):
+        book(gallery).split(book(gallery).name(number), mine[:2], "ana")
+    with pytest.raises(InputError, match="not a record of"):
+        book(gallery).split(book(gallery).name(number), mine[2:3], "ana")
+
+
+def test_a_contradiction_names_its_chain(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    one, other, third = (next(name for name, who in site.truth.items() if who == person) for person in range(3))
+    book(gallery).say("same", one, other, "ana")
+    book(gallery).say("same", other, third, "ana")
+    with pytest.raises(InputError, match=r"cannot be different people: c-1: .*; c-2: .* \(ana, "):
+        book(gallery).say("different", one, third, "ana")
+
+
+def test_deleted_records_take_names_and_links_with_them(site: Site, gallery: Gallery, tmp_path: Path) -> None:
+    update(gallery)
+    book(gallery).rename(person_of(site, gallery, 0), "Ana Secret-Name")
+    mine = [name for name, person in site.truth.items() if person == 0]
+    theirs = next(name for name, person in site.truth.items() if person == 1)
+    book(gallery).say("different", mine[0], theirs, "ana")
+    gone = [key_digest(one) for one in site.records if one.tracklet in mine]
+    held = book(gallery)
+    assert held.forget(held.person("Ana Secret-Name")) == len(mine)
+    after = gallery.people.read()
+    assert not after.names
+    assert not after.corrections
+    assert not set(gone) & set(after.members)
+    gallery.close()
+    content = b"".join(file.read_bytes() for file in (tmp_path / "g").iterdir())
+    assert b"Secret-Name" not in content
+
+
+def test_purged_records_leave_their_people(site: Site, gallery: Gallery, tmp_path: Path) -> None:
+    update(gallery)
+    gallery.delete(before=site.records[len(site.records) // 2].start)
+    members = gallery.people.read().members
+    assert len(members) == len(gallery)
+    assert update(gallery).new_records == 0
+    gallery.compact()
+    gallery.close()
+    content = b"".join(file.read_bytes() for file in (tmp_path / "g").iterdir())
+    gone = [digest for one in site.records if (digest := key_digest(one)) not in members]
+    assert gone
+    assert not any(digest.encode() in content for digest in gone)
+
+
+def test_numbers_of_people_who_are_gone_are_never_given_again(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    last = gallery.people.read().last_person
+    gallery.delete(source="/footage")
+    site.enroll(gallery)
+    update(gallery)
+    assert min(site.groups(gallery).values()) > last
+
+
+def test_a_copy_has_the_people(site: Site, gallery: Gallery, tmp_path: Path) -> None:
+    update(gallery)
+    book(gallery).rename(person_of(site, gallery, 3), "Ben")
+    book(gallery).say("same", person_of(site, gallery, 0), person_of(site, gallery, 1), "ana")
+    with Gallery.open(tmp_path / "copy") as other:
+        copy(gallery, other)
+        mine, theirs = gallery.people.read(), other.people.read()
+        assert (mine.members, mine.names, mine.corrections) == (theirs.members, theirs.names, theirs.corrections)
+        book(gallery).rename("Ben", None)
+        update(gallery, again=book(gallery).undo(["c-1"]))
+        copy(gallery, other)
+        mine, theirs = gallery.people.read(), other.people.read()
+        assert (mine.members, mine.names, mine.corrections) == (theirs.members, theirs.names, theirs.corrections)
+        assert not theirs.names
+
+
+def test_a_centre_obeys_the_corrections_of_its_boxes(site: Site, gallery: Gallery, tmp_path: Path) -> None:
+    update(gallery)
+    book(gallery).say("same", person_of(site, gallery, 0), person_of(site, gallery, 1), "ana")
+    with Gallery.open(tmp_path / "centre") as centre:
+        sync(tmp_path / "g", centre, "centre")
+        update(centre)
+        assert site.purity(centre) == (PEOPLE - 1, 1)
+        sync(tmp_path / "g", centre, "centre")
+        assert len(centre.people.read().corrections) == 1
+
+
+def test_a_change_by_another_process_meanwhile_is_not_lost(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    mine, theirs = book(gallery), book(gallery)
+    mine.rename(person_of(site, gallery, 0), "Ana")
+    with pytest.raises(GalleryError, match="another process has changed its people"):
+        theirs.rename(person_of(site, gallery, 1), "Ben")
+    assert gallery.people.read().names == {site.groups(gallery)[next(iter(site.truth))]: "Ana"}
+
+
+def test_what_is_said_is_in_the_audit_log(site: Site, gallery: Gallery) -> None:
+    gallery.switch_audit(True)
+    update(gallery)
+    book(gallery).rename(person_of(site, gallery, 0), "Ana")
+    book(gallery).say("different", "Ana", person_of(site, gallery, 1), "ana")
+    actions = [event["action"] for event in gallery.audit_log()]
+    assert [action for action in actions if action in ("people", "name", "different")] == [
+        "people",
+        "name",
+        "different",
+    ]
+
+
+def test_galleries_without_people_get_no_tables(site: Site, gallery: Gallery, tmp_path: Path) -> None:
+    gallery.delete(tracklet=site.records[0].tracklet)
+    with sqlite3.connect(tmp_path / "g" / "gallery.sqlite") as file:
+        tables = {row[0] for row in file.execute("SELECT name FROM sqlite_master")}
+    file.close()
+    assert not {"person_member", "person_name", "person_correction"} & tables
+
+
+def test_the_first_questions_are_about_what_is_unsure(tmp_path: Path) -> None:
+    site = Site(12, noise=0.8, seed=2)
+    with Gallery.open(tmp_path / "g") as store:
+        site.enroll(store)
+        update(store)
+        asked = questions(book(store), 5)
+        assert asked
+        first = asked[0]
+        held = book(store)
+        kind = "same" if site.truth[held.records[first.first].tracklet] == site.truth[
+            held.records[first.second].tracklet
+        ] else "different"  # fmt: skip
+        held.say(kind, held.called[first.first], held.called[first.second], "ana") if kind != first.now else None
+        if kind != first.now:
+            update(store)
+            again = questions(book(store), 5)
+            assert (first.first, first.second) not in {(one.first, one.second) for one in again}
