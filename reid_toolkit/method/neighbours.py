@@ -10,7 +10,7 @@ ranks the sample's own camera and the other cameras separately, and takes neighb
 CVPR 2024). ``reciprocal_similarity`` ignores cameras.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ def camera_aware_similarity(
     within: int = 5,
     across: int = 20,
     averaged: tuple[int, int] = (3, 3),
+    farthest: Callable[[str | None, str | None], float] | None = None,
     device: torch.device | None = None,
 ) -> sparse.csr_array:
     """Compute similarity by neighbours within a sample's own camera and in other cameras.
@@ -52,10 +53,11 @@ def camera_aware_similarity(
 
     Args:
         descriptors: (N, D) float, finite, normally L2-normalised.
-            cameras: N names. A sample without a name (None or "") counts as the only one of its camera.
-            within, across, averaged: numbers of samples. If there are fewer, all are used. Of equally near samples,
-            those
-                with the smallest index are used.
+        cameras: N names. A sample without a name (None or "") counts as the only one of its camera.
+        within, across, averaged: numbers of samples. If there are fewer, all are used. Of equally near samples, those
+            with the smallest index are used.
+        farthest: gives for the names of two cameras the largest Euclidean distance of neighbours. It is called once
+            for each pair of names. Without it, neighbours may be at any distance.
         device: where to compute; by default where the descriptors are.
 
     Returns (N, N) float32, symmetric, 0 to 1, the diagonal 1. O(N² D) time; memory for the result and for blocks of
@@ -68,6 +70,8 @@ def camera_aware_similarity(
     groups = as_groups(cameras, points)
     list_sizes = max(within, averaged[0] - 1), max(across, averaged[1])
     own, other = nearest(points, list_sizes, groups)
+    if farthest is not None:
+        own, other = (without_far(points, one, cameras, farthest) for one in (own, other))
     count = len(points)
     alone = np.arange(count)[:, None]
     neighbours = reciprocal(own[:, :within]) + reciprocal(other[:, :across]) + sparse.eye_array(count, format="csr")
@@ -141,6 +145,23 @@ def nearest(
         for done, ranking in zip(rows_done, lists, strict=True):
             done.append(ranking.indices.cpu())
     return tuple(torch.cat(done).numpy() for done in rows_done)
+
+
+def without_far(
+    points: Tensor,
+    ranked: NDArray[np.int64],
+    cameras: Sequence[str | None],
+    farthest: Callable[[str | None, str | None], float],
+) -> NDArray[np.int64]:
+    """Return ``ranked`` (N, k) with -1 for samples that are farther than ``farthest`` allows for the two cameras."""
+    names, number = np.unique([camera or "" for camera in cameras], return_inverse=True)
+    limits = np.array([[farthest(a or None, b or None) for b in names.tolist()] for a in names.tolist()])
+    kept = ranked.copy()
+    for rows in np.array_split(np.arange(len(ranked)), max(1, ranked.size * points.shape[1] // (16 * PART))):
+        listed = torch.from_numpy(ranked[rows].clip(0)).to(points.device)
+        apart = (points[listed] - points[torch.from_numpy(rows).to(points.device), None]).norm(dim=2).cpu().numpy()
+        kept[rows] = np.where(apart <= limits[number[rows, None], number[ranked[rows]]], ranked[rows], -1)
+    return kept
 
 
 class Ranking:
