@@ -1,0 +1,308 @@
+"""``reid people``: groups a gallery's records into people, and says who was where."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import rich_click
+
+from reid_toolkit.cli import options
+from reid_toolkit.cli import people_corrections as corrections
+from reid_toolkit.cli.console import counted, late_progress_bar, log, print_json, printable, warn
+from reid_toolkit.errors import InputError, ModelError, did_you_mean
+from reid_toolkit.times import format_span
+
+if TYPE_CHECKING:
+    from reid_toolkit.calibration import Calibration
+    from reid_toolkit.gallery import GalleryStore
+    from reid_toolkit.people.book import Book
+    from reid_toolkit.people.reach import Farthest
+
+GROUP = "group"
+RATE = 0.005
+"""Default of --false-match-rate."""
+
+
+class PeopleGroup(rich_click.RichGroup):
+    """A command group in which the command `group` may be left out: `reid people G` is `reid people group G`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            near = did_you_mean(args[0], self.commands)
+            if near and not Path(args[0]).exists():
+                ctx.fail(f"No such command {args[0]!r}{near}.")
+            args = [GROUP, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=PeopleGroup)
+def command() -> None:
+    """Group a gallery's records into people: who was here, how many, and where did they go.
+
+    `reid people GALLERY` is short for `reid people group GALLERY`.
+    """
+
+
+for part in corrections.COMMANDS:
+    command.add_command(part)
+
+
+@command.command(GROUP)
+@click.argument("gallery")
+@click.option("--anew", is_flag=True, help="Group all records again. People keep their names as far as possible.")
+@click.option(
+    "--calibration",
+    type=options.FILE,
+    help="A calibration file from `reid calibrate`. [default: MODEL.calibration.json, if it exists]",
+)
+@click.option(
+    "--false-match-rate",
+    "rate",
+    type=options.Number(0, 0.5, min_open=True),
+    metavar="RATE",
+    help="With a calibration: link two records only if different people come as near in at most RATE of comparisons. "
+    f"Less makes more and purer groups.  [default: {RATE}]",
+)
+@click.option(
+    "--least-times",
+    type=options.FILE,
+    metavar="CSV",
+    help="Columns from,to,seconds: nobody gets from one camera to the other in less time. For cameras that do not see "
+    "the same place. `reid people routes --out` writes a draft.",
+)
+@options.wait
+@options.json_output
+def group(
+    gallery: str,
+    anew: bool,
+    calibration: Path | None,
+    rate: float | None,
+    least_times: Path | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Give each record a person. Run it again after new records came: only these are compared.
+
+    People keep their numbers and names. Two records that one camera saw at the same moment are never one person, unless
+    you say so (`reid people same`).
+    """
+    from reid_toolkit.gallery import open_gallery
+    from reid_toolkit.people.least_times import read_least_times
+    from reid_toolkit.people.update import update
+
+    times = read_least_times(least_times) if least_times else None
+    with open_gallery(gallery, create=False, wait=wait) as store:
+        if times:
+            unknown = {name for pair in times for name in pair} - set(store.info().cameras)
+            if unknown:
+                raise InputError(f"{least_times}: the gallery has no camera {min(unknown)!r}")
+        farthest = limit_of(store, calibration, rate)
+        with late_progress_bar("read", "records") as on_progress:
+            done = update(store, farthest=farthest, least_times=times, anew=anew, on_progress=on_progress)
+    if as_json:
+        print_json({"gallery": gallery, "calibrated": farthest is not None, **asdict(done)})
+        return
+    click.echo(
+        f"{gallery}: {counted(done.people, 'person') if done.people == 1 else f'{done.people:,} people'} in "
+        f"{counted(done.records, 'record')} (between {done.low:,} and {done.high:,})"
+    )
+    if done.new_records or done.moved:
+        click.echo(
+            f"{counted(done.new_records, 'new record')}, {done.new_people:,} new people, "
+            f"{counted(done.moved, 'record')} moved to another person"
+        )
+
+
+def limit_of(store: "GalleryStore", path: Path | None, rate: float | None) -> "Farthest | None":
+    """The largest distances of neighbours by the calibration in ``path``, or beside the gallery's model.
+
+    None if there is no calibration. A calibration that does not fit is refused if it was asked for; else a warning says
+    so.
+    """
+    from reid_toolkit.calibration import beside, load_calibration
+
+    model = store.model_file
+    found = path or (beside(model) if model else None)
+    wanted = path is not None or rate is not None
+    if found is None or not found.exists():
+        if wanted:
+            raise ModelError(f"{found or store.info().path}: no calibration: make one with `reid calibrate`")
+        return None
+    held, statistics = store.info(), store.statistics()
+    try:
+        calibration = load_calibration(found, held.model or "")
+        misfit = calibration.misfit(statistics.digest if statistics else None)
+        if misfit:
+            raise ModelError(f"{found}: {misfit}: run `reid calibrate DATASET --model MODEL --gallery GALLERY`")
+        return limits(calibration, list(held.cameras), RATE if rate is None else rate)
+    except (ModelError, InputError) as error:
+        if wanted:
+            raise
+        warn(f"the calibration is not used: {error}")
+        return None
+
+
+def limits(calibration: "Calibration", cameras: list[str], rate: float) -> "Farthest":
+    """The distance for each pair of cameras, all computed now, so that too little evidence is said before any work."""
+    known: list[str | None] = [camera or None for camera in cameras]
+    table = {(a, b): calibration.threshold(rate, a, b or "") for a in known for b in known}
+    return lambda a, b: table[a, b]
+
+
+@contextmanager
+def opened(gallery: str, wait: float = 10.0) -> "Iterator[Book]":
+    """The people of a gallery. Warns about records that were not grouped yet."""
+    from reid_toolkit.gallery import open_gallery
+    from reid_toolkit.people.book import Book
+
+    with open_gallery(gallery, create=False, wait=wait) as store:
+        book = Book(store, gallery, time.time())
+        if not book.people.members:
+            raise InputError(f"{gallery}: nobody was grouped yet: run `reid people {gallery}` first")
+        if book.waiting:
+            warn(f"{counted(book.waiting, 'record')} without a person yet: run `reid people {gallery}`")
+        yield book
+
+
+@command.command("list")
+@click.argument("gallery")
+@options.json_output
+def show_list(gallery: str, as_json: bool) -> None:
+    """List everybody: records, cameras, first and last time."""
+    with opened(gallery) as book:
+        rows = [person_row(book, person) for person in book.by_person]
+    if as_json:
+        print_json({"gallery": gallery, "people": rows})
+        return
+    print_table(
+        ("person", "records", "cameras", "seen"),
+        [
+            (row["name"], row["records"], ", ".join(row["cameras"]), format_span(row["start"], row["end"]))
+            for row in rows
+        ],
+    )
+
+
+def person_row(book: "Book", person: int) -> dict[str, Any]:
+    records = book.records_of(person)
+    starts = [record.start for record in records if record.start is not None]
+    ends = [record.end for record in records if record.end is not None]
+    return {
+        "name": book.name(person), "number": person, "records": len(records),
+        "cameras": sorted({record.camera for record in records}),
+        "start": min(starts, default=None), "end": max(ends, default=None),
+    }  # fmt: skip
+
+
+@command.command()
+@click.argument("gallery")
+@click.argument("person")
+@click.option("--html", type=options.PAGE, help="Write a page with pictures.")
+@options.json_output
+def show(gallery: str, person: str, html: Path | None, as_json: bool) -> None:
+    """Show where a person was: every visit, camera by camera, with times."""
+    from reid_toolkit.people.visits import visits_of
+
+    with opened(gallery) as book:
+        number = book.person(person)
+        visits, name = visits_of(book.records_of(number)), book.name(number)
+        if html:
+            from reid_toolkit.cli.people_page import write_timeline
+
+            write_timeline(html, name, visits)
+            log.print(f"wrote {html}", markup=False, soft_wrap=True)
+    if as_json:
+        listed = [
+            {
+                "camera": visit.camera, "start": visit.start, "end": visit.end,
+                "tracklets": [record.tracklet for record in visit.records],
+            }
+            for visit in visits
+        ]  # fmt: skip
+        print_json({"gallery": gallery, "person": name, "number": number, "visits": listed})
+        return
+    click.echo(printable(f"{name}: {counted(len(visits), 'visit')}"))
+    print_table(
+        ("camera", "time", "records"),
+        [(visit.camera, format_span(visit.start, visit.end), len(visit.records)) for visit in visits],
+    )
+
+
+@command.command()
+@click.argument("gallery")
+@click.option("--by", default="", metavar="PARTS", help="day, hour, camera, or several with commas: day,camera.")
+@options.json_output
+def count(gallery: str, by: str, as_json: bool) -> None:
+    """Count different people.
+
+    The interval is between the counts when grouping goes on longer and when it stops earlier. docs/people.md says how
+    often it held the true number.
+    """
+    from reid_toolkit.people.counting import PARTS, count_people
+
+    parts = [part.strip() for part in by.split(",") if part.strip()]
+    wrong = next((part for part in parts if part not in PARTS), None)
+    if wrong is not None or len(set(parts)) < len(parts):
+        raise click.BadParameter(f"{by!r}: expected some of {', '.join(PARTS)}, each once", param_hint="--by")
+    with opened(gallery) as book:
+        counts = count_people(book.grouped, parts)
+    if as_json:
+        rows = [
+            {**dict(zip(parts, one.by, strict=True)), "people": one.people, "low": one.low, "high": one.high,
+             "records": one.records}
+            for one in counts
+        ]  # fmt: skip
+        print_json({"gallery": gallery, "by": parts, "counts": rows})
+        return
+    print_table(
+        (*parts, "people", "between", "records"),
+        [(*one.by, one.people, f"{one.low}–{one.high}", one.records) for one in counts],
+    )
+
+
+@command.command()
+@click.argument("gallery")
+@click.option("--out", type=options.FILE, help="Write a draft for --least-times: half of each shortest time.")
+@click.option("--html", type=options.PAGE, help="Write a page with a drawing.")
+@options.json_output
+def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> None:
+    """Show the ways that people take from camera to camera, and how long they need. Learned from the groups."""
+    from reid_toolkit.people.least_times import write_least_times
+    from reid_toolkit.people.visits import routes_of
+
+    with opened(gallery) as book:
+        found = routes_of({person: book.records_of(person) for person in book.by_person})
+    if out:
+        write_least_times(out, found)
+        log.print(f"wrote {out}: check it, because wrong groups make wrong times", markup=False, soft_wrap=True)
+    if html:
+        from reid_toolkit.cli.people_page import write_routes
+
+        write_routes(html, found)
+        log.print(f"wrote {html}", markup=False, soft_wrap=True)
+    if as_json:
+        print_json({"gallery": gallery, "routes": json.loads(json.dumps([asdict(one) for one in found]))})
+        return
+    print_table(
+        ("from", "to", "moves", "seconds: 5%", "median", "95%"),
+        [
+            (one.start, one.end, one.moves, f"{one.shortest:.0f}", f"{one.median:.0f}", f"{one.longest:.0f}")
+            for one in found
+        ],
+    )
+
+
+def print_table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header, box=None)
+    for row in rows:
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
+    Console(highlight=False).print(table)

@@ -1,0 +1,188 @@
+"""Corrections of `reid people`: same, not, split, name, forget, undo, and which questions to answer first."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from reid_toolkit.cli import options
+from reid_toolkit.cli.console import confirm, counted, late_progress_bar, log, print_json, printable, yes_option
+from reid_toolkit.errors import InputError
+from reid_toolkit.times import format_moment
+
+if TYPE_CHECKING:
+    from reid_toolkit.people.book import Book
+
+
+@contextmanager
+def changing(gallery: str, wait: float) -> "Iterator[Book]":
+    """The people of a gallery, for a change."""
+    from reid_toolkit.gallery import open_gallery
+    from reid_toolkit.people.book import Book
+
+    with open_gallery(gallery, create=False, wait=wait) as store:
+        yield Book(store, gallery, time.time())
+
+
+def user() -> str:
+    from reid_toolkit.gallery.local.audit import user as name
+
+    return name()
+
+
+@click.command()
+@click.argument("gallery")
+@click.argument("one")
+@click.argument("other")
+@options.wait
+def same(gallery: str, one: str, other: str, wait: float) -> None:
+    """Say that two people or tracklets are one person. They become one now, and stay one."""
+    with changing(gallery, wait) as book:
+        made = book.say("same", one, other, user())
+    click.echo(
+        printable(f"{made.name}: {one} and {other} are one person; `reid people undo {gallery} {made.name}` undoes it")
+    )
+
+
+@click.command("not")
+@click.argument("gallery")
+@click.argument("one")
+@click.argument("other")
+@options.wait
+def different(gallery: str, one: str, other: str, wait: float) -> None:
+    """Say that two people or tracklets are not one person. If they were, their records are grouped again now."""
+    from reid_toolkit.people.update import persons_to_mend, update
+
+    with changing(gallery, wait) as book:
+        made = book.say("different", one, other, user())
+        if persons_to_mend(book.store.people.read()):
+            update(book.store)
+    click.echo(
+        printable(
+            f"{made.name}: {one} and {other} are different people; `reid people undo {gallery} {made.name}` undoes it"
+        )
+    )
+
+
+@click.command()
+@click.argument("gallery")
+@click.argument("person")
+@click.argument("tracklets", nargs=-1, required=True)
+@options.wait
+def split(gallery: str, person: str, tracklets: tuple[str, ...], wait: float) -> None:
+    """Make a new person of some tracklets of PERSON."""
+    with changing(gallery, wait) as book:
+        made, number = book.split(person, tracklets, user())
+    names = ", ".join(one.name for one in made)
+    click.echo(
+        printable(f"{counted(len(set(tracklets)), 'tracklet')} of {person} are now person-{number:06d} ({names})")
+    )
+
+
+@click.command()
+@click.argument("gallery")
+@click.argument("person")
+@click.argument("name", required=False)
+@click.option("--none", "remove", is_flag=True, help="Take the name away.")
+@options.wait
+def name(gallery: str, person: str, name: str | None, remove: bool, wait: float) -> None:
+    """Give PERSON a NAME, which lasts."""
+    if (name is None) != remove:
+        raise click.UsageError("expected a NAME, or --none to take the name away")
+    with changing(gallery, wait) as book:
+        now = book.rename(person, name)
+    click.echo(printable(f"{person} is now called {now}"))
+
+
+@click.command()
+@click.argument("gallery")
+@click.argument("person")
+@yes_option
+@options.wait
+def forget(gallery: str, person: str, yes: bool, wait: float) -> None:
+    """Delete all records of PERSON for good, with the name and all links.
+
+    The records go on the gallery's block list, as with `reid gallery forget`.
+    """
+    with changing(gallery, wait) as book:
+        number = book.person(person)
+        count = len(book.by_person[number])
+        if not yes and not confirm(f"Delete {counted(count, 'record')} of {printable(book.name(number))} for good?"):
+            log.print("nothing was deleted")
+            return
+        with late_progress_bar("index", "records") as on_progress:
+            gone = book.forget(number, on_progress)
+    click.echo(f"{gallery}: {counted(gone, 'record')} forgotten")
+
+
+@click.command()
+@click.argument("gallery")
+@click.argument("names", nargs=-1, required=True, metavar="CORRECTION...")
+@options.wait
+def undo(gallery: str, names: tuple[str, ...], wait: float) -> None:
+    """Take corrections back, such as c-3. The records that they concern are grouped again."""
+    from reid_toolkit.people.update import update
+
+    with changing(gallery, wait) as book:
+        again = book.undo(names)
+        update(book.store, again=again)
+    click.echo(f"{gallery}: {counted(len(set(names)), 'correction')} undone")
+
+
+@click.command()
+@click.argument("gallery")
+@options.json_output
+def corrections(gallery: str, as_json: bool) -> None:
+    """List the corrections, with who made them and when."""
+    from reid_toolkit.people.corrections import describe
+
+    with changing(gallery, 10.0) as book:
+        held, called = book.people.corrections, book.called
+    if as_json:
+        rows = [
+            {
+                "name": one.name, "kind": one.kind, "first": called.get(one.first), "second": called.get(one.second),
+                "who": one.who, "time": one.time, "when": format_moment(one.time),
+            }
+            for one in held
+        ]  # fmt: skip
+        print_json({"gallery": gallery, "corrections": rows})
+        return
+    for one in held:
+        click.echo(printable(describe(one, called)))
+
+
+@click.command()
+@click.argument("gallery")
+@click.option("--top-k", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many questions.")
+@options.wait
+@options.json_output
+def review(gallery: str, top_k: int, wait: float, as_json: bool) -> None:
+    """Show the pairs whose answer teaches most: is this one person?
+
+    Answer with `reid people same` or `reid people not`.
+    """
+    from reid_toolkit.people.review import questions
+
+    with changing(gallery, wait) as book:
+        if not book.people.members:
+            raise InputError(f"{gallery}: nobody was grouped yet: run `reid people {gallery}` first")
+        asked = questions(book, top_k)
+    if as_json:
+        rows = [
+            {
+                "first": book.called[one.first], "second": book.called[one.second], "now": one.now, "cost": one.cost,
+                "records": one.records,
+            }
+            for one in asked
+        ]  # fmt: skip
+        print_json({"gallery": gallery, "questions": rows})
+        return
+    for one in asked:
+        state = "one person now" if one.now == "same" else "two people now"
+        click.echo(printable(f"{book.called[one.first]}  {book.called[one.second]}  {state}, {one.records} records"))
+
+
+COMMANDS = (same, different, split, name, forget, undo, corrections, review)

@@ -1,0 +1,87 @@
+"""Pages of `reid people`: the visits of a person, and the routes between cameras."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, SubElement
+
+from reid_toolkit.cli.search_output import picture_of
+from reid_toolkit.files import write_atomic
+from reid_toolkit.html_page import Card, Section, Table, page
+from reid_toolkit.reporting.charts import COLOURS, drawing, text
+from reid_toolkit.times import format_span
+
+if TYPE_CHECKING:
+    from reid_toolkit.people.visits import Route, Visit
+
+SIDE, RADIUS = 420, 140
+"""Pixels: the side of the drawing of routes, and the radius of the circle of cameras."""
+THICKEST = 8.0
+"""Pixels: the line of the most frequent route."""
+SHOWN = 4
+"""At most so many pictures of a visit are on the page."""
+
+
+def write_timeline(path: Path, name: str, visits: "Sequence[Visit]") -> None:
+    """Write the visits of a person as one HTML file, with the pictures that exist."""
+    rows = tuple((one.camera, format_span(one.start, one.end), str(len(one.records))) for one in visits)
+    cards = tuple(
+        Card(picture_of(record), (one.camera, format_span(record.start, record.end), record.tracklet))
+        for one in visits
+        for record in one.records[:SHOWN]
+    )
+    sections = [
+        Section("Visits", table=Table(("camera", "time", "records"), rows)),
+        Section("Pictures", rows=(cards,), small=True),
+    ]
+    write_atomic(path, page(name, sections))
+
+
+def write_routes(path: Path, routes: "Sequence[Route]") -> None:
+    """Write the routes as one HTML file with a drawing and a table."""
+    rows = tuple(
+        (one.start, one.end, str(one.moves), f"{one.shortest:.0f}", f"{one.median:.0f}", f"{one.longest:.0f}")
+        for one in routes
+    )
+    words = "Learned from the groups, without labels. A thick line is a frequent route; its number is the median time."
+    sections = [
+        Section("Map", words, drawings=(map_of(routes),)),
+        Section("Routes", table=Table(("from", "to", "moves", "seconds: 5%", "median", "95%"), rows)),
+    ]
+    write_atomic(path, page("Routes between cameras", sections))
+
+
+def map_of(routes: "Sequence[Route]") -> Element:
+    """Draw the cameras on a circle, and a line for each two cameras with moves in either direction."""
+    cameras = sorted({name for one in routes for name in (one.start, one.end)})
+    chart = drawing("routes between cameras", SIDE, SIDE)
+    places = {}
+    for number, camera in enumerate(cameras):
+        angle = 2 * math.pi * number / len(cameras) - math.pi / 2
+        places[camera] = SIDE / 2 + RADIUS * math.cos(angle), SIDE / 2 + 10 + RADIUS * math.sin(angle)
+    both: dict[tuple[str, str], list[Route]] = {}
+    for one in routes:
+        both.setdefault((min(one.start, one.end), max(one.start, one.end)), []).append(one)
+    most = max((sum(one.moves for one in ways) for ways in both.values()), default=1)
+    labels = []
+    for (start, end), ways in both.items():
+        moves = sum(one.moves for one in ways)
+        (x1, y1), (x2, y2) = places[start], places[end]
+        ends = {"x1": x1, "y1": y1, "x2": x2, "y2": y2, "stroke-width": THICKEST * moves / most}
+        line = SubElement(chart, "line", {key: f"{value:.1f}" for key, value in ends.items()})
+        line.set("stroke", COLOURS[0])
+        line.set("stroke-opacity", "0.55")
+        SubElement(line, "title").text = "; ".join(
+            f"{one.start} to {one.end}: {one.moves} moves, median {one.median:.0f} s" for one in ways
+        )
+        median = sum(one.median * one.moves for one in ways) / moves
+        # Not in the middle, where the lines of opposite cameras cross.
+        labels.append((x1 + 0.36 * (x2 - x1), y1 + 0.36 * (y2 - y1), f"{median:.0f} s"))
+    for x, y, words in labels:
+        text(chart, x, y, words)
+    for camera, (x, y) in places.items():
+        SubElement(chart, "circle", {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "7", "fill": COLOURS[1]})
+        away = 24 if y > SIDE / 2 else -14
+        text(chart, x, y + away, camera)
+    return chart
