@@ -27,6 +27,7 @@ EXTRA_OF_MODULE = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "tensorboard": "train", "onnx": "train",
     "onnxscript": "train", "openvino": "openvino", "scipy": "train", "av": "footage", "trackers": "footage",
     "supervision": "footage", "pyarrow": "parquet", "pymilvus": "milvus", "milvus_lite": "milvus", "sklearn": "plots",
+    "paho": "events",
 }  # fmt: skip
 
 

@@ -1,0 +1,47 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reid_toolkit.live.events import EventSink, open_sinks, sender
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails is tried again soon."""
+    monkeypatch.setattr(sender, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(sender, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(sender, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(sender, "CLOSE_SECONDS", 3.0)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays() -> Iterator[None]:
+    before = threading.active_count()
+    yield
+    wait_until(lambda: threading.active_count() <= before)
+
+
+@pytest.fixture
+def sink_to(tmp_path: Path) -> Iterator[Callable[[str], EventSink]]:
+    """``sink_to(address)`` opens a destination, which is closed at the end."""
+    opened: list[EventSink] = []
+
+    def open_sink(address: str) -> EventSink:
+        (sink,) = open_sinks([address], tmp_path / "queues", None)  # type: ignore[arg-type]
+        opened.append(sink)
+        return sink
+
+    yield open_sink
+    for sink in opened:
+        sink.close()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for something that another thread or process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
