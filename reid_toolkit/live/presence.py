@@ -1,0 +1,252 @@
+"""From tracklets and decisions to events: who enters, is there, and leaves.
+
+A visit is the time that a person stays before one camera. The tracker may lose and find the person meanwhile, so a
+visit may consist of many tracklets. If it is not known whom a tracklet shows, the tracklet has a visit of its own.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from reid_toolkit.live.events.event import Event, Kind
+from reid_toolkit.live.recognising import Decision
+
+LEFT_AFTER, SEEN_EVERY = 30.0, 10.0
+"""Seconds. The defaults of :class:`Presence`."""
+CLOCK_SECONDS = 1.0
+"""If time goes back by more than this, the clock was set, and everybody leaves. Less is taken for no time."""
+
+Subject = tuple[str | None, str | None]
+"""Whom a visit is about: (person, None), or (None, tracklet) if the tracklet's person has no name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """News of a tracklet."""
+
+    camera: str
+    tracklet: str
+    start: float
+    """When the tracklet was first seen, seconds."""
+    end: float
+    """When the tracklet was last seen, seconds."""
+    time: float
+    """Now, seconds. At the end of a tracklet, this is later than ``end``."""
+    decision: Decision | None
+    """Whom the tracklet shows. None if nobody tries to recognise people."""
+    ended: bool = False
+    """Whether the tracklet has ended."""
+
+
+@dataclass
+class Visit:
+    """A visit that has not ended."""
+
+    name: str
+    camera: str
+    subject: Subject
+    decision: Decision | None
+    """The latest about this subject."""
+    tracklet: str
+    """The latest that shows the person."""
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """When each tracklet that has not ended was first and last seen."""
+    past: tuple[float, float] | None = None
+    """When the tracklets that have ended were first and last seen."""
+    said: float = 0.0
+    """Time of the latest event."""
+    events: int = 0
+
+    @property
+    def start(self) -> float:
+        """When the person was first seen."""
+        return min(start for start, _ in self._all())
+
+    @property
+    def end(self) -> float:
+        """When the person was last seen."""
+        return max(end for _, end in self._all())
+
+    def _all(self) -> Iterator[tuple[float, float]]:
+        yield from self.spans.values()
+        if self.past:
+            yield self.past
+
+    def finish(self, tracklet: str) -> None:
+        """Note that a tracklet has ended."""
+        start, end = self.spans.pop(tracklet)
+        self.past = (min(start, self.past[0]), max(end, self.past[1])) if self.past else (start, end)
+
+
+@dataclass
+class Camera:
+    """Who is before a camera."""
+
+    name: str
+    now: float
+    visits: dict[Subject, Visit] = field(default_factory=dict)
+    of: dict[str, Visit] = field(default_factory=dict)
+    """The visit of each tracklet that has not ended, if it has one."""
+    gone: set[str] = field(default_factory=set)
+    """Tracklets that have not ended, but whose visit has: they were not seen for so long."""
+    visit_count: int = 0
+
+
+class Presence:
+    """Makes events of tracklets. It holds only who is in view, however long it runs.
+
+    Each visit has one ``entered`` and later one ``left``; both have the same ``visit``. Between them are ``seen`` and
+    ``revised``. In a camera, time does not go back, unless the clock was set.
+    """
+
+    def __init__(self, left_after: float = LEFT_AFTER, seen_every: float = SEEN_EVERY) -> None:
+        """``left_after``: seconds without a sight of a person after which the visit ends. ``seen_every``: the least
+        seconds from any event of a visit to a ``seen``."""
+        self.left_after, self.seen_every = left_after, seen_every
+        self._cameras: dict[str, Camera] = {}
+
+    def see(self, sight: Sight) -> list[Event]:
+        """Take news of a tracklet. Returns what is to be said, in order.
+
+        An undecided tracklet makes no event. If it is undecided when it ends, it has a visit, in that state. What was
+        once decided about a tracklet is not forgotten if a later decision is undecided.
+        """
+        known = self._cameras.get(sight.camera)
+        events = [] if known and known.now == sight.time else self.pass_time(sight.camera, sight.time)
+        camera = self._cameras[sight.camera]
+        end = min(sight.end, camera.now)  # they differ if the clock was set back
+        sight = replace(sight, start=min(sight.start, end), end=end)
+        visit = camera.of.get(sight.tracklet)
+        decided = sight.decision is None or sight.decision.state != "undecided"
+        if visit is None:
+            left = sight.tracklet in camera.gone
+            if (decided and not sight.ended) or (sight.ended and not left):
+                events += self._appear(camera, sight)
+        elif decided and subject_of(sight) != visit.subject:
+            events += self._revise(camera, visit, sight)
+        else:
+            events += self._go_on(camera, visit, sight)
+        if sight.ended:
+            camera.gone.discard(sight.tracklet)
+            if ended := camera.of.pop(sight.tracklet, None):
+                ended.finish(sight.tracklet)
+        return events
+
+    def pass_time(self, camera: str, time: float) -> list[Event]:
+        """Note that it is ``time`` before a camera. Returns who has left."""
+        found = self._cameras.setdefault(camera, Camera(camera, time))
+        if time < found.now - CLOCK_SECONDS:
+            events = self._leave(found, list(found.visits.values()))
+            found.now = time
+            return events
+        found.now = max(found.now, time)
+        return self._leave(found, [v for v in found.visits.values() if found.now - v.end > self.left_after])
+
+    def drop(self, camera: str, tracklet: str) -> None:
+        """Note that a tracklet has ended that is too short to be told of, unless something was said about it before."""
+        if found := self._cameras.get(camera):
+            found.gone.discard(tracklet)
+            if visit := found.of.pop(tracklet, None):
+                visit.finish(tracklet)
+
+    def finish(self) -> list[Event]:
+        """End all visits, because nothing more is watched."""
+        cameras = list(self._cameras.values())
+        self._cameras.clear()
+        return [event for camera in cameras for event in self._leave(camera, list(camera.visits.values()))]
+
+    def _appear(self, camera: Camera, sight: Sight) -> list[Event]:
+        """Take in a tracklet that has no visit."""
+        camera.gone.discard(sight.tracklet)
+        if visit := camera.visits.get(subject_of(sight)):
+            return self._go_on(camera, visit, sight)
+        name = digest(camera.name, sight.tracklet, camera.visit_count)[:16]
+        camera.visit_count += 1
+        visit = Visit(name, camera.name, subject_of(sight), sight.decision, sight.tracklet)
+        camera.visits[visit.subject] = visit
+        join(camera, visit, sight)
+        return [say("entered", camera, visit)]
+
+    def _go_on(self, camera: Camera, visit: Visit, sight: Sight) -> list[Event]:
+        """Take a sight of somebody whose visit has begun."""
+        join(camera, visit, sight)
+        if sight.ended or camera.now - visit.said < self.seen_every:
+            return []
+        return [say("seen", camera, visit)]
+
+    def _revise(self, camera: Camera, visit: Visit, sight: Sight) -> list[Event]:
+        """A tracklet shows another person than was said."""
+        previous, target = visit.subject[0], camera.visits.get(subject_of(sight))
+        alone = len(visit.spans) == 1 and visit.past is None
+        if alone and target is None:
+            del camera.visits[visit.subject]
+            visit.subject, visit.decision = subject_of(sight), sight.decision
+            camera.visits[visit.subject] = visit
+            join(camera, visit, sight)
+            return [say("revised", camera, visit, previous)]
+        if alone:
+            events = self._leave(camera, [visit])
+        else:
+            events = []
+            del visit.spans[sight.tracklet], camera.of[sight.tracklet]
+        if target:
+            join(camera, target, sight)
+        else:
+            events += self._appear(camera, sight)
+            target = camera.visits[subject_of(sight)]
+        camera.gone.discard(sight.tracklet)
+        return [*events, say("revised", camera, target, previous)]
+
+    def _leave(self, camera: Camera, visits: list[Visit]) -> list[Event]:
+        """End visits, those first whose person was last seen first."""
+        events = []
+        for visit in sorted(visits, key=lambda visit: (visit.end, visit.name)):
+            events.append(say("left", camera, visit))
+            del camera.visits[visit.subject]
+            for tracklet in visit.spans:
+                del camera.of[tracklet]
+                camera.gone.add(tracklet)
+        return events
+
+
+def subject_of(sight: Sight) -> Subject:
+    person = sight.decision.person if sight.decision else None
+    return (None, sight.tracklet) if person is None else (person, None)
+
+
+def join(camera: Camera, visit: Visit, sight: Sight) -> None:
+    """Note a sight of the person of a visit."""
+    visit.spans[sight.tracklet] = (sight.start, sight.end)
+    visit.tracklet = sight.tracklet
+    camera.of[sight.tracklet] = visit
+    if sight.decision and subject_of(sight) == visit.subject:
+        visit.decision = sight.decision
+
+
+def say(kind: Kind, camera: Camera, visit: Visit, previous: str | None = None) -> Event:
+    """An event about a visit, now."""
+    decision = visit.decision
+    event = Event(
+        kind=kind,
+        person=visit.subject[0],
+        previous=previous,
+        state=decision.state if decision else None,
+        camera=camera.name,
+        time=camera.now,
+        start=visit.start,
+        end=visit.end,
+        probability=decision.probability if decision else None,
+        record=decision.record if decision else None,
+        tracklet=visit.tracklet,
+        visit=visit.name,
+        key="",
+    )
+    # A digest of all that it says, so that watching a file again gives the same keys.
+    key = digest(event.to_json().decode(), visit.events)[:32]
+    visit.said = camera.now
+    visit.events += 1
+    return replace(event, key=key)
+
+
+def digest(*parts: object) -> str:
+    return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()

@@ -1,0 +1,52 @@
+"""Who a person in view is: what a watch asks, and the answer."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+State = Literal["known", "new", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whom a tracklet shows, by what was seen of it so far."""
+
+    state: State
+    """``known``: seen before. ``new``: not seen before. ``undecided``: not enough was seen, or it is not clear."""
+    person: str | None = None
+    """The person's name. None if there is no name yet."""
+    probability: float | None = None
+    """How sure the decision is, 0-1. None if that is not known."""
+    record: str | None = None
+    """The tracklet of the gallery's record that decided."""
+
+    def __post_init__(self) -> None:
+        if self.state not in ("known", "new", "undecided"):
+            raise ValueError(f"state {self.state!r}: expected known, new or undecided")
+        if self.state == "known" and self.person is None:
+            raise ValueError("a known person without a name: expected the name")
+        if self.probability is not None and not (math.isfinite(self.probability) and 0 <= self.probability <= 1):
+            raise ValueError(f"probability {self.probability}: expected 0 to 1")
+
+
+class Recogniser(Protocol):
+    """Recognises people while they are in view. All calls are made by one thread."""
+
+    def recognise(
+        self,
+        descriptor: NDArray[np.float32],
+        camera: str,
+        start: float,
+        end: float,
+        frames: int,
+        tracklet: str,
+    ) -> Decision:
+        """Say whom a tracklet shows. It is asked again each time that a crop was embedded.
+
+        ``descriptor`` (D,) float32 of length 1 is the mean over the ``frames`` crops that were embedded so far.
+        ``start`` and ``end`` are when the tracklet was first and last seen, seconds. The decision about a tracklet may
+        change. It stays as it was when it is asked about other tracklets.
+        """
