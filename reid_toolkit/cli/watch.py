@@ -18,7 +18,7 @@ from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.files import as_name
 
 if TYPE_CHECKING:
-    from reid_toolkit.live.watch import WatchReport
+    from reid_toolkit.live.report import WatchReport
 
 REDRAW_SECONDS, LINE_SECONDS = 0.5, 60.0
 """Between two status lines: one that is redrawn on a terminal, and lines in a log."""

@@ -6,7 +6,7 @@ from reid_toolkit.errors import AuditError, UnavailableError
 from reid_toolkit.footage.frames import Recording, stamp_of
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.types import Selection
-from reid_toolkit.live.enrolling import Tally
+from reid_toolkit.live.enrolling import Account
 from reid_toolkit.live.follower import View
 from reid_toolkit.records import Record
 
@@ -39,11 +39,12 @@ def earlier_records(gallery: GalleryStore, view: View) -> dict[str, Record]:
     return own
 
 
-def discard_earlier(gallery: GalleryStore, recording: Recording, earlier: dict[str, Record], tally: Tally) -> None:
+def discard_earlier(gallery: GalleryStore, recording: Recording, account: Account) -> None:
     """Delete the records of an earlier watch that this watch, which came to the end, did not enroll again.
 
     Nothing is deleted if this watch was incomplete: it saw no frame, lost tracklets, or the file changed meanwhile.
     """
+    earlier, tally = account.earlier, account.tally
     if not earlier or not tally.frames or tally.lost or stamp_of(recording.files) != recording.stamp:
         return
     try:

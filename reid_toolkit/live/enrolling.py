@@ -3,13 +3,15 @@
 import time
 import warnings
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import UnavailableError
 from reid_toolkit.gallery.base import GalleryStore
+from reid_toolkit.live.report import Tally
 from reid_toolkit.records import Record
 
 RETRY_SECONDS = 30.0
@@ -20,47 +22,39 @@ MOST_WAITING = 1000
 
 
 @dataclass
-class Tally:
-    """Counts of a watch."""
+class Account:
+    """What belongs to one camera."""
 
-    frames: int = 0
-    """Frames that the detector saw."""
-    crops: int = 0
-    """Crops that were embedded."""
-    tracklets: int = 0
-    """Tracklets that ended."""
-    enrolled: int = 0
-    """Of the ended tracklets, those enrolled. The others had too few crops, are blocked, wait, or are lost."""
-    blocked: int = 0
-    """Of the ended tracklets, those on the gallery's block list, because `reid gallery forget` has forgotten them."""
-    lost: int = 0
-    """Of the ended tracklets, those that could not be stored."""
-    replaced: int = 0
-    """Records of an earlier watch of the same file that were deleted because they did not come again."""
-    expired: int = 0
-    """Records that were deleted because they are past the gallery's retention."""
+    tally: Tally = field(default_factory=Tally)
+    earlier: dict[str, Record] = field(default_factory=dict)
+    """Records of an earlier watch of the same file, by tracklet. A record that is enrolled again is removed here."""
+
+
+class Waiting(NamedTuple):
+    """A tracklet that has ended and is not stored yet."""
+
+    descriptor: NDArray[np.float32]
+    """(D,)"""
+    record: Record
+    account: Account
 
 
 class Enroller:
-    """Enrolls tracklets into a gallery, and keeps them while it is locked, full or unreachable."""
+    """Enrolls the tracklets of all cameras into a gallery, and keeps them while it is locked, full or unreachable."""
 
-    def __init__(self, gallery: GalleryStore, tally: Tally, allow: bool) -> None:
+    def __init__(self, gallery: GalleryStore, allow: bool) -> None:
         """``allow``: also enroll tracklets on the gallery's block list, and take them off the list."""
-        self.gallery, self.tally, self.allow = gallery, tally, allow
-        self.waiting: deque[tuple[NDArray[np.float32], Record]] = deque()
-        """Descriptors (D,) and records, the oldest first."""
-        self.earlier: dict[str, Record] = {}
-        """Records of an earlier watch of the same file, by tracklet. A record that is enrolled again is removed
-        here."""
+        self.gallery, self.allow = gallery, allow
+        self.waiting: deque[Waiting] = deque()
+        """The oldest first."""
         self.again: float | None = None
         """When to try again, by ``time.monotonic()``. None while the gallery can be written."""
 
-    def put(self, descriptor: NDArray[np.float32], record: Record) -> None:
+    def put(self, descriptor: NDArray[np.float32], record: Record, account: Account) -> None:
         """Add a tracklet, which the next :meth:`store` enrolls."""
-        self.waiting.append((descriptor, record))
+        self.waiting.append(Waiting(descriptor, record, account))
         if len(self.waiting) > MOST_WAITING:
-            self.waiting.popleft()
-            self.tally.lost += 1
+            self.waiting.popleft().account.tally.lost += 1
 
     def store(self) -> None:
         """Enroll all waiting tracklets, unless it is too early for another attempt.
@@ -84,25 +78,26 @@ class Enroller:
             self._enroll()
         except UnavailableError as error:
             warn(f"{error}; {len(self.waiting)} waiting tracklets are lost")
-            self.tally.lost += len(self.waiting)
-            self.waiting.clear()
+            while self.waiting:
+                self.waiting.popleft().account.tally.lost += 1
 
     def _enroll(self) -> None:
         """Enroll all waiting tracklets, or none."""
         if not self.waiting:
             return
-        blocked = self.gallery.block_list
-        out = [False] * len(self.waiting) if self.allow else blocked.has([record for _, record in self.waiting])
-        rows = [row for (row, _), is_out in zip(self.waiting, out, strict=True) if not is_out]
-        records = [record for (_, record), is_out in zip(self.waiting, out, strict=True) if not is_out]
+        blocked, all_records = self.gallery.block_list, [one.record for one in self.waiting]
+        out = [False] * len(self.waiting) if self.allow else blocked.has(all_records)
+        kept = [one for one, is_out in zip(self.waiting, out, strict=True) if not is_out]
+        records = [one.record for one in kept]
         if records:
-            self.gallery.add(np.stack(rows), records)
+            self.gallery.add(np.stack([one.descriptor for one in kept]), records)
         if self.allow:
             blocked.allow(records)
-        for record in records:
-            self.earlier.pop(record.tracklet, None)
-        self.tally.enrolled += len(records)
-        self.tally.blocked += sum(out)
+        for one, is_out in zip(self.waiting, out, strict=True):
+            one.account.tally.blocked += is_out
+            one.account.tally.enrolled += not is_out
+            if not is_out:
+                one.account.earlier.pop(one.record.tracklet, None)
         self.waiting.clear()
 
 

@@ -9,9 +9,8 @@ from reid_toolkit.footage.extract import Settings
 from reid_toolkit.footage.frame_times import leap
 from reid_toolkit.footage.frames import Frame
 from reid_toolkit.footage.tracker import Tracker
-from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.images import Image, thumbnail
-from reid_toolkit.live.enrolling import Enroller, Tally
+from reid_toolkit.live.enrolling import Account, Enroller
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder, TrackletAverage
 
@@ -49,8 +48,6 @@ class View:
     """Weight a tracklet's crops by their quality."""
     thumbnails: bool = False
     """Store a small picture of each tracklet's best crop in the gallery."""
-    allow: bool = False
-    """Also enroll tracklets on the gallery's block list, and take them off the list."""
 
     @property
     def patience(self) -> float:
@@ -61,20 +58,23 @@ class View:
 class Follower:
     """Takes a camera's frames in order, and gives each ended tracklet to an enroller."""
 
-    def __init__(self, view: View, detector: Detector, embedder: Embedder, gallery: GalleryStore) -> None:
-        self.view, self.detector, self.embedder = view, detector, embedder
-        self.tally = Tally()
-        self.enroller = Enroller(gallery, self.tally, view.allow)
+    def __init__(
+        self, view: View, detector: Detector, embedder: Embedder, enroller: Enroller, account: Account
+    ) -> None:
+        self.view, self.detector, self.embedder, self.enroller = view, detector, embedder, enroller
+        self.account, self.tally = account, account.tally
         self.people: dict[int, Person] = {}
         """The people in view, by the tracker's number."""
         self.tracker = Tracker(view.frame_rate)
         self.last = 0.0
         """When the last frame came, by ``time.monotonic()``, because the system's clock may be changed."""
+        self.resting = True
+        """Whether no tracklet can go on, because too much time has passed without frames."""
         detector.start(view.frame_rate)
 
     def see(self, frame: Frame) -> None:
         """Take the next frame. Frames before it may have been dropped."""
-        self.last = time.monotonic()
+        self.last, self.resting = time.monotonic(), False
         due: list[tuple[Person, Image]] = []
         for track, box, _ in self.tracker.update(*self.detector(frame.image), frame.time):
             person = self.people.setdefault(track, Person(frame.time, frame.time))
@@ -96,16 +96,17 @@ class Follower:
         for track in sorted(self.people.keys() - self.tracker.alive):
             self.end(track)
 
+    def rest(self) -> None:
+        """End all tracklets in view if too much time has passed without frames."""
+        if not self.resting and time.monotonic() - self.last > self.view.patience:
+            self.end_all()
+
     def end_all(self) -> None:
-        """End all tracklets in view, because too much time has passed without frames."""
+        """End all tracklets in view, because too much time has passed without frames, or no more frames come."""
         for track in sorted(self.people):
             self.end(track)
         self.tracker.forget()
-
-    def finish(self) -> None:
-        """End all tracklets and enroll them, because no more frames come."""
-        self.end_all()
-        self.enroller.finish()
+        self.resting = True
 
     def end(self, track: int) -> None:
         """End a tracklet. The next call of the enroller stores it."""
@@ -121,5 +122,5 @@ class Follower:
                 source=self.view.source,
                 thumbnail=b"" if person.picture is None else thumbnail(person.picture),
             )
-            self.enroller.put(person.average.descriptor, record)
+            self.enroller.put(person.average.descriptor, record, self.account)
         self.tally.tracklets += 1

@@ -19,7 +19,8 @@ class LiveFrames:
         frame = live.take(timeout=1.0)
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, changed: threading.Condition | None = None) -> None:
+        """``changed`` is notified when a frame comes or reading fails. Several streams may share one."""
         self.recording = recording
         self.dropped = 0
         """Frames that nobody took before a newer frame replaced them."""
@@ -27,10 +28,15 @@ class LiveFrames:
         """How often the stream broke and came back."""
         self._newest: Frame | None = None
         self._error: Exception | None = None
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live frames", daemon=True)
         self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`take` would not wait."""
+        return self._newest is not None or self._error is not None
 
     def take(self, timeout: float) -> Frame | None:
         """The newest frame. None if no new frame came for ``timeout`` seconds. Raises the error of the reading thread.
@@ -38,15 +44,19 @@ class LiveFrames:
         Frames are numbered in the order of reading, across reconnections.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._error is not None, timeout)
+            self._changed.wait_for(lambda: self.ready, timeout)
             if self._error is not None:
                 raise self._error
             frame, self._newest = self._newest, None
             return frame
 
+    def stop(self) -> None:
+        """Stop reading after the next frame, without waiting for it."""
+        self._closing.set()
+
     def close(self) -> None:
         """Stop reading."""
-        self._closing.set()
+        self.stop()
         self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:

@@ -1,25 +1,26 @@
-"""One camera, from its frames to the gallery, for as long as it runs."""
+"""Cameras, from their frames to the gallery, for as long as they run."""
 
 import math
 import secrets
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reid_toolkit.errors import AuditError, GalleryError, InputError, UnavailableError
 from reid_toolkit.files import as_text
 from reid_toolkit.footage.detector import Detector
 from reid_toolkit.footage.extract import Settings
-from reid_toolkit.footage.frames import Frame, Recording
+from reid_toolkit.footage.frames import Recording
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.live.again import discard_earlier, earlier_records, name_of
-from reid_toolkit.live.enrolling import Tally
+from reid_toolkit.live.enrolling import Account, Enroller
+from reid_toolkit.live.feed import Feed, close_all, wait_for_any
 from reid_toolkit.live.follower import Follower, View
-from reid_toolkit.live.stream import LiveFrames
+from reid_toolkit.live.report import CameraReport, Meter, WatchReport
 from reid_toolkit.runtime import Embedder
 
 LOOK_SECONDS = 0.5
@@ -29,30 +30,13 @@ EXPIRE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class WatchReport:
-    """How watching went so far."""
+class Camera:
+    """A camera to watch."""
 
-    tally: Tally
-    dropped: int
-    """Frames of a stream that came while an earlier one was still worked on."""
-    reconnects: int
-    """How often a stream broke and came back."""
-    damaged: int
-    """Pieces of a file that could not be decoded; what came after them was seen."""
-    seconds: float
-    """Wall-clock time."""
-    cpu_seconds: float
-    """Of all threads of this process."""
-
-    @property
-    def frames_per_second(self) -> float:
-        """Frames seen by the detector, a second of wall-clock time."""
-        return self.tally.frames / self.seconds if self.seconds else 0.0
-
-    @property
-    def cores(self) -> float:
-        """Cores in use, on average."""
-        return self.cpu_seconds / self.seconds if self.seconds else 0.0
+    name: str
+    recording: Recording
+    detector: Detector
+    """Several cameras may share a detector only if it sees each frame on its own."""
 
 
 def watch(
@@ -71,11 +55,42 @@ def watch(
     stop: threading.Event | None = None,
     on_status: Callable[[WatchReport], None] = lambda report: None,
 ) -> WatchReport:
-    """Enroll the people of a file, ``loops`` times over, or of a stream until it is stopped.
+    """Enroll the people before one camera. See :func:`watch_cameras`."""
+    return watch_cameras(
+        [Camera(camera, recording, detector)],
+        embedder,
+        gallery,
+        settings,
+        by_quality=by_quality,
+        thumbnails=thumbnails,
+        allow=allow,
+        loops=loops,
+        seconds=seconds,
+        stop=stop,
+        on_status=on_status,
+    )
+
+
+def watch_cameras(
+    cameras: Sequence[Camera],
+    embedder: Embedder,
+    gallery: GalleryStore,
+    settings: Settings,
+    *,
+    by_quality: bool = False,
+    thumbnails: bool = False,
+    allow: bool = False,
+    loops: int = 1,
+    seconds: float | None = None,
+    stop: threading.Event | None = None,
+    on_status: Callable[[WatchReport], None] = lambda report: None,
+) -> WatchReport:
+    """Enroll the people of files, ``loops`` times over, and of streams until they are stopped.
 
     A file is read frame by frame. Of a stream, the newest frame is taken, and frames that came meanwhile are dropped; a
-    stream that breaks is opened again. Watching ends after ``seconds`` or when ``stop`` is set. Whoever is in view
-    then, or when an error ends it, is enrolled.
+    stream that breaks is opened again. The cameras take turns: in each, every camera that has a frame gives one, so
+    that a slow, fast or broken camera holds up no other. Watching ends after ``seconds``, when ``stop`` is set, or when
+    all files have ended and there is no stream. Whoever is in view then, or when an error ends it, is enrolled.
 
     While the gallery is locked, full or away, tracklets wait to be enrolled, with a RuntimeWarning. If the same file is
     watched again to its end, the new records replace the earlier ones. Records of another file that was at this path
@@ -86,118 +101,151 @@ def watch(
     settings.
 
     Raises:
-        InputError: settings contradict each other.
-        ReidError: the detector, the embedder or the gallery fails.
+        InputError: settings contradict each other, or two cameras have the same name.
+        ReidError: a detector, the embedder or the gallery fails.
     """
-    if recording.is_stream and (loops > 1 or settings.start is not None):
-        raise InputError(f"{recording.source}: a stream has its own time and does not begin again: no start, no loops")
-    # A second is not enough: boxes whose clock has no battery begin at the same one again and again.
-    start = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    name = f"{camera}-{start}" if recording.is_stream else name_of(recording, camera)
-    view = View(camera, as_text(recording.source), name, recording.frame_rate, settings, by_quality, thumbnails, allow)
-    follower = Follower(view, detector, embedder, gallery)
-    earlier = follower.enroller.earlier = {} if recording.is_stream else earlier_records(gallery, view)
-    live = LiveFrames(recording) if recording.is_stream else None
-    meter = Meter(follower.tally, live)
-    frames = frames_of_stream(live) if live else frames_of_file(recording, loops, view.patience, meter.count_damage)
+    refuse_contradictions(cameras, settings, loops)
+    enroller, changed = Enroller(gallery, allow), threading.Condition()
+    views = [view_of(camera, settings, by_quality, thumbnails) for camera in cameras]
+    accounts = [
+        Account(earlier={} if camera.recording.is_stream else earlier_records(gallery, view))
+        for camera, view in zip(cameras, views, strict=True)
+    ]
+    followers = [
+        Follower(view, camera.detector, embedder, enroller, account)
+        for camera, view, account in zip(cameras, views, accounts, strict=True)
+    ]
+    lanes = [
+        Lane(camera, follower, Feed(camera.recording, loops, follower.view.patience, changed))
+        for camera, follower in zip(cameras, followers, strict=True)
+    ]
+    meter = Meter([lane.report for lane in lanes])
 
     def over() -> bool:
         return (stop is not None and stop.is_set()) or (seconds is not None and meter.seconds >= seconds)
 
     try:
-        with closing(frames):
-            came_to_end = follow(frames, follower, gallery, over, lambda: on_status(meter.report()))
+        try:
+            take_turns(lanes, changed, enroller, meter, over, lambda: on_status(meter.report()))
+        finally:
+            close_all([lane.feed for lane in lanes])
     except Exception:
         with suppress(GalleryError):  # which may be what ends it
-            follower.finish()
+            end_all(lanes, enroller)
         raise
-    follower.finish()
-    if came_to_end:
-        discard_earlier(gallery, recording, earlier, follower.tally)
-    expire(gallery, follower.tally)
+    end_all(lanes, enroller)
+    for lane in lanes:
+        if lane.feed.ended:
+            discard_earlier(gallery, lane.camera.recording, lane.follower.account)
+    meter.expired += expire(gallery)
     try:
         # At the end alone: it reads all records, and frames would be dropped meanwhile.
         gallery.refresh_statistics(if_due=True)
     except UnavailableError as error:
-        warnings.warn(f"camera statistics were not fitted: {error}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"camera statistics were not fitted: {error}", RuntimeWarning, stacklevel=3)
     return meter.report()
 
 
-def follow(
-    frames: Iterable[Frame | None],
-    follower: Follower,
-    gallery: GalleryStore,
+def refuse_contradictions(cameras: Sequence[Camera], settings: Settings, loops: int) -> None:
+    """Raise :class:`InputError` if streams are to begin at a time or again, or if names are not different."""
+    for camera in cameras:
+        if camera.recording.is_stream and (loops > 1 or settings.start is not None):
+            raise InputError(
+                f"{camera.recording.source}: a stream has its own time and does not begin again: no start, no loops"
+            )
+    names = [camera.name for camera in cameras]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"camera {name!r}: {names.count(name)} cameras have this name: give each its own")
+
+
+def view_of(camera: Camera, settings: Settings, by_quality: bool, thumbnails: bool) -> View:
+    """The settings of a camera, with the beginning of the names of its tracklets."""
+    recording = camera.recording
+    # A second is not enough: boxes whose clock has no battery begin at the same one again and again.
+    start = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    name = f"{camera.name}-{start}" if recording.is_stream else name_of(recording, camera.name)
+    source = as_text(recording.source)
+    return View(camera.name, source, name, recording.frame_rate, settings, by_quality, thumbnails)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A camera while it is watched."""
+
+    camera: Camera
+    follower: Follower
+    feed: Feed
+
+    def report(self) -> CameraReport:
+        """The counts so far."""
+        feed = self.feed
+        return CameraReport(
+            self.camera.name,
+            self.camera.recording.source,
+            self.follower.tally,
+            feed.dropped,
+            feed.reconnects,
+            feed.damaged,
+        )
+
+
+def take_turns(
+    lanes: Sequence[Lane],
+    changed: threading.Condition,
+    enroller: Enroller,
+    meter: Meter,
     over: Callable[[], bool],
     on_frame: Callable[[], None],
-) -> bool:
-    """Follow people through ``frames`` until these end or ``over()`` is true. Returns whether the frames ended.
+) -> None:
+    """Follow people until all frames have ended or ``over()`` is true. Each camera gives one frame a turn.
 
-    A frame of None stands for a moment in which none came. Records past the gallery's retention are deleted now and
-    then.
+    Records past the gallery's retention are deleted now and then.
     """
-    expired = -math.inf
-    for frame in frames:
-        if over():
-            return False
-        if frame is not None:
-            follower.see(frame)
-        elif time.monotonic() - follower.last > follower.view.patience:
-            follower.end_all()
-        follower.enroller.store()
+    expired, waited = -math.inf, False
+
+    def keep_house() -> None:
+        nonlocal expired
+        enroller.store()
         if time.monotonic() - expired >= EXPIRE_SECONDS:
-            expire(gallery, follower.tally)
+            meter.expired += expire(enroller.gallery)
             expired = time.monotonic()
         on_frame()
-    return True
+
+    while pending := [lane for lane in lanes if not lane.feed.ended]:
+        idle = True
+        for lane in pending:
+            frame = lane.feed.take()
+            if lane.feed.ended:
+                lane.follower.end_all()
+                continue
+            if over():
+                return
+            if frame is None:
+                lane.follower.rest()
+                continue
+            idle = False
+            lane.follower.see(frame)
+            keep_house()
+        if idle and waited:
+            keep_house()
+        waited = idle
+        if idle:
+            wait_for_any([lane.feed for lane in pending], changed, LOOK_SECONDS)
 
 
-class Meter:
-    """Measures how watching goes, from the moment it is made."""
-
-    def __init__(self, tally: Tally, live: LiveFrames | None) -> None:
-        self.tally, self.live, self.damaged = tally, live, 0
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self.wall
-
-    def count_damage(self) -> None:
-        self.damaged += 1
-
-    def report(self) -> WatchReport:
-        dropped, reconnects = (self.live.dropped, self.live.reconnects) if self.live else (0, 0)
-        cpu = time.process_time() - self.cpu
-        return WatchReport(replace(self.tally), dropped, reconnects, self.damaged, self.seconds, cpu)
+def end_all(lanes: Sequence[Lane], enroller: Enroller) -> None:
+    """End all tracklets and enroll them, because no more frames come."""
+    for lane in lanes:
+        lane.follower.end_all()
+    enroller.finish()
 
 
-def expire(gallery: GalleryStore, tally: Tally) -> None:
-    """Delete the records past the retention; if that cannot be done now, warn, and leave it to the next time."""
+def expire(gallery: GalleryStore) -> int:
+    """Delete the records past the retention, and return how many. If that cannot be done now, warn, and leave it to
+    the next time."""
     try:
-        tally.expired += gallery.expire()
+        return gallery.expire()
     except (UnavailableError, AuditError) as error:
         warnings.warn(f"what is past the retention was not deleted: {error}", RuntimeWarning, stacklevel=3)
-
-
-def frames_of_file(
-    recording: Recording, loops: int, patience: float, on_damage: Callable[[], None]
-) -> Generator[Frame, None, None]:
-    """A recording's frames, ``loops`` times over.
-
-    Between two loops, time jumps by more than ``patience`` seconds, so that nobody is followed into the next one.
-    """
-    number, began = 0, 0.0
-    for _ in range(loops):
-        last = began
-        for frame in recording.frames(on_damage):
-            last = began + frame.time
-            yield replace(frame, number=number, time=last)
-            number += 1
-        began = last + patience + 1 / recording.frame_rate
-
-
-def frames_of_stream(live: LiveFrames) -> Generator[Frame | None, None, None]:
-    """The newest frame each time, or None if none comes for a moment; without end."""
-    with closing(live):
-        while True:
-            yield live.take(LOOK_SECONDS)
+        return 0

@@ -10,7 +10,8 @@ from watched_yard import FRAMES, PLAIN, Shelf
 
 from reid_toolkit.footage.extract import Settings
 from reid_toolkit.footage.sources import open_video
-from reid_toolkit.live.watch import WatchReport, watch
+from reid_toolkit.live.report import WatchReport
+from reid_toolkit.live.watch import watch
 from reid_toolkit.runtime import Embedder
 
 

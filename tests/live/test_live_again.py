@@ -11,7 +11,7 @@ from watched_yard import FRAMES, PLAIN, Locked
 from reid_toolkit.errors import VideoError
 from reid_toolkit.footage.sources import open_video
 from reid_toolkit.gallery import Gallery
-from reid_toolkit.live.watch import WatchReport
+from reid_toolkit.live.report import WatchReport
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder
 

@@ -12,7 +12,7 @@ from watched_yard import PLAIN, Locked, Shelf, Stream, live_walk
 
 from reid_toolkit.footage.frames import Frame
 from reid_toolkit.gallery import Gallery
-from reid_toolkit.live.watch import WatchReport
+from reid_toolkit.live.report import WatchReport
 
 
 @pytest.fixture

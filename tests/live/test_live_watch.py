@@ -20,7 +20,7 @@ from reid_toolkit.footage.sources import open_video
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.images import decode
 from reid_toolkit.live import stream as live_module
-from reid_toolkit.live.watch import WatchReport
+from reid_toolkit.live.report import WatchReport
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder
 
