@@ -207,8 +207,7 @@ PERSON_LABEL = click.option(
     help="The number of the class person, for a detector file that does not name its classes.",
 )
 
-FOOTAGE = (
-    click.option("--camera", help="Name of the camera. [default: the file's name without extension]"),
+DETECTING = (
     click.option(
         "--detector",
         type=DETECTOR,
@@ -240,19 +239,24 @@ FOOTAGE = (
         show_default=True,
         help="Widen boxes on each side by this fraction of their size.",
     ),
+)
+FRAME_RATE = click.option(
+    "--frame-rate",
+    type=Number(0, min_open=True),
+    default=25.0,
+    show_default=True,
+    help="Frames per second of folders of frames.",
+)
+FOOTAGE = (
+    click.option("--camera", help="Name of the camera. [default: the file's name without extension]"),
+    *DETECTING,
     click.option(
         "--start",
         callback=parse_start,
         help="When the recording began, in ISO 8601; only with a single VIDEO. A time without an offset is in the "
         "zone REID_TIMEZONE, or in UTC.",
     ),
-    click.option(
-        "--frame-rate",
-        type=Number(0, min_open=True),
-        default=25.0,
-        show_default=True,
-        help="Frames per second of folders of frames.",
-    ),
+    FRAME_RATE,
 )
 
 

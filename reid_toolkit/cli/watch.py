@@ -1,9 +1,9 @@
-"""``reid watch``: a camera into a gallery while it runs."""
+"""``reid watch``: cameras into a gallery while they run."""
 
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,11 +13,13 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
-from reid_toolkit.cli.console import counted, log, print_json, warn, warnings_on_log
+from reid_toolkit.cli.console import counted, log, print_json, printable, warn, warnings_on_log
+from reid_toolkit.cli.watch_output import describe, describe_camera, summary
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.files import as_name
 
 if TYPE_CHECKING:
+    from reid_toolkit.footage.frames import Recording
     from reid_toolkit.live.report import WatchReport
 
 REDRAW_SECONDS, LINE_SECONDS = 0.5, 60.0
@@ -25,10 +27,25 @@ REDRAW_SECONDS, LINE_SECONDS = 0.5, 60.0
 
 
 @click.command()
-@click.argument("video", metavar="VIDEO|URL")
+@click.argument("videos", metavar="VIDEO|URL...", nargs=-1, required=True)
 @options.model_option
 @options.gallery_option
-@options.footage
+@click.option(
+    "--camera",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Name of the camera; repeat it for several, in the order of the videos. [default: the file's name without "
+    "extension]",
+)
+@options.together(options.DETECTING)
+@click.option(
+    "--start",
+    callback=options.parse_start,
+    help="When the recordings began, in ISO 8601; not for streams. A time without an offset is in the zone "
+    "REID_TIMEZONE, or in UTC.",
+)
+@options.FRAME_RATE
 @click.option("--loop", "loops", type=click.IntRange(1), default=1, show_default=True, help="Read a file N times over.")
 @click.option("--seconds", type=options.Number(0, min_open=True), help="Stop after this long.")
 @click.option("--cores", type=click.IntRange(1), help="Stay within this many cores. [default: all]")
@@ -40,10 +57,10 @@ REDRAW_SECONDS, LINE_SECONDS = 0.5, 60.0
 @options.strict
 @options.json_output
 def command(
-    video: str,
+    videos: tuple[str, ...],
     model: Path,
     gallery: str,
-    camera: str | None,
+    names: tuple[str, ...],
     detector: str,
     detector_weights: Path | None,
     person_label: int | None,
@@ -63,33 +80,27 @@ def command(
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Detect, track and embed the people before a camera, and enroll each when the tracklet ends.
+    """Detect, track and embed the people before cameras, and enroll each when the tracklet ends.
 
-    VIDEO is a file, a folder of frames, the URL of a stream or the number of a webcam. Of a stream (rtsp://...) or a
-    webcam, frames are dropped and counted rather than seen late, and it is opened again when it
-    breaks. Ctrl-C enrolls whoever is in view, and ends. A file is read frame by frame to its end.
+    VIDEO is a file, a folder of frames, the URL of a stream or the number of a webcam. Several are watched at once. Of
+    a stream (rtsp://...) or a webcam, frames are dropped and counted rather than seen late, and it is opened again when
+    it breaks. Ctrl-C enrolls whoever is in view, and ends. A file is read frame by frame to its end.
     """
     if cores:
         from reid_toolkit.live.cores import limit_cores
 
         limit_cores(cores)
-    from reid_toolkit.footage.detector import load_detector
+    from reid_toolkit.footage.detector import load_detectors
     from reid_toolkit.footage.extract import Settings
-    from reid_toolkit.footage.sources import open_recordings
     from reid_toolkit.gallery import open_gallery
-    from reid_toolkit.live.watch import watch
+    from reid_toolkit.live.watch import Camera, watch_cameras
     from reid_toolkit.runtime import Embedder
 
-    recordings = open_recordings([video], frame_rate)
-    if len(recordings) > 1:
-        raise InputError(
-            f"{video}: has {len(recordings)} videos: expected one recording or one stream; watch each alone"
-        )
-    (recording,) = recordings
-    if recording.is_stream and not camera:
-        raise InputError(f"{recording.source}: a stream needs the name of its camera: give it with --camera")
-    people = load_detector(detector, detector_weights, cores, person_label)
-    settings = Settings(people.name, every, min_crops, margin, None if start is None else start.timestamp())
+    recordings = open_cameras(videos, names, frame_rate)
+    detectors = load_detectors(len(recordings), detector, detector_weights, cores, person_label)
+    cameras = [Camera(*named, found) for named, found in zip(recordings.items(), detectors, strict=True)]
+    began = None if start is None else start.timestamp()
+    settings = Settings(detectors[0].name, every, min_crops, margin, began)
     with warnings_on_log():
         embedder = Embedder(model, threads=cores, providers=providers or None, strict=strict)
     with (
@@ -100,12 +111,10 @@ def command(
         status_line() as on_status,
     ):
         store.remember_model_file(model.resolve())
-        report = watch(
-            recording,
-            as_name(camera or recording.name),
+        report = watch_cameras(
+            cameras,
             embedder,
             store,
-            people,
             settings,
             by_quality=quality,
             thumbnails=thumbnails,
@@ -115,49 +124,57 @@ def command(
             stop=stop,
             on_status=on_status,
         )
-    if not report.tally.frames:
-        warn(f"{recording.source}: not one frame came")
+    show(report, gallery, as_json)
+
+
+def open_cameras(videos: Sequence[str], names: Sequence[str], frame_rate: float) -> "dict[str, Recording]":
+    """Open the videos. Returns them by the names of their cameras, in order.
+
+    Raises :class:`InputError` if one cannot be opened or has no name, or if the names do not fit the videos.
+    """
+    from reid_toolkit.footage.sources import open_recordings
+    from reid_toolkit.live.watch import refuse_same_names
+
+    if names and len(names) != len(videos):
+        raise InputError(
+            f"{counted(len(videos), 'video')}, but --camera is given {counted(len(names), 'time')}: give it once for "
+            "each video, in the same order"
+        )
+    opened = []
+    for video in videos:
+        recordings = open_recordings([video], frame_rate)
+        if len(recordings) > 1:
+            raise InputError(
+                f"{video}: has {len(recordings)} videos: expected one recording or one stream; name each of them"
+            )
+        opened += recordings
+    found = []
+    for recording, name in zip(opened, names or [""] * len(opened), strict=True):
+        if recording.is_stream and not name:
+            raise InputError(f"{recording.source}: a stream needs the name of its camera: give it with --camera")
+        found.append(as_name(name or recording.name))
+    refuse_same_names(found)
+    return dict(zip(found, opened, strict=True))
+
+
+def show(report: "WatchReport", gallery: str, as_json: bool) -> None:
+    """Print the counts. Raises :class:`GalleryError` if tracklets are lost."""
+    for camera in report.cameras:
+        if not camera.tally.frames:
+            warn(f"{camera.source}: not one frame came")
+    single = len(report.cameras) == 1
     if as_json:
-        print_json({"source": recording.source, "gallery": gallery, **summary(report)})
+        source = {"source": report.cameras[0].source} if single else {}
+        print_json({**source, "gallery": gallery, **summary(report)})
     else:
+        for camera in () if single else report.cameras:
+            click.echo(f"{printable(camera.camera)}: {describe_camera(camera)}")
         click.echo(f"{gallery}: {describe(report)}")
     if report.tally.lost:
         raise GalleryError(
             f"{gallery}: {report.tally.lost} tracklets are lost, because it could not be written for too long; "
             "the others are stored; a file can be watched again when that is mended"
         )
-
-
-def summary(report: "WatchReport") -> dict[str, float]:
-    """All the numbers, flat."""
-    from dataclasses import asdict
-
-    return {
-        **asdict(report.tally),
-        "dropped": report.dropped,
-        "reconnects": report.reconnects,
-        "damaged": report.damaged,
-        "seconds": round(report.seconds, 3),
-        "cpu_seconds": round(report.cpu_seconds, 3),
-        "frames_per_second": round(report.frames_per_second, 2),
-        "cores": round(report.cores, 3),
-    }
-
-
-def describe(report: "WatchReport") -> str:
-    """The same as one line for people."""
-    tally = report.tally
-    again = f", {report.reconnects} reconnects" if report.reconnects else ""
-    again += f", {report.damaged} damaged pieces passed over" if report.damaged else ""
-    blocked = f", {tally.blocked} left out that were forgotten" if tally.blocked else ""
-    blocked += f", {tally.lost} lost" if tally.lost else ""
-    replaced = f", {tally.replaced} of an earlier watch deleted" if tally.replaced else ""
-    expired = f", {tally.expired} past the retention deleted" if tally.expired else ""
-    return (
-        f"{counted(tally.frames, 'frame')}, {report.dropped} dropped{again}, {counted(tally.tracklets, 'tracklet')}, "
-        f"{tally.enrolled} enrolled{blocked}{replaced}{expired}, {report.frames_per_second:.1f} frames/s on "
-        f"{report.cores:.2f} cores"
-    )
 
 
 @contextmanager

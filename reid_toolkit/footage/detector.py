@@ -23,6 +23,19 @@ class Detector(Protocol):
         """Return boxes (N, 4) float32, x1 y1 x2 y2 in pixels of ``frame``, and scores (N,) float32, 0 to 1."""
 
 
+def load_detectors(
+    count: int, kind: str, weights: Path | None = None, threads: int | None = None, person_label: int | None = None
+) -> list[Detector]:
+    """A detector for each of ``count`` cameras. See :func:`load_detector`.
+
+    ``"motion"`` learns the background of a camera, so each camera has its own. All others see each frame on its own, so
+    the cameras share one, which is in memory once.
+    """
+    if kind == "motion":
+        return [load_detector(kind, weights, threads, person_label) for _ in range(count)]
+    return [load_detector(kind, weights, threads, person_label)] * count
+
+
 def load_detector(
     kind: str, weights: Path | None = None, threads: int | None = None, person_label: int | None = None
 ) -> Detector:

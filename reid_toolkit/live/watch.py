@@ -153,10 +153,17 @@ def refuse_contradictions(cameras: Sequence[Camera], settings: Settings, loops: 
             raise InputError(
                 f"{camera.recording.source}: a stream has its own time and does not begin again: no start, no loops"
             )
-    names = [camera.name for camera in cameras]
+    refuse_same_names([camera.name for camera in cameras])
+
+
+def refuse_same_names(names: Sequence[str]) -> None:
+    """Raise :class:`InputError` if two cameras have the same name."""
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"camera {name!r}: {names.count(name)} cameras have this name: give each its own")
+            raise InputError(
+                f"{names.count(name)} cameras have the name {name!r}: give each its own with --camera, in the order of "
+                "the videos"
+            )
 
 
 def view_of(camera: Camera, settings: Settings, by_quality: bool, thumbnails: bool) -> View:

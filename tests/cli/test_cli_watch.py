@@ -68,6 +68,41 @@ def test_what_was_seen_can_be_searched(reid, video: Path, model: Path, tmp_path:
     assert match["start"].startswith("2026-11-22T12:00:0") if isinstance(match["start"], str) else match["start"] > 1e9
 
 
+def test_several_cameras_are_watched_at_once(reid, video: Path, model: Path, tmp_path: Path) -> None:
+    gallery, other = tmp_path / "gallery", write_video(tmp_path / "gate.avi", 40, shade=9)
+    words = ("watch", video, other, "--model", model, "--gallery", gallery)
+    report = reid(*words, "--json").json
+    assert (report["frames"], report["enrolled"], report["gallery"]) == (FRAMES + 40, 2, str(gallery))
+    assert "source" not in report
+    assert [camera["camera"] for camera in report["cameras"]] == ["yard", "gate"]
+    assert [camera["source"] for camera in report["cameras"]] == [str(video), str(other)]
+    assert [camera["frames"] for camera in report["cameras"]] == [FRAMES, 40]
+    totals = {"gallery", "cameras", "seconds", "cpu_seconds", "cores", "expired"}
+    assert set(report["cameras"][0]) == set(report) - totals | {"camera", "source"}
+    named = reid(*words, "--camera", "A", "--camera", "B", "--start", "2026-11-22T12:00:00Z")
+    first, second, total = named.out.splitlines()
+    assert first == f"A: {FRAMES} frames, 0 dropped, 1 tracklet, 1 enrolled"
+    assert second == "B: 40 frames, 0 dropped, 1 tracklet, 1 enrolled"
+    assert total.startswith(f"{gallery}: {FRAMES + 40} frames, 0 dropped, 2 tracklets, 2 enrolled, ")
+    assert count(gallery) == 4
+
+
+def test_cameras_have_one_name_each(reid, video: Path, model: Path, tmp_path: Path) -> None:
+    other = write_video(tmp_path / "gate.avi", 20)
+
+    def error(*more: object) -> str:
+        return reid("watch", video, *more, "--model", model, "--gallery", tmp_path / "gallery").error
+
+    assert "2 videos, but --camera is given 1 time: give it once for each video" in error(other, "--camera", "A")
+    assert "1 video, but --camera is given 2 times" in error("--camera", "A", "--camera", "B")
+    assert "2 cameras have the name 'A'" in error(other, "--camera", "A", "--camera", "A")
+    assert "2 cameras have the name 'yard'" in error(video)
+    assert "a stream needs the name of its camera" in error(as_stream(video))
+    assert "a stream has its own time" in error(as_stream(other), "--camera", "A", "--camera", "B", "--loop", "2")
+    assert "gone.avi: no such file" in error(tmp_path / "gone.avi")
+    assert count(tmp_path / "gallery") == 0
+
+
 def test_bad_input_is_one_line(reid, video: Path, model: Path, tmp_path: Path) -> None:
     (tmp_path / "text.avi").write_text("not a video")
     (tmp_path / "two").mkdir()
@@ -225,6 +260,18 @@ def test_an_interruption_ends_it_well(start, hangup, video: Path, tmp_path: Path
     out, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (0, b"")
     assert f" {count(tmp_path / 'gallery')} enrolled" in out.decode()
+
+
+def test_an_interruption_enrolls_whoever_is_in_view_of_any_camera(start, video: Path, tmp_path: Path) -> None:
+    other = write_video(tmp_path / "gate.avi", FRAMES)
+    process = start(video, other, "--camera", "A", "--camera", "B", "--loop", "100000", "--json")
+    wait_for(lambda: count(tmp_path / "gallery") >= 4, process)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (0, b"")
+    cameras = json.loads(out)["cameras"]
+    assert sum(camera["enrolled"] for camera in cameras) == count(tmp_path / "gallery")
+    assert all(camera["enrolled"] >= camera["frames"] // FRAMES for camera in cameras)
 
 
 def test_an_interrupted_stream_ends_well(start, video: Path, tmp_path: Path) -> None:
