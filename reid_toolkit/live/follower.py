@@ -19,6 +19,8 @@ from reid_toolkit.runtime import Embedder, TrackletAverage
 class Person:
     """A tracklet that has not ended. It stores a single descriptor, however long it gets."""
 
+    name: str
+    """Of the tracklet."""
     start: float
     """Seconds, as in :class:`Frame.time`."""
     end: float
@@ -65,6 +67,8 @@ class Follower:
         self.account, self.tally = account, account.tally
         self.people: dict[int, Person] = {}
         """The people in view, by the tracker's number."""
+        self.begun = 0
+        """Tracklets so far, of which some may not have ended."""
         self.tracker = Tracker(view.frame_rate)
         self.last = 0.0
         """When the last frame came, by ``time.monotonic()``, because the system's clock may be changed."""
@@ -77,7 +81,7 @@ class Follower:
         self.last, self.resting = time.monotonic(), False
         due: list[tuple[Person, Image]] = []
         for track, box, _ in self.tracker.update(*self.detector(frame.image), frame.time):
-            person = self.people.setdefault(track, Person(frame.time, frame.time))
+            person = self.people.get(track) or self.begin(track, frame.time)
             person.end = frame.time
             person.boxes += 1
             if (person.boxes - 1) % self.view.settings.every == 0:
@@ -95,6 +99,12 @@ class Follower:
         self.tally.crops += len(due)
         for track in sorted(self.people.keys() - self.tracker.alive):
             self.end(track)
+
+    def begin(self, track: int, time: float) -> Person:
+        """Begin a tracklet. It has its name from now on, so that others can speak of it while it lasts."""
+        person = self.people[track] = Person(f"{self.view.name}-{self.begun:05d}", time, time)
+        self.begun += 1
+        return person
 
     def rest(self) -> None:
         """End all tracklets in view if too much time has passed without frames."""
@@ -115,7 +125,7 @@ class Follower:
         began = settings.start or 0.0
         if person.average.count >= settings.min_crops:
             record = Record(
-                tracklet=f"{self.view.name}-{self.tally.tracklets:05d}",
+                tracklet=person.name,
                 camera=self.view.camera,
                 start=began + person.start,
                 end=began + person.end,

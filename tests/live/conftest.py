@@ -30,8 +30,10 @@ def shelf() -> Shelf:
 def see(embedder: Embedder, shelf: Shelf, tmp_path: Path) -> Callable[..., WatchReport]:
     """``see(recording, settings, **more)`` watches, a file of one walker by default, into ``shelf``."""
 
-    def run(recording: Any = None, settings: Settings = PLAIN, *, gallery: Any = shelf, **more: Any) -> WatchReport:
+    def run(
+        recording: Any = None, settings: Settings = PLAIN, *, gallery: Any = shelf, detector: Any = None, **more: Any
+    ) -> WatchReport:
         recording = recording or open_video(write_video(tmp_path / "yard.avi", FRAMES))
-        return watch(recording, "north", embedder, gallery, RedDetector(), settings, **more)
+        return watch(recording, "north", embedder, gallery, detector or RedDetector(), settings, **more)
 
     return run

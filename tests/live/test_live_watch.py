@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_clip import write_clip
-from drawn_yard import EMPTY, RATE, draw_frame
+from drawn_yard import EMPTY, RATE, RedDetector, background, draw_frame
 from watched_yard import FRAMES, PLAIN, Shelf, Stream, live_walk, walk
 
 from reid_toolkit.errors import AuditError, GalleryError, InputError, UnavailableError
@@ -317,3 +317,31 @@ def test_what_is_past_the_retention_leaves_a_gallery_that_is_watched_into(
         gallery.keep_for(86_400.0)
         assert see(gallery=gallery).tally.expired == 1
         assert {r.tracklet.split("-")[0] for records, _ in gallery.records() for r in records} == {"undated", "north"}
+
+
+def test_tracklets_are_numbered_by_their_beginning(see, shelf: Shelf) -> None:
+    """The second to come is the first to go."""
+
+    def connect() -> Iterator[Frame]:
+        for number in range(60):
+            image = background()
+            for left, frames in ((10, range(5, 60)), (200, range(15, 30))):
+                if number in frames:
+                    image[80:170, left : left + 34] = (40, 30, 200)
+            yield Frame(number, number / RATE, image)
+
+    report = see(Stream(connect, is_stream=False), replace(PLAIN, every=1), detector=BothReds())
+    first, second = sorted(shelf.records, key=lambda record: record.start or 0)
+    assert report.tally.tracklets == 2
+    assert first.end > second.end  # type: ignore[operator]
+    assert (first.tracklet[-6:], second.tracklet[-6:]) == ("-00000", "-00001")
+
+
+class BothReds(RedDetector):
+    """Finds a red thing in each half of the picture."""
+
+    def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        half = frame.shape[1] // 2
+        found = [(super(BothReds, self).__call__(frame[:, x : x + half]), x) for x in (0, half)]
+        boxes = np.concatenate([boxes + np.array([x, 0, x, 0], np.float32) for (boxes, _), x in found])
+        return boxes, np.concatenate([scores for (_, scores), _ in found])
