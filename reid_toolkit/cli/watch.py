@@ -14,12 +14,14 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
 from reid_toolkit.cli.console import counted, log, print_json, printable, warn, warnings_on_log
+from reid_toolkit.cli.event_options import announcing, event_counts, event_options, refuse_lost_events
 from reid_toolkit.cli.watch_output import describe, describe_camera, summary
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.files import as_name
 
 if TYPE_CHECKING:
     from reid_toolkit.footage.frames import Recording
+    from reid_toolkit.live.announcer import Announcer
     from reid_toolkit.live.report import WatchReport
 
 REDRAW_SECONDS, LINE_SECONDS = 0.5, 60.0
@@ -51,6 +53,7 @@ REDRAW_SECONDS, LINE_SECONDS = 0.5, 60.0
 @click.option("--cores", type=click.IntRange(1), help="Stay within this many cores. [default: all]")
 @click.option("--quality", is_flag=True, help="Weigh a tracklet's crops by sharpness and size.")
 @options.thumbnails
+@event_options
 @options.allow
 @options.wait
 @options.provider
@@ -74,6 +77,10 @@ def command(
     cores: int | None,
     quality: bool,
     thumbnails: bool,
+    events: tuple[str, ...],
+    events_queue: Path | None,
+    left_after: float | None,
+    seen_every: float | None,
     allow: bool,
     wait: float,
     providers: tuple[str, ...],
@@ -105,9 +112,10 @@ def command(
         embedder = Embedder(model, threads=cores, providers=providers or None, strict=strict)
     with (
         stopped_by_signals() as stop,
+        warnings_on_log(),
+        announcing(events, events_queue, left_after, seen_every, as_json) as announcer,
         open_gallery(gallery, embedder.dimension, embedder.fingerprint, wait=wait) as store,
         announcing_fit(store, gallery),
-        warnings_on_log(),
         status_line() as on_status,
     ):
         store.remember_model_file(model.resolve())
@@ -122,9 +130,10 @@ def command(
             loops=loops,
             seconds=seconds,
             stop=stop,
+            announcer=announcer,
             on_status=on_status,
         )
-    show(report, gallery, as_json)
+    show(report, gallery, as_json, announcer)
 
 
 def open_cameras(videos: Sequence[str], names: Sequence[str], frame_rate: float) -> "dict[str, Recording]":
@@ -157,24 +166,26 @@ def open_cameras(videos: Sequence[str], names: Sequence[str], frame_rate: float)
     return dict(zip(found, opened, strict=True))
 
 
-def show(report: "WatchReport", gallery: str, as_json: bool) -> None:
-    """Print the counts. Raises :class:`GalleryError` if tracklets are lost."""
+def show(report: "WatchReport", gallery: str, as_json: bool, announcer: "Announcer | None") -> None:
+    """Print the counts. Raises :class:`GalleryError` if tracklets are lost, :class:`ReidError` if events are."""
     for camera in report.cameras:
         if not camera.tally.frames:
             warn(f"{camera.source}: not one frame came")
     single = len(report.cameras) == 1
     if as_json:
         source = {"source": report.cameras[0].source} if single else {}
-        print_json({**source, "gallery": gallery, **summary(report)})
+        print_json({**source, "gallery": gallery, **summary(report), **event_counts(announcer)})
     else:
+        on_stderr = announcer is not None and any(sink.name == "-" for sink in announcer.sinks)  # stdout has events
         for camera in () if single else report.cameras:
-            click.echo(f"{printable(camera.camera)}: {describe_camera(camera)}")
-        click.echo(f"{gallery}: {describe(report)}")
+            click.echo(f"{printable(camera.camera)}: {describe_camera(camera)}", err=on_stderr)
+        click.echo(f"{gallery}: {describe(report)}", err=on_stderr)
     if report.tally.lost:
         raise GalleryError(
             f"{gallery}: {report.tally.lost} tracklets are lost, because it could not be written for too long; "
             "the others are stored; a file can be watched again when that is mended"
         )
+    refuse_lost_events(announcer)
 
 
 @contextmanager

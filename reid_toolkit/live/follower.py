@@ -10,6 +10,7 @@ from reid_toolkit.footage.frame_times import leap
 from reid_toolkit.footage.frames import Frame
 from reid_toolkit.footage.tracker import Tracker
 from reid_toolkit.images import Image, thumbnail
+from reid_toolkit.live.announcer import Announcer, InView
 from reid_toolkit.live.enrolling import Account, Enroller
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder, TrackletAverage
@@ -61,10 +62,16 @@ class Follower:
     """Takes a camera's frames in order, and gives each ended tracklet to an enroller."""
 
     def __init__(
-        self, view: View, detector: Detector, embedder: Embedder, enroller: Enroller, account: Account
+        self,
+        view: View,
+        detector: Detector,
+        embedder: Embedder,
+        enroller: Enroller,
+        account: Account,
+        announcer: Announcer | None = None,
     ) -> None:
         self.view, self.detector, self.embedder, self.enroller = view, detector, embedder, enroller
-        self.account, self.tally = account, account.tally
+        self.account, self.tally, self.announcer = account, account.tally, announcer
         self.people: dict[int, Person] = {}
         """The people in view, by the tracker's number."""
         self.begun = 0
@@ -72,18 +79,22 @@ class Follower:
         self.tracker = Tracker(view.frame_rate)
         self.last = 0.0
         """When the last frame came, by ``time.monotonic()``, because the system's clock may be changed."""
+        self.frame_time = 0.0
+        """Time of the last frame, seconds."""
         self.resting = True
         """Whether no tracklet can go on, because too much time has passed without frames."""
         detector.start(view.frame_rate)
 
     def see(self, frame: Frame) -> None:
         """Take the next frame. Frames before it may have been dropped."""
-        self.last, self.resting = time.monotonic(), False
+        self.last, self.frame_time, self.resting = time.monotonic(), frame.time, False
         due: list[tuple[Person, Image]] = []
+        shown: dict[str, Person] = {}
         for track, box, _ in self.tracker.update(*self.detector(frame.image), frame.time):
             person = self.people.get(track) or self.begin(track, frame.time)
             person.end = frame.time
             person.boxes += 1
+            shown[person.name] = person
             if (person.boxes - 1) % self.view.settings.every == 0:
                 crop = cut(frame.image, box, self.view.settings.margin)
                 if crop is not None:
@@ -97,8 +108,13 @@ class Follower:
                 person.best, person.picture = quality, crop.copy()
         self.tally.frames += 1
         self.tally.crops += len(due)
+        if self.announcer:
+            changed = {person.name for person, _ in due}
+            for name, person in shown.items():
+                self.announcer.look(self.in_view(person), person.average.descriptor if name in changed else None)
         for track in sorted(self.people.keys() - self.tracker.alive):
             self.end(track)
+        self.announce_time()
 
     def begin(self, track: int, time: float) -> Person:
         """Begin a tracklet. It has its name from now on, so that others can speak of it while it lasts."""
@@ -106,29 +122,56 @@ class Follower:
         self.begun += 1
         return person
 
+    def in_view(self, person: Person) -> InView:
+        """What events say of a tracklet."""
+        enough = person.average.count >= self.view.settings.min_crops
+        start, end = self.began + person.start, self.began + person.end
+        return InView(self.view.camera, person.name, start, end, person.average.count, enough)
+
+    @property
+    def began(self) -> float:
+        """What is added to the times of frames, seconds."""
+        return self.view.settings.start or 0.0
+
+    def announce_time(self, passed: float = 0.0) -> None:
+        """Let those leave who were not seen for long. ``passed``: seconds since the last frame."""
+        if self.announcer:
+            self.announcer.pass_time(self.view.camera, self.began + self.frame_time + passed)
+
     def rest(self) -> None:
-        """End all tracklets in view if too much time has passed without frames."""
-        if not self.resting and time.monotonic() - self.last > self.view.patience:
+        """No new frame has come. End all tracklets in view if that lasts too long."""
+        if not self.last:
+            return
+        passed = time.monotonic() - self.last
+        if not self.resting and passed > self.view.patience:
             self.end_all()
+        self.announce_time(passed)
 
     def end_all(self) -> None:
-        """End all tracklets in view, because too much time has passed without frames, or no more frames come."""
+        """End all tracklets in view."""
         for track in sorted(self.people):
             self.end(track)
         self.tracker.forget()
         self.resting = True
 
+    def close(self) -> None:
+        """End all tracklets, and let everybody leave, because no more frames come."""
+        self.end_all()
+        if self.announcer:
+            self.announcer.close_camera(self.view.camera)
+
     def end(self, track: int) -> None:
         """End a tracklet. The next call of the enroller stores it."""
         person = self.people.pop(track)
-        settings = self.view.settings
-        began = settings.start or 0.0
-        if person.average.count >= settings.min_crops:
+        seen = self.in_view(person)
+        if self.announcer:
+            self.announcer.end(seen, self.began + self.frame_time)
+        if seen.enough:
             record = Record(
                 tracklet=person.name,
                 camera=self.view.camera,
-                start=began + person.start,
-                end=began + person.end,
+                start=seen.start,
+                end=seen.end,
                 source=self.view.source,
                 thumbnail=b"" if person.picture is None else thumbnail(person.picture),
             )

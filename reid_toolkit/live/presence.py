@@ -149,11 +149,14 @@ class Presence:
             if visit := found.of.pop(tracklet, None):
                 visit.finish(tracklet)
 
+    def close_camera(self, camera: str) -> list[Event]:
+        """End all visits before a camera, because it is watched no more."""
+        found = self._cameras.pop(camera, None)
+        return self._leave(found, list(found.visits.values())) if found else []
+
     def finish(self) -> list[Event]:
         """End all visits, because nothing more is watched."""
-        cameras = list(self._cameras.values())
-        self._cameras.clear()
-        return [event for camera in cameras for event in self._leave(camera, list(camera.visits.values()))]
+        return [event for camera in list(self._cameras) for event in self.close_camera(camera)]
 
     def _appear(self, camera: Camera, sight: Sight) -> list[Event]:
         """Take in a tracklet that has no visit."""

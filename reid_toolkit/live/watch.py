@@ -17,6 +17,7 @@ from reid_toolkit.footage.extract import Settings
 from reid_toolkit.footage.frames import Recording
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.live.again import discard_earlier, earlier_records, name_of
+from reid_toolkit.live.announcer import Announcer
 from reid_toolkit.live.enrolling import Account, Enroller
 from reid_toolkit.live.feed import Feed, close_all, wait_for_any
 from reid_toolkit.live.follower import Follower, View
@@ -53,6 +54,7 @@ def watch(
     loops: int = 1,
     seconds: float | None = None,
     stop: threading.Event | None = None,
+    announcer: Announcer | None = None,
     on_status: Callable[[WatchReport], None] = lambda report: None,
 ) -> WatchReport:
     """Enroll the people before one camera. See :func:`watch_cameras`."""
@@ -67,6 +69,7 @@ def watch(
         loops=loops,
         seconds=seconds,
         stop=stop,
+        announcer=announcer,
         on_status=on_status,
     )
 
@@ -83,6 +86,7 @@ def watch_cameras(
     loops: int = 1,
     seconds: float | None = None,
     stop: threading.Event | None = None,
+    announcer: Announcer | None = None,
     on_status: Callable[[WatchReport], None] = lambda report: None,
 ) -> WatchReport:
     """Enroll the people of files, ``loops`` times over, and of streams until they are stopped.
@@ -97,8 +101,8 @@ def watch_cameras(
     before stay, with a warning. Records past the gallery's retention are deleted at the beginning, now and then, and at
     the end. Camera statistics are fitted at the end if they are due.
 
-    ``on_status`` is called after each frame, and from time to time when none comes. :class:`View` describes the other
-    settings.
+    An ``announcer`` sends events about the people in view. ``on_status`` is called after each frame, and from time to
+    time when none comes. :class:`View` describes the other settings.
 
     Raises:
         InputError: settings contradict each other, or two cameras have the same name.
@@ -112,7 +116,7 @@ def watch_cameras(
         for camera, view in zip(cameras, views, strict=True)
     ]
     followers = [
-        Follower(view, camera.detector, embedder, enroller, account)
+        Follower(view, camera.detector, embedder, enroller, account, announcer)
         for camera, view, account in zip(cameras, views, accounts, strict=True)
     ]
     lanes = [
@@ -121,12 +125,17 @@ def watch_cameras(
     ]
     meter = Meter([lane.report for lane in lanes])
 
+    def on_frame() -> None:
+        if announcer:
+            announcer.poll()
+        on_status(meter.report())
+
     def over() -> bool:
         return (stop is not None and stop.is_set()) or (seconds is not None and meter.seconds >= seconds)
 
     try:
         try:
-            take_turns(lanes, changed, enroller, meter, over, lambda: on_status(meter.report()))
+            take_turns(lanes, changed, enroller, meter, over, on_frame)
         finally:
             close_all([lane.feed for lane in lanes])
     except Exception:
@@ -224,7 +233,7 @@ def take_turns(
         for lane in pending:
             frame = lane.feed.take()
             if lane.feed.ended:
-                lane.follower.end_all()
+                lane.follower.close()
                 continue
             if over():
                 return
@@ -244,7 +253,7 @@ def take_turns(
 def end_all(lanes: Sequence[Lane], enroller: Enroller) -> None:
     """End all tracklets and enroll them, because no more frames come."""
     for lane in lanes:
-        lane.follower.end_all()
+        lane.follower.close()
     enroller.finish()
 
 

@@ -1,0 +1,83 @@
+"""Tells what happens before the cameras of a watch: from tracklets in view to the destinations of events."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.live.events import Event, EventSink
+from reid_toolkit.live.presence import Presence, Sight
+from reid_toolkit.live.recognising import Decision, Recogniser
+
+
+@dataclass(frozen=True, slots=True)
+class InView:
+    """What is known of a tracklet."""
+
+    camera: str
+    tracklet: str
+    start: float
+    """When it was first seen, seconds."""
+    end: float
+    """When it was last seen, seconds."""
+    frames: int
+    """Crops that were embedded so far."""
+    enough: bool
+    """Whether it has enough crops to be enrolled."""
+
+
+class Announcer:
+    """Asks who is in view, and sends events. One object serves all cameras of a watch."""
+
+    def __init__(
+        self, sinks: Sequence[EventSink], recogniser: Recogniser | None = None, presence: Presence | None = None
+    ) -> None:
+        """Without a recogniser, events name the tracklet, and a tracklet enters when it has enough crops to be
+        enrolled. The sinks are not closed by this object."""
+        self.sinks, self.recogniser, self.presence = sinks, recogniser, presence or Presence()
+        self._decisions: dict[str, Decision] = {}
+        """The latest about each tracklet in view."""
+
+    def look(self, seen: InView, descriptor: NDArray[np.float32] | None) -> None:
+        """A tracklet is in view. ``descriptor`` (D,) is its mean so far, if it changed."""
+        if self.recogniser is None:
+            if seen.enough:
+                self._tell(self.presence.see(sight_of(seen, seen.end, None)))
+            return
+        if descriptor is not None:
+            self._decisions[seen.tracklet] = self.recogniser.recognise(
+                descriptor, seen.camera, seen.start, seen.end, seen.frames, seen.tracklet
+            )
+        if decision := self._decisions.get(seen.tracklet):
+            self._tell(self.presence.see(sight_of(seen, seen.end, decision)))
+
+    def end(self, seen: InView, time: float) -> None:
+        """A tracklet has ended. It is told of only if it has enough crops, or was told of before."""
+        decision = self._decisions.pop(seen.tracklet, None)
+        if seen.enough:
+            self._tell(self.presence.see(sight_of(seen, time, decision, ended=True)))
+        else:
+            self.presence.drop(seen.camera, seen.tracklet)
+
+    def pass_time(self, camera: str, time: float) -> None:
+        """It is ``time`` before a camera, in seconds."""
+        self._tell(self.presence.pass_time(camera, time))
+
+    def close_camera(self, camera: str) -> None:
+        """Nothing more comes from a camera: everybody leaves."""
+        self._tell(self.presence.close_camera(camera))
+
+    def poll(self) -> None:
+        """Pass on warnings of the destinations."""
+        for sink in self.sinks:
+            sink.poll()
+
+    def _tell(self, events: list[Event]) -> None:
+        if events:
+            for sink in self.sinks:
+                sink.put(events)
+
+
+def sight_of(seen: InView, time: float, decision: Decision | None, *, ended: bool = False) -> Sight:
+    return Sight(seen.camera, seen.tracklet, seen.start, seen.end, time, decision, ended)
