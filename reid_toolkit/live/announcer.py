@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from reid_toolkit.live.events import Event, EventSink
 from reid_toolkit.live.presence import Presence, Sight
 from reid_toolkit.live.recognising import Decision, Recogniser
+from reid_toolkit.runtime import TrackletAverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +37,15 @@ class Announcer:
         self._decisions: dict[str, Decision] = {}
         """The latest about each tracklet in view."""
 
-    def look(self, seen: InView, descriptor: NDArray[np.float32] | None) -> None:
-        """A tracklet is in view. ``descriptor`` (D,) is its mean so far, if it changed."""
+    def look(self, seen: InView, average: TrackletAverage | None) -> None:
+        """A tracklet is in view. ``average`` is the mean of its descriptors so far, or None if it did not change."""
         if self.recogniser is None:
             if seen.enough:
                 self._tell(self.presence.see(sight_of(seen, seen.end, None)))
             return
-        if descriptor is not None:
+        if average is not None:
             self._decisions[seen.tracklet] = self.recogniser.recognise(
-                descriptor, seen.camera, seen.start, seen.end, seen.frames, seen.tracklet
+                average.descriptor, seen.camera, seen.start, seen.end, seen.frames, seen.tracklet
             )
         if decision := self._decisions.get(seen.tracklet):
             self._tell(self.presence.see(sight_of(seen, seen.end, decision)))

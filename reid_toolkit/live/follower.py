@@ -111,7 +111,7 @@ class Follower:
         if self.announcer:
             changed = {person.name for person, _ in due}
             for name, person in shown.items():
-                self.announcer.look(self.in_view(person), person.average.descriptor if name in changed else None)
+                self.announcer.look(self.in_view(person), person.average if name in changed else None)
         for track in sorted(self.people.keys() - self.tracker.alive):
             self.end(track)
         self.announce_time()

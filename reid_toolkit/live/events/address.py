@@ -18,9 +18,9 @@ EXPECTED = "expected a file, -, mqtt://HOST[:PORT]/TOPIC, mqtts://..., http://..
 STATE_FOLDER = "XDG_STATE_HOME"
 
 
-def open_sinks(addresses: Sequence[str], queues: Path | None, stdout: IO[str]) -> list[EventSink]:
+def open_sinks(addresses: Sequence[str], queues: Path | None, stdout: IO[str] | None) -> list[EventSink]:
     """Open all destinations of events. ``queues`` is the folder in which events wait for a broker or a webhook; None
-    takes :func:`default_queues`. ``stdout`` is what "-" stands for.
+    takes :func:`default_queues`. ``stdout`` is what "-" stands for; None if it is closed.
 
     No connection is tried: a broker may start later than the watch.
 
@@ -43,9 +43,11 @@ def open_sinks(addresses: Sequence[str], queues: Path | None, stdout: IO[str]) -
     return opened
 
 
-def maker_of(address: str, queues: Path | None, stdout: IO[str]) -> Callable[[], EventSink]:
+def maker_of(address: str, queues: Path | None, stdout: IO[str] | None) -> Callable[[], EventSink]:
     """Check an address, and return the function that opens it."""
     if address == "-":
+        if stdout is None:
+            raise InputError("--events -: standard output is closed: open it, or name a file")
         return lambda: StreamSink(stdout)
     scheme, found, _ = address.partition("://")
     if not found:

@@ -45,7 +45,7 @@ class Webhook:
         try:
             connection.request("POST", self._target, body, {**self._headers, "Idempotency-Key": key})
             status = connection.getresponse().status
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a name that DNS cannot hold
             raise UnsentError(first_line(error)) from None
         finally:
             watchdog.cancel()

@@ -30,7 +30,7 @@ def sink_to(tmp_path: Path) -> Iterator[Callable[[str], EventSink]]:
     opened: list[EventSink] = []
 
     def open_sink(address: str) -> EventSink:
-        (sink,) = open_sinks([address], tmp_path / "queues", None)  # type: ignore[arg-type]
+        (sink,) = open_sinks([address], tmp_path / "queues", None)
         opened.append(sink)
         return sink
 

@@ -65,6 +65,8 @@ def test_all_are_checked_before_one_is_opened(tmp_path: Path) -> None:
     refused(str(tmp_path / "new.jsonl"), "mqtt://host")
     assert not (tmp_path / "new.jsonl").exists()
     assert "is named twice" in refused("-", "-")
+    with pytest.raises(InputError, match="standard output is closed"):
+        open_sinks(["-"], None, None)
 
 
 def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

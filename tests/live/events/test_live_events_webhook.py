@@ -92,6 +92,12 @@ def test_an_answer_that_may_pass_does_not(hook: Hook, status: int) -> None:
     assert len(hook.got) == 1, "no redirection is followed"
 
 
+@pytest.mark.parametrize("host", ["x" * 70 + ".example", "127.0.0.1:1"])
+def test_a_host_that_cannot_be_reached_is_tried_again(host: str) -> None:
+    with pytest.raises(UnsentError):
+        Webhook(f"http://{host}/", None).send(KEYS[0], b"{}")
+
+
 def test_a_server_that_answers_byte_by_byte_is_left_after_the_limit(
     hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
