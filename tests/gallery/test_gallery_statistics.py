@@ -16,9 +16,9 @@ from slow_search import half, passes
 from reid_toolkit.camera_statistics import fit_camera_statistics
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import Filter, Gallery, GalleryStore, open_gallery
-from reid_toolkit.gallery.local import statistics as local_statistics
 from reid_toolkit.gallery.local import index_files as cache
 from reid_toolkit.gallery.local import search as searcher
+from reid_toolkit.gallery.local import statistics as local_statistics
 from reid_toolkit.gallery.statistics import worth_fitting
 from reid_toolkit.gallery.transfer import copy
 from reid_toolkit.gallery.types import Comparison
