@@ -53,11 +53,13 @@ def same(gallery: str, one: str, other: str, wait: float) -> None:
 @options.wait
 def different(gallery: str, one: str, other: str, wait: float) -> None:
     """Say that two people or tracklets are not one person. If they were, their records are grouped again now."""
-    from reid_toolkit.people.update import persons_to_mend, update
+    from reid_toolkit.people.corrections import persons_to_mend
 
     with changing(gallery, wait) as book:
         made = book.say("different", one, other, user())
         if persons_to_mend(book.store.people.read()):
+            from reid_toolkit.people.update import update  # which needs PyTorch
+
             update(book.store)
     click.echo(
         printable(

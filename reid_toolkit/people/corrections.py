@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reid_toolkit.errors import InputError
-from reid_toolkit.gallery.people_table import Correction, Kind
+from reid_toolkit.gallery.people_table import Correction, Kind, People
 from reid_toolkit.times import format_moment
 
 
@@ -101,3 +101,14 @@ def describe(one: Correction, called: dict[str, str]) -> str:
     first, second = (called.get(digest, f"record {digest[:8]}") for digest in (one.first, one.second))
     verb = "is the same person as" if one.kind == "same" else "is another person than"
     return f"{one.name}: {first} {verb} {second} ({one.who}, {format_moment(one.time, to='minutes')})"
+
+
+def persons_to_mend(people: People) -> set[int]:
+    """The people whose records do not obey the corrections."""
+    found: set[int] = set()
+    for one in people.corrections:
+        ends = [people.members.get(digest) for digest in (one.first, one.second)]
+        persons = {end.person for end in ends if end is not None}
+        if len(persons) == (2 if one.kind == "same" else 1) and None not in ends:
+            found |= persons
+    return found

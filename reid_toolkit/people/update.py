@@ -15,6 +15,7 @@ from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import Membership, People
 from reid_toolkit.gallery.types import OnProgress, is_past
 from reid_toolkit.people.constraints import LeastTimes, impossible_moves, linked, seen_at_once, together
+from reid_toolkit.people.corrections import persons_to_mend
 from reid_toolkit.people.grouping import Grouping, group
 from reid_toolkit.people.naming import carry_over
 from reid_toolkit.people.reach import Farthest
@@ -223,17 +224,6 @@ def constrained(
     pairs.append(np.stack([ends[upper[0]], ends[upper[1]]], axis=1))
     start = together(records, links)
     return Problem(rows, start, np.concatenate(pairs), same, different)
-
-
-def persons_to_mend(people: People) -> set[int]:
-    """The people whose records do not obey the corrections."""
-    found: set[int] = set()
-    for one in people.corrections:
-        ends = [people.members.get(digest) for digest in (one.first, one.second)]
-        persons = {end.person for end in ends if end is not None}
-        if len(persons) == (2 if one.kind == "same" else 1) and None not in ends:
-            found |= persons
-    return found
 
 
 def nearest_rows(
