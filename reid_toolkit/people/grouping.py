@@ -73,8 +73,8 @@ def group(
     )
     merging = merge_neighbours(similarity, start, until=LOOSE, trade_off=TRADE_OFF, cannot_link=cannot_link)
     merges = tuple(Merge(int(a), int(b), float(cost)) for a, b, cost in merging.history)
-    levels = (after(start, merges[: until(merges, limit)]) for limit in (USUAL, STRICT, LOOSE))
-    return Grouping(*levels, merges)
+    usual, strict, loose = (after(start, merges[: until(merges, limit)]) for limit in (USUAL, STRICT, LOOSE))
+    return Grouping(usual, strict, loose, merges)
 
 
 def may_merge(start: NDArray[np.int64], cannot_link: NDArray[np.int64]) -> bool:

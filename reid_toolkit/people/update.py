@@ -161,10 +161,11 @@ def solve(held: Held, problem: Problem, farthest: Farthest | None) -> Grouping:
     found = grouped(problem.start)
     if not problem.same:
         return found
-    united = [united_by(labels, problem.same) for labels in (found.labels, found.strict, found.loose)]
-    if any(labels[a] == labels[b] for labels in united for a, b in problem.different):
+    levels = (found.labels, found.strict, found.loose)
+    usual, strict, loose = (united_by(labels, problem.same) for labels in levels)
+    if any(labels[a] == labels[b] for labels in (usual, strict, loose) for a, b in problem.different):
         return grouped(united_by(problem.start, problem.same))
-    return Grouping(*united, found.merges)
+    return Grouping(usual, strict, loose, found.merges)
 
 
 def united_by(labels: NDArray[np.int64], links: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
