@@ -8,8 +8,6 @@ from xml.etree.ElementTree import Element, SubElement
 
 from reid_toolkit.cli.search_output import picture_of
 from reid_toolkit.files import write_atomic
-from reid_toolkit.html_page import Card, Section, Table, page
-from reid_toolkit.reporting.charts import COLOURS, drawing, text
 from reid_toolkit.times import format_span
 
 if TYPE_CHECKING:
@@ -25,6 +23,8 @@ SHOWN = 4
 
 def write_timeline(path: Path, name: str, visits: "Sequence[Visit]") -> None:
     """Write the visits of a person as one HTML file, with the pictures that exist."""
+    from reid_toolkit.html_page import Card, Section, Table, page
+
     rows = tuple((one.camera, format_span(one.start, one.end), str(len(one.records))) for one in visits)
     cards = tuple(
         Card(picture_of(record), (one.camera, format_span(record.start, record.end), record.tracklet))
@@ -40,6 +40,8 @@ def write_timeline(path: Path, name: str, visits: "Sequence[Visit]") -> None:
 
 def write_routes(path: Path, routes: "Sequence[Route]") -> None:
     """Write the routes as one HTML file with a drawing and a table."""
+    from reid_toolkit.html_page import Section, Table, page
+
     rows = tuple(
         (one.start, one.end, str(one.moves), f"{one.shortest:.0f}", f"{one.median:.0f}", f"{one.longest:.0f}")
         for one in routes
@@ -54,6 +56,8 @@ def write_routes(path: Path, routes: "Sequence[Route]") -> None:
 
 def map_of(routes: "Sequence[Route]") -> Element:
     """Draw the cameras on a circle, and a line for each two cameras with moves in either direction."""
+    from reid_toolkit.reporting.charts import COLOURS, drawing, text
+
     cameras = sorted({name for one in routes for name in (one.start, one.end)})
     chart = drawing("routes between cameras", SIDE, SIDE)
     places = {}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.method.merging import merge_neighbours
 from reid_toolkit.method.neighbours import camera_aware_similarity
-from reid_toolkit.people.reach import Farthest, estimate_reach
+from reid_toolkit.people.reach import Reach, estimate_reach
 
 STRICT, USUAL, LOOSE = 0.65, 0.8, 0.9
 """Merging stops when the cheapest merge costs more than this (0-1; docs/people.md says how they were chosen). The first
@@ -51,7 +51,7 @@ def group(
     *,
     start: NDArray[np.int64] | None = None,
     cannot_link: NDArray[np.int64] | None = None,
-    farthest: Farthest | None = None,
+    reach: Reach | None = None,
 ) -> Grouping:
     """Group records that show the same person.
 
@@ -60,14 +60,14 @@ def group(
         cameras: N names.
         start: (N,) integers, equal for records that belong together in any case. None if nothing is known.
         cannot_link: (M, 2) pairs of records of different people. No group contains such a pair.
-        farthest: the largest distance of neighbours, from a calibration. None to estimate it.
+        reach: which records may be neighbours. None to estimate it from these records.
     """
     count = len(descriptors)
     start = np.arange(count) if start is None else after(start, ())
     cannot_link = np.empty((0, 2), np.int64) if cannot_link is None else cannot_link
     if not may_merge(start, cannot_link):
         return Grouping(start, start, start, ())
-    reach = estimate_reach(descriptors, cameras, farthest)
+    reach = reach or estimate_reach(descriptors, cameras)
     similarity = camera_aware_similarity(
         descriptors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest
     )

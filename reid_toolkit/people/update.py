@@ -18,7 +18,7 @@ from reid_toolkit.people.constraints import LeastTimes, impossible_moves, linked
 from reid_toolkit.people.corrections import persons_to_mend
 from reid_toolkit.people.grouping import Grouping, group
 from reid_toolkit.people.naming import carry_over
-from reid_toolkit.people.reach import Farthest
+from reid_toolkit.people.reach import Farthest, estimate_reach
 from reid_toolkit.records import Record
 
 NEAREST = 10
@@ -152,11 +152,13 @@ def solve(held: Held, problem: Problem, farthest: Farthest | None) -> Grouping:
     """
     cameras = [held.records[row].camera for row in problem.rows]
     vectors = held.vectors[problem.rows]
+    # Estimated from all records, because the people near a few new records are not typical.
+    reach = estimate_reach(held.vectors, [record.camera for record in held.records], farthest)
 
     def grouped(start: NDArray[np.int64]) -> Grouping:
         pairs = problem.cannot_link
         apart = pairs[start[pairs[:, 0]] != start[pairs[:, 1]]]  # a user's word counts more than times
-        return group(vectors, cameras, start=start, cannot_link=apart, farthest=farthest)
+        return group(vectors, cameras, start=start, cannot_link=apart, reach=reach)
 
     found = grouped(problem.start)
     if not problem.same:

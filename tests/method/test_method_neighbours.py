@@ -1,6 +1,6 @@
 """Similarities of neighbourhoods against slow readings of their definitions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -46,14 +46,33 @@ def jaccard(points: NDArray[np.float32], sets: list[set[int]], near: list[list[i
 
 
 def slow_camera_aware(
-    points: NDArray[np.float32], cameras: Sequence[str | None], within: int, across: int, averaged: tuple[int, int]
+    points: NDArray[np.float32],
+    cameras: Sequence[str | None],
+    within: int,
+    across: int,
+    averaged: tuple[int, int],
+    farthest: Callable[[str | None, str | None], float] = lambda a, b: np.inf,
 ) -> NDArray[np.float64]:
     every = range(len(points))
+
+    def near_enough(i: int, listed: list[int]) -> list[int]:
+        return [
+            j for j in listed if j == i or np.linalg.norm(points[i] - points[j]) <= farthest(cameras[i], cameras[j])
+        ]
+
     same = [[j for j in every if j == i or (cameras[i] and cameras[j] == cameras[i])] for i in every]
     own = [ranked(points, i, same[i]) for i in every]
     other = [ranked(points, i, [j for j in every if j not in same[i]]) for i in every]
-    sets = [a | b for a, b in zip(mutual([o[:within] for o in own]), mutual([o[:across] for o in other]), strict=True)]
-    near = [[i, *own[i][: averaged[0] - 1], *other[i][: averaged[1]]] for i in every]
+    # Of the nearest, those that are too far are left out; no farther ones take their places.
+    sets = [
+        a | b
+        for a, b in zip(
+            mutual([near_enough(i, o[:within]) for i, o in enumerate(own)]),
+            mutual([near_enough(i, o[:across]) for i, o in enumerate(other)]),
+            strict=True,
+        )
+    ]
+    near = [[i, *near_enough(i, own[i][: averaged[0] - 1]), *near_enough(i, other[i][: averaged[1]])] for i in every]
     return jaccard(points, sets, near)
 
 
@@ -92,6 +111,18 @@ def test_camera_aware_similarity_is_its_definition(draw, cameras: int, monkeypat
     points, seen_by = draw(60), names(60, cameras)
     found = camera_aware_similarity(points, seen_by, within=3, across=6, averaged=(2, 2))
     check(found, slow_camera_aware(points, seen_by, 3, 6, (2, 2)))
+
+
+def test_neighbours_are_not_farther_than_they_may_be() -> None:
+    points, seen_by = descriptors(60), [*names(40, 3), *[None] * 20]
+    median = float(np.median(np.linalg.norm(points[:, None] - points, axis=2)))
+
+    def farthest(a: str | None, b: str | None) -> float:
+        return median * (0.7 if a == b else 0.9 if a and b else 1.1)
+
+    found = camera_aware_similarity(points, seen_by, within=5, across=9, averaged=(2, 3), farthest=farthest)
+    check(found, slow_camera_aware(points, seen_by, 5, 9, (2, 3), farthest))
+    assert found.nnz < camera_aware_similarity(points, seen_by, within=5, across=9, averaged=(2, 3)).nnz
 
 
 @pytest.mark.parametrize("draw", [descriptors, with_ties])

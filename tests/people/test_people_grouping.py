@@ -6,7 +6,7 @@ import pytest
 from reid_toolkit.method.merging import merge_neighbours
 from reid_toolkit.method.neighbours import camera_aware_similarity
 from reid_toolkit.people.grouping import LOOSE, STRICT, TRADE_OFF, USUAL, Merge, after, group
-from reid_toolkit.people.reach import estimate_reach
+from reid_toolkit.people.reach import Reach, estimate_reach
 
 from conftest import Site  # isort: skip
 
@@ -54,11 +54,11 @@ def test_nothing_is_merged_if_nothing_may_be() -> None:
 
 def test_records_farther_than_the_calibration_allows_are_no_neighbours() -> None:
     vectors, cameras, truth = drawn(6)
-    assert len(set(group(vectors, cameras, farthest=lambda a, b: 0.0).labels)) == len(vectors)
-    apart = group(vectors, cameras, farthest=lambda a, b: 2.0 if a == b else 0.0).labels
+    assert len(set(group(vectors, cameras, reach=Reach(lambda a, b: 0.0, 3, 8)).labels)) == len(vectors)
+    apart = group(vectors, cameras, reach=estimate_reach(vectors, cameras, lambda a, b: 2.0 if a == b else 0.0)).labels
     shown = {(int(label), camera) for label, camera in zip(apart, cameras, strict=True)}
     assert len(shown) == len(set(apart.tolist())), "no group holds records of two cameras"
-    labels = group(vectors, cameras, farthest=lambda a, b: 1.0).labels
+    labels = group(vectors, cameras, reach=estimate_reach(vectors, cameras, lambda a, b: 1.0)).labels
     assert len(set(zip(labels.tolist(), truth.tolist(), strict=True))) == 6
 
 
