@@ -39,6 +39,7 @@ class Correction:
 
     @property
     def name(self) -> str:
+        """What users call it."""
         return f"c-{self.number}"
 
 

@@ -65,9 +65,11 @@ class Book:
         return len(self.records) - len(self.grouped)
 
     def name(self, person: int) -> str:
+        """What a person is called."""
         return name_of(person, self.people.names)
 
     def records_of(self, person: int) -> list[Record]:
+        """The records of a person. Empty if nobody has this number."""
         return [self.records[digest] for digest in self.by_person.get(person, ())]
 
     def person(self, text: str) -> int:

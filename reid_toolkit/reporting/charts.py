@@ -114,6 +114,7 @@ def number(value: float) -> str:
 
 
 def drawing(title: str, width: float, height: float) -> Element:
+    """Make an empty drawing of this size in pixels, with its title in the corner."""
     chart = Element(
         "svg", {"viewBox": f"0 0 {width} {height}", "width": str(width), "role": "img", "aria-label": title}
     )
@@ -131,6 +132,7 @@ def legend(chart: Element, names: Sequence[str]) -> None:
 
 
 def text(chart: Element, x: float, y: float, content: str, anchor: str = "middle") -> Element:
+    """Write text at a place in pixels. ``anchor`` is "start", "middle" or "end"."""
     element = SubElement(chart, "text", {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor})
     element.text = content
     return element
