@@ -15,7 +15,7 @@ from reid_toolkit.method.merging import merge_neighbours
 from reid_toolkit.method.neighbours import camera_aware_similarity
 from reid_toolkit.people.reach import Reach, estimate_reach
 
-STRICT, USUAL, LOOSE = 0.65, 0.8, 0.9
+STRICT, USUAL, LOOSE = 0.5, 0.8, 0.9
 """Merging stops when the cheapest merge costs more than this (0-1; docs/people.md says how they were chosen). The first
 and the last give the lower and the upper end of counts."""
 TRADE_OFF = 0.1
@@ -60,14 +60,18 @@ def group(
         cameras: N names.
         start: (N,) integers, equal for records that belong together in any case. None if nothing is known.
         cannot_link: (M, 2) pairs of records of different people. No group contains such a pair.
-        reach: which records may be neighbours. None to estimate it from these records.
+        reach: which records may be neighbours. None to estimate it from these records: once from all, then again with
+            the strict groups that the first estimate gives.
     """
     count = len(descriptors)
     start = np.arange(count) if start is None else after(start, ())
     cannot_link = np.empty((0, 2), np.int64) if cannot_link is None else cannot_link
     if not may_merge(start, cannot_link):
         return Grouping(start, start, start, ())
-    reach = reach or estimate_reach(descriptors, cameras)
+    if reach is None:
+        reach = estimate_reach(descriptors, cameras)
+        sure = group(descriptors, cameras, start=start, cannot_link=cannot_link, reach=reach).strict
+        reach = estimate_reach(descriptors, cameras, groups=sure)
     similarity = camera_aware_similarity(
         descriptors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest
     )

@@ -1,7 +1,8 @@
 """How far the records of one person are from each other, and how many there are: estimated without any label.
 
 In a gallery of many people, nearly all pairs of records show two people. So the distances of all pairs tell how far
-apart different people are, and a pair that is much nearer is likely one person.
+apart different people are, and a pair that is much nearer is likely one person. If some records are surely of one
+person, their distances tell how far apart records of one person are. The limit is in the middle between both.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +22,10 @@ LOWER, UPPER = 2.8, 4.5
 """Neighbours are nearer than the typical distance of two people by so many standard deviations. The deviation is
 measured below the median (LOWER), or, if many pairs show one person, far above it (UPPER). Found on drawn footage and
 on CUHK03's validation people; docs/people.md."""
+SURE = 0.9
+"""This part of the distances within sure groups is under the largest usual distance of one person."""
+FEWEST_PAIRS = 20
+"""Fewer pairs of a kind say nothing."""
 PLAUSIBLE = 0.6
 """If the lower limit is under this part of the upper one, a quarter of all pairs or more show one person."""
 MORE = 1.5
@@ -40,15 +45,27 @@ class Reach(NamedTuple):
     """Neighbours in all other cameras."""
 
 
-def estimate_reach(descriptors: NDArray[np.float32], cameras: Sequence[str], farthest: Farthest | None = None) -> Reach:
+def estimate_reach(
+    descriptors: NDArray[np.float32],
+    cameras: Sequence[str],
+    farthest: Farthest | None = None,
+    groups: NDArray[np.int64] | None = None,
+) -> Reach:
     """Estimate the limits for (N, D) unit rows of N cameras.
 
-    farthest: the distances from a calibration, if there is one. Otherwise there is a distance for records of one camera
-    and another for records of different cameras.
+    Args:
+        descriptors, cameras: the records.
+        farthest: the distances from a calibration, if there is one. Otherwise there is a distance for records of one
+            camera and another for records of different cameras.
+        groups: (N,) equal numbers for records that surely show one person, -1 if nothing is known. Not used with a
+            calibration.
     """
     names, number = np.unique(np.array(cameras, dtype=object).astype(str), return_inverse=True)
     if farthest is None:
         own, other = typical_limits(descriptors, number)
+        if groups is not None:
+            within = distances_within(descriptors, number, groups)
+            own, other = ((a + b) / 2 if b is not None else a for a, b in zip((own, other), within, strict=True))
         limits = np.where(np.eye(len(names), dtype=bool), own, other)
     else:
         limits = np.array([[farthest(a or None, b or None) for b in names] for a in names])
@@ -68,17 +85,51 @@ def typical_limits(descriptors: NDArray[np.float32], camera: NDArray[np.int64]) 
         rng = np.random.default_rng(0)
         first = rng.integers(count, size=PAIRS)
         second = (first + rng.integers(1, count, size=PAIRS)) % count
-    distances = np.concatenate(
-        [
-            np.linalg.norm(descriptors[first[at : at + ROWS]] - descriptors[second[at : at + ROWS]], axis=1)
-            for at in range(0, len(first), ROWS)
-        ]
-        or [np.empty(0)]
-    )
+    distances = lengths(descriptors, first, second)
     own = camera[first] == camera[second]
     whole = limit_of(distances)
-    # Too few pairs of a kind say little; then all pairs together are used.
-    return tuple(limit_of(distances[kind]) if kind.sum() >= 20 else whole for kind in (own, ~own))  # type: ignore[return-value]
+    both = (limit_of(distances[kind]) if kind.sum() >= FEWEST_PAIRS else whole for kind in (own, ~own))
+    one_camera, two_cameras = both
+    return one_camera, two_cameras
+
+
+def distances_within(
+    descriptors: NDArray[np.float32], camera: NDArray[np.int64], groups: NDArray[np.int64]
+) -> tuple[float | None, float | None]:
+    """The largest usual distance within groups: of records of one camera, and of two cameras. None if unknown."""
+    order = np.argsort(groups, kind="stable")
+    order = order[groups[order] >= 0]
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    place = np.arange(len(order)) - np.repeat(starts, sizes)  # of each record in its group
+    # Each record with each later one of its group, or with a few of them if there are too many pairs.
+    first, second = [], []
+    most = max(1, 2 * PAIRS // max(len(order), 1))
+    rng = np.random.default_rng(0)
+    left = np.repeat(sizes, sizes) - place - 1
+    for step in range(1, int(min(most, sizes.max(initial=1) - 1)) + 1):
+        rows = np.flatnonzero(left >= step)
+        jump = step if sizes.max() - 1 <= most else rng.integers(1, left[rows] + 1)
+        first.append(order[rows])
+        second.append(order[rows + jump])
+    if not first:
+        return None, None
+    one, other = np.concatenate(first), np.concatenate(second)
+    apart = lengths(descriptors, one, other)
+    same = camera[one] == camera[other]
+    own, across = (
+        float(np.quantile(apart[kind], SURE)) if kind.sum() >= FEWEST_PAIRS else None for kind in (same, ~same)
+    )
+    return own, across
+
+
+def lengths(
+    descriptors: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """The distances (P,) of P pairs of rows."""
+    steps = range(0, len(first), ROWS)
+    parts = [descriptors[first[at : at + ROWS]] - descriptors[second[at : at + ROWS]] for at in steps]
+    return np.concatenate([np.linalg.norm(part, axis=1) for part in parts] or [np.empty(0, np.float32)])
 
 
 def limit_of(distances: NDArray[np.float64]) -> float:

@@ -36,7 +36,7 @@ def questions(book: Book, number: int, farthest: Farthest | None = None) -> list
     """
     held = Held.of(book.store)
     problem = whole_problem(held, book.people, None)
-    grouping = solve(held, problem, farthest)
+    grouping = solve(held, book.people, problem, farthest)
     links = Links.of(book.people.corrections)
     singles = after(problem.start, ())
     members_of = np.split(np.argsort(singles, kind="stable"), np.cumsum(np.bincount(singles))[:-1])

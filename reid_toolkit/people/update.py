@@ -18,7 +18,7 @@ from reid_toolkit.people.constraints import LeastTimes, impossible_moves, linked
 from reid_toolkit.people.corrections import persons_to_mend
 from reid_toolkit.people.grouping import Grouping, group
 from reid_toolkit.people.naming import carry_over
-from reid_toolkit.people.reach import Farthest, estimate_reach
+from reid_toolkit.people.reach import Farthest, Reach, estimate_reach
 from reid_toolkit.records import Record
 
 NEAREST = 10
@@ -86,6 +86,8 @@ class Problem(NamedTuple):
     rows: NDArray[np.int64]
     start: NDArray[np.int64]
     """Equal for rows that stay together, whatever users say."""
+    settled: NDArray[np.bool_]
+    """Whether a row keeps its person."""
     cannot_link: NDArray[np.int64]
     """(M, 2) positions in ``rows`` of records that times, users or their people keep apart."""
     same: tuple[tuple[int, int], ...]
@@ -120,7 +122,7 @@ def update(
     held, people = Held.of(store, on_progress), store.people.read()
     problem = whole_problem(held, people, least_times) if anew else part_problem(held, people, least_times, set(again))
     if len(problem.rows):
-        grouping = solve(held, problem, farthest)
+        grouping = solve(held, people, problem, farthest)
         members, moved = numbered(held, people, problem, grouping)
     else:
         members, moved = {}, 0
@@ -143,17 +145,22 @@ def update(
     return result
 
 
-def solve(held: Held, problem: Problem, farthest: Farthest | None) -> Grouping:
+def solve(held: Held, people: People, problem: Problem, farthest: Farthest | None) -> Grouping:
     """Group the records of a problem, as corrections say.
 
     Groups are made without the must-links first, and those that must-links tie are then united, because a user who says
     that two records are one person means all records of both. If that would put records together that a user keeps
     apart, the must-links are where grouping begins instead.
     """
-    cameras = [held.records[row].camera for row in problem.rows]
+    cameras = [record.camera for record in held.records]
+    reach: Reach | None = None
+    if farthest is not None:
+        reach = estimate_reach(held.vectors, cameras, farthest)
+    elif len(problem.rows) < len(cameras):
+        # From all records, because the people near a few new records are not typical.
+        reach = estimate_reach(held.vectors, cameras, groups=sure_groups(held, people, problem))
+    cameras = [cameras[row] for row in problem.rows]
     vectors = held.vectors[problem.rows]
-    # Estimated from all records, because the people near a few new records are not typical.
-    reach = estimate_reach(held.vectors, [record.camera for record in held.records], farthest)
 
     def grouped(start: NDArray[np.int64]) -> Grouping:
         pairs = problem.cannot_link
@@ -168,6 +175,25 @@ def solve(held: Held, problem: Problem, farthest: Farthest | None) -> Grouping:
     if any(labels[a] == labels[b] for labels in (usual, strict, loose) for a, b in problem.different):
         return grouped(united_by(problem.start, problem.same))
     return Grouping(usual, strict, loose, found.merges)
+
+
+def sure_groups(held: Held, people: People, problem: Problem) -> NDArray[np.int64]:
+    """The strict groups (N,) that the gallery holds. -1 for records that are grouped now without a person to keep, and
+    for people whom a user has united, because they may look different."""
+    united = {
+        people.members[digest].person
+        for one in people.corrections
+        if one.kind == "same"
+        for digest in (one.first, one.second)
+        if digest in people.members
+    }
+    groups = np.full(len(held.digests), -1, np.int64)
+    for row, digest in enumerate(held.digests):
+        member = people.members.get(digest)
+        if member is not None and member.person not in united:
+            groups[row] = member.strict
+    groups[problem.rows[~problem.settled]] = -1
+    return groups
 
 
 def united_by(labels: NDArray[np.int64], links: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
@@ -207,7 +233,7 @@ def constrained(
     held: Held,
     people: People,
     rows: NDArray[np.int64],
-    links: list[tuple[int, int]],
+    keep: list[tuple[int, int]],
     least_times: LeastTimes | None,
     keep_apart: Sequence[int] = (),
 ) -> Problem:
@@ -225,8 +251,9 @@ def constrained(
     ends = np.array(sorted(keep_apart), np.int64)
     upper = np.triu_indices(len(ends), 1)
     pairs.append(np.stack([ends[upper[0]], ends[upper[1]]], axis=1))
-    start = together(records, links)
-    return Problem(rows, start, np.concatenate(pairs), same, different)
+    start = together(records, keep)
+    settled = np.isin(np.arange(len(rows)), [place for link in keep for place in link])
+    return Problem(rows, start, settled, np.concatenate(pairs), same, different)
 
 
 def nearest_rows(

@@ -26,7 +26,8 @@ def test_each_person_is_a_group() -> None:
 @pytest.mark.parametrize(("level", "limit"), [("strict", STRICT), ("labels", USUAL), ("loose", LOOSE)])
 def test_each_level_is_what_merging_to_its_limit_gives(level: str, limit: float) -> None:
     vectors, cameras, _ = drawn(20, noise=0.9, seed=3)
-    reach = estimate_reach(vectors, cameras)
+    first = group(vectors, cameras, reach=estimate_reach(vectors, cameras)).strict
+    reach = estimate_reach(vectors, cameras, groups=first)
     similarity = camera_aware_similarity(
         vectors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest
     )
@@ -75,3 +76,16 @@ def test_groups_after_merges_are_numbered_by_their_first_record() -> None:
     assert after(start, ()).tolist() == [0, 0, 1, 1, 2]
     assert after(start, (Merge(2, 4, 0.1),)).tolist() == [0, 0, 1, 1, 1]
     assert after(start, (Merge(2, 4, 0.1), Merge(0, 2, 0.2))).tolist() == [0] * 5
+
+
+def test_the_limit_is_between_one_person_and_two() -> None:
+    vectors, cameras, truth = drawn(20)
+    apart = np.linalg.norm(vectors[:, None] - vectors, axis=2)
+    same = truth[:, None] == truth
+    reach = estimate_reach(vectors, cameras, groups=np.where(np.arange(len(truth)) % 7, truth, -1))
+    for a, b in (("camera-0", "camera-0"), ("camera-0", "camera-1")):
+        kind = (np.array(cameras)[:, None] == cameras) == (a == b)
+        np.fill_diagonal(kind, False)
+        assert np.quantile(apart[kind & same], 0.9) < reach.farthest(a, b) < np.quantile(apart[kind & ~same], 0.01)
+    assert reach.own >= 1
+    assert reach.other >= 4
