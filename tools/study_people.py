@@ -88,11 +88,8 @@ def rows_of(case: Case) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder, Gallery.open(Path(folder) / "g") as gallery:
         gallery.add(case.vectors, case.records)
         gallery.refresh_statistics()
-        began = time.perf_counter()
         done = update(gallery)
-        seconds = round(time.perf_counter() - began, 2)
-        found = scores(labels_of(case, gallery), case.truth)
-        yield row(case, "reid people", found, low=done.low, high=done.high, seconds=seconds)
+        yield row(case, "reid people", scores(labels_of(case, gallery), case.truth), low=done.low, high=done.high)
         yield from after_answers(case, gallery)
     if case.dated:
         yield row(case, "reid people, hour by hour", scores(hour_by_hour(case), case.truth))
@@ -152,7 +149,7 @@ def labels_of(case: Case, gallery: Gallery) -> list[int]:
 
 
 def row(case: Case, way: str, found: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"case": case.name, "way": way, **found, "low": None, "high": None, "seconds": None, **more}
+    return {"case": case.name, "way": way, **found, "low": None, "high": None, **more}
 
 
 def drawn_day(days: Path, runs: Path, seed: int, people: int) -> Case:
@@ -203,7 +200,9 @@ def parse() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=Path, required=True, help="folder of the drawn days")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs; unfinished ones go on")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="drawn days")
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", default=[3, 4, 5], help="drawn days; the settings were found with seeds 0 to 2"
+    )
     parser.add_argument("--people", type=int, default=40, help="people of each drawn day")
     parser.add_argument("--pictures", type=Path, help="CUHK03's folder val")
     parser.add_argument("--model", type=Path, nargs="*", default=[], help="ONNX models for --pictures")
