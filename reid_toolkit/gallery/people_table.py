@@ -68,6 +68,17 @@ class PeopleTable(ABC):
         """Read everything."""
 
     @abstractmethod
+    def changed(self, was: People) -> bool:
+        """Whether people were changed, or records deleted, since :meth:`read` gave ``was``. Quick."""
+
+    @abstractmethod
+    def note(self, event: Mapping[str, Any]) -> bool:
+        """Write an event about people into the audit log. False if the log is off, so that it was not written.
+
+        Raises :class:`AuditError` if the log is on and cannot be written.
+        """
+
+    @abstractmethod
     def write(
         self,
         was: People,

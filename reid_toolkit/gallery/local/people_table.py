@@ -7,6 +7,7 @@ from typing import Any
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.local import people_rows
+from reid_toolkit.gallery.local.query import log
 from reid_toolkit.gallery.local.record_table import RecordTable
 from reid_toolkit.gallery.local.search import Locks
 from reid_toolkit.gallery.people_table import Correction, Membership, People, PeopleTable
@@ -26,8 +27,17 @@ class FolderPeopleTable(PeopleTable):
                 people_rows.read(self._reader.connection),
                 last_person=self._reader.number("last_person"),
                 last_correction=self._reader.number("last_correction"),
-                state=(self._reader.number("people_changes"), self._reader.number("removed")),
+                state=self._state(self._reader),
             )
+
+    def changed(self, was: People) -> bool:
+        """Whether people were changed, or records deleted, since then."""
+        with self._locks.reader, self._reader.reading():
+            return self._state(self._reader) != was.state
+
+    def note(self, event: Mapping[str, Any]) -> bool:
+        """Write an event into the audit log. False if it is off."""
+        return log(self._writer, self._locks, [dict(event)])
 
     def write(
         self,
@@ -43,12 +53,12 @@ class FolderPeopleTable(PeopleTable):
         members, writer = dict(members or {}), self._writer
         with self._locks.writer, writer.writing():
             changes, removed = was.state
-            if writer.number("people_changes") != changes:
+            if self._state(writer)[0] != changes:
                 raise GalleryError(
                     f"{writer.folder}: another process has changed its people meanwhile, so nothing was changed now: "
                     "run this again"
                 )
-            if put or writer.number("removed") != removed:  # corrections may come from another gallery
+            if put or self._state(writer)[1] != removed:  # corrections may come from another gallery
                 there = self._digests()
                 members = {digest: one for digest, one in members.items() if digest in there}
                 put = [one for one in put if {one.first, one.second} <= there]
@@ -63,6 +73,10 @@ class FolderPeopleTable(PeopleTable):
                 writer.log(dict(event))
         with self._locks.writer:
             writer.empty_log()  # it may hold names and links that were taken away
+
+    @staticmethod
+    def _state(table: RecordTable) -> tuple[int, int]:
+        return table.number("people_changes"), table.number("removed")
 
     def _digests(self) -> set[str]:
         keys = self._writer.keys().values()

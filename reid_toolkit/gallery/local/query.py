@@ -67,9 +67,11 @@ def answer(
             searcher.exclude_records(ids - records.keys())
 
 
-def log(writer: RecordTable, locks: Locks, events: Sequence[audit.Event]) -> None:
-    """Write events into the audit log, if it is on. Raises :class:`AuditError` if that fails, so that the caller gives
-    out nothing that is not logged."""
+def log(writer: RecordTable, locks: Locks, events: Sequence[audit.Event]) -> bool:
+    """Write events into the audit log, if it is on. False if it is off.
+
+    Raises :class:`AuditError` if that fails, so that the caller gives out nothing that is not logged.
+    """
     try:
         with locks.writer:
             with writer.reading():
@@ -77,5 +79,6 @@ def log(writer: RecordTable, locks: Locks, events: Sequence[audit.Event]) -> Non
             if on:
                 with writer.writing():
                     writer.log(*events)
+            return on
     except GalleryError as error:
         raise AuditError(f"not answered, because the audit log could not be written: {error}") from error
