@@ -56,6 +56,8 @@ class Visit:
     said: float = 0.0
     """Time of the latest event."""
     events: int = 0
+    alerted: bool = False
+    """Whether there was an alert about this subject."""
 
     @property
     def start(self) -> float:
@@ -96,7 +98,8 @@ class Presence:
     """Makes events of tracklets. It holds only who is in view, however long it runs.
 
     Each visit has one ``entered`` and later one ``left``; both have the same ``visit``. Between them are ``seen`` and
-    ``revised``. In a camera, time does not go back, unless the clock was set.
+    ``revised``, and an ``alert`` if the person is on the watch list. In a camera, time does not go back, unless the
+    clock was set.
     """
 
     def __init__(self, left_after: float = LEFT_AFTER, seen_every: float = SEEN_EVERY) -> None:
@@ -109,7 +112,7 @@ class Presence:
         """Take news of a tracklet. Returns what is to be said, in order.
 
         An undecided tracklet makes no event. If it is undecided when it ends, it has a visit, in that state. What was
-        once decided about a tracklet is not forgotten if a later decision is undecided.
+        once decided about a tracklet is not forgotten if a later decision is undecided, unless it was withdrawn.
         """
         known = self._cameras.get(sight.camera)
         events = [] if known and known.now == sight.time else self.pass_time(sight.camera, sight.time)
@@ -118,14 +121,16 @@ class Presence:
         sight = replace(sight, start=min(sight.start, end), end=end)
         visit = camera.of.get(sight.tracklet)
         decided = sight.decision is None or sight.decision.state != "undecided"
+        withdrawn = sight.decision is not None and sight.decision.withdrawn
         if visit is None:
             left = sight.tracklet in camera.gone
             if (decided and not sight.ended) or (sight.ended and not left):
                 events += self._appear(camera, sight)
-        elif decided and subject_of(sight) != visit.subject:
+        elif (decided or withdrawn) and subject_of(sight) != visit.subject:
             events += self._revise(camera, visit, sight)
         else:
             events += self._go_on(camera, visit, sight)
+        events += self._alert(camera, sight)
         if sight.ended:
             camera.gone.discard(sight.tracklet)
             if ended := camera.of.pop(sight.tracklet, None):
@@ -183,7 +188,7 @@ class Presence:
         alone = len(visit.spans) == 1 and visit.past is None
         if alone and target is None:
             del camera.visits[visit.subject]
-            visit.subject, visit.decision = subject_of(sight), sight.decision
+            visit.subject, visit.decision, visit.alerted = subject_of(sight), sight.decision, False
             camera.visits[visit.subject] = visit
             join(camera, visit, sight)
             return [say("revised", camera, visit, previous)]
@@ -199,6 +204,14 @@ class Presence:
             target = camera.visits[subject_of(sight)]
         camera.gone.discard(sight.tracklet)
         return [*events, say("revised", camera, target, previous)]
+
+    def _alert(self, camera: Camera, sight: Sight) -> list[Event]:
+        """An alert, if the person is on the watch list and there was none in this visit."""
+        visit = camera.of.get(sight.tracklet)
+        if visit is None or visit.alerted or not (visit.decision and visit.decision.alert):
+            return []
+        visit.alerted = True
+        return [say("alert", camera, visit)]
 
     def _leave(self, camera: Camera, visits: list[Visit]) -> list[Event]:
         """End visits, those first whose person was last seen first."""

@@ -22,6 +22,11 @@ class Decision:
     """How sure the decision is, 0-1. None if that is not known."""
     record: str | None = None
     """The tracklet of the gallery's record that decided."""
+    alert: bool = False
+    """Whether the person is on the watch list."""
+    withdrawn: bool = False
+    """Undecided, because another tracklet in view shows the person that was named before. That decision is taken back,
+    while other undecided answers change nothing."""
 
     def __post_init__(self) -> None:
         if self.state not in ("known", "new", "undecided"):

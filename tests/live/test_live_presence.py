@@ -117,6 +117,31 @@ def test_who_was_one_of_two_tracklets_enters_anew() -> None:
     assert sorted(hall.words[3:]) == ["1 left Anna", "1 left Bert"]
 
 
+def test_a_decision_that_is_taken_back_is_revised() -> None:
+    withdrawn = Decision("undecided", withdrawn=True)
+    hall = Hall().see(0, "t0", ANNA).see(1, "t0", withdrawn).see(2, "t0", withdrawn).see(2, "t1", ANNA)
+    hall.see(3, "t0", UNDECIDED).see(3, "t0", BERT).close()
+    assert hall.words == [
+        "0 entered Anna", "1 revised t0 (Anna)", "2 entered Anna", "3 revised Bert (None)",
+        "3 left Anna", "3 left Bert",
+    ]  # fmt: skip
+    assert hall.told[1].state == "undecided"
+    assert Hall().see(0, "t0", withdrawn).words == [], "nothing was said before"
+
+
+def test_an_alert_is_said_once_a_visit() -> None:
+    wanted = Decision("known", "Anna", 0.9, "gate-1", alert=True)
+    hall = Hall().see(0, "t0", ANNA).see(1, "t0", wanted).see(2, "t0", wanted).see(2, "t1", wanted).end(3, "t0", wanted)
+    assert hall.words == ["0 entered Anna", "1 alert Anna"]
+    alert = hall.told[1]
+    assert (alert.probability, alert.record, alert.visit) == (0.9, "gate-1", hall.told[0].visit)
+    assert alert.key != hall.told[0].key
+    hall.wait(20).see(20, "t2", wanted)
+    assert hall.words[2:] == ["20 left Anna", "20 entered Anna", "20 alert Anna"]
+    hall.see(21, "t2", BERT).see(22, "t2", wanted).close()
+    assert hall.words[5:] == ["21 revised Bert (Anna)", "22 revised Anna (Bert)", "22 alert Anna", "22 left Anna"]
+
+
 def test_cameras_are_apart() -> None:
     presence = Presence(5.0, 3.0)
     first = presence.see(Sight("hall", "h0", 100, 100, 100, ANNA))

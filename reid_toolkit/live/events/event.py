@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Kind = Literal["entered", "seen", "left", "revised"]
+Kind = Literal["entered", "seen", "left", "revised", "alert"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Event:
 
     kind: Kind
     """``entered`` begins a visit and ``left`` ends it. ``seen`` says that it goes on. ``revised`` says that a tracklet
-    shows another person than was said before."""
+    shows another person than was said before. ``alert`` says that the person is on the watch list."""
     person: str | None
     """The person's name. None if nobody was recognised: then the event is about a tracklet."""
     previous: str | None
