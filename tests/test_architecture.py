@@ -36,7 +36,7 @@ ARROWS = {
     },
     "live": BASE | {"footage", "runtime", "gallery"},
     "search": BASE | {"calibration", "camera_statistics", "datasets", "gallery", "runtime"},
-    "people": BASE | {"gallery", "method"},
+    "people": BASE | {"gallery", "live.recognising", "method"},
     "demo": BASE | {"datasets"},
     "catalogue": {"errors", "files", "version"},
     "cli": BASE | {

@@ -1,0 +1,72 @@
+"""The tracklets in view of each camera, and whom they show. Two tracklets at one moment never show one person."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reid_toolkit.live.recognising import Decision
+from reid_toolkit.records import Match
+
+RECENT = 60.0
+"""A tracklet that was not seen for so many seconds has ended."""
+CLOCK_SECONDS = 1.0
+"""If time goes back by more than this, the clock was set, and the tracklets before it are dropped."""
+MOST = 1000
+"""At most so many tracklets of a camera are kept, the latest."""
+
+
+@dataclass
+class Seen:
+    """A tracklet, and what is known about it."""
+
+    tracklet: str
+    camera: str
+    start: float
+    end: float
+    frames: int = 0
+    matches: Sequence[tuple[str, Match]] = ()
+    """The nearest records of the latest search, nearest first, with the digests of their keys."""
+    searched: bool = False
+    """Whether a search succeeded."""
+    next_frames: int = 0
+    """The next search is due at so many crops,"""
+    next_time: float = 0.0
+    """or at this time, seconds."""
+    decision: Decision = field(default_factory=lambda: Decision("undecided"))
+    person: int | None = None
+    """The person of the latest decision."""
+    score: float = 0.0
+    """How near the person is: see ``recogniser.Candidate``."""
+    challenged: bool = False
+    """Whether another tracklet in view is surely nearer to this person."""
+    given_up: set[int] = field(default_factory=set)
+    """People whom other tracklets in view show, until the next search."""
+
+    def overlaps(self, other: "Seen") -> bool:
+        """Whether both were in view at one moment."""
+        return self.start <= other.end and other.start <= self.end
+
+
+class InView:
+    """The tracklets of all cameras. Forgets those that nobody in view can have been seen with."""
+
+    def __init__(self) -> None:
+        self._cameras: dict[str, dict[str, Seen]] = {}
+
+    def update(self, tracklet: str, camera: str, start: float, end: float, frames: int) -> Seen:
+        """Note that a tracklet is in view, and give what is known about it."""
+        held = self._cameras.setdefault(camera, {})
+        if any(one.end - CLOCK_SECONDS > end for one in held.values()):
+            held.clear()
+        seen = held.pop(tracklet, None) or Seen(tracklet, camera, start, end)
+        seen.end, seen.frames = end, frames
+        held[tracklet] = seen  # the latest comes last
+        earliest = min(one.start for one in held.values() if one.end >= end - RECENT)
+        for name in [name for name, one in held.items() if one.end < earliest]:
+            del held[name]
+        while len(held) > MOST:
+            del held[next(iter(held))]
+        return seen
+
+    def with_it(self, seen: Seen) -> list[Seen]:
+        """The other tracklets that this camera saw at the same moment."""
+        return [one for one in self._cameras[seen.camera].values() if one is not seen and one.overlaps(seen)]

@@ -1,0 +1,245 @@
+"""Recognises people before cameras by the people of a gallery: a recogniser for ``reid_toolkit.live``."""
+
+import time
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.errors import AuditError, GalleryError, UnavailableError
+from reid_toolkit.gallery.base import GalleryStore
+from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.people_table import People
+from reid_toolkit.gallery.types import Comparison
+from reid_toolkit.live.recognising import Decision
+from reid_toolkit.people.in_view import InView, Seen
+from reid_toolkit.people.naming import find_person, name_of, unknown_person
+from reid_toolkit.people.scale import Scale, estimate_scale
+from reid_toolkit.records import Match, Record
+from reid_toolkit.times import UNIX_TIMES
+
+NEAREST = 50
+"""So many records are searched for."""
+KNOWN_FROM, NEW_FROM = 3, 5
+"""A person is known after so many crops at the earliest, and new after so many."""
+GROWTH, RENEW = 1.6, 60.0
+"""The next search for a tracklet comes after so many times its crops (3, 5, 8, 13, ...), or after so many seconds."""
+MOST_AGREE = 6
+"""Half of a person's records must be within reach, but not more than half of so many. A single one may be near by
+chance, because there are many records."""
+CLEAR = 0.85
+"""The nearest person is clear if the distance is at most this part of the distance to the next person."""
+READ_SECONDS, READ_SHARE = 10.0, 0.05
+"""The people of the gallery are read again after so many seconds, if they changed. Reading takes at most this share of
+the time."""
+
+
+class Candidate(NamedTuple):
+    """A person whom a tracklet may show."""
+
+    score: float
+    """The distance to the person's nearest record, divided by the largest distance of neighbours."""
+    person: int
+    match: Match
+    """The nearest record."""
+    near: bool
+    """Whether enough of the person's records are within reach."""
+
+
+class PeopleRecogniser:
+    """Says which person of a gallery a tracklet shows, while it lasts. Follows ``reid people`` that runs beside it.
+
+    Searches are made at a bounded rate: five for a tracklet of 30 crops.
+    """
+
+    def __init__(
+        self,
+        store: GalleryStore,
+        where: str,
+        *,
+        scale: Callable[[], Scale | None] = lambda: None,
+        watched: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read the people.
+
+        Args:
+            store: the gallery, which must keep people.
+            where: what messages call the gallery.
+            scale: gives what distances mean by a calibration, or None to estimate that. It is called again if the
+                gallery has doubled, or has other camera statistics.
+            watched: names of people whose decisions are alerts.
+            clock: seconds of a clock that is never set.
+
+        Raises :class:`InputError` if nobody has one of the names ``watched``, and :class:`GalleryError` if the gallery
+        keeps no people.
+        """
+        self._store, self._table, self._where = store, store.people, where
+        self._calibrated, self._clock = scale, clock
+        self._in_view = InView()
+        self._said: set[str] = set()
+        self._read_next = 0.0
+        self._scale_of: tuple[int, int] | None = None
+        self._scale = Scale(lambda _a, _b: 0.0)
+        self._members: dict[str, int] = {}
+        people = self._table.read()
+        self._watched: set[int] = set()
+        for name in watched:
+            number = find_person(name, people)
+            if number is None:
+                raise unknown_person(name, people, where)
+            self._watched.add(number)
+        self._take(people)
+        self._measure()
+
+    @property
+    def people(self) -> int:
+        """How many people the gallery had when it was last read."""
+        return len(self._sizes)
+
+    def recognise(
+        self, descriptor: NDArray[np.float32], camera: str, start: float, end: float, frames: int, tracklet: str
+    ) -> Decision:
+        """Say whom a tracklet shows; see :class:`reid_toolkit.live.recognising.Recogniser`."""
+        self._refresh()
+        seen = self._in_view.update(tracklet, camera, start, end, frames)
+        if frames >= KNOWN_FROM and (frames >= seen.next_frames or end >= seen.next_time):
+            self._search(seen, descriptor)
+        seen.decision = self._decide(seen)
+        return seen.decision
+
+    def _search(self, seen: Seen, descriptor: NDArray[np.float32]) -> None:
+        seen.next_frames, seen.next_time = max(seen.frames + 1, round(seen.frames * GROWTH)), seen.end + RENEW
+        camera = seen.camera or None
+        try:
+            found = self._store.search_batch(
+                descriptor[None], NEAREST, query_cameras=[camera], name=f"watch: {seen.tracklet}"
+            )[0]
+        except (UnavailableError, AuditError) as error:
+            self._say(f"people are not recognised now: {error}")
+            return
+        except GalleryError:
+            if len(self._store):
+                raise
+            found = []
+        evidence = [match for match in found if not same_moment(match.record, seen)]
+        seen.matches = [(key_digest(match.record), match) for match in evidence]
+        seen.searched = True
+        seen.given_up.clear()
+
+    def _decide(self, seen: Seen) -> Decision:
+        """Decide by the latest search, and by whom other tracklets in view show."""
+        found = self._candidates(seen)
+        gone = seen.person is not None and seen.person not in self._sizes  # forgotten, or merged into another
+        if seen.person is not None and (seen.challenged or gone):
+            seen.given_up.add(seen.person)
+            return self._choose(seen, found) or self._withdraw(seen)
+        seen.challenged = False
+        return self._choose(seen, found) or self._renamed(seen)
+
+    def _choose(self, seen: Seen, found: list[Candidate]) -> Decision | None:
+        """A decision that replaces the one before. None if nothing is clear."""
+        held = {one.person: one for one in self._in_view.with_it(seen) if one.person is not None}
+        free = []
+        for candidate in found:
+            other = held.get(candidate.person)
+            if other is None:
+                if candidate.person not in seen.given_up:
+                    free.append(candidate)
+            elif candidate.near and candidate.score < CLEAR * other.score and not free:
+                other.challenged = True  # it gives way when it is asked next
+                return None
+        if free and free[0].near and (len(free) == 1 or free[0].score <= CLEAR * free[1].score):
+            return self._known(seen, free[0])
+        if seen.frames >= NEW_FROM and seen.searched and not any(one.near for one in found):
+            seen.person, seen.challenged = None, False
+            return Decision("new")
+        return None
+
+    def _known(self, seen: Seen, chosen: Candidate) -> Decision:
+        seen.person, seen.score, seen.challenged = chosen.person, chosen.score, False
+        match, probability = chosen.match, None
+        if self._scale.probability:
+            probability = self._scale.probability(match.distance, seen.camera or None, match.record.camera, self.people)
+        name = name_of(chosen.person, self._people.names)
+        return Decision("known", name, probability, match.record.tracklet, alert=chosen.person in self._watched)
+
+    def _withdraw(self, seen: Seen) -> Decision:
+        seen.person, seen.challenged = None, False
+        return Decision("undecided", withdrawn=True)
+
+    def _renamed(self, seen: Seen) -> Decision:
+        """The decision as it was, with the name that the person has now."""
+        if seen.person is None:
+            return seen.decision
+        return replace(seen.decision, person=name_of(seen.person, self._people.names))
+
+    def _candidates(self, seen: Seen) -> list[Candidate]:
+        """The people among the nearest records, the nearest first. Records that were not grouped yet are left out."""
+        scores: defaultdict[int, list[tuple[float, Match]]] = defaultdict(list)
+        for digest, match in seen.matches:
+            person = self._members.get(digest)
+            if person is not None:
+                limit = self._scale.farthest(seen.camera or None, match.record.camera or None)
+                scores[person].append((match.distance / max(limit, 1e-9), match))
+        found = []
+        for person, near in scores.items():
+            score, match = min(near, key=lambda one: one[0])
+            agree = sum(one <= 1 for one, _ in near)
+            found.append(Candidate(score, person, match, 2 * agree >= min(self._sizes[person], MOST_AGREE)))
+        return sorted(found, key=lambda one: (one.score, one.person))
+
+    def _refresh(self) -> None:
+        """Read the people again, now and then."""
+        began = self._clock()
+        if began < self._read_next:
+            return
+        try:
+            if self._table.changed(self._people):
+                self._take(self._table.read())
+            self._measure()
+        except UnavailableError as error:
+            self._say(f"its people were not read again: {error}")
+        now = self._clock()
+        self._read_next = now + max(READ_SECONDS, (now - began) / READ_SHARE)
+
+    def _take(self, people: People) -> None:
+        members = {digest: one.person for digest, one in people.members.items()}
+        sizes = Counter(members.values())
+        for gone in self._watched - sizes.keys():
+            # Merged into others: those hold its records now.
+            held = [digest for digest, person in self._members.items() if person == gone]
+            heirs = {members[digest] for digest in held if digest in members}
+            self._watched = (self._watched - {gone}) | heirs
+            if not heirs:
+                self._say(f"{name_of(gone, {})} of the watch list has no records any more, so there is no alert for it")
+        self._people, self._members, self._sizes = replace(people, members={}), members, sizes
+
+    def _measure(self) -> None:
+        """Find out what distances mean, if that may have changed."""
+        version, size = self._store.statistics_version(Comparison([None])), len(self._store)
+        if self._scale_of is None or version != self._scale_of[0] or size >= 2 * max(self._scale_of[1], 1):
+            self._scale = self._calibrated() or estimate_scale(self._store)
+            self._scale_of = version, size
+
+    def _say(self, message: str) -> None:
+        """Warn, once for each message."""
+        if message not in self._said:
+            self._said.add(message)
+            warnings.warn(f"{self._where}: {message}", RuntimeWarning, stacklevel=4)
+
+
+def same_moment(record: Record, seen: Seen) -> bool:
+    """Whether a record is of the tracklet itself, or its camera was seen at the same moment. Only Unix times can be
+    compared."""
+    if record.camera != seen.camera:
+        return False
+    if record.tracklet == seen.tracklet:
+        return True
+    if record.start is None or record.end is None or not UNIX_TIMES[0] <= seen.start <= seen.end <= UNIX_TIMES[1]:
+        return False
+    return record.start <= seen.end and seen.start <= record.end

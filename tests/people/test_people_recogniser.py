@@ -1,0 +1,284 @@
+"""Recognising the people of a gallery while they are in view."""
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from reid_toolkit.errors import GalleryError, InputError, UnavailableError
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.live.recognising import Decision
+from reid_toolkit.people.book import Book
+from reid_toolkit.people.in_view import MOST, InView
+from reid_toolkit.people.recogniser import KNOWN_FROM, NEW_FROM, PeopleRecogniser
+from reid_toolkit.people.scale import Scale, estimate_scale
+from reid_toolkit.people.update import update
+from reid_toolkit.records import Record
+
+from conftest import MIDNIGHT, WIDTH, Site  # isort: skip
+
+LATER = MIDNIGHT + 1e6
+"""After all records."""
+
+
+@dataclass
+class Watch:
+    """Shows people to a recogniser, crop by crop."""
+
+    site: Site
+    store: Gallery
+    clock: float = 0.0
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.recogniser = PeopleRecogniser(self.store, "G", clock=lambda: self.clock, **self.more)
+
+    def name(self, person: int) -> str:
+        """What the person is called who is ``person`` in truth."""
+        groups = self.site.groups(self.store)
+        number = next(groups[name] for name, one in self.site.truth.items() if one == person and name in groups)
+        return Book(self.store, "G", LATER).name(number)
+
+    def look(self, *people: float) -> NDArray[np.float32]:
+        """A descriptor, between those of several people if several are given with their weights."""
+        pairs = zip(people[::2], people[1::2], strict=True) if len(people) > 1 else [(people[0], 1.0)]
+        row = sum(w * self.site.looks[int(p)] / np.linalg.norm(self.site.looks[int(p)]) for p, w in pairs)
+        return (row / np.linalg.norm(row)).astype(np.float32)
+
+    def see(
+        self, descriptor: NDArray[np.float32], tracklet: str, frames: int, *, at: float = LATER, camera: str = "new"
+    ) -> Decision:
+        """The answer after crop number ``frames``; there are ten crops a second, and each came in its turn."""
+        return self.recogniser.recognise(descriptor, camera, at, at + frames / 10, frames, tracklet)
+
+    def cross(self, descriptor: NDArray[np.float32], tracklet: str, **more: Any) -> list[Decision]:
+        """The answers for a tracklet of 20 crops."""
+        return [self.see(descriptor, tracklet, frames, **more) for frames in range(1, 21)]
+
+
+@pytest.fixture
+def watch(site: Site, gallery: Gallery) -> Watch:
+    update(gallery)
+    return Watch(site, gallery)
+
+
+def stranger(seed: int = 7) -> NDArray[np.float32]:
+    row = np.random.default_rng(seed).normal(size=WIDTH)
+    return (row / np.linalg.norm(row)).astype(np.float32)
+
+
+def test_people_are_known_and_strangers_are_new(watch: Watch) -> None:
+    told = watch.cross(watch.look(3), "t")
+    assert [one.state for one in told] == ["undecided"] * (KNOWN_FROM - 1) + ["known"] * (21 - KNOWN_FROM)
+    assert {(one.person, one.probability, one.alert) for one in told[KNOWN_FROM:]} == {(watch.name(3), None, False)}
+    assert watch.site.truth[told[-1].record or ""] == 3
+    told = watch.cross(stranger(), "s", at=LATER + 100)
+    assert [one.state for one in told] == ["undecided"] * (NEW_FROM - 1) + ["new"] * (21 - NEW_FROM)
+    assert {(one.person, one.record) for one in told} == {(None, None)}
+
+
+def test_it_searches_less_and_less_often(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    search = watch.store.search_batch
+
+    def counted(*given: Any, **named: Any) -> Any:
+        asked.append(frames)
+        return search(*given, **named)
+
+    monkeypatch.setattr(watch.store, "search_batch", counted)
+    for frames in range(1, 60):
+        watch.see(watch.look(3), "t", frames)
+    assert asked == [3, 5, 8, 13, 21, 34, 54]
+    for frames in range(60, 1300):
+        watch.see(watch.look(3), "t", frames)
+    assert max(np.diff(asked)) <= 601, "at least once a minute"
+
+
+def test_who_is_between_two_people_is_undecided(watch: Watch) -> None:
+    assert {one.state for one in watch.cross(watch.look(3, 1.0, 4, 1.0), "t")} == {"undecided"}
+
+
+def test_a_decision_is_revised_when_more_was_seen(watch: Watch) -> None:
+    assert watch.see(watch.look(3), "t", 3).person == watch.name(3)
+    assert watch.see(watch.look(3, 1.0, 4, 1.0), "t", 5).person == watch.name(3), "it stays while nothing is clear"
+    assert watch.see(watch.look(4), "t", 8).person == watch.name(4)
+    assert watch.see(stranger(), "t", 13) == Decision("new")
+
+
+def test_two_tracklets_at_one_moment_never_show_one_person(watch: Watch) -> None:
+    anna, less = watch.look(3), watch.look(3, 1.0, 4, 0.3)
+    assert watch.see(anna, "a", 3).person == watch.name(3)
+    for frames in (3, 5, 8):
+        assert watch.see(less, "b", frames).person is None
+        assert watch.see(anna, "a", frames).person == watch.name(3)
+    assert watch.see(anna, "c", 3, camera="another camera").person == watch.name(3)
+    assert watch.see(anna, "d", 3, at=LATER + 5).person == watch.name(3), "not at the same moment"
+
+
+def test_the_surer_tracklet_gets_the_person(watch: Watch) -> None:
+    less, anna = watch.look(3, 1.0, 4, 0.5, 5, 0.5), watch.look(3)
+    assert watch.see(less, "a", 3).person == watch.name(3)
+    assert watch.see(anna, "b", 3).state == "undecided", "the other holds the person until it is asked again"
+    taken = watch.see(less, "a", 4)
+    assert (taken.state, taken.person, taken.withdrawn) == ("undecided", None, True)
+    assert watch.see(anna, "b", 4).person == watch.name(3)
+    assert watch.see(less, "a", 5).person is None
+
+
+def test_the_less_sure_tracklet_gets_the_next_best(watch: Watch) -> None:
+    less, anna = watch.look(3, 1.0, 4, 0.6), watch.look(3)
+    assert watch.see(less, "a", 3).person == watch.name(3)
+    watch.see(anna, "b", 3)
+    assert watch.see(less, "a", 4).person == watch.name(4)
+    assert watch.see(anna, "b", 4).person == watch.name(3)
+
+
+def test_it_follows_reid_people(watch: Watch) -> None:
+    book = Book(watch.store, "G", LATER)
+    anna = watch.look(3)
+    before = watch.see(anna, "t", 3).person
+    book.rename(watch.name(3), "Anna")
+    assert watch.see(anna, "t", 4).person == before, "read only now and then"
+    watch.clock += 60
+    assert watch.see(anna, "t", 6).person == "Anna"
+    Book(watch.store, "G", LATER).say("same", "Anna", watch.name(4), "me")
+    watch.clock += 60
+    assert watch.see(watch.look(4), "u", 3, at=LATER + 50).person == "Anna"
+    site, first = watch.site, len(watch.site.records)
+    site.looks = np.concatenate([site.looks, stranger()[None]])
+    assert watch.see(stranger(), "s", 5, at=LATER + 90).state == "new"
+    for camera in range(3):
+        site.cross(len(site.looks) - 1, f"camera-{camera}")
+    site.enroll(watch.store, first)
+    assert watch.see(stranger(), "s", 6, at=LATER + 90).state == "new", "no person until it is grouped"
+    update(watch.store)
+    watch.clock += 60
+    assert watch.see(stranger(), "s", 13, at=LATER + 90).person == watch.name(len(site.looks) - 1)
+
+
+def test_a_person_who_is_forgotten_is_named_no_more(watch: Watch) -> None:
+    anna = watch.look(3)
+    assert watch.see(anna, "t", 3).state == "known"
+    book = Book(watch.store, "G", LATER)
+    book.forget(book.person(watch.name(3)))
+    watch.clock += 60
+    gone = watch.see(anna, "t", 4)
+    assert (gone.person, gone.withdrawn) == (None, True)
+    assert watch.see(anna, "t", 5) == Decision("new")
+
+
+def test_its_own_record_and_records_of_the_same_moment_are_no_evidence(watch: Watch) -> None:
+    one, row = watch.site.records[9], watch.site.rows[9]
+    start, end = one.start or 0.0, one.end or 0.0
+    told = watch.recogniser.recognise(row, one.camera, start, end, 5, one.tracklet)
+    assert told.state == "known"
+    assert told.record != one.tracklet
+    told = watch.recogniser.recognise(row, one.camera, start + 1, end + 1, 5, "another tracker's name")
+    assert told.record != one.tracklet
+
+
+def test_alerts_follow_the_person(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    name = Watch(site, gallery).name(3)
+    watch = Watch(site, gallery, more={"watched": [name]})
+    assert watch.see(watch.look(3), "t", 3).alert
+    assert not watch.see(watch.look(4), "u", 3).alert
+    book = Book(gallery, "G", LATER)
+    book.rename(watch.name(4), "Ben")
+    Book(gallery, "G", LATER).say("same", name, "Ben", "me")
+    watch.clock += 60
+    told = watch.see(watch.look(3), "v", 3, at=LATER + 50)
+    assert (told.person, told.alert) == ("Ben", True)
+    book = Book(gallery, "G", LATER)
+    book.forget(book.person("Ben"))
+    watch.clock += 60
+    with pytest.warns(RuntimeWarning, match="watch list has no records any more"):
+        watch.see(watch.look(3), "w", 3, at=LATER + 90)
+    with pytest.raises(InputError, match="nobody is called 'Zoe'"):
+        Watch(site, gallery, more={"watched": ["Zoe"]})
+
+
+def test_a_calibration_gives_the_probability_and_the_reach(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    asked: list[tuple[str | None, str, int]] = []
+
+    def probability(distance: float, query: str | None, record: str, people: int) -> float:
+        asked.append((query, record, people))
+        return 1 - distance / 2
+
+    watch = Watch(site, gallery, more={"scale": lambda: Scale(lambda _a, _b: 0.9, probability)})
+    told = watch.see(watch.look(3), "t", 3)
+    assert told.probability is not None
+    assert 0.8 < told.probability < 1
+    assert asked[0][::2] == ("new", 14)
+    nobody = Watch(site, gallery, more={"scale": lambda: Scale(lambda _a, _b: 0.01)})
+    assert nobody.see(nobody.look(3), "t", 5).state == "new"
+
+
+def test_the_reach_is_estimated_from_a_sample(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = estimate_scale(gallery)
+    monkeypatch.setattr("reid_toolkit.people.scale.ROWS", 40)
+    part = estimate_scale(gallery)
+    assert part.farthest("a", "b") == pytest.approx(whole.farthest("a", "b"), rel=0.15)
+    assert part.farthest("a", "a") != whole.farthest("a", "a")
+
+
+def test_an_empty_gallery_knows_nobody(tmp_path: Path, site: Site) -> None:
+    with Gallery.open(tmp_path / "empty", dimension=WIDTH) as store:
+        watch = Watch(site, store)
+        assert watch.cross(stranger(), "t")[-1] == Decision("new")
+        site.enroll(store)
+        update(store)
+        watch.clock += 60
+        assert watch.cross(watch.look(3), "u", at=LATER + 50)[-1].person == watch.name(3)
+
+
+def test_a_gallery_that_cannot_be_searched_now_decides_nothing(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as context:
+
+        def locked(*_: Any, **__: Any) -> None:
+            raise UnavailableError("locked")
+
+        context.setattr(watch.store, "search_batch", locked)
+        with pytest.warns(RuntimeWarning, match="G: people are not recognised now: locked"):
+            watch.see(stranger(), "t", 3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert watch.see(stranger(), "t", 5).state == "undecided", "said once"
+        context.setattr(watch.store, "search_batch", lambda *_, **__: (_ for _ in ()).throw(GalleryError("damaged")))
+        with pytest.raises(GalleryError, match="damaged"):
+            watch.see(stranger(), "t", 8)
+    assert watch.see(stranger(), "t", 13).state == "new"
+
+
+def test_only_who_is_in_view_is_held() -> None:
+    view = InView()
+    for number in range(50):
+        view.update(f"t{number}", "hall", number * 100.0, number * 100.0 + 5, 1)
+    assert len(view._cameras["hall"]) == 1
+    stays = view.update("stays", "hall", 10_000.0, 10_000.0, 1)
+    for number in range(2 * MOST):
+        at = 10_010.0 + number * 10
+        view.update(f"u{number}", "hall", at, at + 1, 1)
+        stays = view.update("stays", "hall", 10_000.0, at + 1, 1)
+    assert len(view._cameras["hall"]) == MOST
+    assert len(view.with_it(stays)) == MOST - 1
+    view.update("after the clock was set", "hall", 5.0, 6.0, 1)
+    assert list(view._cameras["hall"]) == ["after the clock was set"]
+
+
+def test_the_audit_log_keeps_a_note(gallery: Gallery) -> None:
+    assert not gallery.people.note({"action": "watch list", "reason": "theft"})
+    gallery.switch_audit(True)
+    assert gallery.people.note({"action": "watch list", "reason": "theft"})
+    assert gallery.audit_log()[-1]["reason"] == "theft"
+    people = gallery.people.read()
+    assert not gallery.people.changed(people)
+    gallery.delete_records([Record("camera-0-0000", "camera-0", source="/footage")])
+    assert gallery.people.changed(people)
+    assert key_digest(Record("camera-0-0000", "camera-0", source="/footage")) not in people.members
