@@ -15,6 +15,7 @@ from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
 from reid_toolkit.cli.console import counted, log, print_json, printable, warn, warnings_on_log
 from reid_toolkit.cli.event_options import announcing, event_counts, event_options, refuse_lost_events
+from reid_toolkit.cli.recognition import check_recognition, recognise_people, recognition_options
 from reid_toolkit.cli.watch_output import describe, describe_camera, summary
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.files import as_name
@@ -54,6 +55,7 @@ REDRAW_SECONDS, LINE_SECONDS = 0.5, 60.0
 @click.option("--quality", is_flag=True, help="Weigh a tracklet's crops by sharpness and size.")
 @options.thumbnails
 @event_options
+@recognition_options
 @options.allow
 @options.wait
 @options.provider
@@ -81,6 +83,9 @@ def command(
     events_queue: Path | None,
     left_after: float | None,
     seen_every: float | None,
+    people: bool | None,
+    alerts: tuple[str, ...],
+    reason: str | None,
     allow: bool,
     wait: float,
     providers: tuple[str, ...],
@@ -93,6 +98,7 @@ def command(
     a stream (rtsp://...) or a webcam, frames are dropped and counted rather than seen late, and it is opened again when
     it breaks. Ctrl-C enrolls whoever is in view, and ends. A file is read frame by frame to its end.
     """
+    check_recognition(events, people, alerts, reason)
     if cores:
         from reid_toolkit.live.cores import limit_cores
 
@@ -119,6 +125,7 @@ def command(
         status_line() as on_status,
     ):
         store.remember_model_file(model.resolve())
+        recognise_people(announcer, store, gallery, embedder, list(recordings), people, alerts, reason)
         report = watch_cameras(
             cameras,
             embedder,
