@@ -33,6 +33,8 @@ MOST_AGREE = 6
 chance, because there are many records."""
 CLEAR = 0.85
 """The nearest person is clear if the distance is at most this part of the distance to the next person."""
+RETRY_SECONDS = 30.0
+"""Seconds until the next search if the gallery cannot be searched, because each attempt may wait for other writers."""
 READ_SECONDS, READ_SHARE = 10.0, 0.05
 """The people of the gallery are read again after so many seconds, if they changed. Reading takes at most this share of
 the time."""
@@ -82,7 +84,7 @@ class PeopleRecogniser:
         self._calibrated, self._clock = scale, clock
         self._in_view = InView()
         self._said: set[str] = set()
-        self._read_next = 0.0
+        self._read_next = self._search_next = 0.0
         self._scale_of: tuple[int, int] | None = None
         self._scale = Scale(lambda _a, _b: 0.0)
         self._members: dict[str, int] = {}
@@ -107,7 +109,8 @@ class PeopleRecogniser:
         """Say whom a tracklet shows; see :class:`reid_toolkit.live.recognising.Recogniser`."""
         self._refresh()
         seen = self._in_view.update(tracklet, camera, start, end, frames)
-        if frames >= KNOWN_FROM and (frames >= seen.next_frames or end >= seen.next_time):
+        due = frames >= KNOWN_FROM and (frames >= seen.next_frames or end >= seen.next_time)
+        if due and self._clock() >= self._search_next:
             self._search(seen, descriptor)
         seen.decision = self._decide(seen)
         return seen.decision
@@ -120,7 +123,8 @@ class PeopleRecogniser:
                 descriptor[None], NEAREST, query_cameras=[camera], name=f"watch: {seen.tracklet}"
             )[0]
         except (UnavailableError, AuditError) as error:
-            self._say(f"people are not recognised now: {error}")
+            self._say("people are not recognised now", error)
+            self._search_next = self._clock() + RETRY_SECONDS
             return
         except GalleryError:
             if len(self._store):
@@ -128,6 +132,7 @@ class PeopleRecogniser:
             found = []
         evidence = [match for match in found if not same_moment(match.record, seen)]
         seen.matches = [(key_digest(match.record), match) for match in evidence]
+        self._said.discard("people are not recognised now")
         seen.searched = True
         seen.given_up.clear()
 
@@ -202,8 +207,8 @@ class PeopleRecogniser:
             if self._table.changed(self._people):
                 self._take(self._table.read())
             self._measure()
-        except UnavailableError as error:
-            self._say(f"its people were not read again: {error}")
+        except (UnavailableError, AuditError) as error:
+            self._say("its people were not read again", error)
         now = self._clock()
         self._read_next = now + max(READ_SECONDS, (now - began) / READ_SHARE)
 
@@ -226,11 +231,12 @@ class PeopleRecogniser:
             self._scale = self._calibrated() or estimate_scale(self._store)
             self._scale_of = version, size
 
-    def _say(self, message: str) -> None:
+    def _say(self, message: str, error: GalleryError | None = None) -> None:
         """Warn, once for each message."""
         if message not in self._said:
             self._said.add(message)
-            warnings.warn(f"{self._where}: {message}", RuntimeWarning, stacklevel=4)
+            why = f": {error}" if error else ""
+            warnings.warn(f"{self._where}: {message}{why}", RuntimeWarning, stacklevel=4)
 
 
 def same_moment(record: Record, seen: Seen) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reid_toolkit.errors import GalleryError, InputError, UnavailableError
+from reid_toolkit.errors import AuditError, GalleryError, InputError, UnavailableError
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.live.recognising import Decision
@@ -239,21 +239,38 @@ def test_an_empty_gallery_knows_nobody(tmp_path: Path, site: Site) -> None:
 
 
 def test_a_gallery_that_cannot_be_searched_now_decides_nothing(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, error = 0, UnavailableError("locked")
+
+    def fail(*_: Any, **__: Any) -> None:
+        nonlocal asked
+        asked += 1
+        raise error
+
     with monkeypatch.context() as context:
-
-        def locked(*_: Any, **__: Any) -> None:
-            raise UnavailableError("locked")
-
-        context.setattr(watch.store, "search_batch", locked)
+        context.setattr(watch.store, "search_batch", fail)
         with pytest.warns(RuntimeWarning, match="G: people are not recognised now: locked"):
             watch.see(stranger(), "t", 3)
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert watch.see(stranger(), "t", 5).state == "undecided", "said once"
-        context.setattr(watch.store, "search_batch", lambda *_, **__: (_ for _ in ()).throw(GalleryError("damaged")))
+            warnings.simplefilter("error")  # said once
+            assert watch.see(stranger(), "t", 5).state == "undecided"
+            watch.clock += 60
+            assert watch.see(stranger(), "t", 6).state == "undecided"
+        assert asked == 2
+        watch.clock += 60
+        error = GalleryError("damaged")
         with pytest.raises(GalleryError, match="damaged"):
-            watch.see(stranger(), "t", 8)
-    assert watch.see(stranger(), "t", 13).state == "new"
+            watch.see(stranger(), "t", 20)
+    assert watch.see(stranger(), "t", 40).state == "new"
+
+
+def test_people_that_cannot_be_read_now_are_as_before(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise AuditError("no space")
+
+    monkeypatch.setattr(type(watch.store.people), "changed", fail)
+    watch.clock += 60
+    with pytest.warns(RuntimeWarning, match="its people were not read again: no space"):
+        assert watch.see(watch.look(3), "t", 3).person == watch.name(3)
 
 
 def test_only_who_is_in_view_is_held() -> None:
