@@ -82,6 +82,29 @@ def test_people_are_known_and_strangers_are_new(watch: Watch) -> None:
     assert {(one.person, one.record) for one in told} == {(None, None)}
 
 
+def test_few_strangers_who_look_alike_are_taken_for_somebody(tmp_path: Path) -> None:
+    """People differ mostly in a few directions, so that many look alike, and half of them are not in the gallery."""
+    people = 40
+    site = Site(2 * people, visits=0, noise=0.6)
+    site.looks *= np.exp(-np.arange(WIDTH) / 12)
+    for person in range(people):
+        for camera in [0, 1, 2] * 3:
+            site.cross(person, f"camera-{camera}")
+    with Gallery.open(tmp_path / "alike") as store:
+        site.enroll(store)
+        update(store)
+        watch, told = Watch(site, store), []
+        for person in range(2 * people):
+            site.cross(person, "camera-0")
+            at = LATER + 100 * person
+            told.append([watch.see(site.rows[-1], f"t{person}", frames, at=at) for frames in (3, 5, 8)][-1])
+        names = [watch.name(person) for person in range(people)]
+    right = sum(one.person == name for one, name in zip(told, names, strict=False))
+    wrong = sum(one.state == "known" for one in told) - right
+    assert right >= 38
+    assert wrong <= 3, "40 with the nearest record alone"
+
+
 def test_it_searches_less_and_less_often(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     search = watch.store.search_batch
