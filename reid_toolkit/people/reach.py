@@ -132,7 +132,7 @@ def lengths(
     return np.concatenate([np.linalg.norm(part, axis=1) for part in parts] or [np.empty(0, np.float32)])
 
 
-def limit_of(distances: NDArray[np.float64]) -> float:
+def limit_of(distances: NDArray[np.floating]) -> float:
     """The distance that hardly any pair of two people is under, for pairs that mostly show two people."""
     if not len(distances):
         return 0.0
