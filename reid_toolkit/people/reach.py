@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Farthest = Callable[[str | None, str | None], float]
 """The largest distance at which records of two cameras count as neighbours."""
 
+LEAST_PAIRS = 3
+"""A single distance is its own median, and would be taken for near."""
 PAIRS = 200_000
 """At most so many pairs are looked at."""
 ROWS = 2_000
@@ -133,8 +135,9 @@ def lengths(
 
 
 def limit_of(distances: NDArray[np.floating]) -> float:
-    """The distance that hardly any pair of two people is under, for pairs that mostly show two people."""
-    if not len(distances):
+    """The distance that hardly any pair of two people is under, for pairs that mostly show two people. 0 if there are
+    too few pairs to tell."""
+    if len(distances) < LEAST_PAIRS:
         return 0.0
     low, middle, high, top = np.quantile(distances, (0.25, 0.5, 0.75, 0.95))
     # Of a normal distribution, the quartile is 0.674 deviations from the middle, and the 95th hundredth 1.645.
