@@ -1,7 +1,7 @@
 """Where people were: their visits in the order of time, and how long people take from camera to camera."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -58,25 +58,38 @@ def visits_of(records: Iterable[Record]) -> list[Visit]:
     return found
 
 
-def routes_of(people: Mapping[int, Sequence[Record]]) -> list[Route]:
+def routes_of(people: Mapping[int, Sequence[Record]], *, direct: bool = True) -> list[Route]:
     """The routes that people took between cameras, the most frequent first. Only Unix times are compared.
 
+    A move is from a visit to the next. With ``direct=False``, it is from a visit to the next in each other camera,
+    whatever cameras are between, so that the shortest time is that of any two cameras.
+
     Wrong groups make wrong moves, so the least time of a route is not taken for certain: one move in twenty may be
-    shorter than ``shortest``.
+    shorter than ``shortest``. A person whom two cameras see at once has moved in 0 seconds.
     """
     moves: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for records in people.values():
         dated = [record for record in records if not _clock(record)]
-        for one, other in pairwise(visits_of(dated)):
+        visits = visits_of(dated)
+        for one, other in pairwise(visits) if direct else following(visits):
             if one.camera != other.camera and one.end is not None and other.start is not None:
-                seconds = other.start - one.end
-                if 0 <= seconds <= LONGEST_MOVE:
+                seconds = max(0.0, other.start - one.end)
+                if seconds <= LONGEST_MOVE:
                     moves[one.camera, other.camera].append(seconds)
     routes = [
         Route(start, end, len(times), *(float(value) for value in np.quantile(times, (0.05, 0.5, 0.95))))
         for (start, end), times in moves.items()
     ]
     return sorted(routes, key=lambda route: (-route.moves, route.start, route.end))
+
+
+def following(visits: Sequence[Visit]) -> Iterator[tuple[Visit, Visit]]:
+    """Each visit with the next visit in each camera."""
+    after: dict[str, Visit] = {}
+    for one in reversed(visits):
+        for other in after.values():
+            yield one, other
+        after[one.camera] = one
 
 
 def _by_time(record: Record) -> tuple[str, float, str, str]:
