@@ -14,18 +14,14 @@ import rich_click
 from reid_toolkit.cli import options
 from reid_toolkit.cli import people_corrections as corrections
 from reid_toolkit.cli.console import counted, late_progress_bar, log, print_json, printable, warn
-from reid_toolkit.errors import InputError, ModelError, did_you_mean
+from reid_toolkit.cli.people_limits import RATE, limit_of
+from reid_toolkit.errors import did_you_mean, refuse_unknown
 from reid_toolkit.times import format_span
 
 if TYPE_CHECKING:
-    from reid_toolkit.calibration import Calibration
-    from reid_toolkit.gallery import GalleryStore
     from reid_toolkit.people.book import Book
-    from reid_toolkit.people.reach import Farthest
 
 GROUP = "group"
-RATE = 0.005
-"""Default of --false-match-rate."""
 
 
 class PeopleGroup(rich_click.RichGroup):
@@ -35,7 +31,7 @@ class PeopleGroup(rich_click.RichGroup):
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             near = did_you_mean(args[0], self.commands)
             if near and not Path(args[0]).exists():
-                ctx.fail(f"No such command {args[0]!r}{near}.")
+                ctx.fail(f"no such command and no such gallery: {args[0]!r}{near}")
             args = [GROUP, *args]
         return super().parse_args(ctx, args)
 
@@ -96,11 +92,12 @@ def group(
     from reid_toolkit.people.update import update
 
     times = read_least_times(least_times) if least_times else None
+    if times == {}:
+        warn(f"{least_times}: has no times, so it keeps no records apart")
     with open_gallery(gallery, create=False, wait=wait) as store:
         if times:
-            unknown = {name for pair in times for name in pair} - set(store.info().cameras)
-            if unknown:
-                raise InputError(f"{least_times}: the gallery has no camera {min(unknown)!r}")
+            names = sorted({name for pair in times for name in pair})
+            refuse_unknown("camera", names, store.info().cameras, f"{least_times}, compared with {gallery}")
         farthest = limit_of(store, calibration, rate)
         with late_progress_bar("read", "records") as on_progress:
             done = update(store, farthest=farthest, least_times=times, anew=anew, on_progress=on_progress)
@@ -118,42 +115,6 @@ def group(
         )
 
 
-def limit_of(store: "GalleryStore", path: Path | None, rate: float | None) -> "Farthest | None":
-    """The largest distances of neighbours by the calibration in ``path``, or beside the gallery's model.
-
-    None if there is no calibration. A calibration that does not fit is refused if it was asked for; else a warning says
-    so.
-    """
-    from reid_toolkit.calibration import beside, load_calibration
-
-    model = store.model_file
-    found = path or (beside(model) if model else None)
-    wanted = path is not None or rate is not None
-    if found is None or not found.exists():
-        if wanted:
-            raise ModelError(f"{found or store.info().path}: no calibration: make one with `reid calibrate`")
-        return None
-    held, statistics = store.info(), store.statistics()
-    try:
-        calibration = load_calibration(found, held.model or "")
-        misfit = calibration.misfit(statistics.digest if statistics else None)
-        if misfit:
-            raise ModelError(f"{found}: {misfit}: run `reid calibrate DATASET --model MODEL --gallery GALLERY`")
-        return limits(calibration, list(held.cameras), RATE if rate is None else rate)
-    except (ModelError, InputError) as error:
-        if wanted:
-            raise
-        warn(f"the calibration is not used: {error}")
-        return None
-
-
-def limits(calibration: "Calibration", cameras: list[str], rate: float) -> "Farthest":
-    """The distance for each pair of cameras, all computed now, so that too little evidence is said before any work."""
-    known: list[str | None] = [camera or None for camera in cameras]
-    table = {(a, b): calibration.threshold(rate, a, b or "") for a in known for b in known}
-    return lambda a, b: table[a, b]
-
-
 @contextmanager
 def opened(gallery: str, wait: float = 10.0) -> "Iterator[Book]":
     """The people of a gallery. Warns about records that were not grouped yet."""
@@ -162,8 +123,7 @@ def opened(gallery: str, wait: float = 10.0) -> "Iterator[Book]":
 
     with open_gallery(gallery, create=False, wait=wait) as store:
         book = Book(store, gallery, time.time())
-        if not book.people.members:
-            raise InputError(f"{gallery}: nobody was grouped yet: run `reid people {gallery}` first")
+        book.refuse_ungrouped()
         if book.waiting:
             warn(f"{counted(book.waiting, 'record')} without a person yet: run `reid people {gallery}`")
         yield book
@@ -247,7 +207,7 @@ def count(gallery: str, by: str, as_json: bool) -> None:
 
     parts = [part.strip() for part in by.split(",") if part.strip()]
     wrong = next((part for part in parts if part not in PARTS), None)
-    if wrong is not None or len(set(parts)) < len(parts):
+    if wrong is not None or len(set(parts)) < len(parts) or (by and not parts):
         raise click.BadParameter(f"{by!r}: expected some of {', '.join(PARTS)}, each once", param_hint="--by")
     with opened(gallery) as book:
         counts = count_people(book.grouped, parts)
@@ -267,7 +227,11 @@ def count(gallery: str, by: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("gallery")
-@click.option("--out", type=options.FILE, help="Write a draft for --least-times: half of each shortest time.")
+@click.option(
+    "--out",
+    type=options.OUTPUT,
+    help="Write a draft for --least-times: half of the shortest time between each two cameras.",
+)
 @click.option("--html", type=options.PAGE, help="Write a page with a drawing.")
 @options.json_output
 def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> None:
@@ -276,10 +240,12 @@ def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> 
     from reid_toolkit.people.visits import routes_of
 
     with opened(gallery) as book:
-        found = routes_of({person: book.records_of(person) for person in book.by_person})
+        people = {person: book.records_of(person) for person in book.by_person}
+    found = routes_of(people)
     if out:
-        write_least_times(out, found)
-        log.print(f"wrote {out}: check it, because wrong groups make wrong times", markup=False, soft_wrap=True)
+        written = counted(write_least_times(out, routes_of(people, direct=False)), "pair") + " of cameras"
+        said = f"wrote {out} with {written}: check it, because wrong groups make wrong times"
+        log.print(said, markup=False, soft_wrap=True)
     if html:
         from reid_toolkit.cli.people_page import write_routes
 

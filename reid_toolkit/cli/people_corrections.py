@@ -9,10 +9,11 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import confirm, counted, late_progress_bar, log, print_json, printable, yes_option
-from reid_toolkit.errors import InputError
+from reid_toolkit.cli.people_limits import limit_of
 from reid_toolkit.times import format_moment
 
 if TYPE_CHECKING:
+    from reid_toolkit.gallery.people_table import Kind
     from reid_toolkit.people.book import Book
 
 
@@ -32,6 +33,19 @@ def user() -> str:
     return name()
 
 
+def say(kind: "Kind", gallery: str, one: str, other: str, wait: float) -> str:
+    """Store a correction, group again what does not obey the corrections, and give the correction's name."""
+    from reid_toolkit.people.corrections import persons_to_mend
+
+    with changing(gallery, wait) as book:
+        made = book.say(kind, one, other, user())
+        if persons_to_mend(book.store.people.read()):
+            from reid_toolkit.people.update import update  # which needs PyTorch
+
+            update(book.store, farthest=limit_of(book.store))
+    return made.name
+
+
 @click.command()
 @click.argument("gallery")
 @click.argument("one")
@@ -39,11 +53,8 @@ def user() -> str:
 @options.wait
 def same(gallery: str, one: str, other: str, wait: float) -> None:
     """Say that two people or tracklets are one person. They become one now, and stay one."""
-    with changing(gallery, wait) as book:
-        made = book.say("same", one, other, user())
-    click.echo(
-        printable(f"{made.name}: {one} and {other} are one person; `reid people undo {gallery} {made.name}` undoes it")
-    )
+    made = say("same", gallery, one, other, wait)
+    click.echo(printable(f"{made}: {one} and {other} are one person; `reid people undo {gallery} {made}` undoes it"))
 
 
 @click.command("not")
@@ -53,18 +64,9 @@ def same(gallery: str, one: str, other: str, wait: float) -> None:
 @options.wait
 def different(gallery: str, one: str, other: str, wait: float) -> None:
     """Say that two people or tracklets are not one person. If they were, their records are grouped again now."""
-    from reid_toolkit.people.corrections import persons_to_mend
-
-    with changing(gallery, wait) as book:
-        made = book.say("different", one, other, user())
-        if persons_to_mend(book.store.people.read()):
-            from reid_toolkit.people.update import update  # which needs PyTorch
-
-            update(book.store)
+    made = say("different", gallery, one, other, wait)
     click.echo(
-        printable(
-            f"{made.name}: {one} and {other} are different people; `reid people undo {gallery} {made.name}` undoes it"
-        )
+        printable(f"{made}: {one} and {other} are different people; `reid people undo {gallery} {made}` undoes it")
     )
 
 
@@ -77,9 +79,13 @@ def split(gallery: str, person: str, tracklets: tuple[str, ...], wait: float) ->
     """Make a new person of some tracklets of PERSON."""
     with changing(gallery, wait) as book:
         made, number = book.split(person, tracklets, user())
-    names = ", ".join(one.name for one in made)
+    names = made[0].name if len(made) == 1 else f"{made[0].name}..{made[-1].name}"
+    verb = "is" if len(set(tracklets)) == 1 else "are"
     click.echo(
-        printable(f"{counted(len(set(tracklets)), 'tracklet')} of {person} are now person-{number:06d} ({names})")
+        printable(
+            f"{counted(len(set(tracklets)), 'tracklet')} of {person} {verb} now person-{number:06d}; "
+            f"`reid people undo {gallery} {names}` undoes it"
+        )
     )
 
 
@@ -124,13 +130,13 @@ def forget(gallery: str, person: str, yes: bool, wait: float) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="CORRECTION...")
 @options.wait
 def undo(gallery: str, names: tuple[str, ...], wait: float) -> None:
-    """Take corrections back, such as c-3. The records that they concern are grouped again."""
+    """Take corrections back, such as c-3, or c-3..c-9 for several. The records that they concern are grouped again."""
     from reid_toolkit.people.update import update
 
     with changing(gallery, wait) as book:
-        again = book.undo(names)
-        update(book.store, again=again)
-    click.echo(f"{gallery}: {counted(len(set(names)), 'correction')} undone")
+        undone = book.corrections_called(names)
+        update(book.store, undo=undone, farthest=limit_of(book.store))
+    click.echo(f"{gallery}: {counted(len(undone), 'correction')} undone")
 
 
 @click.command()
@@ -169,9 +175,8 @@ def review(gallery: str, top_k: int, wait: float, as_json: bool) -> None:
     from reid_toolkit.people.review import questions
 
     with changing(gallery, wait) as book:
-        if not book.people.members:
-            raise InputError(f"{gallery}: nobody was grouped yet: run `reid people {gallery}` first")
-        asked = questions(book, top_k)
+        book.refuse_ungrouped()
+        asked = questions(book, top_k, limit_of(book.store))
     if as_json:
         rows = [
             {
@@ -184,7 +189,9 @@ def review(gallery: str, top_k: int, wait: float, as_json: bool) -> None:
         return
     for one in asked:
         state = "one person now" if one.now == "same" else "two people now"
-        click.echo(printable(f"{book.called[one.first]}  {book.called[one.second]}  {state}, {one.records} records"))
+        click.echo(
+            printable(f"{book.called[one.first]}  {book.called[one.second]}  {state}, {counted(one.records, 'record')}")
+        )
 
 
 COMMANDS = (same, different, split, name, forget, undo, corrections, review)

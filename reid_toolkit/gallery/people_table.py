@@ -39,7 +39,7 @@ class Correction:
 
     @property
     def name(self) -> str:
-        """What users call it."""
+        """What users call the correction, such as c-3."""
         return f"c-{self.number}"
 
 

@@ -1,19 +1,26 @@
 """What a gallery knows about its people, and what users may change about it. Commands and services use this."""
 
+import re
+import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from reid_toolkit.errors import InputError, did_you_mean
+from reid_toolkit.files import as_name
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import Correction, Kind, Membership, People
 from reid_toolkit.gallery.types import OnProgress, Selection, is_past
-from reid_toolkit.people.corrections import new_correction
+from reid_toolkit.people.constraints import tracklet_of_crop
+from reid_toolkit.people.corrections import Links, describe, new_correction
 from reid_toolkit.people.naming import check_name, find_person, name_of, unknown_person
 from reid_toolkit.records import Record
 from reid_toolkit.times import format_span
+
+RANGE = re.compile(r"c-(\d+)\.\.c-(\d+)")
+"""Several corrections, such as those of a split."""
 
 
 @dataclass(frozen=True)
@@ -69,38 +76,66 @@ class Book:
         return name_of(person, self.people.names)
 
     def records_of(self, person: int) -> list[Record]:
-        """The records of a person. Empty if nobody has this number."""
+        """The records of a person. Empty if nobody has that number."""
         return [self.records[digest] for digest in self.by_person.get(person, ())]
 
     def person(self, text: str) -> int:
         """The number of the person that ``text`` names. Raises :class:`InputError` if nobody is called so."""
+        self.refuse_ungrouped()
         number = find_person(text, self.people)
         if number is None or number not in self.by_person:
             raise unknown_person(text, self.people, self.where)
         return number
 
-    def target(self, text: str) -> Target:
-        """The person or the record that ``text`` names: a name, a tracklet, or TRACKLET@CAMERA.
+    def refuse_ungrouped(self) -> None:
+        """Raise :class:`InputError` if no record has a person."""
+        if not self.people.members:
+            raise InputError(f"{self.where}: nobody was grouped yet: run `reid people {self.where}` first")
 
-        Raises :class:`InputError` if nothing is called so, or more than one record.
+    def target(self, text: str) -> Target:
+        """The person or the record that ``text`` names: a name, a tracklet, TRACKLET@CAMERA or TRACKLET@CAMERA@SOURCE.
+
+        Crops of one tracklet that were enrolled singly stay together, so the first of them stands for all. Raises
+        :class:`InputError` if nothing is called so, or more than one record.
         """
         number = find_person(text, self.people)
         if number is not None and number in self.by_person:
             return Target(number, self.stands_for(number), self.name(number))
-        found = [key for key, one in self.records.items() if text in (one.tracklet, f"{one.tracklet}@{one.camera}")]
+        wanted = as_name(text)
+        found = [
+            key for key, one in self.records.items() if wanted.startswith(one.tracklet) and wanted in names_of(one)
+        ]
         if not found:
             near = did_you_mean(text, [*self.people.names.values(), *(one.tracklet for one in self.records.values())])
             raise InputError(
                 f"{self.where}: no person and no tracklet is called {text!r}{near}: `reid people list {self.where}` "
                 "shows everybody"
             )
-        if len(found) > 1:
+        if len(found) > 1 and set(found) != set(self.crops_beside(found[0])):
+            first = self.records[found[0]]
+            alike = len({self.called[key] for key in found}) < len(found)
+            form, example = ("TRACKLET@CAMERA@SOURCE" if alike else "TRACKLET@CAMERA"), names_of(first)[1 + alike]
             raise InputError(
-                f"{self.where}: {len(found)} records are called {text!r}: expected one; give TRACKLET@CAMERA, such as "
-                f"{self.called[found[0]]!r}"
+                f"{self.where}: {len(found)} records are called {text!r}: expected one; give {form}, such as "
+                f"{example!r}"
             )
         member = self.people.members.get(found[0])
         return Target(None if member is None else member.person, found[0], self.called[found[0]])
+
+    def crops_beside(self, digest: str) -> list[str]:
+        """The crops of one tracklet that were enrolled singly, if this record is one of them. Otherwise only itself."""
+        tracklet = tracklet_of_crop(self.records[digest])
+        return [digest] if tracklet is None else self.crops[tracklet]
+
+    @cached_property
+    def crops(self) -> dict[tuple[str, str], list[str]]:
+        """The records that are single crops, by camera and tracklet."""
+        found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for digest, record in self.records.items():
+            tracklet = tracklet_of_crop(record)
+            if tracklet is not None:
+                found[tracklet].append(digest)
+        return found
 
     def stands_for(self, person: int) -> str:
         """The record that corrections about a person name: its earliest."""
@@ -111,20 +146,29 @@ class Book:
 
         Said to be the same, two people become one at once: with the name that a user gave, or else with the number of
         the person with more records. Said to be different, two records of one person are only marked: the next
-        ``update`` separates them.
+        ``update`` separates them. What agrees with the groups is stored too, so that later groupings obey it.
 
-        Raises :class:`InputError` if something is unknown, or if earlier corrections contradict it.
+        Raises :class:`InputError` if something is unknown, or if earlier corrections say or contradict it.
         """
         first, second = self.target(one), self.target(other)
-        if first.person is not None and first.person == second.person and kind == "same":
-            raise InputError(f"{first.text} and {second.text} are the same person already: {self.name(first.person)}")
         people = self.people
+        known = Links.of(people.corrections).saying(kind, first.digest, second.digest)
+        if known:
+            said = "; ".join(describe(link, self.called) for link in known)
+            raise InputError(f"{first.text} and {second.text}: nothing to store, because it is known: {said}")
+        if kind == "different" and first.digest != second.digest and second.digest in self.crops_beside(first.digest):
+            raise InputError(
+                f"{first.text} and {second.text} cannot be different people: they are crops of one tracklet: expected "
+                "records of two tracklets"
+            )
         made = new_correction(
             kind, first.digest, second.digest, people.corrections, people.last_correction, who, self.called
         )
         members: dict[str, Membership] = {}
         names: dict[int, str | None] = {}
-        if kind == "same" and first.person is not None and second.person is not None:
+        if kind == "same" and None not in (first.person, second.person) and first.person != second.person:
+            assert first.person is not None
+            assert second.person is not None
             members, names = self._joined(first.person, second.person)
         event = {"action": kind, "first": first.text, "second": second.text, "correction": made.name}
         self.store.people.write(people, members=members, names=names, put=[made], event=event)
@@ -153,18 +197,16 @@ class Book:
         for one in chosen:
             if one.person != person or find_person(one.text, self.people) is not None:
                 raise InputError(f"{one.text}: is not a record of {self.name(person)}: expected its tracklets")
-        digests = list(dict.fromkeys(one.digest for one in chosen))
-        rest = [digest for digest in self.by_person[person] if digest not in digests]
+        digests = list(dict.fromkeys(key for one in chosen for key in self.crops_beside(one.digest)))
+        rest = [digest for digest in self.by_person[person] if digest not in set(digests)]
         if not rest:
             raise InputError(f"{self.name(person)}: these are all its records: expected some of them")
-        made: list[Correction] = []
+        self._refuse_split(digests, rest)
         # Each of the rest is kept apart, because otherwise a part of the rest could join the new person.
         pairs: list[tuple[Kind, str, str]] = [("different", digest, digests[0]) for digest in rest]
         pairs += [("same", digests[0], digest) for digest in digests[1:]]
-        for kind, first, second in pairs:
-            known = [*self.people.corrections, *made]
-            last = self.people.last_correction + len(made)
-            made.append(new_correction(kind, first, second, known, last, who, self.called))
+        last, now = self.people.last_correction, time.time()
+        made = [Correction(at, *pair, who, now) for at, pair in enumerate(pairs, start=last + 1)]
         number = self.people.last_person + 1
         level = 1 + max(max(one.strict, one.loose) for one in self.people.members.values())
         members = {digest: Membership(number, level, level) for digest in digests}
@@ -180,20 +222,38 @@ class Book:
         self.store.people.write(self.people, names={person: new}, event=event)
         return new or name_of(person, {})
 
-    def undo(self, names: Collection[str]) -> set[int]:
-        """Take corrections away. Returns the people whose records must be grouped again."""
-        held = {one.name: one for one in self.people.corrections}
-        unknown = next((name for name in names if name not in held), None)
-        if unknown is not None:
-            raise InputError(
-                f"{self.where}: no correction is called {unknown!r}{did_you_mean(unknown, held)}: `reid people "
-                f"corrections {self.where}` lists them"
-            )
-        taken = [held[name] for name in names]
-        event = {"action": "undo", "corrections": sorted(names)}
-        self.store.people.write(self.people, take=[one.number for one in taken], event=event)
-        ends = [digest for one in taken for digest in (one.first, one.second)]
-        return {self.people.members[digest].person for digest in ends if digest in self.people.members}
+    def _refuse_split(self, digests: Sequence[str], rest: Sequence[str]) -> None:
+        """Raise :class:`InputError` if corrections keep some of ``digests`` apart, or tie them to the rest."""
+        said = self.people.corrections
+        links = Links.of(said)
+        tied = {other: digest for digest in digests for other in links.group(digest)}
+        wrong: list[tuple[Kind, str, str]] = [
+            ("same", tied[one.first], tied[one.second])
+            for one in links.different
+            if one.first in tied and one.second in tied
+        ]
+        wrong += [("different", digest, tied[digest]) for digest in rest if digest in tied]
+        for kind, first, second in wrong:
+            new_correction(kind, first, second, said, 0, "", self.called)  # raises, with the chain of corrections
+
+    def corrections_called(self, names: Collection[str]) -> list[Correction]:
+        """The corrections of these names, such as c-3, or of a range, such as c-3..c-9, by number.
+
+        Raises :class:`InputError` if there is none of a name or in a range.
+        """
+        found: dict[int, Correction] = {}
+        for name in names:
+            ends = RANGE.fullmatch(name)
+            first, last = map(int, ends.groups()) if ends else (0, 0)
+            these = [one for one in self.people.corrections if one.name == name or first <= one.number <= last]
+            if not these:
+                near = did_you_mean(name, [one.name for one in self.people.corrections])
+                raise InputError(
+                    f"{self.where}: no correction is called {name!r}{near}: `reid people corrections {self.where}` "
+                    "lists them"
+                )
+            found |= {one.number: one for one in these}
+        return [found[number] for number in sorted(found)]
 
     def forget(self, person: int, on_progress: OnProgress | None = None) -> int:
         """Delete all records of a person for good, with the name and the links. Returns how many there were.
@@ -211,3 +271,8 @@ class Book:
         record = self.records[digest]
         when = format_span(record.start, record.end)
         return f"{self.called[digest]}{f', {when}' if when else ''}"
+
+
+def names_of(record: Record) -> tuple[str, str, str]:
+    """What users may call a record, from the shortest to the most exact."""
+    return record.tracklet, f"{record.tracklet}@{record.camera}", f"{record.tracklet}@{record.camera}@{record.source}"

@@ -58,12 +58,14 @@ def together(records: Sequence[Record], links: Sequence[tuple[int, int]]) -> NDA
     """Number (N,) the groups of records that belong together: linked by ``links``, or crops of one tracklet that were
     enrolled singly."""
     first: dict[tuple[str, str], int] = {}
-    ties = [
-        (first.setdefault((record.camera, record.tracklet), row), row)
-        for row, record in enumerate(records)
-        if record.image and record.image == record.source
-    ]
+    crops = ((row, tracklet_of_crop(record)) for row, record in enumerate(records))
+    ties = [(first.setdefault(tracklet, row), row) for row, tracklet in crops if tracklet is not None]
     return linked(len(records), [*links, *ties])
+
+
+def tracklet_of_crop(record: Record) -> tuple[str, str] | None:
+    """Camera and tracklet of a crop that was enrolled singly. None for a record of a whole tracklet."""
+    return (record.camera, record.tracklet) if record.image and record.image == record.source else None
 
 
 def linked(count: int, links: Sequence[tuple[int, int]]) -> NDArray[np.int64]:

@@ -58,16 +58,20 @@ class Links:
             queue += new
         return found
 
-    def against(self, kind: Kind, first: str, second: str) -> list[Correction] | None:
-        """The corrections that together contradict a new one. None if none do."""
-        if kind == "different":
-            return [] if first == second else self.chain(first, second)
+    def saying(self, kind: Kind, first: str, second: str) -> list[Correction] | None:
+        """The corrections that say the same as a new one. None if none do."""
+        if kind == "same":
+            return self.chain(first, second)
         mine, theirs = self.group(first), self.group(second)
         for one in self.different:
             for a, b in ((one.first, one.second), (one.second, one.first)):
                 if a in mine and b in theirs:
                     return [*(self.chain(first, a) or []), one, *(self.chain(b, second) or [])]
         return None
+
+    def against(self, kind: Kind, first: str, second: str) -> list[Correction] | None:
+        """The corrections that together contradict a new one. None if none do."""
+        return self.saying("same" if kind == "different" else "different", first, second)
 
 
 def other_end(link: Correction, digest: str) -> str:
@@ -79,15 +83,19 @@ def new_correction(
 ) -> Correction:
     """Make a correction about two records.
 
-    ``called`` is how messages name records. Raises :class:`InputError` if it says what is known already, or if earlier
+    ``called`` is how messages name records. Raises :class:`InputError` if both are one record, or if earlier
     corrections contradict it; the message shows their chain.
     """
-    if first == second and kind == "same":
-        raise InputError(f"{called[first]}: is the same record twice: expected two records, or two people")
+    if first == second:
+        word = "the same person" if kind == "same" else "different people"
+        raise InputError(
+            f"{called[first]} and {called[first]} cannot be {word}: it is the same record twice: expected two records, "
+            "or two people"
+        )
     links = Links.of(corrections)
     chain = links.against(kind, first, second)
     if chain is not None:
-        said = "; ".join(describe(one, called) for one in chain) or "a record is the same person as itself"
+        said = "; ".join(describe(one, called) for one in chain)
         word = "the same person" if kind == "same" else "different people"
         raise InputError(
             f"{called[first]} and {called[second]} cannot be {word}: {said}: undo one of these first, with "

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import InputError, did_you_mean
+from reid_toolkit.files import as_name
 from reid_toolkit.gallery.people_table import People
 
 NUMBERED = re.compile(r"person-0*(\d+)")
@@ -22,6 +23,7 @@ def name_of(person: int, names: Mapping[int, str]) -> str:
 
 def find_person(text: str, people: People) -> int | None:
     """The number of the person that ``text`` names, by number or by name. None if nobody is called so."""
+    text = as_name(text)
     named = next((person for person, name in people.names.items() if name == text), None)
     if named is not None:
         return named
@@ -35,6 +37,7 @@ def check_name(name: str, person: int, people: People) -> str:
     name = name.strip()
     if not name or len(name) > LONGEST or not name.isprintable():
         raise InputError(f"name {name!r}: expected 1 to {LONGEST} printable characters")
+    name = as_name(name)
     if NUMBERED.fullmatch(name) or re.fullmatch(r"c-\d+", name):
         raise InputError(f"name {name!r}: looks like a number that reid gives: choose another name")
     owner = next((number for number, held in people.names.items() if held == name and number != person), None)

@@ -3,8 +3,8 @@
 import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import key_digest
-from reid_toolkit.gallery.people_table import Membership, People
+from reid_toolkit.gallery.people_table import Correction, Membership, People
 from reid_toolkit.gallery.types import OnProgress, is_past
 from reid_toolkit.people.constraints import LeastTimes, impossible_moves, linked, seen_at_once, together
 from reid_toolkit.people.corrections import persons_to_mend
@@ -76,7 +76,7 @@ class Held:
             if on_progress:
                 on_progress(len(records), total)
         if not records:
-            raise GalleryError("the gallery is empty: enroll people first, with `reid enroll`")
+            raise GalleryError(f"{store.info().path}: the gallery is empty: enroll people first, with `reid enroll`")
         return cls(records, np.concatenate(parts), [key_digest(record) for record in records])
 
 
@@ -103,6 +103,7 @@ def update(
     least_times: LeastTimes | None = None,
     anew: bool = False,
     again: Collection[int] = (),
+    undo: Collection[Correction] = (),
     on_progress: OnProgress | None = None,
 ) -> Update:
     """Give each record a person, and store that.
@@ -117,10 +118,15 @@ def update(
         least_times: the least times between cameras, by which some records cannot show one person.
         anew: group all records.
         again: numbers of people whose records are grouped again.
+        undo: corrections to take away. The people of their records are grouped again. Both are stored together.
         on_progress: called while the gallery is read.
     """
-    held, people = Held.of(store, on_progress), store.people.read()
-    problem = whole_problem(held, people, least_times) if anew else part_problem(held, people, least_times, set(again))
+    read = store.people.read()  # before the descriptors, because a gallery that keeps no people says so here
+    held = Held.of(store, on_progress)
+    people = replace(read, corrections=tuple(one for one in read.corrections if one not in undo))
+    ends = [read.members.get(digest) for one in undo for digest in (one.first, one.second)]
+    mended = {*again, *(end.person for end in ends if end is not None)}
+    problem = whole_problem(held, people, least_times) if anew else part_problem(held, people, least_times, mended)
     if len(problem.rows):
         grouping = solve(held, people, problem, farthest)
         members, moved = numbered(held, people, problem, grouping)
@@ -139,9 +145,11 @@ def update(
         moved=moved,
         apart=len(problem.cannot_link),
     )
-    if members:
-        event = {"action": "people", "records": len(members), "people": result.people}
-        store.people.write(people, members=members, event=event)
+    if members or undo:
+        event: dict[str, Any] = {"action": "people", "records": len(members), "people": result.people}
+        if undo:
+            event |= {"action": "undo", "corrections": [one.name for one in undo]}
+        store.people.write(read, members=members, take=[one.number for one in undo], event=event)
     return result
 
 

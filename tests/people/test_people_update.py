@@ -113,7 +113,7 @@ def test_an_undone_correction_is_as_if_it_had_not_been_made(site: Site, gallery:
     update(gallery)
     book(gallery).say("same", person_of(site, gallery, 0), person_of(site, gallery, 1), "ana")
     assert site.purity(gallery) == (PEOPLE - 1, 1)
-    update(gallery, again=book(gallery).undo(["c-1"]))
+    update(gallery, undo=book(gallery).corrections_called(["c-1"]))
     assert site.purity(gallery) == (PEOPLE, 0)
     assert not book(gallery).people.corrections
     made = book(gallery).say("same", person_of(site, gallery, 0), person_of(site, gallery, 1), "ana")
@@ -195,7 +195,7 @@ def test_a_copy_has_the_people(site: Site, gallery: Gallery, tmp_path: Path) -> 
         mine, theirs = gallery.people.read(), other.people.read()
         assert (mine.members, mine.names, mine.corrections) == (theirs.members, theirs.names, theirs.corrections)
         book(gallery).rename("Ben", None)
-        update(gallery, again=book(gallery).undo(["c-1"]))
+        update(gallery, undo=book(gallery).corrections_called(["c-1"]))
         copy(gallery, other)
         mine, theirs = gallery.people.read(), other.people.read()
         assert (mine.members, mine.names, mine.corrections) == (theirs.members, theirs.names, theirs.corrections)

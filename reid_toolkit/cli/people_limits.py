@@ -1,0 +1,51 @@
+"""The limits that a calibration gives to the grouping of people, for all commands of `reid people` that group."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reid_toolkit.cli.console import warn
+from reid_toolkit.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    from reid_toolkit.calibration import Calibration
+    from reid_toolkit.gallery import GalleryStore
+    from reid_toolkit.people.reach import Farthest
+
+RATE = 0.005
+"""Default of --false-match-rate."""
+
+
+def limit_of(store: "GalleryStore", path: Path | None = None, rate: float | None = None) -> "Farthest | None":
+    """The largest distances of neighbours by the calibration in ``path``, or beside the gallery's model.
+
+    None if there is no calibration. A calibration that does not fit is refused if it was asked for; else a warning says
+    so.
+    """
+    from reid_toolkit.calibration import beside, load_calibration
+
+    model = store.model_file
+    found = path or (beside(model) if model else None)
+    wanted = path is not None or rate is not None
+    if found is None or not found.exists():
+        if wanted:
+            raise ModelError(f"{found or store.info().path}: no calibration: make one with `reid calibrate`")
+        return None
+    held, statistics = store.info(), store.statistics()
+    try:
+        calibration = load_calibration(found, held.model or "")
+        misfit = calibration.misfit(statistics.digest if statistics else None)
+        if misfit:
+            raise ModelError(f"{found}: {misfit}: run `reid calibrate DATASET --model MODEL --gallery GALLERY`")
+        return limits(calibration, list(held.cameras), RATE if rate is None else rate)
+    except (ModelError, InputError) as error:
+        if wanted:
+            raise
+        warn(f"the calibration is not used: {error}")
+        return None
+
+
+def limits(calibration: "Calibration", cameras: list[str], rate: float) -> "Farthest":
+    """The distance for each pair of cameras, all computed now, so that too little evidence is said before any work."""
+    known: list[str | None] = [camera or None for camera in cameras]
+    table = {(a, b): calibration.threshold(rate, a, b or "") for a in known for b in known}
+    return lambda a, b: table[a, b]
