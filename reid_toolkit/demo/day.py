@@ -109,11 +109,11 @@ class Planner:
         now, place = arrival, int(self.rng.integers(len(self.day.cameras)))
         for _ in range(places):
             now = self.cross(looks, self.day.cameras[place], now)
-            following = (place + int(self.rng.integers(1, len(self.day.cameras)))) % len(self.day.cameras)
-            if len(self.day.cameras) > 1:
-                now += float(self.transit[place, following] * self.rng.lognormal(0, 0.25))
-            else:
+            if len(self.day.cameras) == 1:
                 now += 60.0
+                continue
+            following = (place + int(self.rng.integers(1, len(self.day.cameras)))) % len(self.day.cameras)
+            now += float(self.transit[place, following] * self.rng.lognormal(0, 0.25))
             place = following
         return now
 
@@ -144,17 +144,24 @@ def plan_day(day: Day) -> list[Visit]:
     unknown = [name for name in day.cameras if name not in PLACES]
     if unknown or not day.cameras:
         raise InputError(f"cameras are {list(day.cameras)}: expected some of {', '.join(PLACES)}")
+    both = day.overlapping
+    if both and (both[0] == both[1] or not set(both) <= set(PLACES)):
+        raise InputError(f"overlapping is {list(both)}: expected two of {', '.join(PLACES)}")
     planner = Planner(day)
     rush = float(RUSHES[0][0])
     for index, person in enumerate(dressed(day)):
         free = 0.0
+        stays: list[tuple[float, float]] = []
         for number, arrival in enumerate(planner.arrivals(int(planner.rng.integers(day.stays[0], day.stays[1] + 1)))):
             crowded = index < day.crowd and number == 0
             arrival = rush + float(planner.rng.uniform(0, 60)) if crowded else arrival
             looks = changed(person, day) if index < day.second_coats and number else person
-            free = planner.stay(looks, max(arrival, free + 60))
-        for now in np.arange(OPENING, CLOSING, 600.0) if len(day.cameras) and index < day.all_day else ():
-            planner.cross(person, day.cameras[0], float(now) + 300)
+            begin = max(arrival, free + 60)
+            free = planner.stay(looks, begin)
+            stays.append((begin, free))
+        for now in np.arange(OPENING + 300, CLOSING, 600.0) if index < day.all_day else ():
+            if not any(begin - 60 < now < end + 60 for begin, end in stays):  # then the person is elsewhere
+                planner.cross(person, day.cameras[0], float(now))
     if day.poster:
         planner.visits += hang_poster(day)
     return sorted(planner.visits, key=lambda visit: (visit.start, visit.camera, visit.person.identity))
