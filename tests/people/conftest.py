@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-from drawn_site import PEOPLE as PEOPLE
-from drawn_site import Site as Site
+from drawn_site import PEOPLE, Site
 
 from reid_toolkit.gallery import Gallery
 

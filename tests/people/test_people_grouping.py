@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+from drawn_site import Site
 
 from reid_toolkit.method.merging import merge_neighbours
 from reid_toolkit.method.neighbours import camera_aware_similarity
 from reid_toolkit.people.grouping import LOOSE, STRICT, TRADE_OFF, USUAL, Merge, after, group
 from reid_toolkit.people.reach import Reach, estimate_reach
-
-from conftest import Site  # isort: skip
 
 
 def drawn(people: int, noise: float = 0.4, seed: int = 0):

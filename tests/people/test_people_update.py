@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_site import PEOPLE, Site
 
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import Gallery
@@ -14,8 +15,6 @@ from reid_toolkit.gallery.transfer import copy, sync
 from reid_toolkit.people.book import Book
 from reid_toolkit.people.review import questions
 from reid_toolkit.people.update import update
-
-from conftest import PEOPLE, Site  # isort: skip
 
 
 def book(store: Gallery) -> Book:
@@ -52,6 +51,21 @@ def test_new_records_join_people_or_are_new_people(site: Site, gallery: Gallery)
     assert {name: after[name] for name in before} == before
     assert site.purity(gallery) == (PEOPLE + 1, 0)
     assert (done.new_records, done.new_people) == (9, 1)
+
+
+def test_new_records_of_one_person_join_that_person(tmp_path: Path) -> None:
+    """They are compared with few others than that person's records, so these cannot say what is near."""
+    site = Site(PEOPLE, visits=5)
+    with Gallery.open(tmp_path / "g") as store:
+        site.enroll(store)
+        update(store)
+        for _ in range(5):
+            old = len(site.records)
+            for _ in range(6):
+                site.cross(0, "camera-0")
+            site.enroll(store, old)
+            assert update(store).new_people == 0
+        assert site.purity(store) == (PEOPLE, 0)
 
 
 def test_people_last_through_compact_and_through_enrolling_again(site: Site, gallery: Gallery) -> None:
