@@ -1,12 +1,12 @@
 """People between galleries: a copy has all of them, and a sync sends the corrections."""
 
 import warnings
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.base import GalleryStore
-from reid_toolkit.gallery.people_table import People, PeopleTable
+from reid_toolkit.gallery.people_table import Correction, People, PeopleTable
 
 
 def copy_people(source: GalleryStore, target: GalleryStore, there: Container[str]) -> None:
@@ -43,7 +43,7 @@ def send_corrections(source: GalleryStore, target: GalleryStore) -> None:
     """Give ``target`` the corrections of ``source`` that it lacks and whose records it has, with new numbers.
 
     The target's next grouping obeys them. People and names are not sent: the target groups the records of all its
-    cameras by itself.
+    cameras by itself. Warns (RuntimeWarning) about corrections that contradict the target's, which are not sent.
     """
     found = both(source, target)
     if found is None:
@@ -51,10 +51,48 @@ def send_corrections(source: GalleryStore, target: GalleryStore) -> None:
     people, table = found
     was = table.read()
     held = {(one.kind, one.first, one.second) for one in was.corrections}
-    news = [one for one in people.corrections if (one.kind, one.first, one.second) not in held]
+    sent = [one for one in people.corrections if (one.kind, one.first, one.second) not in held]
+    news = consistent(was.corrections, sent)
+    if len(news) < len(sent):
+        names = ", ".join(one.name for one in sent if one not in news)
+        warnings.warn(
+            f"corrections {names} were not sent, because they contradict corrections of the target: undo them with "
+            "`reid people undo` in one of the two galleries",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     if news:
         put = [replace(one, number=was.last_correction + place) for place, one in enumerate(news, start=1)]
         table.write(was, put=put, event={"action": "corrections received", "corrections": len(put)})
+
+
+def consistent(held: Sequence[Correction], news: Sequence[Correction]) -> list[Correction]:
+    """The ``news`` that do not contradict ``held`` and the news before them."""
+    parent: dict[str, str] = {}
+
+    def root(digest: str) -> str:
+        while digest in parent:
+            digest = parent[digest]
+        return digest
+
+    def tie(one: Correction) -> None:
+        first, second = root(one.first), root(one.second)
+        if one.kind == "different":
+            apart.append((one.first, one.second))
+        elif first != second:
+            parent[first] = second
+
+    apart: list[tuple[str, str]] = []
+    for one in held:
+        tie(one)
+    found = []
+    for one in news:
+        ends = {root(one.first), root(one.second)}
+        if len(ends) == 1 if one.kind == "different" else any({root(a), root(b)} == ends for a, b in apart):
+            continue
+        tie(one)
+        found.append(one)
+    return found
 
 
 def both(source: GalleryStore, target: GalleryStore) -> tuple[People, PeopleTable] | None:

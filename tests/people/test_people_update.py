@@ -216,6 +216,19 @@ def test_a_copy_has_the_people(site: Site, gallery: Gallery, tmp_path: Path) -> 
         assert not theirs.names
 
 
+def test_a_copy_that_was_corrected_becomes_as_its_source_again(site: Site, gallery: Gallery, tmp_path: Path) -> None:
+    update(gallery)
+    with Gallery.open(tmp_path / "copy") as other:
+        copy(gallery, other)
+        book(other).say("same", person_of(site, other, 0), person_of(site, other, 1), "ben")
+        book(other).rename(person_of(site, other, 5), "Ana")
+        book(gallery).say("different", person_of(site, gallery, 2), person_of(site, gallery, 3), "ana")  # c-1 too
+        book(gallery).rename(person_of(site, gallery, 4), "Ana")
+        copy(gallery, other)
+        mine, theirs = gallery.people.read(), other.people.read()
+        assert (mine.members, mine.names, mine.corrections) == (theirs.members, theirs.names, theirs.corrections)
+
+
 def test_a_centre_obeys_the_corrections_of_its_boxes(site: Site, gallery: Gallery, tmp_path: Path) -> None:
     update(gallery)
     book(gallery).say("same", person_of(site, gallery, 0), person_of(site, gallery, 1), "ana")
@@ -225,6 +238,20 @@ def test_a_centre_obeys_the_corrections_of_its_boxes(site: Site, gallery: Galler
         assert site.purity(centre) == (PEOPLE - 1, 1)
         sync(tmp_path / "g", centre, "centre")
         assert len(centre.people.read().corrections) == 1
+
+
+def test_a_centre_keeps_its_own_word_against_its_boxes(site: Site, gallery: Gallery, tmp_path: Path) -> None:
+    update(gallery)
+    first, second, third = (person_of(site, gallery, person) for person in range(3))
+    book(gallery).say("same", first, second, "ana")
+    book(gallery).say("different", first, third, "ana")
+    with Gallery.open(tmp_path / "centre") as centre:
+        site.enroll(centre)
+        update(centre)
+        book(centre).say("different", person_of(site, centre, 0), person_of(site, centre, 1), "centre")
+        with pytest.warns(RuntimeWarning, match="corrections c-1 were not sent, because they contradict"):
+            sync(tmp_path / "g", centre, "centre")
+        assert [one.kind for one in centre.people.read().corrections] == ["different", "different"]
 
 
 def test_a_change_by_another_process_meanwhile_is_not_lost(site: Site, gallery: Gallery) -> None:

@@ -44,11 +44,12 @@ def write(
     # Taken away first, so that two people can exchange their names.
     db.executemany("DELETE FROM person_name WHERE person = ?", ((person,) for person in names))
     db.executemany("INSERT INTO person_name VALUES (?, ?)", ((who, name) for who, name in names.items() if name))
+    # The same for corrections: a copy may have its own of a number.
+    db.executemany("DELETE FROM person_correction WHERE number = ?", ((number,) for number in take))
     db.executemany(
         "INSERT INTO person_correction VALUES (?, ?, ?, ?, ?, ?)",
         ((one.number, one.kind, one.first, one.second, one.who, one.time) for one in put),
     )
-    db.executemany("DELETE FROM person_correction WHERE number = ?", ((number,) for number in take))
     _drop_empty_names(db)
 
 
