@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_site import MIDNIGHT, WIDTH, Site
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import AuditError, GalleryError, InputError, UnavailableError
@@ -19,8 +20,6 @@ from reid_toolkit.people.recogniser import KNOWN_FROM, NEW_FROM, PeopleRecognise
 from reid_toolkit.people.scale import Scale, estimate_scale
 from reid_toolkit.people.update import update
 from reid_toolkit.records import Record
-
-from conftest import MIDNIGHT, WIDTH, Site  # isort: skip
 
 LATER = MIDNIGHT + 1e6
 """After all records."""

@@ -4,10 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from drawn_site import Site
+
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.people.update import update
-
-from conftest import Site  # isort: skip
 
 PROGRAM = """
 import sys

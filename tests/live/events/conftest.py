@@ -1,9 +1,9 @@
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from reid_toolkit.live.events import EventSink, open_sinks, sender
 
@@ -37,11 +37,3 @@ def sink_to(tmp_path: Path) -> Iterator[Callable[[str], EventSink]]:
     yield open_sink
     for sink in opened:
         sink.close()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for something that another thread or process does."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)

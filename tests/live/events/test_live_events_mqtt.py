@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
 from happenings import KEYS, happening, put_each
+from waiting import wait_until
 
 from reid_toolkit.live.events import EventSink, mqtt
 from reid_toolkit.live.events.mqtt import Mqtt

@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
 from happenings import KEYS, happening, put_each
+from waiting import wait_until
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.live.events import sender

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
 from happenings import KEYS, happening
 from model_server import running
+from waiting import wait_until
 
 from reid_toolkit.live.events import EventSink, webhook
 from reid_toolkit.live.events.sender import RefusedError, UnsentError
