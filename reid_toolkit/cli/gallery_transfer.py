@@ -7,7 +7,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
-from reid_toolkit.cli.console import counted, print_json, progress_bar, warn
+from reid_toolkit.cli.console import counted, print_json, progress_bar, warn, warnings_on_log
 from reid_toolkit.errors import InputError
 
 
@@ -30,6 +30,7 @@ def copy(source: str, target: str, allow: bool, as_json: bool) -> None:
         open_gallery(source, create=False) as held,
         open_gallery(target) as other,
         announcing_fit(other, target),
+        warnings_on_log(),
         progress_bar("copy", "records") as on_progress,
     ):
         done = copy_gallery(held, other, on_progress, allow=allow)
@@ -70,6 +71,7 @@ def sync(source: str, target: str, allow: bool, as_json: bool) -> None:
     with (
         open_gallery(target) as centre,
         announcing_fit(centre, target),
+        warnings_on_log(),
         progress_bar("sync", "records") as on_progress,
     ):
         done = sync_gallery(Path(source), centre, name, on_progress, allow=allow)

@@ -577,6 +577,22 @@ def test_a_gallery_that_keeps_no_people(run: Run, site: Site, tmp_path: Path) ->
         assert_fails(run("people", command, where, *rest), "a gallery in Milvus keeps no people yet")
 
 
+def test_copies_and_centres(run: Run, site: Site, grouped: Path, tmp_path: Path) -> None:
+    copied, centre = tmp_path / "copy", tmp_path / "centre"
+    said(run, "name", grouped, "person-1", "Ana")
+    said(run, "same", grouped, "person-2", "person-3")
+    assert run("gallery", "copy", grouped, copied)[0] == 0
+    assert listed(run, copied) == listed(run, grouped)
+    with Gallery.open(centre, model="m1") as store:
+        site.enroll(store)
+    said(run, "not", centre, mine(site, 1)[0], mine(site, 2)[0])
+    status, _, err = run("gallery", "sync", grouped, centre)
+    assert status == 0
+    (line,) = [line for line in err.splitlines() if "warning: " in line]
+    assert "warning: corrections c-1 were not sent, because they contradict corrections of the target" in line
+    assert len(document(run, "corrections", centre)["corrections"]) == 1
+
+
 def test_a_change_by_another_process_meanwhile(
     run: Run, site: Site, grouped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
