@@ -1,6 +1,7 @@
 import builtins
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,8 +29,9 @@ def fails(reid, monkeypatch: pytest.MonkeyPatch):
 def test_help_names_every_command_in_the_order_of_the_work(reid) -> None:
     result = reid("--help")
     assert result.status == 0
-    lines = [line.split() for line in result.out.partition("Commands")[2].splitlines()]
-    assert [words[1] for words in lines if len(words) > 1 and words[1] in app.COMMANDS] == list(app.COMMANDS)
+    # A command's name follows the frame and one space. Lines that continue a help text are indented.
+    names = re.findall(r"^\W (\w+) +\w", result.out.partition("Commands")[2], re.MULTILINE)
+    assert names == list(app.COMMANDS)
 
 
 @pytest.mark.parametrize("name", app.COMMANDS)
