@@ -10,6 +10,7 @@ B), as an ONNX model describes them. Every gallery has camera statistics.
 The peers are given what `reid people` is not: the threshold that is best by the truth. They are the connected
 components of all pairs under a distance, and agglomerative clustering with average linkage (scikit-learn).
 
+"with least times" groups twice, the second time with the times between cameras that were learned from the first.
 "hour by hour" enrolls and groups a day as it happens, an hour at a time. "after N answers" asks the first questions of
 `reid people review`, 20 at a time, and answers them by the truth. Rows are written as they are finished.
 """
@@ -37,8 +38,10 @@ from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.images import read_image
 from reid_toolkit.people.book import Book
+from reid_toolkit.people.least_times import read_least_times, write_least_times
 from reid_toolkit.people.review import questions
 from reid_toolkit.people.update import update
+from reid_toolkit.people.visits import routes_of
 from reid_toolkit.recipe_files import load_recipe
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder
@@ -92,6 +95,7 @@ def rows_of(case: Case) -> Iterator[dict[str, Any]]:
         yield row(case, "reid people", scores(labels_of(case, gallery), case.truth), low=done.low, high=done.high)
         yield from after_answers(case, gallery)
     if case.dated:
+        yield row(case, "reid people, with least times", scores(with_least_times(case), case.truth))
         yield row(case, "reid people, hour by hour", scores(hour_by_hour(case), case.truth))
     distances = np.sqrt(np.maximum(2 - 2 * (case.compared() @ case.compared().T), 0))
     np.fill_diagonal(distances, 0)
@@ -128,6 +132,20 @@ def after_answers(case: Case, gallery: Gallery) -> Iterator[dict[str, Any]]:
             break
         if answered in (AT_ONCE, ANSWERS):
             yield row(case, f"reid people, after {answered} answers", scores(labels_of(case, gallery), case.truth))
+
+
+def with_least_times(case: Case) -> list[int]:
+    """Group twice: the second time with the times that `reid people routes --out` learns from the first."""
+    with tempfile.TemporaryDirectory() as folder, Gallery.open(Path(folder) / "g") as gallery:
+        gallery.add(case.vectors, case.records)
+        gallery.refresh_statistics()
+        update(gallery)
+        book = Book(gallery, "gallery", time.time())
+        people = {person: book.records_of(person) for person in book.by_person}
+        draft = Path(folder) / "least.csv"
+        write_least_times(draft, routes_of(people, direct=False))
+        update(gallery, anew=True, least_times=read_least_times(draft))
+        return labels_of(case, gallery)
 
 
 def hour_by_hour(case: Case) -> list[int]:

@@ -18,6 +18,8 @@ from reid_toolkit.people.reach import Reach, estimate_reach
 STRICT, USUAL, LOOSE = 0.5, 0.8, 0.9
 """Merging stops when the cheapest merge costs more than this (0-1; docs/people.md says how they were chosen). The first
 and the last give the lower and the upper end of counts."""
+SURE_OWN, SURE_OTHER = 3, 8
+"""Neighbours of a record in its own camera and in others, for the first, strict groups."""
 TRADE_OFF = 0.1
 """λ of Eq. 5, as in training."""
 
@@ -69,7 +71,8 @@ def group(
     if not may_merge(start, cannot_link):
         return Grouping(start, start, start, ())
     if reach is None:
-        reach = estimate_reach(descriptors, cameras)
+        # Few neighbours are enough for groups that are sure, and cost little in a large gallery.
+        reach = estimate_reach(descriptors, cameras)._replace(own=SURE_OWN, other=SURE_OTHER)
         sure = group(descriptors, cameras, start=start, cannot_link=cannot_link, reach=reach).strict
         reach = estimate_reach(descriptors, cameras, groups=sure)
     similarity = camera_aware_similarity(

@@ -6,7 +6,7 @@ from drawn_site import Site
 
 from reid_toolkit.method.merging import merge_neighbours
 from reid_toolkit.method.neighbours import camera_aware_similarity
-from reid_toolkit.people.grouping import LOOSE, STRICT, TRADE_OFF, USUAL, Merge, after, group
+from reid_toolkit.people.grouping import LOOSE, STRICT, SURE_OTHER, SURE_OWN, TRADE_OFF, USUAL, Merge, after, group
 from reid_toolkit.people.reach import Reach, estimate_reach
 
 
@@ -25,7 +25,8 @@ def test_each_person_is_a_group() -> None:
 @pytest.mark.parametrize(("level", "limit"), [("strict", STRICT), ("labels", USUAL), ("loose", LOOSE)])
 def test_each_level_is_what_merging_to_its_limit_gives(level: str, limit: float) -> None:
     vectors, cameras, _ = drawn(20, noise=0.9, seed=3)
-    first = group(vectors, cameras, reach=estimate_reach(vectors, cameras)).strict
+    few = estimate_reach(vectors, cameras)._replace(own=SURE_OWN, other=SURE_OTHER)
+    first = group(vectors, cameras, reach=few).strict
     reach = estimate_reach(vectors, cameras, groups=first)
     similarity = camera_aware_similarity(
         vectors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest
