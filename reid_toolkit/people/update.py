@@ -102,7 +102,6 @@ def update(
     farthest: Farthest | None = None,
     least_times: LeastTimes | None = None,
     anew: bool = False,
-    again: Collection[int] = (),
     undo: Collection[Correction] = (),
     on_progress: OnProgress | None = None,
 ) -> Update:
@@ -117,7 +116,6 @@ def update(
         farthest: the largest distance of neighbours, from a calibration.
         least_times: the least times between cameras, by which some records cannot show one person.
         anew: group all records.
-        again: numbers of people whose records are grouped again.
         undo: corrections to take away. The people of their records are grouped again. Both are stored together.
         on_progress: called while the gallery is read.
     """
@@ -125,7 +123,7 @@ def update(
     held = Held.of(store, on_progress)
     people = replace(read, corrections=tuple(one for one in read.corrections if one not in undo))
     ends = [read.members.get(digest) for one in undo for digest in (one.first, one.second)]
-    mended = {*again, *(end.person for end in ends if end is not None)}
+    mended = {end.person for end in ends if end is not None}
     problem = whole_problem(held, people, least_times) if anew else part_problem(held, people, least_times, mended)
     if len(problem.rows):
         grouping = solve(held, people, problem, farthest)
@@ -134,11 +132,12 @@ def update(
         members, moved = {}, 0
     after = people.members | members
     present = [after[digest] for digest in held.digests]
+    count = len({one.person for one in present})
     result = Update(
         records=len(held.records),
-        people=len({one.person for one in present}),
-        low=len({one.loose for one in present}),
-        high=len({one.strict for one in present}),
+        people=count,
+        low=min(count, len({one.loose for one in present})),
+        high=max(count, len({one.strict for one in present})),
         grouped=len(problem.rows),
         new_records=sum(digest not in people.members for digest in held.digests),
         new_people=len({one.person for one in members.values() if one.person > people.last_person}),
