@@ -174,7 +174,7 @@ def show(gallery: str, person: str, html: Path | None, as_json: bool) -> None:
         if html:
             from reid_toolkit.cli.people_page import write_timeline
 
-            write_timeline(html, name, visits)
+            write_timeline(html, name, visits_of(book.pictured(number)))
             log.print(f"wrote {html}", markup=False, soft_wrap=True)
     if as_json:
         listed = [

@@ -4,7 +4,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from reid_toolkit.errors import InputError, did_you_mean
@@ -43,7 +43,8 @@ class Book:
         self.people: People = store.people.read()
         since = None if store.retention is None else now - store.retention
         everything = Selection(before=float("inf"))
-        shown = (record for record in store.listed(everything) if not is_past(record, since))
+        # Without pictures, which could be larger than all else together.
+        shown = (replace(one, thumbnail=b"") for one in store.listed(everything) if not is_past(one, since))
         self.records: dict[str, Record] = {key_digest(record): record for record in shown}
 
     @cached_property
@@ -76,8 +77,15 @@ class Book:
         return name_of(person, self.people.names)
 
     def records_of(self, person: int) -> list[Record]:
-        """The records of a person. Empty if nobody has that number."""
+        """The records of a person, without pictures. Empty if nobody has that number."""
         return [self.records[digest] for digest in self.by_person.get(person, ())]
+
+    def pictured(self, person: int) -> list[Record]:
+        """The records of a person, with the pictures that the gallery stores."""
+        wanted = set(self.by_person.get(person, ()))
+        chosen = {Selection(one.tracklet, one.camera, one.source) for one in self.records_of(person)}
+        found = {key_digest(record): record for which in chosen for record in self.store.listed(which)}
+        return [record for digest, record in found.items() if digest in wanted]
 
     def person(self, text: str) -> int:
         """The number of the person that ``text`` names. Raises :class:`InputError` if nobody is called so."""

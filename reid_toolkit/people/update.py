@@ -69,7 +69,7 @@ class Held:
         parts: list[NDArray[np.float32]] = []
         for batch, vectors in store.records():
             shown = [row for row, record in enumerate(batch) if not is_past(record, since)]
-            part = [batch[row] for row in shown]
+            part = [replace(batch[row], thumbnail=b"") for row in shown]  # pictures would take much memory
             cameras = [record.camera for record in part]
             parts.append(statistics.apply(vectors[shown], cameras) if statistics and part else vectors[shown])
             records += part

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -301,3 +302,14 @@ def test_the_first_questions_are_about_what_is_unsure(tmp_path: Path) -> None:
             update(store)
             again = questions(book(store), 5)
             assert (first.first, first.second) not in {(one.first, one.second) for one in again}
+
+
+def test_pictures_are_read_for_one_person_only(site: Site, gallery: Gallery) -> None:
+    gallery.add(np.stack(site.rows), [replace(one, thumbnail=b"picture") for one in site.records])
+    update(gallery)
+    held = book(gallery)
+    assert not any(record.thumbnail for record in held.records.values())
+    person = held.person(person_of(site, gallery, 2))
+    shown = held.pictured(person)
+    assert {one.tracklet for one in shown} == {one.tracklet for one in held.records_of(person)}
+    assert all(one.thumbnail == b"picture" for one in shown)
