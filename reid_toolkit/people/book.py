@@ -15,7 +15,7 @@ from reid_toolkit.gallery.people_table import Correction, Kind, Membership, Peop
 from reid_toolkit.gallery.types import OnProgress, Selection, is_past
 from reid_toolkit.people.constraints import tracklet_of_crop
 from reid_toolkit.people.corrections import Links, describe, new_correction
-from reid_toolkit.people.naming import check_name, find_person, name_of, unknown_person
+from reid_toolkit.people.naming import NUMBERED, check_name, find_person, name_of, unknown_person
 from reid_toolkit.records import Record
 from reid_toolkit.times import format_span
 
@@ -32,6 +32,8 @@ class Target:
     digest: str
     """The record, or the record that stands for the person."""
     text: str
+    whole: bool = False
+    """Whether the user named the person, and not a record."""
 
 
 class Book:
@@ -108,11 +110,13 @@ class Book:
         """
         number = find_person(text, self.people)
         if number is not None and number in self.by_person:
-            return Target(number, self.stands_for(number), self.name(number))
+            return Target(number, self.stands_for(number), self.name(number), whole=True)
         wanted = as_name(text)
         found = [
             key for key, one in self.records.items() if wanted.startswith(one.tracklet) and wanted in names_of(one)
         ]
+        if not found and NUMBERED.fullmatch(wanted):
+            raise unknown_person(text, self.people, self.where)
         if not found:
             near = did_you_mean(text, [*self.people.names.values(), *(one.tracklet for one in self.records.values())])
             raise InputError(
@@ -145,26 +149,41 @@ class Book:
                 found[tracklet].append(digest)
         return found
 
-    def stands_for(self, person: int) -> str:
-        """The record that corrections about a person name: its earliest."""
-        return min(self.by_person[person], key=lambda key: (self.records[key].start or 0.0, key))
+    def stands_for(self, person: int, without: Collection[str] = ()) -> str:
+        """The record that corrections about a person name: its earliest, if possible none of ``without``."""
+        return min(self.by_person[person], key=lambda key: (key in without, self.records[key].start or 0.0, key))
+
+    def pair(self, one: str, other: str) -> tuple[Target, Target]:
+        """The two things that a user compares. Of a person and one of its own records, the person comes first, and
+        another record stands for the person."""
+        first, second = self.target(one), self.target(other)
+        if first.person is None or first.person != second.person or first.whole == second.whole:
+            return first, second
+        if second.whole:
+            first, second = second, first
+        return replace(first, digest=self.stands_for(second.person, self.crops_beside(second.digest))), second
 
     def say(self, kind: Kind, one: str, other: str, who: str) -> Correction:
         """Store that two people or records are the same person, or different people.
 
         Said to be the same, two people become one at once: with the name that a user gave, or else with the number of
         the person with more records. Said to be different, two records of one person are only marked: the next
-        ``update`` separates them. What agrees with the groups is stored too, so that later groupings obey it.
+        ``update`` separates them, and the person stays with the first. If a user says that a person and one of its
+        records are different, the record leaves. What agrees with the groups is stored too, so that later groupings
+        obey it.
 
         Raises :class:`InputError` if something is unknown, or if earlier corrections say or contradict it.
         """
-        first, second = self.target(one), self.target(other)
+        first, second = self.pair(one, other)
+        if first.digest == second.digest:
+            what = "person" if first.whole and second.whole else "record"
+            raise InputError(f"{one} and {other} are the same {what}: name two people or two tracklets")
         people = self.people
         known = Links.of(people.corrections).saying(kind, first.digest, second.digest)
         if known:
             said = "; ".join(describe(link, self.called) for link in known)
             raise InputError(f"{first.text} and {second.text}: nothing to store, because it is known: {said}")
-        if kind == "different" and first.digest != second.digest and second.digest in self.crops_beside(first.digest):
+        if kind == "different" and second.digest in self.crops_beside(first.digest):
             raise InputError(
                 f"{first.text} and {second.text} cannot be different people: they are crops of one tracklet: expected "
                 "records of two tracklets"

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +50,19 @@ def check_name(name: str, person: int, people: People) -> str:
 
 def unknown_person(text: str, people: People, where: str) -> InputError:
     """The error for a person that does not exist."""
+    found = NUMBERED.fullmatch(as_name(text))
+    if found and 0 < int(found[1]) <= people.last_person:
+        return InputError(
+            f"{where}: {text} has no records any more: they were merged into another person, grouped again or deleted: "
+            f"`reid people list {where}` shows everybody"
+        )
     near = did_you_mean(text, list(people.names.values()))
     return InputError(f"{where}: nobody is called {text!r}{near}: `reid people list {where}` shows everybody")
 
 
-def carry_over(groups: NDArray[np.int64], before: NDArray[np.int64], last: int) -> NDArray[np.int64]:
+def carry_over(
+    groups: NDArray[np.int64], before: NDArray[np.int64], last: int, barred: Collection[tuple[int, int]] = ()
+) -> NDArray[np.int64]:
     """Give each group the number that most of its records had before.
 
     Of several groups with records of one person, the group with the most of them keeps the number; the others get new
@@ -64,6 +72,7 @@ def carry_over(groups: NDArray[np.int64], before: NDArray[np.int64], last: int) 
         groups: (N,) group of each record.
         before: (N,) number of the person that the record had, 0 for none.
         last: the largest number ever given.
+        barred: pairs of a group and a number that the group must not keep.
 
     Returns (N,) the numbers after.
     """
@@ -71,7 +80,7 @@ def carry_over(groups: NDArray[np.int64], before: NDArray[np.int64], last: int) 
     given: dict[int, int] = {}
     taken: set[int] = set()
     for (group, person), _ in sorted(shared.items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
-        if group not in given and person not in taken:
+        if group not in given and person not in taken and (group, person) not in barred:
             given[group] = person
             taken.add(person)
     for group in dict.fromkeys(int(group) for group in groups):

@@ -300,7 +300,28 @@ def numbered(held: Held, people: People, problem: Problem, grouping: Grouping) -
         max((one.loose for one in people.members.values()), default=0),
     ]
     levels = (grouping.labels, grouping.strict, grouping.loose)
-    columns = [carry_over(level, before[:, at], largest[at]) for at, level in enumerate(levels)]
+    barred = parted_from(people, digests, grouping.labels)
+    columns = [carry_over(level, before[:, at], largest[at], () if at else barred) for at, level in enumerate(levels)]
     members = {digest: Membership(*(int(column[place]) for column in columns)) for place, digest in enumerate(digests)}
     moved = int(((before[:, 0] > 0) & (before[:, 0] != columns[0])).sum())
     return members, moved
+
+
+def parted_from(people: People, digests: Sequence[str], labels: NDArray[np.int64]) -> set[tuple[int, int]]:
+    """Pairs of a group and a person whom it must not be any more.
+
+    If a user says that two records of one person are different people, the person stays with the first of them,
+    although the group of the second may be larger.
+    """
+    group = dict(zip(digests, labels.tolist(), strict=True))
+    return {
+        (group[one.second], people.members[one.first].person)
+        for one in people.corrections
+        if one.kind == "different"
+        and one.first in group
+        and one.second in group
+        and group[one.first] != group[one.second]
+        and one.first in people.members
+        and one.second in people.members
+        and people.members[one.first].person == people.members[one.second].person
+    }

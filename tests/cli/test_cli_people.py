@@ -256,8 +256,8 @@ def test_corrections(run: Run, site: Site, grouped: Path) -> None:
     assert said(run, "undo", grouped, "c-1", "c-1") == f"{grouped}: 1 correction undone\n"
     assert sorted(listed(run, grouped).values()) == [6] * 5
     assert said(run, "corrections", grouped) == ""
-    assert_fails(run("people", "same", grouped, one, one), "it is the same record twice")
-    assert_fails(run("people", "not", grouped, "person-1", one), "it is the same record twice")
+    assert_fails(run("people", "same", grouped, one, f"{one}@camera-0"), "are the same record: name two people or")
+    assert_fails(run("people", "not", grouped, "person-1", "person-000001"), "are the same person: name two people or")
 
 
 def test_not_separates_at_once(run: Run, site: Site, grouped: Path) -> None:
@@ -268,6 +268,27 @@ def test_not_separates_at_once(run: Run, site: Site, grouped: Path) -> None:
     assert found[first] != found[second]
     assert said(run, "undo", grouped, "c-1") == f"{grouped}: 1 correction undone\n"
     assert sorted(listed(run, grouped).values()) == [6] * 5
+
+
+@pytest.mark.parametrize("place", [0, 1, 5])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_person_keeps_the_name_when_a_tracklet_is_somebody_else(
+    run: Run, site: Site, grouped: Path, place: int, turned: bool
+) -> None:
+    """Whichever tracklet it is, and also if most of the person's records go with the tracklet."""
+    wrong = mine(site, 2)[place]
+    said(run, "name", grouped, "person-3", "Ana")
+    said(run, "not", grouped, *([wrong, "Ana"] if turned else ["Ana", wrong]))
+    assert wrong not in tracklets(run, grouped, "Ana")
+    said(run, grouped, "--anew")
+    assert wrong not in tracklets(run, grouped, "Ana")
+
+
+def test_numbers_of_people_who_were_merged(run: Run, grouped: Path) -> None:
+    said(run, "same", grouped, "person-1", "person-2")
+    for words in (["show", grouped, "person-2"], ["not", grouped, "person-1", "person-2"]):
+        assert_fails(run("people", *words), "person-2 has no records any more: they were merged into another person")
+    assert_fails(run("people", "not", grouped, "person-1", "person-77"), "nobody is called 'person-77'")
 
 
 def tracklets(run: Run, gallery: Path, person: str) -> list[str]:
