@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from reid_toolkit.people.book import Book
 
 GROUP = "group"
+PIPED_WIDTH = 1000
+"""Columns of a table for a file or another program, so that each row is one line."""
 
 
 class PeopleGroup(rich_click.RichGroup):
@@ -200,8 +202,8 @@ def show(gallery: str, person: str, html: Path | None, as_json: bool) -> None:
 def count(gallery: str, by: str, as_json: bool) -> None:
     """Count different people.
 
-    The interval is between the counts when grouping goes on longer and when it stops earlier. docs/people.md says how
-    often it held the true number.
+    "between" has the counts if grouping went on longer, and if it stopped earlier. docs/people.md says how often the
+    true number lay between them.
     """
     from reid_toolkit.people.counting import PARTS, count_people
 
@@ -230,12 +232,12 @@ def count(gallery: str, by: str, as_json: bool) -> None:
 @click.option(
     "--out",
     type=options.OUTPUT,
-    help="Write a draft for --least-times: half of the shortest time between each two cameras.",
+    help="Write a draft for --least-times: half of the time that 5% of the moves between two cameras are shorter than.",
 )
-@click.option("--html", type=options.PAGE, help="Write a page with a drawing.")
+@click.option("--html", type=options.PAGE, help="Write a page with a drawing of the cameras and the table.")
 @options.json_output
 def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> None:
-    """Show the ways that people take from camera to camera, and how long they need. Learned from the groups."""
+    """Show how many people move from camera to camera, and how long they need."""
     from reid_toolkit.people.least_times import write_least_times
     from reid_toolkit.people.visits import routes_of
 
@@ -254,6 +256,8 @@ def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> 
     if as_json:
         print_json({"gallery": gallery, "routes": json.loads(json.dumps([asdict(one) for one in found]))})
         return
+    if not found:
+        log.print("nobody was seen in one camera and later in another")
     print_table(
         ("from", "to", "moves", "seconds: 5%", "median", "95%"),
         [
@@ -271,4 +275,7 @@ def print_table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None
     table = Table(*header, box=None)
     for row in rows:
         table.add_row(*(Text(printable(str(cell))) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)

@@ -63,7 +63,11 @@ def same(gallery: str, one: str, other: str, wait: float) -> None:
 @click.argument("other")
 @options.wait
 def different(gallery: str, one: str, other: str, wait: float) -> None:
-    """Say that two people or tracklets are not one person. If they were, their records are grouped again now."""
+    """Say that two people or tracklets are not one person.
+
+    If they were one person, the records of that person are grouped again now. The person keeps the name, and the
+    tracklet leaves. Of two tracklets, the second one leaves.
+    """
     made = say("different", gallery, one, other, wait)
     click.echo(
         printable(f"{made}: {one} and {other} are different people; `reid people undo {gallery} {made}` undoes it")
@@ -160,6 +164,8 @@ def corrections(gallery: str, as_json: bool) -> None:
         return
     for one in held:
         click.echo(printable(describe(one, called)))
+    if not held:
+        log.print("no corrections")
 
 
 @click.command()
@@ -168,9 +174,9 @@ def corrections(gallery: str, as_json: bool) -> None:
 @options.wait
 @options.json_output
 def review(gallery: str, top_k: int, wait: float, as_json: bool) -> None:
-    """Show the pairs whose answer teaches most: is this one person?
+    """Show the pairs of tracklets whose answer teaches most: do they show one person?
 
-    Answer with `reid people same` or `reid people not`.
+    Look at the pictures (`reid people show --html`), and answer with `reid people same` or `reid people not`.
     """
     from reid_toolkit.people.review import questions
 
@@ -187,11 +193,25 @@ def review(gallery: str, top_k: int, wait: float, as_json: bool) -> None:
         ]  # fmt: skip
         print_json({"gallery": gallery, "questions": rows})
         return
+    members = book.people.members
     for one in asked:
+        persons = {members[digest].person: None for digest in (one.first, one.second) if digest in members}
+        names = ", ".join(book.name(person) for person in persons)
         state = "one person now" if one.now == "same" else "two people now"
         click.echo(
-            printable(f"{book.called[one.first]}  {book.called[one.second]}  {state}, {counted(one.records, 'record')}")
+            printable(
+                f"{book.called[one.first]}  {book.called[one.second]}  {state} ({names}), "
+                f"{counted(one.records, 'record')}"
+            )
         )
+    if asked:
+        log.print(
+            f"answer with `reid people same {gallery} ONE OTHER` or `reid people not {gallery} ONE OTHER`",
+            markup=False,
+            soft_wrap=True,
+        )
+    else:
+        log.print("no questions")
 
 
 COMMANDS = (same, different, split, name, forget, undo, corrections, review)

@@ -17,6 +17,8 @@ SIDE, RADIUS = 420, 140
 """Pixels: the side of the drawing of routes, and the radius of the circle of cameras."""
 THICKEST = 8.0
 """Pixels: the line of the most frequent route."""
+PLACES = (0.36, 0.64, 0.44, 0.56)
+"""Parts of a line at which its label may be."""
 SHOWN = 4
 """At most so many pictures of a visit are on the page."""
 
@@ -31,9 +33,10 @@ def write_timeline(path: Path, name: str, visits: "Sequence[Visit]") -> None:
         for one in visits
         for record in one.records[:SHOWN]
     )
+    hidden = f"At most {SHOWN} pictures of each visit." if any(len(one.records) > SHOWN for one in visits) else ""
     sections = [
         Section("Visits", table=Table(("camera", "time", "records"), rows)),
-        Section("Pictures", rows=(cards,), small=True),
+        Section("Pictures", hidden, rows=(cards,), small=True),
     ]
     write_atomic(path, page(name, sections))
 
@@ -46,9 +49,12 @@ def write_routes(path: Path, routes: "Sequence[Route]") -> None:
         (one.start, one.end, str(one.moves), f"{one.shortest:.0f}", f"{one.median:.0f}", f"{one.longest:.0f}")
         for one in routes
     )
-    words = "Learned from the groups, without labels. A thick line is a frequent route; its number is the median time."
+    words = (
+        "Learned from the groups, without labels. A thicker line has more moves. Its number is the median time of both "
+        "directions. The cameras are drawn on a circle in the order of their names, not at their real places."
+    )
     sections = [
-        Section("Map", words, drawings=(map_of(routes),)),
+        Section("Drawing", words, drawings=(map_of(routes),)),
         Section("Routes", table=Table(("from", "to", "moves", "seconds: 5%", "median", "95%"), rows)),
     ]
     write_atomic(path, page("Routes between cameras", sections))
@@ -68,7 +74,7 @@ def map_of(routes: "Sequence[Route]") -> Element:
     for one in routes:
         both.setdefault((min(one.start, one.end), max(one.start, one.end)), []).append(one)
     most = max((sum(one.moves for one in ways) for ways in both.values()), default=1)
-    labels = []
+    labels: list[tuple[float, float, str]] = []
     for (start, end), ways in both.items():
         moves = sum(one.moves for one in ways)
         (x1, y1), (x2, y2) = places[start], places[end]
@@ -80,10 +86,14 @@ def map_of(routes: "Sequence[Route]") -> Element:
             f"{one.start} to {one.end}: {one.moves} moves, median {one.median:.0f} s" for one in ways
         )
         median = sum(one.median * one.moves for one in ways) / moves
-        # Not in the middle, where the lines of opposite cameras cross.
-        labels.append((x1 + 0.36 * (x2 - x1), y1 + 0.36 * (y2 - y1), f"{median:.0f} s"))
+        # Not in the middle, where the lines of opposite cameras cross, and away from the other labels.
+        spots = [(x1 + part * (x2 - x1), y1 + part * (y2 - y1)) for part in PLACES]
+        x, y = max(spots, key=lambda spot: min((math.dist(spot, label[:2]) for label in labels), default=0.0))
+        labels.append((x, y, f"{median:.0f} s"))
     for x, y, words in labels:
-        text(chart, x, y, words)
+        label = text(chart, x, y + 4, words)
+        label.set("paint-order", "stroke")
+        label.set("style", "stroke: var(--panel); stroke-width: 4px; stroke-linejoin: round")
     for camera, (x, y) in places.items():
         SubElement(chart, "circle", {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "7", "fill": COLOURS[1]})
         away = 24 if y > SIDE / 2 else -14

@@ -44,7 +44,8 @@ def read_tracks(
         return read_json(path, text, form, recording, pictures or {})
     if form == "mot" or (form is None and start.isdigit()):
         return "mot", read_mot(path, text)
-    raise InputError(f"{path}: not of {form or 'a known format'}{'' if text.strip() else ', but empty'}: {EXPECTED}")
+    wrong = f"not in the format {form}" if form else "not of a known format"
+    raise InputError(f"{path}: {wrong if text.strip() else 'the file is empty'}: {EXPECTED}")
 
 
 def read_json(

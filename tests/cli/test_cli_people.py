@@ -399,6 +399,7 @@ def test_review(run: Run, grouped: Path) -> None:
     lines = said(run, "review", grouped).splitlines()
     assert lines[0].startswith(f"{asked['first']}  {asked['second']}  ")
     assert lines[0].endswith(" record")
+    assert " people now (person-0" in lines[0] or " person now (person-0" in lines[0]
     assert_refused(run, "review", grouped, "--top-k", 0, words="0 is not in the range")
 
 

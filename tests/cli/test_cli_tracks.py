@@ -12,5 +12,5 @@ def test_it_scores_a_file(tmp_path: Path, reid) -> None:
     assert "1 of 10 true boxes were missed, 0 of 9 boxes are false, 1 switches; 1 true tracks, 2 found" in done.out
     assert "1 boxes of other classes, or marked to be ignored, are left out" in done.err
     assert reid("tracks", truth, found, "--json").json["switches"] == 1
-    assert "found.txt: not of coco" in reid("tracks", truth, found, "--result-format", "coco").error
+    assert "found.txt: not in the format coco" in reid("tracks", truth, found, "--result-format", "coco").error
     assert "none.txt: no such file" in reid("tracks", truth, tmp_path / "none.txt").error

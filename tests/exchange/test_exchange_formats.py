@@ -142,7 +142,7 @@ BOMB = '<!DOCTYPE lol [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "tracks: not of a known format, but empty"),
+        ("", "tracks: the file is empty"),
         ("hello", "tracks: not of a known format"),
         (b"\xff\xfe\x00", "tracks: not text"),
         ("1,3,10,20,30\n", "tracks, line 1: 5 values"),
