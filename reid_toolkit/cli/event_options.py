@@ -31,13 +31,13 @@ OPTIONS = (
         "--left-after",
         type=options.Number(0, min_open=True),
         metavar="SECONDS",
-        help="A person has left a camera who was not seen there for so long.  [default: 30]",
+        help="A person who was not seen in a camera for this long has left.  [default: 30]",
     ),
     click.option(
         "--seen-every",
         type=options.Number(0, min_open=True),
         metavar="SECONDS",
-        help="The least time between two events about a person who stays.  [default: 10]",
+        help="While a person stays, the least time from one event to a `seen`.  [default: 10]",
     ),
 )
 

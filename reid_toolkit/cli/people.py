@@ -257,7 +257,7 @@ def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> 
         print_json({"gallery": gallery, "routes": json.loads(json.dumps([asdict(one) for one in found]))})
         return
     if not found:
-        log.print("nobody was seen in one camera and later in another")
+        log.print("no moves: they need people in two cameras, and records with dates (`--start`)", markup=False)
     print_table(
         ("from", "to", "moves", "seconds: 5%", "median", "95%"),
         [
