@@ -157,11 +157,12 @@ class Book:
         """The two things that a user compares. Of a person and one of its own records, the person comes first, and
         another record stands for the person."""
         first, second = self.target(one), self.target(other)
-        if first.person is None or first.person != second.person or first.whole == second.whole:
+        person = first.person
+        if person is None or person != second.person or first.whole == second.whole:
             return first, second
         if second.whole:
             first, second = second, first
-        return replace(first, digest=self.stands_for(second.person, self.crops_beside(second.digest))), second
+        return replace(first, digest=self.stands_for(person, self.crops_beside(second.digest))), second
 
     def say(self, kind: Kind, one: str, other: str, who: str) -> Correction:
         """Store that two people or records are the same person, or different people.
@@ -188,24 +189,31 @@ class Book:
                 f"{first.text} and {second.text} cannot be different people: they are crops of one tracklet: expected "
                 "records of two tracklets"
             )
+        joined: tuple[int, int] | None = None
+        if kind == "same" and first.person is not None and second.person is not None and first.person != second.person:
+            joined = first.person, second.person
+        if joined and self._kept(*joined) == second.person:
+            first, second = second, first  # the person stays with the first if this is undone
         made = new_correction(
             kind, first.digest, second.digest, people.corrections, people.last_correction, who, self.called
         )
         members: dict[str, Membership] = {}
         names: dict[int, str | None] = {}
-        if kind == "same" and None not in (first.person, second.person) and first.person != second.person:
-            assert first.person is not None
-            assert second.person is not None
-            members, names = self._joined(first.person, second.person)
+        if joined:
+            members, names = self._joined(*joined)
         event = {"action": kind, "first": first.text, "second": second.text, "correction": made.name}
         self.store.people.write(people, members=members, names=names, put=[made], event=event)
         return made
 
+    def _kept(self, one: int, other: int) -> int:
+        """Of two people who become one, the one who stays: with a name, else with more records."""
+        names = self.people.names
+        return min((one, other), key=lambda person: (person not in names, -len(self.by_person[person]), person))
+
     def _joined(self, one: int, other: int) -> tuple[dict[str, Membership], dict[int, str | None]]:
         names = self.people.names
-        kept, gone = sorted(
-            (one, other), key=lambda person: (person not in names, -len(self.by_person[person]), person)
-        )
+        kept = self._kept(one, other)
+        gone = other if kept == one else one
         if gone in names and kept in names:
             raise InputError(
                 f"{names[kept]} and {names[gone]} both have a name: take one away first, with `reid people name "

@@ -61,25 +61,32 @@ def unknown_person(text: str, people: People, where: str) -> InputError:
 
 
 def carry_over(
-    groups: NDArray[np.int64], before: NDArray[np.int64], last: int, barred: Collection[tuple[int, int]] = ()
+    groups: NDArray[np.int64],
+    before: NDArray[np.int64],
+    last: int,
+    barred: Collection[tuple[int, int]] = (),
+    named: Collection[int] = (),
 ) -> NDArray[np.int64]:
     """Give each group the number that most of its records had before.
 
     Of several groups with records of one person, the group with the most of them keeps the number; the others get new
-    numbers, from ``last`` + 1 on, in the order of their first records.
+    numbers, from ``last`` + 1 on, in the order of their first records. A number with a name is kept if possible.
 
     Args:
         groups: (N,) group of each record.
         before: (N,) number of the person that the record had, 0 for none.
         last: the largest number ever given.
         barred: pairs of a group and a number that the group must not keep.
+        named: numbers that have a name. A group with records of such a person takes that number first.
 
     Returns (N,) the numbers after.
     """
     shared = Counter((int(group), int(person)) for group, person in zip(groups, before, strict=True) if person)
     given: dict[int, int] = {}
     taken: set[int] = set()
-    for (group, person), _ in sorted(shared.items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
+    for (group, person), _ in sorted(
+        shared.items(), key=lambda item: (item[0][1] not in named, -item[1], item[0][1], item[0][0])
+    ):
         if group not in given and person not in taken and (group, person) not in barred:
             given[group] = person
             taken.add(person)

@@ -127,7 +127,7 @@ def update(
     problem = whole_problem(held, people, least_times) if anew else part_problem(held, people, least_times, mended)
     if len(problem.rows):
         grouping = solve(held, people, problem, farthest)
-        members, moved = numbered(held, people, problem, grouping)
+        members, moved = numbered(held, people, problem, grouping, undo)
     else:
         members, moved = {}, 0
     after = people.members | members
@@ -288,7 +288,9 @@ def latest_of(held: Held, rows: NDArray[np.int64], person: NDArray[np.int64]) ->
     return np.array(sorted(chosen), np.int64)
 
 
-def numbered(held: Held, people: People, problem: Problem, grouping: Grouping) -> tuple[dict[str, Membership], int]:
+def numbered(
+    held: Held, people: People, problem: Problem, grouping: Grouping, undo: Collection[Correction]
+) -> tuple[dict[str, Membership], int]:
     """The membership of each grouped record, with lasting numbers, and how many records have another person than
     before."""
     digests = [held.digests[row] for row in problem.rows]
@@ -300,28 +302,29 @@ def numbered(held: Held, people: People, problem: Problem, grouping: Grouping) -
         max((one.loose for one in people.members.values()), default=0),
     ]
     levels = (grouping.labels, grouping.strict, grouping.loose)
-    barred = parted_from(people, digests, grouping.labels)
-    columns = [carry_over(level, before[:, at], largest[at], () if at else barred) for at, level in enumerate(levels)]
+    barred = parted_from(people, undo, digests, grouping.labels)
+    columns = [carry_over(levels[0], before[:, 0], largest[0], barred, people.names)]
+    columns += [carry_over(levels[at], before[:, at], largest[at]) for at in (1, 2)]
     members = {digest: Membership(*(int(column[place]) for column in columns)) for place, digest in enumerate(digests)}
     moved = int(((before[:, 0] > 0) & (before[:, 0] != columns[0])).sum())
     return members, moved
 
 
-def parted_from(people: People, digests: Sequence[str], labels: NDArray[np.int64]) -> set[tuple[int, int]]:
+def parted_from(
+    people: People, undo: Collection[Correction], digests: Sequence[str], labels: NDArray[np.int64]
+) -> set[tuple[int, int]]:
     """Pairs of a group and a person whom it must not be any more.
 
-    If a user says that two records of one person are different people, the person stays with the first of them,
-    although the group of the second may be larger.
+    If a user says that two records of one person are different people, or takes back that they are one, the person
+    stays with the first of them, although the group of the second may be larger.
     """
     group = dict(zip(digests, labels.tolist(), strict=True))
-    return {
-        (group[one.second], people.members[one.first].person)
-        for one in people.corrections
-        if one.kind == "different"
-        and one.first in group
-        and one.second in group
-        and group[one.first] != group[one.second]
-        and one.first in people.members
-        and one.second in people.members
-        and people.members[one.first].person == people.members[one.second].person
-    }
+    apart = [one for one in people.corrections if one.kind == "different"]
+    found = set()
+    for one in [*apart, *(one for one in undo if one.kind == "same")]:
+        first, second = people.members.get(one.first), people.members.get(one.second)
+        if first is None or second is None or one.first not in group or one.second not in group:
+            continue
+        if first.person == second.person and group[one.first] != group[one.second]:
+            found.add((group[one.second], first.person))
+    return found

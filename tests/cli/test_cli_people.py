@@ -282,6 +282,24 @@ def test_a_person_keeps_the_name_when_a_tracklet_is_somebody_else(
     assert wrong not in tracklets(run, grouped, "Ana")
     said(run, grouped, "--anew")
     assert wrong not in tracklets(run, grouped, "Ana")
+    said(run, "undo", grouped, "c-1")
+    assert sorted(tracklets(run, grouped, "Ana")) == sorted(mine(site, 2))
+
+
+@pytest.mark.parametrize("words", [("Ana", "person-2"), ("person-2", "Ana")])
+def test_a_person_keeps_the_name_when_a_merge_is_undone(
+    run: Run, site: Site, grouped: Path, words: tuple[str, str]
+) -> None:
+    """Also if the other person has more records."""
+    hers = mine(site, 0)
+    said(run, "split", grouped, "person-1", *hers[2:])
+    said(run, "name", grouped, "person-1", "Ana")
+    before = listed(run, grouped)
+    name = said(run, "same", grouped, *words).split(":")[0]
+    assert sorted(tracklets(run, grouped, "Ana")) == sorted([*hers[:2], *mine(site, 1)])
+    said(run, "undo", grouped, name)
+    assert sorted(tracklets(run, grouped, "Ana")) == sorted(hers[:2])
+    assert sorted(listed(run, grouped).values()) == sorted(before.values())
 
 
 def test_numbers_of_people_who_were_merged(run: Run, grouped: Path) -> None:

@@ -47,6 +47,11 @@ def test_a_group_does_not_keep_a_number_that_it_is_barred_from() -> None:
     assert carry_over(np.array([1, 1]), np.array([5, 5]), 9, {(1, 5)}).tolist() == [10, 10]
 
 
+def test_a_number_with_a_name_is_kept() -> None:
+    assert carry_over(np.array([0, 0, 0, 1]), np.array([5, 5, 6, 6]), 9, named=[6]).tolist() == [6, 6, 6, 10]
+    assert carry_over(np.array([0, 0, 0, 1, 1]), np.array([5, 5, 6, 6, 6]), 9, named=[6]).tolist() == [5, 5, 5, 6, 6]
+
+
 def test_people_are_found_by_number_and_by_name() -> None:
     people = People({"a": Membership(3, 1, 1)}, {3: "Ana"})
     assert find_person("Ana", people) == find_person("person-000003", people) == find_person("person-3", people) == 3
