@@ -118,16 +118,21 @@ def group(
 
 
 @contextmanager
-def opened(gallery: str, wait: float = 10.0) -> "Iterator[Book]":
-    """The people of a gallery. Warns about records that were not grouped yet."""
+def opened(gallery: str, action: str, person: str | None = None) -> "Iterator[Book]":
+    """The people of a gallery, to be looked at: the audit log says who did, and at whom.
+
+    Warns about records that were not grouped yet.
+    """
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.people.book import Book
 
-    with open_gallery(gallery, create=False, wait=wait) as store:
+    with open_gallery(gallery, create=False) as store:
         book = Book(store, gallery, time.time())
         book.refuse_ungrouped()
         if book.waiting:
             warn(f"{counted(book.waiting, 'record')} without a person yet: run `reid people {gallery}`")
+        seen = {} if person is None else {"person": book.name(book.person(person))}
+        store.people.note({"action": f"people {action}", **seen})
         yield book
 
 
@@ -136,7 +141,7 @@ def opened(gallery: str, wait: float = 10.0) -> "Iterator[Book]":
 @options.json_output
 def show_list(gallery: str, as_json: bool) -> None:
     """List everybody: records, cameras, first and last time."""
-    with opened(gallery) as book:
+    with opened(gallery, "list") as book:
         rows = [person_row(book, person) for person in book.by_person]
     if as_json:
         print_json({"gallery": gallery, "people": rows})
@@ -170,7 +175,7 @@ def show(gallery: str, person: str, html: Path | None, as_json: bool) -> None:
     """Show where a person was: every visit, camera by camera, with times."""
     from reid_toolkit.people.visits import visits_of
 
-    with opened(gallery) as book:
+    with opened(gallery, "show", person) as book:
         number = book.person(person)
         visits, name = visits_of(book.records_of(number)), book.name(number)
         if html:
@@ -211,7 +216,7 @@ def count(gallery: str, by: str, as_json: bool) -> None:
     wrong = next((part for part in parts if part not in PARTS), None)
     if wrong is not None or len(set(parts)) < len(parts) or (by and not parts):
         raise click.BadParameter(f"{by!r}: expected some of {', '.join(PARTS)}, each once", param_hint="--by")
-    with opened(gallery) as book:
+    with opened(gallery, "count") as book:
         counts = count_people(book.grouped, parts)
     if as_json:
         rows = [
@@ -241,7 +246,7 @@ def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> 
     from reid_toolkit.people.least_times import write_least_times
     from reid_toolkit.people.visits import routes_of
 
-    with opened(gallery) as book:
+    with opened(gallery, "routes") as book:
         people = {person: book.records_of(person) for person in book.by_person}
     found = routes_of(people)
     if out:

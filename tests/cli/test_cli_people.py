@@ -721,3 +721,21 @@ def test_records_past_the_retention_are_not_shown(run: Run, site: Site, grouped:
         store.keep_for(time.time() - MIDNIGHT + 60)
     assert sum(listed(run, grouped).values()) == 30
     assert_fails(run("people", "same", grouped, "old", "person-2"), "no person and no tracklet is called 'old'")
+
+
+def test_the_audit_log_says_who_looked_at_whom(run: Run, grouped: Path) -> None:
+    with Gallery.open(grouped) as store:
+        store.switch_audit(True)
+    said(run, "list", grouped)
+    said(run, "show", grouped, "person-1")
+    said(run, "count", grouped)
+    said(run, "routes", grouped)
+    with Gallery.open(grouped) as store:
+        looked = [(event["action"], event.get("person")) for event in store.audit_log() if "people " in event["action"]]
+        assert looked == [
+            ("people list", None), ("people show", "person-000001"), ("people count", None), ("people routes", None),
+        ]  # fmt: skip
+    (grouped / "audit.jsonl").unlink()
+    status, out, err = run("people", "show", grouped, "person-1")
+    assert (status, out) == (1, ""), "what cannot be logged is not shown"
+    assert "lines are missing from the audit log" in err
