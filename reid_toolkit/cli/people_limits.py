@@ -21,7 +21,7 @@ def limit_of(store: "GalleryStore", path: Path | None = None, rate: float | None
     None if there is no calibration. A calibration that does not fit is refused if it was asked for; else a warning says
     so.
     """
-    from reid_toolkit.calibration import beside, load_calibration
+    from reid_toolkit.calibration import beside
 
     model = store.model_file
     found = path or (beside(model) if model else None)
@@ -30,18 +30,26 @@ def limit_of(store: "GalleryStore", path: Path | None = None, rate: float | None
         if wanted:
             raise ModelError(f"{found or store.info().path}: no calibration: make one with `reid calibrate`")
         return None
-    held, statistics = store.info(), store.statistics()
+    held = store.info()
     try:
-        calibration = load_calibration(found, held.model or "")
-        misfit = calibration.misfit(statistics.digest if statistics else None)
-        if misfit:
-            raise ModelError(f"{found}: {misfit}: run `reid calibrate DATASET --model MODEL --gallery GALLERY`")
+        calibration = fitting_calibration(store, found, held.model or "")
         return limits(calibration, list(held.cameras), RATE if rate is None else rate)
     except (ModelError, InputError) as error:
         if wanted:
             raise
         warn(f"the calibration is not used: {error}")
         return None
+
+
+def fitting_calibration(store: "GalleryStore", path: Path, model: str) -> "Calibration":
+    """Read the calibration of the model with this fingerprint. Raises :class:`ModelError` if it is damaged, of another
+    model, or made for other camera statistics than the gallery's."""
+    from reid_toolkit.calibration import load_calibration
+
+    calibration, statistics = load_calibration(path, model), store.statistics()
+    if misfit := calibration.misfit(statistics.digest if statistics else None):
+        raise ModelError(f"{path}: {misfit}: run `reid calibrate DATASET --model MODEL --gallery GALLERY`")
+    return calibration
 
 
 def limits(calibration: "Calibration", cameras: list[str], rate: float) -> "Farthest":

@@ -7,7 +7,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import counted, log, printable, warn
-from reid_toolkit.cli.people import RATE
+from reid_toolkit.cli.people_limits import RATE, fitting_calibration
 from reid_toolkit.errors import GalleryError, InputError, ModelError
 
 if TYPE_CHECKING:
@@ -110,17 +110,14 @@ def tell(message: str) -> None:
 
 def calibrated_scale(store: "GalleryStore", embedder: "Embedder") -> "Scale | None":
     """What distances mean by the calibration beside the model. None without one. Warns about one that does not fit."""
-    from reid_toolkit.calibration import beside, load_calibration
+    from reid_toolkit.calibration import beside
     from reid_toolkit.people.scale import Scale, estimate_scale
 
     path = beside(embedder.path)
     if not path.exists():
         return None
     try:
-        found = load_calibration(path, embedder.fingerprint)
-        statistics = store.statistics()
-        if misfit := found.misfit(statistics.digest if statistics else None):
-            raise ModelError(f"{path}: {misfit}: run `reid calibrate DATASET --model MODEL --gallery GALLERY`")
+        found = fitting_calibration(store, path, embedder.fingerprint)
     except ModelError as error:
         warn(f"the calibration is not used: {error}")
         return None

@@ -90,8 +90,9 @@ def typical_limits(descriptors: NDArray[np.float32], camera: NDArray[np.int64]) 
     distances = lengths(descriptors, first, second)
     own = camera[first] == camera[second]
     whole = limit_of(distances)
-    both = (limit_of(distances[kind]) if kind.sum() >= FEWEST_PAIRS else whole for kind in (own, ~own))
-    one_camera, two_cameras = both
+    one_camera, two_cameras = (
+        limit_of(distances[kind]) if kind.sum() >= FEWEST_PAIRS else whole for kind in (own, ~own)
+    )
     return one_camera, two_cameras
 
 

@@ -93,8 +93,7 @@ def following(visits: Sequence[Visit]) -> Iterator[tuple[Visit, Visit]]:
 
 
 def _by_time(record: Record) -> tuple[str, float, str, str]:
-    known = record.start is not None
-    return _clock(record), record.start if known and record.start is not None else 0.0, record.camera, record.tracklet
+    return _clock(record), record.start or 0.0, record.camera, record.tracklet
 
 
 def _clock(record: Record) -> str:
