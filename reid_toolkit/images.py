@@ -16,6 +16,8 @@ Image = NDArray[np.uint8]
 """(H, W, 3) uint8, BGR."""
 
 THUMBNAIL_HEIGHT = 128
+CROP_QUALITY = 95
+"""JPEG quality of stored crops."""
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
@@ -38,6 +40,21 @@ def read_image(path: Path, origin: str = "") -> Image:
         got = "an empty file" if not content else f"{len(content)} bytes that no decoder knows"
         raise ImageError(f"{where}: not an image: expected JPEG, PNG, BMP or WebP, got {got}")
     return image
+
+
+def encode_crop(image: Image, name: Path) -> bytes:
+    """A crop as the bytes of a JPEG. Raises :class:`ImageError`, which calls it ``name``, if that is impossible."""
+    encoded, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, CROP_QUALITY])
+    if not encoded:
+        raise ImageError(f"{name}: a crop of shape {image.shape} cannot be written as JPEG")
+    return bytes(content)
+
+
+def write_crop(path: Path, image: Image) -> None:
+    """Write a JPEG. It is encoded in memory first, because ``cv2.imwrite`` does not report a full disk."""
+    content = encode_crop(image, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def thumbnail(image: Image) -> bytes:

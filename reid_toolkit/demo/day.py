@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from reid_toolkit.datasets.manifest import write_manifest
@@ -19,8 +18,8 @@ from reid_toolkit.demo.people import CLOTHES, Person, draw_person, make_people
 from reid_toolkit.demo.recording import Shooting
 from reid_toolkit.demo.truth import HIDDEN, write_identities
 from reid_toolkit.demo.walks import Step, walk
-from reid_toolkit.errors import ImageError, InputError
-from reid_toolkit.images import Image
+from reid_toolkit.errors import InputError
+from reid_toolkit.images import Image, write_crop
 from reid_toolkit.records import Crop
 
 OPENING, CLOSING = 8 * 3600.0, 18 * 3600.0
@@ -220,7 +219,7 @@ def draw_day(
             shown = list(crops_of(shooting, visit, near_in_time(visit, seen, number), crops))
             for frame, time, image, box in shown:
                 path = folder / camera / name / f"{frame:06d}.jpg"
-                write_jpeg(path, image)
+                write_crop(path, image)
                 rows.append(Crop(path.resolve(), camera, name, frame, time + ahead, *box, recording=camera))
             if shown:
                 identities[name] = visit.person.identity
@@ -265,11 +264,3 @@ def crops_of(
         wide, high = round(MARGIN * width), round(MARGIN * height)
         crop = image[max(y - high, 0) : y + height + high, max(x - wide, 0) : x + width + wide]
         yield round((time % 86_400) * FPS), time, crop, (x, y, width, height)
-
-
-def write_jpeg(path: Path, image: Image) -> None:
-    encoded, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    if not encoded:
-        raise ImageError(f"{path}: a crop of shape {image.shape} cannot be written as JPEG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.tobytes())

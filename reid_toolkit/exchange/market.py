@@ -14,19 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
-
 from reid_toolkit.datasets.dataset import Dataset
-from reid_toolkit.errors import DatasetError, ImageError, InputError
+from reid_toolkit.errors import DatasetError, InputError
 from reid_toolkit.exchange.outgoing import new_folder, refuse_existing
 from reid_toolkit.files import csv_text, write_atomic
-from reid_toolkit.images import read_image
+from reid_toolkit.images import encode_crop, read_image
 from reid_toolkit.records import Crop, Tracklet
 
 Part = Literal["train", "test"]
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 COLUMNS = ("image", "tracklet", "camera", "identity", "recording", "frame", "time")
-JPEG_QUALITY = 95
 JUNK, DISTRACTOR = -1, 0
 
 
@@ -144,8 +141,4 @@ def as_jpeg(crop: Crop) -> bytes:
     content = crop.path.read_bytes()
     if content.startswith(b"\xff\xd8"):
         return content
-    image = read_image(crop.path, crop.origin)
-    encoded, made = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not encoded:
-        raise ImageError(f"{crop.path}: a crop of shape {image.shape} cannot be written as JPEG")
-    return bytes(made)
+    return encode_crop(read_image(crop.path, crop.origin), crop.path)

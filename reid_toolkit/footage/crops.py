@@ -4,18 +4,15 @@ import shutil
 from collections import Counter, defaultdict
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_toolkit.errors import ImageError
-from reid_toolkit.images import Image
+from reid_toolkit.images import Image, write_crop
 from reid_toolkit.records import Crop
 
 Box = NDArray[np.float32]
 """(4,) x1 y1 x2 y2 in pixels of the frame."""
 
-JPEG_QUALITY = 95
 SMALLEST_WIDTH, SMALLEST_HEIGHT = 12, 24
 """Pixels. Smaller boxes show nobody who can be recognised."""
 LEAST_INSIDE = 0.5
@@ -44,15 +41,6 @@ def shows_enough(box: Box, width: int, height: int) -> bool:
         return False
     inside = max(0.0, min(x2, width) - max(x1, 0.0)) * max(0.0, min(y2, height) - max(y1, 0.0))
     return inside >= LEAST_INSIDE * (x2 - x1) * (y2 - y1)
-
-
-def write_crop(path: Path, image: Image) -> None:
-    """Write a JPEG. It is encoded in memory first, because ``cv2.imwrite`` does not report a full disk."""
-    encoded, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not encoded:
-        raise ImageError(f"{path}: a crop of shape {image.shape} cannot be written as JPEG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.tobytes())
 
 
 class TrackletWriter:

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from reid_toolkit.footage.crops import TrackletWriter, cut, write_crop
+from reid_toolkit.footage.crops import TrackletWriter, cut
+from reid_toolkit.images import write_crop
 
 FRAME = np.arange(100 * 200 * 3, dtype=np.int64).reshape(100, 200, 3).astype(np.uint8)
 

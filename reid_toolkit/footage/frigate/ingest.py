@@ -11,11 +11,11 @@ import numpy as np
 from reid_toolkit.datasets.manifest import check_name
 from reid_toolkit.errors import DownloadError, InputError
 from reid_toolkit.files import as_name
-from reid_toolkit.footage.crops import cut, shows_enough, write_crop
+from reid_toolkit.footage.crops import cut, shows_enough
 from reid_toolkit.footage.dataset_writer import IngestStore, open_store
 from reid_toolkit.footage.frigate.client import FrigateClient
 from reid_toolkit.footage.frigate.events import FrigateEvent, SnapshotSource, cameras_of, is_whole, pages_of
-from reid_toolkit.images import decode
+from reid_toolkit.images import decode, write_crop
 from reid_toolkit.records import Crop
 
 DETECTOR = "frigate"
