@@ -58,6 +58,19 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made if needed and stays. The system frees the lock if the process dies.
+
+    Raises :class:`BlockingIOError` if another process holds it.
+    """
+    import fcntl
+
+    with open(path, "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
 def parse_json(content: bytes | str) -> Any:
     """Parse JSON from a file that anybody may have written. Raises :class:`ValueError` if it is not JSON."""
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli import options
+from reid_toolkit.cli import options, pool_options
 from reid_toolkit.cli.console import print_json, progress_bar, warn, warnings_on_log
 from reid_toolkit.errors import InputError
 from reid_toolkit.records import Crop
@@ -20,20 +20,13 @@ from reid_toolkit.records import Crop
 @click.option(
     "--format", type=click.Choice(["npy", "parquet"]), default="npy", show_default=True, help="Format of the result."
 )
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
+@pool_options.pool
 @click.option(
     "--shard-size",
     type=click.IntRange(1),
     default=1024,
     show_default=True,
-    help="Crops per shard, the unit of work that one process takes.",
-)
-@click.option(
-    "--stale-after",
-    type=options.Number(0, min_open=True),
-    default=300.0,
-    show_default=True,
-    help="Take over the shard of another process after so many seconds without a sign of life from it.",
+    help="Crops per shard, the unit of work that one worker takes.",
 )
 @options.batch_size
 @options.provider
@@ -44,9 +37,11 @@ def command(
     model: Path,
     out: Path,
     format: str,
-    workers: int,
+    workers: int | None,
+    ray: str | None,
+    worker_cpus: float | None,
+    worker_gpus: float | None,
     shard_size: int,
-    stale_after: float,
     batch_size: int,
     providers: tuple[str, ...],
     strict: bool,
@@ -54,13 +49,15 @@ def command(
 ) -> None:
     """Embed every crop of SOURCE: a dataset, a folder of images, a text file of paths, or - for paths on stdin.
 
-    Run the same command again to continue. Run it on several machines with the same --out, in a shared folder, to
-    share the work. Crops that cannot be read are counted, and listed in OUT/bad.csv.
+    Run the same command again to continue. --workers and --ray share the work among processes and machines. Crops that
+    cannot be read are counted, and listed in OUT/bad.csv.
     """
     from dataclasses import asdict
 
-    from reid_toolkit.runtime.bulk.workers import Engine, embed_crops
+    from reid_toolkit.runtime.bulk.embedding import embed_crops
+    from reid_toolkit.runtime.engine import Engine
 
+    pool = pool_options.pool_of(workers, ray, worker_cpus, worker_gpus)
     crops = crops_of(source)
     engine = Engine(model, batch_size, providers=providers or None, strict=strict)
     began = time.perf_counter()
@@ -70,9 +67,8 @@ def command(
             out,
             engine,
             format=format,
-            workers=workers,
+            pool=pool,
             shard_size=shard_size,
-            stale_after=stale_after,
             on_progress=on_progress,
         )
     seconds = time.perf_counter() - began

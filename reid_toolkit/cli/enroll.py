@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli import options
+from reid_toolkit.cli import options, pool_options
 from reid_toolkit.cli.cameras import describe_fit
 from reid_toolkit.cli.console import counted, print_json, progress_bars, warn, warn_bad
 from reid_toolkit.errors import InputError
@@ -33,6 +33,7 @@ from reid_toolkit.errors import InputError
 @options.allow
 @options.skip_bad
 @options.batch_size
+@pool_options.pool
 @options.wait
 @options.json_output
 def command(
@@ -46,18 +47,24 @@ def command(
     allow: bool,
     skip_bad: bool,
     batch_size: int,
+    workers: int | None,
+    ray: str | None,
+    worker_cpus: float | None,
+    worker_gpus: float | None,
     wait: float,
     as_json: bool,
 ) -> None:
     """Store the descriptors of tracklets, crops or images in a gallery. A new gallery is created if needed.
 
     The descriptor of a tracklet is the normalised mean of its crops' descriptors. What is already enrolled is skipped.
-    Camera statistics are fitted again when a camera's records have doubled or halved since the last fit.
+    Camera statistics are fitted again when a camera's records have doubled or halved since the last fit. --workers and
+    --ray share the work among processes and machines.
     """
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.runtime import Embedder
     from reid_toolkit.search import enroll, units_of
 
+    pool = pool_options.pool_of(workers, ray, worker_cpus, worker_gpus)
     units = [unit for path in inputs for unit in units_of(path, camera, each_crop=crops, tags=tags)]
     embedder = Embedder(model, batch_size=batch_size)
     bad: list[str] | None = [] if skip_bad else None
@@ -65,7 +72,9 @@ def command(
     with open_gallery(gallery, embedder.dimension, embedder.fingerprint, wait=wait) as store:
         store.remember_model_file(model.resolve())
         with progress_bars(bars) as on_progress:
-            done = enroll(store, embedder, units, allow=allow, thumbnails=thumbnails, bad=bad, on_progress=on_progress)
+            done = enroll(
+                store, embedder, units, allow=allow, thumbnails=thumbnails, bad=bad, pool=pool, on_progress=on_progress
+            )
     if done.not_fitted:
         warn(f"camera statistics were not fitted: {done.not_fitted}")
     if done.too_old:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reid_toolkit.cli import options
+from reid_toolkit.cli import options, pool_options
 from reid_toolkit.cli.console import counted, fail, print_json, printable, progress_bar, warn, warnings_on_log
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--skip-bad", is_flag=True, help="Only warn of sources that cannot be read, and exit with status 0.")
 @click.option("--seconds", type=options.Number(0, min_open=True), help="Stop reading a stream after so many seconds.")
+@pool_options.pool
 @options.json_output
 def command(
     videos: tuple[str, ...],
@@ -52,13 +53,17 @@ def command(
     replace: bool,
     skip_bad: bool,
     seconds: float | None,
+    workers: int | None,
+    ray: str | None,
+    worker_cpus: float | None,
+    worker_gpus: float | None,
     as_json: bool,
 ) -> None:
     """Detect and track the people in recordings, and store crops of them in a dataset.
 
     VIDEO is a video, a folder of videos, a folder of frames, the URL of a stream (rtsp://...) or the number of a
     webcam. Streams and webcams are read until Ctrl-C. Recordings that are already in the dataset are skipped, and read
-    again if they have grown.
+    again if they have grown. --workers and --ray read several recordings at once.
     """
     refuse_contradictions(tracks, tracks_format)
     from dataclasses import asdict
@@ -66,6 +71,7 @@ def command(
     from reid_toolkit.errors import VideoError
     from reid_toolkit.footage.ingest import ingest
 
+    pool = pool_options.pool_of(workers, ray, worker_cpus, worker_gpus)
     bad: list[str] = []
     with progress_bar("ingest", "frames") as on_progress, warnings_on_log(), telling_where_it_goes_on():
         report = ingest(
@@ -84,6 +90,7 @@ def command(
             frame_rate=frame_rate,
             seconds=seconds,
             replace=replace,
+            pool=pool,
             bad=bad,
             on_progress=on_progress,
         )

@@ -10,18 +10,17 @@ Renaming the partial folder is the decisive step. If a process stops after the r
 list the recording, its folder still has its own two files, and it is entered when the dataset is opened next.
 """
 
-import fcntl
 import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from reid_toolkit.datasets import manifest
 from reid_toolkit.errors import DatasetError
-from reid_toolkit.files import can_be_written, parse_json, write_atomic
+from reid_toolkit.files import can_be_written, locked, parse_json, write_atomic
 from reid_toolkit.records import Crop
 
 JOURNAL = "ingest.json"
@@ -44,11 +43,19 @@ class IngestStore:
     def free_name(self, wanted: str) -> str:
         """Return ``wanted`` without unsafe characters and not too long. A number is added if another recording of this
         dataset has the name."""
-        safe = re.sub(r"[^\w.-]+", "_", wanted).strip("._-") or "recording"
-        safe = safe.encode()[:LONGEST_NAME].decode(errors="ignore")
+        return self.free_names([wanted])[0]
+
+    def free_names(self, wanted: Sequence[str]) -> list[str]:
+        """Return a different :meth:`free_name` for each of ``wanted``."""
         taken = {entry["name"] for entry in self.entries} | {p.name for p in (self.root / "crops").glob("[!.]*")}
-        names = (safe if number == 1 else f"{safe}-{number}" for number in range(1, len(taken) + 2))
-        return next(name for name in names if name not in taken)
+        chosen = []
+        for text in wanted:
+            safe = re.sub(r"[^\w.-]+", "_", text).strip("._-") or "recording"
+            safe = safe.encode()[:LONGEST_NAME].decode(errors="ignore")
+            names = (safe if number == 1 else f"{safe}-{number}" for number in range(1, len(taken) + 2))
+            chosen.append(next(name for name in names if name not in taken))
+            taken.add(chosen[-1])
+        return chosen
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
@@ -136,9 +143,9 @@ def open_folder(root: Path) -> Iterator[None]:
             f"{root}: cannot be written: it is read-only or belongs to another user: expected a dataset folder that "
             "you may write; copy it to a place where you may write"
         )
-    with open(lock, "w") as handle:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(lock))
         except BlockingIOError:
             raise DatasetError(
                 f"{root}: another process is changing this dataset: wait for it (`reid ingest` can use another --out)"

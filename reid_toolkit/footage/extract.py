@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from reid_toolkit.datasets.dataset import group_tracklets
@@ -105,16 +106,12 @@ class IngestReport:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What the functions below share about one recording."""
+class Job:
+    """What decides the tracklets of a recording, besides its people. It can be sent to another process."""
 
     recording: Recording
     camera: str
     settings: Settings
-    store: IngestStore
-    people: TrackSource
-    report: IngestReport
-    tick: Callable[[], None]
     camera_given: bool = True
     """Whether the user named the camera. If not, the file's name is used."""
 
@@ -123,115 +120,157 @@ class Work:
         """All settings that decide the result. A dataset holds a recording with one set of them."""
         return {"camera": self.camera, "frame_rate": self.recording.frame_rate, **asdict(self.settings)}
 
+    @property
+    def wanted_name(self) -> str:
+        """The name that the recording should have in the dataset, unless another recording has it."""
+        name = self.recording.name
+        return name if self.camera == name else f"{self.camera}-{name}"
+
+
+@dataclass
+class Part:
+    """What was read of a recording: all of a file, or a part of a stream. Its crops lie in a folder of their own."""
+
+    entry: Entry
+    """For the dataset's journal."""
+    crops: list[Crop]
+    more: bool = False
+    """Whether a stream may have more frames."""
+    damaged: int = 0
+    """Pieces that are missing or could not be decoded."""
+    warnings: list[str] = field(default_factory=list)
+
 
 class StillWrittenError(VideoError):
     """The file changed while it was read."""
 
 
-def ingest_file(work: Work, replaces: Entry | None = None) -> None:
-    """Ingest a whole recording and commit it at its end. It replaces ``replaces``, its older entry, if given.
+def read_file(job: Job, people: TrackSource, folder: Path, name: str, tick: Callable[[], None]) -> Part:
+    """Read a whole recording, and cut its crops into ``folder``. It will have this ``name`` in the dataset.
 
     Raises:
-        StillWrittenError: the file changed while it was read, so only a part was read. Nothing is stored.
-        VideoError: every frame is black. Nothing is stored.
+        StillWrittenError: the file changed while it was read, so only a part was read.
+        VideoError: every frame is black.
     """
-    recording = work.recording
-    work.people.start(recording)
-    name = recording.name if work.camera == recording.name else f"{work.camera}-{recording.name}"
+    recording = job.recording
+    people.start(recording)
     damage: list[None] = []
-    entry, _ = extract(
-        work, work.store.free_name(name), recording.frames(lambda: damage.append(None)), replaces=replaces
-    )
-    work.report.damaged += len(damage)
+    part = read_part(job, people, folder, name, recording.frames(lambda: damage.append(None)), tick)
+    part.damaged = len(damage)
+    entry = part.entry
     read, declared = entry["frames"], recording.frame_count
     if damage:
-        work.report.warnings.append(
+        part.warnings.append(
             f"{recording.source}: damaged: {len(damage)} {'piece is' if len(damage) == 1 else 'pieces are'} missing "
             f"or could not be decoded; the {read} frames that could be read are kept"
         )
     elif declared and read < ENDS_EARLY * declared:
-        work.report.warnings.append(
+        part.warnings.append(
             f"{recording.source}: ends early: {read} of {declared} declared frames could be read; they are kept"
         )
     if entry["black"] > MANY_BLACK * read:
-        work.report.warnings.append(f"{recording.source}: {entry['black']} of {read} frames are completely black")
+        part.warnings.append(f"{recording.source}: {entry['black']} of {read} frames are completely black")
     if not entry["tracklets"]:
-        work.report.warnings.append(
-            f"{recording.source}: no tracklets in {read} frames ({entry['dropped']} too short): {work.people.advice}"
+        part.warnings.append(
+            f"{recording.source}: no tracklets in {read} frames ({entry['dropped']} too short): {people.advice}"
         )
+    return part
 
 
-def ingest_stream(work: Work, seconds: float | None) -> None:
+def ingest_stream(
+    job: Job,
+    people: TrackSource,
+    store: IngestStore,
+    seconds: float | None,
+    report: IngestReport,
+    tick: Callable[[], None],
+) -> None:
     """Ingest a live stream in parts and commit each at its end. KeyboardInterrupt ends the last part early."""
-    work.people.start(work.recording)
-    frames = work.recording.frames()
+    people.start(job.recording)
+    frames = job.recording.frames()
     end = None if seconds is None else time.monotonic() + seconds
     going = True
     while going:
         now, stamp = time.monotonic(), datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         stop = now + STREAM_PART_SECONDS if end is None else min(end, now + STREAM_PART_SECONDS)
-        _, more = extract(work, work.store.free_name(f"{work.camera}-{stamp}"), frames, stop)
-        going = more and (end is None or time.monotonic() < end)
+        name = store.free_name(f"{job.camera}-{stamp}")
+        with store.staging(name) as folder:
+            part = read_part(job, people, folder, name, frames, tick, stop)
+            store_part(store, folder, part, report)
+        going = part.more and (end is None or time.monotonic() < end)
 
 
-def extract(
-    work: Work, name: str, frames: Iterator[Frame], stop: float | None = None, replaces: Entry | None = None
-) -> tuple[Entry, bool]:
-    """Cut crops of the tracked people in ``frames``, then commit the tracklets. A stream stops once
-    ``time.monotonic()`` reaches ``stop``.
-
-    Returns the journal's entry, and whether there may be more frames.
-    """
-    settings, report, recording = work.settings, work.report, work.recording
-    tracked = work.people.follow()
+def read_part(
+    job: Job,
+    people: TrackSource,
+    folder: Path,
+    name: str,
+    frames: Iterator[Frame],
+    tick: Callable[[], None],
+    stop: float | None = None,
+) -> Part:
+    """Cut crops of the tracked people in ``frames`` into ``folder``. A stream stops once ``time.monotonic()`` reaches
+    ``stop``. ``tick`` is called for each frame."""
+    settings, recording = job.settings, job.recording
+    tracked = people.follow()
     began = settings.start or 0.0
-    before, black, more = report.frames, 0, False
+    read, black, more = 0, 0, False
     shape: tuple[int, ...] = ()
-    with work.store.staging(name) as staging:
-        writer = TrackletWriter(staging, name, work.camera, settings.every, settings.margin)
-        try:
-            for frame in frames:
-                shape = frame.image.shape
-                black += not frame.image.any()
-                for track, box, score in tracked(frame):
-                    writer.add(track, frame.image, frame.number, began + frame.time, box, score)
-                report.frames += 1
-                work.tick()
-                if stop is not None and time.monotonic() >= stop:
-                    more = True
-                    break
-        except KeyboardInterrupt:
-            if not recording.is_stream:
-                raise
-        read, fingerprint, size = report.frames - before, recording.fingerprint, recording.size
-        if not recording.is_stream:  # checked last, so that a change during reading is seen
-            if stamp_of(recording.files) != recording.stamp:
-                raise StillWrittenError(f"{recording.source}: changed while it was read, so it is still being written")
-            if read and black == read:
-                raise VideoError(f"{recording.source}: all of its {read} frames are black: expected people to see")
-        report.warnings += work.people.doubts()
-        dropped = writer.drop_short(settings.min_crops)
-        crops, tracklets = writer.crops, len(writer.tracks)
-        entry = {
-            "name": name,
-            "source": recording.source,
-            "fingerprint": fingerprint,
-            "stamp": recording.stamp,
-            "size": size,
-            "settings": work.asked,
-            "frames": read,
-            **({"width": shape[1], "height": shape[0]} if shape else {}),
-            "black": black,
-            "tracklets": tracklets,
-            "dropped": dropped,
-            "crops": len(crops),
-        }
-        work.store.commit(staging, crops, entry, replaces)
-    report.tracklets += tracklets
-    report.dropped += dropped
-    report.crops += len(crops)
-    count_camera(report.cameras.setdefault(work.camera, CameraReport()), entry, crops)
-    return entry, more
+    writer = TrackletWriter(folder, name, job.camera, settings.every, settings.margin)
+    try:
+        for frame in frames:
+            shape = frame.image.shape
+            black += not frame.image.any()
+            for track, box, score in tracked(frame):
+                writer.add(track, frame.image, frame.number, began + frame.time, box, score)
+            read += 1
+            tick()
+            if stop is not None and time.monotonic() >= stop:
+                more = True
+                break
+    except KeyboardInterrupt:
+        if not recording.is_stream:
+            raise
+    fingerprint, size = recording.fingerprint, recording.size
+    if not recording.is_stream:  # checked last, so that a change during reading is seen
+        if stamp_of(recording.files) != recording.stamp:
+            raise StillWrittenError(f"{recording.source}: changed while it was read, so it is still being written")
+        if read and black == read:
+            raise VideoError(f"{recording.source}: all of its {read} frames are black: expected people to see")
+    warnings = people.doubts()
+    dropped = writer.drop_short(settings.min_crops)
+    crops = writer.crops
+    entry = {
+        "name": name,
+        "source": recording.source,
+        "fingerprint": fingerprint,
+        "stamp": recording.stamp,
+        "size": size,
+        "settings": job.asked,
+        "frames": read,
+        **({"width": shape[1], "height": shape[0]} if shape else {}),
+        "black": black,
+        "tracklets": len(writer.tracks),
+        "dropped": dropped,
+        "crops": len(crops),
+    }
+    return Part(entry, crops, more, warnings=warnings)
+
+
+def store_part(
+    store: IngestStore, folder: Path, part: Part, report: IngestReport, replaces: Entry | None = None
+) -> None:
+    """Commit a part, whose crops lie in ``folder``, and count it. It replaces ``replaces``, an older entry, if
+    given."""
+    entry = part.entry
+    store.commit(folder, part.crops, entry, replaces)
+    report.tracklets += entry["tracklets"]
+    report.dropped += entry["dropped"]
+    report.crops += entry["crops"]
+    report.damaged += part.damaged
+    report.warnings += part.warnings
+    camera = entry["settings"]["camera"]
+    count_camera(report.cameras.setdefault(camera, CameraReport()), entry, part.crops)
 
 
 def count_camera(counts: CameraReport, entry: Entry, crops: list[Crop]) -> None:

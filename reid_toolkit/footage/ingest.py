@@ -6,25 +6,29 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from reid_toolkit.datasets.manifest import check_name
 from reid_toolkit.errors import InputError, VideoError
 from reid_toolkit.files import as_name
-from reid_toolkit.footage.dataset_writer import Entry, open_store
+from reid_toolkit.footage.dataset_writer import Entry, IngestStore, open_store
 from reid_toolkit.footage.decoding import DEFAULT_FRAME_RATE
 from reid_toolkit.footage.detector import Detector, load_detector
 from reid_toolkit.footage.extract import (
     IngestReport,
+    Job,
     Settings,
     StillWrittenError,
-    Work,
-    ingest_file,
     ingest_stream,
+    read_file,
+    store_part,
 )
 from reid_toolkit.footage.frames import Recording, digest_of
+from reid_toolkit.footage.readers import ReaderStart, Workplace
 from reid_toolkit.footage.sources import find_sources
 from reid_toolkit.footage.track_sources import DetectedTracks, GivenTracks, TrackSource
+from reid_toolkit.parallel.pool import Pool
 
 WAY_OUT = (
     "; the motion detector wants a fixed camera and whole people who walk: for others give --detector torchvision or "
@@ -49,6 +53,7 @@ def ingest(
     frame_rate: float = DEFAULT_FRAME_RATE,
     seconds: float | None = None,
     replace: bool = False,
+    pool: Pool | None = None,
     bad: list[str] | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> IngestReport:
@@ -70,6 +75,8 @@ def ingest(
         frame_rate: frames a second of a folder of frames.
         seconds: for how long a stream is read; None reads until it ends or KeyboardInterrupt.
         replace: whether a recording whose file changed in another way than growing is read again, too.
+        pool: reads several recordings at once, in workers that find the recordings and ``out`` under the same paths.
+            None reads one after the other, in this process. Not for streams, ``tracks`` and detectors of your own.
         bad: what could not be read is appended, a sentence each; with None it is raised at the end.
         on_progress: called with (frames done, frames in all or None).
 
@@ -88,38 +95,59 @@ def ingest(
         raise VideoError(first_of(found.bad))
     refuse_repeats(recordings)
     refuse_unsuited(recordings, camera, start)
-    people: TrackSource
-    if tracks is not None:
-        people = given_tracks(tracks, tracks_format, recordings)
-    elif isinstance(detector, str):
-        people = DetectedTracks(load_detector(detector, detector_weights, person_label=person_label))
-    else:
-        people = DetectedTracks(detector)
+    if pool is not None:
+        refuse_pool(recordings, tracks, detector)
+    loader = partial(load_tracks, detector, detector_weights, person_label)
+    people = loader() if tracks is None else given_tracks(tracks, tracks_format, recordings)
     settings = Settings(people.name, every, min_crops, margin, unix_time(start))
     report = IngestReport(bad=found.bad, passed_over=found.passed_over)
-    total: int | None = None
-
-    def tick() -> None:
-        if on_progress:
-            on_progress(report.frames, total)
-
     with open_store(Path(out)) as store:
-        works = [
-            Work(recording, camera or recording.name, settings, store, people, report, tick, camera is not None)
-            for recording in recordings
-        ]
-        pending = list(left_to_do(works, replace=replace))
-        counts = [work.recording.frame_count for work, _ in pending]
-        if None not in counts:
-            total = sum(count or 0 for count in counts)
-        tick()
-        read_all(pending, report, seconds)
+        jobs = [Job(recording, camera or recording.name, settings, camera is not None) for recording in recordings]
+        pending = list(left_to_do(jobs, store, report, replace=replace))
+        tick = ticker(report, [job.recording.frame_count for job, _ in pending], on_progress)
+        clock = time.perf_counter()
+        if pool is None:
+            read_all(pending, people, store, report, seconds, tick)
+        else:
+            read_at_once(pending, loader, pool, store, report, tick)
+        report.seconds = time.perf_counter() - clock
     report.warnings += doubts_of(report, out, settings)
     if bad is not None:
         bad += report.bad
     elif report.bad:
         raise VideoError(first_of(report.bad))
     return report
+
+
+def load_tracks(detector: str | Detector, weights: Path | None, person_label: int | None) -> DetectedTracks:
+    """Load the detector, and give the tracks that come from its boxes."""
+    if not isinstance(detector, str):
+        return DetectedTracks(detector)
+    return DetectedTracks(load_detector(detector, weights, person_label=person_label))
+
+
+def refuse_pool(recordings: Sequence[Recording], tracks: Path | None, detector: str | Detector) -> None:
+    """Raise :class:`InputError` for what several workers cannot read."""
+    if tracks is not None or not isinstance(detector, str) or any(recording.is_stream for recording in recordings):
+        raise InputError(
+            "several workers read several recordings with a detector that is named: expected neither a stream, nor a "
+            "file of tracks, nor a detector of your own; leave out the workers"
+        )
+
+
+def ticker(
+    report: IngestReport, counts: Sequence[int | None], on_progress: Callable[[int, int | None], None] | None
+) -> Callable[[int], None]:
+    """Return a function that counts frames that were read. ``counts`` are the frames that the recordings declare."""
+    total = None if None in counts else sum(count or 0 for count in counts)
+
+    def tick(frames: int) -> None:
+        report.frames += frames
+        if on_progress:
+            on_progress(report.frames, total)
+
+    tick(0)
+    return tick
 
 
 def given_tracks(tracks: Path, form: str | None, recordings: Sequence[Recording]) -> GivenTracks:
@@ -174,29 +202,63 @@ def unix_time(start: datetime | None) -> float | None:
     return seconds
 
 
-def left_to_do(works: Sequence[Work], *, replace: bool) -> Iterator[tuple[Work, Entry | None]]:
+def left_to_do(
+    jobs: Sequence[Job], store: IngestStore, report: IngestReport, *, replace: bool
+) -> Iterator[tuple[Job, Entry | None]]:
     """The recordings that the dataset does not have yet, each with the entry that it replaces, if there is one."""
-    for work in works:
-        with collecting(work.report, work.recording):
-            known, as_it_is = stored(work)
+    for job in jobs:
+        with collecting(report, job.recording):
+            known, as_it_is = stored(job, store)
             if known and as_it_is:
-                work.report.skipped += 1
+                report.skipped += 1
             else:
-                yield work, known and replaceable(work, known, anyway=replace)
+                yield job, known and replaceable(job, known, store, anyway=replace)
 
 
-def read_all(pending: Sequence[tuple[Work, Entry | None]], report: IngestReport, seconds: float | None) -> None:
+def read_all(
+    pending: Sequence[tuple[Job, Entry | None]],
+    people: TrackSource,
+    store: IngestStore,
+    report: IngestReport,
+    seconds: float | None,
+    tick: Callable[[int], None],
+) -> None:
     """Read one recording after the other; a stream for ``seconds``, or until it ends."""
-    clock = time.perf_counter()
-    for work, known in pending:
-        with collecting(report, work.recording):
-            if work.recording.is_stream:
-                ingest_stream(work, seconds)
+    for job, known in pending:
+        with collecting(report, job.recording):
+            if job.recording.is_stream:
+                ingest_stream(job, people, store, seconds, report, partial(tick, 1))
             else:
-                ingest_file(work, known)
+                name = store.free_name(job.wanted_name)
+                with store.staging(name) as folder:
+                    part = read_file(job, people, folder, name, partial(tick, 1))
+                    store_part(store, folder, part, report, known)
             report.videos += 1
             report.replaced += known is not None
-        report.seconds = time.perf_counter() - clock
+
+
+def read_at_once(
+    pending: Sequence[tuple[Job, Entry | None]],
+    loader: Callable[[], TrackSource],
+    pool: Pool,
+    store: IngestStore,
+    report: IngestReport,
+    tick: Callable[[int], None],
+) -> None:
+    """Read several recordings at once. Each is stored as soon as it was read, so their order in the dataset may
+    differ."""
+    names = store.free_names([job.wanted_name for job, _ in pending])
+    with Workplace(store.root) as place:
+        units = (place.unit(job, name) for (job, _), name in zip(pending, names, strict=True))
+        for position, outcome in pool.run(ReaderStart(loader), units, lambda: tick(place.new_frames())):
+            job, known = pending[position]
+            with collecting(report, job.recording):
+                if isinstance(outcome, Exception):
+                    raise outcome
+                store_part(store, place.folder_of(outcome), outcome.part, report, known)
+                report.videos += 1
+                report.replaced += known is not None
+            tick(place.new_frames())
 
 
 @contextmanager
@@ -235,13 +297,13 @@ def refuse_repeats(recordings: Sequence[Recording]) -> None:
         seen[recording.fingerprint] = recording
 
 
-def stored(work: Work) -> tuple[Entry | None, bool]:
+def stored(job: Job, store: IngestStore) -> tuple[Entry | None, bool]:
     """The dataset's entry of this recording, or of another one that was at its path before; and whether it is this one.
 
     Raises:
         InputError: it was ingested with other settings than are asked for now.
     """
-    recording, store = work.recording, work.store
+    recording = job.recording
     if recording.is_stream:
         return None, False
     there = [entry for entry in store.entries if entry["source"] == recording.source]
@@ -249,8 +311,8 @@ def stored(work: Work) -> tuple[Entry | None, bool]:
     same = same or next((entry for entry in store.entries if is_of(entry, recording)), None)
     if same is None:
         return (there[-1] if there else None), False
-    then, now = same["settings"], work.asked
-    if not work.camera_given:
+    then, now = same["settings"], job.asked
+    if not job.camera_given:
         now = {**now, "camera": then.get("camera")}  # a copy under another name is the same recording
     other = [f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in now if then.get(key) != now[key]]
     if other:
@@ -267,16 +329,16 @@ def is_of(entry: Entry, recording: Recording) -> bool:
     return bool(entry["fingerprint"] == (recording.fingerprint_before if before else recording.fingerprint))
 
 
-def replaceable(work: Work, known: Entry, *, anyway: bool) -> Entry:
+def replaceable(job: Job, known: Entry, store: IngestStore, *, anyway: bool) -> Entry:
     """Returns ``known`` if the file at its path now is the same recording grown longer, or with ``anyway``.
 
     Raises:
         VideoError: the file is another recording.
     """
-    recording, size = work.recording, known.get("size")
+    recording, size = job.recording, known.get("size")
     if anyway or (size and digest_of(recording.files, size) == known["fingerprint"]):
         return known
     raise VideoError(
-        f"{recording.source}: has changed since it was ingested into {work.store.root}: give the new recording another "
+        f"{recording.source}: has changed since it was ingested into {store.root}: give the new recording another "
         "name, use another --out, or give --replace to have what was stored of it replaced"
     )

@@ -17,10 +17,14 @@ from reid_toolkit.files import as_name, as_text
 from reid_toolkit.gallery import GalleryStore
 from reid_toolkit.gallery.types import Comparison, is_past
 from reid_toolkit.images import read_image, thumbnail
+from reid_toolkit.parallel.pool import Pool, in_order
 from reid_toolkit.records import Crop, Record
 from reid_toolkit.runtime import Embedder
+from reid_toolkit.runtime.engine import Engine
 from reid_toolkit.runtime.tracklets import average
 
+CROPS_OF_A_BLOCK = 512
+"""About so many crops are sent to a worker at a time."""
 OnProgress = Callable[[str, int, int | None], None]
 """Called with (step, done, total). The step is "enroll", "camera statistics" or "index"; total is None if unknown."""
 
@@ -63,6 +67,7 @@ def enroll(
     allow: bool = False,
     thumbnails: bool = False,
     bad: list[str] | None = None,
+    pool: Pool | None = None,
     on_progress: OnProgress = lambda what, done, total: None,
 ) -> Enrolment:
     """Store the descriptors of those ``units`` that are not in ``store`` yet.
@@ -78,6 +83,8 @@ def enroll(
         allow: also enroll forgotten units, and take them off the block list.
         thumbnails: store a small picture with each record.
         bad: unreadable pictures are left out, and their messages are appended here. None raises an error instead.
+        pool: describes the units in its workers, which find the pictures under the same paths. None does it in this
+            process. Records are stored by this process, in the same order.
         on_progress: see :data:`OnProgress`.
 
     Raises:
@@ -89,7 +96,8 @@ def enroll(
     young = [unit for unit in missing if not is_past(unit.record, kept_since)]
     wanted = young if allow else unblocked(young, store)
     enrolled = 0
-    for described, vectors in describe(wanted, embedder, bad):
+    batches = describe(wanted, embedder, bad) if pool is None else describe_elsewhere(wanted, embedder, bad, pool)
+    for described, vectors in batches:
         shown = [pictured(unit, small=thumbnails) if thumbnails or bad else unit.record for unit in described]
         store.add(vectors, shown)
         if allow:  # only after they are stored
@@ -185,3 +193,76 @@ def describe(
             done, rows, crops = [], [], 0
     if done:
         yield done, np.array(rows)
+
+
+class Block(NamedTuple):
+    """Units for a worker."""
+
+    crops: tuple[tuple[Crop, ...], ...]
+    """Of each unit."""
+    skip_bad: bool
+    """Whether unreadable pictures are left out."""
+
+
+class Described(NamedTuple):
+    """What a worker made of a block."""
+
+    places: list[int]
+    """The units in the block that have a descriptor."""
+    rows: NDArray[np.float32]
+    """(B, D)."""
+    bad: list[str]
+    """Messages of unreadable pictures."""
+
+
+@dataclass(frozen=True)
+class Describer:
+    """Describes units, in any process."""
+
+    embedder: Embedder
+
+    def __call__(self, block: Block) -> Described:
+        """Describe a block. Raises :class:`ImageError` for an unreadable picture unless they are left out."""
+        bad: list[str] | None = [] if block.skip_bad else None
+        places, rows = [], [np.empty((0, self.embedder.dimension), np.float32)]
+        for place, descriptors in embed_groups(self.embedder, block.crops, bad):
+            places.append(place)
+            rows.append(average(descriptors)[None])
+        return Described(places, np.concatenate(rows), bad or [])
+
+
+@dataclass(frozen=True)
+class DescriberStart:
+    """Makes the worker of a process."""
+
+    engine: Engine
+
+    def __call__(self) -> Describer:
+        return Describer(self.engine.start())
+
+
+def describe_elsewhere(
+    units: Sequence[Unit], embedder: Embedder, bad: list[str] | None, pool: Pool
+) -> Iterator[tuple[list[Unit], NDArray[np.float32]]]:
+    """:func:`describe` by the workers of a pool. The order is the same."""
+    blocks = blocks_of(units, CROPS_OF_A_BLOCK)
+    engine = Engine(embedder.path, embedder.batch_size).for_pool(pool)
+    work = (Block(tuple(unit.crops for unit in block), bad is not None) for block in blocks)
+    for block, done in zip(blocks, in_order(pool.run(DescriberStart(engine), work)), strict=True):
+        if bad is not None:
+            bad += done.bad
+        if done.places:
+            yield [block[place] for place in done.places], done.rows
+
+
+def blocks_of(units: Sequence[Unit], crops: int) -> list[list[Unit]]:
+    """Divide units into blocks of about so many crops, in order."""
+    blocks: list[list[Unit]] = []
+    size = crops
+    for unit in units:
+        if size >= crops:
+            blocks.append([])
+            size = 0
+        blocks[-1].append(unit)
+        size += len(unit.crops)
+    return blocks

@@ -1,4 +1,4 @@
-"""Jobs in one process; what kills and Ctrl-C do to several is in tests/cli/test_cli_embed.py."""
+"""Jobs in one process; tests/cli/test_cli_embed.py and tests/cli/test_cli_ray.py have several."""
 
 import csv
 import importlib.util
@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from tiny_model import DIMENSION
 
-from reid_toolkit.errors import InputError, MissingDependencyError, ModelError, ReidError, RunError
+from reid_toolkit.errors import InputError, MissingDependencyError, ReidError, RunError
 from reid_toolkit.images import read_image
+from reid_toolkit.parallel.pool import ThisProcess
 from reid_toolkit.records import Crop
 from reid_toolkit.runtime import Embedder
-from reid_toolkit.runtime.bulk.claims import Claims
-from reid_toolkit.runtime.bulk.jobs import open_job, work
-from reid_toolkit.runtime.bulk.workers import Engine, embed_crops
+from reid_toolkit.runtime.bulk.embedding import embed_crops, embed_shards
+from reid_toolkit.runtime.bulk.jobs import ShardWorker, open_job
+from reid_toolkit.runtime.engine import Engine
 
 Embed = Callable[..., Any]
 
@@ -76,7 +77,7 @@ def test_each_readable_crop_has_its_row_and_the_others_are_named(embed: Embed, c
     assert [row["path"] for row in bad] == [str(crops[3].path), str(crops[7].path)]
     assert "list, line 3): not an image" in bad[0]["problem"] == report.first_bad
     assert "no such image file" in bad[1]["problem"]
-    assert sorted(os.listdir(out)) == ["bad.csv", "descriptors.npy", "job.json", "manifest.csv", "report.json"]
+    assert sorted(os.listdir(out)) == [".lock", "bad.csv", "descriptors.npy", "job.json", "manifest.csv", "report.json"]
 
 
 def test_a_second_time_there_is_nothing_left_to_do(embed: Embed, crops, tmp_path: Path) -> None:
@@ -106,32 +107,21 @@ def test_what_is_finished_is_not_done_again(embed: Embed, crops, model, tmp_path
     check_result(tmp_path / "out", crops, model)
 
 
-def test_a_shard_that_another_died_with_is_taken_over(embed: Embed, crops, model, tmp_path: Path) -> None:
+def test_one_process_at_a_time_works_on_a_job(embed: Embed, crops, model, tmp_path: Path) -> None:
     embedder = Embedder(model)
-    job = open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy")
-    Claims(job.shards, 60).path("000001").write_text("another-host 1 0123")
-    os.utime(Claims(job.shards, 60).path("000001"), (0, 0))
+    with (
+        open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy"),
+        pytest.raises(InputError, match=r"out: another process works on this job: wait for it; .* --workers or --ray"),
+    ):
+        embed()
     embed()
     check_result(tmp_path / "out", crops, model)
 
 
-def test_an_error_gives_up_the_claim(embed: Embed, crops, model, tmp_path: Path, monkeypatch) -> None:
-    def fail(self: Embedder, images: object) -> None:
-        raise ModelError("the network failed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Embedder, "embed", fail)
-        with pytest.raises(ModelError):
-            embed()
-    assert os.listdir(tmp_path / "out" / "shards") == []
-
-
-def test_two_who_do_the_same_shard_do_no_harm(embed: Embed, crops, model, tmp_path: Path, monkeypatch) -> None:
-    embedder = Embedder(model, batch_size=3)
-    job = open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy")
-    monkeypatch.setattr(Claims, "take", lambda self, name: True)  # a folder where claims do not work at all
-    slow, quick = Claims(job.shards, 60), Claims(job.shards, 60)
-    work(job, embedder, slow, lambda: work(job, embedder, quick))
+def test_claims_of_earlier_versions_do_not_matter(embed: Embed, crops, model, tmp_path: Path) -> None:
+    embedder = Embedder(model)
+    with open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy") as job:
+        (job.shards / "000001.claim").write_text("another-host 1 0123")
     embed()
     check_result(tmp_path / "out", crops, model)
 
@@ -168,8 +158,8 @@ def test_a_damaged_job_is_named(embed: Embed, tmp_path: Path, content: bytes) ->
 @pytest.mark.parametrize("content", [b"", b"no zip", "cut", "swap"])
 def test_a_damaged_shard_is_named(embed: Embed, model, crops, tmp_path: Path, content: bytes | str) -> None:
     embedder = Embedder(model)
-    job = open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy")
-    work(job, embedder, Claims(job.shards, 60))
+    with open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy") as job:
+        embed_shards(job, ThisProcess(), lambda: ShardWorker(embedder), lambda done, total: None)
     path = job.path("000001")
     other = {"cut": path.read_bytes()[:-50], "swap": job.path("000000").read_bytes()}
     path.write_bytes(other.get(content, content))
@@ -205,7 +195,7 @@ def test_names_that_are_no_text_come_through(embed: Embed, crops, tmp_path: Path
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"crops": []}, {"format": "csv"}, {"workers": 0}, {"shard_size": 0}, {"stale_after": 0}, {"stale_after": -1}],
+    [{"crops": []}, {"format": "csv"}, {"shard_size": 0}],
 )
 def test_wrong_settings_are_refused_before_anything_is_made(embed: Embed, tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(InputError, match="expected 1 or more of each"):

@@ -1,18 +1,18 @@
-"""A long list of crops to embed, divided into shards that many processes and machines share.
+"""A long list of crops to embed, divided into shards. Workers embed the shards, and one process stores them.
 
 OUT/
-  job.json               the settings of the job: the first process writes them, and all others compare theirs
+  job.json               the settings of the job, which a later call compares with its own
+  .lock                  locked while a process works on the job
   shards/000017.npz      a finished shard; a shard is finished if this file exists
-  shards/000017.claim    a process works on the shard
   ...                    the result (results.py), after which the shards are removed
 """
 
 import hashlib
 import json
 import os
-import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,19 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import ImageError, InputError, RunError
-from reid_toolkit.files import atomic_path, parse_json, write_atomic
+from reid_toolkit.files import atomic_path, locked, parse_json, write_atomic
 from reid_toolkit.images import read_image
 from reid_toolkit.records import Crop
-from reid_toolkit.runtime.bulk.claims import Claims
 from reid_toolkit.runtime.embedder import Embedder
 
-WAIT_SECONDS = 0.5
-"""Seconds between two looks at shards that other processes work on."""
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The settings that decide a job's result. All processes that share the job must have the same."""
+    """The settings that decide a job's result. A job is continued only with the same."""
 
     crops: int
     paths: str
@@ -88,6 +86,17 @@ class Job:
         first = int(name) * self.asked.shard_size
         return range(first, min(first + self.asked.shard_size, len(self.crops)))
 
+    def write(self, name: str, shard: Shard) -> None:
+        """Store a finished shard, all or nothing."""
+        with atomic_path(self.path(name)) as temporary:
+            np.savez(
+                temporary,
+                kept=shard.kept,
+                descriptors=shard.descriptors,
+                bad=np.array([position for position, _ in shard.bad], np.int64),
+                why=np.array([why for _, why in shard.bad], np.str_),
+            )
+
     def read(self, name: str) -> Shard:
         """Read a finished shard. Raises :class:`RunError` if its file is damaged."""
         path = self.path(name)
@@ -104,10 +113,14 @@ class Job:
         return shard
 
 
-def open_job(folder: Path, crops: Sequence[Crop], model: str, dimension: int, shard_size: int, format: str) -> Job:
-    """Begin a job in ``folder``, or join the job that is there.
+@contextmanager
+def open_job(
+    folder: Path, crops: Sequence[Crop], model: str, dimension: int, shard_size: int, format: str
+) -> Iterator[Job]:
+    """Begin a job in ``folder``, or continue the job that is there. One process at a time can have it open.
 
-    Raises :class:`InputError` if that job has other settings, or if the folder holds other files.
+    Raises :class:`InputError` if that job has other settings, if the folder holds other files, or if another process
+    has it open.
     """
     digest = hashlib.sha256()
     for crop in crops:
@@ -115,7 +128,7 @@ def open_job(folder: Path, crops: Sequence[Crop], model: str, dimension: int, sh
     asked = Asked(len(crops), digest.hexdigest()[:16], model, dimension, shard_size, format)
     path = folder / "job.json"
     if not path.exists():
-        # Hidden files, and the folder of shards, may come from processes that begin the same job at this moment.
+        # The folder of shards may come from a process that was killed before it had written the settings.
         if folder.is_dir() and any(not name.startswith(".") for name in {*os.listdir(folder)} - {"shards"}):
             raise InputError(f"{folder}: holds other files: expected a new or empty folder, or one of `reid embed`")
         (folder / "shards").mkdir(parents=True, exist_ok=True)
@@ -132,48 +145,48 @@ def open_job(folder: Path, crops: Sequence[Crop], model: str, dimension: int, sh
             f"{folder}: holds another job ({'; '.join(differences)}): give the same settings to continue it, or use "
             "another --out"
         )
-    return Job(folder, crops, asked)
-
-
-def work(job: Job, embedder: Embedder, claims: Claims, on_shard: Callable[[], None] = lambda: None) -> None:
-    """Embed shards until all are finished. It waits for shards of other processes, in case they give up."""
-    while names := job.pending():
-        name = next((name for name in names if claims.take(name)), None)
-        if name is None:
-            time.sleep(WAIT_SECONDS)
-            continue
+    with ExitStack() as stack:
         try:
-            if not job.path(name).exists():  # it may have been finished just before it was claimed
-                write_shard(job, name, embedder, claims)
-        finally:
-            claims.drop(name)
-        on_shard()
+            stack.enter_context(locked(folder / LOCK))
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another process works on this job: wait for it; to use several processes or machines, give "
+                "--workers or --ray"
+            ) from None
+        yield Job(folder, crops, asked)
 
 
-def write_shard(job: Job, name: str, embedder: Embedder, claims: Claims) -> None:
-    """Embed the crops of a shard and store the result, all or nothing."""
-    kept: list[int] = []
-    rows = [np.empty((0, embedder.dimension), np.float32)]
-    bad: list[tuple[int, str]] = []
-    for positions in batches(job.positions(name), embedder.batch_size):
-        claims.renew(name)
-        images = []
-        for position in positions:
-            crop = job.crops[position]
-            try:
-                images.append(read_image(crop.path, crop.origin))
-                kept.append(position)
-            except ImageError as error:
-                bad.append((position, printable(str(error))))
-        rows.append(embedder.embed(images))
-    with atomic_path(job.path(name)) as temporary:
-        np.savez(
-            temporary,
-            kept=np.array(kept, np.int64),
-            descriptors=np.concatenate(rows),
-            bad=np.array([position for position, _ in bad], np.int64),
-            why=np.array([why for _, why in bad], np.str_),
-        )
+class ShardWork(NamedTuple):
+    """What a worker needs to know about a shard."""
+
+    name: str
+    first: int
+    """Position of its first crop in the whole list."""
+    crops: tuple[Crop, ...]
+
+
+@dataclass(frozen=True)
+class ShardWorker:
+    """Embeds shards, in any process."""
+
+    embedder: Embedder
+
+    def __call__(self, work: ShardWork) -> Shard:
+        """Embed the crops of a shard. Raises :class:`ModelError` if the network fails."""
+        kept: list[int] = []
+        rows = [np.empty((0, self.embedder.dimension), np.float32)]
+        bad: list[tuple[int, str]] = []
+        for places in batches(range(len(work.crops)), self.embedder.batch_size):
+            images = []
+            for place in places:
+                crop = work.crops[place]
+                try:
+                    images.append(read_image(crop.path, crop.origin))
+                    kept.append(work.first + place)
+                except ImageError as error:
+                    bad.append((work.first + place, printable(str(error))))
+            rows.append(self.embedder.embed(images))
+        return Shard(np.array(kept, np.int64), np.concatenate(rows), bad)
 
 
 def batches(positions: range, size: int) -> Iterator[range]:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -15,15 +14,12 @@ from numpy.typing import NDArray
 from reid_toolkit.errors import MissingDependencyError, RunError
 from reid_toolkit.files import atomic_path, csv_line, parse_json, write_atomic
 from reid_toolkit.records import Crop
-from reid_toolkit.runtime.bulk.claims import Claims
-from reid_toolkit.runtime.bulk.jobs import WAIT_SECONDS, Job, printable
+from reid_toolkit.runtime.bulk.jobs import Job, printable
 
 Row = tuple[str, str, str, int, float | None]
 COLUMNS = ("path", "camera", "tracklet", "frame", "time")
 Write = Callable[[NDArray[np.float32], list[Row]], None]
 """Writes the next descriptors (B, D) and their rows of the manifest."""
-RESULT = "result"
-"""Name of the claim on joining the shards."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +40,10 @@ class EmbedReport:
     dimension: int
 
 
-def result_of(job: Job, claims: Claims) -> EmbedReport:
-    """Join the finished shards of a job, or wait for the process that joins them. Gives the report."""
-    while not job.report.exists():
-        if claims.take(RESULT):
-            try:
-                if not job.report.exists():
-                    join(job, claims)
-            finally:
-                claims.drop(RESULT)
-        else:
-            time.sleep(WAIT_SECONDS)
+def result_of(job: Job) -> EmbedReport:
+    """Join the shards of a job, which are all finished, unless that was done before. Gives the report."""
+    if not job.report.exists():
+        join(job)
     shutil.rmtree(job.shards, ignore_errors=True)
     try:
         return EmbedReport(**parse_json(job.report.read_bytes()))
@@ -62,7 +51,7 @@ def result_of(job: Job, claims: Claims) -> EmbedReport:
         raise RunError(f"{job.report}: damaged: delete {job.folder} and run the same command again") from None
 
 
-def join(job: Job, claims: Claims) -> None:
+def join(job: Job) -> None:
     """Write the result file by file, the report last. Shards are read one at a time."""
     total = sum(len(job.read(name).kept) for name in job.names)
     descriptors = f"descriptors.{job.asked.format}"
@@ -73,7 +62,6 @@ def join(job: Job, claims: Claims) -> None:
     ):
         done = 0
         for name in job.names:
-            claims.renew(RESULT)
             shard = job.read(name)
             rows = [row_of(job.crops[position]) for position in shard.kept.tolist()]
             write(shard.descriptors, rows)

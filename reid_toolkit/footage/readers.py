@@ -1,0 +1,141 @@
+"""Workers that read recordings into folders of their own, from which the process that writes the dataset takes them."""
+
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from reid_toolkit.errors import InputError, VideoError
+from reid_toolkit.footage.extract import Job, Part, read_file
+from reid_toolkit.footage.track_sources import TrackSource
+
+COUNT = ".frames"
+"""The file in a folder of crops that says how many frames were read so far. It is removed at the end."""
+COUNT_SECONDS = 1.0
+"""Seconds between two writes of it."""
+
+
+class Unit(NamedTuple):
+    """A recording for a worker."""
+
+    job: Job
+    name: str
+    """Its name in the dataset."""
+    parent: Path
+    """The folder in which the worker makes its own folder."""
+
+
+class Outcome(NamedTuple):
+    """What a worker read."""
+
+    part: Part
+    folder: Path
+    machine: str
+    """Name of the worker's machine."""
+
+
+@dataclass(frozen=True)
+class ReaderStart:
+    """Makes the worker of a process."""
+
+    loader: Callable[[], TrackSource]
+
+    def __call__(self) -> "Reader":
+        return Reader(self.loader())
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads recordings, in any process."""
+
+    people: TrackSource
+
+    def __call__(self, unit: Unit) -> Outcome | VideoError | FileNotFoundError:
+        """Read a recording. What is wrong with the recording itself is returned, so that the others go on."""
+        machine = socket.gethostname()
+        if not unit.parent.is_dir():
+            raise InputError(
+                f"machine {machine} does not see {unit.parent}: expected the dataset and the recordings in folders that all "
+                "machines share, under the same paths"
+            )
+        # Another name for each try: a worker that was given up because it did not answer may still write to its own.
+        folder = unit.parent / f".{unit.name}.{secrets.token_hex(4)}.partial"
+        folder.mkdir()
+        try:
+            part = read_file(unit.job, self.people, folder, unit.name, FrameCounter(folder / COUNT))
+        except (VideoError, FileNotFoundError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            return error
+        return Outcome(part, folder, machine)
+
+
+class FrameCounter:
+    """Counts frames, and writes the number into a file about once a second."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.frames, self.written = path, 0, time.monotonic()
+
+    def __call__(self) -> None:
+        self.frames += 1
+        now = time.monotonic()
+        if now - self.written >= COUNT_SECONDS:
+            self.path.write_text(str(self.frames))
+            self.written = now
+
+
+class Workplace:
+    """The folder in which workers read recordings, and how far they are. It is left clean."""
+
+    def __init__(self, root: Path) -> None:
+        """``root`` is the dataset's folder, which this process has locked."""
+        self.folder = root.resolve() / "crops"
+        self.counted = 0
+        """Frames that :meth:`new_frames` has told of."""
+        self.done = 0
+        """Frames of recordings that were read to their end."""
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.clean()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clean()
+
+    def clean(self) -> None:
+        """Remove what workers left that were killed."""
+        for folder in self.folder.glob(".*.partial"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def unit(self, job: Job, name: str) -> Unit:
+        """The unit for a recording."""
+        return Unit(job, name, self.folder)
+
+    def folder_of(self, outcome: Outcome) -> Path:
+        """The folder with the crops of a recording, ready to be stored.
+
+        Raises :class:`InputError` if the worker's machine wrote it where this machine does not see it.
+        """
+        if not outcome.folder.is_dir():
+            raise InputError(
+                f"machine {outcome.machine} wrote {outcome.folder}, which is not there on this machine: expected the "
+                "dataset in a folder that all machines share"
+            )
+        (outcome.folder / COUNT).unlink(missing_ok=True)
+        self.done += outcome.part.entry["frames"]
+        return outcome.folder
+
+    def new_frames(self) -> int:
+        """How many more frames were read since the last call."""
+        frames = self.done
+        for path in self.folder.glob(f".*.partial/{COUNT}"):
+            with suppress(OSError, ValueError):  # it is being written, or was just taken
+                frames += int(path.read_text())
+        new = max(0, frames - self.counted)
+        self.counted += new
+        return new
