@@ -14,7 +14,7 @@ pool = together(
         click.option(
             "--workers",
             type=click.IntRange(1),
-            help="Processes on this machine; with --ray, at most so many workers on the cluster. [default: 1; with --ray, "
+            help="Processes on this machine; with --ray, at most so many workers. [default: 1; with --ray, "
             "as many as there is room for]",
         ),
         click.option(

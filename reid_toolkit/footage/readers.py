@@ -60,8 +60,8 @@ class Reader:
         machine = socket.gethostname()
         if not unit.parent.is_dir():
             raise InputError(
-                f"machine {machine} does not see {unit.parent}: expected the dataset and the recordings in folders that all "
-                "machines share, under the same paths"
+                f"machine {machine} does not see {unit.parent}: expected the dataset and the recordings in folders "
+                "that all machines share, under the same paths"
             )
         # Another name for each try: a worker that was given up because it did not answer may still write to its own.
         folder = unit.parent / f".{unit.name}.{secrets.token_hex(4)}.partial"

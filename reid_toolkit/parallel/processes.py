@@ -37,7 +37,7 @@ class Processes:
         on_wait: Callable[[], None] = lambda: None,
     ) -> Iterator[Finished]:
         """See :class:`Pool`."""
-        left = iter(enumerate(units))
+        left: Iterator[tuple[int, Unit]] = iter(enumerate(units))
         tries: Counter[int] = Counter()
         lost: list[tuple[int, Unit]] = []
         while True:

@@ -217,9 +217,9 @@ def connect(ray: Any, address: str) -> None:
             ray.init(address=address, **quiet)
     except Exception as error:  # Ray raises many kinds, by what is wrong with address, versions or tokens
         raise InputError(
-            f"--ray {address}: cannot be used with Ray {version_of('ray')}: {first_line(error)}: expected the address of "
-            "a running cluster of the same Ray, such as 10.0.0.5:6379, or auto, or local; for a cluster with a token, "
-            "set RAY_AUTH_TOKEN"
+            f"--ray {address}: cannot be used with Ray {version_of('ray')}: {first_line(error)}: expected the address "
+            "of a running cluster of the same Ray, such as 10.0.0.5:6379, or auto, or local; if it wants a token, set "
+            "RAY_AUTH_TOKEN"
         ) from None
 
 
