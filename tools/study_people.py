@@ -12,7 +12,8 @@ components of all pairs under a distance, and agglomerative clustering with aver
 
 "with least times" groups twice, the second time with the times between cameras that were learned from the first.
 "hour by hour" enrolls and groups a day as it happens, an hour at a time. "after N answers" asks the first questions of
-`reid people review`, 20 at a time, and answers them by the truth. Rows are written as they are finished.
+`reid people review`, 20 at a time, and answers them by the truth. "pairwise F per 100 answers" is how much F over pairs
+of records grew since the first row, for 100 answers. Rows are written as they are finished.
 """
 
 import argparse
@@ -92,8 +93,9 @@ def rows_of(case: Case) -> Iterator[dict[str, Any]]:
         gallery.add(case.vectors, case.records)
         gallery.refresh_statistics()
         done = update(gallery)
-        yield row(case, "reid people", scores(labels_of(case, gallery), case.truth), low=done.low, high=done.high)
-        yield from after_answers(case, gallery)
+        found = scores(labels_of(case, gallery), case.truth)
+        yield row(case, "reid people", found, low=done.low, high=done.high)
+        yield from after_answers(case, gallery, found["pairwise F"])
     if case.dated:
         yield row(case, "reid people, with least times", scores(with_least_times(case), case.truth))
         yield row(case, "reid people, hour by hour", scores(hour_by_hour(case), case.truth))
@@ -113,8 +115,8 @@ def rows_of(case: Case) -> Iterator[dict[str, Any]]:
     yield row(case, "agglomerative at the best distance", max(clusters, key=lambda one: one["b-cubed F"]))
 
 
-def after_answers(case: Case, gallery: Gallery) -> Iterator[dict[str, Any]]:
-    """Answer the first questions by the truth, and measure again."""
+def after_answers(case: Case, gallery: Gallery, before: float) -> Iterator[dict[str, Any]]:
+    """Answer the first questions by the truth, and measure again. ``before`` is F over pairs without answers."""
     person = {key_digest(record): who for record, who in zip(case.records, case.truth, strict=True)}
     answered = 0
     while answered < ANSWERS:
@@ -128,10 +130,13 @@ def after_answers(case: Case, gallery: Gallery) -> Iterator[dict[str, Any]]:
                 continue
         update(gallery)
         answered += len(asked)
-        if len(asked) < AT_ONCE:
+        no_more = len(asked) < AT_ONCE
+        if asked and (no_more or answered in (AT_ONCE, ANSWERS)):
+            found = scores(labels_of(case, gallery), case.truth)
+            gained = (found["pairwise F"] - before) * 100 / answered
+            yield row(case, f"reid people, after {answered} answers", found, gained=gained)
+        if no_more:
             break
-        if answered in (AT_ONCE, ANSWERS):
-            yield row(case, f"reid people, after {answered} answers", scores(labels_of(case, gallery), case.truth))
 
 
 def with_least_times(case: Case) -> list[int]:
@@ -166,8 +171,12 @@ def labels_of(case: Case, gallery: Gallery) -> list[int]:
     return [members[key_digest(record)].person for record in case.records]
 
 
-def row(case: Case, way: str, found: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"case": case.name, "way": way, **found, "low": None, "high": None, **more}
+def row(
+    case: Case, way: str, found: dict[str, Any], *, low: int | None = None, high: int | None = None,
+    gained: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    ends = {"low": low, "high": high, "pairwise F per 100 answers": gained}
+    return {"case": case.name, "way": way, **found, **ends}
 
 
 def drawn_day(days: Path, runs: Path, seed: int, people: int) -> Case:
