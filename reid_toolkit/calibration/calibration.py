@@ -53,6 +53,8 @@ class Calibration:
     shifted to the cameras of a query and a record."""
     statistics: str | None = None
     """Digest of the camera statistics that the distances were measured with. None if without camera statistics."""
+    corrections: int = 0
+    """Pairs of tracklets that a user corrected, which are part of the evidence."""
 
     def misfit(self, statistics: str | None) -> str:
         """Why the calibration does not fit distances with the camera statistics of this digest (None for without).
@@ -137,7 +139,7 @@ class Calibration:
             "format": FORMAT if self.statistics else PLAIN_FORMAT,
             "model": self.model, "dataset": self.dataset, "toolkit": __version__,
             "tracklets": self.tracklets, "links": self.links, "per_person": self.per_person,
-            "camera_statistics": self.statistics,
+            "camera_statistics": self.statistics, "corrections": self.corrections,
         }  # fmt: skip
         usual = [{"cameras": list(pair), "distance": distance} for pair, distance in self.usual.items()]
         table = {**about, **curves, "pairs": pairs, "usual": usual}
@@ -153,6 +155,7 @@ def calibrate(
     links: IdentitySource,
     per_person: float | None = None,
     statistics: str | None = None,
+    corrections: int = 0,
 ) -> Calibration:
     """Fit the evidence that ``collect`` found. For the other arguments see :class:`Calibration`.
 
@@ -176,7 +179,7 @@ def calibrate(
         model, dataset, tracklets, links, per_person, curve, fit_curve(across),
         {pair: one for pair, one in fitted.items() if one},
         {pair: one.median for pair, one in known.items()},
-        statistics,
+        statistics, corrections,
     )  # fmt: skip
 
 
@@ -210,7 +213,7 @@ def load_calibration(path: Path, model: str) -> Calibration:
             _curve(table["within"]), None if table["across"] is None else _curve(table["across"]),
             {(str(a), str(b)): _curve(one) for one in table["pairs"] for a, b in [one.pop("cameras")]},
             {(str(a), str(b)): _distance(one) for one in table["usual"] for a, b in [one["cameras"]]},
-            _digest(table) if held == FORMAT else None,
+            _digest(table) if held == FORMAT else None, int(table.get("corrections", 0)),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(f"{path}: damaged ({error!r}): make it again with `reid calibrate`") from None

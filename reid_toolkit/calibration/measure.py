@@ -13,8 +13,10 @@ from reid_toolkit.calibration.cross_camera import read_clusters, reciprocal_clus
 from reid_toolkit.calibration.evidence import collect
 from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.datasets.dataset import CropEmbedder, Dataset, embed_groups, times
+from reid_toolkit.datasets.known_pairs import NO_PAIRS, KnownPairs
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.method.constraints import cannot_link_pairs
+from reid_toolkit.method.must_links import between_groups, obey, tied
 from reid_toolkit.records import Tracklet
 from reid_toolkit.runtime.tracklets import average
 
@@ -31,6 +33,7 @@ def measure(
     run: Path | None = None,
     *,
     statistics: CameraStatistics | None = None,
+    known: KnownPairs = NO_PAIRS,
     bad: list[str] | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Calibration:
@@ -42,6 +45,7 @@ def measure(
         run: a training run on this dataset. Its clusters are the evidence across cameras. None for reciprocal nearest
             neighbours.
         statistics: the camera statistics of the gallery that will be searched. None for searches without them.
+        known: pairs of tracklets that a user corrected. They count as evidence, and clusters obey them.
         bad: see :func:`describe`.
         on_progress: called with (done, total) tracklets.
 
@@ -54,22 +58,43 @@ def measure(
     described = describe(embedder, dataset, bad=bad, on_progress=on_progress)
     if statistics:
         described = described.freed(statistics)
-    seen_at_once = cannot_link_pairs(*times(described.tracklets))
+    same, different = known.places(described.tracklets)
+    ties = tied(len(described.tracklets), same)
+    # A user's word counts more than times.
+    by_time = between_groups(cannot_link_pairs(*times(described.tracklets)), ties)
+    apart = np.unique(np.concatenate([by_time, different]), axis=0)
     cameras = [tracklet.camera for tracklet in described.tracklets]
     if labels is None:
-        clusters = reciprocal_clusters(described.whole, cameras, seen_at_once)
+        clusters = reciprocal_clusters(described.whole, cameras, apart)
     else:
         of = {tracklet.name: label for tracklet, label in zip(dataset.tracklets, labels, strict=True)}
         clusters = np.array([of[tracklet.name] for tracklet in described.tracklets], np.int64)
+    if len(known):
+        clusters = corrected(clusters, ties, apart)
     return calibrate(
-        collect(described.whole, described.halves, cameras, seen_at_once, clusters),
+        collect(described.whole, described.halves, cameras, apart, clusters),
         model=embedder.fingerprint,
         dataset=dataset.fingerprint,
         tracklets=len(described.tracklets),
         links="neighbours" if labels is None else "run",
         per_person=None if labels is None else per_person(clusters),
         statistics=statistics.digest if statistics else None,
+        corrections=len(known),
     )
+
+
+def corrected(clusters: NDArray[np.int64], ties: NDArray[np.int64], apart: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Clusters (N,) that obey corrections. -1 stays for tracklets that have no cluster and are not tied to others.
+
+    Clusters that contain a pair ``apart`` (M, 2) are wrong: their tracklets get none, but those that are tied
+    (``ties``, (N,)) keep together.
+    """
+    first, second = clusters[apart].T
+    wrong = first[first == second]
+    alone = clusters.max(initial=-1) + 1 + np.arange(len(clusters))
+    none = (clusters < 0) | np.isin(clusters, wrong)
+    found = obey(np.where(none, alone, clusters), ties, apart)
+    return np.where(none & (np.bincount(found)[found] == 1), -1, found)
 
 
 def per_person(clusters: NDArray[np.int64]) -> float | None:

@@ -9,6 +9,7 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import counted, print_json, printable, progress_bar, warn, warn_bad
+from reid_toolkit.cli.known_corrections import corrections_of, corrections_option
 from reid_toolkit.cli.options import refuse_unwritable
 from reid_toolkit.errors import GalleryError, InputError
 
@@ -35,6 +36,7 @@ RATES = (0.05, 0.01, 0.001)
     metavar="WHERE",
     help="The gallery that you will search: calibrate distances with its camera statistics.",
 )
+@corrections_option
 @click.option("--out", type=options.FILE, help="The file to write. [default: MODEL.calibration.json, beside the model]")
 @click.option("--anyway", is_flag=True, help="Calibrate even on the footage that the model was trained on.")
 @options.skip_bad
@@ -45,6 +47,7 @@ def command(
     model: Path,
     run: Path | None,
     gallery: str | None,
+    corrections: str | None,
     out: Path | None,
     anyway: bool,
     skip_bad: bool,
@@ -63,6 +66,7 @@ def command(
     from reid_toolkit.calibration import beside
     from reid_toolkit.calibration.measure import measure
     from reid_toolkit.datasets import open_dataset
+    from reid_toolkit.datasets.known_pairs import NO_PAIRS
     from reid_toolkit.footage.changes import fingerprints_before
     from reid_toolkit.runtime import Embedder
 
@@ -89,9 +93,10 @@ def command(
             f"{gallery} has no statistics of {listed(strange)}: descriptors from these cameras are compared with the "
             "statistics of all cameras"
         )
+    known = NO_PAIRS if corrections is None else corrections_of(corrections, held)
     bad: list[str] | None = [] if skip_bad else None
     with progress_bar("calibrate", "tracklets") as on_progress:
-        calibration = measure(embedder, held, run, statistics=statistics, bad=bad, on_progress=on_progress)
+        calibration = measure(embedder, held, run, statistics=statistics, known=known, bad=bad, on_progress=on_progress)
     warn_bad(bad)
     calibration.save(out)
     if as_json:
@@ -168,6 +173,7 @@ def as_dict(calibration: "Calibration") -> dict[str, object]:
         "links": calibration.links,
         "per_person": calibration.per_person,
         "camera_statistics": calibration.statistics,
+        "corrections": calibration.corrections,
         "within": one(calibration.within),
         "across": one(calibration.across),
         "pairs": [{"cameras": list(pair), **(one(curve) or {})} for pair, curve in calibration.pairs.items()],

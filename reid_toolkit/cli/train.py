@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reid_toolkit.cli.console import counted, log, print_json, warn, warn_bad
+from reid_toolkit.cli.known_corrections import corrections_of, corrections_option
 from reid_toolkit.cli.options import FOLDER, MODEL, Number, Size, json_output, skip_bad
 from reid_toolkit.cli.training_bars import training_bars
 from reid_toolkit.errors import InputError
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     help="A model that can tell people apart: a file of `reid adopt` or `reid export`, or a name from `reid models`. "
     "The first two thirds of the rounds learn the clusters that it finds.",
 )
+@corrections_option
 @click.option("--seed", type=int, help="[default: the recipe's]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs of this machine to share.")
@@ -71,6 +73,7 @@ def command(
     backbone: str | None,
     size: tuple[int, int] | None,
     teacher: Path | None,
+    corrections: str | None,
     seed: int | None,
     device: str,
     gpus: int,
@@ -117,12 +120,13 @@ def command(
         tutor = Embedder(teacher) if teacher else None
         if tutor:
             chosen = taught_by(chosen, tutor)
+        known = None if corrections is None else world.share(partial(corrections_of, corrections, data))
         unit = "round" if chosen.rounds.count else "stage"
         with training_bars(unit, hidden=not world.first) as (on_load, on_phase, on_step):
             metrics = train(
                 data, chosen, out, resume=resume, device=choose_device(device), deterministic=deterministic,
                 checkpoint_seconds=checkpoint_seconds, bad=bad, on_load=on_load, on_phase=on_phase, on_step=on_step,
-                on_warning=warn, world=world, teacher=tutor,
+                on_warning=warn, world=world, teacher=tutor, known=known,
             )  # fmt: skip
     if world.first:
         warn_bad(bad)
@@ -177,7 +181,8 @@ def show(out: Path, metrics: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(out), "selected": model, "stages": metrics})
         return
-    log.print(f"{out}: {story(metrics, model)}{stopped(metrics)}{read_from(metrics)}", markup=False, soft_wrap=True)
+    said = f"{story(metrics, model)}{stopped(metrics, corrected='corrections' in model)}{read_from(metrics)}"
+    log.print(f"{out}: {said}", markup=False, soft_wrap=True)
     if model.get("verdict"):
         log.print(Verdict(**model["verdict"]).sentence(), markup=False, soft_wrap=True)
 
@@ -200,10 +205,11 @@ def story(metrics: list[dict[str, Any]], model: dict[str, Any]) -> str:
     return f"{done}; selected {unit} {model['stage']} ({counted(kept, 'cluster')})"
 
 
-def stopped(metrics: list[dict[str, Any]]) -> str:
-    """What the constraints did, where somebody was seen at once with another."""
+def stopped(metrics: list[dict[str, Any]], *, corrected: bool) -> str:
+    """What the constraints did, where somebody was seen at once with another, or a user said that they are two."""
     counts = [row["merges_forbidden"] for row in metrics if row.get("merges_forbidden") is not None]
-    return f"; {sum(counts)} merges of people seen at once were stopped" if counts else ""
+    whom = "people seen at once, or kept apart by corrections," if corrected else "people seen at once"
+    return f"; {sum(counts)} merges of {whom} were stopped" if counts else ""
 
 
 def read_from(metrics: list[dict[str, Any]]) -> str:

@@ -14,11 +14,13 @@ from scipy import sparse
 from torch import Tensor
 
 from reid_toolkit.config import MergingRecipe, Recipe
-from reid_toolkit.errors import RunError
+from reid_toolkit.datasets.known_pairs import NO_PAIRS, KnownPairs
+from reid_toolkit.errors import InputError, RunError
 from reid_toolkit.method.merging import merge_neighbours
+from reid_toolkit.method.must_links import obey
 from reid_toolkit.method.neighbours import camera_aware_similarity, reciprocal_similarity
 from reid_toolkit.training.features import Features
-from reid_toolkit.training.merging import can_merge, cannot_link, merge_allowed
+from reid_toolkit.training.merging import Constraints, can_merge, divided, merge_allowed
 from reid_toolkit.training.samples import Samples
 from reid_toolkit.training.schedule import Plan, plan
 from reid_toolkit.training.selection import Row
@@ -70,7 +72,7 @@ class Stages:
     """The paper's way: each sample begins as its own cluster, and k merges follow each stage (Algorithm 1).
 
     Merged samples stay together. The last stage merges nothing. The run ends early if the cannot-link pairs forbid
-    every merge that is left.
+    every merge that is left. Samples that corrections tie together begin as one cluster.
     """
 
     schedule: Plan
@@ -79,20 +81,26 @@ class Stages:
     recipe: MergingRecipe
     device: torch.device
     """Where distances are computed."""
+    ties: NDArray[np.int64] | None = None
+    """(N,): the clusters to begin with, 0..C-1; None if each sample is one."""
 
     @classmethod
-    def of(cls, recipe: Recipe, samples: Samples, device: torch.device) -> "Stages":
-        """Make the stages of a recipe for these samples.
+    def of(cls, recipe: Recipe, samples: Samples, device: torch.device, known: KnownPairs = NO_PAIRS) -> "Stages":
+        """Make the stages of a recipe for these samples, of which ``known`` pairs were corrected by a user.
 
         Raises:
-            InputError: so many tracklets overlap in time that their times must be wrong.
+            InputError: so many tracklets overlap in time that their times must be wrong, or corrections leave nothing
+                to tell apart.
         """
-        pairs = cannot_link(samples) if recipe.merging.cannot_link else None
-        return cls(plan(recipe, len(samples)), pairs, recipe.merging, device)
+        found = Constraints.of(samples, known, seen_at_once=recipe.merging.cannot_link)
+        count = int(found.ties.max()) + 1
+        if count < 2:
+            raise InputError("corrections say that all tracklets show one person: expected at least two people")
+        return cls(plan(recipe, len(samples), count), found.apart, recipe.merging, device, found.ties)
 
     def initial(self, features: Features) -> Tensor:
-        """Put each sample into a cluster of its own."""
-        return torch.arange(len(features.descriptors))
+        """Put each sample into a cluster of its own, or with those that it is tied to."""
+        return torch.arange(len(features.descriptors)) if self.ties is None else torch.from_numpy(self.ties.copy())
 
     def targets(self, labels: Tensor) -> Targets:
         """Use every cluster, however small."""
@@ -132,17 +140,27 @@ class Rounds:
     """Where distances are computed."""
     taught: Features | None = None
     """The teacher's features of the samples; needed if the recipe has taught rounds."""
+    ties: NDArray[np.int64] | None = None
+    """(N,): equal for samples that must share a cluster; None if there are none."""
 
     @classmethod
-    def of(cls, recipe: Recipe, samples: Samples, device: torch.device, taught: Features | None = None) -> "Rounds":
-        """Make the rounds of a recipe for these samples.
+    def of(
+        cls,
+        recipe: Recipe,
+        samples: Samples,
+        device: torch.device,
+        taught: Features | None = None,
+        known: KnownPairs = NO_PAIRS,
+    ) -> "Rounds":
+        """Make the rounds of a recipe for these samples, of which ``known`` pairs were corrected by a user.
 
         Raises:
             InputError: so many tracklets overlap in time that their times must be wrong.
         """
         merges = recipe.rounds.clustering == "dispersion"
-        pairs = cannot_link(samples) if merges and recipe.merging.cannot_link else None
-        return cls(plan(recipe, len(samples)), tuple(samples.cameras), pairs, recipe, device, taught)
+        found = Constraints.of(samples, known, seen_at_once=merges and recipe.merging.cannot_link)
+        ties = found.ties if known.same else None
+        return cls(plan(recipe, len(samples)), tuple(samples.cameras), found.apart, recipe, device, taught, ties)
 
     def initial(self, features: Features) -> Tensor:
         """Make the clusters of round 0.
@@ -161,7 +179,15 @@ class Rounds:
         return labels
 
     def cluster(self, number: int, features: Features) -> Tensor:
-        """Make the clusters (N,) int64 of a round, from the features before it or from the teacher's."""
+        """Make the clusters (N,) int64 of a round, from the features before it or from the teacher's. They obey the
+        pairs and the ties."""
+        labels = self.cluster_untied(number, features)
+        if self.ties is None:
+            return labels
+        return torch.from_numpy(obey(labels.numpy(), self.ties, () if self.pairs is None else self.pairs))
+
+    def cluster_untied(self, number: int, features: Features) -> Tensor:
+        """Make the clusters (N,) int64 of a round, without looking at the ties."""
         rounds, merging = self.recipe.rounds, self.recipe.merging
         taught = self.taught if number < rounds.taught else None
         features = taught or features
@@ -176,7 +202,7 @@ class Rounds:
             neighbours = min(rounds.neighbours, most)
             similarity = reciprocal_similarity(features.descriptors, neighbours=neighbours, device=self.device)
         if rounds.clustering == "dbscan":
-            return by_density(similarity, rounds.radius, rounds.smallest)
+            return divided(by_density(similarity, rounds.radius, rounds.smallest), similarity, self.pairs)
         singles = torch.arange(len(features.descriptors))
         if not can_merge(singles.numpy(), self.pairs):
             return singles
@@ -221,10 +247,18 @@ class Rounds:
         return len(metrics) >= self.schedule.stages or (len(metrics) > 0 and metrics[-1]["next_clusters"] < 2)
 
 
-def clustering_of(recipe: Recipe, samples: Samples, device: torch.device, taught: Features | None = None) -> Clustering:
+def clustering_of(
+    recipe: Recipe,
+    samples: Samples,
+    device: torch.device,
+    taught: Features | None = None,
+    known: KnownPairs = NO_PAIRS,
+) -> Clustering:
     """Return the recipe's way of clustering these samples; ``taught`` are its teacher's features, if it has a
-    teacher."""
-    return Rounds.of(recipe, samples, device, taught) if recipe.rounds.count else Stages.of(recipe, samples, device)
+    teacher, and ``known`` the pairs that a user corrected."""
+    if recipe.rounds.count:
+        return Rounds.of(recipe, samples, device, taught, known)
+    return Stages.of(recipe, samples, device, known)
 
 
 def numbers(names: Sequence[str]) -> NDArray[np.int64]:

@@ -1,18 +1,48 @@
-"""Merges of a stage under cannot-link pairs: samples seen at the same time in one camera are never merged."""
+"""Clusters under constraints: samples seen at the same time in one camera are never merged, and corrections are
+obeyed."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from reid_toolkit.config import MergingRecipe
 from reid_toolkit.datasets.dataset import times
+from reid_toolkit.datasets.known_pairs import KnownPairs
 from reid_toolkit.method.constraints import cannot_link_pairs
-from reid_toolkit.method.merging import Merging, merge_clusters
+from reid_toolkit.method.merging import Merging, merge_clusters, merge_neighbours
+from reid_toolkit.method.must_links import between_groups, numbered, tied
 from reid_toolkit.training.samples import Samples, machine_memory
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What is known about samples before anything is learned."""
+
+    ties: NDArray[np.int64]
+    """(N,), 0..C-1: equal for samples that a user says show one person."""
+    apart: NDArray[np.int64] | None
+    """(M, 2): samples of different people. None if times are not to be looked at and no user said anything."""
+
+    @classmethod
+    def of(cls, samples: Samples, known: KnownPairs, *, seen_at_once: bool) -> "Constraints":
+        """What a user says (``known``), and what times say if ``seen_at_once``. A user's word counts more than times.
+
+        Raises:
+            InputError: so many tracklets overlap in time that their times must be wrong.
+        """
+        same, different = known.places(samples.tracklets)
+        ties = tied(len(samples), same)
+        apart = cannot_link(samples) if seen_at_once else None
+        if len(known):
+            by_time = np.empty((0, 2), np.int64) if apart is None else between_groups(apart, ties)
+            apart = np.unique(np.concatenate([by_time, different]), axis=0)
+        return cls(ties, apart)
 
 
 def cannot_link(samples: Samples) -> NDArray[np.int64]:
@@ -60,6 +90,27 @@ def merge_allowed(
     forbidden = len(np.unique(joining_merges(free, labels.numpy(), pairs[together])))
     stopped = {"merges_forbidden": forbidden, "violations_without": float(together.mean())}
     return merge(cannot_link=pairs) if forbidden else free, stopped
+
+
+def divided(labels: Tensor, similarity: sparse.csr_array, pairs: NDArray[np.int64] | None) -> Tensor:
+    """Divide the clusters (N,) that contain some of the cannot-link ``pairs`` (M, 2), and leave the others.
+
+    The samples of such a cluster are merged anew by their ``similarity`` (N, N), under the pairs, until no merge is
+    allowed.
+    """
+    if pairs is None or not in_one_cluster(labels.numpy(), pairs).any():
+        return labels
+    found = labels.numpy().copy()
+    within = pairs[in_one_cluster(found, pairs)]
+    for cluster in np.unique(found[within[:, 0]]):
+        rows = np.flatnonzero(labels.numpy() == cluster)
+        own = np.searchsorted(rows, within[labels.numpy()[within[:, 0]] == cluster])
+        singles = np.arange(len(rows))
+        if can_merge(singles, own):
+            part = similarity[rows][:, rows]
+            singles = merge_neighbours(part, singles, merges=len(rows) - 1, cannot_link=own).labels
+        found[rows] = found.max() + 1 + singles
+    return torch.from_numpy(numbered(found))
 
 
 def in_one_cluster(labels: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import Dataset, without_identities
+from reid_toolkit.datasets.known_pairs import KnownPairs
 from reid_toolkit.errors import RunError
 from reid_toolkit.method.lookup_table import LookupTable, in_passes
 from reid_toolkit.training.batches import Epoch, draw_epoch
@@ -53,6 +54,7 @@ def train(
     checkpoint_seconds: float = 60.0,
     bad: list[str] | None = None,
     teacher: Teacher | None = None,
+    known: KnownPairs | None = None,
     on_load: Callable[[int, int | None], None] | None = None,
     on_step: Callable[[Step], None] | None = None,
     on_phase: Callable[[Phase], None] | None = None,
@@ -68,20 +70,25 @@ def train(
 
     ``teacher`` gives the clusters of the recipe's first rounds, where that has rounds that are taught.
 
+    ``known`` are pairs of tracklets that a user corrected: the clusters obey them. They are stored with the run. None
+    takes those that a resumed run began with. Pairs with a tracklet that is held out of training are not used, and
+    ``on_warning`` says how many.
+
     ``on_load`` is called with crops read and crops in all, ``on_phase`` with what begins, ``on_step`` after each
     training step, and ``on_warning`` for each damaged file that is passed over.
 
     The processes of a ``world`` share each batch and the extraction of features. The first one merges and writes.
 
     Raises:
-        RunError: the folder holds another run, the loss diverges, there are fewer than two samples, or the processes
-            cannot share a batch evenly or see different datasets, or the teacher is not the recipe's.
+        RunError: the folder holds another run or a run with other corrections, the loss diverges, there are fewer than
+            two samples, or the processes cannot share a batch evenly or see different datasets, or the teacher is not
+            the recipe's.
         ImageError: a crop cannot be read and ``bad`` is None (see ``datasets.dataset.read_crops``).
     """
     device = device or torch.device("cpu")
     check_teacher(recipe, teacher, out)
-    run = TrainingRun(out, recipe, dataset.fingerprint, device, world, on_phase)
-    network = run.restore(resume=resume, on_warning=on_warning or (lambda message: None))
+    run, warn = TrainingRun(out, recipe, dataset.fingerprint, device, world, on_phase, known), on_warning or ignore
+    network = run.restore(resume=resume, on_warning=warn)
     with run.clock.phase("load"):
         samples = load_samples(
             without_identities(dataset), recipe.network.height, recipe.network.width,
@@ -95,7 +102,7 @@ def train(
         with run.clock.phase("extract"):
             ask = partial(taught, teacher, samples.tracklets, samples.cameras, recipe, run.folder.lessons)
             lessons = world.share(ask)
-    clustering = clustering_of(recipe, samples, device, lessons)
+    clustering = clustering_of(recipe, samples, device, lessons, used(run.known, samples, warn, world))
     world.check_same((run.fingerprint, len(samples)), f"{dataset.root}: differs between processes: copy one to all")
     world.check_divides(batch_size(recipe, len(samples)))
     if recipe.network.head == "batch_norm" and not run.state:
@@ -108,6 +115,21 @@ def train(
             run.publish(judge(run, every, held))
     run.clean_up()
     return run.metrics
+
+
+def ignore(message: str) -> None:
+    """Do nothing with a warning."""
+
+
+def used(known: KnownPairs, samples: Samples, on_warning: Callable[[str], None], world: World) -> KnownPairs:
+    """The ``known`` pairs of which both tracklets are learned from. Says how many are not."""
+    kept = known.among({tracklet.crops[0].tracklet for tracklet in samples.tracklets})
+    if world.first and len(kept) < len(known):
+        on_warning(
+            f"{len(known) - len(kept)} of {len(known)} corrected pairs are not used, because one of their tracklets is "
+            "held out of training or cannot be read"
+        )
+    return kept
 
 
 def run_stages(

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from reid_toolkit.config import Recipe
+from reid_toolkit.datasets.known_pairs import NO_PAIRS, KnownPairs
 from reid_toolkit.errors import RunError
 from reid_toolkit.training.clock import Clock, Phase
 from reid_toolkit.training.crop_cache import remove_crop_file
@@ -49,13 +50,18 @@ class TrainingRun:
         device: torch.device,
         world: World,
         on_phase: Callable[[Phase], None] | None = None,
+        known: KnownPairs | None = None,
     ) -> None:
-        """``out`` is the run's folder; ``fingerprint`` is the dataset's. Nothing is read or written yet."""
+        """``out`` is the run's folder; ``fingerprint`` is the dataset's; ``known`` are pairs of tracklets that a user
+        corrected, or None for those that the run began with. Nothing is read or written yet."""
         self.folder = RunFolder(out)
         self.recipe = recipe
         self.fingerprint = fingerprint
         self.device = device
         self.world = world
+        self._known = known
+        self.known = NO_PAIRS
+        """Pairs of tracklets that a user corrected. Known after :meth:`restore`."""
         self.clock = Clock(on_phase)
         self.interrupt = Interrupt()
         self.state: State | None = None
@@ -71,15 +77,19 @@ class TrainingRun:
         """Read the last state in the folder, if there is one. Returns the network with its weights, or a new network.
 
         Raises:
-            RunError: the folder holds a run and ``resume`` is off, or the run has another recipe or dataset.
+            RunError: the folder holds a run and ``resume`` is off, or the run has another recipe or dataset, or other
+                corrections.
         """
 
-        def read() -> tuple[State | None, dict[str, Tensor]]:
-            self.folder.check(self.recipe, self.fingerprint, resume=resume)
+        def read() -> tuple[State | None, dict[str, Tensor], KnownPairs]:
+            self.folder.check(self.recipe, self.fingerprint, self._known, resume=resume)
+            known = self.folder.known_pairs() if self.folder.begun(resume=resume) else self._known or NO_PAIRS
             state = latest(self.folder, on_warning)
-            return state, state.weights if state else build_network(self.recipe.network, self.recipe.seed).state_dict()
+            if state:
+                return state, state.weights, known
+            return None, build_network(self.recipe.network, self.recipe.seed).state_dict(), known
 
-        self.state, weights = self.world.share(read)
+        self.state, weights, self.known = self.world.share(read)
         network = ReidNetwork(self.recipe.network)
         network.load_state_dict(weights)
         if self.state:
@@ -103,7 +113,7 @@ class TrainingRun:
         if not self.world.first:
             return
         if not state:
-            self.folder.start(self.recipe, self.fingerprint)
+            self.folder.start(self.recipe, self.fingerprint, self.known)
         if self.metrics:
             self.publish()
 

@@ -1,7 +1,7 @@
 """The run folder: writes the files of each stage, and reads a run's network back.
 
     config.toml  run.json  metrics.jsonl  events/  checkpoints/{initial,stage-000,...}.safetensors
-    best.safetensors  model.json  clusters.csv
+    best.safetensors  model.json  clusters.csv  corrections.json
 
 A stage's checkpoint is written first and contains everything. The files at the top are made from the checkpoints, so a
 run that stops between two writes loses nothing. ``state.py`` handles what is written within a stage.
@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from reid_toolkit.config import Recipe
+from reid_toolkit.datasets.known_pairs import NO_PAIRS, KnownPairs
 from reid_toolkit.errors import RunError
 from reid_toolkit.files import csv_text, link_atomic, parse_json, write_atomic
 from reid_toolkit.recipe_files import difference, dump_recipe, load_recipe
@@ -53,13 +54,19 @@ class RunFolder:
         """Decoded crops that do not fit into memory. Kept while the run goes on."""
         self.lessons = path / "teacher.safetensors"
         """The teacher's descriptors of the samples."""
+        self.corrections = path / "corrections.json"
+        """What users said about pairs of tracklets, if the run uses that."""
 
-    def start(self, recipe: Recipe, fingerprint: str) -> None:
-        """Make the folder of a new run."""
+    def start(self, recipe: Recipe, fingerprint: str, known: KnownPairs = NO_PAIRS) -> None:
+        """Make the folder of a new run, which uses the ``known`` pairs."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path / "config.toml", dump_recipe(recipe))
+        about = {"dataset": fingerprint, "toolkit": __version__}
+        if len(known):
+            write_atomic(self.corrections, known.to_json())
+            about["corrections"] = known.digest
         # Written last, because it makes the folder a run.
-        write_atomic(self.path / "run.json", json.dumps({"dataset": fingerprint, "toolkit": __version__}))
+        write_atomic(self.path / "run.json", json.dumps(about))
 
     def begun(self, *, resume: bool) -> bool:
         """Whether the folder holds a run. Raises :class:`RunError` if it does and ``resume`` is off."""
@@ -68,9 +75,10 @@ class RunFolder:
             raise RunError(f"{self.path}: holds a run already: give --resume to go on with it, or another --out")
         return has_run
 
-    def check(self, recipe: Recipe, fingerprint: str, *, resume: bool) -> None:
+    def check(self, recipe: Recipe, fingerprint: str, known: KnownPairs | None = None, *, resume: bool) -> None:
         """Check that a run may be written here. Raises :class:`RunError` if the folder holds a run and ``resume`` is
-        off, or a run of another recipe or dataset. A folder without a run passes."""
+        off, or a run of another recipe, dataset, or other ``known`` pairs (None for those that it began with). A folder
+        without a run passes."""
         if not self.begun(resume=resume):
             return
         changed = difference(self.recipe(), recipe)
@@ -81,6 +89,31 @@ class RunFolder:
                 f"{self.path}: cannot resume on another dataset: expected fingerprint {self.dataset()}, "
                 f"got {fingerprint}; train into another --out"
             )
+        if known is not None and known != (began := self.known_pairs()):
+            raise RunError(
+                f"{self.path}: cannot resume with other corrections: it began with {len(began)} about its tracklets, "
+                f"got {len(known)}, and they are not the same: leave --corrections out to go on with the old ones, or "
+                "train into another --out"
+            )
+
+    def known_pairs(self) -> KnownPairs:
+        """Return what the run was told about pairs of its tracklets.
+
+        Raises :class:`RunError` if the file is missing or damaged, or if there is no run.
+        """
+        expected = self.about().get("corrections")
+        if expected is None:
+            return NO_PAIRS
+        try:
+            known = KnownPairs.from_json(self.corrections.read_text())
+        except (OSError, ValueError):
+            known = NO_PAIRS
+        if known.digest != expected:
+            raise RunError(
+                f"{self.corrections}: missing or damaged: the run began with corrections: restore the file, or train "
+                "into another --out"
+            )
+        return known
 
     def recipe(self) -> Recipe:
         """Return the recipe by which the run is trained."""
@@ -91,8 +124,13 @@ class RunFolder:
 
     def dataset(self) -> str:
         """Return the fingerprint of the dataset that the run learns from."""
+        return str(self.about()["dataset"])
+
+    def about(self) -> dict[str, Any]:
+        """Return what run.json holds. Raises :class:`RunError` if it is missing or damaged."""
         try:
-            return str(parse_json((self.path / "run.json").read_text())["dataset"])
+            held = parse_json((self.path / "run.json").read_text())
+            return {"dataset": held["dataset"], **held}
         except (OSError, ValueError, KeyError, TypeError):
             raise RunError(
                 f"{self.path}: not a training run: run.json is missing or damaged: expected a folder of `reid train`"
@@ -158,6 +196,8 @@ class RunFolder:
         write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in metrics))
         link_atomic(self.stage_path(best), self.path / "best.safetensors")
         model |= {"dataset": self.dataset(), "toolkit": __version__}
+        if len(known := self.known_pairs()):
+            model["corrections"] = known.counts()
         write_atomic(self.path / "model.json", json.dumps(model, indent=2) + "\n")
         labels = load_tensor(self.stage_path(best), LABELS)
         rows = sorted((*name, int(label)) for name, label in zip(names, labels, strict=True))

@@ -32,18 +32,18 @@ class Plan:
         return sum(self.steps[: place.stage]) + place.epoch * self.per_epoch + place.step
 
 
-def plan(recipe: Recipe, count: int) -> Plan:
+def plan(recipe: Recipe, count: int, clusters: int | None = None) -> Plan:
     """Make the schedule for ``count`` samples: the recipe's rounds, or the stages of Algorithm 1.
 
     Algorithm 1 trains while C > k and merges k after each stage. The merge after the last stage is left out, because
-    nothing would be trained on it.
+    nothing would be trained on it. ``clusters`` is C of the first stage; None if each sample is a cluster.
     """
     if recipe.rounds.count:
         rounds = recipe.rounds
         steps = min(rounds.steps, math.ceil(rounds.most_passes * count / recipe.training.batch_size))
         return Plan(0, rounds.count, (steps,) * rounds.count, steps)
     merges = max(1, math.floor(recipe.merging.fraction * count))
-    stages = math.ceil((count - merges) / merges)
+    stages = max(1, math.ceil(((clusters or count) - merges) / merges))
     per_epoch = steps_per_epoch(count, recipe.training.batch_size)
     return Plan(merges, stages, tuple(per_epoch * epochs(recipe, stage) for stage in range(stages)), per_epoch)
 

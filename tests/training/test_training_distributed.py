@@ -12,6 +12,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -21,10 +22,14 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from reid_toolkit.cli import main
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import open_dataset
+from reid_toolkit.datasets.known_pairs import KnownPairs
 from reid_toolkit.errors import RunError
 from reid_toolkit.files import write_atomic
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.people.book import Book
 from reid_toolkit.recipe_files import dump_recipe
 from reid_toolkit.records import Crop
+from reid_toolkit.search.enroll import units_of
 from reid_toolkit.training import launch as launch_module
 from reid_toolkit.training import samples as samples_module
 from reid_toolkit.training.distributed import ALONE, PATIENCE, World, join_world
@@ -98,6 +103,31 @@ def test_two_processes_make_the_merges_of_one(tiny_dataset: Path, recipe: Recipe
         initial["backbone.layer2.0.bn1.running_mean"], two.weights["backbone.layer2.0.bn1.running_mean"]
     )
     assert torch.equal(initial["backbone.bn1.running_mean"], two.weights["backbone.bn1.running_mean"])
+
+
+def test_two_processes_obey_corrections_as_one_does(
+    tiny_dataset: Path, recipe: Recipe, tmp_path: Path, begin: Begin
+) -> None:
+    """Only the first process reads the gallery. Corrections that the pictures do not suggest."""
+    records = [unit.record for unit in units_of(tiny_dataset)]
+    with Gallery.open(tmp_path / "g") as store:
+        store.add(np.eye(len(records), 16, dtype=np.float32), records)
+        for kind, one, other in (("same", "north-00", "south-10"), ("different", "north-00", "north-01")):
+            Book(store, "G", time.time()).say(kind, one, other, "ana")
+    known = KnownPairs(same=(("north-00", "south-10"),), different=(("north-00", "north-01"),))
+    chosen = replace(recipe, training=replace(recipe.training, first_learning_rate=1e-6, later_learning_rate=1e-6))
+    learn(tiny_dataset, chosen, tmp_path / "alone", known=known)
+    both = begin(chosen, tmp_path / "both", "--corrections", str(tmp_path / "g"))
+    both.join(300)
+    said = (tmp_path / "both.stderr").read_text()
+    assert both.exitcode == 0, said
+    assert said.count("2 corrections about tracklets of") == 1
+    one, two = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "both")
+    assert one.known_pairs() == two.known_pairs() == known
+    assert one.stages() == two.stages()
+    for stage in one.stages():
+        assert torch.equal(one.load(stage).labels, two.load(stage).labels)
+    assert int(two.load(0).labels.max()) + 1 == 11
 
 
 def children(process: int) -> list[int]:
