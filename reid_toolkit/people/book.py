@@ -237,9 +237,7 @@ class Book:
         if not rest:
             raise InputError(f"{self.name(person)}: these are all its records: expected some of them")
         self._refuse_split(digests, rest)
-        # Each of the rest is kept apart, because otherwise a part of the rest could join the new person.
-        pairs: list[tuple[Kind, str, str]] = [("different", digest, digests[0]) for digest in rest]
-        pairs += [("same", digests[0], digest) for digest in digests[1:]]
+        pairs = self._split_pairs(digests, rest)
         last, now = self.people.last_correction, time.time()
         made = [Correction(at, *pair, who, now) for at, pair in enumerate(pairs, start=last + 1)]
         number = self.people.last_person + 1
@@ -248,6 +246,24 @@ class Book:
         event = {"action": "split", "person": self.name(person), "records": len(digests), "into": name_of(number, {})}
         self.store.people.write(self.people, members=members, put=made, event=event)
         return made, number
+
+    def _split_pairs(self, digests: Sequence[str], rest: Sequence[str]) -> list[tuple[Kind, str, str]]:
+        """What keeps ``digests`` together, and apart from the ``rest`` of their person.
+
+        Each tracklet of the rest needs its own cannot-link, because otherwise it could join the new person. The rest is
+        not tied together instead, because it may show several people. What earlier corrections say already is left out,
+        as in :meth:`say`, and crops of one tracklet stay together in any case.
+        """
+        first, links = digests[0], Links.of(self.people.corrections)
+        known: set[str] = set(self.crops_beside(first))
+        pairs: list[tuple[Kind, str, str]] = []
+        wanted: list[tuple[Kind, str]] = [("same", digest) for digest in digests]
+        for kind, digest in wanted + [("different", digest) for digest in rest]:
+            if digest not in known and not links.saying(kind, first, digest):
+                pairs.append((kind, first, digest) if kind == "same" else (kind, digest, first))
+                links.add(Correction(0, *pairs[-1], "", 0.0))
+            known.update(self.crops_beside(digest))
+        return pairs or [("different", rest[0], first)]
 
     def rename(self, text: str, name: str | None) -> str:
         """Give a person a name, or take it away with None. Returns what the person is called now."""

@@ -22,12 +22,15 @@ class Links:
     def of(cls, corrections: Sequence[Correction]) -> "Links":
         links = cls()
         for one in corrections:
-            if one.kind == "different":
-                links.different.append(one)
-            else:
-                for digest in (one.first, one.second):
-                    links.same.setdefault(digest, []).append(one)
+            links.add(one)
         return links
+
+    def add(self, one: Correction) -> None:
+        if one.kind == "different":
+            self.different.append(one)
+        else:
+            for digest in (one.first, one.second):
+                self.same.setdefault(digest, []).append(one)
 
     def chain(self, first: str, second: str) -> list[Correction] | None:
         """The shortest chain of must-links between two records. None if there is none."""

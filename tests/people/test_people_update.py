@@ -313,3 +313,27 @@ def test_pictures_are_read_for_one_person_only(site: Site, gallery: Gallery) -> 
     shown = held.pictured(person)
     assert {one.tracklet for one in shown} == {one.tracklet for one in held.records_of(person)}
     assert all(one.thumbnail == b"picture" for one in shown)
+
+
+def test_a_split_stores_as_few_corrections_as_keep_it_apart(site: Site, gallery: Gallery) -> None:
+    """One for each tracklet of the rest, because each could join the new person by itself, and what is known already is
+    not said again."""
+    update(gallery)
+    rest = [one for one in site.records if site.truth[one.tracklet] == 4]
+    moved, rest = rest[:2], rest[2:]
+    book(gallery).say("same", rest[0].tracklet, rest[1].tracklet, "ana")
+    made, number = book(gallery).split(person_of(site, gallery, 4), [one.tracklet for one in moved], "ana")
+    assert [one.kind for one in made] == ["same", *["different"] * (len(rest) - 1)]
+    for _ in range(2):
+        groups = site.groups(gallery)
+        assert {groups[one.tracklet] for one in moved} == {number}
+        assert number not in {groups[one.tracklet] for one in rest}
+        update(gallery, anew=True)
+    for one in (*moved, *rest):  # new records that look the same join one of the two, and unite nobody
+        site.cross(4, one.camera)
+    site.enroll(gallery, len(site.records) - len(moved) - len(rest))
+    update(gallery)
+    groups = site.groups(gallery)
+    assert not {groups[one.tracklet] for one in moved} & {groups[one.tracklet] for one in rest}
+    update(gallery, undo=made)
+    assert len({site.groups(gallery)[one.tracklet] for one in (*moved, *rest)}) == 1
