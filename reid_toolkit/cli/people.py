@@ -156,11 +156,13 @@ def show_list(gallery: str, as_json: bool) -> None:
 
 
 def person_row(book: "Book", person: int) -> dict[str, Any]:
+    """What `list` and `show` say of a person. ``person`` is the name too, as in events and in other commands."""
     records = book.records_of(person)
     starts = [record.start for record in records if record.start is not None]
     ends = [record.end for record in records if record.end is not None]
+    name = book.name(person)
     return {
-        "name": book.name(person), "number": person, "records": len(records),
+        "name": name, "person": name, "number": person, "records": len(records),
         "cameras": sorted({record.camera for record in records}),
         "start": min(starts, default=None), "end": max(ends, default=None),
     }  # fmt: skip
@@ -177,7 +179,7 @@ def show(gallery: str, person: str, html: Path | None, as_json: bool) -> None:
 
     with opened(gallery, "show", person) as book:
         number = book.person(person)
-        visits, name = visits_of(book.records_of(number)), book.name(number)
+        visits, name, row = visits_of(book.records_of(number)), book.name(number), person_row(book, number)
         if html:
             from reid_toolkit.cli.people_page import write_timeline
 
@@ -191,7 +193,7 @@ def show(gallery: str, person: str, html: Path | None, as_json: bool) -> None:
             }
             for visit in visits
         ]  # fmt: skip
-        print_json({"gallery": gallery, "person": name, "number": number, "visits": listed})
+        print_json({"gallery": gallery, **row, "visits": listed})
         return
     click.echo(printable(f"{name}: {counted(len(visits), 'visit')}"))
     print_table(

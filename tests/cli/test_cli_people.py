@@ -115,13 +115,13 @@ def test_list_and_show(run: Run, site: Site, grouped: Path, tmp_path: Path) -> N
     everybody = document(run, "list", grouped)["people"]
     assert [one["number"] for one in everybody] == [1, 2, 3, 4, 5]
     assert everybody[0] == {
-        "name": "person-000001", "number": 1, "records": 6, "cameras": ["camera-0", "camera-1", "camera-2"],
-        "start": MIDNIGHT, "end": MIDNIGHT + 600,
+        "name": "person-000001", "person": "person-000001", "number": 1, "records": 6,
+        "cameras": ["camera-0", "camera-1", "camera-2"], "start": MIDNIGHT, "end": MIDNIGHT + 600,
     }  # fmt: skip
     assert "person-000005" in said(run, "list", grouped)
     shown = document(run, "show", grouped, "person-1")
     assert [visit["tracklets"] for visit in shown["visits"]] == [[name] for name in mine(site, 0)]
-    assert (shown["person"], shown["number"]) == ("person-000001", 1)
+    assert shown == {"gallery": str(grouped), **everybody[0], "visits": shown["visits"]}, "the fields of the list"
     page = tmp_path / "p.html"
     text = said(run, "show", grouped, "person-000001", "--html", page)
     assert "person-000001: 6 visits\n" in text
