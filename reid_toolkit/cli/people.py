@@ -71,7 +71,8 @@ for part in corrections.COMMANDS:
     type=options.FILE,
     metavar="CSV",
     help="Columns from,to,seconds: nobody gets from one camera to the other in less time. For cameras that do not see "
-    "the same place. `reid people routes --out` writes a draft.",
+    "the same place. `reid people routes --out` writes a draft. They are stored for later groupings; "
+    "`reid people least-times` shows them.",
 )
 @options.wait
 @options.json_output
@@ -95,7 +96,7 @@ def group(
 
     times = read_least_times(least_times) if least_times else None
     if times == {}:
-        warn(f"{least_times}: has no times, so it keeps no records apart")
+        warn(f"{least_times}: has no times, so it keeps no records apart; times that were stored before are taken away")
     with open_gallery(gallery, create=False, wait=wait) as store:
         if times:
             names = sorted({name for pair in times for name in pair})
@@ -103,8 +104,9 @@ def group(
         farthest = limit_of(store, calibration, rate)
         with late_progress_bar("read", "records") as on_progress:
             done = update(store, farthest=farthest, least_times=times, anew=anew, on_progress=on_progress)
+        obeyed = len(store.people.read().least_times)
     if as_json:
-        print_json({"gallery": gallery, "calibrated": farthest is not None, **asdict(done)})
+        print_json({"gallery": gallery, "calibrated": farthest is not None, "least_times": obeyed, **asdict(done)})
         return
     click.echo(
         f"{gallery}: {counted(done.people, 'person') if done.people == 1 else f'{done.people:,} people'} in "
@@ -272,6 +274,37 @@ def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> 
             for one in found
         ],
     )
+
+
+@command.command("least-times")
+@click.argument("gallery")
+@click.option("--none", "remove", is_flag=True, help="Take the times away.")
+@options.wait
+@options.json_output
+def least_times(gallery: str, remove: bool, wait: float, as_json: bool) -> None:
+    """Show the least times between cameras, or take them away.
+
+    `reid people group --least-times FILE` stores them. Later groupings, corrections and `review` obey them.
+    """
+    from reid_toolkit.gallery import open_gallery
+
+    with open_gallery(gallery, create=False, wait=wait) as store:
+        people = store.people.read()
+        times = people.least_times
+        if remove and times:
+            store.people.write(people, least_times={}, event={"action": "least times", "pairs": 0})
+    if as_json:
+        rows = [{"from": one, "to": other, "seconds": seconds} for (one, other), seconds in sorted(times.items())]
+        print_json({"gallery": gallery, "least_times": [] if remove else rows})
+    elif not times:
+        log.print("no least times are stored", markup=False)
+    elif remove:
+        click.echo(
+            f"{gallery}: the least times of {counted(len(times), 'pair')} of cameras are taken away; "
+            f"`reid people group {gallery} --anew` groups all records without them"
+        )
+    else:
+        print_table(("from", "to", "seconds"), [(*pair, f"{seconds:g}") for pair, seconds in sorted(times.items())])
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:

@@ -43,6 +43,30 @@ class Correction:
         return f"c-{self.number}"
 
 
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A correction that was taken back. It is remembered, so that a sync does not bring it back."""
+
+    correction: Correction
+    regroup: bool = False
+    """Whether its records must be grouped again, because the undo came from another gallery."""
+
+    @property
+    def key(self) -> "Said":
+        """What tells the correction from all others, in every gallery."""
+        return said(self.correction)
+
+
+Said = tuple[str, str, str, float]
+"""Kind, first and second record, and time: equal for one correction in several galleries. If a user says the same again
+after an undo, the time is another."""
+
+
+def said(one: Correction) -> Said:
+    """What tells a correction from all others, in every gallery."""
+    return one.kind, one.first, one.second, one.time
+
+
 @dataclass(frozen=True)
 class People:
     """All that a gallery knows about people."""
@@ -56,6 +80,13 @@ class People:
     last_person: int = 0
     """The largest number that a person ever had."""
     last_correction: int = 0
+    undone: tuple[Undone, ...] = ()
+    """Corrections that were taken back."""
+    waiting: dict[str, str] = field(default_factory=dict)
+    """Names that another gallery gave to records without a person, by the record's digest. The person who gets most of
+    the records of a name gets the name."""
+    least_times: dict[tuple[str, str], float] = field(default_factory=dict)
+    """The least seconds that anybody needs between two cameras; the names of a pair are sorted. Grouping obeys them."""
     state: Any = None
     """Tells :meth:`PeopleTable.write` whether records were deleted since this was read."""
 
@@ -87,6 +118,9 @@ class PeopleTable(ABC):
         names: Mapping[int, str | None] | None = None,
         put: Collection[Correction] = (),
         take: Collection[int] = (),
+        undone: Collection[Undone] = (),
+        waiting: Mapping[str, str | None] | None = None,
+        least_times: Mapping[tuple[str, str], float] | None = None,
         event: Mapping[str, Any] | None = None,
     ) -> None:
         """Change what is stored, all or nothing.
@@ -97,6 +131,10 @@ class PeopleTable(ABC):
             names: new names of people; None takes a name away.
             put: corrections to add.
             take: numbers of corrections to take away.
+            undone: corrections that were taken back, to be remembered; each replaces what is remembered of it.
+            waiting: names for records without a person, by the record's digest; None takes one away. A name is given
+                when its records have a person, if that person has none and nobody is called so.
+            least_times: the least times between cameras instead of those that are stored; empty for none.
             event: what the audit log says about it, if it is on.
 
         Raises :class:`GalleryError`, and changes nothing, if another process has changed the people since ``was`` was

@@ -21,7 +21,7 @@ from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import content_digest, key_digest
 from reid_toolkit.gallery.local.gallery import Gallery
 from reid_toolkit.gallery.local.record_table import key_of
-from reid_toolkit.gallery.people_transfer import copy_people, send_corrections
+from reid_toolkit.gallery.people_transfer import SENT_NAME_TABLE, copy_people, send_people
 from reid_toolkit.gallery.types import Batch, OnProgress, Selection
 from reid_toolkit.records import Record
 
@@ -291,7 +291,7 @@ def sync(
                 on_progress(read, before)
         refuse_damaged(edge, before, read)
         forgotten = _take_back(journal, where, target, here)
-        send_corrections(edge, target)
+        send_people(edge, target, where, journal)
     target.refresh_statistics(if_due=True)
     target.build_index()
     return Synced(sent, forgotten, len(here) - sent - blocked, absent, blocked, len(hidden))
@@ -352,6 +352,7 @@ def _journal(folder: Path) -> Iterator[sqlite3.Connection]:
             with journal:
                 journal.execute("BEGIN EXCLUSIVE")
                 journal.execute(SENT_TABLE)
+                journal.execute(SENT_NAME_TABLE)
             yield journal
     except sqlite3.OperationalError as error:
         what = "another sync is running" if "locked" in str(error) else str(error)

@@ -43,6 +43,20 @@ def impossible_moves(records: Sequence[Record], least: LeastTimes) -> NDArray[np
     return np.unique(np.concatenate(found), axis=0)
 
 
+def too_soon(record: Record, camera: str, start: float, end: float, least: LeastTimes) -> bool:
+    """Whether nobody can have been both in a record and before ``camera`` from ``start`` to ``end``.
+
+    False if one of the times is no Unix time, because the clocks of two recordings cannot be compared.
+    """
+    seconds = least.get((min(record.camera, camera), max(record.camera, camera)))
+    if seconds is None or record.camera == camera or record.start is None or record.end is None:
+        return False
+    first, last = UNIX_TIMES
+    if not (first <= record.start and record.end <= last and first <= start and end <= last):
+        return False
+    return max(record.start, start) - min(record.end, end) < seconds
+
+
 def times_of(records: Sequence[Record]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Starts and ends (N,) in seconds, NaN where unknown."""
     unknown = float("nan")

@@ -16,6 +16,7 @@ from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import People
 from reid_toolkit.gallery.types import Comparison
 from reid_toolkit.live.recognising import Decision
+from reid_toolkit.people.constraints import too_soon
 from reid_toolkit.people.in_view import InView, Seen
 from reid_toolkit.people.naming import find_person, name_of, unknown_person
 from reid_toolkit.people.scale import Scale, estimate_scale
@@ -130,8 +131,14 @@ class PeopleRecogniser:
             if len(self._store):
                 raise
             found = []
-        evidence = [match for match in found if not same_moment(match.record, seen)]
-        seen.matches = [(key_digest(match.record), match) for match in evidence]
+        evidence = [(key_digest(one.record), one) for one in found if not same_moment(one.record, seen)]
+        least = self._people.least_times
+        elsewhere = {  # people who were before another camera so shortly before that they cannot be here
+            self._members[digest]
+            for digest, one in evidence
+            if digest in self._members and too_soon(one.record, seen.camera, seen.start, seen.end, least)
+        }
+        seen.matches = [each for each in evidence if self._members.get(each[0]) not in elsewhere]
         self._said.discard("people are not recognised now")
         seen.searched = True
         seen.given_up.clear()

@@ -35,7 +35,7 @@ def questions(book: Book, number: int, farthest: Farthest | None = None) -> list
     out. All records are grouped again for this, but nothing is stored.
     """
     held = Held.of(book.store)
-    problem = whole_problem(held, book.people, None)
+    problem = whole_problem(held, book.people, book.people.least_times)
     grouping = solve(held, book.people, problem, farthest)
     links = Links.of(book.people.corrections)
     singles = after(problem.start, ())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import key_digest
-from reid_toolkit.gallery.people_table import Correction, Membership, People
+from reid_toolkit.gallery.people_table import Correction, Membership, People, Undone
 from reid_toolkit.gallery.types import OnProgress, is_past
 from reid_toolkit.people.constraints import LeastTimes, impossible_moves, linked, seen_at_once, together
 from reid_toolkit.people.corrections import persons_to_mend
@@ -114,7 +114,8 @@ def update(
     Args:
         store: the gallery.
         farthest: the largest distance of neighbours, from a calibration.
-        least_times: the least times between cameras, by which some records cannot show one person.
+        least_times: the least times between cameras, by which some records cannot show one person. They are stored for
+            later groupings; empty takes the stored ones away. None groups with the stored ones.
         anew: group all records.
         undo: corrections to take away. The people of their records are grouped again. Both are stored together.
         on_progress: called while the gallery is read.
@@ -122,12 +123,15 @@ def update(
     read = store.people.read()  # before the descriptors, because a gallery that keeps no people says so here
     held = Held.of(store, on_progress)
     people = replace(read, corrections=tuple(one for one in read.corrections if one not in undo))
-    ends = [read.members.get(digest) for one in undo for digest in (one.first, one.second)]
+    # Also what was taken back in a gallery that sent its corrections.
+    undone = [*undo, *(one.correction for one in read.undone if one.regroup)]
+    ends = [read.members.get(digest) for one in undone for digest in (one.first, one.second)]
     mended = {end.person for end in ends if end is not None}
-    problem = whole_problem(held, people, least_times) if anew else part_problem(held, people, least_times, mended)
+    times = read.least_times if least_times is None else least_times
+    problem = whole_problem(held, people, times) if anew else part_problem(held, people, times, mended)
     if len(problem.rows):
         grouping = solve(held, people, problem, farthest)
-        members, moved = numbered(held, people, problem, grouping, undo)
+        members, moved = numbered(held, people, problem, grouping, undone)
     else:
         members, moved = {}, 0
     after = people.members | members
@@ -144,11 +148,20 @@ def update(
         moved=moved,
         apart=len(problem.cannot_link),
     )
-    if members or undo:
+    if members or undone or times != read.least_times:
         event: dict[str, Any] = {"action": "people", "records": len(members), "people": result.people}
         if undo:
             event |= {"action": "undo", "corrections": [one.name for one in undo]}
-        store.people.write(read, members=members, take=[one.number for one in undo], event=event)
+        if times != read.least_times:
+            event["least_times"] = len(times)
+        store.people.write(
+            read,
+            members=members,
+            take=[one.number for one in undo],
+            undone=[Undone(one) for one in undone],
+            least_times=least_times,
+            event=event,
+        )
     return result
 
 

@@ -92,7 +92,8 @@ def write_calibration(path: Path, model: str, distance: float) -> Path:
 def test_group_with_and_without_its_word(run: Run, site: Site, new: Path) -> None:
     done = document(run, new)
     assert done == {
-        "gallery": str(new), "calibrated": False, "records": 30, "people": PEOPLE, "low": PEOPLE, "high": PEOPLE,
+        "gallery": str(new), "calibrated": False, "least_times": 0, "records": 30, "people": PEOPLE, "low": PEOPLE,
+        "high": PEOPLE,
         "grouped": 30, "new_records": 30, "new_people": PEOPLE, "moved": 0, "apart": 0,
     }  # fmt: skip
     assert said(run, "group", new) == f"{new}: 5 people in 30 records (between 5 and 5)\n"
@@ -233,6 +234,32 @@ def test_other_forms_of_least_times(run: Run, site: Site, new: Path, tmp_path: P
     assert "has no times, so it keeps no records apart" in run("people", new, "--least-times", least)[2]
     assert_refused(run, new, "--least-times", tmp_path, words="is a folder: expected a file")
     assert_fails(run("people", new, "--least-times", tmp_path / "no.csv"), "no.csv: cannot be read")
+
+
+def test_least_times_are_stored_shown_and_taken_away(run: Run, site: Site, grouped: Path, tmp_path: Path) -> None:
+    assert document(run, "least-times", grouped) == {"gallery": str(grouped), "least_times": []}
+    assert "no least times are stored" in run("people", "least-times", grouped)[2]
+    assert "no least times are stored" in run("people", "least-times", grouped, "--none")[2]
+    least = tmp_path / "least.csv"
+    least.write_text("from,to,seconds\ncamera-1,camera-0,60.5\n")
+    apart = document(run, grouped, "--anew", "--least-times", least)
+    assert apart["people"] > PEOPLE
+    assert apart["least_times"] == 1
+    rows = [{"from": "camera-0", "to": "camera-1", "seconds": 60.5}]
+    assert document(run, "least-times", grouped)["least_times"] == rows
+    assert "camera-0  camera-1  60.5" in said(run, "least-times", grouped)
+    before = listed(run, grouped)
+    assert document(run, grouped, "--anew")["apart"] == apart["apart"], "without the option, the stored times count"
+    assert listed(run, grouped) == before
+    copied = tmp_path / "copied"
+    assert run("gallery", "copy", grouped, copied)[0] == 0
+    assert document(run, "least-times", copied)["least_times"] == rows
+    assert "least times of 1 pair of cameras are taken away" in said(run, "least-times", grouped, "--none")
+    assert document(run, grouped, "--anew")["people"] == PEOPLE
+    said(run, copied, "--least-times", least)
+    least.write_text("from,to,seconds\n")
+    assert "times that were stored before are taken away" in run("people", copied, "--least-times", least)[2]
+    assert document(run, "least-times", copied)["least_times"] == []
 
 
 def test_corrections(run: Run, site: Site, grouped: Path) -> None:

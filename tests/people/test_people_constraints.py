@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid_toolkit.people.constraints import impossible_moves, seen_at_once, together
+from reid_toolkit.people.constraints import impossible_moves, seen_at_once, together, too_soon
 from reid_toolkit.records import Record
 
 NOON = 1_790_000_000.0
@@ -64,3 +64,15 @@ def test_crops_of_a_tracklet_that_were_enrolled_singly_belong_together() -> None
     labels = together([*singly, *others], [(2, 3)])
     assert labels[0] == labels[1] != labels[2] == labels[3]
     np.testing.assert_array_equal(together([], []), np.empty(0, int))
+
+
+@given(some_records(), st.integers(1, 12))
+def test_one_record_alone_is_too_soon_for_the_same_moves(records: list[Record], seconds: int) -> None:
+    least = {("a", "c"): float(seconds)}
+    found = {
+        (i, j)
+        for (i, a), (j, b) in combinations(enumerate(records), 2)
+        if b.start is not None and too_soon(a, b.camera, b.start, b.end, least)
+    }
+    assert found == as_set(impossible_moves(records, least))
+    assert not any(too_soon(one, "c", 3.0, 4.0, least) for one in records), "no Unix time"

@@ -81,6 +81,17 @@ def test_people_are_known_and_strangers_are_new(watch: Watch) -> None:
     assert {(one.person, one.record) for one in told} == {(None, None)}
 
 
+def test_nobody_is_known_who_cannot_be_here_yet(site: Site, gallery: Gallery) -> None:
+    """By the least times that the gallery stores."""
+    last = site.cross(3, "camera-0")
+    site.enroll(gallery, len(site.records) - 1)
+    update(gallery, least_times={("camera-0", "new"): 60.0})
+    watch, end = Watch(site, gallery), last.end or 0.0
+    assert watch.see(watch.look(3), "soon", 10, at=end + 20).person is None
+    assert watch.see(watch.look(3), "later", 10, at=end + 61).person == watch.name(3)
+    assert watch.see(watch.look(3), "other", 10, at=end + 20, camera="other").person == watch.name(3)
+
+
 def test_few_strangers_who_look_alike_are_taken_for_somebody(tmp_path: Path) -> None:
     """People differ mostly in a few directions, so that many look alike, and half of them are not in the gallery."""
     people = 40

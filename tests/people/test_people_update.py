@@ -315,6 +315,34 @@ def test_pictures_are_read_for_one_person_only(site: Site, gallery: Gallery) -> 
     assert all(one.thumbnail == b"picture" for one in shown)
 
 
+def test_all_that_groups_obeys_the_stored_least_times(site: Site, gallery: Gallery) -> None:
+    """New records, corrections, an undo, and questions: none unites what times keep apart."""
+    least = {("camera-0", "camera-1"): 30.0}
+    update(gallery, least_times=least)
+    first = site.cross(2, "camera-0")
+    second = site.cross(2, "camera-1", at=(first.end or 0.0) + 5)
+    site.enroll(gallery, len(site.records) - 2)
+
+    def apart() -> bool:
+        groups = site.groups(gallery)
+        return groups[first.tracklet] != groups[second.tracklet]
+
+    update(gallery)
+    assert apart()
+    made = book(gallery).say("different", person_of(site, gallery, 0), person_of(site, gallery, 1), "ana")
+    update(gallery)
+    update(gallery, undo=[made])
+    assert apart()
+    update(gallery, anew=True)
+    assert apart()
+    pairs = {frozenset((one.first, one.second)) for one in questions(book(gallery), 1000)}
+    assert frozenset(map(key_digest, (first, second))) not in pairs
+    assert gallery.people.read().least_times == least
+    update(gallery, anew=True, least_times={})
+    assert not apart()
+    assert gallery.people.read().least_times == {}
+
+
 def test_a_split_stores_as_few_corrections_as_keep_it_apart(site: Site, gallery: Gallery) -> None:
     """One for each tracklet of the rest, because each could join the new person by itself, and what is known already is
     not said again."""

@@ -5,26 +5,34 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.local.schema import PEOPLE_TABLES
-from reid_toolkit.gallery.people_table import Correction, Membership, People
+from reid_toolkit.gallery.people_table import Correction, Membership, People, Undone
 from reid_toolkit.records import Record
 
 Key = tuple[str, str, str]
 
 
-def exist(db: sqlite3.Connection) -> bool:
-    """Whether the tables were created."""
-    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'person_member'").fetchone() is not None
+def exist(db: sqlite3.Connection, table: str = "person_member") -> bool:
+    """Whether a table was created."""
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
 def read(db: sqlite3.Connection) -> People:
-    """Everything but ``state`` and the last numbers."""
+    """Everything but ``state``, the last numbers and the least times."""
     if not exist(db):
         return People()
+    undone: list[Undone] = []
+    waiting: dict[str, str] = {}
+    if exist(db, "person_undone"):
+        for *fields, regroup in db.execute("SELECT * FROM person_undone ORDER BY number"):
+            undone.append(Undone(Correction(*fields), bool(regroup)))
+        waiting = dict(db.execute("SELECT digest, name FROM person_waiting").fetchall())
     members = db.execute("SELECT digest, person, strict, loose FROM person_member")
     return People(
         {digest: Membership(person, strict, loose) for digest, person, strict, loose in members},
         dict(db.execute("SELECT person, name FROM person_name").fetchall()),
         tuple(Correction(*row) for row in db.execute("SELECT * FROM person_correction ORDER BY number")),
+        undone=tuple(undone),
+        waiting=waiting,
     )
 
 
@@ -34,6 +42,8 @@ def write(
     names: Mapping[int, str | None],
     put: Iterable[Correction],
     take: Iterable[int],
+    undone: Iterable[Undone] = (),
+    waiting: Mapping[str, str | None] | None = None,
 ) -> None:
     """Change the rows; see ``PeopleTable.write``. Names of people without records are deleted."""
     for statement in PEOPLE_TABLES:
@@ -50,7 +60,33 @@ def write(
         "INSERT INTO person_correction VALUES (?, ?, ?, ?, ?, ?)",
         ((one.number, one.kind, one.first, one.second, one.who, one.time) for one in put),
     )
+    db.executemany(
+        "INSERT OR REPLACE INTO person_undone VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            (one.number, one.kind, one.first, one.second, one.who, one.time, each.regroup)
+            for each in undone
+            for one in [each.correction]
+        ),
+    )
+    waiting = waiting or {}
+    db.executemany("DELETE FROM person_waiting WHERE digest = ?", ((digest,) for digest in waiting))
+    db.executemany("INSERT INTO person_waiting VALUES (?, ?)", ((one, name) for one, name in waiting.items() if name))
+    _give_waiting_names(db)
     _drop_empty_names(db)
+
+
+def _give_waiting_names(db: sqlite3.Connection) -> None:
+    """Give each waiting name to the person with most of its records, if that person has none and nobody is called so.
+    The name waits no more then."""
+    found = db.execute(
+        "SELECT name, person FROM person_waiting JOIN person_member USING (digest)"
+        " GROUP BY name, person ORDER BY count(*) DESC, person"
+    ).fetchall()
+    for name in dict.fromkeys(name for name, _ in found):
+        person = next(person for held, person in found if held == name)
+        if not db.execute("SELECT 1 FROM person_name WHERE person = ? OR name = ?", (person, name)).fetchone():
+            db.execute("INSERT INTO person_name VALUES (?, ?)", (person, name))
+        db.execute("DELETE FROM person_waiting WHERE name = ?", (name,))
 
 
 def drop(db: sqlite3.Connection, keys: Collection[Key]) -> None:
@@ -61,9 +97,14 @@ def drop(db: sqlite3.Connection, keys: Collection[Key]) -> None:
     db.executemany("DELETE FROM person_member WHERE digest = ?", digests)
     db.execute("CREATE TEMP TABLE IF NOT EXISTS gone (digest TEXT PRIMARY KEY)")
     db.executemany("INSERT OR IGNORE INTO gone VALUES (?)", digests)
-    db.execute(
-        "DELETE FROM person_correction WHERE first IN (SELECT digest FROM gone) OR second IN (SELECT digest FROM gone)"
-    )
+    tables = ["person_correction"]
+    if exist(db, "person_undone"):
+        tables.append("person_undone")
+        db.execute("DELETE FROM person_waiting WHERE digest IN (SELECT digest FROM gone)")
+    for table in tables:
+        db.execute(
+            f"DELETE FROM {table} WHERE first IN (SELECT digest FROM gone) OR second IN (SELECT digest FROM gone)"
+        )
     db.execute("DELETE FROM gone")
     _drop_empty_names(db)
 

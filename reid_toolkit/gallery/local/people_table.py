@@ -1,5 +1,6 @@
 """The people of a gallery in a folder."""
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from reid_toolkit.gallery.local import people_rows
 from reid_toolkit.gallery.local.query import log
 from reid_toolkit.gallery.local.record_table import RecordTable
 from reid_toolkit.gallery.local.search import Locks
-from reid_toolkit.gallery.people_table import Correction, Membership, People, PeopleTable
+from reid_toolkit.gallery.people_table import Correction, Membership, People, PeopleTable, Undone
 from reid_toolkit.records import Record
 
 
@@ -27,6 +28,10 @@ class FolderPeopleTable(PeopleTable):
                 people_rows.read(self._reader.connection),
                 last_person=self._reader.number("last_person"),
                 last_correction=self._reader.number("last_correction"),
+                least_times={
+                    (one, other): seconds
+                    for one, other, seconds in json.loads(self._reader.meta("least_times") or "[]")
+                },
                 state=self._state(self._reader),
             )
 
@@ -47,6 +52,9 @@ class FolderPeopleTable(PeopleTable):
         names: Mapping[int, str | None] | None = None,
         put: Collection[Correction] = (),
         take: Collection[int] = (),
+        undone: Collection[Undone] = (),
+        waiting: Mapping[str, str | None] | None = None,
+        least_times: Mapping[tuple[str, str], float] | None = None,
         event: Mapping[str, Any] | None = None,
     ) -> None:
         """Change what is stored, in one transaction."""
@@ -58,11 +66,16 @@ class FolderPeopleTable(PeopleTable):
                     f"{writer.folder}: another process has changed its people meanwhile, so nothing was changed now: "
                     "run this again"
                 )
-            if put or self._state(writer)[1] != removed:  # corrections may come from another gallery
+            # What is put in may come from another gallery, which has other records.
+            if put or undone or waiting or self._state(writer)[1] != removed:
                 there = self._digests()
                 members = {digest: one for digest, one in members.items() if digest in there}
                 put = [one for one in put if {one.first, one.second} <= there]
-            people_rows.write(writer.connection, members, names or {}, put, take)
+                undone = [one for one in undone if {one.correction.first, one.correction.second} <= there]
+                waiting = {digest: name for digest, name in (waiting or {}).items() if digest in there}
+            people_rows.write(writer.connection, members, names or {}, put, take, undone, waiting)
+            if least_times is not None:
+                writer.set_meta("least_times", json.dumps([[*pair, one] for pair, one in sorted(least_times.items())]))
             highest = [one.person for one in members.values()], [one.number for one in put]
             for key, numbers, last in zip(
                 ("last_person", "last_correction"), highest, (was.last_person, was.last_correction), strict=True

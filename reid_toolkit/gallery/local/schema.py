@@ -76,6 +76,11 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
         # older toolkits away, because they would not delete people together with their records.
         (),
     ),
+    (
+        "names that wait, and corrections that were taken back",
+        # The same for two more tables of people.
+        (),
+    ),
 )
 """Each step is a transaction, and sets ``PRAGMA user_version`` to its number, from 1. Never change a step: only
 append."""
@@ -99,6 +104,11 @@ PEOPLE_TABLES = (
         number INTEGER PRIMARY KEY, kind TEXT NOT NULL, first TEXT NOT NULL, second TEXT NOT NULL, who TEXT NOT NULL,
         time REAL NOT NULL
     )""",
+    """CREATE TABLE IF NOT EXISTS person_undone (
+        number INTEGER NOT NULL, kind TEXT NOT NULL, first TEXT NOT NULL, second TEXT NOT NULL, who TEXT NOT NULL,
+        time REAL NOT NULL, regroup INTEGER NOT NULL, PRIMARY KEY (kind, first, second, time)
+    ) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS person_waiting (digest TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID",
 )
 """Created with the first people. Records are named by the digest of their key."""
 
