@@ -197,7 +197,8 @@ def story(metrics: list[dict[str, Any]], model: dict[str, Any]) -> str:
         unit, clusters = "round", last["learned_clusters"]
     else:
         stages = counted(len(metrics), "stage")
-        done = f"{stages}, {metrics[0]['clusters']} samples merged into {last['clusters']} clusters"
+        begun = "clusters" if "corrections" in model else "samples"  # corrections tie samples together
+        done = f"{stages}, {metrics[0]['clusters']} {begun} merged into {last['clusters']} clusters"
         unit, clusters = "stage", model["clusters"]
     if model["stage"] == START:
         return f"{done}; the network before training is kept"

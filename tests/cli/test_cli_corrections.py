@@ -43,6 +43,8 @@ def test_training_obeys_and_goes_on_with_what_it_began_with(train, reid, site: S
     assert result.status == 0, result.err
     said = f"2 corrections about tracklets of {site.people}: 1 pair of one person, 1 of two"
     assert said in result.err
+    assert "11 clusters merged into" in result.err
+    assert "merges of people seen at once, or kept apart by corrections, were stopped" in result.err
     assert RunFolder(tmp_path / "run").model()["corrections"] == {"same": 1, "different": 1}
     assert train("--resume", "--corrections", site.gallery).status == 0
     assert reid("people", "same", site.gallery, "north-00", "south-00").status == 0
