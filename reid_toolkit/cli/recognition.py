@@ -98,8 +98,10 @@ def recognise_people(
         event = {"action": "watch list", "people": list(alerts), "cameras": list(cameras), "reason": reason}
         if not table.note(event):
             warn(
-                f"{gallery}: the audit log is off, so it does not keep the reason of the alerts: switch it on with "
-                f"`reid gallery audit {gallery} on`"
+                f"{gallery}: a gallery in Milvus has no audit log, so the reason of the alerts is not kept"
+                if "://" in gallery
+                else f"{gallery}: the audit log is off, so it does not keep the reason of the alerts: switch it on "
+                f"with `reid gallery audit {gallery} on`"
             )
 
 

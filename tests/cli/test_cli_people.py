@@ -634,14 +634,40 @@ def test_a_gallery_of_an_older_toolkit(run: Run, new: Path, monkeypatch: pytest.
     assert len(listed(run, new)) == PEOPLE
 
 
-def test_a_gallery_that_keeps_no_people(run: Run, site: Site, tmp_path: Path) -> None:
+def test_a_gallery_in_milvus(run: Run, site: Site, grouped: Path, tmp_path: Path) -> None:
+    """Every command does there what it does in a folder."""
     if not all(importlib.util.find_spec(name) for name in ("pymilvus", "milvus_lite")):
         pytest.skip("needs milvus-lite: pip install '.[milvus]'")
-    where = f"milvus-lite://{tmp_path}/lite.db/people"
+    where, page = f"milvus-lite://{tmp_path}/lite.db/people", tmp_path / "p.html"
     with open_gallery(where) as store:
         site.enroll(store)
-    for command, *rest in (("group",), ("list",), ("same", "a", "b"), ("review",), ("forget", "a", "--yes")):
-        assert_fails(run("people", command, where, *rest), "a gallery in Milvus keeps no people yet")
+    assert_fails(run("people", "list", where), "nobody was grouped yet: run `reid people milvus-lite://")
+    assert f"{where}: 5 people in 30 records (between 5 and 5)" in said(run, "group", where)
+    assert document(run, where)["grouped"] == 0
+    assert listed(run, where) == listed(run, grouped)
+    for command in (("count", "--by", "day,camera"), ("routes",)):
+        folder, milvus = (document(run, command[0], at, *command[1:]) for at in (grouped, where))
+        assert {**folder, "gallery": where} == milvus
+    visits = document(run, "show", where, "person-2", "--html", page)["visits"]
+    shown = {name for name in site.truth if name in page.read_text()}
+    (two,) = {site.truth[name] for name in shown}
+    assert shown == set(mine(site, two)) == {name for visit in visits for name in visit["tracklets"]}
+
+    said(run, "name", where, "person-2", "Ana")
+    assert "c-1: Ana and person-3 are one person" in said(run, "same", where, "Ana", "person-3")
+    assert listed(run, where)["Ana"] == 12
+    assert "undone" in said(run, "undo", where, "c-1")
+    assert len(listed(run, where)) == PEOPLE
+    assert "person-000007" in said(run, "split", where, "Ana", mine(site, two)[0])
+    said(run, "undo", where, "c-2..c-6")
+    said(run, "not", where, "Ana", "person-1")
+    (correction,) = document(run, "corrections", where)["corrections"]
+    assert correction["kind"] == "different"
+    assert isinstance(document(run, "review", where)["questions"], list)
+    assert_fails(run("people", "same", where, "Ana", "person-1"), "cannot be the same person: c-7: ")
+    assert "6 records forgotten" in said(run, "forget", where, "Ana", "--yes")
+    assert_fails(run("people", "show", where, "Ana"), "nobody is called 'Ana'")
+    assert document(run, "corrections", where)["corrections"] == []
 
 
 def test_copies_and_centres(run: Run, site: Site, grouped: Path, tmp_path: Path) -> None:

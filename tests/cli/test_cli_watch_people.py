@@ -1,3 +1,4 @@
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from tiny_model import DIMENSION, build_model
 
 from reid_toolkit.cli.recognition import recognise_people
 from reid_toolkit.errors import GalleryError
-from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery import open_gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import Membership
 from reid_toolkit.live.announcer import Announcer
@@ -22,8 +23,8 @@ OTHERS = 30
 class Place:
     """A walker, whom the gallery knows from two other cameras, among other people."""
 
-    def __init__(self, reid: Any, folder: Path) -> None:
-        self.reid, self.folder, self.gallery = reid, folder, folder / "gallery"
+    def __init__(self, reid: Any, folder: Path, gallery: str | None = None) -> None:
+        self.reid, self.folder, self.gallery = reid, folder, gallery or folder / "gallery"
         onnx.save_model(build_model(), folder / "tiny.onnx")
         self.model = ("--model", folder / "tiny.onnx", "--gallery", self.gallery)
         self.videos = [write_video(folder / f"{name}.avi", 50, shade) for shade, name in enumerate("abc")]
@@ -34,7 +35,7 @@ class Place:
         rng = np.random.default_rng(0)
         rows = rng.normal(size=(OTHERS, DIMENSION))
         others = [Record(f"other-{number}", "d", source="/d") for number in range(OTHERS)]
-        with Gallery.open(self.gallery) as store:
+        with open_gallery(self.gallery) as store:
             walker = [record for batch, _ in store.records() for record in batch]
             store.add((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), others)
             people = store.people.read()
@@ -90,6 +91,17 @@ def test_an_alert_comes_once_a_visit_and_its_reason_is_kept(place: Place) -> Non
     (kept,) = [event for event in log if event["action"] == "watch list"]
     assert (kept["people"], kept["cameras"], kept["reason"]) == (["Anna", "person-000002"], ["c"], "lost her bag")
     assert any(event["action"] == "search" and event["query"].startswith("watch: c-") for event in log)
+
+
+def test_a_gallery_in_milvus(reid: Any, tmp_path: Path) -> None:
+    if not all(importlib.util.find_spec(name) for name in ("pymilvus", "milvus_lite")):
+        pytest.skip("needs milvus-lite: pip install '.[milvus]'")
+    place = Place(reid, tmp_path, f"milvus-lite://{tmp_path}/lite.db/people")
+    place.group()
+    wanted = ("--alert", "Anna", "--alert-reason", "lost her bag")
+    assert place.told(*wanted) == [("entered", "Anna", "known"), ("alert", "Anna", "known"), ("left", "Anna", "known")]
+    assert f"{place.gallery}: events name its 31 people\n" in place.said
+    assert "a gallery in Milvus has no audit log, so the reason of the alerts is not kept" in place.said
 
 
 def test_a_calibration_gives_probabilities(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from reid_toolkit.gallery.milvus.properties import (  # fmt: skip
     MODEL_FILE,
     NEXT,
     OF,
+    PEOPLE,
     RETENTION,
     SEEN,
     STATISTICS,
@@ -22,6 +23,14 @@ from reid_toolkit.gallery.milvus.properties import (  # fmt: skip
     following,
 )
 from reid_toolkit.gallery.validation import check_seconds, of_another
+
+PARTS = {
+    STATISTICS: "camera statistics",
+    COMPARED: "camera statistics",
+    BLOCKED: "the block list",
+    PEOPLE: "the people",
+}
+"""How messages call the collections beside a gallery's own."""
 
 
 class About:
@@ -55,8 +64,8 @@ class About:
         """Read the collection's width and properties. Raises :class:`GalleryError` if it is not a gallery."""
         self._dimension, self._properties = self._collection.describe()
         kind = self._properties.get(FORMAT)
-        if kind in (STATISTICS, COMPARED, BLOCKED):
-            part = "the block list" if kind == BLOCKED else "camera statistics"
+        if kind in PARTS:
+            part = PARTS[kind]
             raise GalleryError(
                 f"{self._where}: is not a gallery, but {part} of the gallery {self._properties.get(OF)}: open that one"
             )

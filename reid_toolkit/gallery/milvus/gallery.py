@@ -18,11 +18,11 @@ from reid_toolkit.gallery.milvus.check import Tally, report_on, tally
 from reid_toolkit.gallery.milvus.collection import EF, EF_CONSTRUCTION, Collection, M
 from reid_toolkit.gallery.milvus.compared import STATE, Compared, states
 from reid_toolkit.gallery.milvus.filters import chosen, expression
+from reid_toolkit.gallery.milvus.people_table import MilvusPeopleTable
 from reid_toolkit.gallery.milvus.properties import LAST, MODEL, MODEL_FILE
 from reid_toolkit.gallery.milvus.rows import ALL, SCALARS, encode, is_whole, record_of, vectors_of
 from reid_toolkit.gallery.milvus.search import following, nearest
 from reid_toolkit.gallery.milvus.statistics import Statistics
-from reid_toolkit.gallery.people_table import PeopleTable
 from reid_toolkit.gallery.statistics import about_statistics
 from reid_toolkit.gallery.types import EXACT_BELOW, Batch, Comparison, Filter, Info, OnProgress, Report, Selection
 from reid_toolkit.gallery.validation import check_records, checked_cameras, checked_queries, stored_rows
@@ -181,10 +181,12 @@ class MilvusGallery(Statistics):
         if not self._is_there():
             return 0
         count, expr = self.count_of(which), chosen(which)
-        self._write(
-            lambda collection, _: collection.delete(expr),
-            lambda: [row["id"] for page in self._collection.pages(("id",), expr) for row in page],
-        )
+
+        def ids() -> list[str]:
+            return [row["id"] for page in self._collection.pages(("id",), expr) for row in page]
+
+        with self.people.dropping(ids):
+            self._write(lambda collection, _: collection.delete(expr), ids)
         return count
 
     def delete_records(self, records: Sequence[Record]) -> int:
@@ -193,8 +195,14 @@ class MilvusGallery(Statistics):
             return 0
         ids = sorted({key_digest(record) for record in records})
         count = len(set.union(*self._both(lambda collection: collection.find(ids))))
-        self._write(lambda collection, _: collection.delete_ids(ids), lambda: sorted(self._collection.find(ids)))
+        with self.people.dropping(lambda: ids):
+            self._write(lambda collection, _: collection.delete_ids(ids), lambda: sorted(self._collection.find(ids)))
         return count
+
+    def leftover(self) -> bool:
+        """Whether a killed process may have left links between deleted records, which :meth:`compact` deletes. Milvus
+        erases the records' bytes by itself."""
+        return self.people.is_unfinished()
 
     def compact(self, on_progress: OnProgress | None = None) -> None:
         """:meth:`expire`, then let Milvus rewrite its files without deleted and replaced records.
@@ -207,6 +215,7 @@ class MilvusGallery(Statistics):
             return
         self._mend()
         self._write(lambda collection, _: collection.compact(), list)
+        self.people.compact()
         if self._properties.get(LAST):  # if there never were statistics, none are made
             self.refresh_statistics(if_due=True)
 
@@ -227,12 +236,9 @@ class MilvusGallery(Statistics):
         return MilvusBlockList(self._collection)
 
     @property
-    def people(self) -> PeopleTable:
-        """Not kept in Milvus yet."""
-        raise GalleryError(
-            f"{self._where}: a gallery in Milvus keeps no people yet: expected a gallery in a folder; `reid gallery "
-            "copy` makes one"
-        )
+    def people(self) -> MilvusPeopleTable:
+        """Which records show the same person, what people are called, and the corrections by users."""
+        return MilvusPeopleTable(self._collection, self._is_there)
 
     @property
     def damage(self) -> dict[int, str]:

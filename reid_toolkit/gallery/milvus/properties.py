@@ -4,10 +4,10 @@ import secrets
 from collections.abc import Mapping
 
 FORMAT = "reid.gallery"
-"""The kind of collection: "1" is a gallery; ``STATISTICS``, ``COMPARED`` and ``BLOCKED`` are parts of a gallery."""
-STATISTICS, COMPARED, BLOCKED = "statistics", "compared", "blocked"
-"""Kinds of collections beside a gallery: camera statistics, the records with these statistics applied, and the block
-list.
+"""The kind of collection: "1" is a gallery; those of the next line are parts of a gallery."""
+STATISTICS, COMPARED, BLOCKED, PEOPLE = "statistics", "compared", "blocked", "people"
+"""Kinds of collections beside a gallery: camera statistics, the records with these statistics applied, the block list,
+and people.
 """
 OF = "reid.of"
 """In a part: the name of the gallery's own collection."""
