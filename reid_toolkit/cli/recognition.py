@@ -8,7 +8,7 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import counted, log, printable, warn
 from reid_toolkit.cli.people_limits import RATE, fitting_calibration
-from reid_toolkit.errors import GalleryError, InputError, ModelError
+from reid_toolkit.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from reid_toolkit.calibration import Calibration
@@ -72,20 +72,13 @@ def recognise_people(
 ) -> None:
     """Give the announcer a recogniser, if that is asked for, or if the gallery has people. Says what is done.
 
-    Raises :class:`InputError` for an unknown person, and :class:`GalleryError` for alerts from a gallery that keeps no
-    people.
+    Raises :class:`InputError` for an unknown person.
     """
     if announcer is None or people is False:
         return
-    try:
-        table = store.people
-    except GalleryError as error:
-        if alerts:
-            raise
-        tell(f"events name no people: {error}")
-        return
     from reid_toolkit.people.recogniser import PeopleRecogniser
 
+    table = store.people
     if not (people or alerts or table.read().members):
         tell(f"{gallery}: has no people yet, so events name none: see `reid people`")
         return

@@ -44,9 +44,7 @@ class GalleryStore(Protocol):
 
     @property
     def people(self) -> PeopleTable:
-        """Which records show the same person, what people are called, and the corrections by users.
-
-        Raises :class:`GalleryError` if this kind of gallery keeps no people."""
+        """Which records show the same person, what people are called, and the corrections by users."""
 
     def expect(self, dimension: int | None = None, model: str | None = None) -> None:
         """Require this width and model from now on. An empty gallery takes them over. Raises :class:`GalleryError` if

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.people_table import Correction, People, PeopleTable, Undone, said
 
@@ -20,7 +19,7 @@ SENT_NAME_TABLE = """CREATE TABLE IF NOT EXISTS sent_name (
 def copy_people(source: GalleryStore, target: GalleryStore, there: Container[str]) -> None:
     """Give ``target`` all that ``source`` knows about people, as far as it has their records.
 
-    ``there`` has the digests of the target's records. Warns (RuntimeWarning) if the target keeps no people.
+    ``there`` has the digests of the target's records.
     """
     found = both(source, target)
     if found is None:
@@ -222,17 +221,8 @@ def consistent(held: Sequence[Correction], news: Sequence[Correction]) -> list[C
 
 
 def both(source: GalleryStore, target: GalleryStore, *, anything: bool = False) -> tuple[People, PeopleTable] | None:
-    """The people of the source and the table of the target. None if there is nothing to bring, or no table for it.
-    ``anything`` if there is something to bring even if the source has nothing now."""
-    try:
-        people = source.people.read()
-    except GalleryError:  # this kind of gallery keeps no people
-        return None
+    """The people of the source and the table of the target. None if there is nothing to bring. ``anything`` if there is
+    something to bring even if the source has nothing now."""
+    people = source.people.read()
     held = (people.members, people.corrections, people.undone, people.waiting, people.least_times)
-    if not anything and not any(held):
-        return None
-    try:
-        return people, target.people
-    except GalleryError as error:
-        warnings.warn(f"people are not copied: {error}", RuntimeWarning, stacklevel=4)
-        return None
+    return (people, target.people) if anything or any(held) else None

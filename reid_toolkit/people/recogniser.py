@@ -71,15 +71,14 @@ class PeopleRecogniser:
         """Read the people.
 
         Args:
-            store: the gallery, which must keep people.
+            store: the gallery.
             where: what messages call the gallery.
             scale: gives what distances mean by a calibration, or None to estimate that. It is called again if the
                 gallery has doubled, or has other camera statistics.
             watched: names of people whose decisions are alerts.
             clock: seconds of a clock that is never set.
 
-        Raises :class:`InputError` if nobody has one of the names ``watched``, and :class:`GalleryError` if the gallery
-        keeps no people.
+        Raises :class:`InputError` if nobody has one of the names ``watched``.
         """
         self._store, self._table, self._where = store, store.people, where
         self._calibrated, self._clock = scale, clock

@@ -120,7 +120,7 @@ def update(
         undo: corrections to take away. The people of their records are grouped again. Both are stored together.
         on_progress: called while the gallery is read.
     """
-    read = store.people.read()  # before the descriptors, because a gallery that keeps no people says so here
+    read = store.people.read()
     held = Held.of(store, on_progress)
     people = replace(read, corrections=tuple(one for one in read.corrections if one not in undo))
     # Also what was taken back in a gallery that sent its corrections.

@@ -9,12 +9,9 @@ import pytest
 from drawn_yard import write_video
 from tiny_model import DIMENSION, build_model
 
-from reid_toolkit.cli.recognition import recognise_people
-from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import open_gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import Membership
-from reid_toolkit.live.announcer import Announcer
 from reid_toolkit.records import Record
 
 OTHERS = 30
@@ -141,22 +138,3 @@ def test_bad_input_is_one_line(place: Place) -> None:
     assert "printable characters" in place.watch(*events, "--alert", "Anna", "--alert-reason", "a\nb").error
     unknown = place.watch(*events, "--alert", "Ana", *why).error
     assert "nobody is called 'Ana' (did you mean 'Anna'?)" in unknown
-
-
-def test_a_gallery_that_keeps_no_people_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    class Milvus:
-        @property
-        def people(self) -> None:
-            raise GalleryError("milvus://host/g: a gallery in Milvus keeps no people yet")
-
-    announcer = Announcer([])
-    given: list[Any] = [announcer, Milvus(), "milvus://host/g", None, ["hall"]]
-    for people in (None, True):
-        recognise_people(*given, people, (), None)
-        said = capsys.readouterr().err
-        assert "events name no people: milvus://host/g: a gallery in Milvus keeps no people yet" in said
-    assert announcer.recogniser is None
-    with pytest.raises(GalleryError, match="keeps no people"):
-        recognise_people(*given, None, ("Anna",), "a reason")
-    recognise_people(*given, False, (), None)
-    assert capsys.readouterr().err == ""

@@ -24,6 +24,7 @@ from reid_toolkit.gallery.milvus.collection import Collection
 from reid_toolkit.gallery.milvus.gallery import MilvusGallery
 from reid_toolkit.gallery.milvus.people_rows import FIELDS, STORED
 from reid_toolkit.gallery.people_table import Correction, Membership, People
+from reid_toolkit.gallery.transfer import copy
 from reid_toolkit.records import Record
 
 NEW = {KEYS[0]: Membership(2**40, 5, 5), KEYS[3]: Membership(2, 6, 6)}
@@ -417,7 +418,7 @@ def test_a_gallery_that_does_not_exist_has_nobody(where: str) -> None:
 
 
 @pytest.mark.parametrize(("field", "text"), [("image", "1 2"), ("image", "[1"), ("thumbnail", "x")])
-def test_damaged_rows_are_one_line(gallery: MilvusGallery, field: str, text: str) -> None:
+def test_damaged_rows_are_one_line(gallery: MilvusGallery, field: str, text: str, tmp_path: Path) -> None:
     filled(gallery)
     rows = gallery.people._rows
     (row,) = rows.query('camera == "member" and start_time == 1099511627776.0', ["*"])
@@ -425,3 +426,5 @@ def test_damaged_rows_are_one_line(gallery: MilvusGallery, field: str, text: str
     rows.upsert([{**row, "vector": np.array([1, 0], np.float32), "place": place, field: text}])
     with pytest.raises(GalleryError, match=r"what it knows of people is damaged .* drop the collection people__people"):
         gallery.people.read()
+    with open_gallery(tmp_path / "copy") as other, pytest.raises(GalleryError, match="of people is damaged"):
+        copy(gallery, other)

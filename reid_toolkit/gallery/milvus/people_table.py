@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
-from reid_toolkit.errors import GalleryError
+from reid_toolkit.errors import GalleryError, UnavailableError
 from reid_toolkit.gallery.milvus.collection import NARROW, Collection
 from reid_toolkit.gallery.milvus.compared import LONGEST_NAME
 from reid_toolkit.gallery.milvus.people_rows import (
@@ -88,7 +88,7 @@ class MilvusPeopleTable(PeopleTable):
             if before.head == after.head:
                 break
         else:
-            raise GalleryError(f"{self._where}: its people change too fast to be read: run this again later")
+            raise UnavailableError(f"{self._where}: its people change too fast to be read: run this again later")
         if before.marks or after.marks:  # records may have been deleted, and what refers to them not yet
             people = among(people, self._digests())
         return replace(people, state=state)
