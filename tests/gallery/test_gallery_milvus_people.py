@@ -395,8 +395,10 @@ def test_the_collection_of_people_is_no_gallery_and_may_be_another_programs(gall
     with MilvusGallery.open(f"{foreign}__people") as theirs, MilvusGallery.open(foreign) as mine:
         theirs.add(np.eye(1, D, dtype=np.float32), RECORDS[:1])
         mine.add(np.eye(1, D, dtype=np.float32), RECORDS[:1])
+        assert mine.people.read().members == {}
         with pytest.raises(GalleryError, match="which belongs to another program or gallery"):
-            mine.people.read()
+            filled(mine)
+        assert mine.forget(tracklet="t0") == 1
         assert len(theirs) == 1
 
 

@@ -80,10 +80,9 @@ class MilvusPeopleTable(PeopleTable):
             return People(state=State(Head(), 0))
         for _ in range(READS):
             before = Control.read(self._rows)
-            # Counted first, so that what is deleted while the rows are read counts as a later change.
-            state = State(before.head, self._rows.count(STORED))
+            seen: list[int] = []
             with self._readable():
-                people = people_of((row for page in self._pages() for row in page), before.head)
+                people = people_of(counted(self._pages(), seen), before.head)
             after = Control.read(self._rows)
             if before.head == after.head:
                 break
@@ -91,7 +90,7 @@ class MilvusPeopleTable(PeopleTable):
             raise UnavailableError(f"{self._where}: its people change too fast to be read: run this again later")
         if before.marks or after.marks:  # records may have been deleted, and what refers to them not yet
             people = among(people, self._digests())
-        return replace(people, state=state)
+        return replace(people, state=State(before.head, sum(seen)))
 
     def changed(self, was: People) -> bool:
         """Whether people were changed, or records with a person deleted, since then."""
@@ -154,13 +153,9 @@ class MilvusPeopleTable(PeopleTable):
             return False
         if not self._made and self._rows.exists():
             about = self._rows.describe()[1]
-            if (about.get(FORMAT), about.get(OF)) != (PEOPLE, self._main.address.name):
-                raise GalleryError(
-                    f"{self._where}: its people would be in the collection {self._rows.address.name}, which belongs to "
-                    "another program or gallery: copy the gallery to another name"
-                )
-            self._rows.load()
-            self._made = True
+            if (about.get(FORMAT), about.get(OF)) == (PEOPLE, self._main.address.name):
+                self._rows.load()
+                self._made = True
         return self._made
 
     @contextlib.contextmanager
@@ -227,10 +222,17 @@ class MilvusPeopleTable(PeopleTable):
                 f"{self._where}: the name is too long for people, which add 8 characters: Milvus accepts "
                 f"{LONGEST_NAME}: copy the gallery to a shorter name"
             )
+        if self._rows.exists():
+            if self.exists():  # another process has created it meanwhile
+                return
+            raise GalleryError(
+                f"{self._where}: its people would be in the collection {self._rows.address.name}, which belongs to "
+                "another program or gallery: copy the gallery to another name"
+            )
         try:
             self._rows.create(WIDTH, {FORMAT: PEOPLE, OF: self._main.address.name})
         except GalleryError:
-            if not self.exists():  # if it exists, another process has created it meanwhile
+            if not self.exists():
                 raise
 
     def _pages(self, expr: str = STORED) -> Iterator[list[Row]]:
@@ -341,6 +343,13 @@ class MilvusPeopleTable(PeopleTable):
 
 class RefusedError(GalleryError):
     """Another process changes people now, or has changed them. Nothing was written."""
+
+
+def counted(pages: Iterable[list[Row]], seen: list[int]) -> Iterator[Row]:
+    """The rows of ``pages``. The number of rows of each page is added to ``seen``."""
+    for page in pages:
+        seen.append(len(page))
+        yield from page
 
 
 def _member_row(digest: str, one: Membership, before: Membership | None, version: Head) -> Row:
