@@ -79,11 +79,11 @@ class MilvusPeopleTable(PeopleTable):
         if not self.exists():
             return People(state=State(Head(), 0))
         for _ in range(READS):
-            before = Control.read(self._rows)
+            before = self._control()
             seen: list[int] = []
             with self._readable():
                 people = people_of(counted(self._pages(), seen), before.head)
-            after = Control.read(self._rows)
+            after = self._control()
             if before.head == after.head:
                 break
         else:
@@ -96,7 +96,7 @@ class MilvusPeopleTable(PeopleTable):
         """Whether people were changed, or records with a person deleted, since then."""
         if not self.exists():
             return bool(was.state != State(Head(), 0))
-        return bool(was.state != State(Control.read(self._rows).head, self._rows.count(STORED)))
+        return bool(was.state != State(self._control().head, self._rows.count(STORED)))
 
     def note(self, event: Mapping[str, Any]) -> bool:
         """False, because a gallery in Milvus has no audit log."""
@@ -176,7 +176,7 @@ class MilvusPeopleTable(PeopleTable):
 
     def is_unfinished(self) -> bool:
         """Whether links of deleted records may be left."""
-        return self.exists() and any(row["tracklet"] == DELETE for row in Control.read(self._rows).marks)
+        return self.exists() and any(row["tracklet"] == DELETE for row in self._control().marks)
 
     def compact(self) -> None:
         """Delete the values that do not count any more, and what refers to deleted records. Then let Milvus rewrite its
@@ -198,7 +198,7 @@ class MilvusPeopleTable(PeopleTable):
         self._make()
         mark = Mark(self._rows, WRITE, self._where)
         try:
-            control = Control.read(self._rows)
+            control = self._control()
             if control.others(mark):
                 raise RefusedError(
                     f"{self._where}: another process changes its people now, so nothing was changed: run this again "
@@ -234,6 +234,10 @@ class MilvusPeopleTable(PeopleTable):
         except GalleryError:
             if not self.exists():
                 raise
+
+    def _control(self) -> Control:
+        with self._readable():
+            return Control.read(self._rows)
 
     def _pages(self, expr: str = STORED) -> Iterator[list[Row]]:
         for part in self._rows.parts(NARROW, expr):
@@ -278,7 +282,7 @@ class MilvusPeopleTable(PeopleTable):
         rows = self._rows.look_up(sorted(digests), ("start_time", "end_time"))
         persons = {row[name] for row in rows for name in ("start_time", "end_time")} - {0.0}
         self._drop_rows(digests)
-        head = Control.read(self._rows).head
+        head = self._control().head
         for page in self._pages(f'camera == "{NAME}"'):
             for row in page:
                 person = max(row["start_time"], row["end_time"])  # one of them is 0 if there was no name, or is none

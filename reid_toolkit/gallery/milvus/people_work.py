@@ -83,4 +83,4 @@ def changed_meanwhile(where: str) -> GalleryError:
 
 def _is_alive(mark: Row) -> bool:
     # In both directions, because the clocks of two machines may differ.
-    return abs(time.time() - float(mark["start_time"])) < LASTING[mark["tracklet"]]
+    return abs(time.time() - float(mark["start_time"])) < LASTING.get(mark["tracklet"], LASTING[DELETE])
