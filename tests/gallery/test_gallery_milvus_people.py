@@ -18,7 +18,7 @@ from test_gallery_people import APART, KEYS, ODD, PERSONS, RECORDS, SAME, filled
 
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import open_gallery
-from reid_toolkit.gallery.milvus import people_table as module
+from reid_toolkit.gallery.milvus import people_collection as module
 from reid_toolkit.gallery.milvus import people_work
 from reid_toolkit.gallery.milvus.collection import Collection
 from reid_toolkit.gallery.milvus.gallery import MilvusGallery

@@ -5,21 +5,17 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Collection as Container
 from dataclasses import replace
-from itertools import islice
 from typing import Any, NamedTuple
 
 from reid_toolkit.errors import GalleryError, UnavailableError
-from reid_toolkit.gallery.milvus.collection import NARROW, Collection
-from reid_toolkit.gallery.milvus.compared import LONGEST_NAME
+from reid_toolkit.gallery.milvus.collection import Collection
+from reid_toolkit.gallery.milvus.people_collection import PeopleCollection
 from reid_toolkit.gallery.milvus.people_rows import (
     CORRECTION,
-    DAMAGED,
-    FIELDS,
     MEMBER,
     NAME,
     NOTHING,
     STORED,
-    WIDTH,
     Head,
     among,
     id_of,
@@ -30,15 +26,9 @@ from reid_toolkit.gallery.milvus.people_rows import (
     value_row,
 )
 from reid_toolkit.gallery.milvus.people_work import DELETE, LASTING, WRITE, Control, Mark, changed_meanwhile
-from reid_toolkit.gallery.milvus.properties import FORMAT, OF, PEOPLE
 from reid_toolkit.gallery.milvus.rows import Row
 from reid_toolkit.gallery.people_table import Correction, Membership, People, PeopleTable
 
-NAME_OF = "{gallery}__people"
-STEP = 10_000
-"""Rows written between two signs of life."""
-FEW = 8
-"""If less than this part of all records is looked up, they are looked up one by one, which takes fewer requests."""
 READS = 5
 """People are read so many times at most, if other processes change them meanwhile."""
 
@@ -68,35 +58,32 @@ class MilvusPeopleTable(PeopleTable):
 
     def __init__(self, main: Collection, is_there: Callable[[], bool]) -> None:
         """Of the gallery in the collection ``main``, which exists and is loaded if ``is_there`` says so."""
-        self._main, self._gallery_is_there = main, is_there
-        self._where = main.address.text
-        self._rows = main.sibling(NAME_OF.format(gallery=main.address.name))
-        self._name_fits = len(self._rows.address.name) <= LONGEST_NAME
-        self._made = False
+        self._held = PeopleCollection(main, is_there)
+        self._rows, self._where = self._held.rows, main.address.text
 
     def read(self) -> People:
         """Read everything, as of the end of one write."""
-        if not self.exists():
+        if not self._held.exists():
             return People(state=State(Head(), 0))
         for _ in range(READS):
-            before = self._control()
+            before = self._held.control()
             seen: list[int] = []
-            with self._readable():
-                people = people_of(counted(self._pages(), seen), before.head)
-            after = self._control()
+            with self._held.readable():
+                people = people_of(counted(self._held.pages(), seen), before.head)
+            after = self._held.control()
             if before.head == after.head:
                 break
         else:
             raise UnavailableError(f"{self._where}: its people change too fast to be read: run this again later")
         if before.marks or after.marks:  # records may have been deleted, and what refers to them not yet
-            people = among(people, self._digests())
+            people = among(people, self._held.digests())
         return replace(people, state=State(before.head, sum(seen)))
 
     def changed(self, was: People) -> bool:
         """Whether people were changed, or records with a person deleted, since then."""
-        if not self.exists():
+        if not self._held.exists():
             return bool(was.state != State(Head(), 0))
-        return bool(was.state != State(self._control().head, self._rows.count(STORED)))
+        return bool(was.state != State(self._held.control().head, self._rows.count(STORED)))
 
     def note(self, event: Mapping[str, Any]) -> bool:
         """False, because a gallery in Milvus has no audit log."""
@@ -119,22 +106,22 @@ class MilvusPeopleTable(PeopleTable):
             if head != was.state.head:
                 raise RefusedError(str(changed_meanwhile(self._where)))
             if control.stale:
-                self._mend(mark, control)
+                self._held.mend(mark, control)
             new = Head(
                 head.number + 1,
                 secrets.randbits(62),
                 max([was.last_person, *(one.person for one in members.values())]),
                 max([was.last_correction, *(one.number for one in put)]),
             )
-            self._put(mark, (_member_row(key, one, was.members.get(key), new) for key, one in members.items()))
+            self._held.put(mark, (_member_row(key, one, was.members.get(key), new) for key, one in members.items()))
             rows = [*_name_rows(names, was, new), *_correction_rows(put, take, was, new)]
-            self._put(mark, rows)
+            self._held.put(mark, rows)
             # Records may have been deleted meanwhile, before their links were written again.
             after = {**was.members, **members}
             named = {person for person, name in names.items() if name}
             checked = members.keys() | {key for key, one in after.items() if one.person in named}
-            missing = self._missing(checked | {end for one in put for end in (one.first, one.second)}, mark)
-            self._drop_rows(missing)
+            missing = self._held.missing(checked | {end for one in put for end in (one.first, one.second)}, mark)
+            self._held.drop_links(missing)
             rows = [row for row in rows if missing.isdisjoint(referred(row, row["image"]))]
             held = {one.person for key, one in after.items() if key not in missing}
             emptied = (was.names.keys() | named) - held
@@ -145,18 +132,7 @@ class MilvusPeopleTable(PeopleTable):
             gone = [row["id"] for row in rows if row["image"] == NOTHING] + [id_of(NAME, one) for one in emptied]
             self._rows.delete_ids(sorted(gone))
             kept = [row for row in rows if row["image"] != NOTHING != row["thumbnail"]]
-            self._settle(mark, [settled(row, row["image"]) for row in kept])
-
-    def exists(self) -> bool:
-        """Whether the gallery and the collection of its people exist. Another process may have created them."""
-        if not (self._gallery_is_there() and self._name_fits):
-            return False
-        if not self._made and self._rows.exists():
-            about = self._rows.describe()[1]
-            if (about.get(FORMAT), about.get(OF)) == (PEOPLE, self._main.address.name):
-                self._rows.load()
-                self._made = True
-        return self._made
+            self._held.settle(mark, [settled(row, row["image"]) for row in kept])
 
     @contextlib.contextmanager
     def dropping(self, digests: Callable[[], Iterable[str]]) -> Iterator[None]:
@@ -165,27 +141,27 @@ class MilvusPeopleTable(PeopleTable):
         ``digests`` gives the records that are about to be deleted. It is only called if the gallery has people. If the
         process is killed, the mark stays, and says that links of deleted records may be left.
         """
-        if not self.exists():
+        if not self._held.exists():
             yield
             return
         mark = Mark(self._rows, DELETE, self._where)
         chosen = set(digests())
         yield
-        self._drop(self._missing(chosen))
+        self._held.drop(self._held.missing(chosen))
         mark.remove()
 
     def is_unfinished(self) -> bool:
         """Whether links of deleted records may be left."""
-        return self.exists() and any(row["tracklet"] == DELETE for row in self._control().marks)
+        return self._held.exists() and any(row["tracklet"] == DELETE for row in self._held.control().marks)
 
     def compact(self) -> None:
         """Delete the values that do not count any more, and what refers to deleted records. Then let Milvus rewrite its
         files. While another process changes people, only the files are rewritten."""
-        if not self.exists():
+        if not self._held.exists():
             return
         try:
             with self._alone() as (mark, control):
-                self._mend(mark, control)
+                self._held.mend(mark, control)
         except RefusedError:
             pass
         self._rows.compact()
@@ -193,12 +169,10 @@ class MilvusPeopleTable(PeopleTable):
     @contextlib.contextmanager
     def _alone(self) -> Iterator[tuple[Mark, Control]]:
         """Keep other writers away. Raises :class:`RefusedError` if another one writes."""
-        if not self._gallery_is_there():
-            raise GalleryError(f"{self._where}: no gallery there: make one with `reid enroll`")
-        self._make()
+        self._held.make()
         mark = Mark(self._rows, WRITE, self._where)
         try:
-            control = self._control()
+            control = self._held.control()
             if control.others(mark):
                 raise RefusedError(
                     f"{self._where}: another process changes its people now, so nothing was changed: run this again "
@@ -213,136 +187,6 @@ class MilvusPeopleTable(PeopleTable):
                 mark.leave()
             raise
         mark.remove()
-
-    def _make(self) -> None:
-        if self.exists():
-            return
-        if not self._name_fits:
-            raise GalleryError(
-                f"{self._where}: the name is too long for people, which add 8 characters: Milvus accepts "
-                f"{LONGEST_NAME}: copy the gallery to a shorter name"
-            )
-        if self._rows.exists():
-            if self.exists():  # another process has created it meanwhile
-                return
-            raise GalleryError(
-                f"{self._where}: its people would be in the collection {self._rows.address.name}, which belongs to "
-                "another program or gallery: copy the gallery to another name"
-            )
-        try:
-            self._rows.create(WIDTH, {FORMAT: PEOPLE, OF: self._main.address.name})
-        except GalleryError:
-            if not self.exists():
-                raise
-
-    def _control(self) -> Control:
-        with self._readable():
-            return Control.read(self._rows)
-
-    def _pages(self, expr: str = STORED) -> Iterator[list[Row]]:
-        for part in self._rows.parts(NARROW, expr):
-            yield self._rows.page(part, FIELDS)
-
-    def _put(self, mark: Mark, rows: Iterable[Row]) -> None:
-        """Write rows in parts, of which each is made when it is needed."""
-        rows = iter(rows)
-        while part := list(islice(rows, STEP)):
-            mark.sign()
-            self._rows.upsert(part)
-
-    def _settle(self, mark: Mark, rows: list[Row]) -> None:
-        """Write rows whose value counts already, and delete those whose records were deleted meanwhile."""
-        self._put(mark, rows)
-        self._drop_rows(self._missing({end for row in rows for end in referred(row, row["image"])}))
-
-    def _digests(self, mark: Mark | None = None) -> set[str]:
-        """The digests of all records."""
-        found: set[str] = set()
-        for part in self._main.parts(NARROW):
-            if mark:
-                mark.sign()
-            found.update(row["id"] for row in self._main.page(part, ["id"]))
-        return found
-
-    def _missing(self, digests: Container[str], mark: Mark | None = None) -> set[str]:
-        """Those ``digests`` of which no record is stored."""
-        if len(digests) > max(STEP, self._main.count() // FEW):
-            return set(digests) - self._digests(mark)
-        ids, found = sorted(digests), set[str]()
-        for at in range(0, len(ids), STEP):
-            if mark:
-                mark.sign()
-            found |= self._main.find(ids[at : at + STEP])
-        return set(ids) - found
-
-    def _drop(self, digests: set[str]) -> None:
-        """Delete what refers to these records, and the names of people who then have none."""
-        if not digests:
-            return
-        rows = self._rows.look_up(sorted(digests), ("start_time", "end_time"))
-        persons = {row[name] for row in rows for name in ("start_time", "end_time")} - {0.0}
-        self._drop_rows(digests)
-        head = self._control().head
-        for page in self._pages(f'camera == "{NAME}"'):
-            for row in page:
-                person = max(row["start_time"], row["end_time"])  # one of them is 0 if there was no name, or is none
-                if person in persons and not self._is_held(person, head):
-                    self._rows.delete_ids([row["id"]])
-
-    def _drop_rows(self, digests: set[str]) -> None:
-        if not digests:
-            return
-        self._rows.delete_ids(sorted(digests))
-        wrong = [
-            row["id"]
-            for page in self._pages(f'camera == "{CORRECTION}"')
-            for row in page
-            if not digests.isdisjoint((row["tracklet"], row["source"]))
-        ]
-        self._rows.delete_ids(wrong)
-
-    def _is_held(self, person: float, head: Head) -> bool:
-        """Whether a record has this person, or will have it when a write is finished."""
-        expr = f'camera == "{MEMBER}" and (start_time == {person!r} or end_time == {person!r})'
-        return any(row["start_time"] == person or not head.counts(row) for page in self._pages(expr) for row in page)
-
-    def _mend(self, mark: Mark, control: Control) -> None:
-        """Delete the values that do not count, what refers to deleted records, and the marks of killed processes."""
-        there, head = self._digests(mark), control.head
-        persons: set[float] = set()
-        named: dict[str, float] = {}
-        for page in self._pages():
-            mark.sign()
-            gone, put = [], []
-            for row in page:
-                with self._readable():
-                    text = head.text(row)
-                    if text == NOTHING or not there.issuperset(referred(row, text)):
-                        gone.append(row["id"])
-                        continue
-                    mended = settled(row, text)
-                if row["camera"] == MEMBER:
-                    persons.add(mended["start_time"])
-                elif row["camera"] == NAME:
-                    named[row["id"]] = mended["start_time"]
-                if row["thumbnail"] != NOTHING or not head.counts(row):
-                    put.append(mended)
-            self._rows.delete_ids(gone)
-            self._settle(mark, put)
-        self._rows.delete_ids([key for key, person in named.items() if person not in persons])
-        self._rows.delete_ids(control.stale)
-
-    @contextlib.contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Turn errors of damaged rows into a line that says what to do."""
-        try:
-            yield
-        except DAMAGED as error:
-            raise GalleryError(
-                f"{self._where}: what it knows of people is damaged ({error}): restore a backup of Milvus; or drop the "
-                f"collection {self._rows.address.name} there, and run `reid people` again: names and corrections are "
-                "lost then"
-            ) from None
 
 
 class RefusedError(GalleryError):
