@@ -17,7 +17,7 @@ CLOCK_SECONDS = 1.0
 """If time goes back by more than this, the clock was set, and everybody leaves. Less is taken for no time."""
 
 Subject = tuple[str | None, str | None]
-"""Whom a visit is about: (person, None), or (None, tracklet) if the tracklet's person has no name."""
+"""Whom a visit is about: (number or name of the person, None), or (None, tracklet) if nobody was recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,16 @@ class Visit:
     """Whether there was an alert about this subject."""
 
     @property
+    def person(self) -> str | None:
+        """What the person is called."""
+        return self.decision.person if self.decision else None
+
+    @property
+    def number(self) -> str | None:
+        """The person's lasting number."""
+        return self.decision.number if self.decision else None
+
+    @property
     def start(self) -> float:
         """When the person was first seen."""
         return min(start for start, _ in self._all())
@@ -98,7 +108,8 @@ class Presence:
     """Makes events of tracklets. It holds only who is in view, however long it runs.
 
     Each visit has one ``entered`` and later one ``left``; both have the same ``visit``. Between them are ``seen`` and
-    ``revised``, and an ``alert`` if the person is on the watch list. In a camera, time does not go back, unless the
+    ``revised``, and an ``alert`` if the person is on the watch list. A person who gets another name goes on with the
+    visit, and ``revised`` says the name. In a camera, time does not go back, unless the
     clock was set.
     """
 
@@ -177,14 +188,17 @@ class Presence:
 
     def _go_on(self, camera: Camera, visit: Visit, sight: Sight) -> list[Event]:
         """Take a sight of somebody whose visit has begun."""
+        previous, number = visit.person, visit.number
         join(camera, visit, sight)
+        if visit.person != previous:
+            return [say("revised", camera, visit, (previous, number))]
         if sight.ended or camera.now - visit.said < self.seen_every:
             return []
         return [say("seen", camera, visit)]
 
     def _revise(self, camera: Camera, visit: Visit, sight: Sight) -> list[Event]:
         """A tracklet shows another person than was said."""
-        previous, target = visit.subject[0], camera.visits.get(subject_of(sight))
+        previous, target = (visit.person, visit.number), camera.visits.get(subject_of(sight))
         alone = len(visit.spans) == 1 and visit.past is None
         if alone and target is None:
             del camera.visits[visit.subject]
@@ -226,8 +240,10 @@ class Presence:
 
 
 def subject_of(sight: Sight) -> Subject:
-    person = sight.decision.person if sight.decision else None
-    return (None, sight.tracklet) if person is None else (person, None)
+    decision = sight.decision
+    if decision is None or decision.person is None:
+        return None, sight.tracklet
+    return decision.number or decision.person, None
 
 
 def join(camera: Camera, visit: Visit, sight: Sight) -> None:
@@ -236,16 +252,18 @@ def join(camera: Camera, visit: Visit, sight: Sight) -> None:
     visit.tracklet = sight.tracklet
     camera.of[sight.tracklet] = visit
     if sight.decision and subject_of(sight) == visit.subject:
+        if sight.ended and visit.decision and sight.decision.person != visit.person:
+            return  # a tracklet that was lost may end with the name that the person had before
         visit.decision = sight.decision
 
 
-def say(kind: Kind, camera: Camera, visit: Visit, previous: str | None = None) -> Event:
-    """An event about a visit, now."""
+def say(kind: Kind, camera: Camera, visit: Visit, previous: tuple[str | None, str | None] = (None, None)) -> Event:
+    """An event about a visit, now. ``previous`` are the name and the number of the person that was named before."""
     decision = visit.decision
     event = Event(
         kind=kind,
-        person=visit.subject[0],
-        previous=previous,
+        person=visit.person,
+        previous=previous[0],
         state=decision.state if decision else None,
         camera=camera.name,
         time=camera.now,
@@ -256,6 +274,8 @@ def say(kind: Kind, camera: Camera, visit: Visit, previous: str | None = None) -
         tracklet=visit.tracklet,
         visit=visit.name,
         key="",
+        number=visit.number,
+        previous_number=previous[1],
     )
     # A digest of all that it says, so that watching a file again gives the same keys.
     key = digest(event.to_json().decode(), visit.events)[:32]

@@ -27,6 +27,9 @@ class Decision:
     withdrawn: bool = False
     """Undecided, because another tracklet in view shows the person that was named before. That decision is taken back,
     while other undecided answers change nothing."""
+    number: str | None = None
+    """The person's lasting number, which stays when the name changes. None if there are no numbers: then a person with
+    another name is another person."""
 
     def __post_init__(self) -> None:
         if self.state not in ("known", "new", "undecided"):

@@ -176,8 +176,14 @@ class PeopleRecogniser:
         match, probability = chosen.match, None
         if self._scale.probability:
             probability = self._scale.probability(match.distance, seen.camera or None, match.record.camera, self.people)
-        name = name_of(chosen.person, self._people.names)
-        return Decision("known", name, probability, match.record.tracklet, alert=chosen.person in self._watched)
+        return Decision(
+            "known",
+            name_of(chosen.person, self._people.names),
+            probability,
+            match.record.tracklet,
+            alert=chosen.person in self._watched,
+            number=name_of(chosen.person, {}),
+        )
 
     def _withdraw(self, seen: Seen) -> Decision:
         seen.person, seen.challenged = None, False

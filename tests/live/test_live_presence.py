@@ -100,6 +100,32 @@ def test_who_is_new_and_then_known_is_revised() -> None:
     assert hall.words == ["0 entered t0", "1 revised person-17 (None)", "1 left person-17"]
 
 
+def test_a_new_name_is_said_and_the_visit_goes_on() -> None:
+    anna, ana = (Decision("known", name, 0.9, "gate-1", number="person-000003") for name in ("Anna", "Ana"))
+    hall = Hall().see(0, "t0", anna).see(1, "t0", ana).end(2, "t0", ana).see(3, "t1", ana).close()
+    assert hall.words == ["0 entered Anna", "1 revised Ana (Anna)", "3 left Ana"]
+    assert len({event.visit for event in hall.told}) == 1
+    assert {event.number for event in hall.told} == {"person-000003"}
+    assert [event.previous_number for event in hall.told] == [None, "person-000003", None]
+    hall = Hall().see(0, "lost", anna).see(1, "t1", anna).see(2, "t1", ana).end(2, "lost", anna).see(3, "t1", ana)
+    assert hall.words == ["0 entered Anna", "2 revised Ana (Anna)"], "a tracklet that was lost knows the old name"
+    hall = Hall().see(0, "t0", anna).see(0, "t1", NEW).wait(1).see(1, "t1", ana).close()
+    assert hall.words[2:] == ["1 left person-17", "1 revised Ana (person-17)", "1 left Ana"]
+
+
+def test_an_alert_is_not_repeated_for_a_new_name() -> None:
+    anna, ana = (Decision("known", name, alert=True, number="person-000003") for name in ("Anna", "Ana"))
+    assert [event.kind for event in Hall().see(0, "t0", anna).see(1, "t0", ana).told] == ["entered", "alert", "revised"]
+
+
+def test_who_turns_out_to_be_another_has_another_number() -> None:
+    anna, bert = (Decision("known", name, number=f"person-{name}") for name in ("Anna", "Bert"))
+    revised = Hall().see(0, "t0", anna).see(1, "t0", bert).see(2, "t0", Decision("new")).told[1:]
+    assert [(event.number, event.previous_number) for event in revised] == [
+        ("person-Bert", "person-Anna"), (None, "person-Bert"),
+    ]  # fmt: skip
+
+
 def test_who_is_somebody_already_there_leaves_as_the_one_and_goes_on_as_the_other() -> None:
     hall = Hall().see(0, "t0", ANNA).see(1, "t1", NEW).see(2, "t1", ANNA).close()
     assert hall.words == [

@@ -13,7 +13,8 @@ class Event:
 
     kind: Kind
     """``entered`` begins a visit and ``left`` ends it. ``seen`` says that it goes on. ``revised`` says that a tracklet
-    shows another person than was said before. ``alert`` says that the person is on the watch list."""
+    shows another person than was said before, or that the person has another name. ``alert`` says that the person is on
+    the watch list."""
     person: str | None
     """The person's name. None if nobody was recognised: then the event is about a tracklet."""
     previous: str | None
@@ -37,6 +38,10 @@ class Event:
     """All events of a visit have the same visit."""
     key: str
     """Unique. An event that is sent again has the same key."""
+    number: str | None = None
+    """The person's lasting number, which a new name does not change. None if nobody was recognised."""
+    previous_number: str | None = None
+    """In ``revised``: the number of the person that was named before, None if none was. Else None."""
 
     def to_json(self) -> bytes:
         """The event as a JSON object on one line, without a line end, in UTF-8."""
