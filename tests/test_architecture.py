@@ -37,7 +37,7 @@ ARROWS = {
     },
     "live": BASE | {"footage", "runtime", "gallery"},
     "search": BASE | {"calibration", "camera_statistics", "datasets", "gallery", "parallel", "runtime"},
-    "people": BASE | {"datasets", "gallery", "live.recognising", "method"},
+    "people": BASE | {"camera_statistics", "datasets", "gallery", "live.recognising", "method"},
     "demo": BASE | {"datasets"},
     "catalogue": {"errors", "files", "version"},
     "cli": BASE | {

@@ -15,7 +15,7 @@ from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
 from reid_toolkit.cli.console import counted, log, print_json, printable, warn, warnings_on_log
 from reid_toolkit.cli.event_options import announcing, event_counts, event_options, refuse_lost_events
-from reid_toolkit.cli.recognition import check_recognition, recognise_people, recognition_options
+from reid_toolkit.cli.recognition import Wanted, check_recognition, recognising, recognition_options
 from reid_toolkit.cli.watch_output import describe, describe_camera, summary
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.files import as_name
@@ -86,6 +86,7 @@ def command(
     people: bool | None,
     alerts: tuple[str, ...],
     reason: str | None,
+    a_day: float | None,
     allow: bool,
     wait: float,
     providers: tuple[str, ...],
@@ -98,7 +99,8 @@ def command(
     a stream (rtsp://...) or a webcam, frames are dropped and counted rather than seen late, and it is opened again when
     it breaks. Ctrl-C enrolls whoever is in view, and ends. A file is read frame by frame to its end.
     """
-    check_recognition(events, people, alerts, reason)
+    wanted = Wanted(people, alerts, reason, a_day)
+    check_recognition(events, wanted)
     if cores:
         from reid_toolkit.live.cores import limit_cores
 
@@ -122,10 +124,10 @@ def command(
         announcing(events, events_queue, left_after, seen_every, as_json) as announcer,
         open_gallery(gallery, embedder.dimension, embedder.fingerprint, wait=wait) as store,
         announcing_fit(store, gallery),
+        recognising(announcer, store, gallery, embedder, list(recordings), wanted),
         status_line() as on_status,
     ):
         store.remember_model_file(model.resolve())
-        recognise_people(announcer, store, gallery, embedder, list(recordings), people, alerts, reason)
         report = watch_cameras(
             cameras,
             embedder,

@@ -104,8 +104,13 @@ class GalleryStore(Protocol):
         query_cameras: Sequence[str | None] | None = None,
         camera_statistics: bool = True,
         name: str = "",
+        logged: bool = True,
     ) -> list[list[Match]]:
-        """:meth:`search` for each row of ``vectors`` (B, D). ``query_cameras`` are the B cameras of the queries."""
+        """:meth:`search` for each row of ``vectors`` (B, D). ``query_cameras`` are the B cameras of the queries.
+
+        ``logged``: write a line into the audit log for each search, if the log is on. With False, the caller must
+        account for the searches there itself (:meth:`PeopleTable.note`).
+        """
 
     def search_after(
         self,

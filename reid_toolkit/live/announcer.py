@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from reid_toolkit.live.events import Event, EventSink
 from reid_toolkit.live.presence import Presence, Sight
-from reid_toolkit.live.recognising import Decision, Recogniser
+from reid_toolkit.live.recognising import Decision, Recogniser, Resemblance, Watching
 from reid_toolkit.runtime import TrackletAverage
 
 
@@ -29,32 +29,46 @@ class Announcer:
     """Asks who is in view, and sends events. One object serves all cameras of a watch."""
 
     def __init__(
-        self, sinks: Sequence[EventSink], recogniser: Recogniser | None = None, presence: Presence | None = None
+        self,
+        sinks: Sequence[EventSink],
+        recogniser: Recogniser | None = None,
+        presence: Presence | None = None,
+        watching: Watching | None = None,
     ) -> None:
         """Without a recogniser, events name the tracklet, and a tracklet enters when it has enough crops to be
-        enrolled. The sinks are not closed by this object."""
+        enrolled. ``watching`` compares tracklets with pictures. The sinks are not closed by this object."""
         self.sinks, self.recogniser, self.presence = sinks, recogniser, presence or Presence()
+        self.watching = watching
         self._decisions: dict[str, Decision] = {}
         """The latest about each tracklet in view."""
+        self._alike: dict[str, tuple[Resemblance, ...]] = {}
+        """The pictures that each tracklet in view looks like, if there are any."""
 
     def look(self, seen: InView, average: TrackletAverage | None) -> None:
         """A tracklet is in view. ``average`` is the mean of its descriptors so far, or None if it did not change."""
+        if average is not None and self.watching:
+            alike = self.watching.look(average.descriptor, seen.camera, seen.end, seen.frames, seen.tracklet)
+            if alike:
+                self._alike[seen.tracklet] = alike
+        alike = self._alike.get(seen.tracklet, ())
         if self.recogniser is None:
-            if seen.enough:
-                self._tell(self.presence.see(sight_of(seen, seen.end, None)))
+            if seen.enough or alike:
+                self._tell(self.presence.see(sight_of(seen, seen.end, None, alike)))
             return
         if average is not None:
             self._decisions[seen.tracklet] = self.recogniser.recognise(
                 average.descriptor, seen.camera, seen.start, seen.end, seen.frames, seen.tracklet
             )
         if decision := self._decisions.get(seen.tracklet):
-            self._tell(self.presence.see(sight_of(seen, seen.end, decision)))
+            self._tell(self.presence.see(sight_of(seen, seen.end, decision, alike)))
 
     def end(self, seen: InView, time: float) -> None:
         """A tracklet has ended. It is told of only if it has enough crops, or was told of before."""
-        decision = self._decisions.pop(seen.tracklet, None)
+        decision, alike = self._decisions.pop(seen.tracklet, None), self._alike.pop(seen.tracklet, ())
+        if self.watching:
+            self.watching.ended(seen.tracklet)
         if seen.enough:
-            self._tell(self.presence.see(sight_of(seen, time, decision, ended=True)))
+            self._tell(self.presence.see(sight_of(seen, time, decision, alike, ended=True)))
         else:
             self.presence.drop(seen.camera, seen.tracklet)
 
@@ -77,5 +91,7 @@ class Announcer:
                 sink.put(events)
 
 
-def sight_of(seen: InView, time: float, decision: Decision | None, *, ended: bool = False) -> Sight:
-    return Sight(seen.camera, seen.tracklet, seen.start, seen.end, time, decision, ended)
+def sight_of(
+    seen: InView, time: float, decision: Decision | None, alike: tuple[Resemblance, ...], *, ended: bool = False
+) -> Sight:
+    return Sight(seen.camera, seen.tracklet, seen.start, seen.end, time, decision, ended, alike)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from reid_toolkit.live.events.event import Event, Kind
-from reid_toolkit.live.recognising import Decision
+from reid_toolkit.live.recognising import Decision, Resemblance
 
 LEFT_AFTER, SEEN_EVERY = 30.0, 10.0
 """Seconds. The defaults of :class:`Presence`."""
@@ -36,6 +36,8 @@ class Sight:
     """Whom the tracklet shows. None if nobody tries to recognise people."""
     ended: bool = False
     """Whether the tracklet has ended."""
+    alike: tuple[Resemblance, ...] = ()
+    """The pictures of the watch list that the tracklet looks like."""
 
 
 @dataclass
@@ -58,6 +60,8 @@ class Visit:
     events: int = 0
     alerted: bool = False
     """Whether there was an alert about this subject."""
+    pictures: set[str] = field(default_factory=set)
+    """The pictures that there was an alert about."""
 
     @property
     def person(self) -> str | None:
@@ -122,8 +126,9 @@ class Presence:
     def see(self, sight: Sight) -> list[Event]:
         """Take news of a tracklet. Returns what is to be said, in order.
 
-        An undecided tracklet makes no event. If it is undecided when it ends, it has a visit, in that state. What was
-        once decided about a tracklet is not forgotten if a later decision is undecided, unless it was withdrawn.
+        An undecided tracklet makes no event, except if it looks like a picture of the watch list. If it is undecided
+        when it ends, it has a visit, in that state. What was once decided about a tracklet is not forgotten if a later
+        decision is undecided, unless it was withdrawn.
         """
         known = self._cameras.get(sight.camera)
         events = [] if known and known.now == sight.time else self.pass_time(sight.camera, sight.time)
@@ -135,7 +140,7 @@ class Presence:
         withdrawn = sight.decision is not None and sight.decision.withdrawn
         if visit is None:
             left = sight.tracklet in camera.gone
-            if (decided and not sight.ended) or (sight.ended and not left):
+            if ((decided or sight.alike) and not sight.ended) or (sight.ended and not left):
                 events += self._appear(camera, sight)
         elif (decided or withdrawn) and subject_of(sight) != visit.subject:
             events += self._revise(camera, visit, sight)
@@ -220,12 +225,19 @@ class Presence:
         return [*events, say("revised", camera, target, previous)]
 
     def _alert(self, camera: Camera, sight: Sight) -> list[Event]:
-        """An alert, if the person is on the watch list and there was none in this visit."""
+        """Alerts, if the person is on the watch list or looks like a picture, and there were none in this visit."""
         visit = camera.of.get(sight.tracklet)
-        if visit is None or visit.alerted or not (visit.decision and visit.decision.alert):
+        if visit is None:
             return []
-        visit.alerted = True
-        return [say("alert", camera, visit)]
+        events = []
+        if visit.decision and visit.decision.alert and not visit.alerted:
+            visit.alerted = True
+            events.append(say("alert", camera, visit))
+        for one in sight.alike:
+            if one.picture not in visit.pictures:
+                visit.pictures.add(one.picture)
+                events.append(say("alert", camera, visit, picture=one))
+        return events
 
     def _leave(self, camera: Camera, visits: list[Visit]) -> list[Event]:
         """End visits, those first whose person was last seen first."""
@@ -257,8 +269,15 @@ def join(camera: Camera, visit: Visit, sight: Sight) -> None:
         visit.decision = sight.decision
 
 
-def say(kind: Kind, camera: Camera, visit: Visit, previous: tuple[str | None, str | None] = (None, None)) -> Event:
-    """An event about a visit, now. ``previous`` are the name and the number of the person that was named before."""
+def say(
+    kind: Kind,
+    camera: Camera,
+    visit: Visit,
+    previous: tuple[str | None, str | None] = (None, None),
+    picture: Resemblance | None = None,
+) -> Event:
+    """An event about a visit, now. ``previous`` are the name and the number of the person that was named before, and
+    ``picture`` is what an alert is about, if it is not about the person."""
     decision = visit.decision
     event = Event(
         kind=kind,
@@ -276,7 +295,10 @@ def say(kind: Kind, camera: Camera, visit: Visit, previous: tuple[str | None, st
         key="",
         number=visit.number,
         previous_number=previous[1],
+        watched=visit.person if kind == "alert" else None,
     )
+    if picture:
+        event = replace(event, probability=picture.probability, record=None, watched=picture.picture)
     # A digest of all that it says, so that watching a file again gives the same keys.
     key = digest(event.to_json().decode(), visit.events)[:32]
     visit.said = camera.now

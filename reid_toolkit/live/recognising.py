@@ -40,6 +40,16 @@ class Decision:
             raise ValueError(f"probability {self.probability}: expected 0 to 1")
 
 
+@dataclass(frozen=True, slots=True)
+class Resemblance:
+    """A tracklet looks like a picture of the watch list."""
+
+    picture: str
+    """As the user named it."""
+    probability: float | None = None
+    """How probable it is that both show one person, 0-1."""
+
+
 class Recogniser(Protocol):
     """Recognises people while they are in view. All calls are made by one thread."""
 
@@ -58,3 +68,18 @@ class Recogniser(Protocol):
         ``start`` and ``end`` are when the tracklet was first and last seen, seconds. The decision about a tracklet may
         change. It stays as it was when it is asked about other tracklets.
         """
+
+
+class Watching(Protocol):
+    """Compares people in view with pictures of people who are watched for. All calls are made by one thread."""
+
+    def look(
+        self, descriptor: NDArray[np.float32], camera: str, end: float, frames: int, tracklet: str
+    ) -> tuple[Resemblance, ...]:
+        """All pictures that a tracklet has looked like so far. It is asked each time that a crop was embedded.
+
+        The arguments are those of :meth:`Recogniser.recognise`.
+        """
+
+    def ended(self, tracklet: str) -> None:
+        """A tracklet has ended."""

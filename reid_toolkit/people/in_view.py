@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from reid_toolkit.live.recognising import Decision
 from reid_toolkit.records import Match
 
@@ -25,8 +28,6 @@ class Seen:
     frames: int = 0
     matches: Sequence[tuple[str, Match]] = ()
     """The nearest records of the latest search, nearest first, with the digests of their keys."""
-    searched: bool = False
-    """Whether a search succeeded."""
     next_frames: int = 0
     """The next search is due at so many crops,"""
     next_time: float = 0.0
@@ -38,6 +39,16 @@ class Seen:
     """How near the person is: see ``recogniser.Candidate``."""
     challenged: bool = False
     """Whether another tracklet in view is surely nearer to this person."""
+    searches: int = 0
+    """Searches that succeeded."""
+    descriptor: NDArray[np.float32] | None = None
+    """The descriptor of the latest search."""
+    logged: tuple[int | None] | None = None
+    """The person that the audit log names for this tracklet. None if it has no line yet."""
+    looks: int = 0
+    """How often it was compared with the people of the watch list."""
+    cleared: set[str] = field(default_factory=set)
+    """Digests of the records that are near enough for an alert."""
     given_up: set[int] = field(default_factory=set)
     """People whom other tracklets in view show, until the next search."""
 

@@ -16,10 +16,12 @@ from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import People
 from reid_toolkit.gallery.types import Comparison
 from reid_toolkit.live.recognising import Decision
+from reid_toolkit.people.alert_budget import AlertBudget, looks_at
 from reid_toolkit.people.constraints import too_soon
 from reid_toolkit.people.in_view import InView, Seen
 from reid_toolkit.people.naming import find_person, name_of, unknown_person
 from reid_toolkit.people.scale import Scale, estimate_scale
+from reid_toolkit.people.watch_log import WatchLog
 from reid_toolkit.records import Match, Record
 from reid_toolkit.times import UNIX_TIMES
 
@@ -39,6 +41,9 @@ RETRY_SECONDS = 30.0
 READ_SECONDS, READ_SHARE = 10.0, 0.05
 """The people of the gallery are read again after so many seconds, if they changed. Reading takes at most this share of
 the time."""
+
+
+NOT_NOW = "people are not recognised now"
 
 
 class Candidate(NamedTuple):
@@ -66,6 +71,8 @@ class PeopleRecogniser:
         *,
         scale: Callable[[], Scale | None] = lambda: None,
         watched: Collection[str] = (),
+        budget: AlertBudget | None = None,
+        log: WatchLog | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read the people.
@@ -76,6 +83,8 @@ class PeopleRecogniser:
             scale: gives what distances mean by a calibration, or None to estimate that. It is called again if the
                 gallery has doubled, or has other camera statistics.
             watched: names of people whose decisions are alerts.
+            budget: how many false alerts are allowed. None for an alert whenever such a person is known.
+            log: accounts for the searches in the audit log.
             clock: seconds of a clock that is never set.
 
         Raises :class:`InputError` if nobody has one of the names ``watched``.
@@ -83,6 +92,8 @@ class PeopleRecogniser:
         self._store, self._table, self._where = store, store.people, where
         self._calibrated, self._clock = scale, clock
         self._in_view = InView()
+        self._budget = budget
+        self._log = log or WatchLog(self._table, {})
         self._said: set[str] = set()
         self._read_next = self._search_next = 0.0
         self._scale_of: tuple[int, int] | None = None
@@ -109,22 +120,45 @@ class PeopleRecogniser:
         """Say whom a tracklet shows; see :class:`reid_toolkit.live.recognising.Recogniser`."""
         self._refresh()
         seen = self._in_view.update(tracklet, camera, start, end, frames)
+        before = replace(seen, given_up=set(seen.given_up), cleared=set(seen.cleared))
         due = frames >= KNOWN_FROM and (frames >= seen.next_frames or end >= seen.next_time)
         if due and self._clock() >= self._search_next:
             self._search(seen, descriptor)
         seen.decision = self._decide(seen)
+        try:
+            self._account(seen)
+        except (UnavailableError, AuditError) as error:
+            vars(seen).update(vars(before))  # nothing is given out that is not in the log
+            self._fail(error)
+        else:
+            if seen.searches > before.searches:
+                self._said.discard(NOT_NOW)
         return seen.decision
+
+    def _account(self, seen: Seen) -> None:
+        """Write into the audit log whom a tracklet shows, if it has no line yet or that has changed."""
+        if seen.descriptor is None or seen.logged == (seen.person,):
+            return
+        number = None if seen.person is None else name_of(seen.person, {})
+        self._log.recognised(seen.tracklet, seen.camera, number, seen.descriptor, seen.searches)
+        if seen.decision.alert and seen.decision.person:
+            self._log.alert(seen.decision.person, seen.tracklet, seen.camera)
+        if seen.logged is None:
+            self._log.tracklets += 1
+        seen.logged = (seen.person,)
+
+    def _fail(self, error: GalleryError) -> None:
+        """Say that the gallery cannot be searched or the log cannot be written, and wait before the next search."""
+        self._say(NOT_NOW, error)
+        self._search_next = self._clock() + RETRY_SECONDS
 
     def _search(self, seen: Seen, descriptor: NDArray[np.float32]) -> None:
         seen.next_frames, seen.next_time = max(seen.frames + 1, round(seen.frames * GROWTH)), seen.end + RENEW
         camera = seen.camera or None
         try:
-            found = self._store.search_batch(
-                descriptor[None], NEAREST, query_cameras=[camera], name=f"watch: {seen.tracklet}"
-            )[0]
+            found = self._store.search_batch(descriptor[None], NEAREST, query_cameras=[camera], logged=False)[0]
         except (UnavailableError, AuditError) as error:
-            self._say("people are not recognised now", error)
-            self._search_next = self._clock() + RETRY_SECONDS
+            self._fail(error)
             return
         except GalleryError:
             if len(self._store):
@@ -138,9 +172,24 @@ class PeopleRecogniser:
             if digest in self._members and too_soon(one.record, seen.camera, seen.start, seen.end, least)
         }
         seen.matches = [each for each in evidence if self._members.get(each[0]) not in elsewhere]
-        self._said.discard("people are not recognised now")
-        seen.searched = True
+        seen.descriptor = descriptor
+        seen.searches += 1
+        self._log.searches += 1
         seen.given_up.clear()
+        self._clear(seen)
+
+    def _clear(self, seen: Seen) -> None:
+        """Note which records of watched people are near enough for an alert, if the tracklet is due for that."""
+        if self._budget is None or not self._watched or looks_at(seen.frames) <= seen.looks:
+            return
+        seen.looks = looks_at(seen.frames)
+        rate = self._budget.spend(seen.end, sum(self._sizes[one] for one in self._watched))
+        limit = self._scale.limit or (lambda *_: None)
+        for digest, match in seen.matches:
+            if self._members.get(digest) in self._watched:
+                farthest = limit(rate, match.record.camera or None, seen.camera)
+                if farthest is not None and match.distance <= farthest:
+                    seen.cleared.add(digest)
 
     def _decide(self, seen: Seen) -> Decision:
         """Decide by the latest search, and by whom other tracklets in view show."""
@@ -166,7 +215,7 @@ class PeopleRecogniser:
                 return None
         if free and free[0].near and (len(free) == 1 or free[0].score <= CLEAR * free[1].score):
             return self._known(seen, free[0])
-        if seen.frames >= NEW_FROM and seen.searched and not any(one.near for one in found):
+        if seen.frames >= NEW_FROM and seen.searches and not any(one.near for one in found):
             seen.person, seen.challenged = None, False
             return Decision("new")
         return None
@@ -181,9 +230,15 @@ class PeopleRecogniser:
             name_of(chosen.person, self._people.names),
             probability,
             match.record.tracklet,
-            alert=chosen.person in self._watched,
+            alert=self._alerts(seen, chosen.person),
             number=name_of(chosen.person, {}),
         )
+
+    def _alerts(self, seen: Seen, person: int) -> bool:
+        """Whether it is an alert if this tracklet shows this person."""
+        if self._budget is None or person not in self._watched:
+            return person in self._watched
+        return any(self._members.get(digest) == person for digest in seen.cleared)
 
     def _withdraw(self, seen: Seen) -> Decision:
         seen.person, seen.challenged = None, False
@@ -235,6 +290,8 @@ class PeopleRecogniser:
             if not heirs:
                 self._say(f"{name_of(gone, {})} of the watch list has no records any more, so there is no alert for it")
         self._people, self._members, self._sizes = replace(people, members={}), members, sizes
+        if self._budget:
+            self._budget.sizes["people"] = sum(sizes[one] for one in self._watched)
 
     def _measure(self) -> None:
         """Find out what distances mean, if that may have changed."""

@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.gallery.base import GalleryStore
+from reid_toolkit.people.alert_budget import Limit
 from reid_toolkit.people.reach import Farthest, typical_limits
 
 ROWS = 20_000
 """The distance is estimated from at most so many records of the gallery."""
 Probability = Callable[[float, str | None, str, int], float]
-"""The probability that a tracklet and a record show one person: by distance, cameras of both, and number of people."""
+"""The probability that a tracklet and a record show one person: by distance, cameras of both, and number of people. The
+number is 0 if it is not known."""
 
 
 class Scale(NamedTuple):
@@ -22,6 +24,8 @@ class Scale(NamedTuple):
     """The largest distance at which records of two cameras count as neighbours, as in grouping."""
     probability: Probability | None = None
     """None without a calibration."""
+    limit: Limit | None = None
+    """The distance for a false-match rate. None without a calibration."""
 
 
 def estimate_scale(store: GalleryStore) -> Scale:

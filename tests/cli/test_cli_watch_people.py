@@ -3,16 +3,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
-from drawn_yard import write_video
+from drawn_yard import RedDetector, draw_frame, write_video
 from tiny_model import DIMENSION, build_model
+from watched_yard import PLAIN
 
+from reid_toolkit.calibration import Calibration
+from reid_toolkit.calibration.curve import Curve
+from reid_toolkit.footage.crops import cut
 from reid_toolkit.gallery import open_gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import Membership
 from reid_toolkit.records import Record
+from reid_toolkit.runtime import Embedder
 
 OTHERS = 30
 
@@ -32,7 +38,7 @@ class Place:
         rng = np.random.default_rng(0)
         rows = rng.normal(size=(OTHERS, DIMENSION))
         others = [Record(f"other-{number}", "d", source="/d") for number in range(OTHERS)]
-        with open_gallery(self.gallery) as store:
+        with open_gallery(str(self.gallery)) as store:
             walker = [record for batch, _ in store.records() for record in batch]
             store.add((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), others)
             people = store.people.read()
@@ -42,6 +48,23 @@ class Place:
 
     def watch(self, *more: object) -> Any:
         return self.reid("watch", self.videos[2], *self.model, "--every", "1", *more)
+
+    def calibrate(self, pairs: int, farthest: float = 2.0) -> None:
+        """A calibration with so many distances between different people, from 0.5 on."""
+        quantiles = tuple(np.linspace(0.5, farthest, pairs).tolist())
+        curve = Curve(500, pairs, 20.0, -25.0, 1.2, 0.05, farthest, tuple(range(1, pairs + 1)), quantiles)
+        fingerprint = Embedder(self.model[1]).fingerprint
+        found = Calibration(fingerprint, "0" * 16, 100, "neighbours", 2.0, curve, curve, {}, {})
+        found.save(self.folder / "tiny.calibration.json")
+
+    def picture(self) -> Path:
+        """A picture of the walker, as the follower cuts it."""
+        image = draw_frame(30)
+        (box,) = RedDetector()(image)[0]
+        crop = cut(image, box, PLAIN.margin)
+        path = self.folder / "child.png"
+        cv2.imwrite(str(path), crop)
+        return path
 
     def told(self, *more: object) -> list[tuple[str, str | None, str | None]]:
         """Kind, person and state of each event."""
@@ -87,7 +110,6 @@ def test_an_alert_comes_once_a_visit_and_its_reason_is_kept(place: Place) -> Non
     log = place.reid("gallery", "audit", place.gallery, "show", "--json").json["events"]
     (kept,) = [event for event in log if event["action"] == "watch list"]
     assert (kept["people"], kept["cameras"], kept["reason"]) == (["Anna", "person-000002"], ["c"], "lost her bag")
-    assert any(event["action"] == "search" and event["query"].startswith("watch: c-") for event in log)
 
 
 def test_a_gallery_in_milvus(reid: Any, tmp_path: Path) -> None:
@@ -101,37 +123,123 @@ def test_a_gallery_in_milvus(reid: Any, tmp_path: Path) -> None:
     assert "a gallery in Milvus has no audit log, so the reason of the alerts is not kept" in place.said
 
 
-def test_a_calibration_gives_probabilities(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reid_toolkit.calibration import Calibration
-    from reid_toolkit.calibration.curve import Curve
-    from reid_toolkit.runtime import Embedder
-
+def test_the_audit_log_tells_of_a_watch_in_few_lines(place: Place) -> None:
     place.group()
-    fingerprint = Embedder(place.model[1]).fingerprint
-    ranks = tuple(range(1, 1001))
-    curve = Curve(500, 1000, 20.0, -25.0, 1.2, 0.05, 2.0, ranks, tuple(np.linspace(0.5, 2, 1000).tolist()))
-    path = place.folder / "tiny.calibration.json"
-    Calibration(fingerprint, "0" * 16, 100, "neighbours", 2.0, curve, curve, {}, {}).save(path)
+    place.reid("gallery", "audit", place.gallery, "on")
+    place.told("--alert", "Anna", "--alert-reason", "lost her bag")
+    log = place.reid("gallery", "audit", place.gallery, "show", "--json").json["events"]
+    told = [event for event in log if event["action"] not in ("audit on", "read all", "delete")]
+    assert [event["action"] for event in told] == ["watch", "watch list", "recognised", "alert", "watch ended"]
+    begun, _, recognised, alert, ended = told
+    assert begun["cameras"] == ["c"]
+    assert (recognised["person"], recognised["query_camera"], recognised["searches"]) == ("person-000001", "c", 1)
+    assert len(recognised["descriptor"]) == 64
+    assert (alert["watched"], alert["tracklet"]) == ("Anna", recognised["tracklet"])
+    assert ended["tracklets"] == 1
+    assert ended["searches"] > 3, "all are counted"
+
+
+def test_a_picture_raises_an_alert_without_any_people(place: Place) -> None:
+    place.calibrate(8000)
+    picture = place.picture()
+    place.reid("gallery", "audit", place.gallery, "on")
+    assert place.told("--alert", picture, "--alert-reason", "a lost child") == [
+        ("entered", None, None), ("alert", None, None), ("left", None, None),
+    ]  # fmt: skip
+    alert = place.events[1]
+    assert (alert["watched"], alert["record"]) == (str(picture), None)
+    assert 0 < alert["probability"] <= 1
+    assert (
+        "alerts: at most 1 false a day are expected. 2,400 tracklets a day (assumed until an hour was seen), each "
+        "compared up to 3 times with 1 picture, make 7,200 comparisons; so the limit is the distance that different "
+        "people come under in 1 of 7,200 comparisons: c 0.500"
+    ) in place.said
+    log = place.reid("gallery", "audit", place.gallery, "show", "--json").json["events"]
+    told = [event for event in log if event["action"].startswith(("watch", "alert"))]
+    assert [event["action"] for event in told] == ["watch", "watch list", "alert", "watch ended"]
+    assert (told[1]["pictures"], told[1]["people"], told[1]["alerts_per_day"]) == ([str(picture)], [], 1)
+    assert told[-1]["comparisons"] == 3
+
+
+def test_a_folder_of_crops_and_a_person_share_the_allowance(place: Place) -> None:
+    place.group()
+    place.calibrate(60_000)
+    folder = place.folder / "child"
+    folder.mkdir()
+    place.picture().rename(folder / "1.png")
+    wanted = ("--alert", folder, "--alert", "Anna", "--alert-reason", "lost", "--alerts-per-day", "2")
+    told = place.told(*wanted)
+    assert told[0] == ("entered", "Anna", "known")
+    assert sorted(event["watched"] for event in place.events if event["kind"] == "alert") == sorted(
+        ["Anna", str(folder)]
+    )
+    assert "at most 2 false a day are expected" in place.said
+    assert "with 1 picture and 2 records of people, make" in place.said
+    assert place.told(*wanted[:2], *wanted[4:], "--no-people")[1] == ("alert", None, None)
+
+
+def test_what_cannot_be_promised_is_refused(place: Place) -> None:
+    place.group()
+    events = ("--events", place.folder / "events.jsonl")
+    wanted = (*events, "--alert", place.picture(), "--alert-reason", "lost")
+    assert "no calibration: alerts by pictures and --alerts-per-day need one" in place.watch(*wanted).error
+    person = (*events, "--alert", "Anna", "--alert-reason", "lost", "--alerts-per-day", "1")
+    assert "no calibration: alerts by pictures and --alerts-per-day need one" in place.watch(*person).error
+    place.calibrate(1000)
+    error = place.watch(*wanted).error
+    assert "--alerts-per-day 1 cannot be promised: 2,400 tracklets a day" in error
+    assert "as near in 1 of 7,200; " in error
+    assert "has evidence for 1 of 1,001: allow 8 alerts a day, watch for fewer, or calibrate on more footage" in error
+    assert place.watch(*wanted, "--alerts-per-day", "8").status == 0
+
+
+def test_the_gallery_says_how_many_tracklets_a_day_there_are(place: Place) -> None:
+    place.calibrate(60_000)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(48, DIMENSION))
+    day = [Record(f"c-{at}", "c", 1.79e9 + 1800.0 * at, 1.79e9 + 1800.0 * at + 5, "/c") for at in range(48)]
+    with open_gallery(str(place.gallery)) as store:
+        store.add((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), day)
+    place.told("--alert", place.picture(), "--alert-reason", "lost")
+    assert "49 tracklets a day (the busiest day of these cameras in the gallery)" in place.said
+
+
+def test_a_calibration_gives_probabilities(place: Place) -> None:
+    place.group()
+    place.calibrate(1000)
     assert place.told()[0] == ("entered", "Anna", "known")
     assert 0.5 < place.events[0]["probability"] <= 1
-    few = Curve(500, 20, 20.0, -25.0, 1.2, 0.05, 2.0, tuple(range(1, 21)), tuple(np.linspace(0.5, 2, 20).tolist()))
-    Calibration(fingerprint, "0" * 16, 100, "neighbours", 2.0, few, few, {}, {}).save(path)
+    place.calibrate(20)
     assert place.told()[0] == ("entered", "Anna", "known")
     assert place.events[0]["probability"] > 0.5
     assert "the calibration gives probabilities, but not the distances of neighbours" in place.said
-    path.write_text("{}")
+    (place.folder / "tiny.calibration.json").write_text("{}")
     assert place.told()[0] == ("entered", "Anna", "known")
     assert place.events[0]["probability"] is None
     assert "the calibration is not used" in place.said
 
 
-def test_bad_input_is_one_line(place: Place) -> None:
+def test_bad_input_is_one_line(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.group()
     events = ("--events", place.folder / "events.jsonl")
     why = ("--alert-reason", "a reason")
     assert "--alert needs --alert-reason TEXT" in place.watch(*events, "--alert", "Anna").error
     assert "--alert needs --alert-reason TEXT" in place.watch(*events, "--alert", "Anna", "--alert-reason", " ").error
     assert "--alert-reason is about alerts" in place.watch(*events, *why).error
+    assert "--alerts-per-day is about alerts" in place.watch(*events, "--alerts-per-day", "2").error
+    assert place.watch(*events, *why, "--alert", "Anna", "--alerts-per-day", "0").status == 2
+    twice = place.watch(*events, *why, "--alert", "Anna", "--alert", "Anna").error
+    assert "is given twice" in twice
+    missing = place.watch(*events, *why, "--alert", "gone/child.png").error
+    assert "--alert gone/child.png: no such picture or folder, and nobody in" in missing
+    (place.folder / "person-000001").mkdir()
+    with monkeypatch.context() as context:
+        context.chdir(place.folder)
+        both = place.watch(*events, *why, "--alert", "person-000001").error
+    assert "write ./person-000001 for the file" in both
+    (place.folder / "bad.png").write_bytes(b"no picture")
+    place.calibrate(8000)
+    assert "bad.png" in place.watch(*events, *why, "--alert", place.folder / "bad.png").error
     assert "leave --no-people out" in place.watch(*events, *why, "--alert", "Anna", "--no-people").error
     assert "--people is about events" in place.watch("--people").error
     assert "--alert is about events" in place.watch("--alert", "Anna", *why).error

@@ -13,7 +13,7 @@ from reid_toolkit.live.announcer import Announcer
 from reid_toolkit.live.events import Event
 from reid_toolkit.live.events.sink import SinkCount
 from reid_toolkit.live.presence import Presence
-from reid_toolkit.live.recognising import Decision
+from reid_toolkit.live.recognising import Decision, Resemblance
 
 
 @dataclass
@@ -97,6 +97,36 @@ def test_the_recogniser_is_asked_after_each_crop(see, listener: Listener, shelf:
     assert listener.told[0].time == ends[2], "the frame of the third crop"
     assert (listener.told[1].probability, listener.told[1].record) == (0.9, "gate-1")
     assert not asked.decisions.keys() & {1, 2}
+
+
+class Seeker:
+    """A watch list with one picture, which a tracklet looks like from its third crop on."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.over: list[str] = []
+
+    def look(
+        self, descriptor: np.ndarray, camera: str, end: float, frames: int, tracklet: str
+    ) -> tuple[Resemblance, ...]:
+        self.asked.append((camera, end, frames, tracklet))
+        return (Resemblance("child.jpg", 0.8),) if frames >= 3 else ()
+
+    def ended(self, tracklet: str) -> None:
+        self.over.append(tracklet)
+
+
+@pytest.mark.parametrize("recogniser", [None, Asked({0: UNDECIDED}), Asked({0: ANNA})])
+def test_an_alert_by_a_picture_comes_at_once(see, listener: Listener, shelf: Shelf, recogniser: Any) -> None:
+    seeker = Seeker()
+    announcer = Announcer([listener], recogniser, watching=seeker)
+    report = see(settings=replace(PLAIN, every=5, min_crops=6), announcer=announcer)
+    assert [frames for _, _, frames, _ in seeker.asked] == list(range(1, report.tally.crops + 1))
+    (alert,) = (event for event in listener.told if event.kind == "alert")
+    assert (alert.watched, alert.probability, alert.time) == ("child.jpg", 0.8, seeker.asked[2][1])
+    assert [kind for kind in listener.kinds if kind != "seen"] == ["entered", "alert", "left"]
+    assert seeker.over == [shelf.records[0].tracklet]
+    assert announcer._alike == {}, "nothing is kept"
 
 
 def test_who_stays_undecided_is_told_of_at_the_end(see, listener: Listener) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reid_toolkit.live.events import Event
 from reid_toolkit.live.presence import Presence, Sight
-from reid_toolkit.live.recognising import Decision
+from reid_toolkit.live.recognising import Decision, Resemblance
 
 ANNA, BERT = Decision("known", "Anna", 0.9, "gate-1"), Decision("known", "Bert", 0.8, "gate-2")
 NEW, NAMELESS = Decision("new", "person-17"), Decision("new")
@@ -23,10 +23,11 @@ class Hall:
         self.starts: dict[str, float] = {}
         self.ends: dict[str, float] = {}
 
-    def see(self, time: float, tracklet: str, decision: Decision | None) -> "Hall":
+    def see(self, time: float, tracklet: str, decision: Decision | None, *pictures: str) -> "Hall":
         start = self.starts.setdefault(tracklet, time)
         self.ends[tracklet] = time
-        self.told += self.presence.see(Sight("hall", tracklet, start, time, time, decision))
+        alike = tuple(Resemblance(picture, 0.7) for picture in pictures)
+        self.told += self.presence.see(Sight("hall", tracklet, start, time, time, decision, alike=alike))
         return self
 
     def end(self, time: float, tracklet: str, decision: Decision | None) -> "Hall":
@@ -113,6 +114,18 @@ def test_a_new_name_is_said_and_the_visit_goes_on() -> None:
     assert hall.words[2:] == ["1 left person-17", "1 revised Ana (person-17)", "1 left Ana"]
 
 
+def test_an_alert_by_a_picture_comes_once_a_visit_also_about_who_is_undecided() -> None:
+    hall = Hall().see(0, "t0", UNDECIDED).see(1, "t0", UNDECIDED, "a.jpg").see(2, "t0", ANNA, "a.jpg", "b.jpg")
+    hall.see(3, "t0", ANNA, "a.jpg", "b.jpg").see(3, "t1", ANNA, "a.jpg").close()
+    assert hall.words == ["1 entered t0", "1 alert t0", "2 revised Anna (None)", "2 alert Anna", "3 left Anna"]
+    first, second = (event for event in hall.told if event.kind == "alert")
+    assert (first.watched, first.state, first.probability, first.record) == ("a.jpg", "undecided", 0.7, None)
+    assert (second.watched, second.visit) == ("b.jpg", first.visit)
+    hall = Hall().see(0, "t0", None).see(1, "t0", None, "a.jpg").end(2, "t0", None).see(3, "t1", None, "a.jpg")
+    assert hall.words == ["0 entered t0", "1 alert t0", "3 entered t1", "3 alert t1"]
+    assert {event.watched for event in hall.told} == {None, "a.jpg"}
+
+
 def test_an_alert_is_not_repeated_for_a_new_name() -> None:
     anna, ana = (Decision("known", name, alert=True, number="person-000003") for name in ("Anna", "Ana"))
     assert [event.kind for event in Hall().see(0, "t0", anna).see(1, "t0", ana).told] == ["entered", "alert", "revised"]
@@ -161,6 +174,7 @@ def test_an_alert_is_said_once_a_visit() -> None:
     assert hall.words == ["0 entered Anna", "1 alert Anna"]
     alert = hall.told[1]
     assert (alert.probability, alert.record, alert.visit) == (0.9, "gate-1", hall.told[0].visit)
+    assert [event.watched for event in hall.told] == [None, "Anna"]
     assert alert.key != hall.told[0].key
     hall.wait(20).see(20, "t2", wanted)
     assert hall.words[2:] == ["20 left Anna", "20 entered Anna", "20 alert Anna"]

@@ -14,11 +14,13 @@ from reid_toolkit.errors import AuditError, GalleryError, InputError, Unavailabl
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.live.recognising import Decision
+from reid_toolkit.people.alert_budget import AlertBudget
 from reid_toolkit.people.book import Book
 from reid_toolkit.people.in_view import MOST, InView
 from reid_toolkit.people.recogniser import KNOWN_FROM, NEW_FROM, PeopleRecogniser
 from reid_toolkit.people.scale import Scale, estimate_scale
 from reid_toolkit.people.update import update
+from reid_toolkit.people.watch_log import WatchLog
 from reid_toolkit.records import Record
 
 LATER = MIDNIGHT + 1e6
@@ -235,6 +237,64 @@ def test_alerts_follow_the_person(site: Site, gallery: Gallery) -> None:
         watch.see(watch.look(3), "w", 3, at=LATER + 90)
     with pytest.raises(InputError, match="nobody is called 'Zoe'"):
         Watch(site, gallery, more={"watched": ["Zoe"]})
+
+
+def test_with_a_budget_an_alert_needs_a_record_that_is_near_enough(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    name = Watch(site, gallery).name(3)
+    rates: list[float] = []
+
+    def alerts(farthest: float) -> list[bool]:
+        def limit(rate: float, one: str | None, other: str) -> float:
+            assert one in ("camera-0", "camera-1", "camera-2")
+            rates.append(rate)
+            return farthest
+
+        scale = estimate_scale(gallery)._replace(limit=limit)
+        budget = AlertBudget(1.0, expected=500.0)
+        watch = Watch(site, gallery, more={"watched": [name], "budget": budget, "scale": lambda: scale})
+        assert watch.see(watch.look(4), "u", 3).state == "known"
+        told = watch.cross(watch.look(3), "t")
+        assert {one.person for one in told[KNOWN_FROM:]} == {name}
+        return [one.alert for one in told]
+
+    assert not any(alerts(0.01))
+    assert rates[0] == pytest.approx(1 / (500 * 3 * 6)), "500 tracklets are compared 3 times with 6 records"
+    assert alerts(2.0) == [False] * (KNOWN_FROM - 1) + [True] * (21 - KNOWN_FROM)
+
+
+def test_searches_are_counted_and_who_is_recognised_is_a_line(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    gallery.switch_audit(True)
+    log = WatchLog(gallery.people, {"cameras": ["new"]})
+    watch = Watch(site, gallery, more={"log": log})
+    before = len(gallery.audit_log())
+    watch.cross(watch.look(3), "t")
+    watch.cross(stranger(), "s", at=LATER + 100)
+    watch.see(watch.look(3), "r", 3, at=LATER + 200)
+    watch.see(watch.look(4), "r", 8, at=LATER + 200)
+    log.end()
+    lines = gallery.audit_log()[before:]
+    assert [line["action"] for line in lines] == ["watch", *["recognised"] * 4, "watch ended"]
+    told = [(line["tracklet"], line["person"], line["searches"]) for line in lines[1:-1]]
+    assert told == [("t", watch.name(3), 1), ("s", None, 1), ("r", watch.name(3), 1), ("r", watch.name(4), 2)]
+    assert (lines[-1]["searches"], lines[-1]["tracklets"]) == (4 + 4 + 2, 3)
+
+
+def test_nobody_is_recognised_who_is_not_in_the_log(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch.store.switch_audit(True)
+
+    def full(*_: Any) -> None:
+        raise AuditError("no space")
+
+    with monkeypatch.context() as context:
+        context.setattr(type(watch.store.people), "note", full)
+        with pytest.warns(RuntimeWarning, match="G: people are not recognised now: no space"):
+            assert watch.see(watch.look(3), "t", 3) == Decision("undecided")
+        assert watch.see(watch.look(3), "t", 4) == Decision("undecided")
+    watch.clock += 60
+    assert watch.see(watch.look(3), "t", 5).person == watch.name(3)
+    assert watch.store.audit_log()[-1]["tracklet"] == "t"
 
 
 def test_a_calibration_gives_the_probability_and_the_reach(site: Site, gallery: Gallery) -> None:

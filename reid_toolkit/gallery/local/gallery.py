@@ -150,8 +150,12 @@ class Gallery(GalleryStore):
         query_cameras: Sequence[str | None] | None = None,
         camera_statistics: bool = True,
         name: str = "",
+        logged: bool = True,
     ) -> list[list[Match]]:
-        """:meth:`search` for each row of ``vectors`` (B, D) float: B lists. Quicker than B searches; same errors."""
+        """:meth:`search` for each row of ``vectors`` (B, D) float: B lists. Quicker than B searches; same errors.
+
+        With ``logged=False`` the caller must account for the searches in the audit log itself.
+        """
         where = where or Filter()
         queries = validation.checked_queries(vectors, top_k, where)
         how = Comparison(validation.checked_cameras(query_cameras, len(queries)), camera_statistics)
@@ -160,7 +164,8 @@ class Gallery(GalleryStore):
             searcher, queries, where,
             lambda without, past: searcher.find(queries, how.query_cameras, top_k, where, without, past),
         )  # fmt: skip
-        self._log(name, queries, top_k, where, how, [len(row) for row in answers])
+        if logged:
+            self._log(name, queries, top_k, where, how, [len(row) for row in answers])
         return [[match for _, match in row] for row in answers]
 
     def _search_after(

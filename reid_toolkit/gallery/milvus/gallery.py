@@ -100,10 +100,11 @@ class MilvusGallery(Statistics):
         query_cameras: Sequence[str | None] | None = None,
         camera_statistics: bool = True,
         name: str = "",
+        logged: bool = True,
     ) -> list[list[Match]]:
         """:meth:`search` for each row of ``vectors`` (B, D), which is quicker than B searches.
 
-        ``name`` is not used, because a gallery in Milvus has no audit log.
+        ``name`` and ``logged`` are not used, because a gallery in Milvus has no audit log.
         """
         where = where or Filter()
         queries = checked_queries(vectors, top_k, where)

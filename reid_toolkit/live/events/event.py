@@ -14,7 +14,7 @@ class Event:
     kind: Kind
     """``entered`` begins a visit and ``left`` ends it. ``seen`` says that it goes on. ``revised`` says that a tracklet
     shows another person than was said before, or that the person has another name. ``alert`` says that the person is on
-    the watch list."""
+    the watch list, or looks like a picture of it."""
     person: str | None
     """The person's name. None if nobody was recognised: then the event is about a tracklet."""
     previous: str | None
@@ -42,6 +42,8 @@ class Event:
     """The person's lasting number, which a new name does not change. None if nobody was recognised."""
     previous_number: str | None = None
     """In ``revised``: the number of the person that was named before, None if none was. Else None."""
+    watched: str | None = None
+    """In ``alert``: the picture or the person of the watch list. Else None."""
 
     def to_json(self) -> bytes:
         """The event as a JSON object on one line, without a line end, in UTF-8."""

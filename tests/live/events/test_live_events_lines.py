@@ -25,7 +25,7 @@ def test_each_event_is_a_line_of_json(tmp_path: Path) -> None:
     sink.close()
     assert list(first) == [
         "kind", "person", "previous", "state", "camera", "time", "start", "end", "probability", "record", "tracklet",
-        "visit", "key", "number", "previous_number",
+        "visit", "key", "number", "previous_number", "watched",
     ]  # fmt: skip
     assert (first["person"], second["person"], first["time"], first["key"]) == ("Zoë", None, 1e9, KEYS[0])
     assert sink.count.sent == 2
