@@ -116,7 +116,9 @@ def recognising(
         if not (wanted.people or people or table.read().members):
             tell(f"{gallery}: has no people yet, so events name none: see `reid people`")
         else:
-            recognise_people(announcer, store, gallery, embedder, people, allowed and allowed.budget, watch_log)
+            recognise_people(
+                announcer, store, gallery, embedder, people, allowed.budget if allowed else None, watch_log
+            )
     if allowed:
         tell(allowed.in_words())
     if announcer.recogniser or announcer.watching:
