@@ -20,8 +20,9 @@ class WatchLog:
     All methods raise :class:`AuditError` if the log is on and cannot be written.
     """
 
-    def __init__(self, table: PeopleTable, about: Mapping[str, Any]) -> None:
-        """``table`` writes into the log. ``about``: what the line about the beginning says, such as the cameras."""
+    def __init__(self, table: PeopleTable | None, about: Mapping[str, Any]) -> None:
+        """``table`` writes into the log; None writes nothing. ``about``: what the line about the beginning
+        says, such as the cameras."""
         self._table, self._about = table, dict(about)
         self._begun = False
         self.searches = 0
@@ -38,7 +39,7 @@ class WatchLog:
 
     def note(self, event: Mapping[str, Any]) -> bool:
         """Write a line. False if the log is off."""
-        return self._table.note(event)
+        return self._table is not None and self._table.note(event)
 
     def recognised(
         self, tracklet: str, camera: str, person: str | None, descriptor: NDArray[np.float32], searches: int
