@@ -5,9 +5,14 @@ What refers to a record is deleted with the record.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_toolkit.gallery.types import Batch
 
 Kind = Literal["same", "different"]
 
@@ -91,6 +96,14 @@ class People:
     """Tells :meth:`PeopleTable.write` whether records were deleted since this was read."""
 
 
+class Descriptors(NamedTuple):
+    """Numbers, cameras and descriptors (B, D) float32 of some records."""
+
+    numbers: list[int]
+    cameras: list[str]
+    vectors: NDArray[np.float32]
+
+
 class PeopleTable(ABC):
     """The people of a gallery. Raises :class:`GalleryError` as the gallery does."""
 
@@ -101,6 +114,20 @@ class PeopleTable(ABC):
     @abstractmethod
     def changed(self, was: People) -> bool:
         """Whether people were changed, or records deleted, since :meth:`read` gave ``was``. Quick."""
+
+    @abstractmethod
+    def digests(self, since: float | None) -> Iterator[tuple[int, str]]:
+        """The number in the gallery and the digest of the key of each record that was not last seen before the Unix
+        time ``since``. Quick: no descriptor is read. Damaged records may be among them."""
+
+    @abstractmethod
+    def descriptors(self) -> Iterator[Descriptors]:
+        """All descriptors, without anything else of the records. Quicker than reading the records, but damage is not
+        noticed, so only take from them which records to read."""
+
+    @abstractmethod
+    def chosen(self, numbers: Sequence[int]) -> Iterator[tuple[list[int], Batch]]:
+        """The undamaged records of these numbers, ascending, with their descriptors."""
 
     @abstractmethod
     def note(self, event: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from torch import Tensor
 
@@ -117,6 +117,7 @@ def merge_neighbours(
     trade_off: float = 0.1,
     within: str = "mean",
     cannot_link: Tensor | ArrayLike | None = None,
+    marks: ArrayLike | None = None,
 ) -> Merging:
     """Merge the cheapest pair of clusters repeatedly. For samples of which most pairs have no similarity at all.
 
@@ -137,6 +138,9 @@ def merge_neighbours(
             trade_off: the paper's λ, at least 0.
             within: d_a, "mean" (average pairwise distance, exact update) or "printed" (Eq. 3 and 7 as printed).
             cannot_link: (M, 2) integers, pairs of samples that must not be in one cluster.
+            marks: (N,) integers, equal for samples of one known group, -1 for other samples. Two groups never merge.
+                The same could be said by a pair of samples for every two groups, but that takes memory for their
+                square. Samples that ``labels`` puts together count as one group.
 
     The history is shorter than ``merges`` if cannot-link pairs leave nothing to merge. Raises :class:`InputError`,
     before any work, if an argument is not as described.
@@ -159,8 +163,21 @@ def merge_neighbours(
     sums, own = summed(as_whole_numbers(stored, bits), clusters.labels.numpy())
     forbidden = forbidden_pairs(cannot_link, clusters, merges).numpy()
     criterion = SimilarityCriterion(trade_off, within == "printed", 2.0**-bits)
-    similar = SimilarClusters(sums, own, clusters.sizes.numpy(), forbidden, criterion)
+    marked = None if marks is None else marks_of(marks, clusters)
+    similar = SimilarClusters(sums, own, clusters.sizes.numpy(), forbidden, criterion, marked)
     return as_merging(similar.run(until, int(merges)), clusters, isinstance(labels, Tensor))
+
+
+def marks_of(marks: ArrayLike, clusters: Clusters) -> NDArray[np.int64]:
+    """The mark of each cluster, (C,): of its samples' marks, the largest."""
+    values = np.asarray(marks)
+    if values.shape != (len(clusters.labels),) or not np.issubdtype(values.dtype, np.integer):
+        raise InputError(
+            f"merging: marks are {values.dtype} {values.shape}: expected ({len(clusters.labels)},) integers"
+        )
+    found = np.full(len(clusters), -1)
+    np.maximum.at(found, clusters.labels.numpy(), values.astype(np.int64))
+    return found
 
 
 def as_merging(history: History, clusters: Clusters, tensor: bool) -> Merging:

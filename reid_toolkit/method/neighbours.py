@@ -19,6 +19,10 @@ from scipy import sparse
 from torch import Tensor
 
 from reid_toolkit.errors import InputError
+from reid_toolkit.method.cells import nearest_within
+
+CELLS_FROM = 50_000
+"""From so many samples on, neighbours under a largest distance are searched for in cells."""
 
 ROWS, COLUMNS = 1024, 16384
 """Size of the largest block of distances: 64 MiB and a few copies, for any number of samples."""
@@ -42,6 +46,7 @@ def camera_aware_similarity(
     across: int = 20,
     averaged: tuple[int, int] = (3, 3),
     farthest: Callable[[str | None, str | None], float] | None = None,
+    cells_from: int | None = None,
     device: torch.device | None = None,
 ) -> sparse.csr_array:
     """Compute similarity by neighbours within a sample's own camera and in other cameras.
@@ -58,21 +63,26 @@ def camera_aware_similarity(
             with the smallest index are used.
         farthest: gives for the names of two cameras the largest Euclidean distance of neighbours. It is called once
             for each pair of names. Without it, neighbours may be at any distance.
+        cells_from: from so many samples on (by default :data:`CELLS_FROM`), and if ``farthest`` is given, neighbours
+            are searched for in cells (``method/cells.py``). A few are missed then. Otherwise all pairs are compared.
         device: where to compute; by default where the descriptors are.
 
-    Returns (N, N) float32, symmetric, 0 to 1, the diagonal 1. O(N² D) time; memory for the result and for blocks of
-    fixed size. Raises :class:`InputError` for shapes that do not fit, NaN or infinity, and numbers below 1 (below 0 for
-    ``averaged[1]``).
+    Returns (N, N) float32, symmetric, 0 to 1, the diagonal 1. O(N² D) time without cells; memory for the result and for
+    blocks of fixed size. Raises :class:`InputError` for shapes that do not fit, NaN or infinity, and numbers below 1
+    (below 0 for ``averaged[1]``).
     """
     check_numbers(within=within, across=across, averaged=averaged[0])
     check_numbers(least=0, averaged=averaged[1])
     points = as_points(descriptors, device)
     groups = as_groups(cameras, points)
     list_sizes = max(within, averaged[0] - 1), max(across, averaged[1])
-    own, other = nearest(points, list_sizes, groups)
-    if farthest is not None:
-        own, other = (without_far(points, one, cameras, farthest) for one in (own, other))
     count = len(points)
+    if farthest is not None and count >= (CELLS_FROM if cells_from is None else cells_from):
+        own, other = nearest_within(points, list_sizes, groups, *limits_of(cameras, farthest))
+    else:
+        own, other = nearest(points, list_sizes, groups)
+        if farthest is not None:
+            own, other = (without_far(points, one, *limits_of(cameras, farthest)) for one in (own, other))
     alone = np.arange(count)[:, None]
     neighbours = reciprocal(own[:, :within]) + reciprocal(other[:, :across]) + sparse.eye_array(count, format="csr")
     near = np.concatenate([alone, own[:, : averaged[0] - 1], other[:, : averaged[1]]], axis=1)
@@ -147,15 +157,18 @@ def nearest(
     return tuple(torch.cat(done).numpy() for done in rows_done)
 
 
-def without_far(
-    points: Tensor,
-    ranked: NDArray[np.int64],
-    cameras: Sequence[str | None],
-    farthest: Callable[[str | None, str | None], float],
-) -> NDArray[np.int64]:
-    """Return ``ranked`` (N, k) with -1 for samples that are farther than ``farthest`` allows for the two cameras."""
+def limits_of(
+    cameras: Sequence[str | None], farthest: Callable[[str | None, str | None], float]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """A number for each sample's camera, (N,), and the largest distance of neighbours in two cameras, (C, C)."""
     names, number = np.unique([camera or "" for camera in cameras], return_inverse=True)
-    limits = np.array([[farthest(a or None, b or None) for b in names.tolist()] for a in names.tolist()])
+    return number, np.array([[farthest(a or None, b or None) for b in names.tolist()] for a in names.tolist()])
+
+
+def without_far(
+    points: Tensor, ranked: NDArray[np.int64], number: NDArray[np.int64], limits: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return ``ranked`` (N, k) with -1 for samples that are farther than ``limits`` allow for the two cameras."""
     kept = ranked.copy()
     for rows in np.array_split(np.arange(len(ranked)), max(1, ranked.size * points.shape[1] // (16 * PART))):
         listed = torch.from_numpy(ranked[rows].clip(0)).to(points.device)

@@ -53,6 +53,7 @@ def group(
     *,
     start: NDArray[np.int64] | None = None,
     cannot_link: NDArray[np.int64] | None = None,
+    marks: NDArray[np.int64] | None = None,
     reach: Reach | None = None,
 ) -> Grouping:
     """Group records that show the same person.
@@ -62,33 +63,42 @@ def group(
         cameras: N names.
         start: (N,) integers, equal for records that belong together in any case. None if nothing is known.
         cannot_link: (M, 2) pairs of records of different people. No group contains such a pair.
+        marks: (N,) integers, equal for records of one known person, -1 for others. No group contains two known people.
         reach: which records may be neighbours. None to estimate it from these records: once from all, then again with
             the strict groups that the first estimate gives.
     """
     count = len(descriptors)
     start = np.arange(count) if start is None else after(start, ())
     cannot_link = np.empty((0, 2), np.int64) if cannot_link is None else cannot_link
-    if not may_merge(start, cannot_link):
+    if not may_merge(start, cannot_link, marks):
         return Grouping(start, start, start, ())
     if reach is None:
         # Few neighbours are enough for groups that are sure, and cost little in a large gallery.
-        reach = estimate_reach(descriptors, cameras)._replace(own=SURE_OWN, other=SURE_OTHER)
-        sure = group(descriptors, cameras, start=start, cannot_link=cannot_link, reach=reach).strict
+        reach = estimate_reach(descriptors, cameras, numbers=(SURE_OWN, SURE_OTHER))
+        sure = group(descriptors, cameras, start=start, cannot_link=cannot_link, marks=marks, reach=reach).strict
         reach = estimate_reach(descriptors, cameras, groups=sure)
     similarity = camera_aware_similarity(
         descriptors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest
     )
-    merging = merge_neighbours(similarity, start, until=LOOSE, trade_off=TRADE_OFF, cannot_link=cannot_link)
+    merging = merge_neighbours(
+        similarity, start, until=LOOSE, trade_off=TRADE_OFF, cannot_link=cannot_link, marks=marks
+    )
     merges = tuple(Merge(int(a), int(b), float(cost)) for a, b, cost in merging.history)
     usual, strict, loose = (after(start, merges[: until(merges, limit)]) for limit in (USUAL, STRICT, LOOSE))
     return Grouping(usual, strict, loose, merges)
 
 
-def may_merge(start: NDArray[np.int64], cannot_link: NDArray[np.int64]) -> bool:
+def may_merge(start: NDArray[np.int64], cannot_link: NDArray[np.int64], marks: NDArray[np.int64] | None = None) -> bool:
     """Whether any two of the groups ``start`` are allowed to merge."""
     count = len(np.unique(start))
-    pairs = np.unique(np.sort(start[cannot_link], axis=1), axis=0) if len(cannot_link) else ()
-    return len(pairs) < count * (count - 1) // 2
+    pairs = np.unique(np.sort(start[cannot_link], axis=1), axis=0) if len(cannot_link) else np.empty((0, 2), np.int64)
+    if marks is None:
+        return len(pairs) < count * (count - 1) // 2
+    marked = np.full(len(start), -1)
+    np.maximum.at(marked, start, marks)
+    known = int((marked >= 0).sum())
+    open_pairs = (marked[pairs] < 0).any(axis=1).sum()  # the others are pairs of two known people
+    return int(open_pairs) < count * (count - 1) // 2 - known * (known - 1) // 2
 
 
 def until(merges: Sequence[Merge], limit: float) -> int:

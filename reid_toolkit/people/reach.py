@@ -20,6 +20,8 @@ PAIRS = 200_000
 """At most so many pairs are looked at."""
 ROWS = 2_000
 """The neighbours of at most so many records are counted."""
+SAMPLED_FROM, SAMPLED = 50_000, 20_000
+"""In galleries of so many records, so many of them are looked at."""
 LOWER, UPPER = 2.8, 4.5
 """Neighbours are nearer than the typical distance of two people by so many standard deviations. The deviation is
 measured below the median (LOWER), or, if many pairs show one person, far above it (UPPER). Found on drawn footage and
@@ -52,6 +54,7 @@ def estimate_reach(
     cameras: Sequence[str],
     farthest: Farthest | None = None,
     groups: NDArray[np.int64] | None = None,
+    numbers: tuple[int, int] | None = None,
 ) -> Reach:
     """Estimate the limits for (N, D) unit rows of N cameras.
 
@@ -61,21 +64,48 @@ def estimate_reach(
             camera and another for records of different cameras.
         groups: (N,) equal numbers for records that surely show one person, -1 if nothing is known. Not used with a
             calibration.
+        numbers: the numbers of neighbours, if they are known.
+
+    From :data:`SAMPLED_FROM` records on with ``groups``, only the records of some groups are looked at. The number of
+    neighbours is then that of a smaller gallery: in a large one, many records within reach show other people.
     """
     names, number = np.unique(np.array(cameras, dtype=object).astype(str), return_inverse=True)
+    if groups is not None and len(groups) >= SAMPLED_FROM:
+        rows = some_groups(groups)
+        descriptors, number, groups = descriptors[rows], number[rows], groups[rows]
     if farthest is None:
         own, other = typical_limits(descriptors, number)
         if groups is not None:
             within = distances_within(descriptors, number, groups)
             own, other = ((a + b) / 2 if b is not None else a for a, b in zip((own, other), within, strict=True))
-        limits = np.where(np.eye(len(names), dtype=bool), own, other)
-    else:
+        farthest = two_limits(own, other)
+    if numbers is None:
         limits = np.array([[farthest(a or None, b or None) for b in names] for a in names])
-    counts = neighbour_counts(descriptors, number, limits)
-    bounds = ((FEWEST_OWN, MOST_OWN), (FEWEST_OTHER, MOST_OTHER))
-    numbers = [int(np.clip(MORE * np.median(column), *bound)) for column, bound in zip(counts, bounds, strict=True)]
-    place = {name: at for at, name in enumerate(names.tolist())}
-    return Reach(lambda a, b: float(limits[place[a or ""], place[b or ""]]), *numbers)
+        counts = neighbour_counts(descriptors, number, limits)
+        bounds = ((FEWEST_OWN, MOST_OWN), (FEWEST_OTHER, MOST_OTHER))
+        in_own, in_other = (
+            int(np.clip(MORE * np.median(column), *bound)) for column, bound in zip(counts, bounds, strict=True)
+        )
+        numbers = in_own, in_other
+    return Reach(farthest, *numbers)
+
+
+def two_limits(own: float, other: float) -> Farthest:
+    """One limit for records of one camera, and another for records of two cameras."""
+    return lambda a, b: own if (a or "") == (b or "") else other
+
+
+def some_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows (about :data:`SAMPLED`) of some whole groups, drawn at random, and as large a part of the rows without a
+    group."""
+    numbers, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(0).permutation(len(numbers))
+    order = order[numbers[order] >= 0]
+    chosen = order[np.cumsum(sizes[order]) - sizes[order] < SAMPLED]
+    rows = np.flatnonzero(np.isin(place, chosen))
+    alone = np.flatnonzero(groups < 0)
+    step = max(1, round(len(groups) / SAMPLED))
+    return np.sort(np.concatenate([rows, alone[::step]]))
 
 
 def typical_limits(descriptors: NDArray[np.float32], camera: NDArray[np.int64]) -> tuple[float, float]:

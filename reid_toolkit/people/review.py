@@ -8,8 +8,9 @@ from reid_toolkit.gallery.people_table import Kind
 from reid_toolkit.people.book import Book
 from reid_toolkit.people.corrections import Links
 from reid_toolkit.people.grouping import USUAL, after
+from reid_toolkit.people.held import Held
 from reid_toolkit.people.reach import Farthest
-from reid_toolkit.people.update import Held, solve, whole_problem
+from reid_toolkit.people.update import solve, whole_problem
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Groups the records of a gallery into people, and stores the result in the gallery."""
 
-import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -9,20 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.base import GalleryStore
-from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import Correction, Membership, People, Undone
-from reid_toolkit.gallery.types import OnProgress, is_past
+from reid_toolkit.gallery.types import OnProgress
 from reid_toolkit.people.constraints import LeastTimes, impossible_moves, linked, seen_at_once, together
 from reid_toolkit.people.corrections import persons_to_mend
 from reid_toolkit.people.grouping import Grouping, group
+from reid_toolkit.people.held import NEAREST, Held, united
 from reid_toolkit.people.naming import carry_over
-from reid_toolkit.people.reach import Farthest, Reach, estimate_reach
-from reid_toolkit.records import Record
+from reid_toolkit.people.reach import Farthest, estimate_reach
 
-NEAREST = 10
-"""New records are compared with the people of so many nearest records."""
 LATEST = 20
 """Of a person whom a new record may show, so many records of each camera are compared: the latest."""
 STEP = 1024
@@ -51,45 +46,16 @@ class Update:
     """Pairs of compared records that are known to show different people by their times."""
 
 
-@dataclass(frozen=True)
-class Held:
-    """All visible records of a gallery."""
-
-    records: list[Record]
-    vectors: NDArray[np.float32]
-    """(N, D), unit rows, without their cameras' bias."""
-    digests: list[str]
-
-    @classmethod
-    def of(cls, store: GalleryStore, on_progress: OnProgress | None = None) -> "Held":
-        """Read a gallery. Raises :class:`GalleryError` if it is empty."""
-        since = None if store.retention is None else time.time() - store.retention
-        statistics, total = store.statistics(), len(store)
-        records: list[Record] = []
-        parts: list[NDArray[np.float32]] = []
-        for batch, vectors in store.records():
-            shown = [row for row, record in enumerate(batch) if not is_past(record, since)]
-            part = [replace(batch[row], thumbnail=b"") for row in shown]  # pictures would take much memory
-            cameras = [record.camera for record in part]
-            parts.append(statistics.apply(vectors[shown], cameras) if statistics and part else vectors[shown])
-            records += part
-            if on_progress:
-                on_progress(len(records), total)
-        if not records:
-            raise GalleryError(f"{store.info().path}: the gallery is empty: enroll people first, with `reid enroll`")
-        return cls(records, np.concatenate(parts), [key_digest(record) for record in records])
-
-
 class Problem(NamedTuple):
     """What is grouped: some rows of a gallery, and what is known about them."""
 
     rows: NDArray[np.int64]
     start: NDArray[np.int64]
     """Equal for rows that stay together, whatever users say."""
-    settled: NDArray[np.bool_]
-    """Whether a row keeps its person."""
+    person: NDArray[np.int64]
+    """The person whom a row keeps, -1 for none. Two people who are kept do not merge."""
     cannot_link: NDArray[np.int64]
-    """(M, 2) positions in ``rows`` of records that times, users or their people keep apart."""
+    """(M, 2) positions in ``rows`` of records that times or users keep apart."""
     same: tuple[tuple[int, int], ...]
     """Positions of records that users said to show one person."""
     different: tuple[tuple[int, int], ...]
@@ -108,8 +74,9 @@ def update(
     """Give each record a person, and store that.
 
     Records that have a person keep it. New records join the people whom they show, or become new people. Records that a
-    correction concerns are grouped again. With ``anew``, all records are grouped again; people keep their numbers and
-    names as far as their records stay together.
+    correction concerns are grouped again. In a large gallery, only these records and the people near to them are read.
+    With ``anew``, all records are grouped again; people keep their numbers and names as far as their records stay
+    together.
 
     Args:
         store: the gallery.
@@ -121,27 +88,28 @@ def update(
         on_progress: called while the gallery is read.
     """
     read = store.people.read()
-    held = Held.of(store, on_progress)
     people = replace(read, corrections=tuple(one for one in read.corrections if one not in undo))
     # Also what was taken back in a gallery that sent its corrections.
     undone = [*undo, *(one.correction for one in read.undone if one.regroup)]
     ends = [read.members.get(digest) for one in undone for digest in (one.first, one.second)]
     mended = {end.person for end in ends if end is not None}
     times = read.least_times if least_times is None else least_times
+    part = None if anew else Held.around(store, people, mended | persons_to_mend(people), farthest)
+    held = part or Held.of(store, on_progress)
     problem = whole_problem(held, people, times) if anew else part_problem(held, people, times, mended)
     if len(problem.rows):
         grouping = solve(held, people, problem, farthest)
         members, moved = numbered(held, people, problem, grouping, undone)
     else:
         members, moved = {}, 0
-    after = people.members | members
-    present = [after[digest] for digest in held.digests]
-    count = len({one.person for one in present})
+    here = [members.get(digest) or people.members[digest] for digest in held.digests]
+    present = np.concatenate([held.others, np.array(here, np.int64).reshape(-1, 3)])
+    count, strict, loose = (len(np.unique(column)) for column in present.T)
     result = Update(
-        records=len(held.records),
+        records=len(present),
         people=count,
-        low=min(count, len({one.loose for one in present})),
-        high=max(count, len({one.strict for one in present})),
+        low=min(count, loose),
+        high=max(count, strict),
         grouped=len(problem.rows),
         new_records=sum(digest not in people.members for digest in held.digests),
         new_people=len({one.person for one in members.values() if one.person > people.last_person}),
@@ -173,19 +141,20 @@ def solve(held: Held, people: People, problem: Problem, farthest: Farthest | Non
     apart, the must-links are where grouping begins instead.
     """
     cameras = [record.camera for record in held.records]
-    reach: Reach | None = None
-    if farthest is not None:
+    reach = held.reach
+    if reach is None and farthest is not None:
         reach = estimate_reach(held.vectors, cameras, farthest)
-    elif len(problem.rows) < len(cameras):
+    elif reach is None and len(problem.rows) < len(cameras):
         # From all records, because the people near a few new records are not typical.
         reach = estimate_reach(held.vectors, cameras, groups=sure_groups(held, people, problem))
     cameras = [cameras[row] for row in problem.rows]
     vectors = held.vectors[problem.rows]
+    marks = problem.person if (problem.person >= 0).any() else None
 
     def grouped(start: NDArray[np.int64]) -> Grouping:
         pairs = problem.cannot_link
         apart = pairs[start[pairs[:, 0]] != start[pairs[:, 1]]]  # a user's word counts more than times
-        return group(vectors, cameras, start=start, cannot_link=apart, reach=reach)
+        return group(vectors, cameras, start=start, cannot_link=apart, marks=marks, reach=reach)
 
     found = grouped(problem.start)
     if not problem.same:
@@ -200,19 +169,13 @@ def solve(held: Held, people: People, problem: Problem, farthest: Farthest | Non
 def sure_groups(held: Held, people: People, problem: Problem) -> NDArray[np.int64]:
     """The strict groups (N,) that the gallery holds. -1 for records that are grouped now without a person to keep, and
     for people whom a user has united, because they may look different."""
-    united = {
-        people.members[digest].person
-        for one in people.corrections
-        if one.kind == "same"
-        for digest in (one.first, one.second)
-        if digest in people.members
-    }
+    different = united(people)
     groups = np.full(len(held.digests), -1, np.int64)
     for row, digest in enumerate(held.digests):
         member = people.members.get(digest)
-        if member is not None and member.person not in united:
+        if member is not None and member.person not in different:
             groups[row] = member.strict
-    groups[problem.rows[~problem.settled]] = -1
+    groups[problem.rows[problem.person < 0]] = -1
     return groups
 
 
@@ -225,7 +188,7 @@ def united_by(labels: NDArray[np.int64], links: Sequence[tuple[int, int]]) -> ND
 
 def whole_problem(held: Held, people: People, least_times: LeastTimes | None) -> Problem:
     """All records, and only what times and corrections say."""
-    return constrained(held, people, np.arange(len(held.records)), [], least_times)
+    return constrained(held, people, np.arange(len(held.records)), least_times)
 
 
 def part_problem(held: Held, people: People, least_times: LeastTimes | None, again: set[int]) -> Problem:
@@ -235,29 +198,24 @@ def part_problem(held: Held, people: People, least_times: LeastTimes | None, aga
     again = again | persons_to_mend(people)
     loose = (person == 0) | np.isin(person, sorted(again))
     if loose.all() or not loose.any():
-        rows = np.flatnonzero(loose)
-        return constrained(held, people, rows, [], least_times)
+        return constrained(held, people, np.flatnonzero(loose), least_times)
     settled = np.flatnonzero(~loose)
-    near = set(person[nearest_rows(held.vectors, np.flatnonzero(loose), settled)].tolist())
+    near = held.near
+    if near is None:
+        near = frozenset(person[nearest_rows(held.vectors, np.flatnonzero(loose), settled)].tolist())
     kept = latest_of(held, settled[np.isin(person[settled], sorted(near))], person)
     rows = np.sort(np.concatenate([np.flatnonzero(loose), kept]))
-    first: dict[int, int] = {}
-    links = []
-    for place, row in enumerate(rows.tolist()):
-        if not loose[row]:
-            links.append((first.setdefault(int(person[row]), place), place))
-    return constrained(held, people, rows, links, least_times, keep_apart=list(first.values()))
+    return constrained(held, people, rows, least_times, np.where(loose, -1, person)[rows])
 
 
 def constrained(
     held: Held,
     people: People,
     rows: NDArray[np.int64],
-    keep: list[tuple[int, int]],
     least_times: LeastTimes | None,
-    keep_apart: Sequence[int] = (),
+    keep: NDArray[np.int64] | None = None,
 ) -> Problem:
-    """The problem of grouping ``rows``. ``keep_apart`` are places of people who must not merge."""
+    """The problem of grouping ``rows``. ``keep`` are the people whom rows keep, -1 for none."""
     records = [held.records[row] for row in rows]
     place = {held.digests[row]: at for at, row in enumerate(rows.tolist())}
     known = [one for one in people.corrections if one.first in place and one.second in place]
@@ -268,12 +226,10 @@ def constrained(
     pairs = [seen_at_once(records), np.array(different, np.int64).reshape(-1, 2)]
     if least_times:
         pairs.append(impossible_moves(records, least_times))
-    ends = np.array(sorted(keep_apart), np.int64)
-    upper = np.triu_indices(len(ends), 1)
-    pairs.append(np.stack([ends[upper[0]], ends[upper[1]]], axis=1))
-    start = together(records, keep)
-    settled = np.isin(np.arange(len(rows)), [place for link in keep for place in link])
-    return Problem(rows, start, settled, np.concatenate(pairs), same, different)
+    person = np.full(len(rows), -1) if keep is None else keep
+    first: dict[int, int] = {}
+    links = [(first.setdefault(who, at), at) for at, who in enumerate(person.tolist()) if who >= 0]
+    return Problem(rows, together(records, links), person, np.concatenate(pairs), same, different)
 
 
 def nearest_rows(

@@ -227,3 +227,20 @@ def test_a_zero_that_is_stored_is_no_similarity() -> None:
     for arguments in ({"until": 0.9}, {"merges": 59}):
         plain = merge_neighbours(similarity, np.arange(60), **arguments)  # type: ignore[arg-type]
         assert merge_neighbours(stored, np.arange(60), **arguments).history == plain.history  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("until", [0.9, None])
+def test_marks_keep_known_groups_apart_as_pairs_do(until: float | None) -> None:
+    similarity = sparse.csr_array(drawn(80))
+    marks = np.where(np.arange(80) % 3, -1, np.arange(80) % 7)
+    pairs = [(i, j) for i in range(80) for j in range(i) if marks[i] != marks[j] and min(marks[i], marks[j]) >= 0]
+    how = {"until": until, "merges": 60 if until is None else None}
+    marked = merge_neighbours(similarity, range(80), marks=marks, **how)  # type: ignore[arg-type]
+    paired = merge_neighbours(similarity, range(80), cannot_link=pairs, **how)  # type: ignore[arg-type]
+    assert marked.history == paired.history != merge_neighbours(similarity, range(80), **how).history  # type: ignore[arg-type]
+
+
+def test_marks_of_another_shape_are_refused() -> None:
+    for marks in ([0, 1], [0.5] * 3):
+        with pytest.raises(InputError, match=r"expected \(3,\) integers"):
+            merge_neighbours(sparse.csr_array(np.eye(3)), range(3), until=0.5, marks=marks)

@@ -1,17 +1,19 @@
 """The people of a gallery in a folder."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.digests import key_digest
-from reid_toolkit.gallery.local import people_rows
+from reid_toolkit.gallery.local import part_reading, people_rows
 from reid_toolkit.gallery.local.query import log
 from reid_toolkit.gallery.local.record_table import RecordTable
 from reid_toolkit.gallery.local.search import Locks
-from reid_toolkit.gallery.people_table import Correction, Membership, People, PeopleTable, Undone
+from reid_toolkit.gallery.people_table import Correction, Descriptors, Membership, People, PeopleTable, Undone
+from reid_toolkit.gallery.types import Batch
 from reid_toolkit.records import Record
 
 
@@ -39,6 +41,22 @@ class FolderPeopleTable(PeopleTable):
         """Whether people were changed, or records deleted, since then."""
         with self._locks.reader, self._reader.reading():
             return self._state(self._reader) != was.state
+
+    def digests(self, since: float | None) -> Iterator[tuple[int, str]]:
+        """Number and digest of each record that is not past ``since``."""
+        with closing(self._reader.again()) as table, table.reading():
+            yield from part_reading.digests(table, since)
+
+    def descriptors(self) -> Iterator[Descriptors]:
+        """All descriptors, a part at a time, as of when the reading began."""
+        log(self._writer, self._locks, [{"action": "read all"}])
+        with closing(self._reader.again()) as table, table.reading():
+            yield from part_reading.descriptors(table)
+
+    def chosen(self, numbers: Sequence[int]) -> Iterator[tuple[list[int], Batch]]:
+        """The undamaged records of these numbers."""
+        with closing(self._reader.again()) as table, table.reading():
+            yield from part_reading.chosen(table, numbers)
 
     def note(self, event: Mapping[str, Any]) -> bool:
         """Write an event into the audit log. False if it is off."""

@@ -250,7 +250,7 @@ class RecordTable(Database):
         """The ids of those ``keys`` that are enrolled and undamaged."""
         query = f"SELECT {FIELDS}, checksum FROM record WHERE source = ? AND tracklet = ? AND camera = ?"
         found = ((key, self._db.execute(query, key).fetchone()) for key in keys)
-        return {key: row[0] for key, row in found if row and _is_whole(row)}
+        return {key: row[0] for key, row in found if row and is_whole(row)}
 
     def gone_of(self, ids: Iterable[int]) -> list[int]:
         """Those ``ids`` that are deleted. Reads the table itself, because an index may be damaged."""
@@ -293,7 +293,7 @@ class RecordTable(Database):
             return self._whole(low, middle, width, damage) + self._whole(middle + 1, high, width, damage)
         whole = []
         for row in rows:
-            if not _is_whole(row):
+            if not is_whole(row):
                 damage[row[0]] = UNFIT
             elif len(row[9]) != width:
                 damage[row[0]] = f"holds {len(row[9])} bytes, expected a descriptor of {width}"
@@ -325,7 +325,7 @@ class RecordTable(Database):
                 rows = []
                 if len(part) > 1:
                     found |= {key: record for one in part for key, record in self.records([one]).items()}
-            found |= {row[0]: record_of(row[:10]) for row in rows if _is_whole(row)}
+            found |= {row[0]: record_of(row[:10]) for row in rows if is_whole(row)}
         return found
 
     def tally(self, column: str) -> dict[str, int]:
@@ -391,7 +391,7 @@ def _fields(number: int, record: Record, vector: bytes) -> Fields:
     )  # fmt: skip
 
 
-def _is_whole(row: Sequence) -> bool:
+def is_whole(row: Sequence) -> bool:
     """Whether the last column is the checksum of the others. Damage may have changed the columns' types."""
     try:
         return bool(row_checksum(row[:-1]) == row[-1])  # type: ignore[arg-type]

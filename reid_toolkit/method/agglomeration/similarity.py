@@ -61,10 +61,13 @@ class SimilarClusters:
         sizes: NDArray[np.int64],
         forbidden: NDArray[np.int64],
         criterion: Criterion,
+        marks: NDArray[np.int64] | None = None,
     ) -> None:
         """``sums`` (C, C) int64: S_ab of clusters a, b, with sorted rows and 0 on the diagonal; ``own`` (C,): S_aa;
-        ``forbidden`` (M, 2): pairs of clusters that may not merge."""
+        ``forbidden`` (M, 2): pairs of clusters that may not merge; ``marks`` (C,): clusters with two marks, neither of
+        them negative, may not merge."""
         self.sums, self.own, self.criterion = sums, own.copy(), criterion
+        self.marks = None if marks is None else marks.copy()
         self.sizes = sizes.astype(np.float64)
         self.within = criterion.within(self.own, self.sizes)
         count = len(own)
@@ -98,6 +101,8 @@ class SimilarClusters:
             between = self.criterion.between(totals, self.sizes[row] * self.sizes[names])
             cost = self.criterion.cost(between, self.within[row], self.within[names])
             cost[names == row] = np.inf
+            if self.marks is not None:
+                cost[unlike(self.marks[row], self.marks[names])] = np.inf
             if len(banned):
                 cost[np.isin(row * count + names, banned[:, 0] * count + banned[:, 1])] = np.inf
             filled = np.flatnonzero(lengths)
@@ -159,6 +164,9 @@ class SimilarClusters:
         names, totals = self.row(cluster)
         if cluster in self.banned:
             allowed = np.isin(names, self.forbidden_to(cluster), invert=True)
+            names, totals = names[allowed], totals[allowed]
+        if self.marks is not None:
+            allowed = ~unlike(self.marks[cluster], self.marks[names])
             names, totals = names[allowed], totals[allowed]
         self.version[cluster] += 1
         if not len(names):
@@ -225,6 +233,8 @@ class SimilarClusters:
         self.rows[a] = names, totals
         self.rows.pop(b, None)
         self.parent[b] = a
+        if self.marks is not None:
+            self.marks[a] = max(self.marks[a], self.marks[b])
         if a in self.banned or b in self.banned:
             self.banned[a] = np.concatenate([self.forbidden_to(a), self.forbidden_to(b)])
             self.banned.pop(b, None)
@@ -266,7 +276,14 @@ class SimilarClusters:
     def may_merge(self, cluster: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Mark those of ``others`` that share no similarity with ``cluster``, are not itself, and may merge with it."""
         never = np.concatenate([self.row(cluster)[0], self.forbidden_to(cluster), [cluster]])
-        return np.isin(others, never, invert=True)
+        allowed = np.isin(others, never, invert=True)
+        return allowed if self.marks is None else allowed & ~unlike(self.marks[cluster], self.marks[others])
+
+
+def unlike(some: NDArray[np.int64] | np.int64, others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where two marks differ, and neither of them is negative."""
+    found: NDArray[np.bool_] = (some != others) & (some >= 0) & (others >= 0)
+    return found
 
 
 def summed(similarity: sparse.csr_array, labels: NDArray[np.int64]) -> tuple[sparse.csr_array, NDArray[np.int64]]:
