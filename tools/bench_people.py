@@ -39,7 +39,7 @@ NEW = 100
 BLOCK = 1024
 DRAWN = 20_000
 """Records that are drawn at a time."""
-QUERIES = 10_240
+QUERIES = 2_048
 """At most so many rows' nearest are searched for."""
 
 

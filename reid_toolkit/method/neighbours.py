@@ -20,6 +20,7 @@ from torch import Tensor
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.method.cells import nearest_within
+from reid_toolkit.method.dense_places import beyond_lists
 
 CELLS_FROM = 50_000
 """From so many samples on, neighbours under a largest distance are searched for in cells."""
@@ -46,6 +47,7 @@ def camera_aware_similarity(
     across: int = 20,
     averaged: tuple[int, int] = (3, 3),
     farthest: Callable[[str | None, str | None], float] | None = None,
+    surely: Callable[[str | None, str | None], float] | None = None,
     cells_from: int | None = None,
     device: torch.device | None = None,
 ) -> sparse.csr_array:
@@ -63,6 +65,8 @@ def camera_aware_similarity(
             with the smallest index are used.
         farthest: gives for the names of two cameras the largest Euclidean distance of neighbours. It is called once
             for each pair of names. Without it, neighbours may be at any distance.
+        surely: gives for the names of two cameras a distance under which samples are surely alike. Such samples are
+            neighbours beyond ``within`` and ``across`` (``method/dense_places.py``). Without it, none are.
         cells_from: from so many samples on (by default :data:`CELLS_FROM`), and if ``farthest`` is given, neighbours
             are searched for in cells (``method/cells.py``). A few are missed then. Otherwise all pairs are compared.
         device: where to compute; by default where the descriptors are.
@@ -85,6 +89,11 @@ def camera_aware_similarity(
             own, other = (without_far(points, one, *limits_of(cameras, farthest)) for one in (own, other))
     alone = np.arange(count)[:, None]
     neighbours = reciprocal(own[:, :within]) + reciprocal(other[:, :across]) + sparse.eye_array(count, format="csr")
+    if surely is not None:
+        limits = limits_of(cameras, surely)
+        near = (without_far(points, one, *limits) for one in (own[:, :within], other[:, :across]))
+        beyond = beyond_lists(points, tuple(near), groups, *limits)
+        neighbours = neighbours if beyond is None else neighbours + beyond
     near = np.concatenate([alone, own[:, : averaged[0] - 1], other[:, : averaged[1]]], axis=1)
     return shared_weights(as_matrix(near), weights(points, neighbours), points.device)
 
@@ -173,7 +182,8 @@ def without_far(
     for rows in np.array_split(np.arange(len(ranked)), max(1, ranked.size * points.shape[1] // (16 * PART))):
         listed = torch.from_numpy(ranked[rows].clip(0)).to(points.device)
         apart = (points[listed] - points[torch.from_numpy(rows).to(points.device), None]).norm(dim=2).cpu().numpy()
-        kept[rows] = np.where(apart <= limits[number[rows, None], number[ranked[rows]]], ranked[rows], -1)
+        near = (apart <= limits[number[rows, None], number[ranked[rows]]]) & (ranked[rows] >= 0)
+        kept[rows] = np.where(near, ranked[rows], -1)
     return kept
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.method.merging import merge_neighbours
 from reid_toolkit.method.neighbours import camera_aware_similarity
-from reid_toolkit.people.reach import Reach, estimate_reach
+from reid_toolkit.people.reach import Farthest, Reach, estimate_reach
 
 STRICT, USUAL, LOOSE = 0.5, 0.8, 0.9
 """Merging stops when the cheapest merge costs more than this (0-1; docs/people.md says how they were chosen). The first
@@ -55,6 +55,7 @@ def group(
     cannot_link: NDArray[np.int64] | None = None,
     marks: NDArray[np.int64] | None = None,
     reach: Reach | None = None,
+    farthest: Farthest | None = None,
 ) -> Grouping:
     """Group records that show the same person.
 
@@ -66,6 +67,7 @@ def group(
         marks: (N,) integers, equal for records of one known person, -1 for others. No group contains two known people.
         reach: which records may be neighbours. None to estimate it from these records: once from all, then again with
             the strict groups that the first estimate gives.
+        farthest: the largest distances of neighbours from a calibration, which are then not estimated.
     """
     count = len(descriptors)
     start = np.arange(count) if start is None else after(start, ())
@@ -74,11 +76,11 @@ def group(
         return Grouping(start, start, start, ())
     if reach is None:
         # Few neighbours are enough for groups that are sure, and cost little in a large gallery.
-        reach = estimate_reach(descriptors, cameras, numbers=(SURE_OWN, SURE_OTHER))
+        reach = estimate_reach(descriptors, cameras, farthest, numbers=(SURE_OWN, SURE_OTHER))
         sure = group(descriptors, cameras, start=start, cannot_link=cannot_link, marks=marks, reach=reach).strict
-        reach = estimate_reach(descriptors, cameras, groups=sure)
+        reach = estimate_reach(descriptors, cameras, farthest, groups=sure)
     similarity = camera_aware_similarity(
-        descriptors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest
+        descriptors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest, surely=reach.surely
     )
     merging = merge_neighbours(
         similarity, start, until=LOOSE, trade_off=TRADE_OFF, cannot_link=cannot_link, marks=marks

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Farthest = Callable[[str | None, str | None], float]
 """The largest distance at which records of two cameras count as neighbours."""
 
+Distances = tuple[float | None, float | None]
+"""Of records of one camera, and of two cameras. None if unknown."""
 LEAST_PAIRS = 3
 """A single distance is its own median, and would be taken for near."""
 PAIRS = 200_000
@@ -28,6 +30,8 @@ measured below the median (LOWER), or, if many pairs show one person, far above 
 on CUHK03's validation people; docs/people.md."""
 SURE = 0.9
 """This part of the distances within sure groups is under the largest usual distance of one person."""
+USUAL = 0.5
+"""This part of them is under the distance at which records are neighbours, however many there are."""
 FEWEST_PAIRS = 20
 """Fewer pairs of a kind say nothing."""
 PLAUSIBLE = 0.6
@@ -47,6 +51,8 @@ class Reach(NamedTuple):
     """Neighbours of a record in its own camera."""
     other: int
     """Neighbours in all other cameras."""
+    surely: Farthest | None = None
+    """Records that are nearer than this are neighbours beyond these numbers. None if nothing is known."""
 
 
 def estimate_reach(
@@ -62,8 +68,7 @@ def estimate_reach(
         descriptors, cameras: the records.
         farthest: the distances from a calibration, if there is one. Otherwise there is a distance for records of one
             camera and another for records of different cameras.
-        groups: (N,) equal numbers for records that surely show one person, -1 if nothing is known. Not used with a
-            calibration.
+        groups: (N,) equal numbers for records that surely show one person, -1 if nothing is known.
         numbers: the numbers of neighbours, if they are known.
 
     From :data:`SAMPLED_FROM` records on with ``groups``, only the records of some groups are looked at. The number of
@@ -73,11 +78,14 @@ def estimate_reach(
     if groups is not None and len(groups) >= SAMPLED_FROM:
         rows = some_groups(groups)
         descriptors, number, groups = descriptors[rows], number[rows], groups[rows]
+    surely: Farthest | None = None
+    if groups is not None:
+        largest, usual = distances_within(descriptors, number, groups)
+        surely = two_limits(*(distance or 0.0 for distance in usual))
     if farthest is None:
         own, other = typical_limits(descriptors, number)
         if groups is not None:
-            within = distances_within(descriptors, number, groups)
-            own, other = ((a + b) / 2 if b is not None else a for a, b in zip((own, other), within, strict=True))
+            own, other = ((a + b) / 2 if b is not None else a for a, b in zip((own, other), largest, strict=True))
         farthest = two_limits(own, other)
     if numbers is None:
         limits = np.array([[farthest(a or None, b or None) for b in names] for a in names])
@@ -87,7 +95,7 @@ def estimate_reach(
             int(np.clip(MORE * np.median(column), *bound)) for column, bound in zip(counts, bounds, strict=True)
         )
         numbers = in_own, in_other
-    return Reach(farthest, *numbers)
+    return Reach(farthest, *numbers, surely)
 
 
 def two_limits(own: float, other: float) -> Farthest:
@@ -128,8 +136,8 @@ def typical_limits(descriptors: NDArray[np.float32], camera: NDArray[np.int64]) 
 
 def distances_within(
     descriptors: NDArray[np.float32], camera: NDArray[np.int64], groups: NDArray[np.int64]
-) -> tuple[float | None, float | None]:
-    """The largest usual distance within groups: of records of one camera, and of two cameras. None if unknown."""
+) -> tuple[Distances, Distances]:
+    """The largest usual distances within groups, and the median ones."""
     order = np.argsort(groups, kind="stable")
     order = order[groups[order] >= 0]
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
@@ -146,14 +154,17 @@ def distances_within(
         first.append(order[rows])
         second.append(order[rows + jump])
     if not first:
-        return None, None
+        return (None, None), (None, None)
     one, other = np.concatenate(first), np.concatenate(second)
     apart = lengths(descriptors, one, other)
     same = camera[one] == camera[other]
-    own, across = (
-        float(np.quantile(apart[kind], SURE)) if kind.sum() >= FEWEST_PAIRS else None for kind in (same, ~same)
-    )
-    return own, across
+    kinds = [apart[kind] if kind.sum() >= FEWEST_PAIRS else None for kind in (same, ~same)]
+
+    def quantiles(share: float) -> Distances:
+        own, across = (None if kind is None else float(np.quantile(kind, share)) for kind in kinds)
+        return own, across
+
+    return quantiles(SURE), quantiles(USUAL)
 
 
 def lengths(

@@ -142,11 +142,9 @@ def solve(held: Held, people: People, problem: Problem, farthest: Farthest | Non
     """
     cameras = [record.camera for record in held.records]
     reach = held.reach
-    if reach is None and farthest is not None:
-        reach = estimate_reach(held.vectors, cameras, farthest)
-    elif reach is None and len(problem.rows) < len(cameras):
+    if reach is None and len(problem.rows) < len(cameras):
         # From all records, because the people near a few new records are not typical.
-        reach = estimate_reach(held.vectors, cameras, groups=sure_groups(held, people, problem))
+        reach = estimate_reach(held.vectors, cameras, farthest, sure_groups(held, people, problem))
     cameras = [cameras[row] for row in problem.rows]
     vectors = held.vectors[problem.rows]
     marks = problem.person if (problem.person >= 0).any() else None
@@ -154,7 +152,7 @@ def solve(held: Held, people: People, problem: Problem, farthest: Farthest | Non
     def grouped(start: NDArray[np.int64]) -> Grouping:
         pairs = problem.cannot_link
         apart = pairs[start[pairs[:, 0]] != start[pairs[:, 1]]]  # a user's word counts more than times
-        return group(vectors, cameras, start=start, cannot_link=apart, marks=marks, reach=reach)
+        return group(vectors, cameras, start=start, cannot_link=apart, marks=marks, reach=reach, farthest=farthest)
 
     found = grouped(problem.start)
     if not problem.same:

@@ -29,7 +29,7 @@ def test_each_level_is_what_merging_to_its_limit_gives(level: str, limit: float)
     first = group(vectors, cameras, reach=few).strict
     reach = estimate_reach(vectors, cameras, groups=first)
     similarity = camera_aware_similarity(
-        vectors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest
+        vectors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest, surely=reach.surely
     )
     expected = merge_neighbours(similarity, np.arange(len(vectors)), until=limit, trade_off=TRADE_OFF).labels
     np.testing.assert_array_equal(getattr(group(vectors, cameras), level), expected)

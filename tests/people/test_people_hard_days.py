@@ -11,6 +11,7 @@ from drawn_site import MIDNIGHT, PEOPLE, Site
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.people.book import Book
 from reid_toolkit.people.counting import count_people
+from reid_toolkit.people.grouping import group
 from reid_toolkit.people.update import Update, update
 from reid_toolkit.people.visits import routes_of, visits_of
 
@@ -117,12 +118,10 @@ def hang_poster(day: Day) -> None:
         day.site.cross(PEOPLE, "camera-0", at=MIDNIGHT + 1800 * (number + 1))
 
 
-def test_a_poster_is_counted_as_a_person_or_several_and_can_be_forgotten(day: Day) -> None:
+def test_a_poster_is_counted_as_a_person_and_can_be_forgotten(day: Day) -> None:
     hang_poster(day)
-    day.group()
-    assert day.site.purity(day.store)[1] == 0, "nobody else is taken for the poster"
-    assert day.people_of(PEOPLE)
-    day.unite(PEOPLE)
+    assert day.group().people == PEOPLE + 1
+    assert day.site.purity(day.store) == (PEOPLE + 1, 0), "nobody else is taken for the poster"
     (poster,) = day.people_of(PEOPLE)
     visits = visits_of(day.book.records_of(poster))
     assert len(visits) == 20
@@ -134,6 +133,18 @@ def test_a_poster_is_counted_as_a_person_or_several_and_can_be_forgotten(day: Da
     # The block list names records, not looks: tomorrow's tracklets of the poster come back.
     day.site.cross(PEOPLE, "camera-0")
     assert day.group().new_people == 1
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("tracklets", [40, 200])
+def test_a_poster_is_one_person_however_often_it_is_seen(tracklets: int, seed: int) -> None:
+    site = Site(PEOPLE, noise=0.4, seed=seed)
+    site.looks = np.concatenate([site.looks, site.rng.normal(size=(1, site.looks.shape[1]))])
+    site.noise = 0.1
+    for _ in range(tracklets):
+        site.cross(PEOPLE, "camera-0")
+    labels = group(np.stack(site.rows), [one.camera for one in site.records]).labels
+    assert len(set(zip(labels.tolist(), site.truth.values(), strict=True))) == len(set(labels.tolist())) == PEOPLE + 1
 
 
 def test_a_crowd_that_comes_at_once_is_kept_apart(day: Day) -> None:
@@ -201,12 +212,11 @@ def test_who_stays_all_day_remains_one_person_if_new_records_are_grouped_as_they
     assert len(day.people_of(0)) == 1
 
 
-def test_who_stays_all_day_may_be_several_people_if_the_day_is_grouped_at_once(day: Day) -> None:
-    for _ in range(60):
+@pytest.mark.parametrize("tracklets", [60, 200])
+def test_who_stays_all_day_is_one_person_if_the_day_is_grouped_at_once(day: Day, tracklets: int) -> None:
+    for _ in range(tracklets):
         day.site.cross(0, "camera-0")
-    assert day.group().people >= PEOPLE
-    assert day.site.purity(day.store)[1] == 0, "nobody else is among them"
-    day.unite(0)
+    assert day.group().people == PEOPLE
     assert day.site.purity(day.store) == (PEOPLE, 0)
     for _ in range(6):
         day.site.cross(0, "camera-0")

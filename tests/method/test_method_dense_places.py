@@ -1,0 +1,54 @@
+"""Neighbours beyond the lists, of samples that have very many alike."""
+
+import numpy as np
+import pytest
+
+from reid_toolkit.method.merging import merge_neighbours
+from reid_toolkit.method.neighbours import camera_aware_similarity
+
+PEOPLE, ALIKE = 20, 50
+
+
+def drawn(alike: int):
+    """People with 3 samples in each of two cameras, and a poster with ``alike`` samples in one camera."""
+    rng = np.random.default_rng(0)
+    person = np.concatenate([np.repeat(np.arange(PEOPLE), 6), np.full(alike, PEOPLE)])
+    cameras = [*(["a", "b"] * 3 * PEOPLE), *["a"] * alike]
+    noise = np.where(person < PEOPLE, 0.4, 0.1)[:, None]
+    points = rng.normal(size=(PEOPLE + 1, 48))[person] + noise * rng.normal(size=(len(person), 48))
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32), cameras, person
+
+
+def similar(points, cameras, surely: float | None):
+    sure = None if surely is None else lambda a, b: surely
+    return camera_aware_similarity(points, cameras, within=2, across=4, farthest=lambda a, b: 0.9, surely=sure)
+
+
+def groups(similarity) -> list[int]:
+    return merge_neighbours(similarity, range(similarity.shape[0]), until=0.8).labels.tolist()
+
+
+def test_without_dense_places_nothing_changes() -> None:
+    points, cameras, _ = drawn(0)
+    one, other = similar(points, cameras, None), similar(points, cameras, 0.6)
+    for part in ("data", "indices", "indptr"):
+        np.testing.assert_array_equal(getattr(one, part), getattr(other, part))
+
+
+def test_who_has_very_many_samples_stays_one_cluster() -> None:
+    points, cameras, person = drawn(ALIKE)
+    assert len(set(groups(similar(points, cameras, None)))) > PEOPLE + 1
+    labels = groups(similar(points, cameras, 0.6))
+    assert len(set(labels)) == len(set(zip(labels, person.tolist(), strict=True))) == PEOPLE + 1
+
+
+@pytest.mark.parametrize("surely", [0.0, 0.05])
+def test_samples_that_are_not_near_enough_are_not_taken(surely: float) -> None:
+    points, cameras, _ = drawn(ALIKE)
+    assert (similar(points, cameras, surely) != similar(points, cameras, None)).nnz == 0
+
+
+def test_only_the_nearest_are_taken_if_there_are_too_many() -> None:
+    points, cameras, person = drawn(400)
+    labels = groups(similar(points, cameras, 0.6))
+    assert len(set(labels)) == len(set(zip(labels, person.tolist(), strict=True)))
