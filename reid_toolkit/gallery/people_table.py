@@ -7,7 +7,7 @@ What refers to a record is deleted with the record.
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +104,21 @@ class Descriptors(NamedTuple):
     vectors: NDArray[np.float32]
 
 
+class Parts(Protocol):
+    """Reads parts of a gallery, for groupings that do not need all of it."""
+
+    def digests(self, since: float | None) -> Iterator[tuple[int, str]]:
+        """The number in the gallery and the digest of the key of each record that was not last seen before the Unix
+        time ``since``. Quick: no descriptor is read. Damaged records may be among them."""
+
+    def descriptors(self) -> Iterator[Descriptors]:
+        """All descriptors, without anything else of the records. Quicker than reading the records, but damage is not
+        noticed, so only take from them which records to read."""
+
+    def chosen(self, numbers: Sequence[int]) -> Iterator[tuple[list[int], Batch]]:
+        """The undamaged records of these numbers, ascending, with their descriptors."""
+
+
 class PeopleTable(ABC):
     """The people of a gallery. Raises :class:`GalleryError` as the gallery does."""
 
@@ -115,19 +130,10 @@ class PeopleTable(ABC):
     def changed(self, was: People) -> bool:
         """Whether people were changed, or records deleted, since :meth:`read` gave ``was``. Quick."""
 
-    @abstractmethod
-    def digests(self, since: float | None) -> Iterator[tuple[int, str]]:
-        """The number in the gallery and the digest of the key of each record that was not last seen before the Unix
-        time ``since``. Quick: no descriptor is read. Damaged records may be among them."""
-
-    @abstractmethod
-    def descriptors(self) -> Iterator[Descriptors]:
-        """All descriptors, without anything else of the records. Quicker than reading the records, but damage is not
-        noticed, so only take from them which records to read."""
-
-    @abstractmethod
-    def chosen(self, numbers: Sequence[int]) -> Iterator[tuple[list[int], Batch]]:
-        """The undamaged records of these numbers, ascending, with their descriptors."""
+    @property
+    def parts(self) -> "Parts | None":
+        """Reads parts of the gallery. None if this kind of gallery can only be read as a whole."""
+        return None
 
     @abstractmethod
     def note(self, event: Mapping[str, Any]) -> bool:

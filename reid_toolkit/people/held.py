@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import key_digest
-from reid_toolkit.gallery.people_table import Membership, People
+from reid_toolkit.gallery.people_table import Membership, Parts, People
 from reid_toolkit.gallery.types import Batch, OnProgress, is_past
 from reid_toolkit.people.reach import Farthest, Reach, estimate_reach, some_groups
 from reid_toolkit.records import Record
@@ -65,29 +65,30 @@ class Held:
         Distances are compared with those of some people, who are read too. None if the whole gallery should be read,
         because it is small or has many new records.
         """
-        if not people.members or len(store) < READ_ALL_BELOW:
+        parts = store.people.parts
+        if parts is None or not people.members or len(store) < READ_ALL_BELOW:
             return None
-        numbers, levels = memberships(store, people)
+        numbers, levels = memberships(store, parts, people)
         person = levels[:, 0]
         loose = (person == 0) | np.isin(person, sorted(again))
         if loose.sum() > MOST_NEW * len(numbers):
             return None
         if not loose.any():
             return cls([], np.empty((0, 1), np.float32), [], frozenset(), None, levels)
-        own = Part.read(store, numbers[loose])
+        own = Part.read(store, parts, numbers[loose])
         alike = np.flatnonzero(~loose & ~np.isin(person, sorted(united(people))))
         if not len(alike):
             return None
         typical = numbers[alike][some_groups(levels[alike, 1])]
-        known = Part.read(store, typical)
+        known = Part.read(store, parts, typical)
         strict = levels[np.searchsorted(numbers, known.numbers), 1]
         reach = estimate_reach(known.vectors, [one.camera for one in known.records], farthest, strict)
         settled = numbers[~loose]
-        close = people_near(store, own, settled, person[~loose], reach.farthest)
-        kept = Part.read(store, settled[np.isin(person[~loose], sorted(close))])
-        parts = joined([(own.records, own.vectors), (kept.records, kept.vectors)])
+        close = people_near(store, parts, own, settled, person[~loose], reach.farthest)
+        kept = Part.read(store, parts, settled[np.isin(person[~loose], sorted(close))])
+        read = joined([(own.records, own.vectors), (kept.records, kept.vectors)])
         here = np.isin(numbers, np.concatenate([own.numbers, kept.numbers]))
-        return cls(*parts, frozenset(close), reach, levels[~here])
+        return cls(*read, frozenset(close), reach, levels[~here])
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,12 @@ class Part:
     """(N, D), without their cameras' bias."""
 
     @classmethod
-    def read(cls, store: GalleryStore, numbers: NDArray[np.int64]) -> "Part":
+    def read(cls, store: GalleryStore, parts: Parts, numbers: NDArray[np.int64]) -> "Part":
         """The undamaged and visible records of these numbers."""
         found: list[int] = []
         batches = []
         since = kept_since(store)
-        for some, (records, vectors) in store.people.chosen(numbers.tolist()):
+        for some, (records, vectors) in parts.chosen(numbers.tolist()):
             shown = [place for place, record in enumerate(records) if not is_past(record, since)]
             found += [some[place] for place in shown]
             batches.append(([records[place] for place in shown], vectors[shown]))
@@ -146,10 +147,10 @@ def joined(parts: list[Batch]) -> tuple[list[Record], NDArray[np.float32], list[
     return records, np.concatenate(vectors), [key_digest(record) for record in records]
 
 
-def memberships(store: GalleryStore, people: People) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def memberships(store: GalleryStore, parts: Parts, people: People) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The numbers of all visible records, (N,), ascending, and their memberships (N, 3), 0 for none."""
     members = people.members
-    found = [(number, *members.get(digest, NOBODY)) for number, digest in store.people.digests(kept_since(store))]
+    found = [(number, *members.get(digest, NOBODY)) for number, digest in parts.digests(kept_since(store))]
     table = np.array(found, np.int64).reshape(-1, 4)
     table = table[np.argsort(table[:, 0])]
     return table[:, 0], table[:, 1:]
@@ -157,6 +158,7 @@ def memberships(store: GalleryStore, people: People) -> tuple[NDArray[np.int64],
 
 def people_near(
     store: GalleryStore,
+    parts: Parts,
     own: Part,
     settled: NDArray[np.int64],
     person: NDArray[np.int64],
@@ -169,7 +171,7 @@ def people_near(
     names, kind = np.unique([record.camera for record in own.records], return_inverse=True)
     statistics = store.statistics()
     row, distance, number = (np.empty(0, dtype) for dtype in (np.int64, np.float32, np.int64))
-    for numbers, cameras, vectors in store.people.descriptors():
+    for numbers, cameras, vectors in parts.descriptors():
         shown = np.flatnonzero(np.isin(numbers, settled, assume_unique=True))
         if not len(shown):
             continue

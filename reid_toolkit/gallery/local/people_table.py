@@ -12,7 +12,15 @@ from reid_toolkit.gallery.local import part_reading, people_rows
 from reid_toolkit.gallery.local.query import log
 from reid_toolkit.gallery.local.record_table import RecordTable
 from reid_toolkit.gallery.local.search import Locks
-from reid_toolkit.gallery.people_table import Correction, Descriptors, Membership, People, PeopleTable, Undone
+from reid_toolkit.gallery.people_table import (
+    Correction,
+    Descriptors,
+    Membership,
+    Parts,
+    People,
+    PeopleTable,
+    Undone,
+)
 from reid_toolkit.gallery.types import Batch
 from reid_toolkit.records import Record
 
@@ -41,6 +49,11 @@ class FolderPeopleTable(PeopleTable):
         """Whether people were changed, or records deleted, since then."""
         with self._locks.reader, self._reader.reading():
             return self._state(self._reader) != was.state
+
+    @property
+    def parts(self) -> Parts:
+        """This table reads parts too."""
+        return self
 
     def digests(self, since: float | None) -> Iterator[tuple[int, str]]:
         """Number and digest of each record that is not past ``since``."""
