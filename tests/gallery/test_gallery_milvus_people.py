@@ -23,7 +23,7 @@ from reid_toolkit.gallery.milvus import people_work
 from reid_toolkit.gallery.milvus.collection import Collection
 from reid_toolkit.gallery.milvus.gallery import MilvusGallery
 from reid_toolkit.gallery.milvus.people_rows import FIELDS, STORED
-from reid_toolkit.gallery.people_table import Correction, Membership, People
+from reid_toolkit.gallery.people_table import Correction, Membership, People, Undone
 from reid_toolkit.gallery.transfer import copy
 from reid_toolkit.records import Record
 
@@ -46,7 +46,10 @@ def change(gallery: MilvusGallery) -> None:
     """A write of all kinds."""
     table = gallery.people
     was = table.read()
-    table.write(was, members=NEW, names={1: "Ana", 2**40: None, 2: "Carl"}, put=[SAME], take=[APART.number])
+    table.write(
+        was, members=NEW, names={1: "Ana", 2**40: None, 2: "Carl"}, put=[SAME], take=[APART.number],
+        undone=[Undone(APART)], waiting={KEYS[5]: "Emil"}, least_times={("a", "b"): 3.0},
+    )  # fmt: skip
 
 
 AFTER = (PERSONS | NEW, {1: "Ana", 2: "Carl"}, (SAME,), 2**40, 2)
@@ -58,10 +61,9 @@ def rows_of(gallery: MilvusGallery, expr: str = STORED) -> list[dict]:
 
 def is_tidy(gallery: MilvusGallery) -> bool:
     """Whether there is a row for everything that is known, and no row for anything else."""
-    members, names, corrections, *_ = knows(gallery)
-    return len(rows_of(gallery)) == len(members) + len(names) + len(corrections) and not rows_of(
-        gallery, 'camera == "work"'
-    )
+    held = gallery.people.read()
+    parts = (held.members, held.names, held.corrections, held.undone, held.waiting, held.least_times)
+    return len(rows_of(gallery)) == sum(map(len, parts)) and not rows_of(gallery, 'camera == "work"')
 
 
 class KilledError(BaseException):

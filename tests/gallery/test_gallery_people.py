@@ -14,7 +14,7 @@ from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import open_gallery
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import key_digest
-from reid_toolkit.gallery.people_table import Correction, Membership, People
+from reid_toolkit.gallery.people_table import Correction, Membership, People, Undone
 from reid_toolkit.gallery.transfer import copy, sync
 from reid_toolkit.people.book import Book
 from reid_toolkit.people.recogniser import PeopleRecogniser
@@ -42,6 +42,12 @@ def knows(gallery: GalleryStore) -> tuple:
     """Everything about people but the state."""
     held = gallery.people.read()
     return held.members, held.names, held.corrections, held.last_person, held.last_correction
+
+
+def said_elsewhere(gallery: GalleryStore) -> tuple:
+    """What other galleries said, and the least times."""
+    held = gallery.people.read()
+    return held.undone, held.waiting, held.least_times
 
 
 def filled(gallery: GalleryStore) -> People:
@@ -120,6 +126,50 @@ def test_what_is_said_of_records_that_are_not_there_is_left_out(gallery: Gallery
     assert members == PERSONS | {KEYS[4]: Membership(6, 6, 6)}
     assert names == {1: ODD, 2**40: "Ben", 6: "Dora"}
     assert corrections == (SAME, APART, replace(SAME, number=4, second=KEYS[4]))
+
+
+UNDONE = (Undone(replace(SAME, number=7)), Undone(replace(APART, number=8), regroup=True))
+LEAST = {("a", "b"): 12.5, ("b", 'c"\u4e2d'): 0.0}
+
+
+def test_what_other_galleries_said_and_least_times(gallery: GalleryStore, where: str) -> None:
+    table = gallery.people
+    filled(gallery)
+    stranger = key_digest(Record("nobody", "a"))
+    waiting = {KEYS[3]: ODD + "!", KEYS[4]: "Dora", KEYS[5]: "Emil", stranger: "Nobody"}
+    foreign = Undone(replace(SAME, number=9, second=stranger))
+    table.write(table.read(), undone=[*UNDONE, foreign], waiting=waiting, least_times=LEAST)
+    del waiting[stranger]
+    with open_gallery(where) as other:
+        assert said_elsewhere(other) == (UNDONE, waiting, LEAST)
+    heard = replace(UNDONE[1], regroup=False)
+    table.write(table.read(), undone=[heard], waiting={KEYS[5]: None}, least_times={("a", "b"): 13.0, ("a", "c"): 1.0})
+    del waiting[KEYS[5]]
+    assert said_elsewhere(gallery) == ((UNDONE[0], heard), waiting, {("a", "b"): 13.0, ("a", "c"): 1.0})
+    table.write(table.read(), names={1: "Ana"})
+    assert said_elsewhere(gallery)[2] == {("a", "b"): 13.0, ("a", "c"): 1.0}, "they stay if nothing is said"
+    gallery.compact()
+    gallery.delete_records([RECORDS[2], RECORDS[4]])
+    assert said_elsewhere(gallery)[:2] == (UNDONE[:1], {KEYS[3]: ODD + "!"})
+    table.write(table.read(), least_times={})
+    assert said_elsewhere(gallery)[2] == {}
+
+
+def test_a_waiting_name_is_given_to_the_person_with_most_of_its_records(gallery: GalleryStore) -> None:
+    table = gallery.people
+    filled(gallery)
+    names = {KEYS[0]: "Carl", KEYS[2]: "Eve", KEYS[3]: "Dora", KEYS[4]: "Dora", KEYS[5]: "Dora"}
+    table.write(table.read(), waiting=names)
+    people = table.read()
+    assert people.names == {1: ODD, 2**40: "Ben"}, "who has a name keeps it"
+    assert people.waiting == {KEYS[3]: "Dora", KEYS[4]: "Dora", KEYS[5]: "Dora"}
+    table.write(people, members={KEYS[3]: Membership(5, 1, 1), **dict.fromkeys(KEYS[4:], Membership(4, 2, 2))})
+    people = table.read()
+    assert people.names == {1: ODD, 2**40: "Ben", 4: "Dora"}
+    assert people.waiting == {}
+    table.write(people, waiting={KEYS[3]: "Dora"})
+    assert table.read().names == people.names, "nobody gets the name of another person"
+    assert table.read().waiting == {}
 
 
 def delete_one(gallery: GalleryStore) -> None:

@@ -9,9 +9,9 @@ from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.milvus.collection import NARROW, Collection
 from reid_toolkit.gallery.milvus.compared import LONGEST_NAME
 from reid_toolkit.gallery.milvus.people_rows import (
-    CORRECTION,
     DAMAGED,
     FIELDS,
+    LINKS,
     MEMBER,
     NAME,
     NOTHING,
@@ -135,13 +135,13 @@ class PeopleCollection:
                     self.rows.delete_ids([row["id"]])
 
     def drop_links(self, digests: set[str]) -> None:
-        """Delete the memberships and corrections of these records."""
+        """Delete the memberships of these records, and the corrections and waiting names that are about them."""
         if not digests:
             return
         self.rows.delete_ids(sorted(digests))
         wrong = [
             row["id"]
-            for page in self.pages(f'camera == "{CORRECTION}"')
+            for page in self.pages(LINKS)
             for row in page
             if not digests.isdisjoint((row["tracklet"], row["source"]))
         ]

@@ -1,4 +1,4 @@
-"""Rows of the people of a gallery in Milvus: memberships, names and corrections, each with the value before it.
+"""Rows of the people of a gallery in Milvus: memberships, names, corrections and more, each with the value before it.
 
 A row has two values: the current one, with the number of the write that put it there, and the one before. The head is a
 row of its own with the number of the last write that was finished. If a row's current value is of a later write, that
@@ -7,6 +7,7 @@ write was not finished, and the value before counts. So the upsert of the head m
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -14,14 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reid_toolkit.gallery.milvus.rows import Row
-from reid_toolkit.gallery.people_table import Correction, Membership, People
+from reid_toolkit.gallery.people_table import Correction, Membership, People, Undone
 
 WIDTH = 2
 """Width of the vector that Milvus demands in every row."""
-MEMBER, NAME, CORRECTION, HEAD, WORK = "member", "name", "correction", "head", "work"
-"""Kinds of rows, in the field "camera"."""
-STORED = f'camera in ["{MEMBER}", "{NAME}", "{CORRECTION}"]'
+MEMBER, NAME, CORRECTION, UNDONE, WAITING = "member", "name", "correction", "undone", "waiting"
+LEAST, HEAD, WORK = "least", "head", "work"
+"""Kinds of rows, in the field "camera". Those of a least time hold one pair of cameras."""
+STORED = f'camera in ["{MEMBER}", "{NAME}", "{CORRECTION}", "{UNDONE}", "{WAITING}", "{LEAST}"]'
 """The expression for rows with values."""
+LINKS = f'camera in ["{CORRECTION}", "{UNDONE}", "{WAITING}"]'
+"""The expression for rows about records, other than memberships."""
 CONTROL = f'camera in ["{HEAD}", "{WORK}"]'
 """The expression for the head, and for the marks of processes that work (``people_work.py``)."""
 FIELDS = ("id", "camera", "tracklet", "source", "image", "thumbnail", "start_time", "end_time", "place", "checksum")
@@ -29,8 +33,9 @@ NOTHING = ""
 """The value of a row that does not count, such as a name that was taken away."""
 DAMAGED = (ValueError, TypeError, LookupError)
 """Errors of text that was not written by this module."""
-Value = Membership | Correction | tuple[int, str]
-"""What a row may hold. A name comes with the person's number."""
+Value = Membership | Correction | Undone | tuple[int, str] | tuple[str, str] | tuple[str, str, float]
+"""What a row may hold. A name comes with the person's number, a waiting name with the record's digest, and a least time
+with the two cameras."""
 
 
 class Head(NamedTuple):
@@ -67,10 +72,10 @@ class Head(NamedTuple):
         return str(row["image"] if self.counts(row) else row["thumbnail"])
 
 
-def id_of(kind: str, number: int) -> str:
-    """The id of the row of a name, a correction, or the head. A membership's id is the digest of its record. All are
+def id_of(kind: str, *key: str | float) -> str:
+    """The id of a row, by what tells it from others of its kind. A membership's id is the digest of its record. All are
     hexadecimal, because pages are read by hexadecimal prefixes."""
-    return hashlib.sha256(f"{kind} {number}".encode()).hexdigest()
+    return hashlib.sha256(json.dumps([kind, *key]).encode()).hexdigest()
 
 
 def text_of(value: Value | None) -> str:
@@ -79,8 +84,10 @@ def text_of(value: Value | None) -> str:
         return NOTHING
     if isinstance(value, Membership):
         return f"{value.person} {value.strict} {value.loose}"
-    if isinstance(value, Correction):
-        whole = [value.number, value.kind, value.first, value.second, value.who, value.time]
+    if isinstance(value, Correction | Undone):
+        one = value if isinstance(value, Correction) else value.correction
+        more = [value.regroup] if isinstance(value, Undone) else []
+        whole = [one.number, one.kind, one.first, one.second, one.who, one.time, *more]
         return json.dumps(whole, ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False)
 
@@ -94,15 +101,22 @@ def value_of(kind: str, text: str) -> Value | None:
     held: list[Any] = json.loads(text)
     if kind == CORRECTION:
         return Correction(*held)
+    if kind == UNDONE:
+        return Undone(Correction(*held[:-1]), bool(held[-1]))
+    if kind == WAITING:
+        return str(held[0]), str(held[1])
+    if kind == LEAST:
+        return str(held[0]), str(held[1]), float(held[2])
     return int(held[0]), str(held[1])
 
 
 def value_row(identity: str, kind: str, value: str, before: str, version: Head) -> Row:
     """A row with a value, and the value before it, as :func:`text_of` gives them, of the write ``version``.
 
-    The people of both values are numbers in the row, and so are the records of a correction, so that Milvus finds them.
+    The people of both values are numbers in the row, and the records of a correction or waiting name are texts, so that
+    they are found without reading values.
     """
-    first, second = _ends(kind, value or before)
+    first, second = (*_ends(kind, value or before), "", "")[:2]
     return _row(
         identity, kind, tracklet=first, source=second, image=value, thumbnail=before,
         start_time=_person(kind, value), end_time=_person(kind, before),
@@ -123,32 +137,47 @@ def mark_row(identity: str, what: str, moment: float) -> Row:
 def referred(row: Row, text: str) -> tuple[str, ...]:
     """The digests of the records that a row's value ``text`` is about. Raises one of ``DAMAGED`` for damaged text."""
     kind = row["camera"]
-    return (row["id"],) if kind == MEMBER else _ends(kind, text) if kind == CORRECTION else ()
+    return (row["id"],) if kind == MEMBER else _ends(kind, text)
 
 
 def people_of(rows: Iterable[Row], head: Head) -> People:
     """Everything but ``state``. A name without records is left out. Raises one of ``DAMAGED`` for damaged
     rows."""
     members: dict[str, Membership] = {}
-    names: dict[int, str] = {}
-    corrections: list[Correction] = []
+    others: defaultdict[str, list[Any]] = defaultdict(list)
     for row in rows:
-        value = value_of(row["camera"], head.text(row))
+        kind, value = row["camera"], value_of(row["camera"], head.text(row))
         if isinstance(value, Membership):
             members[row["id"]] = value
-        elif isinstance(value, Correction):
-            corrections.append(value)
         elif value is not None:
-            names[value[0]] = value[1]
-    ordered = tuple(sorted(corrections, key=lambda one: one.number))
-    return People(members, _names_of(members, names), ordered, head.last_person, head.last_correction)
+            others[kind].append(value)
+    return People(
+        members,
+        _names_of(members, dict(others[NAME])),
+        tuple(sorted(others[CORRECTION], key=lambda one: one.number)),
+        head.last_person,
+        head.last_correction,
+        tuple(sorted(others[UNDONE], key=lambda one: (one.correction.number, one.key))),
+        dict(others[WAITING]),
+        {(first, second): seconds for first, second, seconds in others[LEAST]},
+    )
 
 
 def among(people: People, there: Container[str]) -> People:
     """What refers only to the records ``there``, which are digests of keys. A name without records is left out."""
+
+    def known(one: Correction) -> bool:
+        return one.first in there and one.second in there
+
     members = {digest: one for digest, one in people.members.items() if digest in there}
-    corrections = tuple(one for one in people.corrections if one.first in there and one.second in there)
-    return replace(people, members=members, names=_names_of(members, people.names), corrections=corrections)
+    return replace(
+        people,
+        members=members,
+        names=_names_of(members, people.names),
+        corrections=tuple(one for one in people.corrections if known(one)),
+        undone=tuple(one for one in people.undone if known(one.correction)),
+        waiting={digest: name for digest, name in people.waiting.items() if digest in there},
+    )
 
 
 def _names_of(members: Mapping[str, Membership], names: Mapping[int, str]) -> dict[int, str]:
@@ -156,15 +185,15 @@ def _names_of(members: Mapping[str, Membership], names: Mapping[int, str]) -> di
     return {person: name for person, name in names.items() if person in held}
 
 
-def _ends(kind: str, text: str) -> tuple[str, str]:
-    if kind != CORRECTION or text == NOTHING:
-        return "", ""
+def _ends(kind: str, text: str) -> tuple[str, ...]:
+    if text == NOTHING or kind not in (CORRECTION, UNDONE, WAITING):
+        return ()
     held = json.loads(text)
-    return held[2], held[3]
+    return (held[0],) if kind == WAITING else (held[2], held[3])
 
 
 def _person(kind: str, text: str) -> float:
-    if text == NOTHING or kind == CORRECTION:
+    if text == NOTHING or kind not in (MEMBER, NAME):
         return 0.0
     return float(text.split()[0] if kind == MEMBER else json.loads(text)[0])
 

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 from reid_toolkit.errors import GalleryError, UnavailableError
 from reid_toolkit.gallery.milvus.collection import Collection
+from reid_toolkit.gallery.milvus.people_changes import Changes
 from reid_toolkit.gallery.milvus.people_collection import PeopleCollection
 from reid_toolkit.gallery.milvus.people_rows import (
-    CORRECTION,
-    MEMBER,
     NAME,
     NOTHING,
     STORED,
@@ -22,12 +21,10 @@ from reid_toolkit.gallery.milvus.people_rows import (
     people_of,
     referred,
     settled,
-    text_of,
-    value_row,
 )
 from reid_toolkit.gallery.milvus.people_work import DELETE, LASTING, WRITE, Control, Mark, changed_meanwhile
 from reid_toolkit.gallery.milvus.rows import Row
-from reid_toolkit.gallery.people_table import Correction, Membership, People, PeopleTable
+from reid_toolkit.gallery.people_table import Correction, Membership, People, PeopleTable, Undone
 
 READS = 5
 """People are read so many times at most, if other processes change them meanwhile."""
@@ -97,39 +94,38 @@ class MilvusPeopleTable(PeopleTable):
         names: Mapping[int, str | None] | None = None,
         put: Container[Correction] = (),
         take: Container[int] = (),
+        undone: Container[Undone] = (),
+        waiting: Mapping[str, str | None] | None = None,
+        least_times: Mapping[tuple[str, str], float] | None = None,
         event: Mapping[str, Any] | None = None,
     ) -> None:
         """Change what is stored. The event is not used, because a gallery in Milvus has no audit log."""
-        members, names = dict(members or {}), dict(names or {})
+        changes = Changes(
+            was, dict(members or {}), dict(names or {}), put, take, undone, dict(waiting or {}), least_times
+        )
         with self._alone() as (mark, control):
-            head = control.head
-            if head != was.state.head:
+            if control.head != was.state.head:
                 raise RefusedError(str(changed_meanwhile(self._where)))
             if control.stale:
                 self._held.mend(mark, control)
-            new = Head(
-                head.number + 1,
-                secrets.randbits(62),
-                max([was.last_person, *(one.person for one in members.values())]),
-                max([was.last_correction, *(one.number for one in put)]),
-            )
-            self._held.put(mark, (_member_row(key, one, was.members.get(key), new) for key, one in members.items()))
-            rows = [*_name_rows(names, was, new), *_correction_rows(put, take, was, new)]
+            new = changes.head(control.head, secrets.randbits(62))
+            self._held.put(mark, changes.member_rows(new))
+            rows = list(changes.other_rows(new))
             self._held.put(mark, rows)
             # Records may have been deleted meanwhile, before their links were written again.
-            after = {**was.members, **members}
-            named = {person for person, name in names.items() if name}
-            checked = members.keys() | {key for key, one in after.items() if one.person in named}
-            missing = self._held.missing(checked | {end for one in put for end in (one.first, one.second)}, mark)
+            missing = self._held.missing(changes.records, mark)
             self._held.drop_links(missing)
-            rows = [row for row in rows if missing.isdisjoint(referred(row, row["image"]))]
-            held = {one.person for key, one in after.items() if key not in missing}
-            emptied = (was.names.keys() | named) - held
-            rows = [row for row in rows if row["camera"] != NAME or row["start_time"] not in emptied]
+            nobody = changes.nobody(missing)
+            rows = [
+                row
+                for row in rows
+                if missing.isdisjoint(referred(row, row["image"]))
+                and not (row["camera"] == NAME and row["start_time"] in nobody)
+            ]
             mark.sign()
             self._rows.upsert([new.row()])
             # What was taken away or replaced must not stay.
-            gone = [row["id"] for row in rows if row["image"] == NOTHING] + [id_of(NAME, one) for one in emptied]
+            gone = [row["id"] for row in rows if row["image"] == NOTHING] + [id_of(NAME, one) for one in nobody]
             self._rows.delete_ids(sorted(gone))
             kept = [row for row in rows if row["image"] != NOTHING != row["thumbnail"]]
             self._held.settle(mark, [settled(row, row["image"]) for row in kept])
@@ -198,20 +194,3 @@ def counted(pages: Iterable[list[Row]], seen: list[int]) -> Iterator[Row]:
     for page in pages:
         seen.append(len(page))
         yield from page
-
-
-def _member_row(digest: str, one: Membership, before: Membership | None, version: Head) -> Row:
-    return value_row(digest, MEMBER, text_of(one), text_of(before), version)
-
-
-def _name_rows(names: Mapping[int, str | None], was: People, version: Head) -> Iterator[Row]:
-    for person, name in names.items():
-        value, before = (text_of((person, text)) if text else NOTHING for text in (name, was.names.get(person)))
-        yield value_row(id_of(NAME, person), NAME, value, before, version)
-
-
-def _correction_rows(put: Container[Correction], take: Container[int], was: People, version: Head) -> Iterator[Row]:
-    values: dict[int, Correction | None] = dict.fromkeys(take) | {one.number: one for one in put}
-    before = {one.number: one for one in was.corrections}
-    for number, value in values.items():
-        yield value_row(id_of(CORRECTION, number), CORRECTION, text_of(value), text_of(before.get(number)), version)
