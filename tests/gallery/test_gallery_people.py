@@ -277,6 +277,14 @@ def test_a_centre_obeys_the_corrections_of_its_boxes(where: str, tmp_path: Path)
             sync(tmp_path / "edge", centre, where)
             assert update(centre).people == 3
             assert len(centre.people.read().corrections) == 1
+        Book(edge, "edge", time.time()).rename("person-3", "Ana")
+        sync(tmp_path / "edge", centre, where)
+        assert list(centre.people.read().names.values()) == ["Ana"]
+        update(edge, undo=Book(edge, "edge", time.time()).corrections_called(["c-1"]))
+        Book(edge, "edge", time.time()).rename("Ana", None)
+        sync(tmp_path / "edge", centre, where)
+        assert update(centre).people == 4
+        assert not centre.people.read().names
         edge.forget(tracklet=site.records[0].tracklet)
         sync(tmp_path / "edge", centre, where)
         assert key_digest(site.records[0]) not in centre.people.read().members
