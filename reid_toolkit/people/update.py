@@ -20,6 +20,8 @@ from reid_toolkit.people.reach import Farthest, estimate_reach
 
 LATEST = 20
 """Of a person whom a new record may show, so many records of each camera are compared: the latest."""
+YOUNG = 0.25
+"""If more of the records are new, all records are grouped."""
 STEP = 1024
 
 
@@ -75,8 +77,8 @@ def update(
 
     Records that have a person keep it. New records join the people whom they show, or become new people. Records that a
     correction concerns are grouped again. In a large gallery, only these records and the people near to them are read.
-    With ``anew``, all records are grouped again; people keep their numbers and names as far as their records stay
-    together.
+    With ``anew``, or if more than a quarter of the records are new, all records are grouped again; people keep their
+    numbers and names as far as their records stay together.
 
     Args:
         store: the gallery.
@@ -96,6 +98,7 @@ def update(
     times = read.least_times if least_times is None else least_times
     part = None if anew else Held.around(store, people, mended | persons_to_mend(people), farthest)
     held = part or Held.of(store, on_progress)
+    anew = anew or (not undone and young(held, people))
     problem = whole_problem(held, people, times) if anew else part_problem(held, people, times, mended)
     if len(problem.rows):
         grouping = solve(held, people, problem, farthest)
@@ -131,6 +134,12 @@ def update(
             event=event,
         )
     return result
+
+
+def young(held: Held, people: People) -> bool:
+    """Whether so many records are new that all are grouped again, because the people before came from few records."""
+    new = sum(digest not in people.members for digest in held.digests)
+    return held.near is None and new > YOUNG * len(held.digests)
 
 
 def solve(held: Held, people: People, problem: Problem, farthest: Farthest | None) -> Grouping:

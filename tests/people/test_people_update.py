@@ -69,6 +69,22 @@ def test_new_records_of_one_person_join_that_person(tmp_path: Path) -> None:
         assert site.purity(store) == (PEOPLE, 0)
 
 
+def test_people_who_were_found_in_few_records_are_found_again_when_many_more_came(tmp_path: Path) -> None:
+    site = Site(PEOPLE)
+    with Gallery.open(tmp_path / "g") as store:
+        rows = [at for at, person in enumerate(site.truth.values()) if person == 0][:2]
+        store.add(np.stack([site.rows[at] for at in rows]), [site.records[at] for at in rows])
+        assert update(store).people == 2, "two records do not tell what is near"
+        site.enroll(store)
+        done = update(store)
+        assert (done.people, done.moved) == (PEOPLE, 1)
+        assert site.purity(store) == (PEOPLE, 0)
+        old = len(site.records)
+        site.cross(0, "camera-0")
+        site.enroll(store, old)
+        assert update(store).grouped < old / 2, "few new records change nobody else"
+
+
 def test_people_last_through_compact_and_through_enrolling_again(site: Site, gallery: Gallery) -> None:
     update(gallery)
     book(gallery).rename(person_of(site, gallery, 2), "Ana")
