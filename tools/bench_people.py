@@ -143,8 +143,8 @@ def measure(count: int) -> dict[str, Any]:
             found = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
             row |= {f"{step.__name__} {name}": value for name, value in found.items()}
             print(count, step.__name__, found, file=sys.stderr, flush=True)
-    for step in ("whole", "new"):
-        row[f"{step} ratio"] = round(row[f"{step} cpu s"] / row["nearest cpu s"], 3)
+    for name in ("whole", "new"):
+        row[f"{name} ratio"] = round(row[f"{name} cpu s"] / row["nearest cpu s"], 3)
     return row
 
 

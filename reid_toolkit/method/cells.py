@@ -82,7 +82,11 @@ def nearest_within(
         parts.append(kept(near_pairs(points, cells, cells.order[top : top + SLAB], visits, most)))
     one = Pairs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
     del parts
-    both = Pairs(*(np.concatenate(ends) for ends in ((one.row, one.other), (one.other, one.row), (one.distance,) * 2)))
+    both = Pairs(
+        np.concatenate([one.row, one.other]),
+        np.concatenate([one.other, one.row]),
+        np.concatenate([one.distance, one.distance]),
+    )
     del one
     codes = np.unique(both.row * len(points) + both.other, return_index=True)[1]
     both = least(take(both, codes), numbers, groups)

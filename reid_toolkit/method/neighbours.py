@@ -91,8 +91,8 @@ def camera_aware_similarity(
     neighbours = reciprocal(own[:, :within]) + reciprocal(other[:, :across]) + sparse.eye_array(count, format="csr")
     if surely is not None:
         limits = limits_of(cameras, surely)
-        near = (without_far(points, one, *limits) for one in (own[:, :within], other[:, :across]))
-        beyond = beyond_lists(points, tuple(near), groups, *limits)
+        alike = without_far(points, own[:, :within], *limits), without_far(points, other[:, :across], *limits)
+        beyond = beyond_lists(points, alike, groups, *limits)
         neighbours = neighbours if beyond is None else neighbours + beyond
     near = np.concatenate([alone, own[:, : averaged[0] - 1], other[:, : averaged[1]]], axis=1)
     return shared_weights(as_matrix(near), weights(points, neighbours), points.device)

@@ -170,7 +170,8 @@ def people_near(
     """
     names, kind = np.unique([record.camera for record in own.records], return_inverse=True)
     statistics = store.statistics()
-    row, distance, number = (np.empty(0, dtype) for dtype in (np.int64, np.float32, np.int64))
+    row, number = np.empty(0, np.int64), np.empty(0, np.int64)
+    distance = np.empty(0, np.float32)
     for numbers, cameras, vectors in parts.descriptors():
         shown = np.flatnonzero(np.isin(numbers, settled, assume_unique=True))
         if not len(shown):

@@ -1,6 +1,8 @@
 """A large gallery: new records are compared with what is near to them, and the rest of the gallery is not read."""
 
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +125,15 @@ def test_corrections_are_obeyed(site: Site, grouped: Gallery) -> None:
     groups = site.groups(grouped)
     assert groups[mine[0]] == groups[mine[1]]
     assert site.purity(grouped) == (PEOPLE, 0)
+
+
+def test_a_damaged_record_is_left_out(site: Site, grouped: Gallery, tmp_path: Path) -> None:
+    names = come(site, grouped, 6)
+    with closing(sqlite3.connect(tmp_path / "g" / "gallery.sqlite")) as db, db:
+        db.execute("UPDATE record SET vector = zeroblob(length(vector)) WHERE tracklet = ?", (names[0],))
+    done = update(grouped)
+    assert (done.new_records, done.new_people) == (2, 0)
+    assert names[0] not in site.groups(grouped)
 
 
 def test_a_calibration_says_what_is_near(site: Site, grouped: Gallery) -> None:
