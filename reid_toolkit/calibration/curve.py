@@ -104,11 +104,16 @@ class Curve:
 
 
 def fit_curve(evidence: Evidence) -> Curve | None:
-    """Fit a curve. None if there is too little evidence, or if nearer is not more likely the same person."""
+    """Fit a curve. None if there is too little evidence, or if nearer is not more likely the same person.
+
+    What a user said of different people shapes the curve, but not the quantiles: a false-match rate is about all pairs,
+    and not about pairs that somebody had to look at.
+    """
     same, different = evidence.same, np.sort(evidence.different)
     if min(len(same), len(different)) < LEAST:
         return None
-    intercept, slope = fit_logistic(same, different)
+    apart = np.concatenate([different, evidence.told])
+    intercept, slope = fit_logistic(same, apart)
     if slope >= 0:
         return None
     count = len(different)
@@ -120,8 +125,8 @@ def fit_curve(evidence: Evidence) -> Curve | None:
         intercept=intercept,
         slope=slope,
         usual=evidence.median,
-        nearest=float(min(same.min(), different[0])),
-        farthest=float(max(same.max(), different[-1])),
+        nearest=float(min(same.min(), apart.min())),
+        farthest=float(max(same.max(), apart.max())),
         ranks=tuple(ranks.tolist()),
         quantiles=tuple(different[ranks - 1].tolist()),
     )

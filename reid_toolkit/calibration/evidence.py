@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 CameraPair = tuple[str, str]
 """Two camera names, sorted. Twice the same name for tracklets of one camera."""
@@ -15,6 +15,7 @@ MOST_PAIRS = 2_000_000
 no more."""
 ANY_PAIRS = 100_000
 """Largest number of pairs of any two tracklets, for each camera pair."""
+NO_PAIRS = np.empty((0, 2), np.int64)
 STEP = 65_536
 """Number of pairs whose descriptors are in memory at a time: 270 MB at a width of 512."""
 
@@ -29,6 +30,9 @@ class Evidence:
     """(M,): between descriptors that are taken for different people."""
     any: NDArray[np.float64]
     """(A,): between any two tracklets of these cameras, or a random sample of such pairs."""
+    told: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """(Q,): between descriptors that a user said are of different people. Users look at pairs that are alike, so these
+    are nearer than different people usually are."""
 
     @property
     def median(self) -> float:
@@ -43,13 +47,16 @@ def collect(
     cameras: Sequence[str],
     seen_at_once: NDArray[np.int64],
     clusters: NDArray[np.int64] | None = None,
+    known_same: NDArray[np.int64] = NO_PAIRS,
+    known_different: NDArray[np.int64] = NO_PAIRS,
 ) -> dict[CameraPair, Evidence]:
     """Collect the evidence of tracklets, by pair of cameras.
 
     The same person: the two halves of a tracklet, and two tracklets of a cluster that were not seen at once. Different
     people: tracklets seen at once, and any two tracklets whose clusters have members that were seen at once. The first
     evidence of each kind is (nearly) certain, but only within a camera. The second reaches across cameras, and is as
-    good as the clusters.
+    good as the clusters. What a user said about a pair counts more than both. It is not passed on to other members of
+    clusters, because users correct people who look alike, and such pairs would then outweigh all others.
 
     Args:
         descriptors: (N, D), unit rows, one per tracklet.
@@ -57,6 +64,8 @@ def collect(
         cameras: N names.
         seen_at_once: (M, 2) pairs of tracklets that were in one camera's picture at one moment.
         clusters: (N,) numbers from 0. -1 for a tracklet without a cluster.
+        known_same: (P, 2) pairs of tracklets that a user says show one person.
+        known_different: (Q, 2) pairs that a user says show two people.
     """
     count = len(descriptors)
     names = sorted(set(cameras))
@@ -72,8 +81,8 @@ def collect(
     whole = np.repeat(np.arange(labels.max(initial=-1) + 1), 2).reshape(-1, 2)
     same = members(whole, labels, rng)
     same = same[same[:, 0] < same[:, 1]]
-    if len(seen_at_once):
-        same = same[~np.isin(same @ [count, 1], np.sort(seen_at_once, axis=1) @ [count, 1])]
+    same = with_known(same, known_same, [*seen_at_once, *known_different], count)
+    different = with_known(different, NO_PAIRS, [*known_same, *known_different], count)
     in_two = np.flatnonzero(np.isfinite(halves).all(axis=(1, 2)))
 
     found: defaultdict[tuple[CameraPair, int], list[NDArray[np.float64]]] = defaultdict(lambda: [np.empty(0)])
@@ -81,6 +90,7 @@ def collect(
         (0, np.stack([in_two, in_two], axis=1), np.linalg.norm(halves[in_two, 0] - halves[in_two, 1], axis=1)),
         (0, same, between(descriptors, same)),
         (1, different, between(descriptors, different)),
+        (2, known_different, between(descriptors, known_different)),
     ):
         places = np.sort(camera[pairs], axis=1) @ [len(names), 1]
         for place in np.unique(places):
@@ -92,9 +102,21 @@ def collect(
             np.concatenate(found[(a, b), 0]),
             np.concatenate(found[(a, b), 1]),
             any_distances(descriptors, rows[a], rows[b], rng),
+            np.concatenate(found[(a, b), 2]),
         )
         for a, b in combinations_with_replacement(names, 2)
     }
+
+
+def with_known(
+    pairs: NDArray[np.int64], known: NDArray[np.int64], contrary: ArrayLike, count: int
+) -> NDArray[np.int64]:
+    """Pairs (M, 2) of ``count`` tracklets: each once, with the ``known`` ones, and without the ``contrary`` ones."""
+    codes, more, less = (
+        np.sort(np.asarray(one, np.int64).reshape(-1, 2), axis=1) @ [count, 1] for one in (pairs, known, contrary)
+    )
+    kept = pairs[~np.isin(codes, np.concatenate([more, less]))]
+    return np.concatenate([kept, known])
 
 
 def any_distances(
@@ -117,7 +139,12 @@ def pool(evidence: Sequence[Evidence]) -> Evidence:
     def moved(kind: Callable[[Evidence], NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.concatenate([np.empty(0), *(kind(one) - one.median + usual for one in evidence)])
 
-    return Evidence(moved(lambda one: one.same), moved(lambda one: one.different), moved(lambda one: one.any))
+    return Evidence(
+        moved(lambda one: one.same),
+        moved(lambda one: one.different),
+        moved(lambda one: one.any),
+        moved(lambda one: one.told),
+    )
 
 
 def members(blocks: NDArray[np.int64], labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from reid_toolkit.datasets.dataset import CropEmbedder, Dataset, embed_groups, t
 from reid_toolkit.datasets.known_pairs import NO_PAIRS, KnownPairs
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.method.constraints import cannot_link_pairs
-from reid_toolkit.method.must_links import between_groups, obey, tied
+from reid_toolkit.method.must_links import between_groups, tied
 from reid_toolkit.records import Tracklet
 from reid_toolkit.runtime.tracklets import average
 
@@ -45,7 +45,8 @@ def measure(
         run: a training run on this dataset. Its clusters are the evidence across cameras. None for reciprocal nearest
             neighbours.
         statistics: the camera statistics of the gallery that will be searched. None for searches without them.
-        known: pairs of tracklets that a user corrected. They count as evidence, and clusters obey them.
+        known: pairs of tracklets that a user corrected. They count as evidence, and clusters that contain a pair of two
+            people are dropped.
         bad: see :func:`describe`.
         on_progress: called with (done, total) tracklets.
 
@@ -59,20 +60,16 @@ def measure(
     if statistics:
         described = described.freed(statistics)
     same, different = known.places(described.tracklets)
-    ties = tied(len(described.tracklets), same)
     # A user's word counts more than times.
-    by_time = between_groups(cannot_link_pairs(*times(described.tracklets)), ties)
-    apart = np.unique(np.concatenate([by_time, different]), axis=0)
+    seen_at_once = between_groups(cannot_link_pairs(*times(described.tracklets)), tied(len(described.tracklets), same))
     cameras = [tracklet.camera for tracklet in described.tracklets]
     if labels is None:
-        clusters = reciprocal_clusters(described.whole, cameras, apart)
+        clusters = reciprocal_clusters(described.whole, cameras, np.concatenate([seen_at_once, different]))
     else:
         of = {tracklet.name: label for tracklet, label in zip(dataset.tracklets, labels, strict=True)}
-        clusters = np.array([of[tracklet.name] for tracklet in described.tracklets], np.int64)
-    if len(known):
-        clusters = corrected(clusters, ties, apart)
+        clusters = without_wrong(np.array([of[tracklet.name] for tracklet in described.tracklets]), different)
     return calibrate(
-        collect(described.whole, described.halves, cameras, apart, clusters),
+        collect(described.whole, described.halves, cameras, seen_at_once, clusters, same, different),
         model=embedder.fingerprint,
         dataset=dataset.fingerprint,
         tracklets=len(described.tracklets),
@@ -83,18 +80,10 @@ def measure(
     )
 
 
-def corrected(clusters: NDArray[np.int64], ties: NDArray[np.int64], apart: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Clusters (N,) that obey corrections. -1 stays for tracklets that have no cluster and are not tied to others.
-
-    Clusters that contain a pair ``apart`` (M, 2) are wrong: their tracklets get none, but those that are tied
-    (``ties``, (N,)) keep together.
-    """
-    first, second = clusters[apart].T
-    wrong = first[first == second]
-    alone = clusters.max(initial=-1) + 1 + np.arange(len(clusters))
-    none = (clusters < 0) | np.isin(clusters, wrong)
-    found = obey(np.where(none, alone, clusters), ties, apart)
-    return np.where(none & (np.bincount(found)[found] == 1), -1, found)
+def without_wrong(clusters: NDArray[np.int64], different: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Clusters (N,) in which those that contain a pair ``different`` (M, 2) are -1, because they are wrong."""
+    first, second = clusters[different].T
+    return np.where(np.isin(clusters, first[first == second]), -1, clusters)
 
 
 def per_person(clusters: NDArray[np.int64]) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from drawn_site import PEOPLE, Site
 
-from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery import Gallery, people_transfer
 from reid_toolkit.gallery.transfer import copy, sync
 from reid_toolkit.people.book import Book
 from reid_toolkit.people.update import update
@@ -137,6 +137,31 @@ def test_the_centres_name_stays(site: Site, gallery: Gallery, centre: Gallery, t
     call(site, gallery, 5, "Cemal")
     assert send(tmp_path, centre) == []
     assert called(site, centre, 5) == "Cemal"
+
+
+def test_a_sync_that_breaks_off_goes_on(
+    site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the centre's transaction and the note of what was sent."""
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    update(gallery)
+    undo(gallery, say(site, gallery, "same", 0, 1))
+    say(site, gallery, "same", 1, 2)
+    call(site, gallery, 3, "Ana")
+    with monkeypatch.context() as patch:
+        patch.setattr(people_transfer, "note_names", cut)
+        with pytest.raises(KeyboardInterrupt):
+            sync(tmp_path / "g", centre, "centre")
+    assert send(tmp_path, centre) == []
+    update(centre)
+    held = centre.people.read()
+    assert (len(held.corrections), len(held.undone), called(site, centre, 3)) == (1, 1, "Ana")
+    call(site, gallery, 3, "Anna")
+    assert send(tmp_path, centre) == []
+    assert called(site, centre, 3) == "Anna"
 
 
 def test_two_boxes_with_one_name(site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path) -> None:
