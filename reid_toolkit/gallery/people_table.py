@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.gallery.types import Batch
+from reid_toolkit.records import Record
 
 Kind = Literal["same", "different"]
 
@@ -26,6 +27,16 @@ class Membership(NamedTuple):
     """Its group if grouping stops earlier. Numbers mean nothing; equal numbers are one group."""
     loose: int
     """Its group if grouping stops later."""
+
+    @classmethod
+    def proposed(cls, person: int) -> "Membership":
+        """The person that a watch took a record for. Grouping decides about the record as about a new one."""
+        return cls(person, -person, -person)
+
+    @property
+    def is_proposed(self) -> bool:
+        """Whether :meth:`proposed` made this, so that the record was never grouped."""
+        return self.strict < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +151,22 @@ class PeopleTable(ABC):
         """Write an event about people into the audit log. False if the log is off, so that it was not written.
 
         Raises :class:`AuditError` if the log is on and cannot be written.
+        """
+
+    @abstractmethod
+    def reserve(self, was: People, count: int) -> tuple[int, People]:
+        """Set ``count`` numbers of people aside, for whoever calls this. Returns the first of them, and ``was``, for
+        which :meth:`changed` takes no notice of this call.
+
+        A :meth:`write` of another process that began before fails once, because it may give the same numbers.
+        """
+
+    @abstractmethod
+    def propose(self, was: People, people: Sequence[tuple[Record, int]]) -> tuple[list[bool], People]:
+        """Store whom records were taken for before they were grouped. Records that have a person are left alone.
+
+        A :meth:`write` that runs beside this is not disturbed. Returns whether each record is stored in the gallery,
+        and ``was``, for which :meth:`changed` takes no notice of this call.
         """
 
     @abstractmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from reid_toolkit.live.events import Event, EventSink
 from reid_toolkit.live.presence import Presence, Sight
 from reid_toolkit.live.recognising import Decision, Recogniser, Resemblance, Watching
+from reid_toolkit.records import Record
 from reid_toolkit.runtime import TrackletAverage
 
 
@@ -71,6 +72,12 @@ class Announcer:
             self._tell(self.presence.see(sight_of(seen, time, decision, alike, ended=True)))
         else:
             self.presence.drop(seen.camera, seen.tracklet)
+
+    def enroll(self, record: Record) -> None:
+        """A tracklet that ends now is being enrolled as this record. Comes before :meth:`end`."""
+        decision = self._decisions.get(record.tracklet)
+        if self.recogniser and decision:
+            self.recogniser.ended(record, decision)
 
     def pass_time(self, camera: str, time: float) -> None:
         """It is ``time`` before a camera, in seconds."""

@@ -164,8 +164,6 @@ class Follower:
         """End a tracklet. The next call of the enroller stores it."""
         person = self.people.pop(track)
         seen = self.in_view(person)
-        if self.announcer:
-            self.announcer.end(seen, self.began + self.frame_time)
         if seen.enough:
             record = Record(
                 tracklet=person.name,
@@ -176,4 +174,8 @@ class Follower:
                 thumbnail=b"" if person.picture is None else thumbnail(person.picture),
             )
             self.enroller.put(person.average.descriptor, record, self.account)
+            if self.announcer:
+                self.announcer.enroll(record)
+        if self.announcer:
+            self.announcer.end(seen, self.began + self.frame_time)
         self.tally.tracklets += 1

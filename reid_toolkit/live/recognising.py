@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_toolkit.records import Record
+
 State = Literal["known", "new", "undecided"]
 
 
@@ -68,6 +70,9 @@ class Recogniser(Protocol):
         ``start`` and ``end`` are when the tracklet was first and last seen, seconds. The decision about a tracklet may
         change. It stays as it was when it is asked about other tracklets.
         """
+
+    def ended(self, record: Record, decision: Decision) -> None:
+        """A tracklet has ended. This is its record, which is being enrolled, and the latest decision about it."""
 
 
 class Watching(Protocol):

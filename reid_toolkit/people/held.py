@@ -70,7 +70,9 @@ class Held:
             return None
         numbers, levels = memberships(store, parts, people)
         person = levels[:, 0]
-        loose = (person == 0) | np.isin(person, sorted(again))
+        # What a watch has proposed was never grouped, unless a user has named that person.
+        proposed = (levels[:, 1] < 0) & ~np.isin(person, sorted(people.names))
+        loose = (person == 0) | proposed | np.isin(person, sorted(again))
         if loose.sum() > MOST_NEW * len(numbers):
             return None
         if not loose.any():

@@ -35,6 +35,8 @@ class Seen:
     decision: Decision = field(default_factory=lambda: Decision("undecided"))
     person: int | None = None
     """The person of the latest decision."""
+    proposed: int | None = None
+    """The number that was set aside for it, if it was new."""
     score: float = 0.0
     """How near the person is: see ``recogniser.Candidate``."""
     challenged: bool = False

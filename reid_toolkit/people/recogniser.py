@@ -19,7 +19,8 @@ from reid_toolkit.live.recognising import Decision
 from reid_toolkit.people.alert_budget import AlertBudget, looks_at
 from reid_toolkit.people.constraints import too_soon
 from reid_toolkit.people.in_view import InView, Seen
-from reid_toolkit.people.naming import find_person, name_of, unknown_person
+from reid_toolkit.people.naming import NUMBERED, find_person, name_of, unknown_person
+from reid_toolkit.people.newcomers import Newcomers
 from reid_toolkit.people.scale import Scale, estimate_scale
 from reid_toolkit.people.watch_log import WatchLog
 from reid_toolkit.records import Match, Record
@@ -34,7 +35,7 @@ GROWTH, RENEW = 1.6, 60.0
 MOST_AGREE = 6
 """Half of a person's records must be within reach, but not more than half of so many. A single one may be near by
 chance, because there are many records."""
-CLEAR = 0.85
+CLEAR = 0.93
 """The nearest person is clear if the distance is at most this part of the distance to the next person."""
 RETRY_SECONDS = 30.0
 """Seconds until the next search if the gallery cannot be searched, because each attempt may wait for other writers."""
@@ -94,6 +95,7 @@ class PeopleRecogniser:
         self._in_view = InView()
         self._budget = budget
         self._log = log or WatchLog(self._table, {})
+        self._newcomers = Newcomers(self._table, clock)
         self._said: set[str] = set()
         self._read_next = self._search_next = 0.0
         self._scale_of: tuple[int, int] | None = None
@@ -217,8 +219,27 @@ class PeopleRecogniser:
             return self._known(seen, free[0])
         if seen.frames >= NEW_FROM and seen.searches and not any(one.near for one in found):
             seen.person, seen.challenged = None, False
-            return Decision("new")
+            return self._new(seen)
         return None
+
+    def _new(self, seen: Seen) -> Decision:
+        """A new person, with the number that the person will have."""
+        if seen.proposed is None:
+            seen.proposed, self._people = self._newcomers.number(self._people)
+        name = None if seen.proposed is None else name_of(seen.proposed, {})
+        return Decision("new", name, number=name)
+
+    def ended(self, record: Record, decision: Decision) -> None:
+        """Take the record for the person from now on. Grouping may decide otherwise later."""
+        found = NUMBERED.fullmatch(decision.number or "")
+        if found:
+            self._newcomers.put(record, int(found[1]))
+            self._join(key_digest(record), int(found[1]))
+
+    def _join(self, digest: str, person: int) -> None:
+        if digest not in self._members:
+            self._members[digest] = person
+            self._sizes[person] += 1
 
     def _known(self, seen: Seen, chosen: Candidate) -> Decision:
         seen.person, seen.score, seen.challenged = chosen.person, chosen.score, False
@@ -271,6 +292,7 @@ class PeopleRecogniser:
         if began < self._read_next:
             return
         try:
+            self._people = self._newcomers.store(self._people)
             if self._table.changed(self._people):
                 self._take(self._table.read())
             self._measure()
@@ -290,6 +312,8 @@ class PeopleRecogniser:
             if not heirs:
                 self._say(f"{name_of(gone, {})} of the watch list has no records any more, so there is no alert for it")
         self._people, self._members, self._sizes = replace(people, members={}), members, sizes
+        for one in self._newcomers.waiting:
+            self._join(key_digest(one.record), one.person)
         if self._budget:
             self._budget.sizes["people"] = sum(sizes[one] for one in self._watched)
 

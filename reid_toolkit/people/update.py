@@ -114,8 +114,8 @@ def update(
         low=min(count, loose),
         high=max(count, strict),
         grouped=len(problem.rows),
-        new_records=sum(digest not in people.members for digest in held.digests),
-        new_people=len({one.person for one in members.values() if one.person > people.last_person}),
+        new_records=sum(is_ungrouped(people, digest) for digest in held.digests),
+        new_people=len({one.person for one in members.values()} - grouped_people(people)),
         moved=moved,
         apart=len(problem.cannot_link),
     )
@@ -138,7 +138,7 @@ def update(
 
 def young(held: Held, people: People) -> bool:
     """Whether so many records are new that all are grouped again, because the people before came from few records."""
-    new = sum(digest not in people.members for digest in held.digests)
+    new = sum(is_ungrouped(people, digest) for digest in held.digests)
     return held.near is None and new > YOUNG * len(held.digests)
 
 
@@ -203,7 +203,8 @@ def part_problem(held: Held, people: People, least_times: LeastTimes | None, aga
     may show, which keep their person."""
     person = np.array([people.members[one].person if one in people.members else 0 for one in held.digests], np.int64)
     again = again | persons_to_mend(people)
-    loose = (person == 0) | np.isin(person, sorted(again))
+    ungrouped = np.array([is_ungrouped(people, digest) for digest in held.digests], bool)
+    loose = ungrouped | np.isin(person, sorted(again))
     if loose.all() or not loose.any():
         return constrained(held, people, np.flatnonzero(loose), least_times)
     settled = np.flatnonzero(~loose)
@@ -272,6 +273,10 @@ def numbered(
     digests = [held.digests[row] for row in problem.rows]
     nobody = Membership(0, 0, 0)
     before = np.array([people.members.get(digest, nobody) for digest in digests], np.int64).reshape(-1, 3)
+    open_ones = np.array([is_ungrouped(people, digest) for digest in digests], bool)
+    proposed = np.where(open_ones, before[:, 0], 0)
+    before[open_ones] = 0
+    before = np.maximum(before, 0)  # a watch proposes people, but no groups
     largest = [
         people.last_person,
         max((one.strict for one in people.members.values()), default=0),
@@ -280,10 +285,40 @@ def numbered(
     levels = (grouping.labels, grouping.strict, grouping.loose)
     barred = parted_from(people, undo, digests, grouping.labels)
     columns = [carry_over(levels[0], before[:, 0], largest[0], barred, people.names)]
+    columns[0] = as_proposed(columns[0], proposed, largest[0], grouped_people(people))
     columns += [carry_over(levels[at], before[:, at], largest[at]) for at in (1, 2)]
     members = {digest: Membership(*(int(column[place]) for column in columns)) for place, digest in enumerate(digests)}
     moved = int(((before[:, 0] > 0) & (before[:, 0] != columns[0])).sum())
     return members, moved
+
+
+def grouped_people(people: People) -> set[int]:
+    """The people that were grouped before. Others may have been proposed by a watch."""
+    return {one.person for one in people.members.values() if not one.is_proposed or one.person in people.names}
+
+
+def is_ungrouped(people: People, digest: str) -> bool:
+    """Whether a record has no person, or only one that a watch has proposed. If a user has named that person, the
+    record stays with it."""
+    member = people.members.get(digest)
+    return member is None or (member.is_proposed and member.person not in people.names)
+
+
+def as_proposed(
+    numbers: NDArray[np.int64], proposed: NDArray[np.int64], last: int, taken: Collection[int]
+) -> NDArray[np.int64]:
+    """Give new people the numbers that a watch has proposed for most of their records.
+
+    Args:
+        numbers: (N,) number of the person of each record. New people have numbers above ``last``.
+        proposed: (N,) the number that was proposed for the record, 0 for none.
+        last: the largest number that was given before.
+        taken: numbers that belong to people who are not new.
+    """
+    fresh = numbers > last
+    usable = np.where(fresh & ~np.isin(proposed, sorted(taken)), proposed, 0)
+    given = carry_over(numbers, usable, int(numbers.max(initial=last)))
+    return np.where(fresh & (given <= last), given, numbers)
 
 
 def parted_from(

@@ -14,6 +14,7 @@ from reid_toolkit.live.events import Event
 from reid_toolkit.live.events.sink import SinkCount
 from reid_toolkit.live.presence import Presence
 from reid_toolkit.live.recognising import Decision, Resemblance
+from reid_toolkit.records import Record
 
 
 @dataclass
@@ -45,6 +46,10 @@ class Asked:
 
     decisions: dict[int, Decision]
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    enrolled: list[tuple[str, Decision]] = field(default_factory=list)
+
+    def ended(self, record: Record, decision: Decision) -> None:
+        self.enrolled.append((record.tracklet, decision))
 
     def recognise(
         self, descriptor: np.ndarray, camera: str, start: float, end: float, frames: int, tracklet: str
@@ -96,6 +101,7 @@ def test_the_recogniser_is_asked_after_each_crop(see, listener: Listener, shelf:
     ]  # fmt: skip
     assert listener.told[0].time == ends[2], "the frame of the third crop"
     assert (listener.told[1].probability, listener.told[1].record) == (0.9, "gate-1")
+    assert asked.enrolled == [(shelf.records[0].tracklet, ANNA)]
     assert not asked.decisions.keys() & {1, 2}
 
 

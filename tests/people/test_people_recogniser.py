@@ -80,7 +80,10 @@ def test_people_are_known_and_strangers_are_new(watch: Watch) -> None:
     assert watch.site.truth[told[-1].record or ""] == 3
     told = watch.cross(stranger(), "s", at=LATER + 100)
     assert [one.state for one in told] == ["undecided"] * (NEW_FROM - 1) + ["new"] * (21 - NEW_FROM)
-    assert {(one.person, one.record) for one in told} == {(None, None)}
+    assert {(one.person, one.record) for one in told[: NEW_FROM - 1]} == {(None, None)}
+    assert {(one.person, one.number, one.record) for one in told[NEW_FROM:]} == {
+        ("person-000015", "person-000015", None)
+    }
 
 
 def test_nobody_is_known_who_cannot_be_here_yet(site: Site, gallery: Gallery) -> None:
@@ -142,7 +145,8 @@ def test_a_decision_is_revised_when_more_was_seen(watch: Watch) -> None:
     assert watch.see(watch.look(3), "t", 3).person == watch.name(3)
     assert watch.see(watch.look(3, 1.0, 4, 1.0), "t", 5).person == watch.name(3), "it stays while nothing is clear"
     assert watch.see(watch.look(4), "t", 8).person == watch.name(4)
-    assert watch.see(stranger(), "t", 13) == Decision("new")
+    told = watch.see(stranger(), "t", 13)
+    assert (told.state, told.person) == ("new", "person-000015")
 
 
 def test_two_tracklets_at_one_moment_never_show_one_person(watch: Watch) -> None:
@@ -197,6 +201,75 @@ def test_it_follows_reid_people(watch: Watch) -> None:
     assert watch.see(stranger(), "s", 13, at=LATER + 90).person == watch.name(len(site.looks) - 1)
 
 
+def test_a_new_person_has_a_lasting_number_at_once(watch: Watch) -> None:
+    site, store, (row,) = watch.site, watch.store, [stranger()]
+    new = watch.cross(row, "first", camera="camera-0")[-1]
+    assert (new.state, new.person, new.number) == ("new", "person-000015", "person-000015")
+    other = watch.cross(stranger(8), "other", camera="camera-1")[-1]
+    assert other.number == "person-000016"
+    for decision, look, camera in ((new, row, "camera-0"), (other, stranger(8), "camera-1")):
+        record = Record(f"{decision.number}", camera, LATER, LATER + 2, "/live")
+        watch.recogniser.ended(record, decision)
+        store.add(look[None], [record])
+    told = watch.see(row, "again", 3, camera="camera-2", at=LATER + 50)
+    assert (told.state, told.person, told.record) == ("known", "person-000015", "person-000015")
+    assert not store.people.read().members.keys() & {key_digest(record)}, "stored now and then"
+    watch.clock += 60
+    watch.see(row, "again", 4, camera="camera-2", at=LATER + 50)
+    assert store.people.read().members[key_digest(record)].is_proposed
+    assert Watch(site, store).see(row, "in another watch", 3, at=LATER + 60).person == "person-000015"
+    Book(store, "G", LATER).rename("person-000016", "Zoe")
+    done = update(store)
+    members = store.people.read().members
+    assert (done.new_records, done.new_people, done.moved) == (1, 1, 0)
+    assert members[key_digest(record)].person == 16
+    assert members[key_digest(Record("person-000015", "camera-0", source="/live"))] == (15, 15, 15)
+    site.cross(3, "camera-0")
+    site.enroll(store, len(site.records) - 1)
+    update(store)
+    assert max(one.person for one in store.people.read().members.values()) <= 16, "3 was known"
+    update(store, anew=True)
+    assert store.people.read().names == {16: "Zoe"}
+
+
+def test_grouping_corrects_whom_a_watch_took_for_new(watch: Watch) -> None:
+    site, store = watch.site, watch.store
+    first = len(site.records)
+    records = [site.cross(3, "camera-0"), site.cross(3, "camera-1")]
+    site.enroll(store, first)
+    number, was = store.people.reserve(store.people.read(), 5)
+    assert not store.people.changed(was)
+    there, was = store.people.propose(was, [*((one, number) for one in records), (Record("gone", "x"), number)])
+    assert there == [True, True, False]
+    assert not store.people.changed(was)
+    stale = store.people.read()
+    store.people.propose(was, [(site.records[0], number)])
+    assert store.people.changed(was)
+    assert site.groups(store)[site.records[0].tracklet] != number, "it has a person"
+    done = update(store)
+    assert (done.new_records, done.new_people, done.moved, done.people) == (2, 0, 0, 14)
+    assert {site.groups(store)[one.tracklet] for one in records} == {int(watch.name(3).rpartition("-")[2])}
+    store.people.reserve(was, 5)
+    with pytest.raises(GalleryError, match="another process has changed its people"):
+        store.people.write(stale, names={1: "Anna"})
+
+
+def test_a_gallery_that_is_locked_gives_no_numbers(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise UnavailableError("locked")
+
+    with monkeypatch.context() as context:
+        context.setattr(type(watch.store.people), "reserve", fail)
+        assert watch.see(stranger(), "s", 5) == Decision("new")
+    assert watch.see(stranger(), "s", 8).number == "person-000015"
+    for at in range(2 * MOST):
+        watch.recogniser.ended(Record(f"t{at}", "x"), Decision("new", number="person-000015"))
+    assert len(watch.recogniser._newcomers.waiting) == MOST
+    watch.clock += 700
+    watch.see(stranger(), "s", 9)
+    assert watch.recogniser._newcomers.waiting == [], "they were never enrolled"
+
+
 def test_a_person_who_is_forgotten_is_named_no_more(watch: Watch) -> None:
     anna = watch.look(3)
     assert watch.see(anna, "t", 3).state == "known"
@@ -205,7 +278,7 @@ def test_a_person_who_is_forgotten_is_named_no_more(watch: Watch) -> None:
     watch.clock += 60
     gone = watch.see(anna, "t", 4)
     assert (gone.person, gone.withdrawn) == (None, True)
-    assert watch.see(anna, "t", 5) == Decision("new")
+    assert watch.see(anna, "t", 5).state == "new"
 
 
 def test_its_own_record_and_records_of_the_same_moment_are_no_evidence(watch: Watch) -> None:
@@ -325,7 +398,7 @@ def test_the_reach_is_estimated_from_a_sample(gallery: Gallery, monkeypatch: pyt
 def test_an_empty_gallery_knows_nobody(tmp_path: Path, site: Site) -> None:
     with Gallery.open(tmp_path / "empty", dimension=WIDTH) as store:
         watch = Watch(site, store)
-        assert watch.cross(stranger(), "t")[-1] == Decision("new")
+        assert watch.cross(stranger(), "t")[-1].state == "new"
         site.enroll(store)
         update(store)
         watch.clock += 60

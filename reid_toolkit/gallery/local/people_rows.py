@@ -89,6 +89,15 @@ def _give_waiting_names(db: sqlite3.Connection) -> None:
         db.execute("DELETE FROM person_waiting WHERE name = ?", (name,))
 
 
+def propose(db: sqlite3.Connection, members: Mapping[str, Membership]) -> None:
+    """Give records a person, except those that have one."""
+    for statement in PEOPLE_TABLES:
+        db.execute(statement)
+    db.executemany(
+        "INSERT OR IGNORE INTO person_member VALUES (?, ?, ?, ?)", ((key, *one) for key, one in members.items())
+    )
+
+
 def drop(db: sqlite3.Connection, keys: Collection[Key]) -> None:
     """Delete what refers to the records of these keys (source, tracklet, camera)."""
     if not keys or not exist(db):

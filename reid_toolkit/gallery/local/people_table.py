@@ -10,7 +10,7 @@ from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.local import part_reading, people_rows
 from reid_toolkit.gallery.local.query import log
-from reid_toolkit.gallery.local.record_table import RecordTable
+from reid_toolkit.gallery.local.record_table import RecordTable, key_of
 from reid_toolkit.gallery.local.search import Locks
 from reid_toolkit.gallery.people_table import (
     Correction,
@@ -75,6 +75,29 @@ class FolderPeopleTable(PeopleTable):
         """Write an event into the audit log. False if it is off."""
         return log(self._writer, self._locks, [dict(event)])
 
+    def reserve(self, was: People, count: int) -> tuple[int, People]:
+        """Set numbers of people aside. Returns the first of them."""
+        writer = self._writer
+        with self._locks.writer, writer.writing():
+            last, before = writer.number("last_person"), self._state(writer)
+            writer.set_meta("last_person", str(last + count))
+            writer.set_meta("people_changes", str(before[0] + 1))
+            state = self._state(writer)
+        return last + 1, replace(was, state=state) if was.state == before else was
+
+    def propose(self, was: People, people: Sequence[tuple[Record, int]]) -> tuple[list[bool], People]:
+        """Store whom records were taken for before they were grouped."""
+        writer = self._writer
+        keys = [key_of(record) for record, _ in people]
+        with self._locks.writer, writer.writing():
+            there = writer.ids_of(keys)
+            found = {key_digest(record): who for key, (record, who) in zip(keys, people, strict=True) if key in there}
+            before = self._state(writer)
+            people_rows.propose(writer.connection, {one: Membership.proposed(who) for one, who in found.items()})
+            writer.set_meta("people_proposed", str(before[2] + 1))
+            state = self._state(writer)
+        return [key in there for key in keys], replace(was, state=state) if was.state == before else was
+
     def write(
         self,
         was: People,
@@ -91,7 +114,7 @@ class FolderPeopleTable(PeopleTable):
         """Change what is stored, in one transaction."""
         members, writer = dict(members or {}), self._writer
         with self._locks.writer, writer.writing():
-            changes, removed = was.state
+            changes, removed, _ = was.state
             if self._state(writer)[0] != changes:
                 raise GalleryError(
                     f"{writer.folder}: another process has changed its people meanwhile, so nothing was changed now: "
@@ -119,8 +142,8 @@ class FolderPeopleTable(PeopleTable):
             writer.empty_log()  # it may hold names and links that were taken away
 
     @staticmethod
-    def _state(table: RecordTable) -> tuple[int, int]:
-        return table.number("people_changes"), table.number("removed")
+    def _state(table: RecordTable) -> tuple[int, int, int]:
+        return table.number("people_changes"), table.number("removed"), table.number("people_proposed")
 
     def _digests(self) -> set[str]:
         keys = self._writer.keys().values()

@@ -1,0 +1,60 @@
+"""New people whom a watch has seen: they get their lasting numbers at once, before ``reid people`` has grouped them."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from reid_toolkit.errors import UnavailableError
+from reid_toolkit.gallery.people_table import People, PeopleTable
+from reid_toolkit.records import Record
+
+BLOCK = 20
+"""So many numbers are set aside at once, because each time waits for the disk."""
+MOST, PATIENCE = 1000, 600.0
+"""At most so many records wait until they are stored in the gallery, and at most so many seconds."""
+
+
+class Waiting(NamedTuple):
+    """A record whose person is not stored yet."""
+
+    record: Record
+    person: int
+    since: float
+
+
+class Newcomers:
+    """Sets numbers aside for new people, and stores whom records were taken for."""
+
+    def __init__(self, table: PeopleTable, clock: Callable[[], float] = time.monotonic) -> None:
+        self._table, self._clock = table, clock
+        self._numbers: Iterator[int] = iter(())
+        self.waiting: list[Waiting] = []
+
+    def number(self, was: People) -> tuple[int | None, People]:
+        """A number that nobody has, and ``was`` as :meth:`PeopleTable.reserve` returns it. The number is None if the
+        gallery cannot be written now."""
+        found = next(self._numbers, None)
+        if found is not None:
+            return found, was
+        try:
+            first, was = self._table.reserve(was, BLOCK)
+        except UnavailableError:
+            return None, was
+        self._numbers = iter(range(first + 1, first + BLOCK))
+        return first, was
+
+    def put(self, record: Record, person: int) -> None:
+        """Take a record for a person. The next :meth:`store` stores that."""
+        self.waiting = [*self.waiting[1 - MOST :], Waiting(record, person, self._clock())]
+
+    def store(self, was: People) -> People:
+        """Store whom records were taken for, as far as they are in the gallery. Returns ``was`` as
+        :meth:`PeopleTable.propose` does. Raises :class:`UnavailableError` if the gallery cannot be written now."""
+        if not self.waiting:
+            return was
+        there, was = self._table.propose(was, [(one.record, one.person) for one in self.waiting])
+        late = self._clock() - PATIENCE
+        self.waiting = [
+            one for one, is_there in zip(self.waiting, there, strict=True) if not is_there and one.since > late
+        ]
+        return was
