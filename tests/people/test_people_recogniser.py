@@ -92,7 +92,7 @@ def test_nobody_is_known_who_cannot_be_here_yet(site: Site, gallery: Gallery) ->
     site.enroll(gallery, len(site.records) - 1)
     update(gallery, least_times={("camera-0", "new"): 60.0})
     watch, end = Watch(site, gallery), last.end or 0.0
-    assert watch.see(watch.look(3), "soon", 10, at=end + 20).person is None
+    assert watch.see(watch.look(3), "soon", 10, at=end + 20).state == "new"
     assert watch.see(watch.look(3), "later", 10, at=end + 61).person == watch.name(3)
     assert watch.see(watch.look(3), "other", 10, at=end + 20, camera="other").person == watch.name(3)
 
