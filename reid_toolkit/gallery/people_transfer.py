@@ -90,6 +90,10 @@ def send_people(source: GalleryStore, target: GalleryStore, where: str, journal:
             was, names=names.given, put=put, take=numbers, undone=undone, waiting=names.waiting,
             event={"action": "corrections received", **counts},
         )  # fmt: skip
+        now = table.read()
+        there = set(map(digest_of, [*now.names.values(), *now.waiting.values()]))
+        # Names of records that the target lacks have not arrived: they are sent again.
+        names.sent = {who: name for who, name in names.sent.items() if name in there or before.get(who) == name}
     if names.sent != before:
         # Afterwards: if this is lost, the names count as the target's own.
         note_names(journal, where, names.sent)

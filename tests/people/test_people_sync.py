@@ -139,6 +139,22 @@ def test_the_centres_name_stays(site: Site, gallery: Gallery, centre: Gallery, t
     assert called(site, centre, 5) == "Cemal"
 
 
+def test_a_name_comes_with_records_that_were_blocked(
+    site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path
+) -> None:
+    update(gallery)
+    sync(tmp_path / "g", centre, "centre")
+    update(centre)
+    book(centre).forget(number_of(site, centre, 3))
+    call(site, gallery, 3, "Ana")
+    for _ in range(2):
+        assert send(tmp_path, centre) == []
+        assert centre.people.read().waiting == {}
+    sync(tmp_path / "g", centre, "centre", allow=True)
+    update(centre)
+    assert called(site, centre, 3) == "Ana"
+
+
 def test_a_sync_that_breaks_off_goes_on(
     site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
