@@ -18,7 +18,6 @@ from reid_toolkit.gallery.milvus.check import Tally, report_on, tally
 from reid_toolkit.gallery.milvus.collection import EF, EF_CONSTRUCTION, Collection, M
 from reid_toolkit.gallery.milvus.compared import STATE, Compared, states
 from reid_toolkit.gallery.milvus.filters import chosen, expression
-from reid_toolkit.gallery.milvus.people_records import Numbers
 from reid_toolkit.gallery.milvus.people_table import MilvusPeopleTable
 from reid_toolkit.gallery.milvus.properties import LAST, MODEL, MODEL_FILE
 from reid_toolkit.gallery.milvus.rows import ALL, SCALARS, encode, is_whole, record_of, vectors_of
@@ -66,10 +65,6 @@ class MilvusGallery(Statistics):
             gallery.close()
             raise
         return gallery
-
-    def __init__(self, collection: Collection, exact_below: int) -> None:
-        super().__init__(collection, exact_below)
-        self._numbers = Numbers()
 
     def close(self) -> None:
         """Close the connection. The gallery cannot be used afterwards."""
@@ -244,7 +239,7 @@ class MilvusGallery(Statistics):
     @property
     def people(self) -> MilvusPeopleTable:
         """Which records show the same person, what people are called, and the corrections by users."""
-        return MilvusPeopleTable(self._collection, self._is_there, self._numbers)
+        return MilvusPeopleTable(self._collection, self._is_there)
 
     @property
     def damage(self) -> dict[int, str]:

@@ -2,17 +2,16 @@
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Collection as Container
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from reid_toolkit.errors import GalleryError, UnavailableError
-from reid_toolkit.gallery.milvus import people_records
 from reid_toolkit.gallery.milvus.collection import Collection
 from reid_toolkit.gallery.milvus.people_changes import Changes
 from reid_toolkit.gallery.milvus.people_collection import PeopleCollection
-from reid_toolkit.gallery.milvus.people_records import Numbers
+from reid_toolkit.gallery.milvus.people_records import MilvusParts
 from reid_toolkit.gallery.milvus.people_rows import (
     NAME,
     NOTHING,
@@ -26,8 +25,7 @@ from reid_toolkit.gallery.milvus.people_rows import (
 )
 from reid_toolkit.gallery.milvus.people_work import DELETE, LASTING, WRITE, Control, Mark, changed_meanwhile
 from reid_toolkit.gallery.milvus.rows import Row
-from reid_toolkit.gallery.people_table import Correction, Descriptors, Membership, People, PeopleTable, Undone
-from reid_toolkit.gallery.types import Batch
+from reid_toolkit.gallery.people_table import Correction, Membership, Parts, People, PeopleTable, Undone
 
 READS = 5
 """People are read so many times at most, if other processes change them meanwhile."""
@@ -56,12 +54,9 @@ class MilvusPeopleTable(PeopleTable):
     Values that were replaced stay in Milvus until :meth:`compact`, and in its files until Milvus deletes these.
     """
 
-    def __init__(self, main: Collection, is_there: Callable[[], bool], numbers: Numbers) -> None:
-        """Of the gallery in the collection ``main``, which exists and is loaded if ``is_there`` says so.
-
-        ``numbers`` gives its records numbers for as long as the gallery is open.
-        """
-        self._main, self._gallery_is_there, self._numbers = main, is_there, numbers
+    def __init__(self, main: Collection, is_there: Callable[[], bool]) -> None:
+        """Of the gallery in the collection ``main``, which exists and is loaded if ``is_there`` says so."""
+        self._main, self._gallery_is_there = main, is_there
         self._held = PeopleCollection(main, is_there)
         self._rows, self._where = self._held.rows, main.address.text
 
@@ -89,20 +84,10 @@ class MilvusPeopleTable(PeopleTable):
             return bool(was.state != State(Head(), 0))
         return bool(was.state != State(self._held.control().head, self._rows.count(STORED)))
 
-    def digests(self, since: float | None) -> Iterator[tuple[int, str]]:
-        """Number and digest of each record that is not past ``since``."""
-        if self._gallery_is_there():
-            yield from people_records.digests(self._main, self._numbers, since)
-
-    def descriptors(self) -> Iterator[Descriptors]:
-        """The descriptors of all records that :meth:`digests` has given, a part at a time."""
-        if self._gallery_is_there():
-            yield from people_records.descriptors(self._main, self._numbers)
-
-    def chosen(self, numbers: Sequence[int]) -> Iterator[tuple[list[int], Batch]]:
-        """The undamaged records of these numbers, which :meth:`digests` has given."""
-        if self._gallery_is_there():
-            yield from people_records.chosen(self._main, self._numbers, numbers)
+    @property
+    def parts(self) -> Parts | None:
+        """Reads parts of the gallery. None if it does not exist."""
+        return MilvusParts(self._main) if self._gallery_is_there() else None
 
     def note(self, event: Mapping[str, Any]) -> bool:
         """False, because a gallery in Milvus has no audit log."""
