@@ -246,6 +246,33 @@ def test_people_are_grouped_corrected_and_forgotten(where: str) -> None:
         assert not gallery.people.read().members.keys() & {key_digest(r) for r in site.records if r.tracklet in mine(0)}
 
 
+def test_a_watch_sets_numbers_aside_and_proposes_people(gallery: GalleryStore, where: str) -> None:
+    table = gallery.people
+    was = filled(gallery)
+    with open_gallery(where) as other:
+        first, now = table.reserve(was, 5)
+        assert first == 2**40 + 1
+        assert not table.changed(now)
+        assert other.people.changed(was)
+        assert other.people.reserve(other.people.read(), 1)[0] == first + 5
+        assert table.changed(now)
+        with pytest.raises(GalleryError, match="another process has changed its people"):
+            table.write(was, names={1: "Ana"})
+        was = table.read()
+        given = [(RECORDS[0], first), (RECORDS[4], first), (Record("nobody", "a"), first)]
+        there, now = table.propose(was, given)
+        assert there == [True, True, False]
+        assert not table.changed(now)
+        assert other.people.changed(was)
+        assert knows(other)[0] == PERSONS | {KEYS[4]: Membership.proposed(first)}, "who has a person keeps it"
+        table.write(was, names={1: "Ana"})  # which this does not disturb
+        table.propose(table.read(), [(RECORDS[4], first + 1)])
+    assert knows(gallery)[0] == PERSONS | {KEYS[4]: Membership.proposed(first)}
+    gallery.delete(tracklet="t4")
+    assert knows(gallery) == (PERSONS, {1: "Ana", 2**40: "Ben"}, (SAME, APART), first + 5, 2)
+    assert first + 5 == 2**40 + 6
+
+
 def parts_of(gallery: GalleryStore) -> Parts:
     parts = gallery.people.parts
     assert parts is not None

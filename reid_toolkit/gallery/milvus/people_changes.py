@@ -58,8 +58,8 @@ class Changes:
         return Head(
             before.number + 1,
             token,
-            max([self.was.last_person, *(one.person for one in self.members.values())]),
-            max([self.was.last_correction, *(one.number for one in self.put)]),
+            max([before.last_person, self.was.last_person, *(one.person for one in self.members.values())]),
+            max([before.last_correction, self.was.last_correction, *(one.number for one in self.put)]),
         )
 
     def member_rows(self, version: Head) -> Iterator[Row]:

@@ -2,17 +2,19 @@
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Container
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from reid_toolkit.errors import GalleryError, UnavailableError
+from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.milvus.collection import Collection
 from reid_toolkit.gallery.milvus.people_changes import Changes
 from reid_toolkit.gallery.milvus.people_collection import PeopleCollection
 from reid_toolkit.gallery.milvus.people_records import MilvusParts
 from reid_toolkit.gallery.milvus.people_rows import (
+    MEMBER,
     NAME,
     NOTHING,
     STORED,
@@ -22,10 +24,13 @@ from reid_toolkit.gallery.milvus.people_rows import (
     people_of,
     referred,
     settled,
+    text_of,
+    value_row,
 )
 from reid_toolkit.gallery.milvus.people_work import DELETE, LASTING, WRITE, Control, Mark, changed_meanwhile
 from reid_toolkit.gallery.milvus.rows import Row
 from reid_toolkit.gallery.people_table import Correction, Membership, Parts, People, PeopleTable, Undone
+from reid_toolkit.records import Record
 
 READS = 5
 """People are read so many times at most, if other processes change them meanwhile."""
@@ -92,6 +97,40 @@ class MilvusPeopleTable(PeopleTable):
     def note(self, event: Mapping[str, Any]) -> bool:
         """False, because a gallery in Milvus has no audit log."""
         return False
+
+    def reserve(self, was: People, count: int) -> tuple[int, People]:
+        """Set numbers of people aside. Returns the first of them. Raises :class:`RefusedError` if another process
+        writes."""
+        with self._alone() as (mark, control):
+            if control.stale:
+                self._held.mend(mark, control)
+            before = control.head
+            last = before.last_person
+            new = before._replace(number=before.number + 1, token=secrets.randbits(62), last_person=last + count)
+            mark.sign()
+            self._rows.upsert([new.row()])
+        same = was.state.head == before
+        return last + 1, replace(was, state=was.state._replace(head=new)) if same else was
+
+    def propose(self, was: People, people: Sequence[tuple[Record, int]]) -> tuple[list[bool], People]:
+        """Store whom records were taken for before they were grouped.
+
+        A record that gets a person from a write at the same moment may keep the proposed one, until it is grouped.
+        """
+        self._held.make()
+        ids = [key_digest(record) for record, _ in people]
+        there = self._main.find(ids)
+        before = State(self._held.control().head, self._rows.count(STORED))
+        known = self._rows.find(ids)
+        members = {
+            one: Membership.proposed(who)
+            for one, (_, who) in zip(ids, people, strict=True)
+            if one in there and one not in known
+        }
+        self._rows.upsert([value_row(one, MEMBER, text_of(who), NOTHING, Head()) for one, who in members.items()])
+        self._held.drop_links(self._held.missing(members))  # records may have been deleted meanwhile
+        after = before._replace(rows=before.rows + len(members))
+        return [one in there for one in ids], replace(was, state=after) if was.state == before else was
 
     def write(
         self,
@@ -192,7 +231,7 @@ class MilvusPeopleTable(PeopleTable):
         mark.remove()
 
 
-class RefusedError(GalleryError):
+class RefusedError(UnavailableError):
     """Another process changes people now, or has changed them. Nothing was written."""
 
 
