@@ -1,0 +1,60 @@
+"""Looks at a gallery and a model that the user named: can they be used here, and together?"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from reid_toolkit.doctor.findings import Finding
+
+DAY = 86_400.0
+
+
+def look_at_model(path: str, answer: dict[str, Any]) -> Finding:
+    """What the probe of a model file says."""
+    if "error" in answer:
+        mend = "make it again with `reid export` or `reid adopt`, or copy it again: the message says what is wrong"
+        return Finding("model", path, "broken", answer["error"], mend, answer)
+    where = answer["provider"].removesuffix("ExecutionProvider")
+    found = f"{answer['backbone']}, {answer['precision']}, descriptors of width {answer['dimension']}, runs on {where}"
+    return Finding("model", path, "ok", found, facts=answer)
+
+
+def look_at_gallery(where: str, answer: dict[str, Any], model: dict[str, Any] | None) -> Finding:
+    """What the probe of a gallery says. ``model``: the answer about the model that was named too, if one was."""
+    if "error" in answer:
+        return Finding("gallery", where, "broken", answer["error"], gallery_remedy(answer), answer)
+    if answer.get("older"):
+        found = f"made by an older toolkit (schema {answer['version']}, now {answer['expected']})"
+        if not answer["writable"]:
+            mend = "open it once where it can be written, which upgrades it"
+            return Finding("gallery", where, "broken", f"{found}, and cannot be written here", mend, answer)
+        mend = f"the next command upgrades it; older checkouts then refuse it: reid gallery info {where}"
+        return Finding("gallery", where, "note", found, mend, answer)
+    width = answer["dimension"] or "not yet known"
+    found = f"{answer['records']:,} records of width {width}"
+    if model is not None and "error" not in model and answer["records"]:
+        for key, name in (("dimension", "width"), ("model", "model")):
+            other = model["fingerprint" if key == "model" else key]
+            if answer[key] is not None and answer[key] != other:
+                mend = "name the model that filled the gallery, or enroll into a new one"
+                wrong = f"{found}: it holds descriptors of another {name} ({answer[key]}, the model has {other})"
+                return Finding("gallery", where, "broken", wrong, mend, answer)
+    if answer["last"] is not None and answer["last"] > time.time() + DAY:
+        mend = "check the clock of this machine, and those of the cameras and recorders"
+        return Finding("gallery", where, "note", f"{found}; it has times in the future", mend, answer)
+    if model is None and answer["model_file"] and not Path(answer["model_file"]).is_file():
+        mend = "give commands --model FILE"
+        return Finding("gallery", where, "note", f"{found}; its model {answer['model_file']} is not here", mend, answer)
+    if not answer["writable"]:
+        mend = "run as its owner to enroll; searching works"
+        return Finding("gallery", where, "note", f"{found}; this user cannot write it", mend, answer)
+    return Finding("gallery", where, "ok", found, facts=answer)
+
+
+def gallery_remedy(answer: dict[str, Any]) -> str:
+    """What to do with a gallery that cannot be opened."""
+    if answer.get("package") in ("pymilvus", "milvus_lite"):
+        return "pip install '.[milvus]'"
+    if "damaged" in answer["error"]:
+        return "`reid gallery check` names what is damaged; else restore a copy"
+    return "the message says what was expected"
