@@ -56,7 +56,7 @@ def conflict(family: packages.Family) -> Finding | None:
     if held and held[0].damaged:
         files = held[0].damaged
         found = f"{len(files)} files of {held[0]} are missing or overwritten, such as {files[0]}"
-        mend = f"pip install --force-reinstall --no-deps --no-cache-dir {held[0].name}=={held[0].version}"
+        mend = again(name)
         return Finding("base", name, "broken", found, mend, {"builds": [str(held[0])], "files": len(files)})
     return None
 
@@ -77,7 +77,7 @@ def imported(name: str, answer: dict[str, Any], gpu: bool) -> Finding:
         kinds = ", ".join(kind.removeprefix(".") for kind in answer["pictures"])
         if ".jpg" not in answer["pictures"]:
             found = f"{build} cannot write and read JPEG (it can: {kinds or 'nothing'})"
-            return Finding("base", title, "broken", found, f"pip install --force-reinstall --no-deps {title}", facts)
+            return Finding("base", title, "broken", found, again(title), facts)
         return Finding("base", title, "ok", f"{build}: {kinds}", facts=facts)
     return providers(title, build, facts, gpu)
 
@@ -87,7 +87,9 @@ def providers(title: str, build: str, facts: dict[str, Any], gpu: bool) -> Findi
     short = [name.removesuffix("ExecutionProvider") for name in facts["providers"]]
     found = f"{build}: {', '.join(short)}"
     if gpu and "CUDAExecutionProvider" not in facts["providers"]:
-        mend = f"to use the GPU: pip uninstall -y {build.split()[0]} && pip install onnxruntime-gpu torch"
+        # An edge install has an empty onnxruntime-gpu besides, which would count as installed.
+        names = " ".join(sorted({build.split()[0], "onnxruntime-gpu"}))
+        mend = f"pip uninstall -y {names} && pip install onnxruntime-gpu torch"
         return Finding("base", title, "note", f"{found}; this build does not use the GPU", mend, facts)
     if gpu and facts["cuda"] not in (None, "works"):
         return Finding("base", title, "note", f"{found}; CUDA cannot be used: {facts['cuda']}", CUDA, facts)
@@ -109,4 +111,13 @@ def remedy(title: str, answer: dict[str, Any]) -> str:
         return f"it was compiled for another processor: {PORTABLE}"
     if answer.get("kind") == "ModuleNotFoundError" and answer.get("package") not in (None, title):
         return INSTALL
-    return f"pip install --force-reinstall --no-deps {title}" if packages.version_of(title) else INSTALL
+    return again(title)
+
+
+def again(title: str) -> str:
+    """The line that installs a package again: the build that is installed, or what reid requires if there is none."""
+    family = packages.family_of(title)
+    held = [f"{one.name}=={one.version}" for one in packages.owners(family)] if family else []
+    if family is None and (version := packages.version_of(title)):
+        held = [f"{title}=={version}"]
+    return f"pip install --force-reinstall --no-deps {held[0]}" if held else INSTALL

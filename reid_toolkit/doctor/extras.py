@@ -44,7 +44,9 @@ def purpose_finding(purpose: Purpose, video: dict[str, Any] | None) -> Finding:
         found = f"{purpose.commands}: this install does not have the extra {purpose.extra}"
         return Finding("extras", purpose.name, "missing", found, mend, facts)
     facts["packages"] = packages.versions(needs)
-    wrong = [reason for need in needs if (reason := packages.lacking(need))]
+    absent = [need.name for need in needs if packages.is_absent(need)]
+    wrong = [f"without {', '.join(absent)}"] if absent else []
+    wrong += [reason for need in needs if need.name not in absent and (reason := packages.lacking(need))]
     if wrong:
         return Finding("extras", purpose.name, "missing", f"{purpose.commands}: {'; '.join(wrong)}", mend, facts)
     if purpose.extra == "footage" and video is not None and "error" in video:

@@ -102,15 +102,21 @@ def requirements(extra: str | None = None) -> list[Requirement] | None:
     return found
 
 
+def is_absent(need: Requirement) -> bool:
+    """Whether neither the required distribution nor another build of it is installed."""
+    family = family_of(normalised(need.name))
+    return normalised(need.name) not in installed() and not (family is not None and owners(family))
+
+
 def lacking(need: Requirement) -> str | None:
     """Why a requirement is not met, or None. Another build of the same package meets it, too."""
+    if is_absent(need):
+        return f"{need.name} is not installed"
     name = normalised(need.name)
-    distribution = installed().get(name)
     family = family_of(name)
     if family is not None and (held := owners(family)):
         return None if need.specifier.contains(held[0].version, prereleases=True) else f"{held[0]} is not {need}"
-    if distribution is None:
-        return f"{need.name} is not installed"
+    distribution = installed()[name]
     if not need.specifier.contains(distribution.version, prereleases=True):
         return f"{need.name} {distribution.version} is not {need.specifier}"
     return None

@@ -105,7 +105,10 @@ def test_a_probe_that_does_not_end_is_given_up(tmp_path, monkeypatch):
         ({"error": "libxyz.so.3: cannot open shared object file"}, "install the system package with libxyz.so.3"),
         ({"error": "libgomp.so.1: cannot open shared object file"}, "apt-get install libgomp1"),
         ({"error": "No module named 'numpy'", "kind": "ModuleNotFoundError", "package": "numpy"}, "pip install '.'"),
-        ({"error": "something else"}, "pip install --force-reinstall --no-deps hnswlib"),
+        (
+            {"error": "something else"},
+            f"pip install --force-reinstall --no-deps hnswlib=={packages.version_of('hnswlib')}",
+        ),
     ],
 )
 def test_remedies(answer, mend):
@@ -116,7 +119,7 @@ def test_a_gpu_that_is_not_used_is_a_note():
     facts = {"providers": ["CPUExecutionProvider"], "cuda": None}
     finding = base.providers("onnxruntime", "onnxruntime 1.31", facts, gpu=True)
     assert finding.status == "note"
-    assert "pip uninstall -y onnxruntime &&" in str(finding.mend)
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu &&" in str(finding.mend)
     facts = {"providers": ["CUDAExecutionProvider", "CPUExecutionProvider"], "cuda": "libcudnn.so.9: cannot open"}
     finding = base.providers("onnxruntime", "onnxruntime-gpu 1.31", facts, gpu=True)
     assert "libcudnn" in finding.found
