@@ -4,6 +4,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 COLUMNS = 34
 """Before the text of a finding."""
+WHERE = "Run these lines in reid's checkout. pip is that of this environment: {python} -m pip"
+WITHOUT_PIP = (
+    "Nothing can be installed here, because there is no pip. An image is built again with more extras: "
+    "docker build -f Containerfile --build-arg EXTRAS=footage,events,serve,milvus -t reid ."
+)
 TITLES = {
     "machine": "this machine", "base": "base install: enroll, search, embed, people", "extras": "what else works here",
     "model": "the model", "gallery": "the gallery",
@@ -56,7 +62,7 @@ def report(findings: Sequence["Finding"]) -> Iterator[str]:
             if finding.mend:
                 yield from folded(" " * COLUMNS + "-> ", printable(finding.mend))
     if any("pip " in (finding.mend or "") for finding in findings):
-        yield f"\nRun these lines in reid's checkout. pip is that of this environment: {sys.executable} -m pip"
+        yield f"\n{WHERE.format(python=sys.executable) if find_spec('pip') else WITHOUT_PIP}"
 
 
 def folded(start: str, text: str) -> list[str]:
