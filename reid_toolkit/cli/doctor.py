@@ -25,7 +25,7 @@ WITHOUT_PIP = (
     "docker build -f Containerfile --build-arg EXTRAS=footage,events,serve,milvus -t reid ."
 )
 TITLES = {
-    "machine": "this machine", "base": "base install: enroll, search, embed, people", "extras": "what else works here",
+    "machine": "this machine", "base": "base install: enroll, search, embed", "extras": "what else works here",
     "model": "the model", "gallery": "the gallery",
 }  # fmt: skip
 

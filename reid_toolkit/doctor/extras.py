@@ -20,6 +20,7 @@ PURPOSES = (
     Purpose("watch", "live cameras: reid watch", "footage"),
     Purpose("train", "reid train, distill, report, demo", "train"),
     Purpose("export", "reid export, adopt, models get (embedders)", "train"),
+    Purpose("people", "reid people group and review, and some corrections", "train"),
     Purpose("serve", "the service and its page: reid serve", "serve"),
     Purpose("mqtt", "events to an MQTT broker: reid watch --events mqtt://", "events"),
     Purpose("milvus", "galleries in Milvus", "milvus"),
