@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,12 @@ def test_every_optional_thing_has_the_line_that_mends_it(monkeypatch):
     assert len(findings) == len(extras.PURPOSES)
     assert {finding.status for finding in findings} == {"missing"}
     assert all(finding.mend == f"pip install '.[{finding.facts['extra']}]'" for finding in findings)
+
+
+def test_no_extra_that_a_command_needs_is_forgotten():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    of_developers = {"all", "test", "plots", "studies", "docs"}
+    assert set(project["optional-dependencies"]) - of_developers <= {purpose.extra for purpose in extras.PURPOSES}
 
 
 def test_people_read_lines_and_a_missing_extra_is_no_error(reid, quick, monkeypatch):
