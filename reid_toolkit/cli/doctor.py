@@ -49,7 +49,7 @@ def command(gallery: str | None, model: Path | None, as_json: bool) -> None:
         click.echo("\n".join(report(examination.findings)))
     if broken := examination.broken:
         names = ", ".join(finding.name for finding in broken)
-        fail(f"{counted(len(broken), 'thing')} cannot be used here: {names}; the lines with -> say what to do")
+        fail(f"{counted(len(broken), 'thing')} cannot be used here: {names}: see above")
 
 
 def report(findings: Sequence["Finding"]) -> Iterator[str]:

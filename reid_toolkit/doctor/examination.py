@@ -39,6 +39,7 @@ def examine(gallery: str | None = None, model: str | None = None) -> Examination
     if model is not None:
         probes["model"] = (model,)
     if gallery is not None:
+        gallery = gallery or "."
         probes["gallery"] = (gallery,)
     with ThreadPoolExecutor(max_workers=2) as pool:  # more would wait for each other on a small box
         waiting = {name: pool.submit(probe, name, *arguments) for name, arguments in probes.items()}

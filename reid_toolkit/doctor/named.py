@@ -12,8 +12,8 @@ DAY = 86_400.0
 def look_at_model(path: str, answer: dict[str, Any]) -> Finding:
     """What the probe of a model file says."""
     if "error" in answer:
-        mend = "make it again with `reid export` or `reid adopt`, or copy it again: the message says what is wrong"
-        return Finding("model", path, "broken", answer["error"], mend, answer)
+        mend = "copy the file again, or make it again with `reid export` or `reid adopt`"
+        return Finding("model", path, "broken", answer["error"].removeprefix(f"{path}: "), mend, answer)
     where = answer["provider"].removesuffix("ExecutionProvider")
     found = f"{answer['backbone']}, {answer['precision']}, descriptors of width {answer['dimension']}, runs on {where}"
     return Finding("model", path, "ok", found, facts=answer)
@@ -22,7 +22,8 @@ def look_at_model(path: str, answer: dict[str, Any]) -> Finding:
 def look_at_gallery(where: str, answer: dict[str, Any], model: dict[str, Any] | None) -> Finding:
     """What the probe of a gallery says. ``model``: the answer about the model that was named too, if one was."""
     if "error" in answer:
-        return Finding("gallery", where, "broken", answer["error"], gallery_remedy(answer), answer)
+        said = answer["error"].removeprefix(f"{where}: ")
+        return Finding("gallery", where, "broken", said, gallery_remedy(answer), answer)
     if answer.get("older"):
         found = f"made by an older toolkit (schema {answer['version']}, now {answer['expected']})"
         if not answer["writable"]:
@@ -51,10 +52,10 @@ def look_at_gallery(where: str, answer: dict[str, Any], model: dict[str, Any] | 
     return Finding("gallery", where, "ok", found, facts=answer)
 
 
-def gallery_remedy(answer: dict[str, Any]) -> str:
-    """What to do with a gallery that cannot be opened."""
+def gallery_remedy(answer: dict[str, Any]) -> str | None:
+    """What to do with a gallery that cannot be opened. None if the message itself says it."""
     if answer.get("package") in ("pymilvus", "milvus_lite"):
         return "pip install '.[milvus]'"
     if "damaged" in answer["error"]:
         return "`reid gallery check` names what is damaged; else restore a copy"
-    return "the message says what was expected"
+    return None
