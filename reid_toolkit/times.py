@@ -3,6 +3,7 @@
 Times are read and shown in the zone that REID_TIMEZONE names, by default UTC.
 """
 
+import math
 import os
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -30,6 +31,20 @@ def read_moment(text: str) -> datetime:
     """Read a time in ISO 8601, in :func:`zone` if it has no offset. Raises :class:`ValueError` for other text."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=zone())
+
+
+def read_seconds(text: str) -> float:
+    """A time in seconds: a number, or the Unix time of ISO 8601 (in :func:`zone` if it has no offset).
+
+    Raises :class:`ValueError` for other text.
+    """
+    try:
+        seconds = float(text)
+        if math.isfinite(seconds):
+            return seconds
+    except ValueError:
+        pass
+    return read_moment(text).timestamp()
 
 
 def format_moment(seconds: float, *, to: str = "seconds") -> str:

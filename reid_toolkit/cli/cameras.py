@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,6 +29,7 @@ def cameras(gallery: str, action: str, wait: float, as_json: bool) -> None:
     halved; refresh fits them now, to all records. After a camera was moved, enroll it under a new name.
     """
     from reid_toolkit.gallery import open_gallery
+    from reid_toolkit.search.documents import cameras_document
 
     if gallery in ACTIONS and action not in ACTIONS:
         gallery, action = action, gallery  # `reid gallery cameras refresh G` is accepted too
@@ -41,11 +41,10 @@ def cameras(gallery: str, action: str, wait: float, as_json: bool) -> None:
                 store.refresh_statistics(on_progress)
             with late_progress_bar("index", "records") as on_progress:
                 store.build_index(on_progress)
+        if as_json:
+            print_json(cameras_document(store, gallery))
+            return
         statistics, held = store.statistics(), store.info()
-    if as_json:
-        fits = [asdict(one) for one in statistics.cameras] if statistics else []
-        print_json({"gallery": gallery, "statistics": held.statistics, "cameras": fits, "records": held.cameras})
-        return
     known = {one.camera: one for one in statistics.cameras} if statistics else {}
     rows = []
     for name, count in sorted((dict.fromkeys(known, 0) | held.cameras).items()):

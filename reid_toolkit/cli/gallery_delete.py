@@ -118,8 +118,8 @@ def selected(store: "GalleryStore", tracklet: str | None, camera: str | None, so
 
 def answered(search: "Search", answers: "list[Answer]", query_camera: str | None, *, quiet: bool) -> Chosen:
     """The records that a search by picture answered, after they were shown, unless ``quiet``."""
-    from reid_toolkit.cli.search_output import as_list
     from reid_toolkit.gallery.types import Comparison
+    from reid_toolkit.search.documents import as_list
 
     store = search.store
     if hidden := store.info().past:

@@ -1,12 +1,11 @@
 """``reid people``: groups a gallery's records into people, and says who was where."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import rich_click
@@ -143,31 +142,20 @@ def opened(gallery: str, action: str, person: str | None = None) -> "Iterator[Bo
 @options.json_output
 def show_list(gallery: str, as_json: bool) -> None:
     """List everybody: records, cameras, first and last time."""
+    from reid_toolkit.people.documents import list_document
+
     with opened(gallery, "list") as book:
-        rows = [person_row(book, person) for person in book.by_person]
+        document = list_document(book, gallery)
     if as_json:
-        print_json({"gallery": gallery, "people": rows})
+        print_json(document)
         return
     print_table(
         ("person", "records", "cameras", "seen"),
         [
             (row["name"], row["records"], ", ".join(row["cameras"]), format_span(row["start"], row["end"]))
-            for row in rows
+            for row in document["people"]
         ],
     )
-
-
-def person_row(book: "Book", person: int) -> dict[str, Any]:
-    """What `list` and `show` say of a person. ``person`` is the name too, as in events and in other commands."""
-    records = book.records_of(person)
-    starts = [record.start for record in records if record.start is not None]
-    ends = [record.end for record in records if record.end is not None]
-    name = book.name(person)
-    return {
-        "name": name, "person": name, "number": person, "records": len(records),
-        "cameras": sorted({record.camera for record in records}),
-        "start": min(starts, default=None), "end": max(ends, default=None),
-    }  # fmt: skip
 
 
 @command.command()
@@ -177,25 +165,20 @@ def person_row(book: "Book", person: int) -> dict[str, Any]:
 @options.json_output
 def show(gallery: str, person: str, html: Path | None, as_json: bool) -> None:
     """Show where a person was: every visit, camera by camera, with times."""
+    from reid_toolkit.people.documents import show_document
     from reid_toolkit.people.visits import visits_of
 
     with opened(gallery, "show", person) as book:
         number = book.person(person)
-        visits, name, row = visits_of(book.records_of(number)), book.name(number), person_row(book, number)
+        document = show_document(book, number, gallery)
+        visits, name = visits_of(book.records_of(number)), book.name(number)
         if html:
             from reid_toolkit.cli.people_page import write_timeline
 
             write_timeline(html, name, visits_of(book.pictured(number)))
             log.print(f"wrote {html}", markup=False, soft_wrap=True)
     if as_json:
-        listed = [
-            {
-                "camera": visit.camera, "start": visit.start, "end": visit.end,
-                "tracklets": [record.tracklet for record in visit.records],
-            }
-            for visit in visits
-        ]  # fmt: skip
-        print_json({"gallery": gallery, **row, "visits": listed})
+        print_json(document)
         return
     click.echo(printable(f"{name}: {counted(len(visits), 'visit')}"))
     print_table(
@@ -215,6 +198,7 @@ def count(gallery: str, by: str, as_json: bool) -> None:
     true number lay between them.
     """
     from reid_toolkit.people.counting import PARTS, count_people
+    from reid_toolkit.people.documents import count_document
 
     parts = [part.strip() for part in by.split(",") if part.strip()]
     wrong = next((part for part in parts if part not in PARTS), None)
@@ -223,12 +207,7 @@ def count(gallery: str, by: str, as_json: bool) -> None:
     with opened(gallery, "count") as book:
         counts = count_people(book.grouped, parts)
     if as_json:
-        rows = [
-            {**dict(zip(parts, one.by, strict=True)), "people": one.people, "low": one.low, "high": one.high,
-             "records": one.records}
-            for one in counts
-        ]  # fmt: skip
-        print_json({"gallery": gallery, "by": parts, "counts": rows})
+        print_json(count_document(counts, parts, gallery))
         return
     print_table(
         (*parts, "people", "between", "records"),
@@ -247,6 +226,7 @@ def count(gallery: str, by: str, as_json: bool) -> None:
 @options.json_output
 def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> None:
     """Show how many people move from camera to camera, and how long they need."""
+    from reid_toolkit.people.documents import routes_document
     from reid_toolkit.people.least_times import write_least_times
     from reid_toolkit.people.visits import routes_of
 
@@ -263,7 +243,7 @@ def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> 
         write_routes(html, found)
         log.print(f"wrote {html}", markup=False, soft_wrap=True)
     if as_json:
-        print_json({"gallery": gallery, "routes": json.loads(json.dumps([asdict(one) for one in found]))})
+        print_json(routes_document(found, gallery))
         return
     if not found:
         log.print("no moves: they need people in two cameras, and records with dates (`--start`)", markup=False)

@@ -10,7 +10,6 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import confirm, counted, late_progress_bar, log, print_json, printable, yes_option
 from reid_toolkit.cli.people_limits import limit_of
-from reid_toolkit.times import format_moment
 
 if TYPE_CHECKING:
     from reid_toolkit.gallery.people_table import Kind
@@ -149,18 +148,12 @@ def undo(gallery: str, names: tuple[str, ...], wait: float) -> None:
 def corrections(gallery: str, as_json: bool) -> None:
     """List the corrections, with who made them and when."""
     from reid_toolkit.people.corrections import describe
+    from reid_toolkit.people.documents import corrections_document
 
     with changing(gallery, 10.0) as book:
-        held, called = book.people.corrections, book.called
+        held, called, document = book.people.corrections, book.called, corrections_document(book, gallery)
     if as_json:
-        rows = [
-            {
-                "name": one.name, "kind": one.kind, "first": called.get(one.first), "second": called.get(one.second),
-                "who": one.who, "time": one.time, "when": format_moment(one.time),
-            }
-            for one in held
-        ]  # fmt: skip
-        print_json({"gallery": gallery, "corrections": rows})
+        print_json(document)
         return
     for one in held:
         click.echo(printable(describe(one, called)))
@@ -187,7 +180,7 @@ def review(gallery: str, top_k: int, wait: float, as_json: bool) -> None:
         rows = [
             {
                 "first": book.called[one.first], "second": book.called[one.second], "now": one.now, "cost": one.cost,
-                "records": one.records,
+                "records": one.records, "ids": [one.first, one.second],
             }
             for one in asked
         ]  # fmt: skip

@@ -1,7 +1,5 @@
 """``reid search``: find the records of a gallery that look like a query, with camera and time."""
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +9,11 @@ from reid_toolkit.cli import options
 from reid_toolkit.cli.console import log, print_json, warn
 from reid_toolkit.cli.detecting import choose_person, detect_options, doubt_shapes
 from reid_toolkit.cli.options import PAGE
-from reid_toolkit.cli.search_output import SCHEMA, as_list, print_table, warn_damage, write_sheet
-from reid_toolkit.times import read_moment
+from reid_toolkit.cli.search_output import print_table, warn_damage, write_sheet
+from reid_toolkit.times import read_seconds
 
 if TYPE_CHECKING:
     from reid_toolkit.gallery.pages import Grouping
-    from reid_toolkit.search import Result
 
 
 def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -25,13 +22,7 @@ def parse_time(_: click.Context, __: click.Parameter, value: str | None) -> floa
     if value is None:
         return None
     try:
-        seconds = float(value)
-        if math.isfinite(seconds):
-            return seconds
-    except ValueError:
-        pass
-    try:
-        return read_moment(value).timestamp()
+        return read_seconds(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is neither seconds nor ISO 8601, e.g. 2026-11-22T14:30:00+01:00") from None
 
@@ -137,6 +128,7 @@ def command(
     from reid_toolkit.gallery import Filter, open_gallery
     from reid_toolkit.records import Crop
     from reid_toolkit.search import Asked, Query, Search
+    from reid_toolkit.search.documents import as_document
 
     with open_gallery(gallery, create=False) as store:
         search = Search(store, gallery, model, camera_statistics)
@@ -175,18 +167,6 @@ def command(
         print_table(result.answers, group, how_to_go_on(result.page.after, top_k, going_on=after is not None))
     else:
         click.echo(f"no {'further ' if after else ''}record passes the filters")
-
-
-def as_document(result: "Result", asked: Mapping[str, object], group: str | None) -> dict[str, object]:
-    """A result in the stable form for other programs (docs/gallery.md). ``asked`` becomes its field "query"."""
-    from reid_toolkit.search.answers import is_out_of_order, verdict
-
-    return {
-        "schema": SCHEMA, "query": asked, "group": group, "base_rate": result.scale.base_rate,
-        "camera_statistics": result.statistics.version if result.statistics else None,
-        "out_of_order": is_out_of_order(result.answers), "verdict": verdict(result.answers),
-        "matches": as_list(result.answers), "after": result.page.after,
-    }  # fmt: skip
 
 
 def how_to_go_on(cursor: str | None, top_k: int, *, going_on: bool) -> str:

@@ -1,7 +1,6 @@
 """Matches as a table, as JSON for other programs, or as a page of pictures."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,32 +27,8 @@ OUT_OF_ORDER = (
     "matches are in the order of their distance; a match farther down can be more likely, because each pair of cameras "
     "is judged by its own evidence"
 )
-SCHEMA = 1
-"""Version of the JSON of a search. It changes if a field is removed or changes its meaning, not if one is added."""
 WORDS = {True: "right", False: "wrong", None: ""}
 MARKS: "dict[bool | None, Mark | None]" = {True: "right", False: "wrong", None: None}
-
-
-def as_list(answers: "Sequence[Answer]") -> list[dict[str, object]]:
-    """Matches in the stable form for other programs. docs/gallery.md describes it."""
-    return [
-        {
-            "rank": answer.match.rank,
-            "distance": round(answer.match.distance, 6),
-            **as_dict(answer.match.record),
-            "crops": None if answer.crops is None else len(answer.crops),
-            "right": answer.right,
-            **answer.confidence._asdict(),
-        }
-        for answer in answers
-    ]
-
-
-def as_dict(record: Record) -> dict[str, object]:
-    """A record as JSON, without the bytes of its picture."""
-    fields = asdict(record)
-    del fields["thumbnail"]
-    return fields
 
 
 def print_table(answers: "Sequence[Answer]", group: str | None, more: str = "") -> None:

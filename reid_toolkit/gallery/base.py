@@ -13,7 +13,7 @@ from reid_toolkit.gallery.block_list import BlockList
 from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.pages import Grouping, Page, page_of
 from reid_toolkit.gallery.people_table import PeopleTable
-from reid_toolkit.gallery.types import Batch, Comparison, Filter, Info, OnProgress, Report, Selection
+from reid_toolkit.gallery.types import Batch, Comparison, Filter, Info, OnProgress, Report, Selection, Stored
 from reid_toolkit.gallery.validation import checked_queries, one_row
 from reid_toolkit.records import Match, Record
 
@@ -212,6 +212,12 @@ class GalleryStore(Protocol):
 
     def enrolled(self, records: Sequence[Record]) -> list[bool]:
         """For each record, whether a record with its tracklet, camera and source is stored."""
+
+    def held(self, digests: Collection[str]) -> dict[str, Stored]:
+        """The undamaged records whose keys have these digests (:func:`gallery.digests.key_digest`), by digest."""
+
+    def count_passing(self, where: Filter) -> dict[str, int]:
+        """How many records of each camera pass a filter and are not past the gallery's retention, by camera."""
 
     def records(self) -> Iterator[Batch]:
         """Yield all undamaged records once, in any order, as of the moment when the reading began."""

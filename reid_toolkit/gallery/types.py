@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,14 @@ class Selection:
 def is_past(record: Record, kept_since: float | None) -> bool:
     """Whether a record was last seen before the Unix time ``kept_since``. False if that is None (no retention)."""
     return kept_since is not None and record.end is not None and DATED_FROM <= record.end < kept_since
+
+
+class Stored(NamedTuple):
+    """A stored record and its descriptor."""
+
+    record: Record
+    vector: NDArray[np.float32]
+    """(D,), with the bias of its camera."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,8 @@ class Search:
     """The file of the gallery's model. None for the file that the gallery remembers."""
     camera_statistics: bool = True
     """Remove each camera's bias before comparing, if the gallery has camera statistics."""
+    loaded: Embedder | None = None
+    """The gallery's model, if it is in memory already. None to load it when it is needed."""
 
     @cached_property
     def count(self) -> int:
@@ -95,6 +97,9 @@ class Search:
         unknown or missing, or if another model was given."""
         if not self.count:
             raise GalleryError(f"{self.where}: the gallery is empty: enroll people first, with `reid enroll`")
+        if self.loaded is not None:
+            self.store.expect(self.loaded.dimension, self.loaded.fingerprint)
+            return self.loaded
         path = self.model or self.store.model_file
         if path is None:
             raise GalleryError(f"{self.where}: the gallery does not know the file of its model: give --model FILE")
@@ -138,19 +143,37 @@ class Search:
             GalleryError: the gallery is empty, or holds descriptors of another model.
             ModelError: the calibration that ``asked`` needs does not fit.
         """
-        embedder, camera = self.embedder, query_camera or query.camera
-        statistics = self.statistics()
-        scale = self.scale(camera, asked, statistics)
-        vector = embedder.embed_tracklet(list(query.images))
+        vector = self.embedder.embed_tracklet(list(query.images))
         # If the dataset names no camera, `reid enroll --camera` has given the records a camera.
         cameras = [query.camera] if query.camera else self.held.cameras if query.dataset else []
         among = replace(among, exclude=[*among.exclude, *enrolled_as(query, cameras)])
-        page = self.page(vector, top_k, among, query.name, camera, group=group, after=after)
+        camera = query_camera or query.camera
+        return self.find_like(
+            vector, query.name, top_k, among, group=group, after=after, query_camera=camera, asked=asked, truth=truth
+        )
+
+    def find_like(
+        self,
+        vector: NDArray[np.float32],
+        name: str,
+        top_k: int = 10,
+        among: Filter = EVERYTHING,
+        *,
+        group: Grouping | None = None,
+        after: str | None = None,
+        query_camera: str | None = None,
+        asked: Asked = NOTHING,
+        truth: Mapping[str, str] | None = None,
+    ) -> Result:
+        """:meth:`find` for a descriptor (D,) of this gallery's model. The audit log calls the query ``name``."""
+        statistics, camera = self.statistics(), query_camera
+        scale = self.scale(camera, asked, statistics)
+        page = self.page(vector, top_k, among, name, camera, group=group, after=after)
         if page.statistics_version != (statistics.version if statistics else 0):
             # Another process has fitted new statistics meanwhile.
             statistics = self.statistics()
             scale = self.scale(camera, asked, statistics)
-        return Result(page, mark_answers(page, query.name, truth or {}, scale), camera, statistics, scale)
+        return Result(page, mark_answers(page, name, truth or {}, scale), camera, statistics, scale)
 
     def nearest(
         self, query: Query, top_k: int | None, within: float | None, among: Filter, query_camera: str | None = None

@@ -440,7 +440,7 @@ def test_forget(run: Run, site: Site, grouped: Path, monkeypatch: pytest.MonkeyP
 
 def test_review(run: Run, grouped: Path) -> None:
     (asked,) = document(run, "review", grouped, "--top-k", 1)["questions"]
-    assert set(asked) == {"first", "second", "now", "cost", "records"}
+    assert set(asked) == {"first", "second", "ids", "now", "cost", "records"}
     lines = said(run, "review", grouped).splitlines()
     assert lines[0].startswith(f"{asked['first']}  {asked['second']}  ")
     assert lines[0].endswith(" record")

@@ -2,15 +2,18 @@
 
 import math
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gallery_people import D, make_people
-from slow_search import half, slow_search
+from slow_search import half, passes, slow_search
 
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import Filter, GalleryStore, open_gallery
+from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.records import Record
 
 ODD = ('a" or 1==1', "a\\", "ü%_'", "", 'a\' or "" == "', "new\nline", "\t\r", "\0\x1b\u2028", "{x}", 'a\\" or id != "')
@@ -337,3 +340,22 @@ def test_a_gallery_without_a_width_is_empty_until_something_is_added(where: str)
         assert len(gallery) == 4
     with open_gallery(where, create=False) as gallery:
         assert gallery.model_file == Path("/models/m.onnx")
+
+
+def test_records_are_found_by_their_digests_and_counted_by_filters(where: str) -> None:
+    vectors, records = make_people(count=160)
+    keys = [key_digest(record) for record in records]
+    with open_gallery(where, dimension=D) as gallery:
+        assert gallery.held(keys[:1]) == {}
+        assert gallery.count_passing(Filter()) == {}
+        gallery.add(vectors, records)
+        found = gallery.held([keys[0], keys[7], "0" * 64, "no digest"])
+        assert {digest: one.record for digest, one in found.items()} == {keys[0]: records[0], keys[7]: records[7]}
+        assert np.array_equal(found[keys[7]].vector, half(vectors)[7].astype(np.float32))
+        gallery.delete_records(records[:4])
+        assert gallery.held(keys[:4]) == {}
+        for given in FILTERS:
+            expected = Counter(record.camera for record in records[4:] if passes(record, given))
+            assert gallery.count_passing(given) == dict(sorted(expected.items()))
+        gallery.add(vectors[:1], [replace(records[0], tags=("back",))])
+        assert gallery.held(keys[:1])[keys[0]].record.tags == ("back",)

@@ -12,8 +12,9 @@ import getpass
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,8 @@ ANOTHER = "restore the file; or move it away and begin a new log with `reid gall
 """What to do about a log that does not match the database."""
 
 Event = dict[str, Any]
+
+_asked_by: ContextVar[str] = ContextVar("asked_by", default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ def switched(folder: Path, head: Head, on: bool) -> Head:
 
 def _chained(head: Head, events: Sequence[Event]) -> tuple[bytes, Head]:
     about = {"time": f"{datetime.now(UTC).isoformat(timespec='milliseconds')[:-6]}Z", "user": user()}
+    about |= {"asked_by": _asked_by.get()} if _asked_by.get() else {}
     content, digest, number = bytearray(), head.digest, head.lines
     for number, event in enumerate(events, start=head.lines + 1):
         text = json.dumps({"line": number, **about, **event, "previous": digest}, ensure_ascii=False)
@@ -223,6 +227,19 @@ def removal(records: Sequence[Record], count: int) -> Event:
     """The event for records that were deleted one by one."""
     named = [{"tracklet": one.tracklet, "camera": one.camera, "source": one.source} for one in records]
     return {"action": "delete", "criteria": {"named": named}, "records": count}
+
+
+@contextmanager
+def asked_by(name: str) -> Iterator[None]:
+    """Write ``name`` into each line that this thread writes within the context, besides the user who runs the process.
+
+    For services, whose process acts for many people.
+    """
+    token = _asked_by.set(name)
+    try:
+        yield
+    finally:
+        _asked_by.reset(token)
 
 
 def user() -> str:

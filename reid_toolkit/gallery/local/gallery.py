@@ -1,6 +1,6 @@
 """A gallery in a folder. SQLite holds the records, and the rows that searches use follow the database."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Lock
@@ -17,13 +17,24 @@ from reid_toolkit.gallery.cursor import Position
 from reid_toolkit.gallery.local import audit, index_files
 from reid_toolkit.gallery.local.block_list import FolderBlockList
 from reid_toolkit.gallery.local.check import info_of, leftover, report_on
+from reid_toolkit.gallery.local.lookup import Lookup, count_passing
 from reid_toolkit.gallery.local.people_table import FolderPeopleTable
 from reid_toolkit.gallery.local.query import Find, answer, log
 from reid_toolkit.gallery.local.record_table import RecordTable, key_of
 from reid_toolkit.gallery.local.search import Locks, Searcher
 from reid_toolkit.gallery.local.statistics import refresh
 from reid_toolkit.gallery.people_table import PeopleTable
-from reid_toolkit.gallery.types import EXACT_BELOW, Batch, Comparison, Filter, Info, OnProgress, Report, Selection
+from reid_toolkit.gallery.types import (
+    EXACT_BELOW,
+    Batch,
+    Comparison,
+    Filter,
+    Info,
+    OnProgress,
+    Report,
+    Selection,
+    Stored,
+)
 from reid_toolkit.records import Match, Record
 
 WAIT = 10.0
@@ -57,6 +68,7 @@ class Gallery(GalleryStore):
         self._searcher = Searcher(exact_below)
         self._plain = Searcher(exact_below, plain=True)
         """For searches without camera statistics in a gallery that has them. Empty until there is such a search."""
+        self._lookup = Lookup()
         self._audited = False
         """Whether a search has seen that the audit log is on. Never reset, because threads could undo each other's."""
 
@@ -252,6 +264,15 @@ class Gallery(GalleryStore):
         with self._locks.reader, self._reader.reading():
             found = self._reader.ids_of(keys)
         return [key in found for key in keys]
+
+    def held(self, digests: Collection[str]) -> dict[str, Stored]:
+        """The undamaged records whose keys have these digests, by digest."""
+        with self._locks.reader, self._reader.reading():
+            return self._lookup.held(self._reader, digests)
+
+    def count_passing(self, where: Filter) -> dict[str, int]:
+        """How many records of each camera pass a filter."""
+        return count_passing(self._reader, self._locks.reader, self._searcher, where)
 
     def records(self) -> Iterator[Batch]:
         """Yield all undamaged records and descriptors (B, D) float32, by enrolment, as of when the reading began."""

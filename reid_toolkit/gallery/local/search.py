@@ -239,6 +239,11 @@ class Searcher:
             rows, distances = nearest_after(self._snapshot, compared, k, where, without, past, after)
             return self._snapshot.ids[rows], distances
 
+    def count(self, where: Filter, without: Collection[int], past: ExpiryCutoff | None) -> dict[str, int]:
+        """How many rows of each camera pass."""
+        with self._lock.reading():
+            return self._snapshot.by_camera(where, without, past)
+
     def build(self, reader: RecordTable, writer: RecordTable, locks: "Locks", on_progress: OnProgress | None) -> None:
         """Build or update the index and its files, if that is due. Meanwhile searches continue, exactly."""
         with self._building:

@@ -194,6 +194,13 @@ class Snapshot:
             mask &= np.isin(columns["id"], list(without), invert=True)
         return mask
 
+    def by_camera(self, where: Filter, without: Collection[int], past: ExpiryCutoff | None) -> dict[str, int]:
+        """How many rows of each camera pass, without cameras that have none."""
+        mask = self.passing(where, without, past)
+        codes = self.columns["camera"][self.live if mask is None else mask]
+        counts = np.bincount(codes.astype(np.int64), minlength=len(self.names["camera"]))
+        return {name: int(counts[code]) for name, code in sorted(self.names["camera"].items()) if counts[code]}
+
 
 def _tests(where: Filter) -> list[tuple[str, Callable[[str], bool]]]:
     tests: list[tuple[str, Callable[[str], bool]]] = []

@@ -1,7 +1,9 @@
 """A gallery in Milvus, for more records than one machine can hold. Its answers are those of a gallery in a folder."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection as Several
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -24,7 +26,17 @@ from reid_toolkit.gallery.milvus.rows import ALL, SCALARS, encode, is_whole, rec
 from reid_toolkit.gallery.milvus.search import following, nearest
 from reid_toolkit.gallery.milvus.statistics import Statistics
 from reid_toolkit.gallery.statistics import about_statistics
-from reid_toolkit.gallery.types import EXACT_BELOW, Batch, Comparison, Filter, Info, OnProgress, Report, Selection
+from reid_toolkit.gallery.types import (
+    EXACT_BELOW,
+    Batch,
+    Comparison,
+    Filter,
+    Info,
+    OnProgress,
+    Report,
+    Selection,
+    Stored,
+)
 from reid_toolkit.gallery.validation import check_records, checked_cameras, checked_queries, stored_rows
 from reid_toolkit.records import Match, Record
 
@@ -159,6 +171,19 @@ class MilvusGallery(Statistics):
         ids = [key_digest(record) for record in records]
         found = set.intersection(*self._both(lambda collection: collection.find(ids))) if self._is_there() else set()
         return [digest in found for digest in ids]
+
+    def held(self, digests: Several[str]) -> dict[str, Stored]:
+        """The undamaged records whose keys have these digests, by digest."""
+        rows = self._collection.look_up(list(digests), ALL) if digests and self._is_there() else []
+        return {row["id"]: Stored(record_of(row), vectors_of([row])[0]) for row in rows if is_whole(row)}
+
+    def count_passing(self, where: Filter) -> dict[str, int]:
+        """How many records of each camera pass a filter. Reads the cameras of these records."""
+        kept, counts = self._kept(), Counter[str]()
+        expr = expression(where, None if kept is None else time.time() - kept)
+        for rows in self._collection.pages(("camera",), expr) if self._is_there() else ():
+            counts.update(row["camera"] for row in rows)
+        return dict(sorted(counts.items()))
 
     def records(self) -> Iterator[Batch]:
         """Yield all undamaged records and their descriptors (B, D) float32, in any order."""
