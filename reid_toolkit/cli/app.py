@@ -19,6 +19,7 @@ from reid_toolkit.version import __version__
 COMMANDS = (
     "demo", "ingest", "train", "report", "distill", "export", "calibrate", "enroll", "search", "evaluate",
     "gallery", "people", "embed", "watch", "dataset", "frigate", "tracks", "models", "adopt", "model", "doctor",
+    "serve",
 )  # fmt: skip
 """In the order of use. ``reid --help`` loads all these modules, so they import torch and other heavy packages inside
 functions."""
@@ -27,7 +28,8 @@ EXTRA_OF_MODULE = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "tensorboard": "train", "onnx": "train",
     "onnxscript": "train", "openvino": "openvino", "scipy": "train", "av": "footage", "trackers": "footage",
     "supervision": "footage", "pyarrow": "parquet", "pymilvus": "milvus", "milvus_lite": "milvus", "sklearn": "plots",
-    "paho": "events",
+    "paho": "events", "fastapi": "serve", "uvicorn": "serve", "multipart": "serve", "python_multipart": "serve",
+    "prometheus_client": "serve",
 }  # fmt: skip
 
 

@@ -1,0 +1,171 @@
+"""Who is asking, and what they may do."""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import Depends, Request
+
+from reid_toolkit.files import as_name
+from reid_toolkit.service.errors import Refusal
+from reid_toolkit.service.rates import RateLimit
+from reid_toolkit.service.sessions import COOKIE, Sessions
+from reid_toolkit.service.settings import Settings
+from reid_toolkit.service.tokens import ROLES, Token, TokenFile, find_token
+
+CSRF = "x-reid-csrf"
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+LONGEST_TOKEN = 200
+LOCAL = "local"
+"""The name of whoever asks a service without tokens, from this machine."""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks, as far as the service knows."""
+
+    name: str
+    """Of the token, or what a trusted proxy says. It goes into the audit log."""
+    role: str
+    csrf: str | None = None
+    """What the page must send with changes. None for programs, which send no cookie."""
+    how: str = "token"
+    """"token", "session", "proxy" or "local"."""
+
+    def may(self, role: str) -> bool:
+        """Whether the visitor has this role, or a higher one."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+class SignIn(Exception):  # noqa: N818 (it is no error)
+    """The visitor of a page has to sign in first."""
+
+    def __init__(self, request: Request) -> None:
+        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        self.address = "/login" if back == "/" else f"/login?next={quote(back, safe='')}"
+        super().__init__("sign in first")
+
+
+@dataclass
+class Door:
+    """Checks who asks. One for each service."""
+
+    settings: Settings
+    tokens: TokenFile
+    sessions: Sessions
+    guesses: RateLimit
+    requests: RateLimit
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Door":
+        """The door of a service. Raises :class:`InputError` if the file of tokens cannot be read."""
+        limits = settings.limits
+        return cls(
+            settings, TokenFile(settings.tokens), Sessions(limits.session_seconds),
+            RateLimit(limits.guesses / 60, limits.guesses), RateLimit(limits.rate, limits.burst),
+        )  # fmt: skip
+
+    @property
+    def open(self) -> bool:
+        """Whether everybody on this machine is admin: there are no tokens, and nobody else can reach the service."""
+        return self.settings.loopback and not self.settings.proxy_header and not self.tokens.refresh()
+
+    def visitor(self, request: Request) -> Visitor:
+        """Who asks. Raises :class:`Refusal`: 401 for nobody or a wrong token, 429 for too many wrong tokens or
+        requests, 403 for a change without the page's secret."""
+        found = self._found(request)
+        if found is None:
+            challenge = {"WWW-Authenticate": 'Bearer realm="reid"'}
+            raise Refusal(401, "sign in, or send a token: Authorization: Bearer TOKEN", headers=challenge)
+        if seconds := self.requests.take(f"{found.how}:{found.name}"):
+            raise Refusal(429, f"too many requests: try again in {seconds} s", headers={"Retry-After": str(seconds)})
+        if request.method not in READING and found.how in ("session", "proxy"):
+            sent = request.headers.get(CSRF, "")
+            if not found.csrf or not hmac.compare_digest(sent.encode(), found.csrf.encode()):
+                raise Refusal(403, "the page is out of date: load it again", "wrong_csrf")
+        return found
+
+    def _found(self, request: Request) -> Visitor | None:
+        header = request.headers.get("authorization")
+        if header is not None:
+            kind, _, token = header.partition(" ")
+            if kind.lower() != "bearer":
+                raise Refusal(401, "expected Authorization: Bearer TOKEN", headers={"WWW-Authenticate": "Bearer"})
+            found = self.check(request, token.strip())
+            return Visitor(found.name, found.role)
+        if self.settings.proxy_header:
+            return self._proxied(request)
+        cookie = request.cookies.get(COOKIE)
+        session = self.sessions.find(cookie) if cookie else None
+        if session is not None:
+            entry = next((one for one in self.tokens.refresh() if one.digest == session.digest), None)
+            if entry is not None:
+                return Visitor(entry.name, entry.role, session.csrf, "session")
+        return Visitor(LOCAL, "admin", self._csrf(LOCAL), "local") if self.open else None
+
+    def _proxied(self, request: Request) -> Visitor | None:
+        given = request.headers.getlist(self.settings.proxy_header or "")
+        if len(given) != 1 or not given[0].strip() or not given[0].isprintable():
+            return None
+        name = as_name(given[0].strip())[:100]
+        return Visitor(name, self.settings.proxy_role, self._csrf(name), "proxy")
+
+    def _csrf(self, name: str) -> str:
+        return hmac.new(self.secret, name.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
+
+    def check(self, request: Request, token: str) -> Token:
+        """The entry of a token. Raises :class:`Refusal`: 401 if it is wrong, 429 after too many wrong tokens."""
+        client = request.client.host if request.client else ""
+        if seconds := self.guesses.wait(client):
+            raise Refusal(
+                429, f"too many wrong tokens: try again in {seconds} s", headers={"Retry-After": str(seconds)}
+            )
+        found = find_token(self.tokens.refresh(), token) if 0 < len(token) <= LONGEST_TOKEN else None
+        if found is None:
+            self.guesses.take(client)
+            raise Refusal(401, "this token is wrong, or was revoked", "wrong_token", {"WWW-Authenticate": "Bearer"})
+        return found
+
+    def sign_in(self, request: Request, token: str) -> str:
+        """Begin a session, and return the value of its cookie. Raises what :meth:`check` raises."""
+        found = self.check(request, token.strip())
+        cookie, _ = self.sessions.begin(found.digest)
+        return cookie
+
+
+def door_of(request: Request) -> Door:
+    """The door of the service that a request belongs to."""
+    door: Door = request.app.state.door
+    return door
+
+
+def need(role: str) -> Any:
+    """A dependency of the API: the visitor, who must have this role. Raises :class:`Refusal`, 401 or 403."""
+
+    def visitor(request: Request) -> Visitor:
+        found = door_of(request).visitor(request)
+        if not found.may(role):
+            raise Refusal(403, f"this needs the role {role}: the token {found.name!r} has the role {found.role}")
+        return found
+
+    return Depends(visitor)
+
+
+def page_visitor(request: Request) -> Visitor:
+    """A dependency of pages: the visitor, of any role. Whoever is not signed in is sent to /login."""
+    try:
+        return door_of(request).visitor(request)
+    except Refusal as refusal:
+        if refusal.status == 401:
+            raise SignIn(request) from None
+        raise
+
+
+Searcher = Annotated[Visitor, need("search")]
+Reviewer = Annotated[Visitor, need("review")]
+Admin = Annotated[Visitor, need("admin")]
+PageVisitor = Annotated[Visitor, Depends(page_visitor)]

@@ -1,0 +1,65 @@
+"""Single records and their pictures."""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from reid_toolkit.errors import ImageError
+from reid_toolkit.images import encode_crop, read_image
+from reid_toolkit.service.access import Searcher
+from reid_toolkit.service.answers import record_document
+from reid_toolkit.service.context import Here
+from reid_toolkit.service.desk import Desk
+from reid_toolkit.service.errors import Refusal
+
+router = APIRouter(tags=["records"])
+JPEG = b"\xff\xd8\xff"
+LARGEST = 20_000_000
+"""Bytes of a crop's file that are read."""
+
+
+@router.get("/records/{digest}")
+async def record(digest: str, visitor: Searcher, here: Here) -> dict[str, Any]:
+    """One record, with its person."""
+    return await here.read(visitor, one_record, here.desk, digest)
+
+
+def one_record(desk: Desk, digest: str) -> dict[str, Any]:
+    """The document of a record."""
+    found, book = desk.held(digest).record, desk.known()
+    document = record_document(desk, found, book)
+    desk.note({"action": "record", "record": f"{found.tracklet}@{found.camera}", "person": document["person"]})
+    return document
+
+
+@router.get("/records/{digest}/picture", response_class=Response)
+async def picture(digest: str, visitor: Searcher, here: Here) -> Response:
+    """A record's picture as JPEG: the crop, or if its file is gone, the small picture that the gallery stores."""
+    content = await here.read(visitor, picture_of, here.desk, digest)
+    headers = {"Cache-Control": "private, max-age=300", "Content-Disposition": "inline"}
+    return Response(content, media_type="image/jpeg", headers=headers)
+
+
+def picture_of(desk: Desk, digest: str) -> bytes:
+    """The JPEG of a record. Raises :class:`Refusal` 404 if there is none."""
+    found = desk.held(digest).record
+    content = crop_of(Path(found.image)) if found.image else None
+    content = content or found.thumbnail
+    if not content.startswith(JPEG):
+        raise Refusal(404, "this record has no picture any more")
+    desk.note({"action": "picture", "record": f"{found.tracklet}@{found.camera}"})
+    return content
+
+
+def crop_of(path: Path) -> bytes | None:
+    """The JPEG of a crop's file. Another format is converted, so that clients get a picture and never another file.
+    None if it is gone or no picture."""
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            return None
+        content = path.read_bytes()
+        return content if content.startswith(JPEG) else encode_crop(read_image(path), path)
+    except (OSError, ImageError):
+        return None

@@ -1,0 +1,75 @@
+"""What the routes of the API and of the page have in common: the gallery, the threads, and the settings."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, ParamSpec, TypeVar
+
+from fastapi import Depends, Request
+
+from reid_toolkit.errors import ReidError
+from reid_toolkit.service.access import Visitor
+from reid_toolkit.service.desk import Desk
+from reid_toolkit.service.errors import refusal_of
+from reid_toolkit.service.settings import Settings
+from reid_toolkit.service.work import Pool
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass
+class Context:
+    """A running service."""
+
+    settings: Settings
+    desk: Desk
+    embedding: Pool
+    """For requests that describe pictures."""
+    reading: Pool
+    """For all others."""
+    stopping: bool = False
+    """Whether streams should end."""
+    began: float = field(default_factory=time.time)
+
+    @classmethod
+    def of(cls, settings: Settings, desk: Desk) -> "Context":
+        """A service for an open gallery."""
+        limits = settings.limits
+        return cls(
+            settings, desk,
+            Pool("embedding", limits.embedding, limits.queue, limits.answer_seconds),
+            Pool("reading", limits.reading, limits.queue, limits.answer_seconds),
+        )  # fmt: skip
+
+    async def read(self, visitor: Visitor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function of the library in a thread. Raises :class:`Refusal` for its errors, and if it takes too
+        long."""
+        return await self._run(self.reading, visitor, function, *args, **kwargs)
+
+    async def embed(self, visitor: Visitor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """:meth:`read`, for what describes pictures."""
+        return await self._run(self.embedding, visitor, function, *args, **kwargs)
+
+    async def _run(
+        self, pool: Pool, visitor: Visitor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        try:
+            return await pool.run(visitor.name, function, *args, **kwargs)
+        except ReidError as error:
+            raise refusal_of(error) from error
+
+    def close(self) -> None:
+        """Finish what runs, and close the gallery."""
+        self.embedding.close()
+        self.reading.close()
+        self.desk.close()
+
+
+def context_of(request: Request) -> Context:
+    """The service that a request belongs to."""
+    context: Context = request.app.state.context
+    return context
+
+
+Here = Annotated[Context, Depends(context_of)]

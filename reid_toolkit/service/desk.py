@@ -1,0 +1,216 @@
+"""The gallery that a service answers from: opened once, with what is costly to read kept in memory while it is true."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from threading import Lock
+from typing import Any
+
+from reid_toolkit.calibration import beside
+from reid_toolkit.errors import GalleryError
+from reid_toolkit.gallery import GalleryStore, open_gallery
+from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.people_table import People
+from reid_toolkit.gallery.types import Info, Selection, Stored, is_past
+from reid_toolkit.people.book import Book
+from reid_toolkit.people.naming import name_of
+from reid_toolkit.records import Record
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.search import Search
+from reid_toolkit.service.errors import Refusal
+from reid_toolkit.service.settings import Settings
+
+LATE = 5.0
+"""Seconds after which new records are counted, and appear among those without a person. Searches find them at once,
+and deleted records disappear at once."""
+NO_PEOPLE = "this gallery keeps no people: only a gallery in a folder does"
+SOURCE_ID = 16
+"""Digits of a source's id."""
+
+
+class View(Book):
+    """The people of a gallery, with records that were read before."""
+
+    def __init__(
+        self, store: GalleryStore, where: str, people: People, records: dict[str, Record], pictured: frozenset[str]
+    ) -> None:
+        self.store, self.where, self.people, self.records = store, where, people, records
+        self.stored_pictures = pictured
+        """The digests of those records of which the gallery stores a picture."""
+
+    @cached_property
+    def camera_times(self) -> dict[str, tuple[float, float]]:
+        """The first and the last time of each camera that has records with times."""
+        spans: dict[str, tuple[float, float]] = {}
+        for one in self.records.values():
+            if one.start is not None and one.end is not None:
+                first, last = spans.get(one.camera, (one.start, one.end))
+                spans[one.camera] = min(first, one.start), max(last, one.end)
+        return spans
+
+
+def read_records(store: GalleryStore, since: float | None) -> tuple[dict[str, Record], frozenset[str]]:
+    """All records that are not past the Unix time ``since``, without their pictures, and which of them have one."""
+    records, pictured = {}, set()
+    for record in store.listed(Selection(before=float("inf"))):
+        if not is_past(record, since):
+            digest = key_digest(record)
+            if record.thumbnail:
+                pictured.add(digest)
+                record = replace(record, thumbnail=b"")
+            records[digest] = record
+    return records, frozenset(pictured)
+
+
+def deletions(people: People) -> object:
+    """A value that changes when records were deleted. It may change at other times, too."""
+    state = people.state
+    return state[1:] if isinstance(state, tuple) else state
+
+
+class Desk:
+    """The gallery of a service. Threads may share it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the gallery. Raises :class:`GalleryError` if it does not exist or cannot be read."""
+        self.settings = settings
+        self.store = open_gallery(settings.gallery, create=False)
+        self.label = label_of(settings.gallery) or "gallery"
+        """What answers call the gallery, because its path is a secret of the server."""
+        self.writing = Lock()
+        """Held while people are changed, so that the service does not get in its own way."""
+        self._reading, self._loading, self._informing = Lock(), Lock(), Lock()
+        self._embedder: Embedder | None = None
+        self._book: View | None = None
+        self._count, self._read_at = -1, 0.0
+        self._info: Info | None = None
+        self._info_at = 0.0
+
+    def close(self) -> None:
+        """Close the gallery."""
+        self.store.close()
+
+    @property
+    def embedder(self) -> Embedder:
+        """The gallery's model, loaded once."""
+        with self._loading:
+            if self._embedder is None:
+                self._embedder = Search(self.store, self.label, self.settings.model).embedder
+            return self._embedder
+
+    def search(self) -> Search:
+        """A search as of now."""
+        statistics = self.settings.camera_statistics
+        return Search(self.store, self.label, self.settings.model, statistics, loaded=self.embedder)
+
+    @cached_property
+    def keeps_people(self) -> bool:
+        """Whether this kind of gallery keeps people."""
+        try:
+            return self.store.people is not None
+        except GalleryError:
+            return False
+
+    def known(self) -> View | None:
+        """Who is who, now. None if this kind of gallery keeps no people."""
+        return self.book(new_records=False) if self.keeps_people else None
+
+    def book(self, *, new_records: bool = True) -> View:
+        """The people of the gallery now. Raises :class:`Refusal` 501 if this kind of gallery keeps none.
+
+        new_records: also read records that were added since, if that was not done a moment ago.
+        """
+        if not self.keeps_people:
+            raise Refusal(501, NO_PEOPLE)
+        with self._reading:
+            held, now, store = self._book, time.monotonic(), self.store
+            changed = held is None or store.people.changed(held.people)
+            people = store.people.read() if held is None or changed else held.people
+            since = None if store.retention is None else time.time() - store.retention
+            count, late = len(store), now - self._read_at > LATE
+            added = new_records and late and count != self._count
+            if held is None or added or deletions(held.people) != deletions(people):
+                records, pictured = read_records(store, since)
+                self._count, self._read_at = count, now
+            elif since is not None and late:
+                records = {digest: one for digest, one in held.records.items() if not is_past(one, since)}
+                pictured = held.stored_pictures
+            elif changed:
+                records, pictured = held.records, held.stored_pictures
+            else:
+                return held
+            self._book = View(store, self.label, people, records, pictured)
+            return self._book
+
+    def grouped(self, *, new_records: bool = True) -> View:
+        """:meth:`book`. Raises :class:`Refusal` 409 if nobody was grouped yet."""
+        book = self.book(new_records=new_records)
+        if not book.people.members:
+            raise Refusal(409, "nobody was grouped yet: an admin can group the records", "not_grouped")
+        return book
+
+    def info(self) -> Info:
+        """What the gallery holds. A few seconds old at most, because it is read from all records."""
+        with self._informing:
+            if self._info is None or time.monotonic() - self._info_at > LATE:
+                self._info, self._info_at = self.store.info(), time.monotonic()
+            return self._info
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether there is a calibration beside the gallery's model."""
+        model = self.settings.model or self.store.model_file
+        return model is not None and beside(model).is_file()
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Write an event into the audit log, if there is one and it is on."""
+        if self.keeps_people:
+            self.store.people.note(event)
+
+    def held(self, digest: str) -> Stored:
+        """A record by its id. Raises :class:`Refusal` 404 if there is none."""
+        found = self.store.held([digest]) if len(digest) == 64 and digest.isalnum() else {}
+        if digest not in found:
+            raise Refusal(404, "no such record: it may have been deleted")
+        return found[digest]
+
+    def card(self, record: Record, book: View | None) -> dict[str, Any]:
+        """What every answer says of a record besides its own fields: id, person, and picture."""
+        digest = key_digest(record)
+        people = book.people if book else None
+        member = people.members.get(digest) if people else None
+        stored = bool(record.thumbnail) or (book is not None and digest in book.stored_pictures)
+        return {
+            "id": digest,
+            "person": name_of(member.person, people.names) if people and member else None,
+            "picture": f"/api/v1/records/{digest}/picture" if stored or has_file(record) else None,
+        }
+
+    def sources(self) -> dict[str, str]:
+        """The sources by their ids."""
+        return {source_id(source): source for source in self.info().sources}
+
+    def chosen_sources(self, ids: Sequence[str]) -> list[str]:
+        """The sources with these ids. Raises :class:`Refusal` 400 for an unknown id."""
+        known = self.sources() if ids else {}
+        for one in ids:
+            if one not in known:
+                raise Refusal(400, f"no source has the id {one[:40]!r}: expected an id from GET /api/v1/gallery")
+        return [known[one] for one in ids]
+
+
+def has_file(record: Record) -> bool:
+    """Whether the file of a crop that shows a record is still there."""
+    return bool(record.image) and Path(record.image).is_file()
+
+
+def label_of(place: str) -> str:
+    """The last part of a path or address, by which answers call it."""
+    return PurePosixPath(place.replace("\\", "/").partition("?")[0].rstrip("/")).name
+
+
+def source_id(source: str) -> str:
+    """The id by which clients name a source."""
+    return key_digest(Record("", "", source=source))[:SOURCE_ID]

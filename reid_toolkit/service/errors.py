@@ -1,0 +1,73 @@
+"""Errors of the service as JSON: a status, a code for programs, and one clear line that holds no path of the server."""
+
+import re
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+
+from reid_toolkit.errors import (
+    AuditError,
+    GalleryError,
+    ImageError,
+    InputError,
+    MissingDependencyError,
+    ModelError,
+    ReidError,
+    UnavailableError,
+)
+
+CODES = {
+    400: "bad_request", 401: "not_signed_in", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
+    408: "too_slow", 409: "conflict", 411: "length_required", 413: "too_large", 415: "not_a_picture", 421: "wrong_host",
+    422: "invalid", 429: "too_many_requests", 431: "headers_too_large", 500: "internal", 501: "not_supported",
+    503: "busy", 504: "timeout",
+}  # fmt: skip
+PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:[\\/]|/(?=[^\s/'\"`]+))[^\s'\"`,;:)]*")
+COMMAND = re.compile(r"[:;,]? [^:;,]*`reid [^`]*`.*$|[:;,] (?:give|run|expected .*give) --.*$", re.DOTALL)
+"""Advice that only who is at the command line can follow."""
+
+
+class Refusal(HTTPException):
+    """An answer other than success."""
+
+    def __init__(
+        self, status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """``code`` is by default the usual one of the status."""
+        super().__init__(status, message)
+        self.status, self.message, self.code = status, message, code or CODES.get(status, "error")
+        self.headers: dict[str, str] = dict(headers or {})
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The JSON of the answer."""
+        return {"error": {"code": self.code, "message": self.message}}
+
+
+def busy(seconds: int, message: str = "the service is busy: try again later") -> Refusal:
+    """Status 503, with the time after which to try again."""
+    return Refusal(503, message, headers={"Retry-After": str(seconds)})
+
+
+def refusal_of(error: ReidError, *, input_status: int = 400) -> Refusal:
+    """The answer for an error of the library."""
+    message = without_paths(str(error))
+    if isinstance(error, UnavailableError | AuditError):
+        return Refusal(503, message, "unavailable", {"Retry-After": "5"})
+    if isinstance(error, ImageError):
+        return Refusal(415, message)
+    if isinstance(error, InputError):
+        return Refusal(input_status, message)
+    if isinstance(error, MissingDependencyError):
+        return Refusal(501, message)
+    if isinstance(error, GalleryError) and "keeps no people" in message:
+        return Refusal(501, "this gallery keeps no people: only a gallery in a folder does")
+    if isinstance(error, GalleryError | ModelError):
+        return Refusal(409, message)
+    return Refusal(500, message)
+
+
+def without_paths(message: str) -> str:
+    """A message of the library for a reader who cannot see the server: on one line, without paths and commands."""
+    text = " ".join(COMMAND.sub("", message).split())
+    return PATH.sub(lambda found: re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)

@@ -1,0 +1,97 @@
+"""Reads forms with pictures, in memory and bounded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+
+from reid_toolkit.files import as_name
+from reid_toolkit.service.errors import Refusal
+from reid_toolkit.service.pictures import Upload
+from reid_toolkit.service.settings import Limits
+
+FIELDS = 200
+"""At most so many fields are read."""
+FIELD_BYTES = 1 << 16
+NAME = 100
+"""Characters of a file's name that are kept."""
+
+
+class InMemory(MultiPartParser):
+    """Keeps files in memory, whose size is bounded already, so that nothing of a query is written to a disk."""
+
+    spool_max_size = 1 << 40
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form: its fields, each with all its values, and its pictures."""
+
+    fields: Mapping[str, Sequence[str]]
+    pictures: Sequence[Upload]
+
+    def one(self, name: str) -> str | None:
+        """The value of a field. None if it is missing or empty. Raises :class:`Refusal` 422 for several values."""
+        values = [value for value in self.fields.get(name, ()) if value]
+        if len(values) > 1:
+            raise Refusal(422, f"{name}: expected one value, got {len(values)}")
+        return values[0] if values else None
+
+    def several(self, name: str) -> list[str]:
+        """All values of a field that are not empty."""
+        return [value for value in self.fields.get(name, ()) if value]
+
+    def refuse_others(self, known: Sequence[str]) -> None:
+        """Raise :class:`Refusal` 422 for a field that would be ignored."""
+        for name in self.fields:
+            if name not in known:
+                raise Refusal(422, f"unknown field {name[:40]!r}: expected some of {', '.join(known)}")
+
+
+async def read_form(request: Request, limits: Limits) -> Form:
+    """Read a form. Raises :class:`Refusal` if it is malformed or has too many or too large pictures."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        raise Refusal(415, "expected multipart/form-data", "not_a_form")
+    parser: MultiPartParser | FormParser
+    try:
+        if kind == "multipart/form-data":
+            parser = InMemory(
+                request.headers, request.stream(), max_files=limits.pictures, max_fields=FIELDS,
+                max_part_size=FIELD_BYTES,
+            )  # fmt: skip
+        else:
+            parser = FormParser(request.headers, request.stream(), max_fields=FIELDS, max_part_size=FIELD_BYTES)
+        data = await parser.parse()
+    except (MultiPartException, KeyError, ValueError, LookupError) as error:
+        said = getattr(error, "message", "") or "malformed"
+        if said.startswith("Too many files"):
+            raise Refusal(413, f"too many pictures: expected at most {limits.pictures}") from None
+        raise Refusal(400, f"the form cannot be read: {said.splitlines()[0][:100]}") from None
+    try:
+        return await _form(data, limits)
+    finally:
+        await data.close()
+
+
+async def _form(data: FormData, limits: Limits) -> Form:
+    fields: dict[str, list[str]] = {}
+    pictures = []
+    for name, value in data.multi_items():
+        if not isinstance(value, UploadFile):
+            fields.setdefault(name, []).append(value)
+            continue
+        if name != "picture":
+            raise Refusal(422, f"unknown file field {name[:40]!r}: expected pictures in the field 'picture'")
+        if (value.size or 0) > limits.picture_bytes:
+            raise Refusal(413, f"a picture is too large: expected at most {limits.picture_bytes:,} bytes")
+        pictures.append(Upload(clean_name(value.filename), await value.read()))
+    return Form(fields, pictures)
+
+
+def clean_name(name: str | None) -> str:
+    """The last part of a file's name, on one line. It is only shown, and never used as a path."""
+    last = as_name(name or "").replace("\\", "/").rpartition("/")[2]
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in last)[:NAME] or "picture"

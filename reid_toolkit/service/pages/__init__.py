@@ -1,0 +1,5 @@
+"""The page. ``router`` holds its routes."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

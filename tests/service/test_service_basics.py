@@ -1,0 +1,76 @@
+"""What the service answers, and to whom."""
+
+from pathlib import Path
+
+import httpx
+from serving import bearer, client_of, jpeg, running, settings_of
+from starlette.testclient import TestClient
+
+
+def test_without_tokens_everybody_on_this_machine_is_admin(local: TestClient) -> None:
+    about = local.get("/api/v1/whoami").json()
+    assert (about["name"], about["role"]) == ("local", "admin")
+
+
+def test_tokens_have_roles(guarded: TestClient, tokens: dict[str, str]) -> None:
+    assert guarded.get("/api/v1/whoami").status_code == 401
+    for role, token in tokens.items():
+        assert guarded.get("/api/v1/whoami", headers=bearer(token)).json()["role"] == role
+
+
+def test_what_the_gallery_holds(local: TestClient) -> None:
+    document = local.get("/api/v1/gallery").json()
+    assert (document["records"], document["people"], document["waiting"]) == (12, 3, 0)
+    assert [one["name"] for one in document["cameras"]] == ["door", "hall"]
+    assert document["tags"] == ["morning"]
+
+
+def test_search_and_look_at_a_match(local: TestClient) -> None:
+    answer = local.post("/api/v1/search", files=[("picture", ("red.jpg", jpeg()))], data={"top_k": "3"})
+    assert answer.status_code == 200, answer.text
+    first = answer.json()["matches"][0]
+    assert (first["tracklet"], first["person"]) == ("door-red-1", "person-000001")
+    picture = local.get(first["picture"])
+    assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
+    record = local.get(f"/api/v1/records/{first['id']}").json()
+    assert (record["tracklet"], record["person"], record["source"]) == ("door-red-1", "person-000001", "site")
+
+
+def test_people(local: TestClient) -> None:
+    everybody = local.get("/api/v1/people").json()["people"]
+    assert [one["name"] for one in everybody] == ["person-000001", "person-000002", "Ana"]
+    shown = local.get("/api/v1/people/Ana").json()
+    assert [(one["camera"], one["tracklets"]) for one in shown["visits"]][:2] == [
+        ("door", ["door-blue-0"]),
+        ("hall", ["hall-blue-0"]),
+    ]
+    assert local.get("/api/v1/people/nobody").status_code == 404
+
+
+def test_sign_in_with_a_session(guarded: TestClient, tokens: dict[str, str]) -> None:
+    answer = guarded.post("/login", data={"token": tokens["review"], "next": "/people?q=a"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/people?q=a")
+    about = guarded.get("/api/v1/whoami").json()
+    assert (about["name"], about["role"]) == ("rita", "review")
+    query = {"record": guarded.get("/api/v1/people/Ana").json()["visits"][0]["records"][0]["id"]}
+    assert guarded.post("/api/v1/search", data=query).status_code == 403
+    assert guarded.post("/api/v1/search", data=query, headers={"X-Reid-CSRF": about["csrf"]}).status_code == 200
+    assert guarded.post("/logout").status_code == 403
+    assert guarded.post("/logout", headers={"X-Reid-CSRF": about["csrf"]}).status_code == 303
+    assert guarded.get("/api/v1/whoami").status_code == 401
+
+
+def test_a_real_server(gallery: Path) -> None:
+    with running(settings_of(gallery)) as address:
+        assert httpx.get(f"{address}/api/v1/gallery").json()["records"] == 12
+
+
+def test_a_search_by_record_leaves_itself_out(gallery: Path) -> None:
+    with client_of(settings_of(gallery)) as client:
+        chosen = client.get("/api/v1/people/Ana").json()["visits"][0]["records"][0]["id"]
+        answer = client.post("/api/v1/search", data={"record": chosen}).json()
+        assert chosen not in [one["id"] for one in answer["matches"]]
+        assert [one["person"] for one in answer["matches"]][:3] == ["Ana"] * 3
+        others = client.post("/api/v1/search", data={"person": "Ana"}).json()
+        assert "Ana" not in [one["person"] for one in others["matches"]]
+        assert len(others["matches"]) == 8
