@@ -84,6 +84,9 @@ FOREIGN = {
     "fastapi": {"service"},
     "starlette": {"service"},
     "uvicorn": {"service.server"},
+    "prometheus_client": {"service.metrics"},
+    "pydantic": {"service"},
+    "python_multipart": {"service.forms"},
     "rich": {"cli"},
     "rich_click": {"cli"},
 }  # fmt: skip

@@ -41,10 +41,10 @@ def cameras(gallery: str, action: str, wait: float, as_json: bool) -> None:
                 store.refresh_statistics(on_progress)
             with late_progress_bar("index", "records") as on_progress:
                 store.build_index(on_progress)
-        if as_json:
-            print_json(cameras_document(store, gallery))
-            return
         statistics, held = store.statistics(), store.info()
+    if as_json:
+        print_json(cameras_document(statistics, held, gallery))
+        return
     known = {one.camera: one for one in statistics.cameras} if statistics else {}
     rows = []
     for name, count in sorted((dict.fromkeys(known, 0) | held.cameras).items()):

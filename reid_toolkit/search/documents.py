@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from reid_toolkit.gallery import GalleryStore
+from reid_toolkit.camera_statistics import CameraStatistics
+from reid_toolkit.gallery.types import Info
 from reid_toolkit.records import Record
 from reid_toolkit.search.answers import Answer, is_out_of_order, verdict
 from reid_toolkit.search.query import Result
@@ -44,8 +45,7 @@ def as_document(result: Result, asked: Mapping[str, object], group: str | None) 
     }  # fmt: skip
 
 
-def cameras_document(store: GalleryStore, gallery: str) -> dict[str, object]:
+def cameras_document(statistics: CameraStatistics | None, held: Info, gallery: str) -> dict[str, object]:
     """The cameras of a gallery, with the statistics of each. ``gallery`` is what the document calls it."""
-    statistics, held = store.statistics(), store.info()
     fits = [asdict(one) for one in statistics.cameras] if statistics else []
     return {"gallery": gallery, "statistics": held.statistics, "cameras": fits, "records": held.cameras}

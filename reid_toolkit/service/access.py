@@ -77,7 +77,7 @@ class Door:
     def visitor(self, request: Request) -> Visitor:
         """Who asks. Raises :class:`Refusal`: 401 for nobody or a wrong token, 429 for too many wrong tokens or
         requests, 403 for a change without the page's secret."""
-        found = self._found(request)
+        found = self.recognise(request)
         if found is None:
             challenge = {"WWW-Authenticate": 'Bearer realm="reid"'}
             raise Refusal(401, "sign in, or send a token: Authorization: Bearer TOKEN", headers=challenge)
@@ -89,7 +89,8 @@ class Door:
                 raise Refusal(403, "the page is out of date: load it again", "wrong_csrf")
         return found
 
-    def _found(self, request: Request) -> Visitor | None:
+    def recognise(self, request: Request) -> Visitor | None:
+        """Who asks, None for nobody. Raises :class:`Refusal` for a wrong token."""
         header = request.headers.get("authorization")
         if header is not None:
             kind, _, token = header.partition(" ")

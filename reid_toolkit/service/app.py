@@ -12,16 +12,18 @@ from starlette.exceptions import HTTPException
 from reid_toolkit.errors import ReidError
 from reid_toolkit.service import pages, signing
 from reid_toolkit.service.access import Door, SignIn
-from reid_toolkit.service.api import about, people, records, search
+from reid_toolkit.service.api import about, cameras, corrections, events, health, people, records, search
 from reid_toolkit.service.context import Context
 from reid_toolkit.service.desk import Desk
 from reid_toolkit.service.errors import Refusal, refusal_of
 from reid_toolkit.service.guard import API, Guard
 from reid_toolkit.service.limits import Bounds
+from reid_toolkit.service.metrics import Measuring, Metrics
 from reid_toolkit.service.settings import Settings
 from reid_toolkit.version import __version__
 
-SUBJECTS = (about, search, records, people)
+SUBJECTS = (about, search, records, cameras, events, corrections, people)
+"""In this order: /people/review comes before /people/{name}."""
 
 
 def build_app(settings: Settings) -> FastAPI:
@@ -32,24 +34,33 @@ def build_app(settings: Settings) -> FastAPI:
     """
     door = Door.of(settings)
     context = Context.of(settings, Desk(settings))
+    app = routes()
+    app.state.door, app.state.context, app.state.metrics = door, context, Metrics(context)
+    for kind in (HTTPException, RequestValidationError, ReidError, SignIn, Exception):
+        app.add_exception_handler(kind, explain)
+    app.add_middleware(Bounds, limits=settings.limits)
+    app.add_middleware(Measuring, metrics=app.state.metrics)
+    app.add_middleware(Guard, settings=settings)  # the outermost
+    return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """The description of the REST API in the form of OpenAPI. Needs no gallery."""
+    return routes().openapi()
+
+
+def routes() -> FastAPI:
+    """All routes, of the API and of the page."""
     app = FastAPI(
         title="reid", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
         description="Search a gallery of people, and say who is who. See docs/service.md.",
     )  # fmt: skip
-    app.state.door, app.state.context = door, context
     api = APIRouter(prefix="/api/v1")
     for subject in SUBJECTS:
         api.include_router(subject.router)
     app.include_router(api)
-    app.include_router(signing.router)
-    app.include_router(pages.router)
-    app.add_exception_handler(HTTPException, explain)
-    app.add_exception_handler(RequestValidationError, explain)
-    app.add_exception_handler(ReidError, explain)
-    app.add_exception_handler(SignIn, explain)
-    app.add_exception_handler(Exception, explain)
-    app.add_middleware(Bounds, limits=settings.limits)
-    app.add_middleware(Guard, settings=settings)  # the outermost
+    for router in (health.router, signing.router, pages.router):
+        app.include_router(router)
     return app
 
 

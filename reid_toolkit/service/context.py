@@ -3,14 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
 
 from reid_toolkit.errors import ReidError
 from reid_toolkit.service.access import Visitor
 from reid_toolkit.service.desk import Desk
-from reid_toolkit.service.errors import refusal_of
+from reid_toolkit.service.grouping import Grouper
 from reid_toolkit.service.settings import Settings
 from reid_toolkit.service.work import Pool
 
@@ -27,10 +27,16 @@ class Context:
     embedding: Pool
     """For requests that describe pictures."""
     reading: Pool
-    """For all others."""
+    """For other requests."""
+    slow: Pool
+    """For what takes minutes in a large gallery: grouping, and deleting for good."""
+    grouper: Grouper
     stopping: bool = False
     """Whether streams should end."""
     began: float = field(default_factory=time.time)
+    streams: int = 0
+    """Clients that follow events."""
+    _review: Any = None
 
     @classmethod
     def of(cls, settings: Settings, desk: Desk) -> "Context":
@@ -40,6 +46,7 @@ class Context:
             settings, desk,
             Pool("embedding", limits.embedding, limits.queue, limits.answer_seconds),
             Pool("reading", limits.reading, limits.queue, limits.answer_seconds),
+            Pool("slow", 2, 8, limits.group_seconds), Grouper(settings.gallery, limits.group_seconds),
         )  # fmt: skip
 
     async def read(self, visitor: Visitor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -51,16 +58,33 @@ class Context:
         """:meth:`read`, for what describes pictures."""
         return await self._run(self.embedding, visitor, function, *args, **kwargs)
 
+    async def change(self, visitor: Visitor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """:meth:`read`, for what may take minutes."""
+        return await self._run(self.slow, visitor, function, *args, **kwargs)
+
     async def _run(
         self, pool: Pool, visitor: Visitor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         try:
             return await pool.run(visitor.name, function, *args, **kwargs)
         except ReidError as error:
-            raise refusal_of(error) from error
+            raise self.desk.refusal(error) from error
+
+    def review(self, who: str, number: int) -> Any:
+        """The document of `reid people review --json`. It is kept until people or records change."""
+        store = self.desk.store
+        held = self._review
+        if held is not None and not store.people.changed(held[0]) and len(store) == held[1]:
+            return held[2]
+        people, count = store.people.read(), len(store)
+        document = self.grouper.run(who, "review", "--top-k", str(number), "--json")
+        self._review = people, count, document
+        return document
 
     def close(self) -> None:
         """Finish what runs, and close the gallery."""
+        self.grouper.close()
+        self.slow.close()
         self.embedding.close()
         self.reading.close()
         self.desk.close()

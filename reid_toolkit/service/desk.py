@@ -9,17 +9,17 @@ from threading import Lock
 from typing import Any
 
 from reid_toolkit.calibration import beside
-from reid_toolkit.errors import GalleryError
+from reid_toolkit.errors import GalleryError, ReidError
 from reid_toolkit.gallery import GalleryStore, open_gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import People
-from reid_toolkit.gallery.types import Info, Selection, Stored, is_past
-from reid_toolkit.people.book import Book
+from reid_toolkit.gallery.types import Filter, Info, Selection, Stored, is_past
+from reid_toolkit.people.book import Book, Target
 from reid_toolkit.people.naming import name_of
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.search import Search
-from reid_toolkit.service.errors import Refusal
+from reid_toolkit.service.errors import Refusal, refusal_of
 from reid_toolkit.service.settings import Settings
 
 LATE = 5.0
@@ -39,6 +39,13 @@ class View(Book):
         self.store, self.where, self.people, self.records = store, where, people, records
         self.stored_pictures = pictured
         """The digests of those records of which the gallery stores a picture."""
+
+    def target(self, text: str) -> Target:
+        """What ``text`` names: the id of a record, or what a user may name at the command line."""
+        if text in self.records:
+            member = self.people.members.get(text)
+            return Target(None if member is None else member.person, text, self.called[text])
+        return super().target(text)
 
     @cached_property
     def camera_times(self) -> dict[str, tuple[float, float]]:
@@ -87,10 +94,21 @@ class Desk:
         self._count, self._read_at = -1, 0.0
         self._info: Info | None = None
         self._info_at = 0.0
+        self.model_file = settings.model or self.store.model_file
 
     def close(self) -> None:
         """Close the gallery."""
         self.store.close()
+
+    def warm_up(self) -> None:
+        """Read what the first requests need: people, descriptors and the model. Raises :class:`ReidError` if the model
+        cannot be used, after all else was read."""
+        if self.keeps_people:
+            self.book()
+        self.store.count_passing(Filter())
+        self.info()
+        if len(self.store):
+            _ = self.embedder
 
     @property
     def embedder(self) -> Embedder:
@@ -161,8 +179,13 @@ class Desk:
     @property
     def calibrated(self) -> bool:
         """Whether there is a calibration beside the gallery's model."""
-        model = self.settings.model or self.store.model_file
-        return model is not None and beside(model).is_file()
+        return self.model_file is not None and beside(self.model_file).is_file()
+
+    def refusal(self, error: ReidError, *, input_status: int = 400) -> Refusal:
+        """The answer for an error of the library, without paths of the server."""
+        places = (self.settings.gallery, self.settings.model, self.settings.tokens, self.settings.events)
+        hidden = [str(place) for place in (*places, self.model_file) if place]
+        return refusal_of(error, hidden, input_status=input_status)
 
     def note(self, event: Mapping[str, Any]) -> None:
         """Write an event into the audit log, if there is one and it is on."""

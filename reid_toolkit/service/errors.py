@@ -1,7 +1,7 @@
 """Errors of the service as JSON: a status, a code for programs, and one clear line that holds no path of the server."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.exceptions import HTTPException
 
@@ -23,6 +23,8 @@ CODES = {
     503: "busy", 504: "timeout",
 }  # fmt: skip
 PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:[\\/]|/(?=[^\s/'\"`]+))[^\s'\"`,;:)]*")
+QUOTED = re.compile(r"'([^']*[\\/][^']*)'")
+"""A text in quotes that may be a path with spaces."""
 COMMAND = re.compile(r"[:;,]? [^:;,]*`reid [^`]*`.*$|[:;,] (?:give|run|expected .*give) --.*$", re.DOTALL)
 """Advice that only who is at the command line can follow."""
 
@@ -49,9 +51,9 @@ def busy(seconds: int, message: str = "the service is busy: try again later") ->
     return Refusal(503, message, headers={"Retry-After": str(seconds)})
 
 
-def refusal_of(error: ReidError, *, input_status: int = 400) -> Refusal:
-    """The answer for an error of the library."""
-    message = without_paths(str(error))
+def refusal_of(error: ReidError, hidden: Sequence[str] = (), *, input_status: int = 400) -> Refusal:
+    """The answer for an error of the library. ``hidden`` are paths that its message may hold."""
+    message = without_paths(str(error), hidden)
     if isinstance(error, UnavailableError | AuditError):
         return Refusal(503, message, "unavailable", {"Retry-After": "5"})
     if isinstance(error, ImageError):
@@ -67,7 +69,18 @@ def refusal_of(error: ReidError, *, input_status: int = 400) -> Refusal:
     return Refusal(500, message)
 
 
-def without_paths(message: str) -> str:
-    """A message of the library for a reader who cannot see the server: on one line, without paths and commands."""
+def without_paths(message: str, hidden: Sequence[str] = ()) -> str:
+    """A message of the library for a reader who cannot see the server: on one line, without paths and commands.
+
+    ``hidden`` are paths that may hold spaces, so that they cannot be recognised.
+    """
+    for place in sorted(hidden, key=len, reverse=True):
+        message = message.replace(place, last_part(place))
     text = " ".join(COMMAND.sub("", message).split())
-    return PATH.sub(lambda found: re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
+    text = QUOTED.sub(lambda found: f"'{last_part(found[1])}'", text)
+    return PATH.sub(lambda found: last_part(found[0]), text)
+
+
+def last_part(path: str) -> str:
+    """The last part of a path."""
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1]

@@ -1,10 +1,13 @@
-"""People: who was where."""
+"""People: who was where, how many, and how they go from camera to camera."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from reid_toolkit.files import as_name
+from reid_toolkit.people.counting import PARTS, count_people
+from reid_toolkit.people.documents import count_document, routes_document
+from reid_toolkit.people.visits import routes_of
 from reid_toolkit.service.access import Searcher
 from reid_toolkit.service.answers import person_document, visits_document
 from reid_toolkit.service.context import Here
@@ -34,7 +37,7 @@ def list_people(desk: Desk, words: str, after: str | None, limit: int) -> dict[s
     begin = 0
     if after is not None:
         if not (after.startswith("p") and after[1:].isascii() and after[1:].isdigit()):
-            raise Refusal(400, f"cursor {after!r}: expected the cursor of the page before")
+            raise Refusal(400, "cursor: expected the cursor of the page before")
         begin = int(after[1:])
     wanted = words.strip().casefold()
     numbers = [one for one in book.by_person if one > begin and wanted in book.name(one).casefold()]
@@ -44,9 +47,43 @@ def list_people(desk: Desk, words: str, after: str | None, limit: int) -> dict[s
     return {"gallery": desk.label, "people": rows, "after": f"p{shown[-1]}" if len(numbers) > limit else None}
 
 
+@router.get("/people/count")
+async def counted(
+    visitor: Searcher, here: Here, by: Annotated[str, Query(max_length=40, description="day,hour,camera")] = ""
+) -> dict[str, Any]:
+    """How many different people: the document of `reid people count --json`."""
+    parts = [part.strip() for part in by.split(",") if part.strip()]
+    if any(part not in PARTS for part in parts) or len(set(parts)) < len(parts):
+        raise Refusal(422, f"by: expected some of {', '.join(PARTS)}, each once")
+    return await here.read(visitor, count, here.desk, parts)
+
+
+def count(desk: Desk, parts: list[str]) -> dict[str, Any]:
+    """The counts."""
+    book = desk.grouped()
+    desk.note({"action": "people count"})
+    return count_document(count_people(book.grouped, parts), parts, desk.label)
+
+
+@router.get("/people/routes")
+async def moves(visitor: Searcher, here: Here) -> dict[str, Any]:
+    """How people move from camera to camera: the document of `reid people routes --json`."""
+    return await here.read(visitor, routes, here.desk)
+
+
+def routes(desk: Desk) -> dict[str, Any]:
+    """The routes."""
+    book = desk.grouped()
+    desk.note({"action": "people routes"})
+    return routes_document(routes_of({person: book.records_of(person) for person in book.by_person}), desk.label)
+
+
 @router.get("/people/{name}")
 async def shown(name: str, visitor: Searcher, here: Here) -> dict[str, Any]:
-    """Where a person was: the document of `reid people show --json`. Each visit also has its "records"."""
+    """Where a person was: the document of `reid people show --json`. Each visit also has its "records".
+
+    A person can always be named by number, such as person-000012.
+    """
     return await here.read(visitor, show_person, here.desk, name_in(name, "name"))
 
 

@@ -3,19 +3,42 @@
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from reid_toolkit.errors import ImageError
 from reid_toolkit.images import encode_crop, read_image
-from reid_toolkit.service.access import Searcher
+from reid_toolkit.service.access import Admin, Searcher
 from reid_toolkit.service.answers import record_document
 from reid_toolkit.service.context import Here
 from reid_toolkit.service.desk import Desk
+from reid_toolkit.service.enrolling import delete, enroll
 from reid_toolkit.service.errors import Refusal
+from reid_toolkit.service.forms import read_form
 
 router = APIRouter(tags=["records"])
 JPEG = b"\xff\xd8\xff"
+TEXT = {"type": "string"}
+ENROLMENT = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["picture", "camera"],
+                    "properties": {
+                        "picture": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "camera": TEXT,
+                        "time": {**TEXT, "description": "Seconds or ISO 8601."}, "end": TEXT,
+                        "tracklet": {**TEXT, "description": "By default, a name made from the pictures."},
+                        "tag": {"type": "array", "items": TEXT},
+                    },
+                }
+            }
+        },
+    }
+}  # fmt: skip
 LARGEST = 20_000_000
 """Bytes of a crop's file that are read."""
 
@@ -63,3 +86,17 @@ def crop_of(path: Path) -> bytes | None:
         return content if content.startswith(JPEG) else encode_crop(read_image(path), path)
     except (OSError, ImageError):
         return None
+
+
+@router.post("/records", status_code=201, openapi_extra=ENROLMENT)
+async def enrol(request: Request, visitor: Admin, here: Here) -> dict[str, Any]:
+    """Enrol pictures of one person as a record. It is stored when the answer comes."""
+    limits = here.settings.limits
+    form = await read_form(request, limits)
+    return await here.embed(visitor, enroll, here.desk, form, limits)
+
+
+@router.delete("/records/{digest}")
+async def forget(digest: str, visitor: Admin, here: Here) -> dict[str, Any]:
+    """Delete a record for good, and keep it from coming back."""
+    return await here.change(visitor, delete, here.desk, digest)

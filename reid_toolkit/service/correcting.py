@@ -1,0 +1,126 @@
+"""Changes of people by users of the service."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from reid_toolkit.errors import InputError, ReidError
+from reid_toolkit.gallery.people_table import Kind
+from reid_toolkit.people.corrections import persons_to_mend
+from reid_toolkit.people.naming import name_of
+from reid_toolkit.service.desk import Desk, View
+from reid_toolkit.service.errors import Refusal
+from reid_toolkit.service.finding import person_of
+from reid_toolkit.service.grouping import Grouper
+
+PATIENCE = 10.0
+"""Seconds for which a change waits for another one."""
+
+
+@contextmanager
+def changing(desk: Desk) -> Iterator[View]:
+    """The people, for a change. One at a time. Raises :class:`Refusal` 409 if another change takes long."""
+    if not desk.writing.acquire(timeout=PATIENCE):
+        raise Refusal(409, "people are being changed at the moment: try again", headers={"Retry-After": "5"})
+    try:
+        yield desk.book()
+    except ReidError as error:
+        raise desk.refusal(error, input_status=409) from error
+    finally:
+        desk.writing.release()
+
+
+def say(desk: Desk, grouper: Grouper, who: str, kind: Kind, first: str, second: str) -> dict[str, Any]:
+    """Store that two people or records are one person, or are not, and group again what does not obey it."""
+    with changing(desk) as book:
+        for text in (first, second):
+            known(desk, book, text)
+        made = book.say(kind, first, second, who)
+        grouped = mend(desk, grouper, who)
+        called = book.called
+    return {
+        "correction": made.name, "kind": kind, "first": called[made.first], "second": called[made.second],
+        "grouped": grouped,
+    }  # fmt: skip
+
+
+def known(desk: Desk, book: View, text: str) -> None:
+    """Raise :class:`Refusal` 404 if nothing is called ``text``."""
+    try:
+        book.target(text)
+    except ReidError as error:
+        raise desk.refusal(error, input_status=404) from error
+
+
+def mend(desk: Desk, grouper: Grouper, who: str) -> bool:
+    """Group again if corrections demand it. False if that was not possible now: the next grouping does it."""
+    if not persons_to_mend(desk.store.people.read()):
+        return True
+    try:
+        grouper.run(who, "group", "--json")
+    except Refusal:  # the correction itself is stored
+        return False
+    return True
+
+
+def split(desk: Desk, who: str, name: str, records: Sequence[str]) -> dict[str, Any]:
+    """Make a new person of some records of a person."""
+    with changing(desk) as book:
+        number = person_of(book, name)
+        for text in records:
+            known(desk, book, text)
+        made, new = book.split(book.name(number), records, who)
+        return {"person": name_of(new, {}), "number": new, "corrections": [one.name for one in made]}
+
+
+def rename(desk: Desk, name: str, new: str | None) -> dict[str, Any]:
+    """Give a person a name, or take it away."""
+    with changing(desk) as book:
+        number = person_of(book, name)
+        try:
+            return {"person": book.rename(book.name(number), new), "number": number}
+        except InputError as error:
+            taken = "is the name of" in str(error)
+            raise desk.refusal(error, input_status=409 if taken else 422) from error
+
+
+def forget(desk: Desk, name: str) -> dict[str, Any]:
+    """Delete all records of a person for good."""
+    with changing(desk) as book:
+        return {"records": book.forget(person_of(book, name))}
+
+
+def undo(desk: Desk, grouper: Grouper, who: str, name: str) -> dict[str, Any]:
+    """Take a correction back, and group again what it concerns."""
+    with changing(desk) as book:
+        if not any(one.name == name for one in book.people.corrections):
+            raise Refusal(404, f"no correction is called {name[:40]!r}")
+        grouper.run(who, "undo", operands=(name,))
+        return {"undone": name}
+
+
+def group(desk: Desk, grouper: Grouper, who: str, *, anew: bool) -> dict[str, Any]:
+    """Give each record a person: the document of `reid people group --json`."""
+    with changing(desk):
+        document: dict[str, Any] = grouper.run(who, "group", *(["--anew"] if anew else []), "--json")
+    return document | {"gallery": desk.label}
+
+
+def questions(desk: Desk, ask: Callable[[], Any]) -> list[dict[str, Any]]:
+    """The pairs of records whose answer teaches most, with what a page shows of each. ``ask`` gives the document of
+    `reid people review --json`."""
+    desk.grouped()
+    rows, book = ask()["questions"], desk.book()
+    found = []
+    for row in rows:
+        if all(digest in book.records for digest in row["ids"]):
+            first, second = (side(desk, book, digest) for digest in row["ids"])
+            found.append({"first": first, "second": second, **{key: row[key] for key in ("now", "cost", "records")}})
+    return found
+
+
+def side(desk: Desk, book: View, digest: str) -> dict[str, Any]:
+    """One of the two records of a question."""
+    record = book.records[digest]
+    about = {"name": book.called[digest], "camera": record.camera, "start": record.start, "end": record.end}
+    return about | desk.card(record, book)
