@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 from fastapi import Depends, Request
 
+from reid_toolkit.errors import InputError
 from reid_toolkit.files import as_name
-from reid_toolkit.service.errors import Refusal
+from reid_toolkit.service.errors import Refusal, busy
 from reid_toolkit.service.rates import RateLimit
 from reid_toolkit.service.sessions import COOKIE, Sessions
 from reid_toolkit.service.settings import Settings
@@ -59,6 +60,8 @@ class Door:
     guesses: RateLimit
     requests: RateLimit
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    guarded: bool = False
+    """Whether there were tokens since the start. Then the service stays closed when the last one is revoked."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Door":
@@ -72,7 +75,18 @@ class Door:
     @property
     def open(self) -> bool:
         """Whether everybody on this machine is admin: there are no tokens, and nobody else can reach the service."""
-        return self.settings.loopback and not self.settings.proxy_header and not self.tokens.refresh()
+        held = self.held()
+        return self.settings.loopback and not self.settings.proxy_header and not held and not self.guarded
+
+    def held(self) -> tuple[Token, ...]:
+        """The tokens now. Raises :class:`Refusal` 503 if their file is damaged."""
+        try:
+            tokens = self.tokens.refresh()
+        except InputError:
+            self.guarded = True
+            raise busy(30, "the tokens of this service cannot be read: its operator has to look") from None
+        self.guarded = self.guarded or bool(tokens)
+        return tokens
 
     def visitor(self, request: Request) -> Visitor:
         """Who asks. Raises :class:`Refusal`: 401 for nobody or a wrong token, 429 for too many wrong tokens or
@@ -103,7 +117,7 @@ class Door:
         cookie = request.cookies.get(COOKIE)
         session = self.sessions.find(cookie) if cookie else None
         if session is not None:
-            entry = next((one for one in self.tokens.refresh() if one.digest == session.digest), None)
+            entry = next((one for one in self.held() if one.digest == session.digest), None)
             if entry is not None:
                 return Visitor(entry.name, entry.role, session.csrf, "session")
         return Visitor(LOCAL, "admin", self._csrf(LOCAL), "local") if self.open else None
@@ -125,7 +139,7 @@ class Door:
             raise Refusal(
                 429, f"too many wrong tokens: try again in {seconds} s", headers={"Retry-After": str(seconds)}
             )
-        found = find_token(self.tokens.refresh(), token) if 0 < len(token) <= LONGEST_TOKEN else None
+        found = find_token(self.held(), token) if 0 < len(token) <= LONGEST_TOKEN else None
         if found is None:
             self.guesses.take(client)
             raise Refusal(401, "this token is wrong, or was revoked", "wrong_token", {"WWW-Authenticate": "Bearer"})

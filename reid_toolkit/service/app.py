@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
@@ -55,11 +55,7 @@ def routes() -> FastAPI:
         title="reid", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
         description="Search a gallery of people, and say who is who. See docs/service.md.",
     )  # fmt: skip
-    api = APIRouter(prefix="/api/v1")
-    for subject in SUBJECTS:
-        api.include_router(subject.router)
-    app.include_router(api)
-    for router in (health.router, signing.router, pages.router):
+    for router in (*(subject.router for subject in SUBJECTS), health.router, signing.router, pages.router):
         app.include_router(router)
     return app
 

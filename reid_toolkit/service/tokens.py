@@ -99,9 +99,7 @@ def add_token(path: Path, name: str, role: str) -> str:
     with changing(path):
         tokens = read_tokens(path)
         if any(one.name == name for one in tokens):
-            raise InputError(
-                f"{path}: there is a token called {name!r} already: revoke it first, or choose another name"
-            )
+            raise InputError(f"{path}: a token is called {name!r} already: revoke it first, or choose another name")
         token = PREFIX + secrets.token_urlsafe(32)
         write_tokens(path, (*tokens, Token(name, role, digest_of(token), round(time.time(), 3))))
     return token

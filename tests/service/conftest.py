@@ -1,5 +1,7 @@
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +41,49 @@ def guarded(gallery: Path, tokens: dict[str, str]) -> Iterator[TestClient]:
     """A client of a service with tokens."""
     with client_of(settings_of(gallery)) as client:
         yield client
+
+
+@dataclass
+class Fort:
+    """A service with tokens that many attacks share. None of them may change it."""
+
+    client: TestClient
+    tokens: dict[str, str]
+    secrets: tuple[str, ...]
+    """Texts that no answer may hold."""
+
+    def ask(self, method: str, path: str, role: str | None = "admin", **more: Any) -> httpx.Response:
+        """Send a request with the token of a role, and check what must hold for every answer."""
+        headers = {**(bearer(self.tokens[role]) if role else {}), **more.pop("headers", {})}
+        answer = self.client.request(method, path, headers=headers, **more)
+        self.check(answer)
+        return answer
+
+    def check(self, answer: httpx.Response) -> None:
+        """What must hold for every answer, whatever was asked."""
+        assert answer.status_code < 500 or answer.status_code in (501, 503, 504), answer.text
+        whole = answer.text + "".join(f"{name}{value}" for name, value in answer.headers.items())
+        for secret in self.secrets:
+            assert secret not in whole
+        assert "Traceback" not in whole
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        assert "access-control-allow-origin" not in answer.headers
+        assert "server" not in answer.headers
+        if answer.status_code >= 400:
+            error = answer.json()["error"]
+            assert set(error) == {"code", "message"}
+            assert error["message"].isprintable()
+            assert len(error["message"]) < 500
+
+
+@pytest.fixture(scope="session")
+def fort(shared_gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fort]:
+    file = tmp_path_factory.mktemp("fort") / "tokens.json"
+    names = {"search": "anna", "review": "rita", "admin": "ada"}
+    tokens = {role: add_token(file, name, role) for role, name in names.items()}
+    limits = Limits(rate=1e6, burst=1e6, guesses=1_000_000, body_bytes=600_000, picture_bytes=200_000, pictures=4)
+    secrets = (str(shared_gallery.parent), str(file.parent), *tokens.values())
+    with client_of(settings_of(shared_gallery, tokens=file, limits=limits)) as client:
+        yield Fort(client, tokens, secrets)

@@ -8,7 +8,7 @@ from reid_toolkit.service.access import Searcher
 from reid_toolkit.service.context import Here
 from reid_toolkit.service.desk import Desk, label_of, source_id
 
-router = APIRouter(tags=["gallery"])
+router = APIRouter(prefix="/api/v1", tags=["gallery"])
 MOST = 1_000
 """At most so many sources are listed: a gallery of crops has a source for each crop."""
 

@@ -9,7 +9,7 @@ from reid_toolkit.service.access import Searcher
 from reid_toolkit.service.context import Here
 from reid_toolkit.service.desk import Desk
 
-router = APIRouter(tags=["gallery"])
+router = APIRouter(prefix="/api/v1", tags=["gallery"])
 
 
 @router.get("/cameras")

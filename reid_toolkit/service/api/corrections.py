@@ -11,7 +11,7 @@ from reid_toolkit.service import correcting
 from reid_toolkit.service.access import Admin, Reviewer, Searcher
 from reid_toolkit.service.context import Here
 
-router = APIRouter(tags=["corrections"])
+router = APIRouter(prefix="/api/v1", tags=["corrections"])
 MOST = 50
 """Questions that are asked at once. They are kept until people or records change."""
 Text = Annotated[str, Field(min_length=1, max_length=300)]

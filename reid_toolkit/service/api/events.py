@@ -13,7 +13,7 @@ from reid_toolkit.service.context import Context, Here
 from reid_toolkit.service.errors import Refusal, busy
 from reid_toolkit.service.following import EventFile, Line
 
-router = APIRouter(tags=["events"])
+router = APIRouter(prefix="/api/v1", tags=["events"])
 POLL, BEAT, LONGEST = 0.25, 15.0, 3600.0
 """Seconds: between two looks at the file, between two signs of life, and of one answer."""
 

@@ -16,7 +16,7 @@ from reid_toolkit.service.errors import Refusal
 from reid_toolkit.service.filters import name_in
 from reid_toolkit.service.finding import person_of
 
-router = APIRouter(tags=["people"])
+router = APIRouter(prefix="/api/v1", tags=["people"])
 
 
 @router.get("/people")

@@ -16,7 +16,7 @@ from reid_toolkit.service.enrolling import delete, enroll
 from reid_toolkit.service.errors import Refusal
 from reid_toolkit.service.forms import read_form
 
-router = APIRouter(tags=["records"])
+router = APIRouter(prefix="/api/v1", tags=["records"])
 JPEG = b"\xff\xd8\xff"
 TEXT = {"type": "string"}
 ENROLMENT = {

@@ -11,7 +11,7 @@ from reid_toolkit.service.filters import FILTERS, Wanted, form_of, wanted_of
 from reid_toolkit.service.finding import search as answer
 from reid_toolkit.service.forms import read_form
 
-router = APIRouter(tags=["search"])
+router = APIRouter(prefix="/api/v1", tags=["search"])
 Several = Annotated[list[str] | None, Query()]
 One = Annotated[str | None, Query()]
 TEXT = {"type": "string"}
