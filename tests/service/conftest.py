@@ -7,8 +7,12 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
-from serving import client_of, make_gallery, settings_of, tokens_of
+import httpx
+from serving import bearer, client_of, make_gallery, settings_of, tokens_of
 from starlette.testclient import TestClient
+
+from reid_toolkit.service.settings import Limits
+from reid_toolkit.service.tokens import add_token
 
 
 @pytest.fixture(scope="session")
