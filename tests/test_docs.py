@@ -30,7 +30,7 @@ def test_there_are_commands_to_check():
 def test_every_command_is_understood(page, line, monkeypatch):
     monkeypatch.setattr("reid_toolkit.catalogue.cache.is_here", lambda _: True)  # whatever model a page takes by name
     command, words = reid, shlex.split(line, comments=True)[1:]
-    while isinstance(command, click.Group) and words:  # reid gallery info
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):  # reid gallery info
         name, *words = words
         command = command.get_command(click.Context(command), name)
         assert command is not None, f"no command {name}"

@@ -67,10 +67,12 @@ class Door:
     def of(cls, settings: Settings) -> "Door":
         """The door of a service. Raises :class:`InputError` if the file of tokens cannot be read."""
         limits = settings.limits
-        return cls(
+        door = cls(
             settings, TokenFile(settings.tokens), Sessions(limits.session_seconds),
             RateLimit(limits.guesses / 60, limits.guesses), RateLimit(limits.rate, limits.burst),
         )  # fmt: skip
+        door.held()
+        return door
 
     @property
     def open(self) -> bool:

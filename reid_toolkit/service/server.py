@@ -93,11 +93,13 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app, http=protocol, ws="none", lifespan="on", loop="asyncio", log_config=None, access_log=False,
                 server_header=False, date_header=True, proxy_headers=False, limit_concurrency=limits.connections,
-                h11_max_incomplete_event_size=HEAD_BYTES, timeout_keep_alive=15, timeout_graceful_shutdown=GRACE,
+                h11_max_incomplete_event_size=HEAD_BYTES, timeout_keep_alive=max(1, round(limits.head_seconds)),
+                timeout_graceful_shutdown=GRACE,
             )
         )  # fmt: skip
         self._state = app.state
-        logging.getLogger("uvicorn").setLevel(logging.ERROR)
+        for noisy in ("uvicorn", "python_multipart"):  # what clients send wrongly is no news
+            logging.getLogger(noisy).setLevel(logging.ERROR)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Stop taking requests, finish those that run, and end streams."""
