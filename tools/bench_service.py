@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,10 +179,8 @@ def kills(gallery: Path, token: str, picture: bytes, times: int) -> dict[str, in
                     names[person] = new
 
     def until_killed(function: Any, *arguments: Any) -> None:
-        try:
+        with suppress(httpx.HTTPError):  # the service was killed
             function(*arguments)
-        except httpx.HTTPError:
-            pass  # the service was killed
 
     for turn in range(times):
         with service(gallery) as (process, address, _):

@@ -1,7 +1,7 @@
 """The load that bench_service.py puts on a service, for locust. It reads what to do from the environment.
 
-REID_LOAD is JSON: "mode" is "search" (a picture, at "rate" searches a second over all users) or "mixed" (what a page and
-programs ask, until "requests" were answered); "token", "picture" (a file) and "people" (names) are what it asks with.
+REID_LOAD is JSON. Its "mode" is "search" (a picture, at "rate" searches a second over all users) or "mixed" (what a
+page and programs ask, until "requests" were answered). It asks with "token", "picture" (a file) and "people" (names).
 """
 
 import json
@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import gevent
 from locust import HttpUser, constant_throughput, events, task
 
 WANTED = json.loads(os.environ.get("REID_LOAD", '{"mode": "mixed"}'))
@@ -22,16 +23,9 @@ def count(**_: Any) -> None:
     ANSWERED[0] += 1
 
 
-@events.init.add_listener
-def remember(environment: Any, **_: Any) -> None:
-    """Where the users find the runner."""
-    User.environment_of_all = environment
-
-
 class User(HttpUser):
     """A program with a token."""
 
-    environment_of_all: Any = None
     wait_time = constant_throughput(WANTED["rate"] / WANTED["users"]) if WANTED["mode"] == "search" else lambda _: 0
 
     def on_start(self) -> None:
@@ -46,7 +40,8 @@ class User(HttpUser):
         if WANTED["mode"] == "search" or self.random.random() < 0.05:
             self.search()
         elif ANSWERED[0] >= WANTED["requests"]:
-            self.environment.runner.quit()
+            gevent.spawn(self.environment.runner.quit)  # not from here, because it ends this user too
+            gevent.sleep(1)
         else:
             self.look()
 

@@ -15,11 +15,13 @@ from reid_toolkit.service.errors import Refusal, busy
 from reid_toolkit.service.rates import RateLimit
 from reid_toolkit.service.sessions import COOKIE, Sessions
 from reid_toolkit.service.settings import Settings
-from reid_toolkit.service.tokens import ROLES, Token, TokenFile, find_token
+from reid_toolkit.service.tokens import ROLES, Token, TokenFile, digest_of, find_token
 
 CSRF = "x-reid-csrf"
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 LONGEST_TOKEN = 200
+MOST = 10_000
+"""Of :attr:`Door.welcome`."""
 LOCAL = "local"
 """The name of whoever asks a service without tokens, from this machine."""
 
@@ -60,6 +62,9 @@ class Door:
     guesses: RateLimit
     requests: RateLimit
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    welcome: dict[tuple[str, str], None] = field(default_factory=dict)
+    """Addresses and digests of right tokens that came from there. They need not wait while others guess, because all
+    clients of a proxy have one address."""
     guarded: bool = False
     """Whether there were tokens since the start. Then the service stays closed when the last one is revoked."""
 
@@ -137,14 +142,19 @@ class Door:
     def check(self, request: Request, token: str) -> Token:
         """The entry of a token. Raises :class:`Refusal`: 401 if it is wrong, 429 after too many wrong tokens."""
         client = request.client.host if request.client else ""
-        if seconds := self.guesses.wait(client):
+        known = client, digest_of(token)
+        if known not in self.welcome and (seconds := self.guesses.wait(client)):
             raise Refusal(
                 429, f"too many wrong tokens: try again in {seconds} s", headers={"Retry-After": str(seconds)}
             )
         found = find_token(self.held(), token) if 0 < len(token) <= LONGEST_TOKEN else None
         if found is None:
             self.guesses.take(client)
+            self.welcome.pop(known, None)
             raise Refusal(401, "this token is wrong, or was revoked", "wrong_token", {"WWW-Authenticate": "Bearer"})
+        self.welcome[known] = None
+        if len(self.welcome) > MOST:
+            del self.welcome[next(iter(self.welcome))]
         return found
 
     def sign_in(self, request: Request, token: str) -> str:

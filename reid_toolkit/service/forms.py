@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import parse_qs
 
 import python_multipart  # noqa: F401 (starlette reads forms with it, and says so only at the first form)
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from reid_toolkit.files import as_name
 from reid_toolkit.service.errors import Refusal
@@ -23,7 +24,7 @@ NAME = 100
 class InMemory(MultiPartParser):
     """Keeps files in memory, whose size is bounded already, so that nothing of a query is written to a disk."""
 
-    spool_max_size = 1 << 40
+    spool_max_size = max_file_size = 1 << 40  # its name depends on the version of starlette
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,12 @@ async def read_form(request: Request, limits: Limits) -> Form:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("multipart/form-data", "application/x-www-form-urlencoded"):
         raise Refusal(415, "expected multipart/form-data", "not_a_form")
-    parser: MultiPartParser | FormParser
+    if kind == "application/x-www-form-urlencoded":
+        return await _short_form(request)
     try:
-        if kind == "multipart/form-data":
-            parser = InMemory(
-                request.headers, request.stream(), max_files=limits.pictures, max_fields=FIELDS,
-                max_part_size=FIELD_BYTES,
-            )  # fmt: skip
-        else:
-            parser = FormParser(request.headers, request.stream(), max_fields=FIELDS, max_part_size=FIELD_BYTES)
-        data = await parser.parse()
+        data = await InMemory(
+            request.headers, request.stream(), max_files=limits.pictures, max_fields=FIELDS, max_part_size=FIELD_BYTES
+        ).parse()
     except (MultiPartException, KeyError, ValueError, LookupError) as error:
         said = getattr(error, "message", "") or "malformed"
         if said.startswith("Too many files"):
@@ -75,6 +72,17 @@ async def read_form(request: Request, limits: Limits) -> Form:
         return await _form(data, limits)
     finally:
         await data.close()
+
+
+async def _short_form(request: Request) -> Form:
+    """A form without files."""
+    body = await request.body()
+    if len(body) > FIELD_BYTES:
+        raise Refusal(413, f"the form is too large: expected at most {FIELD_BYTES:,} bytes, or multipart/form-data")
+    try:
+        return Form(parse_qs(body.decode(), keep_blank_values=True, max_num_fields=FIELDS), ())
+    except ValueError:
+        raise Refusal(400, "the form cannot be read") from None
 
 
 async def _form(data: FormData, limits: Limits) -> Form:

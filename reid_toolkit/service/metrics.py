@@ -1,6 +1,7 @@
 """Figures for Prometheus."""
 
 import time
+from functools import partial
 from http import HTTPMethod
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -32,7 +33,7 @@ class Metrics:
         began.set(context.began)
         pending = Gauge("reid_pending", "Requests that are worked on or wait", ("pool",), registry=self.registry)
         for pool in (context.embedding, context.reading, context.slow):
-            pending.labels(pool.name).set_function(lambda pool=pool: pool.pending)
+            pending.labels(pool.name).set_function(partial(getattr, pool, "pending"))
 
     def text(self, records: int) -> bytes:
         """All figures, in the format of Prometheus."""

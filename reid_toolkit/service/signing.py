@@ -46,8 +46,13 @@ def set_cookie(request: Request, response: Response, cookie: str) -> None:
     door = door_of(request)
     response.set_cookie(
         COOKIE, cookie, max_age=int(door.sessions.seconds), httponly=True, samesite="strict",
-        secure=request.url.scheme == "https", path="/",
+        secure=is_encrypted(request), path="/",
     )  # fmt: skip
+
+
+def is_encrypted(request: Request) -> bool:
+    """Whether the browser speaks TLS, perhaps with a proxy."""
+    return request.url.scheme == "https" or request.headers.get("origin", "").lower().startswith("https://")
 
 
 def local_path(text: str | None) -> str:

@@ -158,7 +158,8 @@ class TokenFile:
 
     def __init__(self, path: Path | None) -> None:
         """``path`` is the file, None for no tokens. Raises what :func:`read_tokens` raises."""
-        self._path, self._seen, self._tokens = path, (0, 0, 0), ()
+        self._path, self._seen = path, (0, 0, 0)
+        self._tokens: tuple[Token, ...] = ()
         self.refresh()
 
     def refresh(self) -> tuple[Token, ...]:

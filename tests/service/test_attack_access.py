@@ -116,6 +116,21 @@ def test_guessing_is_slowed_down(gallery: Path) -> None:
         assert client.post("/login", data={"token": tokens["admin"]}).status_code == 429
 
 
+def test_who_was_there_before_is_not_shut_out_by_a_guesser(gallery: Path) -> None:
+    """All clients of a proxy have one address."""
+    tokens = tokens_of(gallery)
+    with client_of(settings_of(gallery)) as client:
+        assert client.get("/api/v1/whoami", headers=bearer(tokens["search"])).status_code == 200
+        assert client.post("/login", data={"token": tokens["review"]}).status_code == 303
+        for number in range(12):
+            client.get("/api/v1/whoami", headers=bearer(f"reid_{number}"))
+        assert client.get("/api/v1/whoami", headers=bearer(tokens["search"])).status_code == 200
+        assert client.get("/api/v1/whoami").json()["name"] == "rita"
+        revoke_token(gallery / FILE, "anna")
+        assert client.get("/api/v1/whoami", headers=bearer(tokens["search"])).status_code == 401
+        assert client.get("/api/v1/whoami", headers=bearer(tokens["search"])).status_code == 429
+
+
 def test_guessing_by_the_form_counts_as_well(guarded: TestClient) -> None:
     statuses = [guarded.post("/login", data={"token": f"x{number}"}).status_code for number in range(11)]
     assert statuses == [401] * 10 + [429]
@@ -157,6 +172,10 @@ def test_the_cookie_is_closed_to_scripts_and_other_sites(gallery: Path, tokens: 
             assert "Path=/" in cookie
             assert ("Secure" in cookie) == secure
             assert tokens["search"] not in cookie
+    behind = {"Origin": "https://localhost", "Host": "localhost"}  # a proxy that speaks TLS
+    with client_of(settings_of(gallery)) as client:
+        cookie = client.post("/login", data={"token": tokens["search"]}, headers=behind).headers["set-cookie"]
+        assert "Secure" in cookie
 
 
 CSRF = ("", "x", "null", "{other}", "{short}", "{cookie}")

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("locust")
 pytest.importorskip("fastapi")
 
-from three_people import write_model  # noqa: E402
+from three_people import write_model
 
 TOOL = Path(__file__).parents[2] / "tools" / "bench_service.py"
 
