@@ -199,6 +199,12 @@ def kills(gallery: Path, token: str, picture: bytes, times: int) -> dict[str, in
     return {"kills": times, "acknowledged": len(enrolled) + len(names), "lost": lost, "sound": int(sound)}
 
 
+def save(found: dict[str, Any], out: Path | None) -> None:
+    """Write what was measured so far."""
+    if out:
+        out.write_text(json.dumps(found, indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
@@ -237,6 +243,7 @@ def main() -> None:
             with watching(folder, gallery, options.model):
                 stats = load(address, wanted | {"mode": "search"}, options.seconds, 4)
         found["searches"] = figures(stats)["search"] | {"watch": not options.no_watch}
+        save(found, options.out)
         load(address, wanted | {"mode": "mixed", "requests": min(500, options.requests)}, None, USERS)  # to warm up
         memory = [resident(process.pid)]
         stats = load(address, wanted | {"mode": "mixed"}, None, USERS)
@@ -245,11 +252,10 @@ def main() -> None:
         found["answered"] = sum(one["num_requests"] for one in stats)
         found["errors"] = sum(one["num_failures"] for one in stats)
         found["resident_mb"] = [round(one, 1) for one in memory]
+    save(found, options.out)
     found["killed"] = kills(gallery, token, picture.read_bytes(), options.kills)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+    save(found, options.out)
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

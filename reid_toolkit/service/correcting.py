@@ -33,8 +33,7 @@ def changing(desk: Desk) -> Iterator[View]:
 def say(desk: Desk, grouper: Grouper, who: str, kind: Kind, first: str, second: str) -> dict[str, Any]:
     """Store that two people or records are one person, or are not, and group again what does not obey it."""
     with changing(desk) as book:
-        for text in (first, second):
-            known(desk, book, text)
+        book = known(desk, book, (first, second))
         made = book.say(kind, first, second, who)
         grouped = mend(desk, grouper, who)
         called = book.called
@@ -44,12 +43,21 @@ def say(desk: Desk, grouper: Grouper, who: str, kind: Kind, first: str, second: 
     }  # fmt: skip
 
 
-def known(desk: Desk, book: View, text: str) -> None:
-    """Raise :class:`Refusal` 404 if nothing is called ``text``."""
+def known(desk: Desk, book: View, texts: Sequence[str]) -> View:
+    """The people, after making sure that each text names something that is still there. Raises :class:`Refusal` 404 if
+    not."""
     try:
-        book.target(text)
-    except ReidError as error:
-        raise desk.refusal(error, input_status=404) from error
+        targets = [book.target(text) for text in texts]
+    except ReidError:
+        book = desk.book(at_once=True)  # the text may name a new record
+        try:
+            targets = [book.target(text) for text in texts]
+        except ReidError as error:
+            raise desk.refusal(error, input_status=404) from error
+    wanted = {one.digest for one in targets}
+    if len(desk.store.held(wanted)) < len(wanted):
+        raise Refusal(404, "a record was deleted meanwhile: load the page again")
+    return book
 
 
 def mend(desk: Desk, grouper: Grouper, who: str) -> bool:
@@ -66,9 +74,8 @@ def mend(desk: Desk, grouper: Grouper, who: str) -> bool:
 def split(desk: Desk, who: str, name: str, records: Sequence[str]) -> dict[str, Any]:
     """Make a new person of some records of a person."""
     with changing(desk) as book:
+        book = known(desk, book, records)
         number = person_of(book, name)
-        for text in records:
-            known(desk, book, text)
         made, new = book.split(book.name(number), records, who)
         return {"person": name_of(new, {}), "number": new, "corrections": [one.name for one in made]}
 

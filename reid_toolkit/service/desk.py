@@ -22,9 +22,9 @@ from reid_toolkit.search import Search
 from reid_toolkit.service.errors import Refusal, refusal_of
 from reid_toolkit.service.settings import Settings
 
-LATE = 5.0
-"""Seconds after which new records are counted, and appear among those without a person. Searches find them at once,
-and deleted records disappear at once."""
+LATE, SELDOM = 5.0, 20.0
+"""New records are counted, and appear among those without a person, after so many seconds, or in a large gallery after
+so many times the seconds that reading all records takes. Searches find them at once."""
 NO_PEOPLE = "this gallery keeps no people: only a gallery in a folder does"
 SOURCE_ID = 16
 """Digits of a source's id."""
@@ -39,6 +39,11 @@ class View(Book):
         self.store, self.where, self.people, self.records = store, where, people, records
         self.stored_pictures = pictured
         """The digests of those records of which the gallery stores a picture."""
+
+    @cached_property
+    def waiting(self) -> int:  # type: ignore[override] (kept, because it is counted over all records)
+        """How many records have no person yet."""
+        return len(self.records) - sum(map(self.people.members.__contains__, self.records))
 
     def target(self, text: str) -> Target:
         """What ``text`` names: the id of a record, or what a user may name at the command line."""
@@ -91,7 +96,9 @@ class Desk:
         self._reading, self._loading, self._informing = Lock(), Lock(), Lock()
         self._embedder: Embedder | None = None
         self._book: View | None = None
-        self._count, self._read_at = -1, 0.0
+        self._state: object = None
+        """What changes when records come or go, as of when the book was read."""
+        self._next_read = 0.0
         self._info: Info | None = None
         self._info_at = 0.0
         self.model_file = settings.model or self.store.model_file
@@ -104,7 +111,9 @@ class Desk:
         """Read what the first requests need: people, descriptors and the model. Raises :class:`ReidError` if the model
         cannot be used, after all else was read."""
         if self.keeps_people:
-            self.book()
+            book = self.book()
+            _ = book.by_person, book.camera_times, book.waiting
+        self.store.held(["0" * 64])
         self.store.count_passing(Filter())
         self.info()
         if len(self.store):
@@ -135,32 +144,40 @@ class Desk:
         """Who is who, now. None if this kind of gallery keeps no people."""
         return self.book(new_records=False) if self.keeps_people else None
 
-    def book(self, *, new_records: bool = True) -> View:
+    def book(self, *, new_records: bool = True, at_once: bool = False) -> View:
         """The people of the gallery now. Raises :class:`Refusal` 501 if this kind of gallery keeps none.
 
-        new_records: also read records that were added since, if that was not done a moment ago.
+        Corrections and deletions by anybody show at once: a deleted record has no person any more.
+
+        new_records: also read records that were added since, if that was not done a moment ago. at_once: even then.
         """
         if not self.keeps_people:
             raise Refusal(501, NO_PEOPLE)
         with self._reading:
-            held, now, store = self._book, time.monotonic(), self.store
+            held, store, kept = self._book, self.store, self.store.retention
             changed = held is None or store.people.changed(held.people)
             people = store.people.read() if held is None or changed else held.people
-            since = None if store.retention is None else time.time() - store.retention
-            count, late = len(store), now - self._read_at > LATE
-            added = new_records and late and count != self._count
-            if held is None or added or deletions(held.people) != deletions(people):
-                records, pictured = read_records(store, since)
-                self._count, self._read_at = count, now
-            elif since is not None and late:
-                records = {digest: one for digest, one in held.records.items() if not is_past(one, since)}
-                pictured = held.stored_pictures
-            elif changed:
+            since = None if kept is None else time.time() - kept
+            late = time.monotonic() >= self._next_read
+            state = len(store), deletions(people)
+            if held is None or (state != self._state and (at_once or (late and new_records))):
+                records, pictured = self._read_records(since)
+                self._state = state
+            elif changed or (since is not None and late):
                 records, pictured = held.records, held.stored_pictures
+                if since is not None:
+                    records = {digest: one for digest, one in records.items() if not is_past(one, since)}
             else:
                 return held
             self._book = View(store, self.label, people, records, pictured)
             return self._book
+
+    def _read_records(self, since: float | None) -> tuple[dict[str, Record], frozenset[str]]:
+        began = time.monotonic()
+        found = read_records(self.store, since)
+        # The records of a large gallery take seconds, so they are read more seldom.
+        self._next_read = time.monotonic() + max(LATE, SELDOM * (time.monotonic() - began))
+        return found
 
     def grouped(self, *, new_records: bool = True) -> View:
         """:meth:`book`. Raises :class:`Refusal` 409 if nobody was grouped yet."""

@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import httpx
+import numpy as np
 from serving import bearer, client_of, jpeg, running, settings_of
 from starlette.testclient import TestClient
+
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.records import Record
 
 
 def test_without_tokens_everybody_on_this_machine_is_admin(local: TestClient) -> None:
@@ -58,6 +62,24 @@ def test_sign_in_with_a_session(guarded: TestClient, tokens: dict[str, str]) -> 
     assert guarded.post("/logout").status_code == 403
     assert guarded.post("/logout", headers={"X-Reid-CSRF": about["csrf"]}).status_code == 303
     assert guarded.get("/api/v1/whoami").status_code == 401
+
+
+def test_changes_by_other_processes_show(local: TestClient, gallery: Path) -> None:
+    shown = local.get("/api/v1/people/Ana").json()["visits"]
+    gone, kept = shown[0]["records"][0]["id"], shown[1]["records"][0]["id"]
+    with Gallery.open(gallery) as other:
+        record = other.held([gone])[gone].record
+        other.delete_records([record])
+        other.add(np.eye(1, 96, dtype=np.float32), [Record("new-1", "door", 5.0, 6.0, "elsewhere")])
+    after = local.get("/api/v1/people/Ana").json()["visits"]
+    assert gone not in [one["id"] for visit in after for one in visit["records"]]
+    assert local.get(f"/api/v1/records/{gone}").status_code == 404
+    pair = {"first": gone, "second": kept}
+    assert local.post("/api/v1/people/not", json=pair).status_code == 404
+    done = local.post("/api/v1/people/same", json={"first": "new-1", "second": "Ana"})
+    assert (done.status_code, done.json()["kind"]) == (200, "same"), done.text
+    with Gallery.open(gallery) as other:
+        assert len(other.people.read().corrections) == 1
 
 
 def test_a_real_server(gallery: Path) -> None:

@@ -40,10 +40,14 @@ class Lookup:
         }
 
     def _read(self, store: RecordTable) -> None:
-        for number, (source, tracklet, camera) in store.keys().items():
-            if number > self._last:
-                digest = key_digest(Record(tracklet, camera, source=source))
-                self._keys[bytes.fromhex(digest)] = (source, tracklet, camera)
+        rows = (
+            store.connection.execute("SELECT source, tracklet, camera FROM record WHERE id > ?", (self._last,))
+            if self._last
+            else store.keys().values()
+        )
+        for source, tracklet, camera in rows:
+            digest = key_digest(Record(tracklet, camera, source=source))
+            self._keys[bytes.fromhex(digest)] = (source, tracklet, camera)
 
 
 def _vector(store: RecordTable, number: int) -> NDArray[np.float32]:
