@@ -1,5 +1,5 @@
-"""The page. ``router`` holds its routes."""
+"""The page of `reid serve` (docs/service-page.md). ``router`` holds its routes, and ``error_page`` shows an error."""
 
-from fastapi import APIRouter
+from reid_toolkit.service.pages.routes import error_page, router
 
-router = APIRouter()
+__all__ = ["error_page", "router"]

@@ -1,0 +1,324 @@
+/* What all pages share: requests, elements, times, states and messages. Text from the server only ever becomes text
+   nodes and attributes, so a name with HTML in it is shown as it is. */
+
+const body = document.body.dataset;
+export const role = body.role;
+export const limits = JSON.parse(body.limits || "{}");
+const RANKS = { search: 0, review: 1, admin: 2 };
+export const may = (needed) => RANKS[role] >= RANKS[needed];
+export const $ = (id) => document.getElementById(id);
+
+/* Requests */
+
+export class Refusal extends Error {
+  constructor(status, message, wait = 0, code = "") {
+    super(message);
+    Object.assign(this, { status, wait, code });
+  }
+}
+
+let csrf = document.querySelector('meta[name="csrf-token"]')?.content ?? "";
+const PATIENCE = 60_000;
+
+export async function api(path, wanted = {}) {
+  try {
+    return await request(path, wanted);
+  } catch (error) {
+    if (error.code !== "wrong_csrf") throw error;
+    await recognise(); // somebody signed in anew in another tab
+    return request(path, wanted);
+  }
+}
+
+async function request(path, { method = "GET", json, form, signal } = {}) {
+  const limit = AbortSignal.timeout(PATIENCE);
+  const options = { method, headers: { Accept: "application/json" }, credentials: "same-origin" };
+  options.signal = signal ? AbortSignal.any([signal, limit]) : limit;
+  if (method !== "GET") options.headers["X-Reid-CSRF"] = csrf;
+  if (json !== undefined) {
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(json);
+  } else if (form) options.body = form;
+  let answer;
+  try {
+    answer = await fetch(`/api/v1${path}`, options);
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    if (error.name === "TimeoutError") throw new Refusal(0, "The server did not answer in time.");
+    throw new Refusal(0, "The server cannot be reached. Check the connection, then try again.");
+  }
+  if (answer.ok) {
+    sessionEnded(false);
+    return answer.status === 204 ? null : answer.json();
+  }
+  throw await refusal(answer);
+}
+
+async function refusal(answer) {
+  let [message, code] = [`The server answered with status ${answer.status}.`, ""];
+  try {
+    ({ message, code } = (await answer.json()).error);
+    message = sentence(message);
+  } catch { /* not from us: a proxy's page, for example */ }
+  if (answer.status === 401) sessionEnded(true);
+  return new Refusal(answer.status, message, Number(answer.headers.get("Retry-After")) || 0, code);
+}
+
+/* The server's line as a sentence. A name at its beginning, such as a file's, stays as it is. */
+function sentence(words) {
+  const begin = /^[a-z]+[ ,]/.test(words) ? words.charAt(0).toUpperCase() : words.charAt(0);
+  return begin + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
+}
+
+/* The session may end, or begin anew, in another tab. What is on this page stays. */
+function sessionEnded(ended) {
+  const place = $("session");
+  if (!place || place.hidden === !ended) return;
+  place.hidden = !ended;
+  place.className = ended ? "notice bad" : "";
+  const next = encodeURIComponent(location.pathname + location.search);
+  place.replaceChildren(
+    ...(ended
+      ? [
+          el("p", { role: "alert" }, "You are signed out. What you see stays here until you leave the page."),
+          el("a", { class: "button", href: `/login?next=${next}` }, "Sign in"),
+          el("button", { onclick: renew }, "I signed in elsewhere"),
+        ]
+      : []),
+  );
+}
+
+async function recognise() {
+  const who = await request("/whoami");
+  csrf = who.csrf ?? csrf;
+  if (who.role !== role) location.reload();
+}
+
+async function renew() {
+  try {
+    await recognise();
+    say("You are signed in again.");
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+/* Elements */
+
+export function el(tag, given = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(given)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name in made && typeof value === "boolean") made[name] = value;
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return made;
+}
+
+export function svg(tag, given = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(given)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+export function shot(address, words, ...more) {
+  const place = el("span", { class: "shot" });
+  place.append(picture(address, words), ...more);
+  return place;
+}
+
+/* A picture, or words in its place if there is none or it cannot be loaded. */
+export function picture(address, words) {
+  const blank = () => el("span", { class: "blank" }, words ? ["no picture", el("span", { class: "visually-hidden" }, `: ${words}`)] : "");
+  if (!address) return blank();
+  const made = el("img", { src: address, alt: words, decoding: "async" });
+  made.addEventListener("error", () => made.replaceWith(blank()), { once: true });
+  return made;
+}
+
+export const personLink = (name) => el("a", { href: `/people/${encodeURIComponent(name)}` }, name);
+export const cameraName = (name) => name || "(no name)";
+export const counted = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+
+/* Times, in the server's zone, as the command line shows them */
+
+const DATED = [1e8, 1e11];
+export const isDated = (seconds) => seconds !== null && seconds >= DATED[0] && seconds <= DATED[1];
+const zoned = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: body.zone || "UTC", ...options });
+const DAY = zoned({ weekday: "short", day: "numeric", month: "short", year: "numeric" });
+const CLOCK = zoned({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const DATE = zoned({ day: "numeric", month: "short", year: "numeric" });
+const SHORT = zoned({ hour: "2-digit", minute: "2-digit" });
+const moment = (seconds) => new Date(seconds * 1000);
+export const dayOf = (seconds) => (isDated(seconds) ? DAY.format(moment(seconds)) : "");
+export const shortTime = (seconds) => (isDated(seconds) ? SHORT.format(moment(seconds)) : `${Math.round(seconds)} s`);
+
+export function clockSpan(start, end) {
+  if (start === null || start === undefined || end === null) return "time not known";
+  if (!isDated(start)) {
+    const from = start.toFixed(1);
+    return from === end.toFixed(1) ? `${from} s of the recording` : `${from}–${end.toFixed(1)} s of the recording`;
+  }
+  const [from, to] = [CLOCK.format(moment(start)), CLOCK.format(moment(end))];
+  return from === to ? from : `${from}–${to}`;
+}
+
+export const fullSpan = (start, end) => [dayOf(start), clockSpan(start, end)].filter(Boolean).join(", ");
+export function timeOf(start, end, words = clockSpan(start, end)) {
+  return isDated(start) ? el("time", { datetime: moment(start).toISOString() }, words) : el("span", {}, words);
+}
+/* Day and clock, which may stand on two lines. */
+export const dayAndClock = (start, end) =>
+  el("span", { class: "when" }, isDated(start) && el("span", {}, `${DATE.format(moment(start))}, `), timeOf(start, end));
+export const dayTime = (seconds) =>
+  isDated(seconds)
+    ? el("time", { datetime: moment(seconds).toISOString() }, `${DATE.format(moment(seconds))}, ${SHORT.format(moment(seconds))}`)
+    : el("span", {}, seconds === null ? "–" : `${seconds.toFixed(1)} s`);
+
+export function duration(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+/* States */
+
+export const say = (words) => {
+  const place = $("status");
+  place.textContent = "";
+  setTimeout(() => (place.textContent = words), 30);
+};
+
+export function state(heading, text, buttons = [], bad = false) {
+  return el(
+    "div",
+    { class: bad ? "state bad" : "state", role: bad ? "alert" : null },
+    el("h2", {}, heading),
+    text && el("p", {}, text),
+    buttons.length > 0 && el("div", { class: "buttons" }, buttons),
+  );
+}
+
+export function loading(place, kind = "line", count = 4) {
+  place.setAttribute("aria-busy", "true");
+  const bones = Array.from({ length: count }, () =>
+    kind === "card" ? el("div", { class: "card" }, el("div", { class: "shot bone" }), el("p", {}, "\u00a0")) : el("div", { class: `bone ${kind}` }),
+  );
+  place.replaceChildren(el("p", { class: "visually-hidden" }, "Loading"), el("div", { class: kind === "card" ? "cards" : "", "aria-hidden": "true" }, bones));
+}
+
+export function show(place, ...children) {
+  place.removeAttribute("aria-busy");
+  place.replaceChildren(...children);
+}
+
+const HEADINGS = {
+  0: "No connection", 401: "You are signed out", 403: "Your token may not do this", 404: "Not found",
+  429: "Too many requests", 501: "This gallery cannot do this", 503: "The server is busy", 504: "The server took too long",
+};
+
+/* An error in the place of what was asked for. What the user may do about it is a button. */
+export function failed(place, error, again) {
+  if (error.name === "AbortError") return;
+  if (!(error instanceof Refusal)) throw error;
+  const buttons = [];
+  if (error.status === 401) {
+    const next = encodeURIComponent(location.pathname + location.search);
+    buttons.push(el("a", { class: "button", href: `/login?next=${next}` }, "Sign in"));
+  }
+  if (again && ![403, 404, 501].includes(error.status)) buttons.push(el("button", { onclick: again }, "Try again"));
+  const wait = error.wait ? ` Try again in ${counted(Math.ceil(error.wait), "second")}.` : "";
+  show(place, state(HEADINGS[error.status] ?? "This did not work", error.message + wait, buttons, true));
+}
+
+/* A message at the bottom. It stays until it is closed or another one comes. */
+export function toast(words, undo = null) {
+  const close = () => $("toasts").replaceChildren();
+  const made = el("div", { class: "toast" }, el("span", {}, words));
+  if (undo) made.append(el("button", { onclick: () => (close(), undo()) }, "Undo"));
+  made.append(el("button", { onclick: close }, "Close"));
+  $("toasts").replaceChildren(made);
+}
+
+export const problem = (error) => {
+  if (!(error instanceof Refusal)) throw error;
+  toast(error.wait ? `${error.message} Try again in ${Math.ceil(error.wait)} s.` : error.message);
+};
+
+/* Change something. Further clicks are ignored while the server works. */
+export async function busy(button, work) {
+  if (button?.getAttribute("aria-disabled") === "true") return;
+  button?.setAttribute("aria-disabled", "true");
+  try {
+    return await work();
+  } catch (error) {
+    problem(error);
+  } finally {
+    button?.removeAttribute("aria-disabled");
+  }
+}
+
+export const correctionsOf = (answer) => answer.corrections ?? (answer.correction ? [answer.correction] : []);
+
+/* Corrections that follow one another, and no others, are taken back together: records are grouped again only once. */
+export async function undoAll(names) {
+  const runs = [];
+  for (const number of names.map((name) => Number(name.slice(2))).sort((one, other) => one - other)) {
+    if (runs.at(-1)?.[1] === number - 1) runs.at(-1)[1] = number;
+    else runs.push([number, number]);
+  }
+  for (const [first, last] of runs.reverse()) {
+    const name = first === last ? `c-${first}` : `c-${first}..c-${last}`;
+    await api(`/people/corrections/${name}`, { method: "DELETE" });
+  }
+}
+
+/* A question in a dialog. Gives what the form holds, or null if it was closed. */
+export function ask(heading, content, action, { danger = false } = {}) {
+  return new Promise((resolve) => {
+    const form = el(
+      "form", { method: "dialog" },
+      el("h2", { id: "dialoghead" }, heading),
+      ...content,
+      el(
+        "div", { class: "buttons end" },
+        el("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
+        el("button", { class: danger ? "danger" : "main", value: "yes" }, action),
+      ),
+    );
+    const dialog = el("dialog", { "aria-labelledby": "dialoghead" }, form);
+    dialog.addEventListener("close", () => {
+      resolve(dialog.returnValue === "yes" ? new FormData(form) : null);
+      dialog.remove();
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+export async function askName(person) {
+  const numbered = /^person-\d+$/.test(person);
+  const input = el("input", { name: "name", value: numbered ? "" : person, autocomplete: "off", maxlength: 200, id: "newname" });
+  const content = [
+    el("div", { class: "field" }, el("label", { for: "newname" }, "Name"), input, el("span", { class: "hint" }, numbered ? "The number stays valid." : "Leave it empty to take the name away.")),
+  ];
+  const given = await ask(`Name ${person}`, content, "Save");
+  return given && { name: given.get("name").trim() || null };
+}
+
+/* The address of a person in the API. A name that would mean another address is replaced by the person's number. */
+const PLAIN = /^(?!\.{1,2}$)[^/\\]+$/;
+const TAKEN = new Set(["routes", "count", "review", "corrections", "group", "same", "not"]);
+export async function personAddress(name) {
+  if (PLAIN.test(name) && !TAKEN.has(name)) return `/people/${encodeURIComponent(name)}`;
+  const { people } = await api(`/people?limit=1000&q=${encodeURIComponent(name)}`);
+  const found = people.find((one) => one.name === name);
+  if (!found) throw new Refusal(404, `Nobody is called ${name}.`);
+  return `/people/person-${String(found.number).padStart(6, "0")}`;
+}
+
+export const rename = async (person, name) => api(`${await personAddress(person)}/name`, { method: "POST", json: { name } });

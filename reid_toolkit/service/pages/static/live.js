@@ -1,0 +1,70 @@
+/* Live: events of `reid watch` as they come, and who is there now. */
+
+import { $, cameraName, el, personLink, say, show, timeOf } from "./common.js";
+
+const [KEPT, RECENT] = [200, 50];
+const WORDS = { entered: "entered", seen: "is still there", left: "left", revised: "turned out to be somebody else", alert: "alert" };
+const visits = new Map();
+const known = new Set(); // an event that is sent again has the same key
+const waiting = [];
+let paused = false;
+
+const list = el("ol", { class: "log" });
+const told = el("div", { role: "log", "aria-live": "off", "aria-label": "Events" }, list);
+const empty = (words) => el("p", { class: "soft" }, words);
+
+function take(event) {
+  if (known.has(event.key)) return;
+  known.add(event.key);
+  if (event.kind === "left") visits.delete(event.visit);
+  else if (event.kind !== "alert") visits.set(event.visit, event);
+  if (paused) {
+    waiting.push(event);
+    $("pause").textContent = `Go on (${waiting.length} new)`;
+  } else draw([event]);
+}
+
+function draw(events) {
+  if (!list.isConnected) show($("events"), told);
+  list.prepend(...events.reverse().map(row));
+  while (list.children.length > KEPT) list.lastChild.remove();
+  here();
+}
+
+function row(event) {
+  const who = event.person ? personLink(event.person) : event.state === "new" ? "Somebody new" : "Somebody";
+  const sure = event.probability === null || event.probability === undefined ? "" : `, ${Math.round(100 * event.probability)}%`;
+  const before = event.kind === "revised" && event.previous ? ` (not ${event.previous})` : "";
+  return el("li", {}, el("span", {}, who, ` ${WORDS[event.kind] ?? event.kind}${before}`), el("span", { class: "soft" }, `${cameraName(event.camera)}${sure}`), timeOf(event.time, event.time));
+}
+
+function here() {
+  if (!visits.size) return show($("here"), empty("Nobody, as far as the events say."));
+  const rows = [...visits.values()].map((one) => el("li", {}, el("span", {}, one.person ? personLink(one.person) : "Somebody"), el("span", { class: "soft" }, cameraName(one.camera)), el("span", { class: "soft small" }, "since ", timeOf(one.start, one.start))));
+  show($("here"), el("ol", { class: "log" }, rows));
+}
+
+function link(words, state) {
+  $("link").textContent = words;
+  $("link").className = `dot ${state}`;
+}
+
+function connect() {
+  const source = new EventSource(`/api/v1/events?recent=${RECENT}`);
+  source.addEventListener("open", () => link("Connected", "on"));
+  source.addEventListener("error", () => link(source.readyState === EventSource.CLOSED ? "Not connected. Load the page again to try once more." : "Connection lost; trying again", "off"));
+  const got = (message) => take(JSON.parse(message.data));
+  for (const kind of ["event", ...Object.keys(WORDS)]) source.addEventListener(kind, got);
+}
+
+$("pause").addEventListener("click", () => {
+  paused = !paused;
+  $("pause").setAttribute("aria-pressed", String(paused));
+  $("pause").textContent = paused ? "Go on" : "Pause";
+  if (!paused) draw(waiting.splice(0));
+  say(paused ? "Paused" : "Going on");
+});
+$("speak").addEventListener("change", () => told.setAttribute("aria-live", $("speak").checked ? "polite" : "off"));
+show($("events"), empty("No events yet. They come as soon as somebody enters."));
+here();
+connect();

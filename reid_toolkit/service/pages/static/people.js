@@ -1,0 +1,166 @@
+/* Everybody: a list to search in, with merging and naming. */
+
+import {
+  $, api, ask, askName, busy, cameraName, correctionsOf, counted, dayTime, el, failed, loading, may, personLink, picture, problem, rename,
+  say, show, state, toast, undoAll,
+} from "./common.js";
+
+const PAGE = 50;
+const chosen = new Set();
+let running = null;
+
+async function load(after = null, rows = null) {
+  running?.abort();
+  running = new AbortController();
+  const place = $("list");
+  if (!after) loading(place, "line", 8);
+  const query = new URLSearchParams({ limit: PAGE });
+  if ($("q").value.trim()) query.set("q", $("q").value.trim());
+  if (after) query.set("after", after);
+  try {
+    const answer = await api(`/people?${query}`, { signal: running.signal });
+    if (rows) more(rows, answer);
+    else draw(place, answer);
+  } catch (error) {
+    if (after) return error.name === "AbortError" || problem(error);
+    if (error.status === 409) return nobody(place, error.message);
+    failed(place, error, () => load());
+  }
+}
+
+function nobody(place, message) {
+  const buttons = may("admin") ? [el("button", { class: "main", onclick: group }, "Group the records now")] : [];
+  show(place, state("Nobody was grouped yet", message, buttons));
+}
+
+function draw(place, answer) {
+  chosen.clear();
+  drawChosen();
+  if (!answer.people.length) {
+    say("Nobody found");
+    const typed = $("q").value.trim();
+    return show(place, typed ? state(`Nobody is called ${typed}`, "Names and numbers are searched.") : state("Nobody was grouped yet", "Group the gallery's records into people first."));
+  }
+  const pick = may("review");
+  const head = el("tr", { role: "row" }, pick && el("th", { class: "check", role: "columnheader" }, el("span", { class: "visually-hidden" }, "Choose")), ...["Person", "Records", "Cameras", "First seen", "Last seen"].map((words) => el("th", { scope: "col", role: "columnheader", class: words === "Records" ? "number" : null }, words)), pick && el("th", { role: "columnheader" }, el("span", { class: "visually-hidden" }, "Change")));
+  const rows = el("tbody", { role: "rowgroup" });
+  const table = el("table", { class: "stack", role: "table", "aria-label": "People" }, el("thead", { role: "rowgroup" }, head), rows);
+  show(place, el("div", { class: "panel tablepanel" }, table), el("div", { class: "more", id: "more" }));
+  more(rows, answer);
+}
+
+function more(rows, answer) {
+  const first = rows.children.length;
+  rows.append(...answer.people.map(row));
+  const button = el("button", { onclick: () => busy(button, () => load(answer.after, rows)) }, "Show more");
+  $("more").replaceChildren(...(answer.after ? [button] : []));
+  if (first) rows.children[first].querySelector("a").focus();
+  say(`${counted(rows.children.length, "person", "people")} shown`);
+}
+
+function row(one) {
+  const pick = may("review");
+  const cell = (label, content, name = null) => el("td", { "data-label": label, role: "cell", class: name }, el("span", {}, content));
+  const box = pick && el("input", { type: "checkbox", "aria-label": `Choose ${one.name}`, onchange: () => toggle(one.name, box.checked, made) });
+  const made = el(
+    "tr", { role: "row" },
+    pick && el("td", { class: "check", role: "cell" }, box),
+    el("th", { scope: "row", role: "rowheader" }, el("span", { class: "face" }, picture(one.picture, "")), personLink(one.name)),
+    cell("Records", one.records.toLocaleString("en"), "number"),
+    cell("Cameras", one.cameras.map(cameraName).join(", ")),
+    cell("First seen", dayTime(one.start)),
+    cell("Last seen", dayTime(one.end)),
+    pick && el("td", { class: "act", role: "cell" }, el("button", { class: "quiet", "aria-label": `Name ${one.name}`, onclick: () => name(one.name) }, "Name…")),
+  );
+  return made;
+}
+
+function toggle(name, on, made) {
+  if (on) chosen.add(name);
+  else chosen.delete(name);
+  made.classList.toggle("chosen", on);
+  drawChosen();
+}
+
+function drawChosen() {
+  const place = $("selected");
+  place.hidden = !chosen.size;
+  const merge = el("button", { class: "main", disabled: chosen.size < 2, onclick: () => join(merge) }, "They are one person…");
+  const clear = () => {
+    for (const box of document.querySelectorAll("#list input:checked")) box.click();
+    $("q").focus();
+  };
+  place.replaceChildren(el("span", {}, `${counted(chosen.size, "person", "people")} chosen`), merge, el("button", { class: "quiet", onclick: clear }, "Clear"));
+}
+
+async function join(button) {
+  const names = [...chosen];
+  const content = [
+    el("p", {}, "From now on these are one person:"),
+    el("ul", {}, names.map((one) => el("li", {}, one))),
+    el("p", { class: "hint" }, "A name is kept; otherwise the number with more records. You can undo it."),
+  ];
+  if (!(await ask("Merge people", content, "Merge"))) return;
+  await busy(button, async () => {
+    const made = [];
+    try {
+      for (const other of names.slice(1)) made.push(...correctionsOf(await api("/people/same", { method: "POST", json: { first: names[0], second: other } })));
+    } finally {
+      await load();
+    }
+    toast(`${counted(names.length, "person", "people")} merged.`, () => takeBack(made));
+  });
+  $("q").focus();
+}
+
+async function takeBack(made) {
+  try {
+    await undoAll(made);
+    say("Undone");
+    await load();
+  } catch (error) {
+    problem(error);
+  }
+}
+
+async function name(person) {
+  const given = await askName(person);
+  if (!given) return;
+  try {
+    await rename(person, given.name);
+    await load();
+    toast(given.name ? `${person} is now called ${given.name}.` : `${person} has no name any more.`);
+  } catch (error) {
+    problem(error);
+  }
+}
+
+/* Records that have no person yet */
+
+async function summary() {
+  try {
+    const gallery = await api("/gallery");
+    $("summary").textContent = `${counted(gallery.people ?? 0, "person", "people")} in ${counted(gallery.records, "record")} of ${counted(gallery.cameras.length, "camera")}.`;
+    const place = $("waiting");
+    place.hidden = !gallery.waiting || !gallery.people;
+    const words = el("span", {}, `${counted(gallery.waiting, "record has", "records have")} no person yet.`);
+    place.replaceChildren(words, may("admin") ? el("button", { onclick: group }, "Group them") : "");
+  } catch { /* the list says what is wrong */ }
+}
+
+async function group(event) {
+  await busy(event.currentTarget, async () => {
+    say("Grouping");
+    const done = await api("/people/group", { method: "POST", json: {} });
+    toast(`${counted(done.people, "person", "people")} in ${counted(done.records, "record")}; ${counted(done.new_people, "new person", "new people")}.`);
+    await Promise.all([load(), summary()]);
+  });
+}
+
+let timer = 0;
+$("q").addEventListener("input", () => {
+  clearTimeout(timer);
+  timer = setTimeout(() => load(), 200);
+});
+load();
+summary();

@@ -1,0 +1,229 @@
+/* A person: where they were and when, with corrections. */
+
+import {
+  $, api, ask, askName, busy, cameraName, clockSpan, correctionsOf, counted, dayOf, dayTime, duration, el, failed, isDated, loading,
+  may, personAddress, picture, problem, rename, say, shortTime, show, state, svg, timeOf, toast, undoAll,
+} from "./common.js";
+
+let person = document.querySelector("main").dataset.person;
+const chosen = new Set();
+const address = async (rest = "") => `${await personAddress(person)}${rest}`;
+
+async function load() {
+  loading($("timeline"), "line", 5);
+  try {
+    const [found, routes] = await Promise.all([api(await address()), api("/people/routes").catch(() => ({ routes: [] }))]);
+    draw(found, routes.routes);
+  } catch (error) {
+    show($("about"));
+    $("tools").replaceChildren();
+    failed($("timeline"), error, load);
+  }
+}
+
+function draw(found, routes) {
+  chosen.clear();
+  drawChosen();
+  person = found.person;
+  $("name").textContent = person;
+  document.title = `${person} · reid`;
+  drawTools();
+  drawFigures(found);
+  const usual = new Map(routes.map((one) => [`${one.start}\n${one.end}`, one]));
+  if (!found.visits.length) return show($("timeline"), state("No visits", "Nothing of this person is left in the gallery."));
+  show($("timeline"), ...days(found.visits).flatMap(([day, visits]) => dayOfVisits(day, visits, usual)));
+}
+
+function drawTools() {
+  const tools = [el("a", { class: "button", href: `/?person=${encodeURIComponent(person)}` }, "Search for this person")];
+  if (may("review")) tools.push(el("button", { onclick: name }, "Name…"));
+  if (may("admin")) tools.push(el("button", { class: "danger", onclick: forget }, "Forget…"));
+  $("tools").replaceChildren(...tools);
+}
+
+function drawFigures(found) {
+  const { visits } = found;
+  const number = `person-${String(found.number).padStart(6, "0")}`;
+  const records = visits.reduce((sum, one) => sum + recordsOf(one).length, 0);
+  const starts = visits.map((one) => one.start).filter((one) => one !== null);
+  const ends = visits.map((one) => one.end).filter((one) => one !== null);
+  const figures = [
+    ["Visits", visits.length], ["Cameras", new Set(visits.map((one) => one.camera)).size], ["Records", records],
+    ["First seen", starts.length ? dayTime(Math.min(...starts)) : "–"], ["Last seen", ends.length ? dayTime(Math.max(...ends)) : "–"],
+    ...(number === person ? [] : [["Number", number]]),
+  ];
+  show($("about"), el("dl", { class: "figures" }, figures.map(([label, value]) => el("div", {}, el("dt", {}, label), el("dd", {}, value)))));
+}
+
+const recordsOf = (visit) => visit.records ?? [];
+
+function days(visits) {
+  const found = new Map();
+  for (const visit of visits) {
+    const day = isDated(visit.start) ? dayOf(visit.start) : visit.start === null ? "Time not known" : "Seconds from the start of a recording";
+    if (!found.has(day)) found.set(day, []);
+    found.get(day).push(visit);
+  }
+  return [...found];
+}
+
+function dayOfVisits(day, visits, usual) {
+  const items = visits.map((visit, at) => visitItem(visit, transit(visits[at - 1], visit, usual)));
+  const timed = visits.filter((one) => one.start !== null && one.end !== null);
+  const chart = timed.length > 1 ? [chartOf(day, timed)] : [];
+  return [el("h2", { class: "day" }, day), ...chart, el("ol", { class: "visits", "aria-label": `Visits, ${day}` }, items)];
+}
+
+function transit(before, visit, usual) {
+  if (!before || !isDated(visit.start) || !isDated(before.end)) return "";
+  const seconds = visit.start - before.end;
+  const route = usual.get(`${before.camera}\n${visit.camera}`);
+  const often = route && route.moves > 2 ? `; usually ${duration(route.median)} (${duration(route.shortest)} to ${duration(route.longest)})` : "";
+  const from = `from ${cameraName(before.camera)}`;
+  return el("p", { class: "transit" }, seconds < 0 ? `At the same time as ${cameraName(before.camera)}` : `${duration(seconds)} ${from}${often}`);
+}
+
+function visitItem(visit, way) {
+  const long = visit.start !== null && visit.end !== null ? el("span", { class: "soft" }, duration(visit.end - visit.start)) : "";
+  const line = el("div", { class: "line" }, el("h3", {}, cameraName(visit.camera)), timeOf(visit.start, visit.end), long);
+  const strip = el("ul", { class: "strip", "aria-label": `Pictures, camera ${cameraName(visit.camera)}` }, recordsOf(visit).map((record) => el("li", {}, thumb(record, visit))));
+  return el("li", { class: "visit" }, line, strip, way);
+}
+
+function thumb(record, visit) {
+  const words = `${record.tracklet}, camera ${cameraName(visit.camera)}`;
+  const image = picture(record.picture, words);
+  if (!may("review")) return el("div", { class: "still", title: record.tracklet }, image);
+  const box = el("input", { type: "checkbox", value: record.id, "aria-label": `Choose ${words}`, onchange: () => toggle(record.id, box.checked) });
+  return el("label", { title: record.tracklet }, image, el("span", { class: "tick" }, box, el("span", { "aria-hidden": "true" }, record.tracklet)));
+}
+
+/* Drawn anew when the window gets wider or narrower, so that its words keep their size. */
+function chartOf(day, visits) {
+  const place = el("div", { class: "panel chart" });
+  let wide = 0;
+  new ResizeObserver(([one]) => {
+    const now = Math.round(one.contentRect.width);
+    if (Math.abs(now - wide) < 8) return;
+    wide = now;
+    place.replaceChildren(lanes(day, visits, wide));
+  }).observe(place);
+  return place;
+}
+
+/* A lane for each camera, and time from left to right. The list below says the same in words. */
+function lanes(day, visits, right) {
+  const cameras = [...new Set(visits.map((one) => one.camera))];
+  const size = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.82;
+  const letters = Math.max(4, Math.floor(right / size / 4));
+  const short = (name) => (name.length > letters ? `${name.slice(0, letters - 1)}…` : name);
+  const longest = Math.max(...cameras.map((one) => short(cameraName(one)).length));
+  const [left, high, top] = [size * (1.5 + 0.6 * longest), size * 2.1, size / 2];
+  const first = Math.min(...visits.map((one) => one.start));
+  const last = Math.max(...visits.map((one) => one.end));
+  const x = (time) => left + ((right - left - 12) * (time - first)) / Math.max(last - first, 1);
+  const y = (camera) => top + high * cameras.indexOf(camera) + high / 2;
+  const height = top + high * cameras.length + size * 2;
+  const label = `${counted(visits.length, "visit")} to ${counted(cameras.length, "camera")}, ${day}`;
+  const chart = svg("svg", { class: "lanes", viewBox: `0 0 ${right} ${height}`, width: right, height, "font-size": size, role: "img", "aria-label": label });
+  for (const camera of cameras) {
+    const words = svg("text", { x: 0, y: y(camera) + size / 3 });
+    words.textContent = short(cameraName(camera));
+    chart.append(words, svg("line", { class: "lane", x1: left, x2: right, y1: y(camera), y2: y(camera) }));
+  }
+  for (const part of right < 500 ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]) {
+    const time = first + part * (last - first);
+    const words = svg("text", { x: x(time), y: height - size * 0.4, "text-anchor": part === 0 ? "start" : part === 1 ? "end" : "middle" });
+    words.textContent = shortTime(time);
+    chart.append(svg("line", { class: "tick", x1: x(time), x2: x(time), y1: top, y2: height - size * 1.6 }), words);
+  }
+  const points = visits.map((one) => `${x(one.start)},${y(one.camera)} ${x(one.end)},${y(one.camera)}`).join(" ");
+  chart.append(svg("polyline", { class: "path", points }));
+  for (const one of visits) {
+    const title = svg("title", {});
+    title.textContent = `${cameraName(one.camera)}, ${clockSpan(one.start, one.end)}`;
+    chart.append(svg("rect", { x: x(one.start) - 3, y: y(one.camera) - size * 0.6, width: Math.max(x(one.end) - x(one.start), 0) + 6, height: size * 1.2, rx: 3 }, title));
+  }
+  return chart;
+}
+
+/* Corrections */
+
+function toggle(id, on) {
+  if (on) chosen.add(id);
+  else chosen.delete(id);
+  drawChosen();
+}
+
+function drawChosen() {
+  const place = $("selected");
+  place.hidden = !chosen.size;
+  if (place.hidden) return place.replaceChildren();
+  const apart = el("button", { class: "main", onclick: () => split(apart) }, "Make a new person of them");
+  const other = el("button", { onclick: () => notThis(other) }, `Not ${person}`);
+  const clear = el("button", { class: "quiet", onclick: () => document.querySelectorAll("#timeline input:checked").forEach((box) => box.click()) }, "Clear");
+  place.replaceChildren(el("span", {}, `${counted(chosen.size, "picture")} chosen`), apart, other, clear);
+}
+
+async function split(button) {
+  const records = [...chosen];
+  await busy(button, async () => {
+    const answer = await api(await address("/split"), { method: "POST", json: { records } });
+    await load();
+    const made = correctionsOf(answer);
+    toast(`${counted(records.length, "record is", "records are")} now ${answer.person ?? "a new person"}.`, () => takeBack(made));
+    $("name").tabIndex = -1;
+    $("name").focus();
+  });
+}
+
+async function notThis(button) {
+  await busy(button, async () => {
+    const made = [];
+    try {
+      for (const second of chosen) made.push(...correctionsOf(await api("/people/not", { method: "POST", json: { first: person, second } })));
+    } finally {
+      await load();
+    }
+    toast(`Stored: ${counted(made.length, "record does", "records do")} not show ${person}.`, () => takeBack(made));
+    $("name").tabIndex = -1;
+    $("name").focus();
+  });
+}
+
+async function takeBack(made) {
+  try {
+    await undoAll(made);
+    say("Undone");
+    await load();
+  } catch (error) {
+    problem(error);
+  }
+}
+
+async function name() {
+  const given = await askName(person);
+  if (!given) return;
+  try {
+    const answer = await rename(person, given.name);
+    const before = person;
+    person = answer?.person ?? answer?.name ?? given.name ?? before;
+    history.replaceState({}, "", `/people/${encodeURIComponent(person)}`);
+    await load();
+    toast(given.name ? `${before} is now called ${person}.` : `${before} has no name any more.`);
+  } catch (error) {
+    problem(error);
+  }
+}
+
+async function forget(event) {
+  const button = event.currentTarget;
+  const content = [el("p", {}, `All records of ${person} are deleted for good, with the name and all links. They are not enrolled again. This cannot be undone.`)];
+  if (!(await ask(`Forget ${person}?`, content, "Forget for good", { danger: true }))) return;
+  await busy(button, async () => {
+    await api(await address(), { method: "DELETE" });
+    location.assign("/people");
+  });
+}
+
+load();

@@ -1,0 +1,165 @@
+/* The review queue: two pictures, do they show one person? s = same, n = not, u = undo, right arrow = skip. */
+
+import {
+  $, api, busy, cameraName, correctionsOf, counted, dayAndClock, el, failed, fullSpan, loading, may, personLink, problem, say, shot, show, state,
+  undoAll,
+} from "./common.js";
+
+const BATCH = 20;
+const KEYS = "reid-review-keys";
+let queue = [];
+const done = []; // what was answered here, so that it can be undone
+let given = 0;
+
+async function load() {
+  loading($("ask"), "line", 4);
+  try {
+    const answer = await api(`/people/review?limit=${BATCH}`);
+    queue = answer.questions;
+    given = queue.length;
+    draw();
+  } catch (error) {
+    if (error.status === 409) return show($("ask"), state("Nobody was grouped yet", error.message));
+    failed($("ask"), error, load);
+  }
+}
+
+function draw() {
+  const one = queue[0];
+  if (!one) return finished();
+  const now = one.now === "same" ? "one person" : "two people";
+  const people = [...new Set([one.first.person, one.second.person].filter(Boolean))];
+  const names = people.flatMap((name, at) => [at ? ", " : "", personLink(name)]);
+  const heading = el("h2", { id: "question", tabindex: "-1" }, "Do these pictures show one person?");
+  const progress = el("div", { class: "progress" }, heading, el("span", { class: "soft number" }, `${given - queue.length + 1} of ${given}`));
+  const bar = el("progress", { max: given, value: given - queue.length, "aria-label": "Questions answered" });
+  const effect = el("p", { class: "soft" }, `Now: ${now}`, names.length ? " (" : "", ...names, names.length ? ")" : "", `. Another answer moves about ${counted(one.records, "record")}.`);
+  show($("ask"), progress, bar, el("div", { class: "two" }, side(one.first, "First"), side(one.second, "Second")), answers(), effect);
+  preload(queue[1]);
+  say(`Question ${given - queue.length + 1} of ${given}. ${describe(one.first)}; ${describe(one.second)}. Now ${now}.`);
+}
+
+const describe = (one) => `camera ${cameraName(one.camera)}, ${fullSpan(one.start, one.end)}`;
+
+function side(one, which) {
+  const caption = el("figcaption", {}, el("b", {}, cameraName(one.camera)), dayAndClock(one.start, one.end), el("span", { class: "soft" }, one.person ?? "no person yet"));
+  return el("figure", {}, shot(one.picture, `${which} picture: ${describe(one)}`), caption);
+}
+
+function answers() {
+  const button = (words, key, work, name) => el("button", { class: name, "aria-keyshortcuts": key === "→" ? "ArrowRight" : key, onclick: work }, words, el("kbd", { "aria-hidden": "true" }, key));
+  return el(
+    "div", { class: "answers", role: "group", "aria-label": "Answers" },
+    button("Same", "s", () => answer("same"), "main"),
+    button("Not", "n", () => answer("not"), "main"),
+    button("Skip", "→", skip),
+    el("button", { "aria-keyshortcuts": "u", disabled: !done.length, onclick: undo }, "Undo", el("kbd", { "aria-hidden": "true" }, "u")),
+  );
+}
+
+let working = false;
+async function once(work) {
+  if (working) return;
+  working = true;
+  try {
+    await work();
+    $("question")?.focus({ preventScroll: true });
+  } catch (error) {
+    problem(error);
+  } finally {
+    working = false;
+  }
+}
+
+const answer = (kind) =>
+  once(async () => {
+    const one = queue[0];
+    if (!one) return;
+    const made = correctionsOf(await api(`/people/${kind}`, { method: "POST", json: { first: one.first.id, second: one.second.id } }));
+    done.push({ one, made });
+    queue.shift();
+    draw();
+    corrections();
+  });
+
+const skip = () =>
+  once(async () => {
+    if (!queue.length) return;
+    queue.shift();
+    draw();
+  });
+
+const undo = () =>
+  once(async () => {
+    const last = done.pop();
+    if (!last) return say("Nothing to undo");
+    try {
+      await undoAll(last.made);
+    } catch (error) {
+      done.push(last);
+      throw error;
+    }
+    queue.unshift(last.one);
+    given = Math.max(given, queue.length);
+    draw();
+    corrections();
+  });
+
+function finished() {
+  const text = given ? "You have seen all of these questions." : "No pair is unsure enough to be asked about.";
+  const buttons = [el("button", { class: "main", onclick: load }, "Ask for more")];
+  if (done.length) buttons.push(el("button", { onclick: undo }, "Undo the last answer"));
+  show($("ask"), state(given ? "Done" : "No questions", text, given ? buttons : []));
+  say(given ? "Done" : "No questions");
+}
+
+function preload(next) {
+  for (const one of next ? [next.first, next.second] : []) if (one.picture) new Image().src = one.picture;
+}
+
+/* Corrections that were made before, the newest first */
+
+async function corrections() {
+  const place = $("said");
+  try {
+    const answer = await api("/people/corrections");
+    if (!answer.corrections.length) return show(place, el("p", { class: "soft" }, "No corrections yet."));
+    const rows = [...answer.corrections].reverse().slice(0, 50).map((one) => {
+      const take = el("button", { class: "quiet", "aria-label": `Undo ${one.name}`, onclick: () => busy(take, () => takeBack(one.name)) }, "Undo");
+      const words = `${one.first} and ${one.second} are ${one.kind === "same" ? "one person" : "different people"}`;
+      return el("li", {}, el("span", {}, words), el("span", { class: "soft small" }, `${one.name}, ${one.who}, `, dayAndClock(one.time, one.time)), take);
+    });
+    show(place, el("ol", { class: "log" }, rows));
+  } catch (error) {
+    failed(place, error, corrections);
+  }
+}
+
+async function takeBack(name) {
+  await undoAll([name]);
+  const at = done.findIndex((one) => one.made.includes(name));
+  if (at >= 0) done.splice(at, 1);
+  say(`${name} undone`);
+  await corrections();
+  $("saidhead").tabIndex = -1;
+  $("saidhead").focus();
+}
+
+/* Keys. They can be switched off, because a single letter may be typed by mistake or by speech. */
+
+const ACTIONS = { s: () => answer("same"), n: () => answer("not"), u: undo, ArrowRight: skip };
+$("keys").checked = localStorage.getItem(KEYS) !== "off";
+$("keys").addEventListener("change", () => localStorage.setItem(KEYS, $("keys").checked ? "on" : "off"));
+document.addEventListener("keydown", (event) => {
+  if (!$("keys").checked || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
+  if (event.target.matches("input:not([type=checkbox]), select, textarea") || document.querySelector("dialog[open]")) return;
+  const work = ACTIONS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!work) return;
+  event.preventDefault();
+  work();
+});
+
+if (may("review")) {
+  load();
+  corrections();
+}

@@ -1,0 +1,108 @@
+"""A service on a drawn day, and a real browser that looks at it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+pytest.importorskip("playwright", reason="needs playwright, of the extra test")
+
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from serving import running, settings_of, tokens_of
+from station import CHROMIUM, DAY, PATIENCE, Site, Visit
+from three_people import write_model
+
+from reid_toolkit.calibration import beside
+from reid_toolkit.calibration.measure import measure
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.demo.day import draw_day
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.people_table import Membership
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.search.enroll import enroll, units_of
+from reid_toolkit.service.sessions import COOKIE
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A service on the gallery of a drawn day. Its people are the true ones; the last one was never grouped."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"{CHROMIUM} is missing: install Debian's package chromium")
+    folder = tmp_path_factory.mktemp("site")
+    identities = draw_day(folder / "day", DAY, crops=3)
+    model, where, events = write_model(folder / "model.onnx"), folder / "station", folder / "events.jsonl"
+    embedder = Embedder(model, threads=1)
+    units = list(units_of(folder / "day", tags=("drawn",)))
+    with Gallery.open(where) as store:
+        store.switch_audit(True)
+        store.expect(embedder.dimension, embedder.fingerprint)
+        store.remember_model_file(model)
+        enroll(store, embedder, units, thumbnails=True)
+        numbers = {name: number for number, name in enumerate(sorted(set(identities.values())), start=1)}
+        people = {key_digest(unit.record): numbers[identities[unit.record.tracklet]] for unit in units}
+        members = {digest: Membership(*[person] * 3) for digest, person in people.items() if person < len(numbers)}
+        store.people.write(store.people.read(), members=members)
+        measure(embedder, open_dataset(folder / "day"), statistics=store.statistics()).save(beside(model))
+    events.touch(mode=0o600)
+    tokens = tokens_of(where)
+    with running(settings_of(where, events=events)) as address:
+        yield Site(address, tokens, where, folder / "day", events)
+
+
+@pytest.fixture(scope="session")
+def browser(site: Site) -> Iterator[Browser]:
+    """One browser for all tests of a file."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def cookies(site: Site, browser: Browser) -> dict[str, list[Any]]:
+    """The cookies of a session of each role."""
+    found = {}
+    for role, token in site.tokens.items():
+        context = browser.new_context()
+        answer = context.request.post(f"{site.address}/login", form={"token": token}, max_redirects=0)
+        assert answer.status == 303
+        found[role] = context.cookies()
+        assert [one["name"] for one in found[role]] == [COOKIE]
+        context.close()
+    return found
+
+
+@pytest.fixture
+def visit(site: Site, browser: Browser, cookies: dict[str, list[Any]]) -> Iterator[Visit]:
+    """``visit("/people", role="review")`` opens a page. No test may leave an error of a script or of the policy."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # Chromium itself reports answers of 400 and above, and lost connections, which tests provoke.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            errors.append(message.text)
+
+    def open_page(
+        path: str, *, role: str | None = "review", context: BrowserContext | None = None, **options: Any
+    ) -> Page:
+        if context is None:
+            context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+            context.set_default_timeout(PATIENCE)
+            if role:
+                context.add_cookies(cookies[role])
+            contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", note)
+        page.goto(site.address + path)
+        return page
+
+    expect.set_options(timeout=PATIENCE)
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not errors

@@ -1,0 +1,452 @@
+"""The page in a real browser: Playwright drives Debian's chromium."""
+
+import base64
+from dataclasses import replace
+from pathlib import Path
+
+import axe_core_python
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from station import Site, Visit
+from three_people import EPOCH
+
+from reid_toolkit.live.events.event import Event
+
+PUT = """([name, type, content, event]) => {
+  const bytes = Uint8Array.from(atob(content), (sign) => sign.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name, { type }));
+  const target = document.querySelector("#drop");
+  if (event === "paste") target.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+  else for (const one of ["dragenter", "dragover", "drop"])
+    target.dispatchEvent(new DragEvent(one, { dataTransfer: data, bubbles: true, cancelable: true }));
+}"""
+
+
+def put(page: Page, name: str, content: bytes, *, how: str = "drop", kind: str = "image/jpeg") -> None:
+    """Drop or paste a file on the page."""
+    page.evaluate(PUT, [name, kind, base64.b64encode(content).decode(), how])
+
+
+def crop_of(site: Site, camera: str = "hall") -> bytes:
+    return next(iter(sorted((site.crops / camera).rglob("*.jpg")))).read_bytes()
+
+
+def cards(page: Page) -> Locator:
+    return page.locator("ol.cards > li")
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_a_picture_finds_the_record_that_it_is_of(visit: Visit, site: Site, how: str) -> None:
+    page = visit("/", role="search")
+    expect(page.get_by_role("heading", name="Whom are you looking for?")).to_be_visible()
+    put(page, "somebody.jpg", crop_of(site), how=how)
+    expect(page.get_by_role("img", name="somebody.jpg")).to_be_visible()
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_role("heading", name="Matches")).to_be_focused()
+    first = cards(page).first
+    expect(first).to_contain_text("hall")
+    assert first.locator(".word").inner_text() in ("Likely", "Uncertain", "Unknown")
+    first.get_by_text("Evidence").click()
+    expect(first.locator("dl")).to_contain_text("hall-00000")
+    expect(first.locator("dl")).to_contain_text("Probability")
+    assert first.get_by_role("img").evaluate("image => image.naturalWidth") > 0
+
+
+def test_a_broken_picture_is_refused_in_words_and_can_be_taken_back(visit: Visit, site: Site) -> None:
+    page = visit("/", role="search")
+    put(page, "notes.txt", b"no picture", kind="text/plain")
+    expect(page.get_by_role("alert")).to_contain_text("notes.txt is not a picture")
+    put(page, "broken.jpg", crop_of(site)[:200])
+    expect(page.locator("#picked li.bad")).to_have_count(1)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator("#answers .state.bad")).to_contain_text("broken.jpg")
+    page.get_by_role("button", name="Remove broken.jpg").click()
+    expect(page.locator("#picked li")).to_have_count(0)
+    put(page, "whole.jpg", crop_of(site))
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(cards(page).first).to_be_visible()
+
+
+def test_without_a_network_the_page_says_so_and_goes_on_afterwards(visit: Visit, site: Site) -> None:
+    page = visit("/", role="search")
+    put(page, "somebody.jpg", crop_of(site))
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_role("heading", name="No connection")).to_be_visible()
+    expect(page.get_by_role("img", name="somebody.jpg")).to_be_visible()
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    expect(cards(page).first).to_be_visible()
+
+
+def test_a_search_by_keyboard_alone(visit: Visit) -> None:
+    page = visit("/")
+    expect(page.get_by_role("heading", name="Whom are you looking for?")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    press_until(page, "Tab", "#person")
+    page.keyboard.type("person-000001")
+    press_until(page, "Tab", "#cameras input")
+    page.keyboard.press("Space")
+    press_until(page, "Tab", "#go")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Matches")).to_be_focused()
+    expect(cards(page).first).to_contain_text("gate")
+    press_until(page, "Tab", "summary")
+    page.keyboard.press("Enter")
+    expect(page.locator("details[open] dl").first).to_be_visible()
+    press_until(page, "Tab", "a.button")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Records that look like this record")).to_be_visible()
+
+
+def press_until(page: Page, key: str, selector: str) -> None:
+    """Press ``key`` until what has the focus matches ``selector``. Each stop on the way must be visible."""
+    for _ in range(60):
+        page.keyboard.press(key)
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"{selector} is not reached by {key}")
+
+
+def test_filters_show_what_they_would_leave(visit: Visit, site: Site) -> None:
+    page = visit("/", role="search")
+    gallery = page.request.get(f"{site.address}/api/v1/gallery").json()
+    records = {one["name"]: one["records"] for one in gallery["cameras"]}
+    left = page.locator("#left")
+    expect(left).to_have_text(f"{gallery['records']} records in the gallery.")
+    page.get_by_label("hall").check()
+    expect(left).to_have_text(f"{records['hall']} of {gallery['records']} records pass the filters.")
+    page.get_by_label("From").fill("2031-01-01T00:00")
+    expect(left).to_have_text("No record passes these filters.")
+    expect(page.locator("#cameras [data-camera=hall]")).to_have_text("0")
+    page.get_by_label("A person of the gallery").fill("person-000001")
+    page.get_by_role("button", name="Search", exact=True).click()
+    page.get_by_role("button", name="Clear the filters").click()
+    expect(cards(page).first).to_be_visible()
+
+
+def test_the_next_page_goes_on_behind_the_last_match(visit: Visit) -> None:
+    page = visit("/?person=person-000001&top_k=12", role="search")
+    expect(cards(page)).to_have_count(12)
+    page.get_by_role("button", name="Show more").click()
+    expect(cards(page)).to_have_count(24)
+    expect(cards(page).nth(12)).to_be_focused()
+    assert cards(page).locator(".rank").all_inner_texts() == [str(rank) for rank in range(1, 25)]
+
+
+def test_who_is_this_goes_on_from_a_match_and_back(visit: Visit) -> None:
+    page = visit("/?person=person-000002", role="search")
+    expect(page.get_by_role("button", name="Same")).to_have_count(0)  # this role may not correct
+    page.get_by_role("link", name="Who is this? Match 1", exact=True).click()
+    expect(page.locator(".chip img")).to_be_visible()
+    expect(cards(page).first).to_be_visible()
+    page.go_back()
+    expect(page.locator(".chip")).to_contain_text("person-000002")
+
+
+def test_same_and_not_are_stored_and_undone(visit: Visit, site: Site) -> None:
+    page = visit("/?person=person-000003")
+    said = f"{site.address}/api/v1/people/corrections"
+    before = page.request.get(said).json()["corrections"]
+    first = cards(page).first
+    first.get_by_role("button", name="Not this person").click()
+    expect(first).to_contain_text("Another person")
+    made = page.request.get(said).json()["corrections"][len(before) :]
+    assert [one["kind"] for one in made] == ["different"]
+    assert made[0]["who"] == "rita"
+    first.get_by_role("button", name="Undo").click()
+    expect(first.get_by_role("button", name="Same person")).to_be_visible()
+    assert page.request.get(said).json()["corrections"] == before
+
+
+def test_large_and_many_pictures_are_refused_before_they_are_sent(visit: Visit, tmp_path: Path) -> None:
+    page = visit("/", role="search")
+    page.evaluate("document.body.dataset.limits")
+    large = np.random.default_rng(0).integers(0, 255, (2200, 2200, 3), np.uint8)
+    path = tmp_path / "large.png"
+    cv2.imwrite(str(path), large)
+    page.locator("#pictures").set_input_files(path)
+    expect(page.get_by_role("alert")).to_contain_text("large.png is larger than 10 MB")
+    expect(page.locator("#picked li")).to_have_count(0)
+
+
+# Who may see it
+
+
+def test_a_wrong_token_is_refused_and_a_right_one_leads_where_one_wanted_to_go(visit: Visit, site: Site) -> None:
+    page = visit("/people?q=1", role=None)
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.keyboard.type("reid_wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("wrong, or was revoked")
+    page.get_by_label("Token").fill(site.tokens["search"])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="People")).to_be_visible()
+    assert page.url == f"{site.address}/people?q=1"
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.goto(f"{site.address}/cameras")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_session_that_ends_in_another_tab_loses_nothing_and_goes_on(visit: Visit, site: Site) -> None:
+    one = visit("/login", role=None)
+    sign_in(one, site.tokens["review"])
+    other = visit("/people/person-000004", context=one.context)
+    heading = other.get_by_role("heading", level=1)
+    expect(heading).to_have_text("person-000004")
+    one.get_by_role("button", name="Sign out").click()
+    expect(one.get_by_role("heading", name="Sign in")).to_be_visible()
+    rename(other, "Nora")
+    expect(other.locator("#session")).to_contain_text("You are signed out")
+    expect(heading).to_have_text("person-000004")
+    sign_in(one, site.tokens["review"])
+    other.get_by_role("button", name="I signed in elsewhere").click()
+    expect(other.locator("#session")).to_be_hidden()
+    rename(other, "Nora")
+    expect(heading).to_have_text("Nora")
+    rename(other, "")
+    expect(heading).to_have_text("person-000004")
+
+
+def sign_in(page: Page, token: str) -> None:
+    page.get_by_label("Token").fill(token)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Whom are you looking for?")).to_be_visible()
+
+
+def rename(page: Page, name: str) -> None:
+    page.get_by_role("button", name="Name…").click()
+    page.get_by_role("textbox", name="Name").fill(name)
+    page.keyboard.press("Enter")
+
+
+def test_who_may_only_search_sees_no_corrections(visit: Visit) -> None:
+    page = visit("/people", role="search")
+    expect(page.get_by_role("link", name="person-000001")).to_be_visible()
+    expect(page.get_by_role("checkbox")).to_have_count(0)
+    page.get_by_role("link", name="person-000001").click()
+    expect(page.locator("ol.visits > li").first).to_be_visible()
+    expect(page.get_by_role("checkbox")).to_have_count(0)
+    expect(page.get_by_role("button", name="Name…")).to_have_count(0)
+    page.get_by_role("link", name="Review").click()
+    expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
+
+
+# People
+
+
+def test_a_name_with_html_in_it_is_text_everywhere(visit: Visit, site: Site) -> None:
+    name = '<img src=x onerror=alert(1)> & co / "x"'
+    page = visit("/people/person-000005")
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    rename(page, name)
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text(name)
+    page.reload()
+    expect(heading).to_have_text(name)
+    assert page.title() == f"{name} · reid"
+    expect(page.locator("ol.visits > li").first).to_be_visible()
+    page.get_by_role("link", name="Search for this person").click()
+    expect(cards(page).first).to_be_visible()
+    expect(page.locator(".chip")).to_contain_text(name)
+    page.goto(f"{site.address}/people")
+    page.get_by_role("link", name=name).click()
+    expect(heading).to_have_text(name)
+    expect(page.locator("img[src=x]")).to_have_count(0)
+    rename(page, "")
+    expect(heading).to_have_text("person-000005")
+
+
+def test_people_are_found_merged_and_separated_again(visit: Visit, site: Site) -> None:
+    page = visit("/people")
+    links = page.locator("#list tbody th a")
+    names = [one["name"] for one in page.request.get(f"{site.address}/api/v1/people").json()["people"]]
+    people = len(names)
+    expect(links).to_have_count(people)
+    page.get_by_label("Find a person").fill("00001")
+    expect(links).to_have_count(len([name for name in names if "00001" in name]))
+    page.get_by_label("Find a person").fill("nobody at all")
+    expect(page.get_by_role("heading", name="Nobody is called nobody at all")).to_be_visible()
+    page.get_by_label("Find a person").fill("")
+    expect(links).to_have_count(people)
+    for name in names[-2:]:
+        page.get_by_role("checkbox", name=f"Choose {name}").check()
+    page.get_by_role("button", name="They are one person…").click()
+    page.get_by_role("button", name="Merge", exact=True).click()
+    expect(page.locator("#toasts")).to_contain_text("2 people merged")
+    expect(links).to_have_count(people - 1)
+    with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+        page.locator("#toasts").get_by_role("button", name="Undo").click()
+    assert page.request.get(f"{site.address}/api/v1/people/corrections").json()["corrections"] == []
+
+
+def test_a_persons_visits_and_a_split_that_is_undone(visit: Visit, site: Site) -> None:
+    page = visit("/people/person-000001")
+    shown = page.request.get(f"{site.address}/api/v1/people/person-000001").json()["visits"]
+    visits = page.locator("ol.visits > li")
+    expect(visits).to_have_count(len(shown))
+    assert [one.split("\n")[0] for one in visits.all_inner_texts()] == [one["camera"] for one in shown]
+    expect(page.get_by_role("img", name="visits to")).to_be_visible()
+    expect(visits.nth(1)).to_contain_text("from")
+    visits.first.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Make a new person of them").click()
+    expect(page.locator("#toasts")).to_contain_text("1 record is now person-0000")
+    expect(visits).to_have_count(len(shown) - 1)
+    page.locator("#toasts").get_by_role("button", name="Undo").click()
+    expect(visits).to_have_count(len(shown))
+
+
+# Review
+
+
+def test_questions_are_answered_by_keys_and_undone(visit: Visit, site: Site) -> None:
+    page = visit("/review")
+    said = f"{site.address}/api/v1/people/corrections"
+    counter = page.locator(".progress .number")
+    expect(counter).to_contain_text("1 of")
+    asked = page.locator(".two img").first.get_attribute("src")
+    page.keyboard.press("ArrowRight")
+    expect(counter).to_contain_text("2 of")
+    expect(page.locator("#question")).to_be_focused()
+    page.keyboard.press("n")
+    expect(counter).to_contain_text("3 of")
+    expect(page.locator("#said li")).to_have_count(1)
+    assert [one["kind"] for one in page.request.get(said).json()["corrections"]] == ["different"]
+    page.keyboard.press("u")
+    expect(counter).to_contain_text("2 of")
+    expect(page.locator("#said")).to_contain_text("No corrections yet")
+    page.get_by_label("Answer by keys").uncheck()
+    page.keyboard.press("s")
+    page.get_by_role("button", name="Same").click()
+    expect(counter).to_contain_text("3 of")
+    assert [one["kind"] for one in page.request.get(said).json()["corrections"]] == ["same"]
+    page.locator("#said").get_by_role("button", name="Undo").click()
+    expect(page.locator("#said")).to_contain_text("No corrections yet")
+    page.get_by_label("Answer by keys").check()
+    assert page.locator(".two img").first.get_attribute("src") != asked
+
+
+# Cameras, days and events
+
+
+def test_cameras_and_days_show_what_the_api_says(visit: Visit, site: Site) -> None:
+    page = visit("/cameras", role="search")
+    api = f"{site.address}/api/v1"
+    cameras = {one["name"]: one["records"] for one in page.request.get(f"{api}/gallery").json()["cameras"]}
+    rows = page.locator("#cameras tbody tr")
+    expect(rows).to_have_count(len(cameras))
+    for name, records in cameras.items():
+        expect(rows.filter(has_text=name).locator("td").first).to_have_text(str(records))
+    expect(page.locator("#routes tbody tr").first).to_be_visible()
+    page.get_by_role("link", name="Days").click()
+    day = page.request.get(f"{api}/people/count?by=day").json()["counts"][-1]
+    expect(page.locator(".figures dd").first).to_contain_text(str(day["people"]))
+    hours = page.request.get(f"{api}/people/count?by=hour").json()["counts"]
+    expect(page.locator(".hours li:not(.none)")).to_have_count(len(hours))
+
+
+def test_events_appear_as_they_come_and_can_be_paused(visit: Visit, site: Site) -> None:
+    page = visit("/live", role="search")
+    expect(page.locator("#link")).to_have_text("Connected")
+    event = Event(
+        "entered", "<b>Ana</b>", None, "known", "hall", EPOCH, EPOCH, EPOCH, 0.9, "hall-1", "hall-9", "v1", "k1"
+    )
+    add_event(site, event)
+    expect(page.locator("#events li")).to_have_count(1)
+    expect(page.locator("#events li")).to_contain_text("<b>Ana</b> entered")
+    expect(page.locator("#here li")).to_have_count(1)
+    page.get_by_role("button", name="Pause").click()
+    add_event(site, replace(event, kind="left", key="two"))
+    expect(page.get_by_role("button", name="Go on (1 new)")).to_be_visible()
+    expect(page.locator("#events li")).to_have_count(1)
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#events li").first).to_contain_text("left")
+    expect(page.locator("#here")).to_contain_text("Nobody")
+
+
+def add_event(site: Site, event: Event) -> None:
+    with open(site.events, "ab") as file:
+        file.write(event.to_json() + b"\n")
+
+
+# States
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "words"),
+    [
+        (503, {"Retry-After": "7"}, "Try again in 7 seconds"), (429, {}, "Too many requests"),
+        (403, {}, "Your token may not do this"), (500, {}, "This did not work"), (504, {}, "took too long"),
+    ],
+)  # fmt: skip
+def test_each_error_has_its_state(visit: Visit, site: Site, status: int, headers: dict[str, str], words: str) -> None:
+    page = visit("/days", role="search")
+    page.route("**/api/v1/people/**", lambda route: route.fulfill(
+        status=status, headers=headers, json={"error": {"code": "x", "message": "the line of the server"}}
+    ))  # fmt: skip
+    page.reload()
+    state = page.locator(".state.bad")
+    expect(state).to_contain_text(words)
+    expect(state).to_contain_text("The line of the server.")
+    if status != 403:
+        page.unroute_all()
+        state.get_by_role("button", name="Try again").click()
+        expect(page.locator(".hours")).to_be_visible()
+
+
+def test_an_empty_gallery_and_one_that_was_not_grouped(visit: Visit, site: Site) -> None:
+    page = visit("/", role="admin")
+    empty = {"gallery": "g", "records": 0, "people": 0, "waiting": 0, "cameras": [], "tags": [], "sources": []}
+    page.route("**/api/v1/gallery", lambda route: route.fulfill(json=empty))
+    page.reload()
+    expect(page.get_by_role("heading", name="Nobody is here yet")).to_be_visible()
+    message = {"error": {"code": "not_grouped", "message": "nobody was grouped yet"}}
+    page.route("**/api/v1/people?*", lambda route: route.fulfill(status=409, json=message))
+    page.goto(f"{site.address}/people")
+    expect(page.get_by_role("button", name="Group the records now")).to_be_visible()
+
+
+def test_an_address_that_is_nothing_is_a_page_and_shows_no_frame_to_strangers(visit: Visit, site: Site) -> None:
+    page = visit("/nothing/here", role="search")
+    expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    page.goto(f"{site.address}/people/nobody%20at%20all")
+    expect(page.locator(".state.bad")).to_contain_text("Nobody is called")
+    stranger = visit("/nothing/here", role=None)
+    expect(stranger.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    expect(stranger.get_by_text(site.gallery.name)).to_have_count(0)
+
+
+# Sizes and assistive technology
+
+VIEWS = {
+    "/login?failed=1": "Sign in", "/": "People of the gallery", "/?person=person-000001": "Matches",
+    "/people": "People",
+    "/people/person-000001": "person-000001", "/review": "Do these pictures show one person?", "/cameras": "Cameras",
+    "/days": "People by hour", "/live": "Events", "/nothing": "There is nothing here",
+}  # fmt: skip
+"""A heading that each shows when it is complete."""
+AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+CHECK = "rules => axe.run(document, { resultTypes: ['violations'], ...(rules ? { runOnly: rules } : {}) })"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_passes_axe_in_both_schemes_and_is_never_wider_than_the_window(visit: Visit, view: str) -> None:
+    page = visit(view, bypass_csp=True, color_scheme="light")
+    expect(page.get_by_role("heading", name=VIEWS[view], exact=True)).to_be_visible()
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    page.evaluate(AXE)
+    wrong = page.evaluate(CHECK)["violations"]
+    page.emulate_media(color_scheme="dark")
+    wrong += page.evaluate(CHECK, ["color-contrast"])["violations"]
+    for width in (3840, 360, 320):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
+    wrong += page.evaluate(CHECK)["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in wrong] == []
