@@ -98,10 +98,12 @@ def forget(desk: Desk, name: str) -> dict[str, Any]:
 
 
 def undo(desk: Desk, grouper: Grouper, who: str, name: str) -> dict[str, Any]:
-    """Take a correction back, and group again what it concerns."""
+    """Take a correction back, such as c-3, or several, such as c-3..c-9, and group again what they concern."""
     with changing(desk) as book:
-        if not any(one.name == name for one in book.people.corrections):
-            raise Refusal(404, f"no correction is called {name[:40]!r}")
+        try:
+            book.corrections_called([name])
+        except InputError:
+            raise Refusal(404, f"no correction is called {name[:40]!r}") from None
         grouper.run(who, "undo", operands=(name,))
         return {"undone": name}
 

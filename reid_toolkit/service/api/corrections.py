@@ -62,7 +62,10 @@ async def listed(visitor: Searcher, here: Here) -> dict[str, Any]:
 
 @router.delete("/people/corrections/{name}")
 async def undo(name: Name, visitor: Reviewer, here: Here) -> dict[str, Any]:
-    """Take a correction back, such as c-3. The records that it concerns are grouped again."""
+    """Take a correction back, such as c-3, or all of a split, such as c-3..c-9.
+
+    The records that it concerns are grouped again.
+    """
     return await here.change(visitor, correcting.undo, here.desk, here.grouper, visitor.name, name)
 
 
