@@ -172,7 +172,7 @@ export function timeOf(start, end, words = clockSpan(start, end)) {
 }
 /* Day and clock, which may stand on two lines. */
 export const dayAndClock = (start, end) =>
-  el("span", { class: "when" }, isDated(start) && el("span", {}, `${DATE.format(moment(start))}, `), timeOf(start, end));
+  el("span", { class: "when" }, ...(isDated(start) ? [el("span", {}, `${DATE.format(moment(start))},`), " "] : []), timeOf(start, end));
 export const dayTime = (seconds) =>
   isDated(seconds)
     ? el("time", { datetime: moment(seconds).toISOString() }, `${DATE.format(moment(seconds))}, ${SHORT.format(moment(seconds))}`)

@@ -111,34 +111,77 @@ function chartOf(day, visits) {
   return place;
 }
 
+/* Stretches of time with visits. Between two of them nobody was seen for long, and the chart is shorter there. */
+const PAUSE = 900;
+function stretches(visits) {
+  const found = [];
+  for (const one of [...visits].sort((first, second) => first.start - second.start)) {
+    const last = found.at(-1);
+    if (last && one.start - last.end < PAUSE) last.end = Math.max(last.end, one.end);
+    else found.push({ start: one.start, end: one.end });
+  }
+  return found;
+}
+
+/* Where a time is, in a chart from ``left`` to ``right``. */
+function scaleOf(visits, left, right, size) {
+  const parts = stretches(visits);
+  const gap = parts.length > 1 ? Math.min(size * 7.8, ((right - left) * 0.5) / (parts.length - 1)) : 0;
+  const seconds = parts.reduce((sum, one) => sum + Math.max(one.end - one.start, 60), 0);
+  const wide = right - left - gap * (parts.length - 1);
+  let at = left;
+  for (const one of parts) {
+    one.from = at;
+    one.to = at + (wide * Math.max(one.end - one.start, 60)) / seconds;
+    at = one.to + gap;
+  }
+  const x = (time) => {
+    const part = parts.findLast((one) => time >= one.start) ?? parts[0];
+    return part.from + ((part.to - part.from) * (time - part.start)) / Math.max(part.end - part.start, 60);
+  };
+  return { x, parts, gap };
+}
+
 /* A lane for each camera, and time from left to right. The list below says the same in words. */
-function lanes(day, visits, right) {
+function lanes(day, visits, width) {
   const cameras = [...new Set(visits.map((one) => one.camera))];
   const size = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.82;
-  const letters = Math.max(4, Math.floor(right / size / 4));
+  const letters = Math.max(4, Math.floor(width / size / 4));
   const short = (name) => (name.length > letters ? `${name.slice(0, letters - 1)}…` : name);
   const longest = Math.max(...cameras.map((one) => short(cameraName(one)).length));
   const [left, high, top] = [size * (1.5 + 0.6 * longest), size * 2.1, size / 2];
-  const first = Math.min(...visits.map((one) => one.start));
-  const last = Math.max(...visits.map((one) => one.end));
-  const x = (time) => left + ((right - left - 12) * (time - first)) / Math.max(last - first, 1);
+  const { x, parts, gap } = scaleOf(visits, left, width - size, size);
   const y = (camera) => top + high * cameras.indexOf(camera) + high / 2;
-  const height = top + high * cameras.length + size * 2;
+  const [bottom, height] = [top + high * cameras.length, top + high * cameras.length + size * 2];
   const label = `${counted(visits.length, "visit")} to ${counted(cameras.length, "camera")}, ${day}`;
-  const chart = svg("svg", { class: "lanes", viewBox: `0 0 ${right} ${height}`, width: right, height, "font-size": size, role: "img", "aria-label": label });
+  const chart = svg("svg", { class: "lanes", viewBox: `0 0 ${width} ${height}`, width, height, "font-size": size, role: "img", "aria-label": label });
+  const write = (words, at, row, anchor) => {
+    const text = svg("text", { x: at, y: row, "text-anchor": anchor });
+    text.textContent = words;
+    chart.append(text);
+  };
+  for (const [at, one] of parts.entries()) {
+    if (!at) continue;
+    chart.append(svg("rect", { class: "gap", x: parts[at - 1].to + size * 0.8, y: top, width: Math.max(gap - size * 1.6, 1), height: bottom - top, rx: 3 }));
+    if (gap > size * 6.5) write(duration(one.start - parts[at - 1].end), parts[at - 1].to + gap / 2, (top + bottom) / 2 + size / 3, "middle");
+  }
   for (const camera of cameras) {
-    const words = svg("text", { x: 0, y: y(camera) + size / 3 });
-    words.textContent = short(cameraName(camera));
-    chart.append(words, svg("line", { class: "lane", x1: left, x2: right, y1: y(camera), y2: y(camera) }));
+    write(short(cameraName(camera)), 0, y(camera) + size / 3, "start");
+    chart.append(...parts.map((one) => svg("line", { class: "lane", x1: one.from, x2: one.to, y1: y(camera), y2: y(camera) })));
   }
-  for (const part of right < 500 ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]) {
-    const time = first + part * (last - first);
-    const words = svg("text", { x: x(time), y: height - size * 0.4, "text-anchor": part === 0 ? "start" : part === 1 ? "end" : "middle" });
-    words.textContent = shortTime(time);
-    chart.append(svg("line", { class: "tick", x1: x(time), x2: x(time), y1: top, y2: height - size * 1.6 }), words);
+  const end = parts.at(-1);
+  const room = size * 3.4;
+  let free = left;
+  for (const one of parts) {
+    if (one.from < free || (one !== parts[0] && one.from > width - 2 * room)) continue;
+    write(shortTime(one.start), one.from, height - size * 0.4, "start");
+    free = one.from + room;
   }
-  const points = visits.map((one) => `${x(one.start)},${y(one.camera)} ${x(one.end)},${y(one.camera)}`).join(" ");
-  chart.append(svg("polyline", { class: "path", points }));
+  if (end.to - room > free) write(shortTime(end.end), end.to, height - size * 0.4, "end");
+  for (const part of parts) {
+    const inside = visits.filter((one) => one.start >= part.start && one.end <= part.end);
+    chart.append(svg("polyline", { class: "path", points: inside.map((one) => `${x(one.start)},${y(one.camera)} ${x(one.end)},${y(one.camera)}`).join(" ") }));
+  }
   for (const one of visits) {
     const title = svg("title", {});
     title.textContent = `${cameraName(one.camera)}, ${clockSpan(one.start, one.end)}`;
