@@ -1,6 +1,7 @@
 """``reid demo``: all steps from footage to search, with the commands a user would type, on drawn footage."""
 
 import shlex
+import socket
 import sys
 import time
 from contextlib import nullcontext, redirect_stdout
@@ -15,6 +16,7 @@ from reid_toolkit.cli.console import log, print_json, progress_bar, rich_escape
 from reid_toolkit.cli.options import FOLDER, json_output
 from reid_toolkit.errors import InputError
 
+USUAL_PORT = 8000
 PLAIN, WITH = "no camera statistics:", "with camera statistics:"
 
 
@@ -27,18 +29,36 @@ PLAIN, WITH = "no camera statistics:", "with camera statistics:"
     show_default=True,
     help="Another number draws other people and trains from other weights.",
 )
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="At the end, group the people, and show them on the page of `reid serve` until Ctrl-C.",
+)
 @json_output
-def command(out: Path, seed: int, as_json: bool) -> None:
+def command(out: Path, seed: int, serve: bool, as_json: bool) -> None:
     """Draw footage of synthetic people in three cameras, then find the people again across cameras.
 
     Needs no network, no weights and no GPU. If it was stopped, run it again with the same --out to continue.
     """
+    if serve:
+        # A missing extra is noticed now, and not after minutes of work.
+        import reid_toolkit.service.app
+        import reid_toolkit.service.server  # noqa: F401
+
     # The commands print their results to stdout. With --json, stdout carries only the summary.
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         summary = walk(out, seed)
     if as_json:
         print_json(summary)
-        return
+    else:
+        print_summary(summary)
+    if serve:
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            show_people(out / "gallery")
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """Say how good the model is, and where the report is."""
     for when, how in product(("before", "after"), (PLAIN, WITH)):
         scores = summary[when if how == WITH else f"{when}_plain"]
         log.print(
@@ -104,6 +124,22 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began, 1),
         "report": str(report.resolve()),
     }
+
+
+def show_people(gallery: Path) -> None:
+    """Group the people of the gallery, and serve the page until Ctrl-C."""
+    type_command("people", "group", gallery)
+    type_command("serve", "--gallery", gallery, "--port", free_port(), "--open")
+
+
+def free_port() -> int:
+    """The usual port of `reid serve`, or another one if a program uses it."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", USUAL_PORT))
+        except OSError:
+            return 0
+    return USUAL_PORT
 
 
 def say(comment: str) -> None:

@@ -1,5 +1,8 @@
 """``reid serve``: a gallery as a REST service with a page."""
 
+import os
+import sys
+import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,8 +86,9 @@ class Where:
     "--max-picture", type=options.Number(0, min_open=True), default=10.0, show_default=True, metavar="MB",
     help="Size of one uploaded picture.",
 )  # fmt: skip
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser, if this machine has a screen.")
 @click.pass_context
-def command(context: click.Context, gallery: str | None, tokens: Path | None, **given: Any) -> None:
+def command(context: click.Context, gallery: str | None, tokens: Path | None, open_page: bool, **given: Any) -> None:
     """Serve a gallery to programs and people: REST under /api/v1, and a page.
 
     Without tokens, only this machine can use it, and everybody on it may do everything. Make tokens with `reid serve
@@ -105,7 +109,9 @@ def command(context: click.Context, gallery: str | None, tokens: Path | None, **
         refuse_open(settings, app)
         listener = bind(settings.host, settings.port)
         warm_up(app)
-        announce(settings, app, listener.getsockname()[1])
+        address = announce(settings, app, listener.getsockname()[1])
+        if open_page and has_screen():
+            webbrowser.open(address)  # the socket listens already, so the browser waits for the answer
     except BaseException:
         app.state.context.close()
         raise
@@ -149,10 +155,18 @@ def warm_up(app: Any) -> None:
         warn(f"searches by picture do not work yet: {error}")
 
 
-def announce(settings: "Settings", app: Any, port: int) -> None:
-    """Say where the service is, and who may use it."""
+def has_screen() -> bool:
+    """Whether a browser can be opened: not over SSH, and on Linux only with a display."""
+    if os.environ.get("SSH_CONNECTION"):
+        return False
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def announce(settings: "Settings", app: Any, port: int) -> str:
+    """Say where the service is, and who may use it. Returns the page's address."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    log.print(f"http://{host}:{port}/  (Ctrl-C stops it)", markup=False, soft_wrap=True)
+    address = f"http://{host}:{port}/"
+    log.print(f"{address}  (Ctrl-C stops it)", markup=False, soft_wrap=True)
     if settings.proxy_header:
         warn(
             f"whoever can reach this port can be anybody: the header {settings.proxy_header} is believed, and "
@@ -163,6 +177,7 @@ def announce(settings: "Settings", app: Any, port: int) -> None:
     else:
         count = len(app.state.door.tokens.refresh())
         log.print(f"who may use it: {counted(count, 'token')}", markup=False, soft_wrap=True)
+    return address
 
 
 @command.group()

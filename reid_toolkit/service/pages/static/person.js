@@ -69,7 +69,7 @@ function days(visits) {
 
 function dayOfVisits(day, visits, usual) {
   const items = visits.map((visit, at) => visitItem(visit, transit(visits[at - 1], visit, usual)));
-  const timed = visits.filter((one) => one.start !== null && one.end !== null);
+  const timed = visits.filter((one) => isDated(one.start) && isDated(one.end));
   const chart = timed.length > 1 ? [chartOf(day, timed)] : [];
   return [el("h2", { class: "day" }, day), ...chart, el("ol", { class: "visits", "aria-label": `Visits, ${day}` }, items)];
 }
