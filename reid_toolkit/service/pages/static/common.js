@@ -203,12 +203,12 @@ export function state(heading, text, buttons = [], bad = false) {
   );
 }
 
-export function loading(place, kind = "line", count = 4) {
+export function loading(place, kind = "line", count = 4, words = "") {
   place.setAttribute("aria-busy", "true");
   const bones = Array.from({ length: count }, () =>
     kind === "card" ? el("div", { class: "card" }, el("div", { class: "shot bone" }), el("p", {}, "\u00a0")) : el("div", { class: `bone ${kind}` }),
   );
-  place.replaceChildren(el("p", { class: "visually-hidden" }, "Loading"), el("div", { class: kind === "card" ? "cards" : "", "aria-hidden": "true" }, bones));
+  place.replaceChildren(el("p", { class: words ? "soft" : "visually-hidden" }, words || "Loading"), el("div", { class: kind === "card" ? "cards" : "", "aria-hidden": "true" }, bones));
 }
 
 export function show(place, ...children) {

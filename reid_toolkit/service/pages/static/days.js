@@ -53,7 +53,7 @@ function draw(day) {
   const cameras = counts.cameras.filter((one) => one.day === day);
   const figures = el(
     "dl", { class: "figures" },
-    el("div", {}, el("dt", {}, "Different people"), el("dd", {}, total.people.toLocaleString("en"), el("span", { class: "hint" }, ` between ${between(total)}`))),
+    el("div", {}, el("dt", {}, "Different people"), el("dd", {}, total.people.toLocaleString("en"), total.low < total.high && el("span", { class: "hint" }, ` between ${between(total)}`))),
     el("div", {}, el("dt", {}, "Records"), el("dd", {}, total.records.toLocaleString("en"))),
     el("div", {}, el("dt", {}, "Cameras"), el("dd", {}, String(cameras.length))),
   );

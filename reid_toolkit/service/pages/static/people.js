@@ -65,7 +65,7 @@ function row(one) {
   const made = el(
     "tr", { role: "row" },
     pick && el("td", { class: "check", role: "cell" }, box),
-    el("th", { scope: "row", role: "rowheader" }, el("span", { class: "face" }, picture(one.picture, "")), personLink(one.name)),
+    el("th", { scope: "row", role: "rowheader" }, el("span", { class: "named" }, el("span", { class: "face" }, picture(one.picture, "")), personLink(one.name))),
     cell("Records", one.records.toLocaleString("en"), "number"),
     cell("Cameras", one.cameras.map(cameraName).join(", ")),
     cell("First seen", dayTime(one.start)),

@@ -5,6 +5,7 @@ import {
   may, personAddress, picture, problem, rename, say, shortTime, show, state, svg, timeOf, toast, undoAll,
 } from "./common.js";
 
+const LONGEST_MOVE = 3600; // seconds, as in the routes of the API
 let person = document.querySelector("main").dataset.person;
 const chosen = new Set();
 const address = async (rest = "") => `${await personAddress(person)}${rest}`;
@@ -78,7 +79,8 @@ function transit(before, visit, usual) {
   if (!before || !isDated(visit.start) || !isDated(before.end)) return "";
   const seconds = visit.start - before.end;
   const route = usual.get(`${before.camera}\n${visit.camera}`);
-  const often = route && route.moves > 2 ? `; usually ${duration(route.median)} (${duration(route.shortest)} to ${duration(route.longest)})` : "";
+  const usually = route && route.moves > 2 && seconds <= LONGEST_MOVE;
+  const often = usually ? ` (usually ${duration(route.median)}; ${duration(route.shortest)} to ${duration(route.longest)})` : "";
   const from = `from ${cameraName(before.camera)}`;
   return el("p", { class: "transit" }, seconds < 0 ? `At the same time as ${cameraName(before.camera)}` : `${duration(seconds)} ${from}${often}`);
 }

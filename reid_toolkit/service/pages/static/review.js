@@ -12,7 +12,7 @@ const done = []; // what was answered here, so that it can be undone
 let given = 0;
 
 async function load() {
-  loading($("ask"), "line", 4);
+  loading($("ask"), "line", 4, "Looking for the questions that teach most. The first time takes a moment.");
   try {
     const answer = await api(`/people/review?limit=${BATCH}`);
     queue = answer.questions;

@@ -208,8 +208,8 @@ function clearFilters() {
 
 function about(answer) {
   const who = asked.person ?? (asked.record ? "this record" : asked.files.length === 1 ? "the picture" : `the mean of ${asked.files.length} pictures`);
-  const how = answer.camera_statistics ? "each camera's light was taken into account" : "without camera statistics";
-  return `${asked.person ? `Other records that look like ${who}` : `Records that look like ${who}`}, the nearest first; ${how}.`;
+  const how = answer.camera_statistics ? "with camera statistics" : "without camera statistics";
+  return `${asked.person ? `Other records that look like ${who}` : `Records that look like ${who}`}, nearest first, ${how}.`;
 }
 
 function notes(answer) {
