@@ -35,7 +35,7 @@ def crop_of(site: Site, camera: str = "hall") -> bytes:
 
 
 def cards(page: Page) -> Locator:
-    return page.locator("ol.cards > li")
+    return page.locator("ol.cards > li.card")
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
@@ -113,6 +113,12 @@ def press_until(page: Page, key: str, selector: str) -> None:
     raise AssertionError(f"{selector} is not reached by {key}")
 
 
+def test_groups_by_camera_have_headings(visit: Visit) -> None:
+    page = visit("/?person=person-000002&group=camera&top_k=12", role="search")
+    expect(page.locator("ol.cards h3")).to_have_count(3)
+    expect(page.locator("ol.cards .rank").first).to_have_text("1")
+
+
 def test_filters_show_what_they_would_leave(visit: Visit, site: Site) -> None:
     page = visit("/", role="search")
     gallery = page.request.get(f"{site.address}/api/v1/gallery").json()
@@ -147,6 +153,16 @@ def test_who_is_this_goes_on_from_a_match_and_back(visit: Visit) -> None:
     expect(cards(page).first).to_be_visible()
     page.go_back()
     expect(page.locator(".chip")).to_contain_text("person-000002")
+
+
+def test_an_admin_groups_records_that_have_no_person_yet(visit: Visit) -> None:
+    page = visit("/people", role="review")  # the corrections of later tests would group these records, too
+    expect(page.locator("#waiting")).to_contain_text("no person yet")
+    expect(page.get_by_role("button", name="Group them")).to_have_count(0)
+    page = visit("/people", role="admin")
+    page.get_by_role("button", name="Group them").click()
+    expect(page.locator("#toasts")).to_contain_text("people in")
+    expect(page.locator("#waiting")).to_be_hidden()
 
 
 def test_same_and_not_are_stored_and_undone(visit: Visit, site: Site) -> None:
@@ -300,6 +316,21 @@ def test_a_persons_visits_and_a_split_that_is_undone(visit: Visit, site: Site) -
     expect(visits).to_have_count(len(shown) - 1)
     page.locator("#toasts").get_by_role("button", name="Undo").click()
     expect(visits).to_have_count(len(shown))
+
+
+def test_an_admin_forgets_a_person_after_a_question(visit: Visit) -> None:
+    page = visit("/people", role="admin")
+    links = page.locator("#list tbody th a")
+    name = links.last.inner_text()
+    links.last.click()
+    page.get_by_role("button", name="Forget…").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Forget…")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Forget for good").click()
+    expect(page.get_by_role("heading", name="People")).to_be_visible()
+    expect(page.get_by_role("link", name="person-000001")).to_be_visible()
+    expect(page.get_by_role("link", name=name)).to_have_count(0)
 
 
 # Review

@@ -58,7 +58,7 @@ def test_a_view_names_files_that_are_there_for_ever(client: TestClient, view: st
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
     found = re.findall(r'(?:href|src)="(/static/[^"]+)"', answer.text)
-    assert len(found) == 3
+    assert len(found) == 4
     for address in found:
         file = client.get(address)
         assert file.status_code == 200

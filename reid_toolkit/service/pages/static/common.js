@@ -134,7 +134,7 @@ export function shot(address, words, ...more) {
 export function picture(address, words) {
   const blank = () => el("span", { class: "blank" }, words ? ["no picture", el("span", { class: "visually-hidden" }, `: ${words}`)] : "");
   if (!address) return blank();
-  const made = el("img", { src: address, alt: words, decoding: "async" });
+  const made = el("img", { loading: "lazy", decoding: "async", alt: words, src: address });
   made.addEventListener("error", () => made.replaceWith(blank()), { once: true });
   return made;
 }
@@ -186,6 +186,12 @@ export function duration(seconds) {
 }
 
 /* States */
+
+/* Move the focus to a heading, after what had the focus is gone. */
+export function focusOn(heading) {
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
+}
 
 export const say = (words) => {
   const place = $("status");

@@ -127,9 +127,10 @@ async function name(person) {
   const given = await askName(person);
   if (!given) return;
   try {
-    await rename(person, given.name);
+    const answer = await rename(person, given.name);
     await load();
     toast(given.name ? `${person} is now called ${given.name}.` : `${person} has no name any more.`);
+    ([...document.querySelectorAll("#list tbody th a")].find((link) => link.textContent === answer.person) ?? $("q")).focus();
   } catch (error) {
     problem(error);
   }

@@ -1,7 +1,7 @@
 /* A person: where they were and when, with corrections. */
 
 import {
-  $, api, ask, askName, busy, cameraName, clockSpan, correctionsOf, counted, dayOf, dayTime, duration, el, failed, isDated, loading,
+  $, api, ask, askName, busy, cameraName, clockSpan, correctionsOf, counted, dayOf, dayTime, duration, el, failed, focusOn, isDated, loading,
   may, personAddress, picture, problem, rename, say, shortTime, show, state, svg, timeOf, toast, undoAll,
 } from "./common.js";
 
@@ -32,7 +32,22 @@ function draw(found, routes) {
   drawFigures(found);
   const usual = new Map(routes.map((one) => [`${one.start}\n${one.end}`, one]));
   if (!found.visits.length) return show($("timeline"), state("No visits", "Nothing of this person is left in the gallery."));
-  show($("timeline"), ...days(found.visits).flatMap(([day, visits]) => dayOfVisits(day, visits, usual)));
+  const place = el("div");
+  const more = el("div", { class: "more" });
+  show($("timeline"), place, more);
+  append(place, more, found.visits, usual);
+}
+
+/* A guard has thousands of visits. They are shown some at a time. */
+const PART = 200;
+function append(place, more, visits, usual) {
+  const focus = place.childElementCount > 0;
+  const parts = days(visits.slice(0, PART)).flatMap(([day, some]) => dayOfVisits(day, some, usual));
+  place.append(...parts);
+  if (focus) focusOn(parts[0]);
+  const rest = visits.slice(PART);
+  const words = `Show more (${counted(rest.length, "visit")} left)`;
+  more.replaceChildren(...(rest.length ? [el("button", { onclick: () => append(place, more, rest, usual) }, words)] : []));
 }
 
 function drawTools() {
@@ -217,8 +232,7 @@ async function split(button) {
     await load();
     const made = correctionsOf(answer);
     toast(`${counted(records.length, "record is", "records are")} now ${answer.person ?? "a new person"}.`, () => takeBack(made));
-    $("name").tabIndex = -1;
-    $("name").focus();
+    focusOn($("name"));
   });
 }
 
@@ -231,8 +245,7 @@ async function notThis(button) {
       await load();
     }
     toast(`Stored: ${counted(made.length, "record does", "records do")} not show ${person}.`, () => takeBack(made));
-    $("name").tabIndex = -1;
-    $("name").focus();
+    focusOn($("name"));
   });
 }
 
@@ -256,6 +269,7 @@ async function name() {
     history.replaceState({}, "", `/people/${encodeURIComponent(person)}`);
     await load();
     toast(given.name ? `${before} is now called ${person}.` : `${before} has no name any more.`);
+    focusOn($("name"));
   } catch (error) {
     problem(error);
   }

@@ -1,7 +1,7 @@
 /* The review queue: two pictures, do they show one person? s = same, n = not, u = undo, right arrow = skip. */
 
 import {
-  $, api, busy, cameraName, correctionsOf, counted, dayAndClock, el, failed, fullSpan, loading, may, personLink, problem, say, shot, show, state,
+  $, api, busy, cameraName, correctionsOf, counted, dayAndClock, el, failed, focusOn, fullSpan, loading, may, personLink, problem, say, shot, show, state,
   undoAll,
 } from "./common.js";
 
@@ -141,8 +141,7 @@ async function takeBack(name) {
   if (at >= 0) done.splice(at, 1);
   say(`${name} undone`);
   await corrections();
-  $("saidhead").tabIndex = -1;
-  $("saidhead").focus();
+  focusOn($("saidhead"));
 }
 
 /* Keys. They can be switched off, because a single letter may be typed by mistake or by speech. */

@@ -1,7 +1,7 @@
 /* Search: by pictures, by a person or by a record, with filters that show what they would leave. */
 
 import {
-  $, api, busy, cameraName, correctionsOf, counted, dayAndClock, el, failed, fullSpan, limits, loading, may, personLink, picture, problem,
+  $, api, busy, cameraName, correctionsOf, counted, dayAndClock, el, failed, focusOn, fullSpan, limits, loading, may, personLink, picture, problem,
   say, shot, show, state, toast, undoAll,
 } from "./common.js";
 
@@ -111,6 +111,7 @@ function allFields() {
 function drawFilters() {
   const box = (name, count, words = name) =>
     el("label", { class: "box" }, el("input", { type: "checkbox", value: name }), el("span", {}, words), el("span", { class: "number", "data-camera": name }, count.toLocaleString("en")));
+  $("byname").hidden = gallery.people === null; // this kind of gallery keeps no people
   $("cameras").replaceChildren(...gallery.cameras.map((one) => box(one.name, one.records, cameraName(one.name))));
   $("query_camera").append(...gallery.cameras.filter((one) => one.name).map((one) => el("option", {}, one.name)));
   $("tagsfield").hidden = !gallery.tags.length;
@@ -151,7 +152,11 @@ function formOf(fields, after) {
 async function search(event) {
   event?.preventDefault();
   const typed = $("person").value.trim();
-  if (!asked.record && !asked.person && typed && !asked.files.length) choose({ person: typed });
+  if (typed && asked.files.length) {
+    complain("Choose either pictures or a person, not both.");
+    return $("person").focus();
+  }
+  if (!asked.record && !asked.person && typed) choose({ person: typed });
   if (!asked.files.length && !asked.record && !asked.person) {
     complain("Choose a picture or a person first.");
     return $("pictures").focus();
@@ -176,8 +181,7 @@ async function run(fields, moved) {
     draw(place, answer);
     const heading = place.querySelector("h2") ?? $("resultshead");
     if (moved) {
-      heading.tabIndex = -1;
-      heading.focus({ preventScroll: true });
+      focusOn(heading);
       $("results").scrollIntoView({ block: "nearest" });
     }
   } catch (error) {
@@ -223,7 +227,11 @@ function notes(answer) {
 function append(list, more, answer) {
   const first = list.children.length;
   const grouped = shown.fields.get("group") === "camera";
-  list.append(...answer.matches.map((match) => card(match, grouped)));
+  for (const match of answer.matches) {
+    if (grouped && list.dataset.camera !== match.camera) list.append(el("li", { class: "parting" }, el("h3", {}, cameraName(match.camera))));
+    list.dataset.camera = match.camera;
+    list.append(card(match, grouped));
+  }
   const button = el("button", { onclick: () => next(list, more, answer.after, button) }, "Show more");
   more.replaceChildren(...(answer.after ? [button] : []));
   if (first) {
