@@ -140,6 +140,8 @@ def error_page(request: Request, status: int, text: str) -> HTMLResponse:
     """An error as a page. Whoever is not signed in sees it without the frame, which would name the gallery."""
     heading = HEADINGS.get(status, "This did not work")
     text = text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    if text == f"{heading}.":
+        text = "Check the address, or begin with a search."
     try:
         visitor = door_of(request).visitor(request)
     except Refusal:

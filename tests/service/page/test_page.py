@@ -221,6 +221,7 @@ def test_a_session_that_ends_in_another_tab_loses_nothing_and_goes_on(visit: Vis
     rename(other, "Nora")
     expect(other.locator("#session")).to_contain_text("You are signed out")
     expect(heading).to_have_text("person-000004")
+    expect(other.locator("ol.visits > li").first).to_be_visible()
     sign_in(one, site.tokens["review"])
     other.get_by_role("button", name="I signed in elsewhere").click()
     expect(other.locator("#session")).to_be_hidden()

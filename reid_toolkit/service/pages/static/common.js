@@ -60,7 +60,10 @@ async function refusal(answer) {
     ({ message, code } = (await answer.json()).error);
     message = sentence(message);
   } catch { /* not from us: a proxy's page, for example */ }
-  if (answer.status === 401) sessionEnded(true);
+  if (answer.status === 401) {
+    sessionEnded(true);
+    message = "You are signed out. Sign in, then try again.";
+  }
   return new Refusal(answer.status, message, Number(answer.headers.get("Retry-After")) || 0, code);
 }
 

@@ -106,7 +106,7 @@ async function join(button) {
     try {
       for (const other of names.slice(1)) made.push(...correctionsOf(await api("/people/same", { method: "POST", json: { first: names[0], second: other } })));
     } finally {
-      await load();
+      if (made.length) await load();
     }
     toast(`${counted(names.length, "person", "people")} merged.`, () => takeBack(made));
   });

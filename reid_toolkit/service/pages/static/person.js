@@ -61,11 +61,11 @@ function drawFigures(found) {
   const { visits } = found;
   const number = `person-${String(found.number).padStart(6, "0")}`;
   const records = visits.reduce((sum, one) => sum + recordsOf(one).length, 0);
-  const starts = visits.map((one) => one.start).filter((one) => one !== null);
-  const ends = visits.map((one) => one.end).filter((one) => one !== null);
+  const starts = visits.map((one) => one.start).filter(isDated);
+  const ends = visits.map((one) => one.end).filter(isDated);
   const figures = [
     ["Visits", visits.length], ["Cameras", new Set(visits.map((one) => one.camera)).size], ["Records", records],
-    ["First seen", starts.length ? dayTime(Math.min(...starts)) : "–"], ["Last seen", ends.length ? dayTime(Math.max(...ends)) : "–"],
+    ["First seen", starts.length ? dayTime(Math.min(...starts)) : "no date"], ["Last seen", ends.length ? dayTime(Math.max(...ends)) : "no date"],
     ...(number === person ? [] : [["Number", number]]),
   ];
   show($("about"), el("dl", { class: "figures" }, figures.map(([label, value]) => el("div", {}, el("dt", {}, label), el("dd", {}, value)))));
@@ -242,7 +242,7 @@ async function notThis(button) {
     try {
       for (const second of chosen) made.push(...correctionsOf(await api("/people/not", { method: "POST", json: { first: person, second } })));
     } finally {
-      await load();
+      if (made.length) await load();
     }
     toast(`Stored: ${counted(made.length, "record does", "records do")} not show ${person}.`, () => takeBack(made));
     focusOn($("name"));
