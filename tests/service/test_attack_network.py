@@ -142,7 +142,7 @@ def test_smuggled_and_malformed_requests_get_one_refusal(address: tuple[str, int
 
 
 LINES = (
-    b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", b"GET /\r\n\r\n", b"\0\0\0\0\r\n\r\n",
+    b"GET /nothing HTTP/9.9\r\nHost: localhost\r\n\r\n", b"GET /\r\n\r\n", b"\0\0\0\0\r\n\r\n",
     b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
     b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"GET /healthz HTTP/1.1\r\n\r\n",
     b"GET \x80 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /" + b"a" * 70_000,
