@@ -136,6 +136,18 @@ def test_filters_show_what_they_would_leave(visit: Visit, site: Site) -> None:
     expect(cards(page).first).to_be_visible()
 
 
+def test_sources_are_a_filter_if_there_are_several(visit: Visit, site: Site) -> None:
+    page = visit("/cameras", role="search")
+    gallery = page.request.get(f"{site.address}/api/v1/gallery").json()
+    (source,) = gallery["sources"]
+    gallery["sources"].append({"id": "f" * 16, "label": "<i>other</i>", "records": 0})
+    page.route("**/api/v1/gallery", lambda route: route.fulfill(json=gallery))
+    page.goto(site.address)
+    expect(page.get_by_text("<i>other</i>")).to_be_visible()
+    page.get_by_label(source["label"]).check()
+    expect(page.locator("#left")).to_contain_text(f"{source['records']} of {gallery['records']} records")
+
+
 def test_the_next_page_goes_on_behind_the_last_match(visit: Visit) -> None:
     page = visit("/?person=person-000001&top_k=12", role="search")
     expect(cards(page)).to_have_count(12)

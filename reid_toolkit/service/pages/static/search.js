@@ -6,6 +6,7 @@ import {
 } from "./common.js";
 
 const FIELDS = ["since", "until", "query_camera", "group", "top_k", "false_match_rate"];
+const MOST_SOURCES = 50; // a gallery of single crops has a source for each
 const asked = { files: [], record: null, person: null };
 let gallery = null;
 let shown = null; // what the results on the page were asked for
@@ -96,6 +97,7 @@ function filterFields() {
   const fields = new URLSearchParams();
   for (const camera of checked("cameras")) fields.append("camera", camera);
   for (const tag of checked("tags")) fields.append("tag", tag);
+  for (const source of checked("sources")) fields.append("source", source);
   for (const name of ["since", "until"]) if ($(name).value) fields.append(name, $(name).value);
   return fields;
 }
@@ -117,6 +119,13 @@ function drawFilters() {
   $("tagsfield").hidden = !gallery.tags.length;
   $("tags").replaceChildren(
     ...gallery.tags.map((tag) => el("label", { class: "box" }, el("input", { type: "checkbox", value: tag.name ?? tag }), el("span", {}, tag.name ?? tag))),
+  );
+  const few = gallery.sources.length > 1 && gallery.sources.length <= MOST_SOURCES;
+  $("sourcesfield").hidden = !few;
+  $("sources").replaceChildren(
+    ...(few ? gallery.sources : []).map((one) =>
+      el("label", { class: "box" }, el("input", { type: "checkbox", value: one.id }), el("span", {}, one.label), el("span", { class: "number" }, one.records.toLocaleString("en"))),
+    ),
   );
   $("left").textContent = `${counted(gallery.records, "record")} in the gallery.`;
 }
@@ -334,7 +343,7 @@ function fromAddress() {
   const given = new URLSearchParams(location.search);
   choose({ record: given.get("record"), person: given.get("person") });
   for (const name of FIELDS) if (given.has(name)) $(name).value = given.get(name);
-  for (const id of ["camera", "tag"]) {
+  for (const id of ["camera", "tag", "source"]) {
     const chosen = new Set(given.getAll(id));
     for (const box of $(`${id}s`).querySelectorAll("input")) box.checked = chosen.has(box.value);
   }
