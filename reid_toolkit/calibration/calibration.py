@@ -84,8 +84,8 @@ class Calibration:
 
         Raises:
             InputError: all pairs together have too few distances; or the cameras differ (or may differ, because
-            ``query``
-                is None) and there is only evidence within single cameras; or the rate is not above 0 and at most 1.
+                ``query`` is None) and there is only evidence within single cameras; or the rate is not above 0 and at
+                most 1.
         """
         if not 0 < false_match_rate <= 1:
             raise InputError(f"a false-match rate of {false_match_rate:g}: expected more than 0 and at most 1")

@@ -67,19 +67,17 @@ def merge_clusters(
 
     Args:
         features: (N, D) float, finite; normally L2-normalised descriptors.
-            labels: (N,) integers, equal for samples that are in one cluster at the start.
+        labels: (N,) integers, equal for samples that are in one cluster at the start.
         merges: k, 0 to C-1, where C counts the clusters at the start.
         trade_off: the paper's λ, at least 0.
         within: d_a, "mean" (average pairwise distance, exact update) or "printed" (Eq. 3 and 7 as printed).
         linkage: d_ab, "average" (DBC, Eq. 4) or "minimum". BUC is "minimum" with trade_off 0.
         metric: "euclidean" or "squared_euclidean".
         size_weight: w of BUC's size term, at least 0.
-            cannot_link: (M, 2) integers, pairs of samples that must not be in one cluster.
-            device: where to compute; by default the features' device. For a device without float64 (MPS) the CPU is
-            used.
-            max_memory: bytes to use in addition to the features; by default a quarter of the machine's memory, or half
-            of
-                a GPU's free memory. If the matrix does not fit on a GPU, the machine's memory also holds the features.
+        cannot_link: (M, 2) integers, pairs of samples that must not be in one cluster.
+        device: where to compute; by default the features' device. For a device without float64 (MPS) the CPU is used.
+        max_memory: bytes to use in addition to the features; by default a quarter of the machine's memory, or half of a
+            GPU's free memory. If the matrix does not fit on a GPU, the machine's memory also holds the features.
 
     The history is shorter than ``merges`` if cannot-link pairs leave nothing to merge; the merges done until then are
     valid. Raises :class:`InputError`, before any work, if an argument is not as described, if cannot-link pairs allow
@@ -128,19 +126,19 @@ def merge_neighbours(
     which samples are stored changes nothing, except that of equal costs the smallest (a, b) is merged.
 
     Args:
-            similarity: (N, N) sparse, symmetric, 0 to 1, with 1 on the diagonal, as ``method.neighbours`` makes it.
-                Deviations up to 1e-6 count as rounding.
-            labels: (N,) integers, equal for samples that are in one cluster at the start.
-            until: stop when the least cost exceeds this; at least 0 and under 1. At 1, samples without any similarity
-                would merge.
-            merges: stop after this many, 0 to C-1, where C counts the clusters at the start. Give at least one of the
-            two.
-            trade_off: the paper's λ, at least 0.
-            within: d_a, "mean" (average pairwise distance, exact update) or "printed" (Eq. 3 and 7 as printed).
-            cannot_link: (M, 2) integers, pairs of samples that must not be in one cluster.
-            marks: (N,) integers, equal for samples of one known group, -1 for other samples. Two groups never merge.
-                The same could be said by a pair of samples for every two groups, but that takes memory for their
-                square. Samples that ``labels`` puts together count as one group.
+        similarity: (N, N) sparse, symmetric, 0 to 1, with 1 on the diagonal, as ``method.neighbours`` makes it.
+            Deviations up to 1e-6 count as rounding.
+        labels: (N,) integers, equal for samples that are in one cluster at the start.
+        until: stop when the least cost exceeds this; at least 0 and under 1. At 1, samples without any similarity would
+            merge.
+        merges: stop after this many, 0 to C-1, where C counts the clusters at the start. Give this or ``until``, or
+            both.
+        trade_off: the paper's λ, at least 0.
+        within: d_a, "mean" (average pairwise distance, exact update) or "printed" (Eq. 3 and 7 as printed).
+        cannot_link: (M, 2) integers, pairs of samples that must not be in one cluster.
+        marks: (N,) integers, equal for samples of one known group, -1 for other samples. Two groups never merge. The
+            same could be said by a pair of samples for every two groups, but that takes memory for their square.
+            Samples that ``labels`` puts together count as one group.
 
     The history is shorter than ``merges`` if cannot-link pairs leave nothing to merge. Raises :class:`InputError`,
     before any work, if an argument is not as described.

@@ -37,7 +37,7 @@ class Embedder:
 
     Raises:
         InputError: ``batch_size`` or ``threads`` is under 1, a provider is unknown, or ``strict`` without
-        ``providers``.
+            ``providers``.
         ModelError: the file is missing, damaged, or not made by ``reid export`` or ``reid adopt``; or with ``strict``,
             the first provider cannot be used.
     """
