@@ -1,11 +1,8 @@
 """The site that ``mkdocs build`` makes of docs/: whole, without a network, and refused if a page or a link is wrong."""
 
 import importlib
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import defaultdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,24 +14,8 @@ import pytest
 from reid_toolkit.cli.app import COMMANDS, reid
 
 pytest.importorskip("material")
-pytest.importorskip("mkdocstrings")
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / "tools" / "site"
-
-
-def build(to: Path, settings: str = "mkdocs.yml") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mkdocs", "build", "--config-file", settings, "--site-dir", str(to)]
-    return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    to = tmp_path_factory.mktemp("site")
-    done = build(to)
-    assert done.returncode == 0, done.stderr
-    return to
 
 
 class Tags(HTMLParser):
@@ -197,7 +178,7 @@ def test_the_start_page_says_what_readme_says() -> None:
     assert f"![{image[2]}]({image[1]})" in readme
 
 
-def test_a_wrong_page_fails_the_build_and_says_why(tmp_path: Path) -> None:
+def test_a_wrong_page_fails_the_build_and_says_why(tmp_path: Path, build) -> None:
     docs = shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("*.json"))
     (docs / "lost.md").write_text(
         "# Lost\n\nNot in the navigation. [No page](nowhere.md), [no place](gallery.md#nowhere), "
@@ -207,7 +188,7 @@ def test_a_wrong_page_fails_the_build_and_says_why(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(ROOT / name)
     settings = tmp_path / "mkdocs.yml"
     settings.write_text((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    done = build(tmp_path / "site", str(settings))
+    done = build(tmp_path / "site", settings)
     assert done.returncode == 1
     assert re.search(r"exist in the docs directory, but are not included in the \"nav\".*\n +- lost.md", done.stderr)
     for wrong in ("'nowhere.md'", "'gallery.md#nowhere'", "'files/tools/nowhere.py'"):
