@@ -54,10 +54,10 @@ def title(text: str) -> str:
 
 
 def lead(text: str) -> str:
-    """The first sentence or two of a page, without links."""
+    """The first words of a page: whole sentences of its first paragraph, without links and bold letters."""
     body = CODE.sub("", text[text.index("# ") :].partition("\n")[2])
     for paragraph in re.split(r"\n\s*\n", body):
-        plain = LINK.sub(r"\1", ASIDE.sub("", " ".join(paragraph.split())))
+        plain = LINK.sub(r"\1", ASIDE.sub("", " ".join(paragraph.replace("**", "").split())))
         if plain and paragraph.lstrip()[0] not in "#|<!-":
             said, *rest = re.split(r"(?<=[a-z)`\"?][.?!]) (?=[A-Z`])|(?<=\?\"\.) ", plain)
             while len(said) < ENOUGH and rest:
