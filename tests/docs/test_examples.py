@@ -219,4 +219,4 @@ def test_the_commands_of_a_page_run_one_after_the_other(
             failed.append(f"reid {line}: {said.err.strip()}")
         if line.startswith("people "):
             known = people_of(here / "gallery", known)
-    assert not failed
+    assert not failed, "a wrong line, or one that WORDS or NOT_HERE should know"
