@@ -96,7 +96,6 @@ def test_what_fastapi_says_by_itself_is_left_out(page: list[str]) -> None:
 
 def test_the_page_of_the_service_names_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fastapi")
-    pytest.importorskip("reid_toolkit.service")
     monkeypatch.syspath_prepend(TOOLS)
     made = importlib.import_module("rest_pages").pages()
     document = json.loads(made["reference/openapi.json"])

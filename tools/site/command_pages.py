@@ -20,6 +20,7 @@ PAGES = {
     "gallery": ("Galleries", ("gallery",)),
     "people": ("People", ("people",)),
     "live": ("Cameras while they run", ("watch",)),
+    "service": ("The service", ("serve",)),
     "start": ("Trying it out", ("demo",)),
 }
 """Name of a page: its title, and the commands on it. Each command is on one page."""

@@ -9,6 +9,7 @@ import command_pages
 import llms
 import outside
 import python_pages
+import rest_pages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.nav import Navigation, Section
@@ -23,7 +24,12 @@ SECTIONS: dict[str, list[str]] = {}
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made from the code, the pages outside docs/, and the files that pages link to."""
-    made = {**command_pages.pages(), **python_pages.pages(), **outside.readme_pages(config.repo_url)}
+    made = {
+        **command_pages.pages(),
+        **python_pages.pages(),
+        **rest_pages.pages(),
+        **outside.readme_pages(config.repo_url),
+    }
     for address, text in made.items():
         files.append(File.generated(config, address, content=text))
     for source, address in outside.PAGES.items():

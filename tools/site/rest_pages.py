@@ -8,10 +8,11 @@ ADDRESS, DOCUMENT = "reference/rest.md", "reference/openapi.json"
 METHODS = ("get", "post", "put", "patch", "delete")
 Json = dict[str, Any]
 
-INTRODUCTION = f"""# REST
+INTRODUCTION = """# REST
 
-Call the service that `reid serve` runs from your own program. The same as a document for generators of clients:
-[{DOCUMENT.rpartition("/")[2]}]({DOCUMENT.rpartition("/")[2]}) (OpenAPI)."""
+Call the service that `reid serve` runs from your own program. [A service and a page](../service.md) says who may call
+it, how to send a token, and what the limits are. The same calls as an OpenAPI document, for generators of clients:
+[openapi.json](openapi.json)."""
 
 
 def pages() -> dict[str, str]:
