@@ -226,7 +226,10 @@ def test_links_in_pages_from_outside(outside) -> None:
 
 
 def test_a_link_with_the_name_of_a_file_gets_its_title_and_code_stays(outside) -> None:
-    assert outside.on_site("([edge.md](edge.md#int8))", "docs/page.md", "") == "([The edge](edge.md#int8))"
+    assert outside.on_site("([edge.md](edge.md))", "docs/page.md", "") == "([The edge](edge.md))"
+    assert outside.on_site("([docs/edge.md](docs/edge.md))", "CHANGELOG.md", "") == "([The edge](edge.md))"
+    assert outside.on_site("([edge.md](edge.md#int8))", "docs/page.md", "") == "([INT8](edge.md#int8))"
+    assert outside.on_site("([edge.md](edge.md#nowhere))", "docs/page.md", "") == "([edge.md](edge.md#nowhere))"
     assert outside.on_site("```\n[a](../x.py)\n```\n", "docs/page.md", "") == "```\n[a](../x.py)\n```\n"
 
 

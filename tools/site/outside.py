@@ -2,7 +2,8 @@
 
 A page may link to any file of the repository by its relative path, as a code forge shows it. On the site, a Markdown
 file outside docs/ is a page of its own (:data:`PAGES`). Any other file is linked at the repository's address; without
-an address, the site gets a copy. A link whose text is the name of the page's file gets the page's title.
+an address, the site gets a copy. A link whose text is the name of the page's file gets the title of the page, or of the
+part that it leads to.
 """
 
 import posixpath
@@ -43,8 +44,8 @@ def on_site(markdown: str, source: str, repository: str | None, address: str | N
             address = address_of(target, repository)
         if "://" not in address:
             address = posixpath.relpath(address, here or ".")
-        if text == posixpath.basename(target) and target.endswith(".md"):
-            text = title(target)
+        if target.endswith(".md") and text in (target, posixpath.basename(target)):
+            text = title(target, anchor or "")
         return f"{image}[{text}]({address}{anchor or ''})"
 
     parts = CODE.split(markdown)
@@ -78,11 +79,12 @@ def address_of(target: str, repository: str | None) -> str:
 
 
 @cache
-def title(source: str) -> str:
-    """The first heading of a page of the repository. A page that is missing is mkdocs' to report."""
+def title(source: str, anchor: str = "") -> str:
+    """The heading of a page of the repository, or of the part that an anchor names. What is missing mkdocs reports."""
     path = ROOT / source
-    heading = re.search(r"^# (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.exists() else None
-    return heading[1] if heading else path.name
+    text = CODE.sub("", path.read_text(encoding="utf-8")) if path.exists() else ""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return next((heading for heading in headings if anchor in ("", f"#{slug(heading)}")), path.name)
 
 
 def copied_files(repository: str | None) -> dict[str, Path]:
