@@ -21,7 +21,7 @@ PAGES = {
     "people": ("People", ("people",)),
     "live": ("Cameras while they run", ("watch",)),
     "service": ("The service", ("serve",)),
-    "start": ("Trying it out", ("demo",)),
+    "start": ("The demo and the machine", ("demo", "doctor")),
 }
 """Name of a page: its title, and the commands on it. Each command is on one page."""
 
