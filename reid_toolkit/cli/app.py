@@ -18,8 +18,8 @@ from reid_toolkit.version import __version__
 
 COMMANDS = (
     "demo", "ingest", "train", "report", "distill", "export", "calibrate", "enroll", "search", "evaluate",
-    "gallery", "people", "embed", "watch", "dataset", "frigate", "tracks", "models", "adopt", "model", "doctor",
-    "serve",
+    "gallery", "people", "serve", "embed", "watch", "dataset", "frigate", "tracks", "models", "adopt", "model",
+    "doctor",
 )  # fmt: skip
 """In the order of use. ``reid --help`` loads all these modules, so they import torch and other heavy packages inside
 functions."""

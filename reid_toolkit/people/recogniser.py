@@ -101,7 +101,7 @@ class PeopleRecogniser:
         self._scale_of: tuple[int, int] | None = None
         self._scale = Scale(lambda _a, _b: 0.0)
         self._members: dict[str, int] = {}
-        people = self._table.read()
+        self._people = people = self._table.read()
         self._watched: set[int] = set()
         for name in watched:
             number = find_person(name, people)
