@@ -41,7 +41,7 @@ class View(Book):
         """The digests of those records of which the gallery stores a picture."""
 
     @cached_property
-    def waiting(self) -> int:  # type: ignore[override]  # kept: it is counted over all
+    def waiting(self) -> int:
         """How many records have no person yet."""
         return len(self.records) - sum(map(self.people.members.__contains__, self.records))
 
