@@ -55,6 +55,9 @@ class Calibration:
     """Digest of the camera statistics that the distances were measured with. None if without camera statistics."""
     corrections: int = 0
     """Pairs of tracklets that a user corrected, which are part of the evidence."""
+    people_pairs: int | None = None
+    """How many pairs of people were seen at once. All distances between different people come from them, so nothing is
+    known about events that are rarer than one in so many. None in files of older toolkits."""
 
     def misfit(self, statistics: str | None) -> str:
         """Why the calibration does not fit distances with the camera statistics of this digest (None for without).
@@ -140,6 +143,7 @@ class Calibration:
             "model": self.model, "dataset": self.dataset, "toolkit": __version__,
             "tracklets": self.tracklets, "links": self.links, "per_person": self.per_person,
             "camera_statistics": self.statistics, "corrections": self.corrections,
+            "people_pairs": self.people_pairs,
         }  # fmt: skip
         usual = [{"cameras": list(pair), "distance": distance} for pair, distance in self.usual.items()]
         table = {**about, **curves, "pairs": pairs, "usual": usual}
@@ -156,6 +160,7 @@ def calibrate(
     per_person: float | None = None,
     statistics: str | None = None,
     corrections: int = 0,
+    people_pairs: int | None = None,
 ) -> Calibration:
     """Fit the evidence that ``collect`` found. For the other arguments see :class:`Calibration`.
 
@@ -179,7 +184,7 @@ def calibrate(
         model, dataset, tracklets, links, per_person, curve, fit_curve(across),
         {pair: one for pair, one in fitted.items() if one},
         {pair: one.median for pair, one in known.items()},
-        statistics, corrections,
+        statistics, corrections, people_pairs,
     )  # fmt: skip
 
 
@@ -214,6 +219,7 @@ def load_calibration(path: Path, model: str) -> Calibration:
             {(str(a), str(b)): _curve(one) for one in table["pairs"] for a, b in [one.pop("cameras")]},
             {(str(a), str(b)): _distance(one) for one in table["usual"] for a, b in [one["cameras"]]},
             _digest(table) if held == FORMAT else None, int(table.get("corrections", 0)),
+            None if table.get("people_pairs") is None else int(table["people_pairs"]),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(f"{path}: damaged ({error!r}): make it again with `reid calibrate`") from None

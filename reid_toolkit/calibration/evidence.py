@@ -71,12 +71,7 @@ def collect(
     names = sorted(set(cameras))
     camera = np.array([names.index(name) for name in cameras], np.int64)
     rng = np.random.default_rng(0)  # a fixed seed, so that the evidence is the same each time
-    alone = np.arange(count)
-    labels = alone if clusters is None else np.where(clusters < 0, clusters.max(initial=-1) + 1 + alone, clusters)
-    labels = np.unique(labels, return_inverse=True)[1]
-
-    apart = np.unique(np.sort(labels[seen_at_once], axis=1).reshape(-1, 2), axis=0)
-    apart = apart[apart[:, 0] != apart[:, 1]]  # two members of a cluster seen at once: the cluster is wrong
+    labels, apart = people_apart(count, seen_at_once, clusters)
     different = members(apart, labels, rng)
     whole = np.repeat(np.arange(labels.max(initial=-1) + 1), 2).reshape(-1, 2)
     same = members(whole, labels, rng)
@@ -117,6 +112,22 @@ def with_known(
     )
     kept = pairs[~np.isin(codes, np.concatenate([more, less]))]
     return np.concatenate([kept, known])
+
+
+def people_apart(
+    count: int, seen_at_once: NDArray[np.int64], clusters: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The people (N,), numbered from 0, and the pairs (P, 2) of people who were seen at once. A tracklet without a
+    cluster is a person of its own.
+
+    All distances between different people come from these pairs. A pair gives many distances if both have many
+    tracklets, but these depend on each other: P counts how much is really known.
+    """
+    alone = np.arange(count)
+    labels = alone if clusters is None else np.where(clusters < 0, clusters.max(initial=-1) + 1 + alone, clusters)
+    labels = np.unique(labels, return_inverse=True)[1]
+    apart = np.unique(np.sort(labels[seen_at_once], axis=1).reshape(-1, 2), axis=0)
+    return labels, apart[apart[:, 0] != apart[:, 1]]  # two members of a cluster seen at once: the cluster is wrong
 
 
 def any_distances(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.calibration.calibration import Calibration, calibrate
 from reid_toolkit.calibration.cross_camera import read_clusters, reciprocal_clusters
-from reid_toolkit.calibration.evidence import collect
+from reid_toolkit.calibration.evidence import collect, people_apart
 from reid_toolkit.camera_statistics import CameraStatistics
 from reid_toolkit.datasets.dataset import CropEmbedder, Dataset, embed_groups, times
 from reid_toolkit.datasets.known_pairs import NO_PAIRS, KnownPairs
@@ -77,6 +77,7 @@ def measure(
         per_person=None if labels is None else per_person(clusters),
         statistics=statistics.digest if statistics else None,
         corrections=len(known),
+        people_pairs=len(people_apart(len(cameras), seen_at_once, clusters)[1]),
     )
 
 

@@ -174,6 +174,7 @@ def as_dict(calibration: "Calibration") -> dict[str, object]:
         "per_person": calibration.per_person,
         "camera_statistics": calibration.statistics,
         "corrections": calibration.corrections,
+        "people_pairs": calibration.people_pairs,
         "within": one(calibration.within),
         "across": one(calibration.across),
         "pairs": [{"cameras": list(pair), **(one(curve) or {})} for pair, curve in calibration.pairs.items()],

@@ -55,11 +55,16 @@ def sort_alerts(alerts: Sequence[str], table: "PeopleTable", gallery: str) -> tu
 
 
 def limit_by(calibration: "Calibration") -> "Limit":
-    """The distance for a false-match rate, None if the calibration has too little evidence for it."""
+    """The distance for a false-match rate, None if the calibration has too little evidence for it.
+
+    The limits of searches take each distance between two people for new evidence. Here something is promised, so each
+    pair of people counts once.
+    """
+    rarest = 1 / ((calibration.people_pairs or 0) + 1)
 
     def limit(rate: float, one: str | None, other: str) -> float | None:
         try:
-            return calibration.threshold(rate, one, other) if rate > 0 else None
+            return calibration.threshold(rate, one, other) if rate >= rarest else None
         except InputError:
             return None
 
@@ -144,8 +149,8 @@ class Allowance:
             fewest = math.ceil(least * comparisons)
             raise InputError(
                 f"--alerts-per-day {budget.a_day:g} cannot be promised: {so_many}, so different people may come as "
-                f"near in 1 of {1 / rate:,.0f}; {self.path} has evidence for 1 of {1 / least:,.0f}: allow {fewest:,} "
-                "alerts a day, watch for fewer, or calibrate on more footage"
+                f"near in 1 of {1 / rate:,.0f}; {self.path} comes from {self.calibration.people_pairs or 0:,} pairs of "
+                f"people seen at once: allow {fewest:,} alerts a day, watch for fewer, or calibrate on more footage"
             )
         nearest = ", ".join(f"{name} {self.nearest(rate, name)}" for name in self.cameras)
         return (
@@ -154,14 +159,17 @@ class Allowance:
         )
 
     def least_rate(self, camera: str) -> float:
-        """The smallest false-match rate that the calibration knows for a picture of an unknown camera."""
+        """The smallest false-match rate that can be promised for a picture of an unknown camera: one in the number of
+        pairs of people who were seen at once."""
         if self.calibration.across is None:
             raise ModelError(
                 f"{self.path}: has evidence only within single cameras, which is not enough for alerts: calibrate on "
                 "footage of several cameras"
             )
-        chains = self.calibration.chains(None, camera)
-        return max(1 / (max(curve.different for curve, _ in chain) + 1) for chain in chains)
+        if self.calibration.people_pairs is None:
+            raise ModelError(f"{self.path}: made by an older toolkit: make it again with `reid calibrate`")
+        known = [max(curve.different for curve, _ in chain) for chain in self.calibration.chains(None, camera)]
+        return 1 / (min(self.calibration.people_pairs, *known) + 1)
 
     def nearest(self, rate: float, camera: str) -> str:
         """The limit for a picture of an unknown camera, as text."""

@@ -49,12 +49,12 @@ class Place:
     def watch(self, *more: object) -> Any:
         return self.reid("watch", self.videos[2], *self.model, "--every", "1", *more)
 
-    def calibrate(self, pairs: int, farthest: float = 2.0) -> None:
-        """A calibration with so many distances between different people, from 0.5 on."""
+    def calibrate(self, pairs: int, farthest: float = 2.0, *, people: int | None = 100_000) -> None:
+        """A calibration with so many distances between different people, from 0.5 on, and so many pairs of people."""
         quantiles = tuple(np.linspace(0.5, farthest, pairs).tolist())
         curve = Curve(500, pairs, 20.0, -25.0, 1.2, 0.05, farthest, tuple(range(1, pairs + 1)), quantiles)
         fingerprint = Embedder(self.model[1]).fingerprint
-        found = Calibration(fingerprint, "0" * 16, 100, "neighbours", 2.0, curve, curve, {}, {})
+        found = Calibration(fingerprint, "0" * 16, 100, "neighbours", 2.0, curve, curve, {}, {}, None, 0, people)
         found.save(self.folder / "tiny.calibration.json")
 
     def picture(self) -> Path:
@@ -189,7 +189,12 @@ def test_what_cannot_be_promised_is_refused(place: Place) -> None:
     error = place.watch(*wanted).error
     assert "--alerts-per-day 1 cannot be promised: 2,400 tracklets a day" in error
     assert "as near in 1 of 7,200; " in error
-    assert "has evidence for 1 of 1,001: allow 8 alerts a day, watch for fewer, or calibrate on more footage" in error
+    assert "people seen at once: allow 8 alerts a day, watch for fewer, or calibrate on more footage" in error
+    place.calibrate(8000, people=15)
+    assert "comes from 15 pairs of people seen at once: allow 450 alerts a day" in place.watch(*wanted).error
+    place.calibrate(8000, people=None)
+    assert "made by an older toolkit" in place.watch(*wanted).error
+    place.calibrate(1000)
     assert place.watch(*wanted, "--alerts-per-day", "8").status == 0
 
 
