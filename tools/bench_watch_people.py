@@ -20,8 +20,8 @@ latency: ``--streams`` drawn cameras of 10 frames a second, decoded from JPEG, i
 it came, so the time from a tracklet's fifth frame to its first event includes waiting. It is 0 if the event came before
 the fifth frame. "reference" are the times of one crop and one frame alone, in the same process before.
 
-memory: ``reid watch`` reads a drawn recording again and again for ``--minutes`` of wall clock, with people, events and
-a watch list. Its resident memory is sampled, and given as the median of each tenth.
+memory: ``reid watch`` reads a drawn recording again and again for ``--minutes`` of wall clock, with people and events.
+Its resident memory is sampled, and given as the median of each tenth.
 """
 
 import argparse
@@ -412,13 +412,12 @@ def alone(act: Any) -> float:
 def memory(model: Path, minutes: float) -> dict[str, Any]:
     """Run `reid watch` on a drawn recording, over and over."""
     with tempfile.TemporaryDirectory() as folder:
-        video, picture, told = (Path(folder) / name for name in ("hall.avi", "someone.jpg", "events.jsonl"))
+        video, told = (Path(folder) / name for name in ("hall.avi", "events.jsonl"))
         pictures = [decoded(one) for one in drawn_frames("hall", 0)]
         writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE)
         for one in pictures:
             writer.write(one)
         writer.release()
-        cv2.imwrite(str(picture), pictures[20][:120, :60])
         line = [
             sys.executable, "-m", "reid_toolkit", "watch", str(video), "--model", str(model), "--gallery",
             str(Path(folder) / "g"), "--people", "--events", str(told), "--loop", "1000000", "--seconds",
