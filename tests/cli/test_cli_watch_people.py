@@ -163,17 +163,17 @@ def test_a_picture_raises_an_alert_without_any_people(place: Place) -> None:
 
 def test_a_folder_of_crops_and_a_person_share_the_allowance(place: Place) -> None:
     place.group()
-    place.calibrate(60_000)
+    place.calibrate(8000)
     folder = place.folder / "child"
     folder.mkdir()
     place.picture().rename(folder / "1.png")
-    wanted = ("--alert", folder, "--alert", "Anna", "--alert-reason", "lost", "--alerts-per-day", "2")
+    wanted = ("--alert", folder, "--alert", "Anna", "--alert-reason", "lost", "--alerts-per-day", "4")
     told = place.told(*wanted)
     assert told[0] == ("entered", "Anna", "known")
     assert sorted(event["watched"] for event in place.events if event["kind"] == "alert") == sorted(
         ["Anna", str(folder)]
     )
-    assert "at most 2 false a day are expected" in place.said
+    assert "at most 4 false a day are expected" in place.said
     assert "with 1 picture and 2 records of people, make" in place.said
     assert place.told(*wanted[:2], *wanted[4:], "--no-people")[1] == ("alert", None, None)
 
@@ -199,7 +199,7 @@ def test_what_cannot_be_promised_is_refused(place: Place) -> None:
 
 
 def test_the_gallery_says_how_many_tracklets_a_day_there_are(place: Place) -> None:
-    place.calibrate(60_000)
+    place.calibrate(8000)
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(48, DIMENSION))
     day = [Record(f"c-{at}", "c", 1.79e9 + 1800.0 * at, 1.79e9 + 1800.0 * at + 5, "/c") for at in range(48)]
