@@ -56,6 +56,7 @@ def group(
     marks: NDArray[np.int64] | None = None,
     reach: Reach | None = None,
     farthest: Farthest | None = None,
+    limit: float = LOOSE,
 ) -> Grouping:
     """Group records that show the same person.
 
@@ -68,6 +69,7 @@ def group(
         reach: which records may be neighbours. None to estimate it from these records: once from all, then again with
             the strict groups that the first estimate gives.
         farthest: the largest distances of neighbours from a calibration, which are then not estimated.
+        limit: the cost at which merging stops. Levels above it are not reached.
     """
     count = len(descriptors)
     start = np.arange(count) if start is None else after(start, ())
@@ -77,16 +79,18 @@ def group(
     if reach is None:
         # Few neighbours are enough for groups that are sure, and cost little in a large gallery.
         reach = estimate_reach(descriptors, cameras, farthest, numbers=(SURE_OWN, SURE_OTHER))
-        sure = group(descriptors, cameras, start=start, cannot_link=cannot_link, marks=marks, reach=reach).strict
+        sure = group(
+            descriptors, cameras, start=start, cannot_link=cannot_link, marks=marks, reach=reach, limit=STRICT
+        ).strict
         reach = estimate_reach(descriptors, cameras, farthest, groups=sure)
     similarity = camera_aware_similarity(
         descriptors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest, surely=reach.surely
     )
     merging = merge_neighbours(
-        similarity, start, until=LOOSE, trade_off=TRADE_OFF, cannot_link=cannot_link, marks=marks
+        similarity, start, until=limit, trade_off=TRADE_OFF, cannot_link=cannot_link, marks=marks
     )
     merges = tuple(Merge(int(a), int(b), float(cost)) for a, b, cost in merging.history)
-    usual, strict, loose = (after(start, merges[: until(merges, limit)]) for limit in (USUAL, STRICT, LOOSE))
+    usual, strict, loose = (after(start, merges[: until(merges, cost)]) for cost in (USUAL, STRICT, LOOSE))
     return Grouping(usual, strict, loose, merges)
 
 
