@@ -21,7 +21,7 @@ CELLS = 2.0
 """Cells, as a multiple of the square root of the number of samples."""
 LEARN, ROUNDS = 32, 6
 """Samples for each cell, and rounds, of k-means."""
-SLAB = 1 << 16
+SLAB = 1 << 13
 """Samples whose neighbours are searched for at a time."""
 STEP = 4096
 """Rows of a block of distances to all centres."""
