@@ -43,6 +43,8 @@ from reid_toolkit.service.tokens import FILE, add_token, read_tokens, revoke_tok
 
 ROOT = Path(__file__).resolve().parent.parent
 CAMERAS, START, PART, USERS = 40, 1_790_000_000.0, 5_000, 8
+WRITES, LONGEST = 50, 30.0
+"""A service is killed after so many acknowledged writes, or so many seconds."""
 FIRST_VIEW = ("/", "/api/v1/whoami", "/api/v1/gallery", "/api/v1/search/filters")
 
 
@@ -187,7 +189,9 @@ def kills(gallery: Path, token: str, picture: bytes, times: int) -> dict[str, in
             writers = [threading.Thread(target=until_killed, args=(one, address, turn)) for one in (enroll, name)]
             for writer in writers:
                 writer.start()
-            time.sleep(4)
+            enough, deadline = len(enrolled) + len(names) + WRITES, time.monotonic() + LONGEST
+            while len(enrolled) + len(names) < enough and time.monotonic() < deadline:
+                time.sleep(0.05)
             process.kill()
             for writer in writers:
                 writer.join()
