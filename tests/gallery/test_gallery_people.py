@@ -392,3 +392,10 @@ def test_people_in_view_are_recognised(where: str) -> None:
         held.rename(said.person, "Ana")
         clock[0] += 3600
         assert recogniser.recognise(*given).person == "Ana"
+
+
+def test_numbers_that_were_set_aside_are_never_given_again(gallery: GalleryStore) -> None:
+    table = gallery.people
+    first, was = table.reserve(filled(gallery), 5)
+    table.write(was, names={1: "Ana"})
+    assert table.reserve(table.read(), 1)[0] == first + 5

@@ -134,7 +134,8 @@ class FolderPeopleTable(PeopleTable):
             for key, numbers, last in zip(
                 ("last_person", "last_correction"), highest, (was.last_person, was.last_correction), strict=True
             ):
-                writer.set_meta(key, str(max([last, *numbers])))
+                # The stored number may be higher than ``was`` says, because a watch has set numbers aside.
+                writer.set_meta(key, str(max([last, writer.number(key), *numbers])))
             writer.set_meta("people_changes", str(changes + 1))
             if event:
                 writer.log(dict(event))
