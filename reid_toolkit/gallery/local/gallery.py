@@ -164,10 +164,7 @@ class Gallery(GalleryStore):
         name: str = "",
         logged: bool = True,
     ) -> list[list[Match]]:
-        """:meth:`search` for each row of ``vectors`` (B, D) float: B lists. Quicker than B searches; same errors.
-
-        With ``logged=False`` the caller must account for the searches in the audit log itself.
-        """
+        """:meth:`search` for each row of ``vectors`` (B, D) float: B lists. Quicker than B searches; same errors."""
         where = where or Filter()
         queries = validation.checked_queries(vectors, top_k, where)
         how = Comparison(validation.checked_cameras(query_cameras, len(queries)), camera_statistics)
