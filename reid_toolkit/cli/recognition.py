@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reid_toolkit.gallery.base import GalleryStore
     from reid_toolkit.live.announcer import Announcer
     from reid_toolkit.people.alert_budget import AlertBudget
+    from reid_toolkit.people.recogniser import PeopleRecogniser
     from reid_toolkit.people.scale import Scale
     from reid_toolkit.people.watch_log import WatchLog
     from reid_toolkit.runtime import Embedder
@@ -108,7 +109,7 @@ def recognising(
     if people and wanted.people is False:
         raise InputError(f"--alert {people[0]} needs the people of the gallery: leave --no-people out")
     watch_log = WatchLog(table, {"cameras": list(cameras), "gallery": gallery})
-    allowed = None
+    allowed, recogniser = None, None
     if pictures or wanted.a_day is not None:
         allowed = Allowance.of(store, embedder, cameras, wanted.a_day)
         announcer.watching = allowed.watch_list(pictures, watch_log)
@@ -116,7 +117,7 @@ def recognising(
         if not (wanted.people or people or table.read().members):
             tell(f"{gallery}: has no people yet, so events name none: see `reid people`")
         else:
-            recognise_people(
+            recogniser = recognise_people(
                 announcer, store, gallery, embedder, people, allowed.budget if allowed else None, watch_log
             )
     if allowed:
@@ -128,6 +129,8 @@ def recognising(
     try:
         yield
     finally:
+        if recogniser:
+            recogniser.close()
         try:
             watch_log.end()
         except (UnavailableError, AuditError) as error:
@@ -142,7 +145,7 @@ def recognise_people(
     watched: Sequence[str],
     budget: "AlertBudget | None",
     watch_log: "WatchLog",
-) -> None:
+) -> "PeopleRecogniser":
     """Give the announcer a recogniser, and say so."""
     from reid_toolkit.people.recogniser import PeopleRecogniser
 
@@ -153,6 +156,7 @@ def recognise_people(
     whom = counted(recogniser.people, "person") if recogniser.people == 1 else f"{recogniser.people:,} people"
     later = "" if recogniser.people else ": run `reid people` beside the watch"
     tell(f"{gallery}: events name its {whom}{later}")
+    return recogniser
 
 
 def keep_reason(

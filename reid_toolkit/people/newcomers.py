@@ -10,6 +10,8 @@ from reid_toolkit.records import Record
 
 BLOCK = 20
 """So many numbers are set aside at once, because each time waits for the disk."""
+RETRY_SECONDS = 30.0
+"""Between two attempts while the gallery cannot be written, because each may wait for other writers."""
 MOST, PATIENCE = 1000, 600.0
 """At most so many records wait until they are stored in the gallery, and at most so many seconds."""
 
@@ -28,6 +30,8 @@ class Newcomers:
     def __init__(self, table: PeopleTable, clock: Callable[[], float] = time.monotonic) -> None:
         self._table, self._clock = table, clock
         self._numbers: Iterator[int] = iter(())
+        self._again = 0.0
+        """When numbers may be asked for again."""
         self.waiting: list[Waiting] = []
 
     def number(self, was: People) -> tuple[int | None, People]:
@@ -36,9 +40,12 @@ class Newcomers:
         found = next(self._numbers, None)
         if found is not None:
             return found, was
+        if self._clock() < self._again:
+            return None, was
         try:
             first, was = self._table.reserve(was, BLOCK)
         except UnavailableError:
+            self._again = self._clock() + RETRY_SECONDS
             return None, was
         self._numbers = iter(range(first + 1, first + BLOCK))
         return first, was

@@ -236,6 +236,13 @@ class PeopleRecogniser:
             self._newcomers.put(record, int(found[1]))
             self._join(key_digest(record), int(found[1]))
 
+    def close(self) -> None:
+        """Store whom the last records were taken for. Call it when they are enrolled."""
+        try:
+            self._people = self._newcomers.store(self._people)
+        except GalleryError as error:  # which may be what ends the watch
+            self._say("the people of the last records were not stored, so they may get other numbers", error)
+
     def _join(self, digest: str, person: int) -> None:
         if digest not in self._members:
             self._members[digest] = person

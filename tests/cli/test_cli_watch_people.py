@@ -96,6 +96,10 @@ def test_a_gallery_without_people_says_so(place: Place) -> None:
     assert place.told() == [("entered", None, None), ("left", None, None)]
     assert f"{place.gallery}: has no people yet, so events name none: see `reid people`" in place.said
     assert [state for _, _, state in place.told("--people")] == ["new", "new"]
+    (number,) = {event["number"] for event in place.events}
+    with open_gallery(str(place.gallery)) as store:
+        members = store.people.read().members
+    assert [f"person-{one.person:06d}" for one in members.values()] == [number], "stored at the end"
     assert f"{place.gallery}: events name its 0 people: run `reid people` beside the watch" in place.said
 
 

@@ -261,12 +261,14 @@ def test_a_gallery_that_is_locked_gives_no_numbers(watch: Watch, monkeypatch: py
     with monkeypatch.context() as context:
         context.setattr(type(watch.store.people), "reserve", fail)
         assert watch.see(stranger(), "s", 5) == Decision("new")
-    assert watch.see(stranger(), "s", 8).number == "person-000015"
+    assert watch.see(stranger(), "s", 8) == Decision("new"), "it is not tried again at once"
+    watch.clock += 60
+    assert watch.see(stranger(), "s", 9).number == "person-000015"
     for at in range(2 * MOST):
         watch.recogniser.ended(Record(f"t{at}", "x"), Decision("new", number="person-000015"))
     assert len(watch.recogniser._newcomers.waiting) == MOST
     watch.clock += 700
-    watch.see(stranger(), "s", 9)
+    watch.see(stranger(), "s", 10)
     assert watch.recogniser._newcomers.waiting == [], "they were never enrolled"
 
 
