@@ -2,7 +2,7 @@
 
     python tools/bench_service.py --folder bench --model model.onnx --out docs/benchmarks/service.json
 
-It draws a gallery of 100,000 records of 5,000 people in 40 cameras, with people and small pictures, and starts a
+It draws a gallery of 100,000 records of 5,000 people in 20 cameras, with people and small pictures, and starts a
 service on it. Then it measures, by locust (extra `load`):
 
 first view: seconds from a start until the page and what it asks first are there, one request after the other.
@@ -42,7 +42,7 @@ from reid_toolkit.runtime import Embedder
 from reid_toolkit.service.tokens import FILE, add_token, read_tokens, revoke_token
 
 ROOT = Path(__file__).resolve().parent.parent
-CAMERAS, START, PART, USERS = 40, 1_790_000_000.0, 5_000, 8
+CAMERAS, START, PART, USERS = 20, 1_790_000_000.0, 5_000, 8
 WRITES, LONGEST = 50, 30.0
 """A service is killed after so many acknowledged writes, or so many seconds."""
 FIRST_VIEW = ("/", "/api/v1/whoami", "/api/v1/gallery", "/api/v1/search/filters")
@@ -154,6 +154,12 @@ def watching(folder: Path, gallery: Path, model: Path) -> Iterator[None]:
             process.terminate()
 
 
+def records(gallery: Path) -> int:
+    """How many records the gallery holds."""
+    with Gallery.open(gallery, create=False) as store:
+        return len(store)
+
+
 def resident(process: int) -> float:
     """MB of memory of a process."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -244,8 +250,10 @@ def main() -> None:
         if options.no_watch:
             stats = load(address, wanted | {"mode": "search"}, options.seconds, 4)
         else:
+            before = records(gallery)
             with watching(folder, gallery, options.model):
                 stats = load(address, wanted | {"mode": "search"}, options.seconds, 4)
+            found["records_by_watch"] = records(gallery) - before
         found["searches"] = figures(stats)["search"] | {"watch": not options.no_watch}
         save(found, options.out)
         load(address, wanted | {"mode": "mixed", "requests": min(500, options.requests)}, None, USERS)  # to warm up
