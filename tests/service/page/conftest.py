@@ -1,6 +1,7 @@
 """A service on a drawn day, and a real browser that looks at it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,23 +63,31 @@ def browser(site: Site) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def cookies(site: Site, browser: Browser) -> dict[str, list[Any]]:
-    """The cookies of a session of each role."""
-    found = {}
-    for role, token in site.tokens.items():
-        context = browser.new_context()
-        answer = context.request.post(f"{site.address}/login", form={"token": token}, max_redirects=0)
+def signed_in(site: Site, browser: Browser) -> Callable[..., BrowserContext]:
+    """A context of each role and its options. Tests share it, so that the browser keeps the page's files."""
+
+    @cache
+    def context_of(role: str, **options: Any) -> BrowserContext:
+        context = new_context(browser, **options)
+        form = {"token": site.tokens[role]}
+        answer = context.request.post(f"{site.address}/login", form=form, max_redirects=0)
         assert answer.status == 303
-        found[role] = context.cookies()
-        assert [one["name"] for one in found[role]] == [COOKIE]
-        context.close()
-    return found
+        assert [one["name"] for one in context.cookies()] == [COOKIE]
+        return context
+
+    return context_of
+
+
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+    context.set_default_timeout(PATIENCE)
+    return context
 
 
 @pytest.fixture
-def visit(site: Site, browser: Browser, cookies: dict[str, list[Any]]) -> Iterator[Visit]:
+def visit(site: Site, browser: Browser, signed_in: Callable[..., BrowserContext]) -> Iterator[Visit]:
     """``visit("/people", role="review")`` opens a page. No test may leave an error of a script or of the policy."""
-    contexts: list[BrowserContext] = []
+    pages: list[Page] = []
     errors: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
@@ -86,16 +95,13 @@ def visit(site: Site, browser: Browser, cookies: dict[str, list[Any]]) -> Iterat
         if message.type == "error" and "Failed to load resource" not in message.text:
             errors.append(message.text)
 
-    def open_page(
-        path: str, *, role: str | None = "review", context: BrowserContext | None = None, **options: Any
-    ) -> Page:
-        if context is None:
-            context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-            context.set_default_timeout(PATIENCE)
-            if role:
-                context.add_cookies(cookies[role])
-            contexts.append(context)
+    def open_page(path: str, *, role: str | None = "review", beside: Page | None = None, **options: Any) -> Page:
+        if beside is not None:
+            context = beside.context
+        else:
+            context = signed_in(role, **options) if role else new_context(browser, **options)
         page = context.new_page()
+        pages.append(page)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", note)
         page.goto(site.address + path)
@@ -103,6 +109,6 @@ def visit(site: Site, browser: Browser, cookies: dict[str, list[Any]]) -> Iterat
 
     expect.set_options(timeout=PATIENCE)
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert not errors

@@ -13,8 +13,8 @@ const address = async (rest = "") => `${await personAddress(person)}${rest}`;
 async function load() {
   loading($("timeline"), "line", 5);
   try {
-    const [found, routes] = await Promise.all([api(await address()), api("/people/routes").catch(() => ({ routes: [] }))]);
-    draw(found, routes.routes);
+    draw(await api(await address()));
+    compare();
   } catch (error) {
     show($("about"));
     $("tools").replaceChildren();
@@ -22,7 +22,25 @@ async function load() {
   }
 }
 
-function draw(found, routes) {
+/* What is usual between two cameras is read from all people, so it comes after the person's own visits. */
+let usual = new Map();
+async function compare() {
+  try {
+    usual = new Map((await api("/people/routes")).routes.map((one) => [way(one.start, one.end), one]));
+  } catch {
+    return; // the visits are there without it
+  }
+  for (const place of document.querySelectorAll("#timeline [data-way]")) addUsual(place);
+}
+const way = (start, end) => `${start}\n${end}`;
+
+function addUsual(place) {
+  const route = usual.get(place.dataset.way);
+  if (!route || route.moves < 3 || place.dataset.seconds > LONGEST_MOVE) return;
+  place.textContent = ` (usually ${duration(route.median)}; ${duration(route.shortest)} to ${duration(route.longest)})`;
+}
+
+function draw(found) {
   chosen.clear();
   drawChosen();
   person = found.person;
@@ -30,24 +48,23 @@ function draw(found, routes) {
   document.title = `${person} · reid`;
   drawTools();
   drawFigures(found);
-  const usual = new Map(routes.map((one) => [`${one.start}\n${one.end}`, one]));
   if (!found.visits.length) return show($("timeline"), state("No visits", "Nothing of this person is left in the gallery."));
   const place = el("div");
   const more = el("div", { class: "more" });
   show($("timeline"), place, more);
-  append(place, more, found.visits, usual);
+  append(place, more, found.visits);
 }
 
 /* A guard has thousands of visits. They are shown some at a time. */
 const PART = 200;
-function append(place, more, visits, usual) {
+function append(place, more, visits) {
   const focus = place.childElementCount > 0;
-  const parts = days(visits.slice(0, PART)).flatMap(([day, some]) => dayOfVisits(day, some, usual));
+  const parts = days(visits.slice(0, PART)).flatMap(([day, some]) => dayOfVisits(day, some));
   place.append(...parts);
   if (focus) focusOn(parts[0]);
   const rest = visits.slice(PART);
   const words = `Show more (${counted(rest.length, "visit")} left)`;
-  more.replaceChildren(...(rest.length ? [el("button", { onclick: () => append(place, more, rest, usual) }, words)] : []));
+  more.replaceChildren(...(rest.length ? [el("button", { onclick: () => append(place, more, rest) }, words)] : []));
 }
 
 function drawTools() {
@@ -83,21 +100,20 @@ function days(visits) {
   return [...found];
 }
 
-function dayOfVisits(day, visits, usual) {
-  const items = visits.map((visit, at) => visitItem(visit, transit(visits[at - 1], visit, usual)));
+function dayOfVisits(day, visits) {
+  const items = visits.map((visit, at) => visitItem(visit, transit(visits[at - 1], visit)));
   const timed = visits.filter((one) => isDated(one.start) && isDated(one.end));
   const chart = timed.length > 1 ? [chartOf(day, timed)] : [];
   return [el("h2", { class: "day" }, day), ...chart, el("ol", { class: "visits", "aria-label": `Visits, ${day}` }, items)];
 }
 
-function transit(before, visit, usual) {
+function transit(before, visit) {
   if (!before || !isDated(visit.start) || !isDated(before.end)) return "";
   const seconds = visit.start - before.end;
-  const route = usual.get(`${before.camera}\n${visit.camera}`);
-  const usually = route && route.moves > 2 && seconds <= LONGEST_MOVE;
-  const often = usually ? ` (usually ${duration(route.median)}; ${duration(route.shortest)} to ${duration(route.longest)})` : "";
-  const from = `from ${cameraName(before.camera)}`;
-  return el("p", { class: "transit" }, seconds < 0 ? `At the same time as ${cameraName(before.camera)}` : `${duration(seconds)} ${from}${often}`);
+  if (seconds < 0) return el("p", { class: "transit" }, `At the same time as ${cameraName(before.camera)}`);
+  const often = el("span", { "data-way": way(before.camera, visit.camera), "data-seconds": seconds });
+  addUsual(often);
+  return el("p", { class: "transit" }, `${duration(seconds)} from ${cameraName(before.camera)}`, often);
 }
 
 function visitItem(visit, way) {
