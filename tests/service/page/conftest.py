@@ -3,14 +3,9 @@
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-
-pytest.importorskip("fastapi", reason="needs the extra serve")
-pytest.importorskip("playwright", reason="needs playwright, of the extra test")
-
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 from serving import running, settings_of, tokens_of
 from station import CHROMIUM, DAY, PATIENCE, Site, Visit
 from three_people import write_model
@@ -25,6 +20,9 @@ from reid_toolkit.gallery.people_table import Membership
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.search.enroll import enroll, units_of
 from reid_toolkit.service.sessions import COOKIE
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +52,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def browser(site: Site) -> Iterator[Browser]:
+def browser(site: Site) -> "Iterator[Browser]":
     """One browser for all tests of a file."""
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
         yield browser
@@ -63,11 +64,11 @@ def browser(site: Site) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def signed_in(site: Site, browser: Browser) -> Callable[..., BrowserContext]:
+def signed_in(site: Site, browser: "Browser") -> "Callable[..., BrowserContext]":
     """A context of each role and its options. Tests share it, so that the browser keeps the page's files."""
 
     @cache
-    def context_of(role: str, **options: Any) -> BrowserContext:
+    def context_of(role: str, **options: Any) -> "BrowserContext":
         context = new_context(browser, **options)
         form = {"token": site.tokens[role]}
         answer = context.request.post(f"{site.address}/login", form=form, max_redirects=0)
@@ -78,24 +79,24 @@ def signed_in(site: Site, browser: Browser) -> Callable[..., BrowserContext]:
     return context_of
 
 
-def new_context(browser: Browser, **options: Any) -> BrowserContext:
+def new_context(browser: "Browser", **options: Any) -> "BrowserContext":
     context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
     context.set_default_timeout(PATIENCE)
     return context
 
 
 @pytest.fixture
-def visit(site: Site, browser: Browser, signed_in: Callable[..., BrowserContext]) -> Iterator[Visit]:
+def visit(site: Site, browser: "Browser", signed_in: "Callable[..., BrowserContext]") -> Iterator[Visit]:
     """``visit("/people", role="review")`` opens a page. No test may leave an error of a script or of the policy."""
     pages: list[Page] = []
     errors: list[str] = []
 
-    def note(message: ConsoleMessage) -> None:
+    def note(message: "ConsoleMessage") -> None:
         # Chromium itself reports answers of 400 and above, and lost connections, which tests provoke.
         if message.type == "error" and "Failed to load resource" not in message.text:
             errors.append(message.text)
 
-    def open_page(path: str, *, role: str | None = "review", beside: Page | None = None, **options: Any) -> Page:
+    def open_page(path: str, *, role: str | None = "review", beside: "Page | None" = None, **options: Any) -> "Page":
         if beside is not None:
             context = beside.context
         else:
@@ -107,7 +108,6 @@ def visit(site: Site, browser: Browser, signed_in: Callable[..., BrowserContext]
         page.goto(site.address + path)
         return page
 
-    expect.set_options(timeout=PATIENCE)
     yield open_page
     for page in pages:
         page.close()

@@ -3,9 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
-
-from playwright.sync_api import Page
+from typing import Any, NamedTuple
 
 from reid_toolkit.demo.day import Day
 
@@ -15,7 +13,8 @@ DAY = Day(people=14, seed=8, cameras=("north", "hall", "gate"), crowd=14, stays=
 PATIENCE = 60_000
 """Milliseconds that a test waits for what the page should show. It is long for machines that do much else."""
 
-Visit = Callable[..., Page]
+Visit = Callable[..., Any]
+"""Opens a page of Playwright."""
 
 
 class Site(NamedTuple):

@@ -6,10 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytest.importorskip("playwright", reason="needs Playwright, of the extra test")
+pytest.importorskip("axe_core_python", reason="needs axe-core-python, of the extra test")
+
 import axe_core_python
 import cv2
 import numpy as np
-import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 from station import Site, Visit
 from three_people import EPOCH
