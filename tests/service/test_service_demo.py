@@ -10,6 +10,8 @@ import httpx
 import pytest
 from serving import make_gallery
 
+from reid_toolkit.cli.serve import has_screen
+
 WITHOUT_EXTRA = """
 import sys
 sys.modules["fastapi"] = None
@@ -60,3 +62,21 @@ def test_the_people_are_grouped_and_shown_until_it_is_stopped(tmp_path: Path) ->
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "opens"),
+    [
+        ("linux", {}, False), ("linux", {"DISPLAY": ":0"}, True), ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ("linux", {"DISPLAY": ":0", "SSH_CONNECTION": "far away"}, False), ("darwin", {}, True), ("win32", {}, True),
+    ],
+)  # fmt: skip
+def test_a_browser_is_opened_only_where_somebody_sees_it(
+    monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], opens: bool
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert has_screen() is opens
