@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 NAME = "reid-toolkit"
-DEVELOPMENT = {"test", "docs", "studies", "plots"}
+DEVELOPMENT = {"test", "docs", "load", "studies", "plots"}
 """Extras for people who work on reid."""
 LONGEST = 60
 
