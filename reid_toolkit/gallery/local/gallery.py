@@ -184,6 +184,7 @@ class Gallery(GalleryStore):
         (found,) = self._answer(
             searcher, query[None], where,
             lambda without, past: [searcher.find_after(query, camera, top_k, where, without, past, after)],
+            by_index=False,
         )  # fmt: skip
         return [(match, Position(match.distance, number)) for number, match in found]
 
@@ -196,9 +197,10 @@ class Gallery(GalleryStore):
         return self._searcher if never_fitted else self._plain
 
     def _answer(
-        self, searcher: Searcher, queries: NDArray[np.float32], where: Filter, find: Find
+        self, searcher: Searcher, queries: NDArray[np.float32], where: Filter, find: Find, *, by_index: bool = True
     ) -> list[list[tuple[int, Match]]]:
-        answers, audited = answer(self._reader, self._locks.reader, searcher, queries, where, find)
+        lock = self._locks.reader
+        answers, audited = answer(self._reader, lock, searcher, queries, where, find, by_index=by_index)
         if audited:
             self._audited = True
         return answers

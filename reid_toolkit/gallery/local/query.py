@@ -27,9 +27,13 @@ def answer(
     queries: NDArray[np.float32],
     where: Filter,
     find: Find,
+    *,
+    by_index: bool,
 ) -> tuple[list[list[tuple[int, Match]]], bool]:
     """For each of ``queries`` (B, D), the matches that ``find`` finds, each with its record's id; and whether the audit
     log is on.
+
+    by_index: whether ``find`` can use an index. Searches that cannot are no reason to read it, which takes seconds.
 
     ``find`` is called with the ids to leave out and the cutoff of the retention. It is called again if a record that it
     found was deleted meanwhile or is damaged. Raises :class:`GalleryError` if there is nothing to search, and
@@ -38,7 +42,7 @@ def answer(
     while True:
         with lock, store.reading():
             version, retention, audited = store.state()
-            searcher.sync(store, version, len(queries))
+            searcher.sync(store, version, len(queries) if by_index else 0)
             without = store.ids_of(map(key_of, where.exclude)).values()
             past = None if retention is None else store.past(time.time() - retention)
         held, dimension = searcher.size

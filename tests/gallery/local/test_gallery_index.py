@@ -118,6 +118,18 @@ def test_a_process_that_asks_once_does_not_read_it(
         assert queried == [1]
 
 
+def test_pages_are_no_reason_to_read_it(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page is always searched exactly, so the seconds for reading the index would be for nothing."""
+    monkeypatch.setattr(searcher, "LOAD_AFTER", 3)
+    vectors, _ = make_people()
+    with Gallery.open(indexed, exact_below=100) as gallery:
+        for query in vectors[:10]:
+            gallery.search_page(query, 5)
+        assert gallery._searcher._index is None
+        gallery.search_batch(vectors[:4], 5)
+        assert gallery._searcher._index is not None
+
+
 def test_an_index_that_another_process_made_later_is_found(indexed: Path, queried: list[int]) -> None:
     cache.clear(indexed)
     vectors, _ = make_people()
