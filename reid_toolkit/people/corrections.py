@@ -115,11 +115,13 @@ def describe(one: Correction, called: dict[str, str]) -> str:
 
 
 def persons_to_mend(people: People) -> set[int]:
-    """The people whose records do not obey the corrections."""
+    """The people whose records do not obey the corrections, and those who are the same as a record without a person.
+    Without the latter, a new record that looks different could not join its person."""
     found: set[int] = set()
     for one in people.corrections:
         ends = [people.members.get(digest) for digest in (one.first, one.second)]
         persons = {end.person for end in ends if end is not None}
-        if len(persons) == (2 if one.kind == "same" else 1) and None not in ends:
+        apart = len(persons) == 2 or None in ends
+        if apart if one.kind == "same" else not apart:
             found |= persons
     return found

@@ -140,6 +140,21 @@ def test_corrections_are_obeyed_by_every_later_grouping(site: Site, gallery: Gal
     assert groups[mine[0]] != groups[mine[1]]
 
 
+def test_a_new_record_that_looks_different_joins_the_person_it_is_said_to_show(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    before, person = site.groups(gallery), person_of(site, gallery, 3)
+    site.looks = np.concatenate([site.looks, site.rng.normal(size=(1, site.looks.shape[1]))])
+    coat, other = site.cross(PEOPLE, "camera-0"), site.cross(PEOPLE, "camera-1")
+    site.enroll(gallery, len(site.records) - 2)
+    book(gallery).say("same", person, coat.tracklet, "ana")
+    book(gallery).say("same", coat.tracklet, other.tracklet, "ana")
+    update(gallery)
+    after = site.groups(gallery)
+    number = book(gallery).person(person)
+    assert (after.pop(coat.tracklet), after.pop(other.tracklet)) == (number, number)
+    assert after == before
+
+
 def test_an_undone_correction_is_as_if_it_had_not_been_made(site: Site, gallery: Gallery) -> None:
     update(gallery)
     book(gallery).say("same", person_of(site, gallery, 0), person_of(site, gallery, 1), "ana")
