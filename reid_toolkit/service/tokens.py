@@ -11,12 +11,12 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from reid_toolkit.errors import InputError, did_you_mean
-from reid_toolkit.files import atomic_path, parse_json
+from reid_toolkit.files import atomic_path, locked, parse_json
 
 ROLES = ("search", "review", "admin")
 """Each may do what the one before may, and more."""
@@ -134,23 +134,17 @@ def write_tokens(path: Path, tokens: Sequence[Token]) -> None:
 def changing(path: Path) -> Iterator[None]:
     """Let one process at a time change the file, so that no token is lost."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
     deadline = time.monotonic() + WAIT
-    while True:
-        try:
-            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            break
-        except FileExistsError:
-            if time.monotonic() >= deadline:
-                raise InputError(
-                    f"{lock}: another process is changing the tokens, or was killed while it did: run this again, or "
-                    "delete this file"
-                ) from None
-            time.sleep(0.05)
-    try:
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(path.with_name(f".{path.name}.lock")))
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise InputError(f"{path}: another process is changing the tokens: run this again") from None
+                time.sleep(0.05)
         yield
-    finally:
-        lock.unlink(missing_ok=True)
 
 
 class TokenFile:

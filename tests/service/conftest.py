@@ -1,14 +1,12 @@
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
-import httpx
-from serving import bearer, client_of, make_gallery, settings_of, tokens_of
+from fort import Fort
+from serving import client_of, make_gallery, settings_of, tokens_of
 from starlette.testclient import TestClient
 
 from reid_toolkit.service.settings import Limits
@@ -45,41 +43,6 @@ def guarded(gallery: Path, tokens: dict[str, str]) -> Iterator[TestClient]:
     """A client of a service with tokens."""
     with client_of(settings_of(gallery)) as client:
         yield client
-
-
-@dataclass
-class Fort:
-    """A service with tokens that many attacks share. None of them may change it."""
-
-    client: TestClient
-    tokens: dict[str, str]
-    secrets: tuple[str, ...]
-    """Texts that no answer may hold."""
-
-    def ask(self, method: str, path: str, role: str | None = "admin", **more: Any) -> httpx.Response:
-        """Send a request with the token of a role, and check what must hold for every answer."""
-        headers = {**(bearer(self.tokens[role]) if role else {}), **more.pop("headers", {})}
-        answer = self.client.request(method, path, headers=headers, **more)
-        self.check(answer)
-        return answer
-
-    def check(self, answer: httpx.Response) -> None:
-        """What must hold for every answer, whatever was asked."""
-        assert answer.status_code < 500 or answer.status_code in (501, 503, 504), answer.text
-        whole = answer.text + "".join(f"{name}{value}" for name, value in answer.headers.items())
-        for secret in self.secrets:
-            assert secret not in whole
-        assert "Traceback" not in whole
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "default-src 'none'" in answer.headers["content-security-policy"]
-        assert "unsafe" not in answer.headers["content-security-policy"]
-        assert "access-control-allow-origin" not in answer.headers
-        assert "server" not in answer.headers
-        if answer.status_code >= 400:
-            error = answer.json()["error"]
-            assert set(error) == {"code", "message"}
-            assert error["message"].isprintable()
-            assert len(error["message"]) < 500
 
 
 @pytest.fixture(scope="session")

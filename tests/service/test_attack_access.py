@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Fort
+from fort import Fort
 from serving import bearer, client_of, jpeg, settings_of, tokens_of
 from starlette.testclient import TestClient
 

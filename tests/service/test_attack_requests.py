@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import Fort
+from fort import Fort
 from serving import CAMERAS, jpeg
 from starlette.websockets import WebSocketDisconnect
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
-from conftest import Fort
+from fort import Fort
 from serving import jpeg, png
 
 from reid_toolkit.service import pictures
