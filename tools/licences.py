@@ -21,7 +21,7 @@ LONGEST = 60
 
 HEAD = """# Licences
 
-reid is under Apache-2.0. This page lists the packages that it needs, with the licences that they declare. "For" names
+This page lists the packages that reid needs, with the licences that they declare. reid is under Apache-2.0. "For" names
 the extras (`pip install '.[train]'`) that need a package; "base" means every install. Packages that only tests, studies
 and this documentation need are left out. NVIDIA's packages come with PyTorch's CUDA build.
 

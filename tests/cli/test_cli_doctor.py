@@ -52,7 +52,7 @@ def test_every_optional_thing_has_the_line_that_mends_it(monkeypatch):
 
 def test_no_extra_that_a_command_needs_is_forgotten():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    of_developers = {"all", "test", "plots", "studies", "docs"}
+    of_developers = {"all", "test", "load", "plots", "studies", "docs"}
     assert set(project["optional-dependencies"]) - of_developers <= {purpose.extra for purpose in extras.PURPOSES}
 
 

@@ -80,7 +80,7 @@ def test_the_loop_takes_another_way(
 ) -> None:
     calls: list[int] = []
 
-    def anew(recipe: Recipe, samples: Sized, device: torch.device, taught: None) -> Anew:
+    def anew(recipe: Recipe, samples: Sized, device: torch.device, taught: None, known: None) -> Anew:
         return Anew(plan(recipe, len(samples)), calls)
 
     monkeypatch.setattr(rounds, "clustering_of", anew)

@@ -201,8 +201,7 @@ class Gallery(GalleryStore):
     ) -> list[list[tuple[int, Match]]]:
         lock = self._locks.reader
         answers, audited = answer(self._reader, lock, searcher, queries, where, find, by_index=by_index)
-        if audited:
-            self._audited = True
+        self._audited = self._audited or audited
         return answers
 
     def _log(
