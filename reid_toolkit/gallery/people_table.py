@@ -141,6 +141,11 @@ class PeopleTable(ABC):
     def changed(self, was: People) -> bool:
         """Whether people were changed, or records deleted, since :meth:`read` gave ``was``. Quick."""
 
+    def persons(self, digests: Collection[str]) -> dict[str, tuple[int, str | None]] | None:
+        """The persons of a few records now: the number, and the name that a user gave. Records without a person are
+        missing. Quick, because nothing else is read. None if this kind of gallery can only :meth:`read` everything."""
+        return None
+
     @property
     def parts(self) -> "Parts | None":
         """Reads parts of the gallery. None if this kind of gallery can only be read as a whole."""

@@ -9,7 +9,7 @@ from reid_toolkit.records import Record
 from reid_toolkit.search import Result
 from reid_toolkit.search.confidence import UNKNOWN
 from reid_toolkit.search.documents import as_dict, as_document
-from reid_toolkit.service.desk import Desk, View, label_of
+from reid_toolkit.service.desk import Desk, Named, View, label_of
 
 LIKELY, UNLIKELY = 0.7, 0.3
 """Probabilities from which on a match is called likely, and below which it is called unknown."""
@@ -26,7 +26,7 @@ def words_of(probability: float | None, verdict: str | None) -> str | None:
     return "likely" if probability >= LIKELY else UNKNOWN if probability < UNLIKELY else "uncertain"
 
 
-def record_document(desk: Desk, record: Record, book: View | None) -> dict[str, Any]:
+def record_document(desk: Desk, record: Record, book: Named | View | None) -> dict[str, Any]:
     """A record, without paths: its source is only called by its last part."""
     return {**public(as_dict(record)), **desk.card(record, book)}
 
@@ -38,7 +38,7 @@ def public(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def search_document(
-    desk: Desk, result: Result, asked: Mapping[str, Any], group: str | None, book: View | None
+    desk: Desk, result: Result, asked: Mapping[str, Any], group: str | None, book: Named | View | None
 ) -> dict[str, Any]:
     """The document of `reid search --json`, in which each match also has "id", "person", "picture" and "words"."""
     document = as_document(result, asked, group)

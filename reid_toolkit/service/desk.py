@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from reid_toolkit.calibration import beside
 from reid_toolkit.errors import GalleryError, ReidError
@@ -30,6 +30,19 @@ SOURCE_ID = 16
 """Digits of a source's id."""
 
 
+class Named(NamedTuple):
+    """Who some records show now, read for one answer."""
+
+    persons: dict[str, str]
+    """What the person of a record is called, by the record's digest."""
+    stored_pictures: frozenset[str]
+    """As in :class:`View`."""
+
+    def person_of(self, digest: str) -> str | None:
+        """What the person of a record is called. None if it has no person."""
+        return self.persons.get(digest)
+
+
 class View(Book):
     """The people of a gallery, with records that were read before."""
 
@@ -39,6 +52,11 @@ class View(Book):
         self.store, self.where, self.people, self.records = store, where, people, records
         self.stored_pictures = pictured
         """The digests of those records of which the gallery stores a picture."""
+
+    def person_of(self, digest: str) -> str | None:
+        """What the person of a record is called. None if it has no person."""
+        member = self.people.members.get(digest)
+        return None if member is None else self.name(member.person)
 
     @cached_property
     def waiting(self) -> int:
@@ -140,9 +158,17 @@ class Desk:
         except GalleryError:
             return False
 
-    def known(self) -> View | None:
-        """Who is who, now. None if this kind of gallery keeps no people."""
-        return self.book(new_records=False) if self.keeps_people else None
+    def known(self, records: Sequence[Record]) -> Named | View | None:
+        """Who these records show now. None if this kind of gallery keeps no people.
+
+        Reads nothing else if it can: while a camera is watched, people change with each record."""
+        if not self.keeps_people:
+            return None
+        found = self.store.people.persons([key_digest(record) for record in records])
+        if found is None:
+            return self.book(new_records=False)
+        persons = {digest: name_of(number, {number: name} if name else {}) for digest, (number, name) in found.items()}
+        return Named(persons, self._book.stored_pictures if self._book else frozenset())
 
     def book(self, *, new_records: bool = True, at_once: bool = False) -> View:
         """The people of the gallery now. Raises :class:`Refusal` 501 if this kind of gallery keeps none.
@@ -216,15 +242,13 @@ class Desk:
             raise Refusal(404, "no such record: it may have been deleted")
         return found[digest]
 
-    def card(self, record: Record, book: View | None) -> dict[str, Any]:
+    def card(self, record: Record, book: Named | View | None) -> dict[str, Any]:
         """What every answer says of a record besides its own fields: id, person, and picture."""
         digest = key_digest(record)
-        people = book.people if book else None
-        member = people.members.get(digest) if people else None
         stored = bool(record.thumbnail) or (book is not None and digest in book.stored_pictures)
         return {
             "id": digest,
-            "person": name_of(member.person, people.names) if people and member else None,
+            "person": book.person_of(digest) if book else None,
             "picture": f"/api/v1/records/{digest}/picture" if stored or has_file(record) else None,
         }
 

@@ -50,7 +50,7 @@ def enroll(desk: Desk, form: Form, limits: Limits) -> dict[str, Any]:
             raise Refusal(409, "this record was forgotten, and may not come back")
         desk.store.add(vector[None], [record])
     desk.note({"action": "enroll", "record": f"{record.tracklet}@{record.camera}"})
-    return record_document(desk, record, desk.known())
+    return record_document(desk, record, desk.known([record]))
 
 
 def record_in(form: Form) -> Record:

@@ -98,5 +98,6 @@ def finish(
 ) -> dict[str, Any]:
     """The document of a result."""
     query = {"name": name, "images": images, "camera": result.camera, "person": asked.get("person")}
-    document = search_document(desk, result, query, wanted.group, desk.known())
+    known = desk.known([answer.match.record for answer in result.answers])
+    document = search_document(desk, result, query, wanted.group, known)
     return document | {"record": asked.get("record"), "no_probabilities": bool(result.scale.unfit)}

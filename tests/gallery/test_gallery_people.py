@@ -11,7 +11,7 @@ from drawn_site import Site
 from gallery_people import D
 
 from reid_toolkit.errors import GalleryError
-from reid_toolkit.gallery import open_gallery
+from reid_toolkit.gallery import Gallery, open_gallery
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import Correction, Membership, Parts, People, Undone
@@ -399,3 +399,14 @@ def test_numbers_that_were_set_aside_are_never_given_again(gallery: GalleryStore
     first, was = table.reserve(filled(gallery), 5)
     table.write(was, names={1: "Ana"})
     assert table.reserve(table.read(), 1)[0] == first + 5
+
+
+def test_the_persons_of_a_few_records(gallery: GalleryStore) -> None:
+    table = gallery.people
+    assert table.persons(KEYS) in (None, {})
+    table.write(filled(gallery), names={1: "Ana"})
+    names = {1: "Ana", 2**40: "Ben"}
+    everybody = {key: (one.person, names[one.person]) for key, one in PERSONS.items()}
+    assert table.persons([*KEYS, "0" * 64]) in (None, everybody), "None if this engine must read everything"
+    if isinstance(gallery, Gallery):
+        assert table.persons(KEYS[:1]) == {KEYS[0]: everybody[KEYS[0]]}

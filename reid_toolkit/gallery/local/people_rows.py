@@ -9,6 +9,8 @@ from reid_toolkit.gallery.people_table import Correction, Membership, People, Un
 from reid_toolkit.records import Record
 
 Key = tuple[str, str, str]
+ASKED = 500
+"""Records that one statement asks for."""
 
 
 def exist(db: sqlite3.Connection, table: str = "person_member") -> bool:
@@ -34,6 +36,19 @@ def read(db: sqlite3.Connection) -> People:
         undone=tuple(undone),
         waiting=waiting,
     )
+
+
+def persons(db: sqlite3.Connection, digests: Sequence[str]) -> dict[str, tuple[int, str | None]]:
+    """Number and name of the person of each of these records that has one."""
+    found: dict[str, tuple[int, str | None]] = {}
+    for at in range(0, len(digests) if exist(db) else 0, ASKED):
+        part = digests[at : at + ASKED]
+        query = (
+            "SELECT digest, person, name FROM person_member LEFT JOIN person_name USING (person)"
+            f" WHERE digest IN ({', '.join('?' * len(part))})"
+        )
+        found |= {digest: (person, name) for digest, person, name in db.execute(query, part)}
+    return found
 
 
 def write(

@@ -50,6 +50,11 @@ class FolderPeopleTable(PeopleTable):
         with self._locks.reader, self._reader.reading():
             return self._state(self._reader) != was.state
 
+    def persons(self, digests: Collection[str]) -> dict[str, tuple[int, str | None]]:
+        """The persons of a few records now."""
+        with self._locks.reader, self._reader.reading():
+            return people_rows.persons(self._reader.connection, sorted(digests))
+
     @property
     def parts(self) -> Parts:
         """This table reads parts too."""

@@ -51,8 +51,8 @@ async def record(digest: str, visitor: Searcher, here: Here) -> dict[str, Any]:
 
 def one_record(desk: Desk, digest: str) -> dict[str, Any]:
     """The document of a record."""
-    found, book = desk.held(digest).record, desk.known()
-    document = record_document(desk, found, book)
+    found = desk.held(digest).record
+    document = record_document(desk, found, desk.known([found]))
     desk.note({"action": "record", "record": f"{found.tracklet}@{found.camera}", "person": document["person"]})
     return document
 
