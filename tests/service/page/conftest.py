@@ -51,9 +51,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(address, tokens, where, folder / "day", events)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(site: Site) -> "Iterator[Browser]":
-    """One browser for all tests of a file."""
+    """One browser for all tests of a file. It ends with the file, because Playwright allows one at a time."""
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=PATIENCE)
@@ -63,7 +63,7 @@ def browser(site: Site) -> "Iterator[Browser]":
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in(site: Site, browser: "Browser") -> "Callable[..., BrowserContext]":
     """A context of each role and its options. Tests share it, so that the browser keeps the page's files."""
 
