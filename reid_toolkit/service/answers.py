@@ -26,7 +26,7 @@ def words_of(probability: float | None, verdict: str | None) -> str | None:
     return "likely" if probability >= LIKELY else UNKNOWN if probability < UNLIKELY else "uncertain"
 
 
-def record_document(desk: Desk, record: Record, book: Named | View | None) -> dict[str, Any]:
+def record_document(desk: Desk, record: Record, book: Named | View) -> dict[str, Any]:
     """A record, without paths: its source is only called by its last part."""
     return {**public(as_dict(record)), **desk.card(record, book)}
 
@@ -38,7 +38,7 @@ def public(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def search_document(
-    desk: Desk, result: Result, asked: Mapping[str, Any], group: str | None, book: Named | View | None
+    desk: Desk, result: Result, asked: Mapping[str, Any], group: str | None, book: Named | View
 ) -> dict[str, Any]:
     """The document of `reid search --json`, in which each match also has "id", "person", "picture" and "words"."""
     document = as_document(result, asked, group)

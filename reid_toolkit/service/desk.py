@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from reid_toolkit.calibration import beside
-from reid_toolkit.errors import GalleryError, ReidError
+from reid_toolkit.errors import ReidError
 from reid_toolkit.gallery import GalleryStore, open_gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import People
@@ -25,7 +25,6 @@ from reid_toolkit.service.settings import Settings
 LATE, SELDOM = 5.0, 20.0
 """New records are counted, and appear among those without a person, after so many seconds, or in a large gallery after
 so many times the seconds that reading all records takes. Searches find them at once."""
-NO_PEOPLE = "this gallery keeps no people: only a gallery in a folder does"
 SOURCE_ID = 16
 """Digits of a source's id."""
 
@@ -128,9 +127,8 @@ class Desk:
     def warm_up(self) -> None:
         """Read what the first requests need: people, descriptors and the model. Raises :class:`ReidError` if the model
         cannot be used, after all else was read."""
-        if self.keeps_people:
-            book = self.book()
-            _ = book.by_person, book.camera_times, book.waiting
+        book = self.book()
+        _ = book.by_person, book.camera_times, book.waiting
         self.store.held(["0" * 64])
         self.store.count_passing(Filter())
         self.info()
@@ -150,20 +148,10 @@ class Desk:
         statistics = self.settings.camera_statistics
         return Search(self.store, self.label, self.settings.model, statistics, loaded=self.embedder)
 
-    @cached_property
-    def keeps_people(self) -> bool:
-        """Whether this kind of gallery keeps people."""
-        try:
-            return self.store.people is not None
-        except GalleryError:
-            return False
-
-    def known(self, records: Sequence[Record]) -> Named | View | None:
-        """Who these records show now. None if this kind of gallery keeps no people.
+    def known(self, records: Sequence[Record]) -> Named | View:
+        """Who these records show now.
 
         Reads nothing else if it can: while a camera is watched, people change with each record."""
-        if not self.keeps_people:
-            return None
         found = self.store.people.persons([key_digest(record) for record in records])
         if found is None:
             return self.book(new_records=False)
@@ -171,14 +159,12 @@ class Desk:
         return Named(persons, self._book.stored_pictures if self._book else frozenset())
 
     def book(self, *, new_records: bool = True, at_once: bool = False) -> View:
-        """The people of the gallery now. Raises :class:`Refusal` 501 if this kind of gallery keeps none.
+        """The people of the gallery now.
 
         Corrections and deletions by anybody show at once: a deleted record has no person any more.
 
         new_records: also read records that were added since, if that was not done a moment ago. at_once: even then.
         """
-        if not self.keeps_people:
-            raise Refusal(501, NO_PEOPLE)
         with self._reading:
             held, store, kept = self._book, self.store, self.store.retention
             changed = held is None or store.people.changed(held.people)
@@ -232,8 +218,7 @@ class Desk:
 
     def note(self, event: Mapping[str, Any]) -> None:
         """Write an event into the audit log, if there is one and it is on."""
-        if self.keeps_people:
-            self.store.people.note(event)
+        self.store.people.note(event)
 
     def held(self, digest: str) -> Stored:
         """A record by its id. Raises :class:`Refusal` 404 if there is none."""
@@ -242,13 +227,13 @@ class Desk:
             raise Refusal(404, "no such record: it may have been deleted")
         return found[digest]
 
-    def card(self, record: Record, book: Named | View | None) -> dict[str, Any]:
+    def card(self, record: Record, book: Named | View) -> dict[str, Any]:
         """What every answer says of a record besides its own fields: id, person, and picture."""
         digest = key_digest(record)
-        stored = bool(record.thumbnail) or (book is not None and digest in book.stored_pictures)
+        stored = bool(record.thumbnail) or digest in book.stored_pictures
         return {
             "id": digest,
-            "person": book.person_of(digest) if book else None,
+            "person": book.person_of(digest),
             "picture": f"/api/v1/records/{digest}/picture" if stored or has_file(record) else None,
         }
 

@@ -62,8 +62,6 @@ def refusal_of(error: ReidError, hidden: Sequence[str] = (), *, input_status: in
         return Refusal(input_status, message)
     if isinstance(error, MissingDependencyError):
         return Refusal(501, message)
-    if isinstance(error, GalleryError) and "keeps no people" in message:
-        return Refusal(501, "this gallery keeps no people: only a gallery in a folder does")
     if isinstance(error, GalleryError | ModelError):
         return Refusal(409, message)
     return Refusal(500, message)

@@ -29,8 +29,8 @@ async def gallery(visitor: Searcher, here: Here) -> dict[str, Any]:
 
 def gallery_document(desk: Desk) -> dict[str, Any]:
     """What the gallery holds."""
-    info, book = desk.info(), desk.book() if desk.keeps_people else None
-    spans = book.camera_times if book else {}
+    info, book = desk.info(), desk.book()
+    spans = book.camera_times
     sources = [
         {"id": source_id(source), "label": label_of(source), "records": count}
         for source, count in list(info.sources.items())[:MOST]
@@ -38,8 +38,8 @@ def gallery_document(desk: Desk) -> dict[str, Any]:
     return {
         "gallery": desk.label,
         "records": info.count,
-        "people": len(book.by_person) if book else None,
-        "waiting": book.waiting if book else None,
+        "people": len(book.by_person),
+        "waiting": book.waiting,
         "cameras": [
             {"name": name, "records": count, "first": spans.get(name, (None, None))[0],
              "last": spans.get(name, (None, None))[1]}

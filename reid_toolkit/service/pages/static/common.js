@@ -286,6 +286,17 @@ export async function undoAll(names) {
   }
 }
 
+/* Take corrections back, for the button of a message, and show what is true then. */
+export async function takeBack(made, load) {
+  try {
+    await undoAll(made);
+    say("Undone");
+    await load();
+  } catch (error) {
+    problem(error);
+  }
+}
+
 /* A question in a dialog. Gives what the form holds, or null if it was closed. */
 export function ask(heading, content, action, { danger = false } = {}) {
   return new Promise((resolve) => {

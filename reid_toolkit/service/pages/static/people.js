@@ -2,7 +2,7 @@
 
 import {
   $, api, ask, askName, busy, cameraName, correctionsOf, counted, dayTime, el, failed, loading, may, personLink, picture, problem, rename,
-  say, show, state, toast, undoAll,
+  say, show, state, takeBack, toast,
 } from "./common.js";
 
 const PAGE = 50;
@@ -108,19 +108,9 @@ async function join(button) {
     } finally {
       if (made.length) await load();
     }
-    toast(`${counted(names.length, "person", "people")} merged.`, () => takeBack(made));
+    toast(`${counted(names.length, "person", "people")} merged.`, () => takeBack(made, load));
   });
   $("q").focus();
-}
-
-async function takeBack(made) {
-  try {
-    await undoAll(made);
-    say("Undone");
-    await load();
-  } catch (error) {
-    problem(error);
-  }
 }
 
 async function name(person) {

@@ -2,7 +2,7 @@
 
 import {
   $, api, ask, askName, busy, cameraName, clockSpan, correctionsOf, counted, dayOf, dayTime, duration, el, failed, focusOn, isDated, loading,
-  may, personAddress, picture, problem, rename, say, shortTime, show, state, svg, timeOf, toast, undoAll,
+  may, personAddress, picture, problem, rename, shortTime, show, state, svg, takeBack, timeOf, toast,
 } from "./common.js";
 
 const LONGEST_MOVE = 3600; // seconds, as in the routes of the API
@@ -247,7 +247,7 @@ async function split(button) {
     const answer = await api(await address("/split"), { method: "POST", json: { records } });
     await load();
     const made = correctionsOf(answer);
-    toast(`${counted(records.length, "record is", "records are")} now ${answer.person ?? "a new person"}.`, () => takeBack(made));
+    toast(`${counted(records.length, "record is", "records are")} now ${answer.person ?? "a new person"}.`, () => takeBack(made, load));
     focusOn($("name"));
   });
 }
@@ -260,19 +260,9 @@ async function notThis(button) {
     } finally {
       if (made.length) await load();
     }
-    toast(`Stored: ${counted(made.length, "record does", "records do")} not show ${person}.`, () => takeBack(made));
+    toast(`Stored: ${counted(made.length, "record does", "records do")} not show ${person}.`, () => takeBack(made, load));
     focusOn($("name"));
   });
-}
-
-async function takeBack(made) {
-  try {
-    await undoAll(made);
-    say("Undone");
-    await load();
-  } catch (error) {
-    problem(error);
-  }
 }
 
 async function name() {

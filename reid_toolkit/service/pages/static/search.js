@@ -113,7 +113,6 @@ function allFields() {
 function drawFilters() {
   const box = (name, count, words = name) =>
     el("label", { class: "box" }, el("input", { type: "checkbox", value: name }), el("span", {}, words), el("span", { class: "number", "data-camera": name }, count.toLocaleString("en")));
-  $("byname").hidden = gallery.people === null; // this kind of gallery keeps no people
   $("cameras").replaceChildren(...gallery.cameras.map((one) => box(one.name, one.records, cameraName(one.name))));
   $("query_camera").append(...gallery.cameras.filter((one) => one.name).map((one) => el("option", {}, one.name)));
   $("tagsfield").hidden = !gallery.tags.length;
