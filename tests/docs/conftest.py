@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from once import made_once
 
 ROOT = Path(__file__).parents[2]
 Build = Callable[..., subprocess.CompletedProcess[str]]
@@ -30,7 +31,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built site."""
     pytest.importorskip("material")
     pytest.importorskip("mkdocstrings")
-    to = tmp_path_factory.mktemp("site")
-    done = mkdocs_build(to)
-    assert done.returncode == 0, done.stderr
-    return to
+
+    def make(to: Path) -> None:
+        done = mkdocs_build(to)
+        assert done.returncode == 0, done.stderr
+
+    return made_once(tmp_path_factory, "site", make)

@@ -19,9 +19,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_thread_stays() -> Iterator[None]:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     yield
-    wait_until(lambda: threading.active_count() <= before)
+    wait_until(lambda: not set(threading.enumerate()) - before)
 
 
 @pytest.fixture
