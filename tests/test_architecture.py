@@ -127,20 +127,19 @@ def imports(module: str) -> tuple[Import, ...]:
 
 
 def find_imports(module: str) -> Iterator[Import]:
-    inside = {
-        id(node)
-        for function in ast.walk(tree(module))
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node in ast.walk(function)
-    }
-    for node in ast.walk(tree(module)):
+    waiting: list[tuple[ast.AST, bool]] = [(tree(module), False)]
+    while waiting:
+        node, inside = waiting.pop()
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: imports are written in full"
             for alias in node.names:
-                yield Import(module, node.module or "", alias.name, id(node) in inside)
+                yield Import(module, node.module or "", alias.name, inside)
         elif isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(module, alias.name, None, id(node) in inside)
+                yield Import(module, alias.name, None, inside)
+        elif isinstance(node, ast.stmt | ast.excepthandler | ast.match_case | ast.Module):  # others hold no import
+            inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            waiting += [(child, inside) for child in ast.iter_child_nodes(node)]
 
 
 ALL = [found for module in FILES for found in imports(module)]

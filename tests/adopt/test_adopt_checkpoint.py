@@ -78,24 +78,41 @@ def test_an_osnet_as_torchreid_saves_it_becomes_ours(tmp_path: Path, osnet: nn.M
     assert (about.height, about.width, about.dimension, len(about.source_sha256)) == (*SMALL, 512, 64)
 
 
-def test_an_osnet_with_instance_norms_becomes_ours(tmp_path: Path) -> None:
-    module = trained(AINS[16])
-    torch.save(module.state_dict(), tmp_path / "ain.pth")
-    found = adopt(tmp_path / "ain.pth", tmp_path / "o.onnx", CROPS, settings=Settings(size=SMALL))
-    assert found.why == "its tensors are those of OSNet-AIN x0.25 of torchreid"
-    assert np.abs(Embedder(tmp_path / "o.onnx").embed(CROPS) - by_hand(module)).max() < 1e-4
-
-
-def test_an_sbs_as_fast_reid_saves_it_becomes_ours(tmp_path: Path) -> None:
-    module = trained(SBS)
+def as_fast_reid_saves(module: nn.Module) -> dict[str, Any]:
+    """With its classifier, and the mean of its pixels."""
     theirs = {"pool.": "heads.pool_layer.", "bottleneck.": "heads.bottleneck.0."}
     saved = {"heads.weight": torch.zeros(9, 2048), "pixel_mean": torch.tensor([123.675, 116.28, 103.53])}
     for name, tensor in module.state_dict().items():
         start = name.partition(".")[0] + "."
         saved[theirs.get(start, start) + name.removeprefix(start)] = tensor
-    torch.save({"model": saved, "iteration": 7}, tmp_path / "sbs.pth")
-    found = adopt(tmp_path / "sbs.pth", tmp_path / "o.onnx", CROPS, settings=Settings(size=SMALL))
-    assert (found.preset, found.network.dimension) == ("imagenet", 2048)
+    return {"model": saved, "iteration": 7}
+
+
+OTHERS = {AINS[16]: nn.Module.state_dict, SBS: as_fast_reid_saves}
+"""How each is saved."""
+
+
+@pytest.mark.parametrize("architecture", OTHERS, ids=lambda one: one.name)
+def test_others_compute_what_their_makers_compute(tmp_path: Path, architecture: Architecture) -> None:
+    module = trained(architecture)
+    torch.save(OTHERS[architecture](module), tmp_path / "m.pth")
+    found, held = loaded(tmp_path / "m.pth")
+    assert found == architecture
+    assert np.abs(by_hand(held.eval()) - by_hand(module)).max() < 1e-6
+
+
+@pytest.mark.slow  # torch.onnx needs 15 to 20 seconds of a core for each
+@pytest.mark.parametrize(
+    ("architecture", "dimension", "why"),
+    [(AINS[16], 512, "its tensors are those of OSNet-AIN x0.25 of torchreid"), (SBS, 2048, "")],
+    ids=["osnet_ain", "sbs"],
+)
+def test_others_become_ours(tmp_path: Path, architecture: Architecture, dimension: int, why: str) -> None:
+    module = trained(architecture)
+    torch.save(OTHERS[architecture](module), tmp_path / "m.pth")
+    found = adopt(tmp_path / "m.pth", tmp_path / "o.onnx", CROPS, settings=Settings(size=SMALL))
+    assert (found.preset, found.network.dimension) == ("imagenet", dimension)
+    assert why in found.why
     assert np.abs(Embedder(tmp_path / "o.onnx").embed(CROPS) - by_hand(module)).max() < 1e-4
 
 
