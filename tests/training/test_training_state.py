@@ -31,7 +31,7 @@ from reid_toolkit.training.schedule import Place
 from reid_toolkit.training.state import State, load_state, save_state, state_path, states
 from reid_toolkit.training.tensor_files import load_tensors, save_tensors
 
-KILLS = int(os.environ.get("REID_KILLS", "6"))
+KILLS = int(os.environ.get("REID_KILLS", "3"))
 """How often a run is killed; hundreds take minutes."""
 
 

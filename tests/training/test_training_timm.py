@@ -177,7 +177,7 @@ def test_several_processes_keep_the_activation_in_a_norm() -> None:
 @pytest.mark.parametrize(
     ("name", "int8"),
     [
-        ("osnet_x0_25", True),
+        pytest.param("osnet_x0_25", True, marks=pytest.mark.slow),  # test_adopt_checkpoint.py has its export
         pytest.param("osnet_ain_x0_25", False, marks=pytest.mark.slow),
         ("timm:test_convnext", True),
     ],
