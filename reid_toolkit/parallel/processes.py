@@ -77,7 +77,10 @@ class Processes:
                     try:
                         with interrupts_ignored():  # processes are started here
                             future = executor.submit(do, entry[1])
-                    except BrokenProcessPool:
+                    except (BrokenProcessPool, OSError):
+                        # If a process dies while another is being started, Python 3.11 closes a pipe that it needs.
+                        if not executor._broken:
+                            raise
                         lost.append(entry)
                         break
                     pending[future] = entry

@@ -3,7 +3,9 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,6 +83,28 @@ def test_a_killed_worker_is_replaced_and_its_unit_done_again(tmp_path: Path) -> 
     done = list(Processes(2, 4).run(Deadly(tmp_path, 2), range(8)))
     assert sorted(done) == [(number, number * number) for number in range(8)]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_process_that_cannot_be_started_because_another_died_is_started_later(
+    monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    submit, calls = ProcessPoolExecutor.submit, []
+
+    def fail_once(self: ProcessPoolExecutor, *arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            self._broken = "a process died" if broken else False
+            raise OSError("handle is closed")
+        return submit(self, *arguments)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", fail_once)
+    results = Processes(2, 4).run(start_squares, range(8))
+    if broken:
+        assert sorted(results) == [(number, number * number) for number in range(8)]
+    else:  # the system has no room for another process, for example
+        with pytest.raises(OSError, match="handle is closed"):
+            list(results)
 
 
 def test_a_unit_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:

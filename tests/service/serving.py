@@ -115,7 +115,7 @@ def running(settings: Settings) -> Iterator[str]:
     finally:
         app.state.context.stopping = True
         server.should_exit = True
-        thread.join(30)
+        thread.join(90)  # it needs a tenth of a second, but not on a machine that does much else
         listener.close()
         assert not thread.is_alive()
 
