@@ -63,7 +63,7 @@ for part in corrections.COMMANDS:
     type=options.Number(0, 0.5, min_open=True),
     metavar="RATE",
     help="With a calibration: link two records only if different people come as near in at most RATE of comparisons. "
-    f"Less makes more and purer groups.  [default: {RATE}]",
+    f"Less makes more and purer groups. It is stored for later groupings.  [default: {RATE}]",
 )
 @click.option(
     "--least-times",
@@ -100,12 +100,20 @@ def group(
         if times:
             names = sorted({name for pair in times for name in pair})
             refuse_unknown("camera", names, store.info().cameras, f"{least_times}, compared with {gallery}")
-        farthest = limit_of(store, calibration, rate)
+        farthest = limit_of(store, store.people.read(), calibration, rate)
         with late_progress_bar("read", "records") as on_progress:
-            done = update(store, farthest=farthest, least_times=times, anew=anew, on_progress=on_progress)
-        obeyed = len(store.people.read().least_times)
+            done = update(
+                store, farthest=farthest, least_times=times, false_match_rate=rate, anew=anew, on_progress=on_progress
+            )
+        people = store.people.read()
     if as_json:
-        print_json({"gallery": gallery, "calibrated": farthest is not None, "least_times": obeyed, **asdict(done)})
+        about = {
+            "gallery": gallery,
+            "calibrated": farthest is not None,
+            "false_match_rate": people.false_match_rate or RATE if farthest else None,
+            "least_times": len(people.least_times),
+        }
+        print_json(about | asdict(done))
         return
     click.echo(
         f"{gallery}: {counted(done.people, 'person') if done.people == 1 else f'{done.people:,} people'} in "

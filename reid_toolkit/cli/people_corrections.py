@@ -41,7 +41,7 @@ def say(kind: "Kind", gallery: str, one: str, other: str, wait: float) -> str:
         if persons_to_mend(book.store.people.read()):
             from reid_toolkit.people.update import update  # which needs PyTorch
 
-            update(book.store, farthest=limit_of(book.store))
+            update(book.store, farthest=limit_of(book.store, book.people))
     return made.name
 
 
@@ -138,7 +138,7 @@ def undo(gallery: str, names: tuple[str, ...], wait: float) -> None:
 
     with changing(gallery, wait) as book:
         undone = book.corrections_called(names)
-        update(book.store, undo=undone, farthest=limit_of(book.store))
+        update(book.store, undo=undone, farthest=limit_of(book.store, book.people))
     click.echo(f"{gallery}: {counted(len(undone), 'correction')} undone")
 
 
@@ -175,7 +175,7 @@ def review(gallery: str, top_k: int, wait: float, as_json: bool) -> None:
 
     with changing(gallery, wait) as book:
         book.refuse_ungrouped()
-        asked = questions(book, top_k, limit_of(book.store))
+        asked = questions(book, top_k, limit_of(book.store, book.people))
     if as_json:
         rows = [
             {

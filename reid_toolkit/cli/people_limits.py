@@ -9,17 +9,20 @@ from reid_toolkit.errors import InputError, ModelError
 if TYPE_CHECKING:
     from reid_toolkit.calibration import Calibration
     from reid_toolkit.gallery import GalleryStore
+    from reid_toolkit.gallery.people_table import People
     from reid_toolkit.people.reach import Farthest
 
 RATE = 0.005
 """Default of --false-match-rate."""
 
 
-def limit_of(store: "GalleryStore", path: Path | None = None, rate: float | None = None) -> "Farthest | None":
+def limit_of(
+    store: "GalleryStore", people: "People", path: Path | None = None, rate: float | None = None
+) -> "Farthest | None":
     """The largest distances of neighbours by the calibration in ``path``, or beside the gallery's model.
 
-    None if there is no calibration. A calibration that does not fit is refused if it was asked for; else a warning says
-    so.
+    Without a ``rate``, the rate that ``people``, those of the gallery, have stored is taken. None if there is no
+    calibration. A calibration that does not fit is refused if it was asked for; else a warning says so.
     """
     from reid_toolkit.calibration import beside
 
@@ -33,7 +36,7 @@ def limit_of(store: "GalleryStore", path: Path | None = None, rate: float | None
     held = store.info()
     try:
         calibration = fitting_calibration(store, found, held.model or "")
-        return limits(calibration, list(held.cameras), RATE if rate is None else rate)
+        return limits(calibration, list(held.cameras), rate or people.false_match_rate or RATE)
     except (ModelError, InputError) as error:
         if wanted:
             raise

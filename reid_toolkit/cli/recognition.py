@@ -202,16 +202,17 @@ def calibrated_scale(store: "GalleryStore", embedder: "Embedder") -> "Scale | No
         warn(f"the calibration is not used: {error}")
         return None
     probability, limit = probability_by(found, store), limit_by(found)
-    if not enough_for_limits(found):
+    rate = store.people.read().false_match_rate or RATE
+    if not enough_for_limits(found, rate):
         return Scale(estimate_scale(store).farthest, probability, limit)
-    return Scale(lambda a, b: found.threshold(RATE, a, b or ""), probability, limit)
+    return Scale(lambda a, b: found.threshold(rate, a, b or ""), probability, limit)
 
 
-def enough_for_limits(found: "Calibration") -> bool:
+def enough_for_limits(found: "Calibration", rate: float) -> bool:
     """Whether the calibration gives the largest distance of neighbours for every pair of cameras. Warns if not."""
     try:
         for other in ("", "another camera"):  # every pair falls back on all pairs of one camera, or of two cameras
-            found.threshold(RATE, "", other)
+            found.threshold(rate, "", other)
     except InputError as error:
         warn(f"the calibration gives probabilities, but not the distances of neighbours: {error}")
         return False

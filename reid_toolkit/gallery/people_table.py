@@ -103,6 +103,8 @@ class People:
     the records of a name gets the name."""
     least_times: dict[tuple[str, str], float] = field(default_factory=dict)
     """The least seconds that anybody needs between two cameras; the names of a pair are sorted. Grouping obeys them."""
+    false_match_rate: float | None = None
+    """The rate of false matches at which users want records linked. None if nobody said any."""
     state: Any = None
     """Tells :meth:`PeopleTable.write` whether records were deleted since this was read."""
 
@@ -186,6 +188,7 @@ class PeopleTable(ABC):
         undone: Collection[Undone] = (),
         waiting: Mapping[str, str | None] | None = None,
         least_times: Mapping[tuple[str, str], float] | None = None,
+        false_match_rate: float | None = None,
         event: Mapping[str, Any] | None = None,
     ) -> None:
         """Change what is stored, all or nothing.
@@ -200,6 +203,7 @@ class PeopleTable(ABC):
             waiting: names for records without a person, by the record's digest; None takes one away. A name is given
                 when its records have a person, if that person has none and nobody is called so.
             least_times: the least times between cameras instead of those that are stored; empty for none.
+            false_match_rate: instead of the rate that is stored.
             event: what the audit log says about it, if it is on.
 
         Raises :class:`GalleryError`, and changes nothing, if another process has changed the people since ``was`` was

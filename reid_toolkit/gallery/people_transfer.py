@@ -32,8 +32,8 @@ def copy_people(source: GalleryStore, target: GalleryStore, there: Container[str
     names: dict[int, str | None] = {person: None for person in was.names if person not in people.names}
     waiting: dict[str, str | None] = {digest: None for digest in was.waiting if digest not in people.waiting}
     if (
-        (was.members, was.names, was.waiting, was.least_times)
-        == (people.members, people.names, people.waiting, people.least_times)
+        (was.members, was.names, was.waiting, was.least_times, was.false_match_rate)
+        == (people.members, people.names, people.waiting, people.least_times, people.false_match_rate)
         and not put
         and not undone
         and len(kept) == len(was.corrections)
@@ -53,6 +53,7 @@ def copy_people(source: GalleryStore, target: GalleryStore, there: Container[str
         undone=undone,
         waiting=waiting | dict(people.waiting),
         least_times=people.least_times,
+        false_match_rate=people.false_match_rate,
         event={"action": "people copied"},
     )
 
@@ -228,5 +229,6 @@ def both(source: GalleryStore, target: GalleryStore, *, anything: bool = False) 
     """The people of the source and the table of the target. None if there is nothing to bring. ``anything`` if there is
     something to bring even if the source has nothing now."""
     people = source.people.read()
-    held = (people.members, people.corrections, people.undone, people.waiting, people.least_times)
-    return (people, target.people) if anything or any(held) else None
+    held = (people.members, people.corrections, people.undone, people.waiting)
+    settings = (people.least_times, people.false_match_rate)
+    return (people, target.people) if anything or any((*held, *settings)) else None

@@ -69,6 +69,7 @@ def update(
     *,
     farthest: Farthest | None = None,
     least_times: LeastTimes | None = None,
+    false_match_rate: float | None = None,
     anew: bool = False,
     undo: Collection[Correction] = (),
     on_progress: OnProgress | None = None,
@@ -85,6 +86,7 @@ def update(
         farthest: the largest distance of neighbours, from a calibration.
         least_times: the least times between cameras, by which some records cannot show one person. They are stored for
             later groupings; empty takes the stored ones away. None groups with the stored ones.
+        false_match_rate: the rate by which ``farthest`` was chosen, to be stored for later groupings.
         anew: group all records.
         undo: corrections to take away. The people of their records are grouped again. Both are stored together.
         on_progress: called while the gallery is read.
@@ -119,18 +121,22 @@ def update(
         moved=moved,
         apart=len(problem.cannot_link),
     )
-    if members or undone or times != read.least_times:
+    rate = false_match_rate if false_match_rate != read.false_match_rate else None
+    if members or undone or times != read.least_times or rate is not None:
         event: dict[str, Any] = {"action": "people", "records": len(members), "people": result.people}
         if undo:
             event |= {"action": "undo", "corrections": [one.name for one in undo]}
         if times != read.least_times:
             event["least_times"] = len(times)
+        if rate is not None:
+            event["false_match_rate"] = rate
         store.people.write(
             read,
             members=members,
             take=[one.number for one in undo],
             undone=[Undone(one) for one in undone],
             least_times=least_times,
+            false_match_rate=rate,
             event=event,
         )
     return result

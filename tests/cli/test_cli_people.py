@@ -92,8 +92,8 @@ def write_calibration(path: Path, model: str, distance: float) -> Path:
 def test_group_with_and_without_its_word(run: Run, site: Site, new: Path) -> None:
     done = document(run, new)
     assert done == {
-        "gallery": str(new), "calibrated": False, "least_times": 0, "records": 30, "people": PEOPLE, "low": PEOPLE,
-        "high": PEOPLE,
+        "gallery": str(new), "calibrated": False, "false_match_rate": None, "least_times": 0, "records": 30,
+        "people": PEOPLE, "low": PEOPLE, "high": PEOPLE,
         "grouped": 30, "new_records": 30, "new_people": PEOPLE, "moved": 0, "apart": 0,
     }  # fmt: skip
     assert said(run, "group", new) == f"{new}: 5 people in 30 records (between 5 and 5)\n"
@@ -571,6 +571,32 @@ def test_all_commands_that_group_use_the_calibration_beside_the_model(
     status, _, err = run("people", "undo", grouped, "c-1")
     assert status == 0
     assert "the calibration is not used: " in err
+
+
+def test_the_rate_of_false_matches_stays(run: Run, site: Site, new: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    with Gallery.open(new) as store:
+        store.remember_model_file(model)
+    curve = Curve(300, 2000, 5.0, -4.0, 1.2, 0.1, 1.5, (1, 200, 2000), (0.01, 0.6, 1.5))
+    Calibration("m1", "d", 100, "neighbours", 2.0, curve, curve, {}, {}).save(beside(model))
+
+    def rate_and_people(*more: object) -> tuple[float, int]:
+        done = document(run, new, "--anew", *more)
+        return done["false_match_rate"], done["people"]
+
+    assert rate_and_people() == (0.005, 30)
+    assert not document(run, "review", new)["questions"]
+    assert rate_and_people("--false-match-rate", 0.2) == (0.2, PEOPLE)
+    assert rate_and_people() == (0.2, PEOPLE)
+    said(run, "not", new, *mine(site, 2)[:2])
+    assert len(listed(run, new)) == PEOPLE + 1, "a correction groups with the stored rate"
+    said(run, "undo", new, "c-1")
+    assert len(listed(run, new)) == PEOPLE
+    copied = tmp_path / "copy"
+    assert run("gallery", "copy", new, copied)[0] == 0
+    with Gallery.open(copied) as store:
+        assert store.people.read().false_match_rate == 0.2
+    assert rate_and_people("--false-match-rate", 0.005) == (0.005, 30)
 
 
 @pytest.mark.parametrize("times", [(None, None), (0.0, 4.0)])

@@ -222,6 +222,10 @@ def test_a_calibration_gives_probabilities(place: Place) -> None:
     assert place.told()[0] == ("entered", "Anna", "known")
     assert place.events[0]["probability"] > 0.5
     assert "the calibration gives probabilities, but not the distances of neighbours" in place.said
+    with open_gallery(str(place.gallery)) as store:
+        store.people.write(store.people.read(), false_match_rate=0.2)  # as `reid people group` stores it
+    assert place.told()[0] == ("entered", "Anna", "known")
+    assert "but not the distances of neighbours" not in place.said
     (place.folder / "tiny.calibration.json").write_text("{}")
     assert place.told()[0] == ("entered", "Anna", "known")
     assert place.events[0]["probability"] is None

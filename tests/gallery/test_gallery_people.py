@@ -156,6 +156,19 @@ def test_what_other_galleries_said_and_least_times(gallery: GalleryStore, where:
     assert said_elsewhere(gallery)[2] == {}
 
 
+def test_the_rate_of_false_matches(gallery: GalleryStore, where: str) -> None:
+    table = gallery.people
+    assert table.read().false_match_rate is None
+    filled(gallery)
+    for rate in (0.005, 1e-9):
+        table.write(table.read(), false_match_rate=rate)
+        table.write(table.read(), names={1: "Ana"})
+        gallery.compact()
+        with open_gallery(where) as other:
+            assert other.people.read().false_match_rate == rate, "it stays if nothing is said"
+    assert table.read().members == PERSONS
+
+
 def test_a_waiting_name_is_given_to_the_person_with_most_of_its_records(gallery: GalleryStore) -> None:
     table = gallery.people
     filled(gallery)

@@ -246,7 +246,7 @@ def test_an_undo_does_not_take_what_the_centre_said_itself(
 
 
 def test_a_copy_has_it_all(site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path) -> None:
-    update(gallery, least_times={("camera-0", "camera-1"): 1.0})
+    update(gallery, least_times={("camera-0", "camera-1"): 1.0}, false_match_rate=0.02)
     undo(gallery, say(site, gallery, "same", 0, 1))
     call(site, gallery, 3, "Ana")
     sync(tmp_path / "g", centre, "centre")  # whose name waits
@@ -255,12 +255,15 @@ def test_a_copy_has_it_all(site: Site, gallery: Gallery, centre: Gallery, tmp_pa
             copy(source, other)
             mine, theirs = source.people.read(), other.people.read()
             assert (mine.undone, mine.waiting, mine.least_times) == (theirs.undone, theirs.waiting, theirs.least_times)
+            assert mine.false_match_rate == theirs.false_match_rate
             before = other.people.read()
             copy(source, other)
             assert not other.people.changed(before)
     assert centre.people.read().waiting
     assert len(centre.people.read().undone) == 1
     assert centre.people.read().least_times == {}, "each gallery has its own times"
+    assert gallery.people.read().false_match_rate == 0.02
+    assert centre.people.read().false_match_rate is None, "and its own rate"
 
 
 def test_forgotten_records_take_it_all_with_them(site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path) -> None:

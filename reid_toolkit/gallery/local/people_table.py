@@ -42,6 +42,7 @@ class FolderPeopleTable(PeopleTable):
                     (one, other): seconds
                     for one, other, seconds in json.loads(self._reader.meta("least_times") or "[]")
                 },
+                false_match_rate=json.loads(self._reader.meta("false_match_rate") or "null"),
                 state=self._state(self._reader),
             )
 
@@ -114,6 +115,7 @@ class FolderPeopleTable(PeopleTable):
         undone: Collection[Undone] = (),
         waiting: Mapping[str, str | None] | None = None,
         least_times: Mapping[tuple[str, str], float] | None = None,
+        false_match_rate: float | None = None,
         event: Mapping[str, Any] | None = None,
     ) -> None:
         """Change what is stored, in one transaction."""
@@ -135,6 +137,8 @@ class FolderPeopleTable(PeopleTable):
             people_rows.write(writer.connection, members, names or {}, put, take, undone, waiting)
             if least_times is not None:
                 writer.set_meta("least_times", json.dumps([[*pair, one] for pair, one in sorted(least_times.items())]))
+            if false_match_rate is not None:
+                writer.set_meta("false_match_rate", json.dumps(false_match_rate))
             highest = [one.person for one in members.values()], [one.number for one in put]
             for key, numbers, last in zip(
                 ("last_person", "last_correction"), highest, (was.last_person, was.last_correction), strict=True

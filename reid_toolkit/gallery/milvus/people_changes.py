@@ -9,6 +9,7 @@ from reid_toolkit.gallery.milvus.people_rows import (
     LEAST,
     MEMBER,
     NAME,
+    RATE,
     UNDONE,
     WAITING,
     Head,
@@ -33,6 +34,7 @@ class Changes:
     undone: Collection[Undone]
     waiting: dict[str, str | None]
     least_times: Mapping[tuple[str, str], float] | None
+    false_match_rate: float | None
 
     def __post_init__(self) -> None:
         self.after = {**self.was.members, **self.members}
@@ -93,6 +95,8 @@ class Changes:
                 now, then = self.least_times.get(pair), was.least_times.get(pair)
                 if now != then:
                     yield LEAST, pair, None if now is None else (*pair, now), None if then is None else (*pair, then)
+        if self.false_match_rate is not None:
+            yield RATE, (), self.false_match_rate, was.false_match_rate
 
     @property
     def records(self) -> set[str]:

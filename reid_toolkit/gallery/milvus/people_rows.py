@@ -20,9 +20,10 @@ from reid_toolkit.gallery.people_table import Correction, Membership, People, Un
 WIDTH = 2
 """Width of the vector that Milvus demands in every row."""
 MEMBER, NAME, CORRECTION, UNDONE, WAITING = "member", "name", "correction", "undone", "waiting"
-LEAST, HEAD, WORK = "least", "head", "work"
-"""Kinds of rows, in the field "camera". Those of a least time hold one pair of cameras."""
-STORED = f'camera in ["{MEMBER}", "{NAME}", "{CORRECTION}", "{UNDONE}", "{WAITING}", "{LEAST}"]'
+LEAST, RATE, HEAD, WORK = "least", "rate", "head", "work"
+"""Kinds of rows, in the field "camera". Those of a least time hold one pair of cameras, and one row holds the rate of
+false matches."""
+STORED = f'camera in ["{MEMBER}", "{NAME}", "{CORRECTION}", "{UNDONE}", "{WAITING}", "{LEAST}", "{RATE}"]'
 """The expression for rows with values."""
 LINKS = f'camera in ["{CORRECTION}", "{UNDONE}", "{WAITING}"]'
 """The expression for rows about records, other than memberships."""
@@ -33,9 +34,9 @@ NOTHING = ""
 """The value of a row that does not count, such as a name that was taken away."""
 DAMAGED = (ValueError, TypeError, LookupError)
 """Errors of text that was not written by this module."""
-Value = Membership | Correction | Undone | tuple[int, str] | tuple[str, str] | tuple[str, str, float]
+Value = Membership | Correction | Undone | tuple[int, str] | tuple[str, str] | tuple[str, str, float] | float
 """What a row may hold. A name comes with the person's number, a waiting name with the record's digest, and a least time
-with the two cameras."""
+with the two cameras. The number alone is the rate of false matches."""
 
 
 class Head(NamedTuple):
@@ -98,7 +99,9 @@ def value_of(kind: str, text: str) -> Value | None:
         return None
     if kind == MEMBER:
         return Membership(*(int(number) for number in text.split()))
-    held: list[Any] = json.loads(text)
+    held: Any = json.loads(text)
+    if kind == RATE:
+        return float(held)
     if kind == CORRECTION:
         return Correction(*held)
     if kind == UNDONE:
@@ -160,6 +163,7 @@ def people_of(rows: Iterable[Row], head: Head) -> People:
         tuple(sorted(others[UNDONE], key=lambda one: (one.correction.number, one.key))),
         dict(others[WAITING]),
         {(first, second): seconds for first, second, seconds in others[LEAST]},
+        next(iter(others[RATE]), None),
     )
 
 

@@ -143,12 +143,14 @@ class MilvusPeopleTable(PeopleTable):
         undone: Container[Undone] = (),
         waiting: Mapping[str, str | None] | None = None,
         least_times: Mapping[tuple[str, str], float] | None = None,
+        false_match_rate: float | None = None,
         event: Mapping[str, Any] | None = None,
     ) -> None:
         """Change what is stored. The event is not used, because a gallery in Milvus has no audit log."""
         changes = Changes(
-            was, dict(members or {}), dict(names or {}), put, take, undone, dict(waiting or {}), least_times
-        )
+            was, dict(members or {}), dict(names or {}), put, take, undone, dict(waiting or {}), least_times,
+            false_match_rate,
+        )  # fmt: skip
         with self._alone() as (mark, control):
             if control.head != was.state.head:
                 raise RefusedError(str(changed_meanwhile(self._where)))
