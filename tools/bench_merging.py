@@ -10,6 +10,9 @@ ratios to the floor measured in the same process: the bare float32 products of e
 D x N, block by block, without storing them. scipy, scikit-learn and fastcluster build the whole tree; they are included
 for scale. Memory is the peak above the process with the features loaded.
 
+A row has the seconds until its measurement began (start, data, floor). A row that was given up has what was measured
+until then, and for how long: "at_least_seconds".
+
 "people" have about 20 samples each, in six cameras that each shift what they see. Their paths are "camera_aware" and
 "reciprocal": the similarity and then merge_neighbours on it. They are compared with the products and, if it fits, with
 merge_clusters' matrix for as many merges. The path "hnswlib" compares its neighbours with the exact ones. These paths
@@ -49,34 +52,41 @@ HNSWLIB_FROM = 100000
 """Least number of samples for which hnswlib is tried, because it may be faster there."""
 
 
-def samples(data: str, count: int, dimension: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make features (N, D) float32 on the sphere, and labels (N,) to start from.
+def samples(data: str, count: int, dimension: int, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+    """Make features (N, D) float32 on the sphere, on the device, and labels (N,) to start from. Each kind of device
+    draws other numbers.
 
     "clustered": about 20 samples around each of N/20 centres, with within-distances about half of the others.
     "no structure": uniform on the sphere. "duplicates": N/10 distinct points. "later stage": clustered, and already
     merged to N/4 clusters of one centre each.
     """
-    generator = torch.Generator().manual_seed(count)
+    generator = torch.Generator(device).manual_seed(count)
     groups = {"no structure": count, "duplicates": count // 10}.get(data, count // 20)
-    owner = torch.randint(groups, (count,), generator=generator)
+    owner = torch.randint(groups, (count,), generator=generator, device=device)
     labels = torch.arange(count)
     if data == "later stage":
         owner = owner.sort().values
-        labels = owner * count + torch.arange(count) // 4
-    features = torch.randn(groups, dimension, generator=generator)
+        labels = owner.cpu() * count + torch.arange(count) // 4
+    features = torch.randn(groups, dimension, generator=generator, device=device)
     features = features if groups == count else features[owner]
     if data in ("clustered", "later stage"):
         for part in features.split(4096):
-            part += 0.5 * torch.randn(part.shape, generator=generator)
+            part += 0.5 * torch.randn(part.shape, generator=generator, device=device)
     return torch.nn.functional.normalize(features, out=features), labels
 
 
-def measure(data: str, path: str, count: int, dimension: int, device: str, repeats: int) -> dict[str, Any]:
-    """Measure one row of the table in this process."""
+def measure(
+    data: str, path: str, count: int, dimension: int, device: str, repeats: int, asked_at: float
+) -> dict[str, Any]:
+    """Measure one row of the table in this process. Prints what is known of it when the measurement begins."""
+
+    def note(row: dict[str, Any]) -> None:
+        row.setdefault("setup_seconds", time.time() - asked_at)
+        print(json.dumps(row), flush=True)
+
     if data == "people":
-        return measure_people(path, count, dimension, device, repeats)
-    features, labels = samples(data, count, dimension)
-    features = features.to(device)
+        return measure_people(path, count, dimension, device, repeats, note)
+    features, labels = samples(data, count, dimension, device)
     merges = max(1, count // 20)
     floor = floor_seconds(features)  # also warms up
     kept: list[int] = []
@@ -90,8 +100,12 @@ def measure(data: str, path: str, count: int, dimension: int, device: str, repea
             merge_clusters(features, labels, merges, max_memory=limit)
 
         merge_clusters(features[:64], labels[:64], 3)  # loads libraries that the first use loads
+    row = {"data": data, "path": path, "samples": count, "dimension": dimension, "merges": merges}
+    note(row)
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = memory_bytes("VmRSS")
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
     seconds = []
     for _ in range(repeats):
         kept.clear()
@@ -99,7 +113,6 @@ def measure(data: str, path: str, count: int, dimension: int, device: str, repea
         run()
         synchronise(features)
         seconds.append(time.perf_counter() - start)
-    row = {"data": data, "path": path, "samples": count, "dimension": dimension, "merges": merges}
     row |= {"seconds": float(np.median(seconds)), "spread": max(seconds) - min(seconds), "repeats": repeats}
     row |= {"floor_seconds": floor, "ratio": float(np.median(seconds)) / floor}
     row |= {"peak_megabytes": (memory_bytes("VmHWM") - before) / 1e6, "kept_pairs": sum(kept), "rounds": len(kept)}
@@ -171,9 +184,9 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tf32", action="store_true", help="let screening use TF32 (CUDA)")
-    parser.add_argument("--timeout", type=int, default=900, help="seconds that a measurement may take")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds that a measurement may take")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/merging.json")
-    parser.add_argument("--append", action="store_true", help="add to the rows that are in the file")
+    parser.add_argument("--append", action="store_true", help="add to the rows in the file, if there is one")
     parser.add_argument("--million", action="store_true", help="people, 1,000,000 x 2048, on a GPU, camera_aware")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -187,7 +200,9 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(**json.loads(options.one))))
         return
-    report = json.loads(options.out.read_text()) if options.append else {"runs": [], "rows": []}
+    known = options.append and options.out.exists()
+    report: dict[str, Any] = json.loads(options.out.read_text()) if known else {"runs": [], "rows": []}
+    before = len(report["rows"])
     report["runs"].append(
         {
             "command": "python tools/bench_merging.py " + " ".join(sys.argv[1:]),
@@ -210,29 +225,36 @@ def main() -> None:
                 report["rows"].append(row)
                 print(line(row), flush=True)
                 options.out.write_text(json.dumps(report, indent=1) + "\n")
-    rows = [row for row in report["rows"] if row["data"] != "people"]
+    rows = [row for row in report["rows"] if row["data"] != "people" and "failed" not in row]
     if rows:
         drawn = [row for row in rows if row.get("dimension") == rows[0].get("dimension")]
         draw(drawn, options.out.with_suffix(".png"))
+    sys.exit(any("failed" in row and "at_least_seconds" not in row for row in report["rows"][before:]))
 
 
-def in_a_process(case: dict[str, Any], timeout: int, tf32: bool) -> dict[str, Any]:
-    """Call :func:`measure` in a fresh interpreter. Returns a row with "failed" if that process failed."""
+def in_a_process(case: dict[str, Any], timeout: float, tf32: bool) -> dict[str, Any]:
+    """Call :func:`measure` in a fresh interpreter. Returns a row with "failed" if that process failed or took too
+    long."""
+    case |= {"asked_at": time.time()}
     command = [sys.executable, __file__, "--one", json.dumps(case), *(["--tf32"] if tf32 else [])]
     name = {"data": case["data"], "path": case["path"], "samples": case["count"]}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return name | {"failed": f"more than {timeout} s"}
+    except subprocess.TimeoutExpired as late:
+        known = json.loads((late.stdout or b"{}").splitlines()[-1])
+        if "setup_seconds" in known:
+            known["at_least_seconds"] = timeout - known["setup_seconds"]
+        return name | known | {"failed": f"more than {timeout} s"}
     if done.returncode:
         return name | {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def line(row: dict[str, Any]) -> str:
     head = f"{row['data']:13} {row['path']:13} N={row['samples']:<8}"
     if "failed" in row:
-        return f"{head} {row['failed']}"
+        known = f"; neighbours {row['neighbours']['seconds']:.2f} s" if "neighbours" in row else ""
+        return f"{head} {row['failed']}{known}"
     if row["path"] == "hnswlib":
         return f"{head} {row['seconds']:8.2f} s  {row['ratio']:6.2f} x exact, recall {row['cameras']['recall']}"
     if row["data"] == "people":

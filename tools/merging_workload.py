@@ -48,8 +48,16 @@ def people(count: int, dimension: int, device: str = "cpu") -> tuple[Tensor, lis
     return features, [f"camera {number}" for number in camera.tolist()], person.cpu()
 
 
-def measure_people(path: str, count: int, dimension: int, device: str, repeats: int) -> dict[str, Any]:
-    """Measure one row of the table of neighbours in this process."""
+def measure_people(
+    path: str,
+    count: int,
+    dimension: int,
+    device: str,
+    repeats: int,
+    note: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> dict[str, Any]:
+    """Measure one row of the table of neighbours in this process. ``note`` gets what is known before the measurement,
+    and before the merging."""
     features, cameras, person = people(count, dimension, device)
     row = {"data": "people", "path": path, "samples": count, "dimension": dimension, "repeats": repeats}
     floor = floor_seconds(features)  # also warms up
@@ -65,10 +73,12 @@ def measure_people(path: str, count: int, dimension: int, device: str, repeats: 
         return merge_neighbours(similarity, labels, until=UNTIL, trade_off=TRADE_OFF)
 
     similar(64)  # loads libraries that the first use loads
+    note(row)
     similarity, row["neighbours"] = timed(lambda: similar(count), features, repeats)
     row["neighbours"]["ratio_to_products"] = row["neighbours"]["seconds"] / floor
     row["stored_per_sample"] = similarity.nnz / count
     row["similarity_megabytes"] = sum(part.nbytes for part in (similarity.data, similarity.indices)) / 1e6
+    note(row)
     labels = np.arange(count)
     found, row["merging"] = timed(merged, features, repeats)
     row["merging"] |= {"merges": len(found.history), "clusters": int(found.labels.max()) + 1}

@@ -32,14 +32,40 @@ def test_people_are_merged_beside_the_dense_path(tmp_path: Path) -> None:
             row["merging"]["seconds"] / row["merge_clusters"]["seconds"]
         )
         assert row["seconds"] == pytest.approx(row["neighbours"]["seconds"] + row["merging"]["seconds"])
+        assert row["setup_seconds"] > 0
     assert not out.with_suffix(".png").exists()
     rows = bench(out, "--data", "people", "--sizes", 200, "--paths", "camera_aware", "--append")
     assert [row["samples"] for row in rows] == [300, 300, 200]
 
 
+def test_a_row_that_takes_too_long_says_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(TOOL.parent)
+    import bench_merging
+
+    said = [
+        json.dumps({"samples": 9, "setup_seconds": 4.5}),
+        json.dumps({"setup_seconds": 4.5, "neighbours": {"seconds": 2.0}}),
+    ]
+
+    def late(command: list[str], *, timeout: float, **_: object) -> None:
+        asked = json.loads(command[3])
+        assert asked["asked_at"] > 1e9
+        raise subprocess.TimeoutExpired(command, timeout, output="\n".join(said[: asked["count"]]).encode())
+
+    monkeypatch.setattr(bench_merging.subprocess, "run", late)
+    rows = [
+        bench_merging.in_a_process({"data": "people", "path": "camera_aware", "count": count}, 10, tf32=False)
+        for count in range(3)
+    ]
+    assert [row["failed"] for row in rows] == ["more than 10 s"] * 3
+    assert [row.get("at_least_seconds") for row in rows] == [None, 5.5, 5.5]
+    assert bench_merging.line(rows[2]).endswith("more than 10 s; neighbours 2.00 s")
+
+
 def test_other_data_takes_the_paths_of_merge_clusters(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    rows = bench(tmp_path / "m.json", "--data", "clustered", "--sizes", 200, "--paths", "dense", "bounded", "hnswlib")
+    paths = ("dense", "bounded", "hnswlib")
+    rows = bench(tmp_path / "m.json", "--append", "--data", "clustered", "--sizes", 200, "--paths", *paths)
     assert [row["path"] for row in rows] == ["dense", "bounded"]
     assert (tmp_path / "m.png").exists()
 
