@@ -7,7 +7,8 @@ way runs in its own process, a new one for each number of threads and each round
 measured. In a process batches come in growing order, so that a peak is not that of a larger batch. Ways take turns in
 each round, so that a busy machine slows all alike; medians are over the rounds. Ratios are to onnxruntime with PIL and
 numpy in the same run. Weights are random, with batch norm's statistics from the crops; speed does not depend on them.
-Ways whose package or device is missing are left out. INT8 is for this machine (the default of reid export).
+Ways whose package or device is missing, or that fail, are left out, and the JSON says why. It is written as soon as a
+way has been measured. INT8 is for this machine (the default of reid export).
 """
 
 import argparse
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -119,12 +120,21 @@ def peak_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
-def in_a_process(task: dict[str, Any]) -> list[dict[str, Any]]:
-    """Call :func:`measure` in a fresh interpreter."""
+class WayError(Exception):
+    """A way cannot be measured here."""
+
+
+def in_a_process(task: dict[str, Any], timeout: float) -> list[dict[str, Any]]:
+    """Call :func:`measure` in a fresh interpreter. Raises WayError if that fails or takes too long."""
     threads = {name: str(task["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     command = [sys.executable, __file__, "--one", json.dumps(task)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | threads, check=True)
-    return list(json.loads(done.stdout))
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | threads, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise WayError(f"more than {timeout:g} s") from None
+    if done.returncode:
+        raise WayError((done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"])[-1])
+    return list(json.loads(done.stdout.splitlines()[-1]))
 
 
 def recipe(name: str) -> Any:
@@ -135,43 +145,76 @@ def recipe(name: str) -> Any:
     return load_recipe(name) if name == "demo" else Recipe(network=NetworkRecipe(name, weights="none"))
 
 
-def installed(way: str) -> bool:
-    """Whether this machine has what a way needs."""
+def missing(way: str) -> str:
+    """Return what a way needs and this machine lacks."""
     from importlib.util import find_spec
 
-    if way.endswith("CUDA"):
+    if way.endswith(("CUDA", "TensorRT")):
         import onnxruntime
         import torch
 
-        return torch.cuda.is_available() and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    return way not in NEEDS or find_spec(NEEDS[way]) is not None
+        provider = "TensorrtExecutionProvider" if way.endswith("TensorRT") else "CUDAExecutionProvider"
+        if not torch.cuda.is_available():
+            return "no CUDA device"
+        if way.startswith("ours") and provider not in onnxruntime.get_available_providers():
+            return f"this onnxruntime {onnxruntime.__version__} was built without {provider}"
+    return f"no package {NEEDS[way]}" if way in NEEDS and find_spec(NEEDS[way]) is None else ""
 
 
-def run(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """Measure all cases and their ratios, and print one table after another."""
+Found = dict[tuple[str, int, int, str], list[dict[str, Any]]]
+"""Measured cases, by source, batch, threads and way."""
+
+
+def run(
+    options: argparse.Namespace, folder: Path, keep: Callable[[list[dict[str, Any]], dict[str, str]], None]
+) -> list[dict[str, Any]]:
+    """Measure all cases and their ratios, and print one table after another. ``keep`` gets, after each way, all rows so
+    far and why ways were left out."""
+    left_out = {way: why for way in options.ways if (why := missing(way))}
     rows: list[dict[str, Any]] = []
-    ways = [way for way in options.ways if installed(way)]
-    for model in options.models:
-        files = make_models(folder / model, recipe(model), [view.copy() for view in pictures()[1]])
-        found: dict[tuple[str, int, int, str], list[dict[str, Any]]] = {}
+    keep(rows, left_out)
+    ways = [way for way in options.ways if way not in left_out]
+    for model in options.models if ways else ():
+        files = make_models(folder / model, recipe(model), [view.copy() for view in pictures()[1]], ways)
+        found: Found = {}
+        here: list[dict[str, Any]] = []
         for _, threads, way in product(range(options.rounds), options.threads, ways):
+            if way in left_out:
+                continue
             task = {"folder": str(folder / model), "way": way, "threads": threads, "seconds": options.seconds}
-            for case in in_a_process({**task, "sources": options.sources, "batches": options.batches}):
+            try:
+                cases = in_a_process({**task, "sources": options.sources, "batches": options.batches}, options.timeout)
+            except WayError as error:
+                left_out[way] = str(error)
+                cases = []
+            for case in cases:
                 found.setdefault((case.pop("source"), case.pop("batch"), threads, way), []).append(case)
-        for source, batch, threads in product(options.sources, options.batches, options.threads):
-            group = []
-            for way in ways:
-                cases = found[source, batch, threads, way]
-                row = {"model": model, "source": source, "batch": batch, "threads": threads, "way": way}
-                row |= {key: float(np.median([case[key] for case in cases])) for key in cases[0]}
-                speeds = [case["crops_per_second"] for case in cases]
-                row |= {"spread": (max(speeds) - min(speeds)) / row["crops_per_second"], "files": files}
-                group.append(row)
-            speed = {row["way"]: row["crops_per_second"] for row in group}
-            for row in group:
-                row["ratio"] = row["crops_per_second"] / speed[REFERENCE] if REFERENCE in speed else None
-                print(table_line(row), file=sys.stderr, flush=True)
-            rows += group
+            here = rows_of(model, files, found, options)
+            keep([*rows, *here], left_out)
+        for row in here:
+            print(table_line(row), file=sys.stderr, flush=True)
+        rows += here
+    return rows
+
+
+def rows_of(model: str, files: dict[str, int], found: Found, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the rows of a model: medians of the cases that were measured, with their ratios."""
+    rows = []
+    for source, batch, threads in product(options.sources, options.batches, options.threads):
+        group = []
+        for way in options.ways:
+            cases = found.get((source, batch, threads, way))
+            if not cases:
+                continue
+            row = {"model": model, "source": source, "batch": batch, "threads": threads, "way": way}
+            row |= {key: float(np.median([case[key] for case in cases])) for key in cases[0]}
+            speeds = [case["crops_per_second"] for case in cases]
+            row |= {"spread": (max(speeds) - min(speeds)) / row["crops_per_second"], "files": files}
+            group.append(row)
+        speed = {row["way"]: row["crops_per_second"] for row in group}
+        for row in group:
+            row["ratio"] = row["crops_per_second"] / speed[REFERENCE] if REFERENCE in speed else None
+        rows += group
     return rows
 
 
@@ -213,23 +256,39 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2))
     parser.add_argument("--seconds", type=float, default=0.8, help="duration of each measurement")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--timeout", type=float, default=900, help="seconds after which a way is given up")
     parser.add_argument("--out", type=Path, required=True)
     if "--one" in sys.argv[1:2]:
         print(json.dumps(measure(**json.loads(sys.argv[2]))))
         return
     options = parser.parse_args()
-    files, views = pictures()
+    about = origin()
+
+    def keep(rows: list[dict[str, Any]], left_out: dict[str, str]) -> None:
+        options.out.write_text(json.dumps(about | {"left_out": left_out, "rows": rows}, indent=1) + "\n")
+
     with tempfile.TemporaryDirectory() as folder:
-        rows = run(options, Path(folder))
+        rows = run(options, Path(folder), keep)
+    for way, why in json.loads(options.out.read_text())["left_out"].items():
+        print(f"{way}: left out: {why}", file=sys.stderr)
+    if not rows:
+        sys.exit("error: none of these ways could be measured")
+    print(table(rows))
+
+
+def origin() -> dict[str, Any]:
+    """Return the command, the machine and what was measured on."""
     import onnxruntime
     import torch
 
     from reid_toolkit.export.int8 import target_here
 
-    result = {
+    files, views = pictures()
+    return {
         "command": "python tools/bench_embedder.py " + " ".join(sys.argv[1:]),
         "date": datetime.date.today().isoformat(),
-        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}",
+        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}"
+        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
         "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__, "opencv": cv2.__version__},
         "int8_target": target_here(),
         "load": os.getloadavg()[0],
@@ -238,10 +297,7 @@ def main() -> None:
             "mean_bytes": float(np.mean([len(content) for content in files])),
             "mean_pixels": float(np.mean([view.shape[0] * view.shape[1] for view in views])),
         },
-        "rows": rows,
     }
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(table(rows))
 
 
 if __name__ == "__main__":

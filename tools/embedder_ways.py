@@ -6,6 +6,8 @@ Each takes encoded pictures with ``decode`` and decoded ones with ``embed``, whi
 
 import io
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,15 @@ class OursInt8(Ours):
 
 class OursCuda(Ours):
     provider = "cuda"
+
+
+class OursTensorRt(Ours):
+    provider = "tensorrt"
+
+    def __init__(self, folder: Path, threads: int, batch: int) -> None:
+        with suppress(ImportError):
+            import tensorrt  # noqa: F401  # loads the libraries of its package, which onnxruntime does not look for
+        super().__init__(folder, threads, batch)
 
 
 class OpenVino(Ours):
@@ -152,7 +163,7 @@ class OnnxPil:
 WAYS: dict[str, Any] = {
     "ours": Ours, "ours int8": OursInt8, "torch eager": TorchEager, "torchreid way": Torchreid,
     "onnxruntime + PIL": OnnxPil, "openvino, our file": OpenVino, "openvino, our int8": OpenVinoInt8,
-    "ours, CUDA": OursCuda, "torch eager, CUDA": TorchEagerCuda,
+    "ours, CUDA": OursCuda, "torch eager, CUDA": TorchEagerCuda, "ours, TensorRT": OursTensorRt,
 }  # fmt: skip
 REFERENCE = "onnxruntime + PIL"
 
@@ -186,10 +197,9 @@ def settle(network: Any, crops: list[Pixels], recipe: Any) -> None:
     network.eval()
 
 
-def make_models(folder: Path, recipe: Any, crops: list[Pixels]) -> dict[str, int]:
-    """Make the files of one recipe from random weights: a run, our two ONNX files, and a plain one of float planes."""
-    import torch
-
+def make_models(folder: Path, recipe: Any, crops: list[Pixels], ways: Iterable[str] = WAYS) -> dict[str, int]:
+    """Make the files of one recipe from random weights: a run, our ONNX file, and if ``ways`` read them, our INT8 file
+    and a plain one of float planes."""
     from reid_toolkit.export.onnx import export
     from reid_toolkit.export.quantize import quantize
     from reid_toolkit.training.network import build_network
@@ -201,8 +211,20 @@ def make_models(folder: Path, recipe: Any, crops: list[Pixels]) -> dict[str, int
     settle(network, crops, recipe.network)
     save_tensors(run.checkpoints / "initial.safetensors", network.state_dict(), {"stage": "initial"})
     export(run.path, folder / Ours.file, crops[:17], stage="initial")
-    # The accuracy of random weights is of no interest; only the speed counts here.
-    quantize(folder / Ours.file, folder / OursInt8.file, crops, crops, max_loss=float("inf"))
+    if any("int8" in way for way in ways):
+        # The accuracy of random weights is of no interest; only the speed counts here.
+        quantize(folder / Ours.file, folder / OursInt8.file, crops, crops, max_loss=float("inf"))
+    if REFERENCE in ways:
+        save_plain(network, recipe, plain)
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*.onnx")}
+    (folder / "sizes.json").write_text(json.dumps(sizes))
+    return sizes
+
+
+def save_plain(network: Any, recipe: Any, plain: Path) -> None:
+    """Write the network alone, as others export it."""
+    import torch
+
     images = torch.zeros(2, 3, recipe.network.height, recipe.network.width)
     program = torch.onnx.export(
         network, (images,), dynamo=True, opset_version=18, verbose=False, input_names=["images"],
@@ -210,6 +232,3 @@ def make_models(folder: Path, recipe: Any, crops: list[Pixels]) -> dict[str, int
     )  # fmt: skip
     assert program is not None
     program.save(str(plain), external_data=False)
-    sizes = {path.name: path.stat().st_size for path in folder.glob("*.onnx")}
-    (folder / "sizes.json").write_text(json.dumps(sizes))
-    return sizes

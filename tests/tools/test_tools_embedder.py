@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ def test_every_way_gives_the_same_descriptors(ways: Any, tmp_path: Path) -> None
     recipe = Recipe(network=NetworkRecipe(SMALL, weights="none", embedding=8, height=64, width=32))
     sizes = made.make_models(tmp_path, recipe, [view.copy() for view in views])
     assert sizes["int8.onnx"] < sizes["float.onnx"] / 2
+    assert made.make_models(tmp_path / "less", recipe, [view.copy() for view in views], ["ours"]).keys() == {
+        "float.onnx"
+    }
     rows, prepared = {}, {}
     for name in ("ours", "ours int8", "torch eager", "torchreid way", made.REFERENCE):
         way = made.WAYS[name](tmp_path, 1, 6)
@@ -77,3 +81,42 @@ def test_a_small_run(ways: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     text = capsys.readouterr().out
     assert "demo, from frame, batch 2, 1 thread(s)" in text
     assert text.count("\n| ours |") == text.count(f"\n| {made.REFERENCE} |") == 2
+
+
+def test_a_way_that_fails_is_left_out_with_the_reason(
+    ways: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bench, _ = ways
+    names = ["ours", "ours, TensorRT", "openvino, our file", "torch eager"]
+    options = Namespace(
+        ways=names, models=["demo"], rounds=2, threads=[1], sources=["frame"], batches=[1], seconds=0.1, timeout=9.0
+    )
+    written: list[tuple[list[str], dict[str, str]]] = []
+    asked: list[str] = []
+
+    def measured(task: dict[str, Any], timeout: float) -> list[dict[str, Any]]:
+        asked.append(task["way"])
+        if task["way"] == "ours, TensorRT":
+            raise bench.WayError("runs on the CPU")
+        figures = ("p50_milliseconds", "p99_milliseconds", "decoding_share", "preprocessing_share", "peak_megabytes")
+        return [{"source": "frame", "batch": 1, "crops_per_second": 10.0 * len(asked)} | dict.fromkeys(figures, 1.0)]
+
+    monkeypatch.setattr(bench, "missing", lambda way: "no package" if way.startswith("openvino") else "")
+    monkeypatch.setattr(bench, "make_models", lambda *_: {})
+    monkeypatch.setattr(bench, "in_a_process", measured)
+    rows = bench.run(options, tmp_path, lambda rows, why: written.append(([row["way"] for row in rows], dict(why))))
+    assert asked == ["ours", "ours, TensorRT", "torch eager", "ours", "torch eager"], "what failed is not tried again"
+    assert [(row["way"], row["crops_per_second"]) for row in rows] == [("ours", 25.0), ("torch eager", 40.0)]
+    nothing = {"openvino, our file": "no package"}
+    assert written[:2] == [([], nothing), (["ours"], nothing)], "rows are written as they come"
+    assert written[-1] == (["ours", "torch eager"], nothing | {"ours, TensorRT": "runs on the CPU"})
+
+
+def test_a_process_that_fails_or_takes_too_long_says_so(ways: Any) -> None:
+    bench, _ = ways
+    with pytest.raises(bench.WayError, match="KeyError: 'no such way'"):
+        bench.in_a_process(
+            {"folder": ".", "way": "no such way", "sources": [], "batches": [1], "threads": 1, "seconds": 0}, 60
+        )
+    with pytest.raises(bench.WayError, match=r"more than 0\.01 s"):
+        bench.in_a_process({"threads": 1}, 0.01)
