@@ -1,4 +1,4 @@
-"""Makes pictures and weights small enough to send to a machine with a GPU at once, for tools/gpu_session.sh.
+"""Makes pictures and weights small enough to send to a machine with a GPU at once, for tools/gpu_session.py.
 
     python tools/pack_session.py --pictures labeled --weights resnet50.pth --out .carry/pack
     python tools/pack_session.py --weights resnet50.pth --out .carry/weights     one call's load, and

@@ -1,11 +1,8 @@
-"""The training benchmark in miniature, what it extrapolates, and the script for a lent GPU."""
+"""The training benchmark in miniature, and what it extrapolates."""
 
 import json
-import os
-import subprocess
 import sys
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +12,6 @@ import torch
 
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.method.lookup_table import LookupTable
-from reid_toolkit.recipe_files import load_recipe
 from reid_toolkit.training.schedule import plan
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -121,40 +117,3 @@ def test_the_plain_way_moves_the_table_as_ours_does(bench: ModuleType) -> None:
     (products * weights).sum().backward()
     torch.testing.assert_close(rows, ours.rows)
     torch.testing.assert_close(features.grad, expected)
-
-
-@pytest.mark.parametrize(("python", "status"), [("true", 0), ("false", 1)])
-def test_the_gpu_session_goes_on_after_a_step_that_fails(tmp_path: Path, python: str, status: int) -> None:
-    environment = os.environ | {"OUT": str(tmp_path / "out"), "PYTHON": python, "TINY": "1"}
-    done = subprocess.run(["sh", TOOLS / "gpu_session.sh"], env=environment, capture_output=True, text=True)
-    assert done.returncode == status
-    steps = ("tests", "merging", "training")
-    assert all(f"== {step}: {python}" in done.stdout for step in steps)
-    assert done.stdout.count("failed with status 1") == 3 * status
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{step}.log" for step in steps}
-    assert not done.stderr
-
-
-@pytest.mark.parametrize("tiny", ["", "1"])
-def test_the_gpu_session_uses_a_pack(tmp_path: Path, tiny: str) -> None:
-    """Nothing is run: ``echo`` stands for Python, and the logs hold what it was asked."""
-    environment = os.environ | {"OUT": str(tmp_path / "out"), "PYTHON": "echo", "PACK": "pack", "TINY": tiny}
-    for more in ({}, {"SPEEDUPS": "1"}):
-        subprocess.run(["sh", TOOLS / "gpu_session.sh"], env=environment | more, check=True, capture_output=True)
-    table_two = (tmp_path / "out" / "cuhk03.log").read_text()
-    assert "study_cuhk03.py --pictures pack --weights pack/weights.safetensors --runs" in table_two
-    assert ("--people 30" in table_two) == bool(tiny)
-    assert "--he-2015 --rows dbc_cameras, ResNet-50" in table_two
-    taught = {"TEACHER": "their model.onnx"}
-    subprocess.run(["sh", TOOLS / "gpu_session.sh"], env=environment | taught, check=True, capture_output=True)
-    table_two = (tmp_path / "out" / "cuhk03.log").read_text()
-    assert "--he-2015 --teacher their model.onnx --rows taught, ResNet-50" in table_two
-    speedups = (tmp_path / "out" / "speedups.log").read_text()
-    assert f"study_speedups.py pack/val --recipe {tmp_path}/out/speedups.toml --runs" in speedups
-    recipe, expected = load_recipe(str(tmp_path / "out" / "speedups.toml")), load_recipe("dbc")
-    network = replace(expected.network, weights="pack/weights.safetensors", stride_in_1x1=True)
-    training = replace(expected.training, samples="images")
-    if tiny:
-        network, training = replace(network, height=64, width=32), replace(training, first_epochs=1, later_epochs=1)
-        training = replace(training, decay_after=recipe.training.decay_after)
-    assert (recipe.network, recipe.training) == (network, training)
