@@ -22,11 +22,11 @@ def bench(out: Path, *words: object) -> list[dict]:
 
 def test_people_are_merged_beside_the_dense_path(tmp_path: Path) -> None:
     out = tmp_path / "people.json"
-    rows = bench(out, "--data", "people", "--sizes", 300, "--paths", "camera_aware", "reciprocal")
-    assert [row["path"] for row in rows] == ["camera_aware", "reciprocal"]
+    bench(out, "--data", "people", "--sizes", 300, "--paths", "camera_aware")
+    rows = bench(out, "--data", "people", "--sizes", 200, "--paths", "reciprocal", "--append")
+    assert [(row["path"], row["samples"]) for row in rows] == [("camera_aware", 300), ("reciprocal", 200)]
     for row in rows:
-        assert row["samples"] == 300
-        assert row["merging"]["merges"] + row["merging"]["clusters"] == 300
+        assert row["merging"]["merges"] + row["merging"]["clusters"] == row["samples"]
         assert row["merging"]["precision"] > 0.5
         assert row["merging"]["ratio_to_merge_clusters"] == pytest.approx(
             row["merging"]["seconds"] / row["merge_clusters"]["seconds"]
@@ -34,8 +34,6 @@ def test_people_are_merged_beside_the_dense_path(tmp_path: Path) -> None:
         assert row["seconds"] == pytest.approx(row["neighbours"]["seconds"] + row["merging"]["seconds"])
         assert row["setup_seconds"] > 0
     assert not out.with_suffix(".png").exists()
-    rows = bench(out, "--data", "people", "--sizes", 200, "--paths", "camera_aware", "--append")
-    assert [row["samples"] for row in rows] == [300, 300, 200]
 
 
 def test_a_row_that_takes_too_long_says_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
