@@ -12,6 +12,7 @@
     │   └── UnavailableError    a gallery is locked, full or unreachable for now
     ├── RunError                a training run cannot start, resume or be read
     ├── DownloadError           a file could not be downloaded, or is not the expected file
+    ├── StorageError            object storage refuses, or does not answer
     └── MissingDependencyError  an optional package is not installed (also an ImportError)
 
 A message is one line: what is wrong, where, what was expected, what was found, and what to do. The command line prints
@@ -68,6 +69,10 @@ class RunError(ReidError):
 
 class DownloadError(ReidError):
     """A file could not be downloaded, or is not the expected file."""
+
+
+class StorageError(ReidError):
+    """Object storage refuses a request, or does not answer."""
 
 
 class MissingDependencyError(ReidError, ImportError):

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from reid_toolkit.storage.path import is_stored
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -20,7 +22,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     On success the temporary file is synced and renamed to ``path``, and the folder is synced. On an error it is
     removed. The temporary name keeps the suffix, because some writers (OpenCV, numpy) choose the format by it.
+
+    For an object in storage, the temporary file lies on this machine and is uploaded in the end.
     """
+    if is_stored(path):
+        from reid_toolkit.storage.transfer import uploaded
+
+        with uploaded(path) as temporary:
+            yield temporary
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
@@ -54,6 +64,9 @@ def temporary_beside(path: Path) -> Path:
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write all of ``content`` to ``path``, or nothing. Text is written as UTF-8."""
+    if is_stored(path):
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -62,13 +75,27 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file, which is made if needed and stays. The system frees the lock if the process dies.
 
-    Raises :class:`BlockingIOError` if another process holds it.
+    Object storage has no locks: there, nothing is done. Raises :class:`BlockingIOError` if another process holds it.
     """
     import fcntl
+
+    if is_stored(path):
+        yield
+        return
 
     with open(path, "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with everything in it, as far as that is possible."""
+    if is_stored(folder):
+        from reid_toolkit.storage.transfer import remove_below
+
+        remove_below(folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def parse_json(content: bytes | str) -> Any:

@@ -4,6 +4,8 @@ The resizes of OpenCV and PIL differ by about a grey level, which is enough to c
 and the edge all resize crops with :func:`resize`.
 """
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import ImageError
+from reid_toolkit.storage.path import StoredPath, is_stored
 
 Image = NDArray[np.uint8]
 """(H, W, 3) uint8, BGR."""
@@ -19,6 +22,9 @@ THUMBNAIL_HEIGHT = 128
 CROP_QUALITY = 95
 """JPEG quality of stored crops."""
 
+FETCHED_AT_ONCE = 64
+"""So many pictures in object storage are read ahead at the same time."""
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
@@ -26,19 +32,59 @@ def read_image(path: Path, origin: str = "") -> Image:
     """Read an image file as (H, W, 3) uint8 BGR. Grey and alpha images are converted, deep images :func:`stretched`.
 
     ``origin`` says where the file was named, such as a row of a manifest; error messages quote it. Raises
-    :class:`ImageError` if the file is missing, empty or cannot be decoded.
+    :class:`ImageError` if the file is missing, empty or cannot be decoded, and :class:`StorageError` if object storage
+    refuses or does not answer: the picture may be good then.
     """
-    where = f"{path} ({origin})" if origin else str(path)
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ImageError(f"{where}: no such image file") from None
+        return image_of(path.read_bytes(), path, origin)
     except OSError as error:
-        raise ImageError(f"{where}: cannot be read: {error.strerror}") from None
+        raise unreadable(error, path, origin) from None
+
+
+def read_images(files: Iterable[tuple[Path, str]]) -> Iterator[Image | ImageError]:
+    """Yield the image of each (path, origin), in order, or what :func:`read_image` raises for it.
+
+    Pictures in object storage are read ahead, many at a time.
+    """
+    waiting = iter(files)
+    while batch := list(islice(waiting, FETCHED_AT_ONCE)):
+        fetched = contents([path for path, _ in batch if is_stored(path)])
+        for path, origin in batch:
+            try:
+                content = fetched[path] if is_stored(path) else None
+                if isinstance(content, FileNotFoundError):
+                    yield unreadable(content, path, origin)
+                else:
+                    yield read_image(path, origin) if content is None else image_of(content, path, origin)
+            except ImageError as error:
+                yield error
+
+
+def contents(stored: list[StoredPath]) -> dict[StoredPath, bytes | FileNotFoundError]:
+    """The contents of objects."""
+    if not stored:
+        return {}
+    from reid_toolkit.storage.transfer import contents_of
+
+    return dict(zip(stored, contents_of(stored), strict=True))
+
+
+def unreadable(error: OSError, path: Path, origin: str) -> ImageError:
+    """The error of a file that cannot be read."""
+    reason = "no such image file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+    return ImageError(f"{place_of(path, origin)}: {reason}")
+
+
+def place_of(path: Path, origin: str) -> str:
+    return f"{path} ({origin})" if origin else str(path)
+
+
+def image_of(content: bytes, path: Path, origin: str) -> Image:
+    """The image in the bytes of a file. Raises :class:`ImageError` if they are no image."""
     image = decode(content)
     if image is None:
         got = "an empty file" if not content else f"{len(content)} bytes that no decoder knows"
-        raise ImageError(f"{where}: not an image: expected JPEG, PNG, BMP or WebP, got {got}")
+        raise ImageError(f"{place_of(path, origin)}: not an image: expected JPEG, PNG, BMP or WebP, got {got}")
     return image
 
 

@@ -12,12 +12,13 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "reid_toolkit"
 DESIGN = PACKAGE.parent / "docs" / "design.md"
 
-BASE = {"errors", "records", "config", "recipe_files", "files", "images", "times", "version"}
+BASE = {"errors", "records", "config", "recipe_files", "files", "images", "storage", "times", "version"}
 """What everything may import."""
 
 ARROWS = {
     "errors": set(), "records": set(), "times": {"errors"}, "version": set(),
-    "config": {"errors"}, "recipe_files": {"config", "errors"}, "files": set(), "images": {"errors"},
+    "config": {"errors"}, "recipe_files": {"config", "errors"}, "storage": {"errors", "records"},
+    "files": {"storage"}, "images": {"errors", "storage"},
     "html_page": {"errors", "images"},
     "method": {"errors"},
     "datasets": BASE,
@@ -76,6 +77,7 @@ FOREIGN = {
     "scipy": {"datasets.mars", "method", "training.clustering", "training.merging"},
     "pyarrow": {"runtime.bulk.results"},
     "ray": {"parallel.ray_pool"},
+    "fsspec": {"storage.store"},
     "pymilvus": {"gallery.milvus.collection"},
     "packaging": {"doctor.packages", "doctor.base"},
     "click": {"cli"},

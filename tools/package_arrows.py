@@ -10,7 +10,7 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "reid_toolkit"
-BASE = {"errors", "records", "config", "recipe_files", "files", "images", "times", "version"}
+BASE = {"errors", "records", "config", "recipe_files", "files", "images", "storage", "times", "version"}
 LEFT_OUT = BASE | {"__init__", "__main__"}
 
 

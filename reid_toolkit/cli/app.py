@@ -29,7 +29,7 @@ EXTRA_OF_MODULE = {
     "onnxscript": "train", "openvino": "openvino", "scipy": "train", "av": "footage", "trackers": "footage",
     "supervision": "footage", "pyarrow": "parquet", "pymilvus": "milvus", "milvus_lite": "milvus", "sklearn": "plots",
     "paho": "events", "fastapi": "serve", "uvicorn": "serve", "multipart": "serve", "python_multipart": "serve",
-    "prometheus_client": "serve",
+    "prometheus_client": "serve", "fsspec": "storage", "s3fs": "storage",
 }  # fmt: skip
 
 

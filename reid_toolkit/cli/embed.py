@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli import options, pool_options
+from reid_toolkit.cli import options, places, pool_options
 from reid_toolkit.cli.console import print_json, progress_bar, warn, warnings_on_log
 from reid_toolkit.errors import InputError
 from reid_toolkit.records import Crop
@@ -16,7 +16,7 @@ from reid_toolkit.records import Crop
 @click.command()
 @click.argument("source", metavar="SOURCE")
 @options.model_option
-@click.option("--out", type=options.FOLDER, required=True, help="The folder for the job's files and its result.")
+@click.option("--out", type=places.FOLDER_PLACE, required=True, help="The folder for the job's files and its result.")
 @click.option(
     "--format", type=click.Choice(["npy", "parquet"]), default="npy", show_default=True, help="Format of the result."
 )
@@ -48,6 +48,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Embed every crop of SOURCE: a dataset, a folder of images, a text file of paths, or - for paths on stdin.
+
+    SOURCE and OUT may be in object storage, such as s3://bucket/people (docs/scaling.md).
 
     Run the same command again to continue. --workers and --ray share the work among processes and machines. Crops that
     cannot be read are counted, and listed in OUT/bad.csv.
@@ -90,10 +92,11 @@ def crops_of(source: str) -> Sequence[Crop]:
     from reid_toolkit.datasets import open_dataset
     from reid_toolkit.datasets.folder import read_path_list
     from reid_toolkit.datasets.manifest import NAME
+    from reid_toolkit.storage import path_of
 
     if source == "-":
         return read_path_list(sys.stdin.buffer.read(), "stdin")
-    path = Path(source)
+    path = path_of(source)
     if path.is_dir() or path.name == NAME:
         return open_dataset(path.parent if path.name == NAME else path, split="gallery").crops
     if not path.is_file():

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli import options, pool_options
+from reid_toolkit.cli import options, places, pool_options
 from reid_toolkit.cli.cameras import describe_fit
 from reid_toolkit.cli.console import counted, print_json, progress_bars, warn, warn_bad
 from reid_toolkit.errors import InputError
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, type=options.ANY_PATH, metavar="DATASET|IMAGE...")
+@click.argument("inputs", nargs=-1, required=True, type=places.PLACE, metavar="DATASET|IMAGE...")
 @options.model_option
 @options.gallery_option
 @click.option(
@@ -58,7 +58,7 @@ def command(
 
     The descriptor of a tracklet is the normalised mean of its crops' descriptors. What is already enrolled is skipped.
     Camera statistics are fitted again when a camera's records have doubled or halved since the last fit. --workers and
-    --ray share the work among processes and machines.
+    --ray share the work among processes and machines. Datasets may be in object storage, such as s3://bucket/people.
     """
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.runtime import Embedder

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reid_toolkit.cli import options, pool_options
+from reid_toolkit.cli import options, places, pool_options
 from reid_toolkit.cli.console import counted, fail, print_json, printable, progress_bar, warn, warnings_on_log
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
-@click.option("--out", type=options.FOLDER, required=True, help="The dataset folder to create or add to.")
+@click.option("--out", type=places.FOLDER_PLACE, required=True, help="The dataset folder to create or add to.")
 @options.footage
 @click.option(
     "--tracks",
@@ -63,7 +63,8 @@ def command(
 
     VIDEO is a video, a folder of videos, a folder of frames, the URL of a stream (rtsp://...) or the number of a
     webcam. Streams and webcams are read until Ctrl-C. Recordings that are already in the dataset are skipped, and read
-    again if they have grown. --workers and --ray read several recordings at once.
+    again if they have grown. --workers and --ray read several recordings at once. Recordings and OUT may be in object
+    storage, such as s3://bucket/recordings (docs/scaling.md).
     """
     refuse_contradictions(tracks, tracks_format)
     from dataclasses import asdict

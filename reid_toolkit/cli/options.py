@@ -173,6 +173,10 @@ def parse_source(_: click.Context, __: click.Parameter, value: str | None) -> st
         raise click.BadParameter("'': expected a dataset folder, an image or video file, or a stream's address")
     if value is None:
         return None
+    from reid_toolkit.storage.store import in_object_storage
+
+    if in_object_storage(value):
+        return value.rstrip("/")
     return without_password(value) if "://" in value else str(Path(value).resolve())
 
 

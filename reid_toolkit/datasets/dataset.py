@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, islice, zip_longest
+from itertools import chain, islice, tee, zip_longest
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import DatasetError, ImageError
-from reid_toolkit.images import Image, read_image
+from reid_toolkit.images import Image, read_images
 from reid_toolkit.records import Crop, Tracklet
 from reid_toolkit.times import UNIX_TIMES
 
@@ -111,15 +111,20 @@ def read_crops(crops: Iterable[Crop], bad: list[str] | None = None) -> Iterator[
     An unreadable image raises :class:`ImageError`. If a list ``bad`` is given, the message is appended to it instead
     and the crop is left out.
     """
-    for crop in crops:
-        try:
-            image = read_image(crop.path, crop.origin)
-        except ImageError as error:
-            if bad is None:
-                raise ImageError(f"{error}; --skip-bad leaves such crops out") from None
-            bad.append(str(error))
-            continue
+    for _, crop, image in read_placed(((0, crop) for crop in crops), bad):
         yield crop, image
+
+
+def read_placed(crops: Iterable[tuple[int, Crop]], bad: list[str] | None) -> Iterator[tuple[int, Crop, Image]]:
+    """:func:`read_crops` for crops that each have a number."""
+    asked, files = tee(crops)
+    for (place, crop), image in zip(asked, read_images((crop.path, crop.origin) for _, crop in files), strict=True):
+        if not isinstance(image, ImageError):
+            yield place, crop, image
+        elif bad is None:
+            raise ImageError(f"{image}; --skip-bad leaves such crops out")
+        else:
+            bad.append(str(image))
 
 
 def spread_over_cameras(crops: Sequence[Crop], seed: int = 0) -> list[Crop]:
@@ -148,7 +153,8 @@ def embed_groups(
     One batch may hold crops of several groups, so that short groups fill the network and long groups need no more
     memory. Unreadable crops are treated as in :func:`read_crops`. A group without a readable crop is not yielded.
     """
-    frames = ((place, image) for place, group in enumerate(groups) for _, image in read_crops(group, bad))
+    crops = ((place, crop) for place, group in enumerate(groups) for crop in group)
+    frames = ((place, image) for place, _, image in read_placed(crops, bad))
     parts: defaultdict[int, list[NDArray[np.float32]]] = defaultdict(list)
     while batch := list(islice(frames, embedder.batch_size)):
         for (place, _), row in zip(batch, embedder.embed([image for _, image in batch]), strict=True):

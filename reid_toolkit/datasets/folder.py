@@ -13,6 +13,7 @@ from reid_toolkit.errors import DatasetError
 from reid_toolkit.files import natural_order
 from reid_toolkit.images import IMAGE_SUFFIXES
 from reid_toolkit.records import Crop
+from reid_toolkit.storage import is_address, path_of
 
 
 def find_images(root: Path) -> list[Path]:
@@ -49,7 +50,7 @@ def read_folder(root: Path) -> Dataset:
 
 
 def read_path_list(content: bytes, where: str) -> tuple[Crop, ...]:
-    """Return the crops that ``content`` lists, in its order: one path per line; blank lines are skipped.
+    """Return the crops that ``content`` lists, in its order: one path or address per line; blank lines are skipped.
 
     Relative paths start at the working directory. ``where`` is the name of the list in messages. The files are not
     opened. Raises :class:`DatasetError` if the list is empty or is not text.
@@ -60,7 +61,7 @@ def read_path_list(content: bytes, where: str) -> tuple[Crop, ...]:
     for number, line in enumerate(content.removeprefix(BOM_UTF8).splitlines(), start=1):
         name = os.fsdecode(line.strip())
         if name:
-            path = Path(name).absolute()
+            path = path_of(name) if is_address(name) else Path(name).absolute()
             crops.append(Crop(path, camera="", tracklet=path.stem, frame=number - 1, origin=f"{where}, line {number}"))
     if not crops:
         raise DatasetError(f"{where}: names no image: expected one path per line")

@@ -5,13 +5,14 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from reid_toolkit.datasets.dataset import Dataset, group_tracklets
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.files import as_name, csv_text, write_atomic
 from reid_toolkit.records import Crop
+from reid_toolkit.storage.path import is_stored
 
 NAME = "manifest.csv"
 COLUMNS = (
@@ -29,26 +30,41 @@ def read_manifest(root: Path) -> Dataset:
 
     Raises :class:`DatasetError` otherwise, with the row's number (the header is row 1).
     """
-    path = root / NAME
     folder = root.resolve()
-    crops = [parse_row(folder, row, origin) for origin, row in read_table(path, COLUMNS, (RECORDING,))]
-    refuse_duplicates(crops)
+    crops = read_rows(root / NAME, folder)
     if not crops:
-        raise DatasetError(f"{path}: no crops: expected at least one row")
+        raise DatasetError(f"{root / NAME}: no crops: expected at least one row")
     return Dataset(folder, "manifest", group_tracklets(crops))
 
 
+def read_rows(
+    path: Path, folder: Path, there: Collection[str] | None = None, content: bytes | None = None
+) -> list[Crop]:
+    """Read the rows of a manifest, whose crops must exist inside ``folder``. See :func:`read_manifest`.
+
+    ``there`` are the files in the folder, and ``content`` is the content of the manifest, if they are known.
+    """
+    if there is None and is_stored(folder):
+        there = folder.names_below()  # a listing says of 1,000 objects at once that they are there
+    rows = read_table(path, COLUMNS, (RECORDING,), content)
+    crops = [parse_row(folder, row, origin, there) for origin, row in rows]
+    refuse_duplicates(crops)
+    return crops
+
+
 def read_table(
-    path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()
+    path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = (), content: bytes | None = None
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the rows of a UTF-8 CSV file, each after its place, such as "FILE, row 2".
 
     The header must be exactly ``columns``, or ``columns`` followed by the ``optional`` ones. Rows are counted as a
-    spreadsheet counts them: the header is row 1, and blank rows are skipped but counted. Raises :class:`DatasetError`
+    spreadsheet counts them: the header is row 1, and blank rows are skipped but counted. ``content`` is the file's
+    content, if it was read before. Raises :class:`DatasetError`
     if the file is missing, is not CSV, or has other columns.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # spreadsheets write a byte-order mark
+        content = path.read_bytes() if content is None else content
+        text = content.decode("utf-8-sig")  # spreadsheets write a byte-order mark
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file: expected a CSV file with the header {','.join(columns)}") from None
     except UnicodeDecodeError:
@@ -76,13 +92,14 @@ def read_table(
         raise DatasetError(f"{path}, row {max(number, 1) + 1}: not CSV: {error}") from None
 
 
-def parse_row(folder: Path, row: Mapping[str, str], origin: str) -> Crop:
-    """Return one row of the manifest as a :class:`Crop`. ``folder`` is the dataset folder, with links resolved."""
+def parse_row(folder: Path, row: Mapping[str, str], origin: str, there: Collection[str] | None = None) -> Crop:
+    """Return one row of the manifest as a :class:`Crop`. ``folder`` is the dataset folder, with links resolved.
+    ``there`` are the files in it, if they are known."""
     for column in ("path", "camera", "tracklet"):
         if not row[column]:
             raise DatasetError(f"{origin}: {column} is empty")
     return Crop(
-        path=locate(folder, row["path"], origin),
+        path=locate(folder, row["path"], origin, there),
         camera=as_name(row["camera"]),
         tracklet=as_name(row["tracklet"]),
         frame=parse_frame(row["frame"], origin),
@@ -98,14 +115,15 @@ def parse_row(folder: Path, row: Mapping[str, str], origin: str) -> Crop:
     )
 
 
-def locate(folder: Path, name: str, origin: str) -> Path:
+def locate(folder: Path, name: str, origin: str, there: Collection[str] | None = None) -> Path:
     """Return the file that a row calls ``name``, with links resolved. It must lie in ``folder``."""
     try:
         path = (folder / name).resolve()
-        exists = path.is_file()
+        inside = path.is_relative_to(folder)
+        exists = path.is_file() if there is None else inside and path.relative_to(folder).as_posix() in there
     except (OSError, RuntimeError, ValueError):  # a name that is too long; a circle of links; a NUL character
         raise DatasetError(f"{origin}: {name[:100]!r}: cannot be a path") from None
-    if PurePosixPath(name).is_absolute() or not path.is_relative_to(folder):
+    if PurePosixPath(name).is_absolute() or not inside:
         raise DatasetError(f"{origin}: path {name!r} leads out of the dataset folder: expected a path inside it")
     if not exists:
         raise DatasetError(f"{origin}: {name!r}: no such file")
@@ -150,6 +168,11 @@ def refuse_duplicates(crops: Iterable[Crop]) -> None:
 
 def write_manifest(root: Path, crops: Iterable[Crop]) -> None:
     """Write ``root/manifest.csv``, completely or not at all. The crops' files must lie under ``root``."""
+    write_atomic(root / NAME, manifest_text(root, crops))
+
+
+def manifest_text(root: Path, crops: Iterable[Crop]) -> str:
+    """The content of the manifest of the folder ``root``. The crops' files must lie under it."""
     folder, crops = root.resolve(), list(crops)
     has_recordings = any(crop.recording for crop in crops)
     rows = (
@@ -166,7 +189,7 @@ def write_manifest(root: Path, crops: Iterable[Crop]) -> None:
         )
         for crop in crops
     )
-    write_atomic(root / NAME, csv_text([(*COLUMNS, RECORDING) if has_recordings else COLUMNS, *rows]))
+    return csv_text([(*COLUMNS, RECORDING) if has_recordings else COLUMNS, *rows])
 
 
 def check_name(kind: str, name: str) -> None:

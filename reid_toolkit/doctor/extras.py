@@ -27,6 +27,7 @@ PURPOSES = (
     Purpose("openvino", "models and detectors in OpenVINO's form", "openvino"),
     Purpose("parquet", "reid embed --format parquet", "parquet"),
     Purpose("cluster", "reid ingest, embed and enroll --ray", "cluster"),
+    Purpose("storage", "object storage (s3://): reid ingest, embed and enroll", "storage"),
     Purpose("timm", "backbones of timm: reid train --backbone timm:NAME", "timm"),
     Purpose("checkpoints", "reid adopt, of checkpoints of torchreid and fast-reid", "pretrained"),
 )

@@ -20,7 +20,7 @@ from typing import Any
 
 from reid_toolkit.datasets import manifest
 from reid_toolkit.errors import DatasetError
-from reid_toolkit.files import can_be_written, locked, parse_json, write_atomic
+from reid_toolkit.files import can_be_written, locked, parse_json, remove_folder, write_atomic
 from reid_toolkit.records import Crop
 
 JOURNAL = "ingest.json"
@@ -36,9 +36,17 @@ class IngestStore:
         self.root = root
         self.entries = read_journal(root / JOURNAL)
         self.crops = list(manifest.read_manifest(root).crops) if (root / manifest.NAME).exists() else []
-        for folder in sorted((root / "crops").glob("[!.]*")):
+        self.finish()
+
+    def finish(self) -> None:
+        """Enter the recordings that an interrupted process had finished."""
+        for folder in sorted((self.root / "crops").glob("[!.]*")):
             if (folder / JOURNAL).exists():
                 self.enter(folder)
+
+    def taken(self) -> set[str]:
+        """The names that a new recording cannot have."""
+        return {entry["name"] for entry in self.entries} | {p.name for p in (self.root / "crops").glob("[!.]*")}
 
     def free_name(self, wanted: str) -> str:
         """Return ``wanted`` without unsafe characters and not too long. A number is added if another recording of this
@@ -47,7 +55,7 @@ class IngestStore:
 
     def free_names(self, wanted: Sequence[str]) -> list[str]:
         """Return a different :meth:`free_name` for each of ``wanted``."""
-        taken = {entry["name"] for entry in self.entries} | {p.name for p in (self.root / "crops").glob("[!.]*")}
+        taken = self.taken()
         chosen = []
         for text in wanted:
             safe = re.sub(r"[^\w.-]+", "_", text).strip("._-") or "recording"
@@ -85,12 +93,19 @@ class IngestStore:
             check_entry(entry)
         except (ValueError, KeyError, TypeError):
             raise DatasetError(f"{folder / JOURNAL}: damaged: expected what `reid ingest` writes") from None
+        self.list_recording(entry, manifest.read_manifest(folder).crops if entry["crops"] else ())
+        (folder / manifest.NAME).unlink(missing_ok=True)
+        (folder / JOURNAL).unlink()
+        if not entry["crops"]:
+            folder.rmdir()
+
+    def list_recording(self, entry: Entry, added: Sequence[Crop]) -> None:
+        """Write the dataset's manifest and journal with a recording and its crops, and remove what it replaces."""
         old = entry.pop("replaces", None)
         if entry["crops"] or old:
             gone = self.root.resolve() / "crops" / old if old else None
             kept = [crop for crop in self.crops if not (gone and crop.path.is_relative_to(gone))]
             kept_paths = {crop.path for crop in kept}
-            added = manifest.read_manifest(folder).crops if entry["crops"] else ()
             self.crops = [*kept, *(crop for crop in added if crop.path not in kept_paths)]
             if self.crops:
                 manifest.write_manifest(self.root, self.crops)
@@ -101,11 +116,7 @@ class IngestStore:
             self.entries.append(entry)
             write_journal(self.root / JOURNAL, self.entries)
         if old:
-            shutil.rmtree(self.root / "crops" / old, ignore_errors=True)
-        (folder / manifest.NAME).unlink(missing_ok=True)
-        (folder / JOURNAL).unlink()
-        if not entry["crops"]:
-            folder.rmdir()
+            remove_folder(self.root / "crops" / old)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import SupportsFloat
+from typing import BinaryIO, SupportsFloat
 
 import av
 import numpy as np
@@ -35,8 +35,8 @@ class Decoder:
             ...
     """
 
-    def __init__(self, address: str, *, form: str | None = None, live: bool = False) -> None:
-        """Open ``address``: a URL, or the result of :func:`address_of`.
+    def __init__(self, address: str | BinaryIO, *, form: str | None = None, live: bool = False) -> None:
+        """Open ``address``: a URL, the result of :func:`address_of`, or an opened file.
 
         ``form`` is FFmpeg's name of a device or a container, if the address does not show it. ``live`` gives up if
         nothing arrives for :data:`STREAM_TIMEOUT`.
@@ -46,10 +46,13 @@ class Decoder:
                 the reason but not the address, which may hold a password.
         """
         # Over UDP a camera's packets get lost. Other players use TCP by default; FFmpeg does not.
-        options = {"rtsp_transport": "tcp"} if address.startswith(("rtsp:", "rtsps:")) else {}
+        over_rtsp = isinstance(address, str) and address.startswith(("rtsp:", "rtsps:"))
+        options = {"rtsp_transport": "tcp"} if over_rtsp else {}
         timeout = STREAM_TIMEOUT if live else None
         try:
-            self.container = av.open(address, format=form, options=options, timeout=timeout, metadata_errors="replace")
+            self.container = av.open(
+                address, "r", format=form, options=options, timeout=timeout, metadata_errors="replace"
+            )
         except (FFmpegError, OSError) as error:
             raise VideoError(reason(error)) from None
         self.live = live

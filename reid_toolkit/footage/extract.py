@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from reid_toolkit.datasets.oddities import oddities
 from reid_toolkit.errors import VideoError
 from reid_toolkit.footage.crops import TrackletWriter
 from reid_toolkit.footage.dataset_writer import Entry, IngestStore
-from reid_toolkit.footage.frames import Frame, Recording, stamp_of
+from reid_toolkit.footage.frames import Frame, Recording, at_hand
 from reid_toolkit.footage.track_sources import TrackSource
 from reid_toolkit.records import Crop
 
@@ -150,8 +150,14 @@ def read_file(job: Job, people: TrackSource, folder: Path, name: str, tick: Call
 
     Raises:
         StillWrittenError: the file changed while it was read, so only a part was read.
-        VideoError: every frame is black.
+        VideoError: every frame is black, or the recording cannot be fetched from object storage.
     """
+    with at_hand(job.recording) as recording:
+        return read_here(replace(job, recording=recording), people, folder, name, tick)
+
+
+def read_here(job: Job, people: TrackSource, folder: Path, name: str, tick: Callable[[], None]) -> Part:
+    """:func:`read_file` for a recording on this machine."""
     recording = job.recording
     people.start(recording)
     damage: list[None] = []
@@ -233,7 +239,7 @@ def read_part(
             raise
     fingerprint, size = recording.fingerprint, recording.size
     if not recording.is_stream:  # checked last, so that a change during reading is seen
-        if stamp_of(recording.files) != recording.stamp:
+        if recording.has_changed:
             raise StillWrittenError(f"{recording.source}: changed while it was read, so it is still being written")
         if read and black == read:
             raise VideoError(f"{recording.source}: all of its {read} frames are black: expected people to see")

@@ -1,17 +1,20 @@
 """Reads recordings frame by frame: video files, folders of pictures, network streams."""
 
 import hashlib
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from reid_toolkit.errors import ImageError, VideoError
+from reid_toolkit.errors import ImageError, StorageError, VideoError
 from reid_toolkit.footage.clock import Clock
-from reid_toolkit.footage.decoding import Decoder
+from reid_toolkit.footage.decoding import Decoder, address_of
 from reid_toolkit.footage.frame_times import timed
 from reid_toolkit.images import Image, read_image
+from reid_toolkit.storage.path import is_stored, looked_at_again, version_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,18 @@ class Recording:
     """The :func:`stamp_of` its files when it was opened."""
     missing: int = 0
     """Segments that a playlist names but that do not exist. FFmpeg skips them without a message."""
+    copied_from: tuple[Path, ...] = ()
+    """The objects that ``files`` are copies of, if they lie in object storage."""
+
+    @property
+    def is_away(self) -> bool:
+        """Whether its files are in object storage, not on this machine. :func:`at_hand` fetches them."""
+        return bool(self.files) and is_stored(self.files[0])
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether its files are others than when it was opened."""
+        return stamp_of(looked_at_again(self.copied_from or self.files)) != self.stamp
 
     @property
     def is_stream(self) -> bool:
@@ -79,7 +94,7 @@ class Recording:
             return hashlib.sha256("".join(names).encode(errors="surrogateescape")).hexdigest()[:16]
         size = self.files[0].stat().st_size
         digest = hashlib.sha256(str(size).encode())
-        with open(self.files[0], "rb") as handle:
+        with self.files[0].open("rb") as handle:
             digest.update(handle.read(1 << 20))
             handle.seek(max(0, size - (1 << 20)))
             digest.update(handle.read())
@@ -92,6 +107,8 @@ class Recording:
 
     def frames(self, on_damage: Callable[[], None] = ignore) -> Frames:
         """Read from beginning to end. ``on_damage`` is called for each piece that is missing or cannot be decoded."""
+        if self.is_away:
+            return read_away(self, on_damage)
         if self.kind == "stream":
             return read_stream(self.address, self.form)
         if self.kind == "folder":
@@ -101,13 +118,39 @@ class Recording:
         return read_video(self.address, self.frame_rate, on_damage)
 
 
+@contextmanager
+def at_hand(recording: Recording) -> Iterator[Recording]:
+    """Yield the recording with its files on this machine. From object storage they are copied to temporary files, which
+    are removed afterwards.
+
+    Raises :class:`VideoError` if they cannot be copied.
+    """
+    if not recording.is_away:
+        yield recording
+        return
+    from reid_toolkit.storage.temporary import temporary_folder
+    from reid_toolkit.storage.transfer import download
+
+    objects = [path for path in recording.files if is_stored(path)]
+    top = os.path.commonpath([path.key.parent for path in objects])  # playlists name their segments relative to them
+    with temporary_folder() as folder:
+        files = tuple(folder / path.key.relative_to(top) for path in objects)
+        try:
+            download(list(zip(objects, files, strict=True)))
+        except FileNotFoundError as error:
+            raise VideoError(f"{error.filename}: gone since it was listed") from None
+        except StorageError as error:
+            raise VideoError(str(error)) from None
+        address = address_of(files[0]) if recording.kind == "file" else ""
+        yield replace(recording, files=files, address=address, copied_from=recording.files)
+
+
 def stamp_of(files: Sequence[Path]) -> str:
     """Return 32 hex digits over names, sizes and times of files. While they stay equal, the bytes need no new
     reading."""
     digest = hashlib.sha256()
     for path in files:
-        about = path.stat()
-        digest.update(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        digest.update(f"{path.name}\0{path.stat().st_size}\0{version_of(path)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
 
 
@@ -115,7 +158,7 @@ def digest_of(files: Sequence[Path], most: int | None = None) -> str:
     """Return 32 hex digits over the bytes of files, or over only the first ``most`` bytes."""
     digest, left = hashlib.sha256(), most
     for path in files:
-        with open(path, "rb") as handle:
+        with path.open("rb") as handle:
             while part := handle.read(1 << 20 if left is None else min(1 << 20, left)):
                 digest.update(part)
                 left = None if left is None else left - len(part)
@@ -127,6 +170,12 @@ def read_video(address: str, frame_rate: float, on_damage: Callable[[], None] = 
     with Decoder(address) as decoder:
         for number, (seconds, image) in enumerate(timed(decoder.pictures(on_damage), frame_rate)):
             yield Frame(number, seconds, image)
+
+
+def read_away(recording: Recording, on_damage: Callable[[], None]) -> Frames:
+    """Yield the frames of a recording in object storage, from a copy."""
+    with at_hand(recording) as copy:
+        yield from copy.frames(on_damage)
 
 
 def read_folder(pictures: Sequence[Path], frame_rate: float, on_damage: Callable[[], None] = ignore) -> Frames:

@@ -12,7 +12,7 @@ from pathlib import Path
 from reid_toolkit.datasets.manifest import check_name
 from reid_toolkit.errors import InputError, VideoError
 from reid_toolkit.files import as_name
-from reid_toolkit.footage.dataset_writer import Entry, IngestStore, open_store
+from reid_toolkit.footage.dataset_writer import Entry, IngestStore
 from reid_toolkit.footage.decoding import DEFAULT_FRAME_RATE
 from reid_toolkit.footage.detector import Detector, load_detector
 from reid_toolkit.footage.extract import (
@@ -25,11 +25,15 @@ from reid_toolkit.footage.extract import (
     store_part,
 )
 from reid_toolkit.footage.frames import Recording, digest_of
-from reid_toolkit.footage.readers import ReaderStart, Workplace
+from reid_toolkit.footage.readers import ReaderStart, workplace_of
 from reid_toolkit.footage.sources import find_sources
+from reid_toolkit.footage.stored_dataset import open_place
 from reid_toolkit.footage.track_sources import DetectedTracks, GivenTracks, TrackSource
 from reid_toolkit.parallel.pool import Pool
+from reid_toolkit.storage import path_of
 
+BEGINNING = 1 << 20
+"""Bytes by which recordings of the same size are compared first."""
 WAY_OUT = (
     "; the motion detector wants a fixed camera and whole people who walk: for others give --detector torchvision or "
     "the file of another (docs/ingest.md)"
@@ -64,8 +68,9 @@ def ingest(
     next call. A recording that cannot be read does not stop the others.
 
     Args:
-        sources: videos, folders of videos, folders of frames, stream URLs, or the number of a webcam.
-        out: the dataset's folder; it is made if it is not there.
+        sources: videos, folders of videos, folders of frames, stream URLs, or the number of a webcam. Videos and
+            folders may be in object storage; each recording is then copied to a temporary file while it is read.
+        out: the dataset's folder, also in object storage; it is made if it is not there.
         camera: name of the camera of all sources; None takes each file's stem.
         detector, detector_weights, person_label: as in :func:`load_detector`.
         tracks, tracks_format: a file with the boxes and tracks of a single recording, as in :class:`GivenTracks`. They
@@ -101,7 +106,7 @@ def ingest(
     people = loader() if tracks is None else given_tracks(tracks, tracks_format, recordings)
     settings = Settings(people.name, every, min_crops, margin, unix_time(start))
     report = IngestReport(bad=found.bad, passed_over=found.passed_over)
-    with open_store(Path(out)) as store:
+    with open_place(path_of(out) if isinstance(out, str) else out) as store:
         jobs = [Job(recording, camera or recording.name, settings, camera is not None) for recording in recordings]
         pending = list(left_to_do(jobs, store, report, replace=replace))
         tick = ticker(report, [job.recording.frame_count for job, _ in pending], on_progress)
@@ -248,7 +253,7 @@ def read_at_once(
     """Read several recordings at once. Each is stored as soon as it was read, so their order in the dataset may
     differ."""
     names = store.free_names([job.wanted_name for job, _ in pending])
-    with Workplace(store.root) as place:
+    with workplace_of(store.root) as place:
         units = (place.unit(job, name) for (job, _), name in zip(pending, names, strict=True))
         for position, outcome in pool.run(ReaderStart(loader), units, lambda: tick(place.new_frames())):
             job, known = pending[position]
@@ -284,10 +289,15 @@ def first_of(bad: Sequence[str]) -> str:
 
 
 def refuse_repeats(recordings: Sequence[Recording]) -> None:
-    sizes = Counter(recording.size for recording in recordings)  # bytes are read where sizes are equal alone
+    """Raise :class:`InputError` if two recordings have the same bytes. They are read only if sizes and beginnings are
+    the same."""
+    sizes = Counter(recording.size for recording in recordings if not recording.is_stream)
+    alike = [recording for recording in recordings if sizes[recording.size] > 1 and not recording.is_stream]
+    begins = [digest_of(recording.files, BEGINNING) for recording in alike]
+    often = Counter(begins)
     seen: dict[str, Recording] = {}
-    for recording in recordings:
-        if recording.is_stream or sizes[recording.size] < 2:
+    for recording, begin in zip(alike, begins, strict=True):
+        if often[begin] < 2:
             continue
         if recording.fingerprint in seen:
             raise InputError(
@@ -325,6 +335,8 @@ def stored(job: Job, store: IngestStore) -> tuple[Entry | None, bool]:
 
 def is_of(entry: Entry, recording: Recording) -> bool:
     """Whether an entry is of the bytes of this recording. Earlier versions compared a part of the bytes."""
+    if entry.get("size") not in (None, recording.size):
+        return False
     before = len(entry["fingerprint"]) == 16
     return bool(entry["fingerprint"] == (recording.fingerprint_before if before else recording.fingerprint))
 

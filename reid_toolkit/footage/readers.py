@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from reid_toolkit.errors import InputError, VideoError
+from reid_toolkit.files import remove_folder
 from reid_toolkit.footage.extract import Job, Part, read_file
+from reid_toolkit.footage.stored_dataset import send
 from reid_toolkit.footage.track_sources import TrackSource
+from reid_toolkit.storage.path import is_stored
+from reid_toolkit.storage.temporary import temporary_folder
 
 COUNT = ".frames"
 """The file in a folder of crops that says how many frames were read so far. It is removed at the end."""
@@ -27,7 +31,7 @@ class Unit(NamedTuple):
     name: str
     """Its name in the dataset."""
     parent: Path
-    """The folder in which the worker makes its own folder."""
+    """The folder in which the worker makes its own folder; in object storage, the folder of all crops."""
 
 
 class Outcome(NamedTuple):
@@ -58,6 +62,8 @@ class Reader:
     def __call__(self, unit: Unit) -> Outcome | VideoError | FileNotFoundError:
         """Read a recording. What is wrong with the recording itself is returned, so that the others go on."""
         machine = socket.gethostname()
+        if is_stored(unit.parent):
+            return self.read_and_send(unit, machine)
         if not unit.parent.is_dir():
             raise InputError(
                 f"machine {machine} does not see {unit.parent}: expected the dataset and the recordings in folders "
@@ -72,6 +78,16 @@ class Reader:
             shutil.rmtree(folder, ignore_errors=True)
             return error
         return Outcome(part, folder, machine)
+
+    def read_and_send(self, unit: Unit, machine: str) -> Outcome | VideoError | FileNotFoundError:
+        """Read a recording, and send its crops to object storage."""
+        with temporary_folder() as folder:
+            try:
+                part = read_file(unit.job, self.people, folder, unit.name, lambda: None)
+            except (VideoError, FileNotFoundError) as error:
+                return error
+            part.crops = send(folder, part.crops, unit.parent / unit.name)
+        return Outcome(part, unit.parent / unit.name, machine)
 
 
 class FrameCounter:
@@ -139,3 +155,32 @@ class Workplace:
         new = max(0, frames - self.counted)
         self.counted += new
         return new
+
+
+class StoredWorkplace(Workplace):
+    """The same for a dataset in object storage: workers send crops to their place, and count whole recordings."""
+
+    def clean(self) -> None:
+        """Do nothing: workers work on their own disks."""
+
+    def unit(self, job: Job, name: str) -> Unit:
+        """The unit for a recording. Crops that an earlier command left there are removed."""
+        remove_folder(self.folder / name)
+        return Unit(job, name, self.folder)
+
+    def folder_of(self, outcome: Outcome) -> Path:
+        """The place of the crops of a recording."""
+        self.done += outcome.part.entry["frames"]
+        return outcome.folder
+
+    def new_frames(self) -> int:
+        """How many more frames were read since the last call, of recordings that were read to their end."""
+        new = self.done - self.counted
+        self.counted = self.done
+        return new
+
+
+def workplace_of(root: Path) -> Workplace:
+    """The place for workers that read recordings for the dataset ``root``."""
+    kind = StoredWorkplace if is_stored(root) else Workplace
+    return kind(root)

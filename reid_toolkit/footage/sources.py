@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from reid_toolkit.errors import ImageError, VideoError
+from reid_toolkit import storage
+from reid_toolkit.errors import ImageError, MissingDependencyError, StorageError, VideoError
 from reid_toolkit.files import as_name, natural_order
 from reid_toolkit.footage.decoding import Decoder, address_of
-from reid_toolkit.footage.frames import Recording, stamp_of
+from reid_toolkit.footage.frames import Recording, at_hand, stamp_of
 from reid_toolkit.images import IMAGE_SUFFIXES, read_image
 from reid_toolkit.records import without_password
+from reid_toolkit.storage.path import is_plain, is_stored
+from reid_toolkit.storage.store import in_object_storage, is_address
 
 URIS = re.compile(r'URI="([^"]+)"')
 PLAYLISTS = frozenset({".m3u8"})
@@ -26,6 +29,11 @@ VIDEO_SUFFIXES = PLAYLISTS | {
     ".vob", ".webm", ".wmv", ".wtv", ".y4m",
 }  # fmt: skip
 """Suffixes of files that FFmpeg can read. Other files of a folder are skipped and counted."""
+
+STREAMED = PLAYLISTS | {".mjpeg", ".mjpg"}
+"""Suffixes of addresses at which web servers have streams."""
+OPENED_AT_ONCE = 8
+"""Videos in object storage that are opened at the same time."""
 
 WEBCAMS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("vfwcap", "{}")}
 """FFmpeg's device and its name for webcam number N, by platform."""
@@ -70,6 +78,8 @@ def noting(found: Sources, name: object) -> Iterator[None]:
         yield
     except VideoError as error:
         found.bad.append(str(error))
+    except StorageError as error:
+        found.bad.append(str(error))
     except OSError as error:  # no permission to read it, or the disk is gone
         found.bad.append(f"{name}: cannot be read: {error.strerror}")
 
@@ -82,10 +92,10 @@ def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
         source = path_of(source)
     if source.lower().startswith("frigate://"):
         raise VideoError(f"{without_password(source)}: Frigate's events are read by `reid frigate`, not as a recording")
-    if "://" in source:
+    path = object_at(source) if "://" in source else Path(source)
+    if path is None:
         found.recordings.append(open_stream(source))
         return
-    path = Path(source)
     if not source or not path.exists():
         shown = re.sub(r"^(\w+:/+)[^@]*@", r"\1", source)  # an address that lacks a slash may hold a password too
         raise VideoError(
@@ -97,6 +107,24 @@ def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
         open_folder(path, folder_frame_rate, found)
     else:
         found.recordings.append(open_video(path))
+
+
+def object_at(address: str) -> Path | None:
+    """Return the recording, or the folder, that an address names in object storage or on a web server.
+
+    None for a stream. On a web server, a recording is what has a video's suffix and a size, because cameras send
+    streams over HTTP too.
+    """
+    if in_object_storage(address):
+        return storage.path_of(address)
+    suffix = Path(address).suffix.lower()
+    if not is_address(address) or not is_plain(address) or suffix not in VIDEO_SUFFIXES - STREAMED:
+        return None
+    try:
+        path = storage.path_of(address)
+        return path if path.exists() and path.stat().st_size else None
+    except (StorageError, MissingDependencyError):  # FFmpeg plays it as a stream, or says what is wrong
+        return None
 
 
 def path_of(address: str) -> str:
@@ -129,9 +157,27 @@ def open_folder(folder: Path, frame_rate: float, found: Sources) -> None:
         found.passed_over.append(f"{folder}: {left}")
     if pictures:
         found.recordings.append(frames_of(folder, pictures, frame_rate))
-    for video in videos:
+    for video, opened in zip(videos, open_each(videos), strict=True):
         with noting(found, video):
-            found.recordings.append(open_video(video))
+            if isinstance(opened, Exception):
+                raise opened
+            found.recordings.append(opened)
+
+
+def open_each(videos: list[Path]) -> Iterator[Recording | Exception]:
+    """Open videos, several at a time if they are in object storage. Yields a recording for each, or its error."""
+    if not videos or not is_stored(videos[0]):
+        return map(tried, videos)
+    from reid_toolkit.storage.transfer import at_once
+
+    return at_once(tried, videos, OPENED_AT_ONCE)
+
+
+def tried(video: Path) -> Recording | Exception:
+    try:
+        return open_video(video)
+    except (VideoError, StorageError, OSError) as error:
+        return error
 
 
 def files_of(folder: Path, suffixes: frozenset[str]) -> list[Path]:
@@ -163,7 +209,7 @@ def open_video(path: Path) -> Recording:
     files = playlist(path) if is_playlist(path) else (path,)
     stamp, size = stamp_of(files), path.stat().st_size
     try:
-        with Decoder(address_of(path)) as decoder:
+        with opened(path, files) as decoder:
             if next(decoder.pictures(), None) is None:
                 raise VideoError("no frame of it can be decoded")
             rate, count = decoder.frame_rate, decoder.frame_count
@@ -172,9 +218,24 @@ def open_video(path: Path) -> Recording:
             f"{path}: not a readable video: {error}, got {size} bytes: expected a whole file, not a truncated one or "
             "one that is still being written"
         ) from None
-    name, address = name_of(path.stem), address_of(path)
+    name, address = name_of(path.stem), "" if is_stored(path) else address_of(path)
     missing = sum(not part.is_file() for file in files if is_playlist(file) for part in parts_of(file))
     return Recording(str(path.resolve()), name, rate, count, "file", address, None, files, stamp, missing)
+
+
+@contextmanager
+def opened(path: Path, files: tuple[Path, ...]) -> Iterator[Decoder]:
+    """Open a video for decoding. In object storage only the beginning of it is read, except of a playlist."""
+    if is_playlist(path):
+        named = Recording(str(path), path.stem, 1.0, None, "file", address_of(path), files=files)
+        with at_hand(named) as copy, Decoder(copy.address) as decoder:
+            yield decoder
+    elif is_stored(path):
+        with path.open("rb") as handle, Decoder(handle) as decoder:
+            yield decoder
+    else:
+        with Decoder(address_of(path)) as decoder:
+            yield decoder
 
 
 def name_of(text: str) -> str:

@@ -156,7 +156,7 @@ def test_the_line_of_the_audit_log_has_the_fields_of_a_search(here: Path, capsys
 RUN = ("calibrate", "dataset", "embed", "enroll", "evaluate", "gallery", "model", "people", "search", "tracks")
 """The commands that run. The others need recordings, training, a download, a stream or a server."""
 
-NOT_HERE = ("milvus://", "--ray ", "--detect ", "person-reidentification-retail", "--after CURSOR")
+NOT_HERE = ("milvus://", "s3://", "--ray ", "--detect ", "person-reidentification-retail", "--after CURSOR")
 """What a line has that needs a server, a download, or the answer to an earlier line."""
 
 WORDS = {

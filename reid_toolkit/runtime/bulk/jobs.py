@@ -8,12 +8,14 @@ OUT/
 """
 
 import hashlib
+import io
 import json
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.errors import ImageError, InputError, RunError
 from reid_toolkit.files import atomic_path, locked, parse_json, write_atomic
-from reid_toolkit.images import read_image
+from reid_toolkit.images import read_images
 from reid_toolkit.records import Crop
 from reid_toolkit.runtime.embedder import Embedder
 
@@ -101,7 +103,7 @@ class Job:
         """Read a finished shard. Raises :class:`RunError` if its file is damaged."""
         path = self.path(name)
         try:
-            with open(path, "rb") as handle, np.load(handle) as file:
+            with np.load(io.BytesIO(path.read_bytes())) as file:
                 bad = list(zip(file["bad"].tolist(), file["why"].tolist(), strict=True))
                 shard = Shard(file["kept"], file["descriptors"], bad)
             whole = sorted([*shard.kept.tolist(), *(position for position, _ in bad)])
@@ -120,16 +122,16 @@ def open_job(
     """Begin a job in ``folder``, or continue the job that is there. One process at a time can have it open.
 
     Raises :class:`InputError` if that job has other settings, if the folder holds other files, or if another process
-    has it open.
+    has it open. In object storage nobody notices other processes; they do the same work twice.
     """
     digest = hashlib.sha256()
     for crop in crops:
-        digest.update(os.fsencode(crop.path) + b"\0")
+        digest.update(os.fsencode(str(crop.path)) + b"\0")
     asked = Asked(len(crops), digest.hexdigest()[:16], model, dimension, shard_size, format)
     path = folder / "job.json"
     if not path.exists():
         # The folder of shards may come from a process that was killed before it had written the settings.
-        if folder.is_dir() and any(not name.startswith(".") for name in {*os.listdir(folder)} - {"shards"}):
+        if folder.is_dir() and any(not one.name.startswith(".") for one in folder.iterdir() if one.name != "shards"):
             raise InputError(f"{folder}: holds other files: expected a new or empty folder, or one of `reid embed`")
         (folder / "shards").mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(asdict(asked), indent=1) + "\n")
@@ -176,22 +178,17 @@ class ShardWorker:
         kept: list[int] = []
         rows = [np.empty((0, self.embedder.dimension), np.float32)]
         bad: list[tuple[int, str]] = []
-        for places in batches(range(len(work.crops)), self.embedder.batch_size):
+        read = enumerate(read_images((crop.path, crop.origin) for crop in work.crops), start=work.first)
+        while batch := list(islice(read, self.embedder.batch_size)):
             images = []
-            for place in places:
-                crop = work.crops[place]
-                try:
-                    images.append(read_image(crop.path, crop.origin))
-                    kept.append(work.first + place)
-                except ImageError as error:
-                    bad.append((work.first + place, printable(str(error))))
+            for position, image in batch:
+                if isinstance(image, ImageError):
+                    bad.append((position, printable(str(image))))
+                else:
+                    images.append(image)
+                    kept.append(position)
             rows.append(self.embedder.embed(images))
         return Shard(np.array(kept, np.int64), np.concatenate(rows), bad)
-
-
-def batches(positions: range, size: int) -> Iterator[range]:
-    for first in range(0, len(positions), size):
-        yield positions[first : first + size]
 
 
 def printable(text: str) -> str:

@@ -1,7 +1,6 @@
 """The result of a job: its shards joined into files, and a list of the crops that could not be read."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import MissingDependencyError, RunError
-from reid_toolkit.files import atomic_path, csv_line, parse_json, write_atomic
+from reid_toolkit.files import atomic_path, csv_line, parse_json, remove_folder, write_atomic
 from reid_toolkit.records import Crop
 from reid_toolkit.runtime.bulk.jobs import Job, printable
 
@@ -44,7 +43,7 @@ def result_of(job: Job) -> EmbedReport:
     """Join the shards of a job, which are all finished, unless that was done before. Gives the report."""
     if not job.report.exists():
         join(job)
-    shutil.rmtree(job.shards, ignore_errors=True)
+    remove_folder(job.shards)
     try:
         return EmbedReport(**parse_json(job.report.read_bytes()))
     except (ValueError, TypeError):

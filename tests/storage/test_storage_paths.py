@@ -1,0 +1,136 @@
+"""Paths of objects behave as paths of files, and errors of the store say what is wrong."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import fsspec
+import pytest
+from storage_helpers import command, put
+from waiting import wait_until
+
+from reid_toolkit.errors import InputError, MissingDependencyError, StorageError
+from reid_toolkit.files import natural_order, remove_folder, write_atomic
+from reid_toolkit.storage import StoredPath, is_stored, path_of
+from reid_toolkit.storage import path as paths
+from reid_toolkit.storage.store import file_system
+from reid_toolkit.storage.temporary import temporary_folder
+
+
+def test_objects_have_the_names_and_folders_of_files(bucket: StoredPath, tmp_path: Path) -> None:
+    for name in ("a/b[1].txt", "a/c d/e.txt", "a/c d/10.txt", "a/c d/9.txt", "a/.hidden"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    put(tmp_path, bucket)
+    for root in (tmp_path, bucket):
+        folder = root / "a"
+        assert sorted(path.name for path in folder.iterdir()) == [".hidden", "b[1].txt", "c d"]
+        assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["c d"]
+        found = [path.relative_to(root).as_posix() for path in root.rglob("*.txt")]
+        assert sorted(found) == ["a/b[1].txt", "a/c d/10.txt", "a/c d/9.txt", "a/c d/e.txt"]
+        assert [path.name for path in folder.glob("[!.]*.txt")] == ["b[1].txt"]
+        assert [path.name for path in sorted((folder / "c d").glob("*.txt"), key=natural_order)] == [
+            "9.txt", "10.txt", "e.txt",
+        ]  # fmt: skip
+        path = folder / "c d" / "e.txt"
+        assert (path.name, path.stem, path.suffix, path.parent) == ("e.txt", "e", ".txt", folder / "c d")
+        assert (path.is_file(), path.is_dir(), path.exists(), path.stat().st_size) == (True, False, True, 11)
+        assert (folder.is_file(), folder.is_dir(), (root / "none").exists()) == (False, True, False)
+        assert path.read_bytes() == b"a/c d/e.txt"
+        with (folder / "b[1].txt").open("rb") as handle:
+            handle.seek(2)
+            assert handle.read() == b"b[1].txt"
+        assert (folder / "../x").resolve() == root / "x"
+        assert path.is_relative_to(folder)
+        assert not path.is_relative_to(root / "b")
+        assert pickle.loads(pickle.dumps(path)) == path
+        with pytest.raises(FileNotFoundError) as caught:
+            (root / "none").read_bytes()
+        assert caught.value.filename == str(root / "none")
+        (folder / "b[1].txt").unlink()
+        remove_folder(folder / "c d")
+        assert [path.name for path in folder.iterdir()] == [".hidden"]
+    assert str(bucket / "a" / "b") == f"{bucket}/a/b"
+
+
+def test_paths_of_this_machine_stay_plain(tmp_path: Path) -> None:
+    assert type(path_of(str(tmp_path))) is type(tmp_path)
+    assert type(path_of("rtsp://camera/1")) is type(tmp_path)  # FFmpeg's own address
+    assert not is_stored(tmp_path)
+    with pytest.raises(InputError, match=r"s3:///: names no bucket: expected an address such as s3://bucket/people"):
+        path_of("s3:///")
+    with pytest.raises(InputError, match=r"https://cam/x: a web address with a password"):
+        path_of("https://ann:secret@cam/x")
+
+
+def test_what_is_wrong_with_a_store_is_one_line(bucket: StoredPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StorageError, match=r"s3://nobucket/a: .*bucket does not exist: expected the name of a bucket"):
+        path_of("s3://nobucket/a").exists()
+    with pytest.raises(StorageError, match="expected the name of a bucket that exists"):
+        write_atomic(path_of("s3://nobucket/a"), b"x")
+    with monkeypatch.context() as patch:
+        patch.setattr(bucket.fs, "info", refuse)
+        with pytest.raises(StorageError, match=r"/a: Forbidden: expected credentials that may do this"):
+            (bucket / "a").exists()
+    with pytest.raises(InputError, match="a web address can only be read"):
+        write_atomic(path_of("https://host/a"), b"x")
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError("Forbidden")
+
+
+@pytest.mark.parametrize(
+    ("without", "address", "said"),
+    [
+        (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), None, "expected credentials, for S3 in AWS_ACCESS_KEY_ID"),
+        ((), "http://127.0.0.1:9", "is the store's address right (for S3, AWS_ENDPOINT_URL)?"),
+    ],
+)
+def test_a_store_that_cannot_be_used_ends_a_command_with_one_line(
+    server: str, without: tuple[str, ...], address: str | None, said: str, model: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name in without:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    unusable = fsspec.filesystem("s3", endpoint_url=address, skip_instance_cache=True)
+    unusable.retries = 1  # of s3fs, which else waits some seconds for a store to come back
+    monkeypatch.setattr(paths, "file_system", lambda protocol: unusable)
+    for arguments in (("embed", "s3://bucket/x", "--out", "out"), ("enroll", "s3://bucket/x", "--gallery", "gallery")):
+        status, line = command(*arguments, "--model", model)
+        assert status == 1
+        assert line.startswith("error: s3://bucket/x: ")
+        assert said in line
+        assert line.count("\n") == 1
+    status, lines = command("ingest", "s3://bucket/x", "--out", tmp_path / "out")
+    assert status == 1
+    assert said in lines.splitlines()[-1]
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    file_system.cache_clear()
+    with pytest.raises(MissingDependencyError, match=r"pip install '\.\[storage\]' gcsfs"):
+        path_of("gs://bucket/people")
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(MissingDependencyError, match=r"s3:// needs fsspec and s3fs, .*pip install '\.\[storage\]'$"):
+        path_of("s3://bucket/people")
+
+
+def test_a_temporary_folder_goes_even_if_its_process_is_killed(tmp_path: Path) -> None:
+    with temporary_folder() as folder:
+        (folder / "file").write_text("x")
+    assert not folder.exists()
+    script = "from reid_toolkit.storage.temporary import temporary_folder as t\nwith t() as f:\n print(f, flush=True)\n"
+    waiting = [sys.executable, "-c", script + " (f / 'x').write_text('x')\n input()"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        waiting, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        inside = Path(process.stdout.readline().strip())
+        assert inside.is_relative_to(tmp_path)
+        process.kill()
+    wait_until(lambda: not list(tmp_path.iterdir()))
