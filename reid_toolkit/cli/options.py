@@ -61,6 +61,10 @@ class FileOrFolder(click.Path):
     """A file or a folder. A path of the other kind is refused in the style of our errors."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from reid_toolkit.storage.store import in_object_storage
+
+        if in_object_storage(str(value)):
+            self.fail(f"{value!r} is in object storage: expected a path on this machine (docs/scaling.md)", param, ctx)
         path = Path(value)
         argument = param is not None and param.param_type_name == "argument"
         order = " (are the arguments in the right order?)" if argument else ""

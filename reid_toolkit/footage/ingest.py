@@ -30,7 +30,7 @@ from reid_toolkit.footage.sources import find_sources
 from reid_toolkit.footage.stored_dataset import open_place
 from reid_toolkit.footage.track_sources import DetectedTracks, GivenTracks, TrackSource
 from reid_toolkit.parallel.pool import Pool
-from reid_toolkit.storage import path_of
+from reid_toolkit.storage import is_address, path_of
 
 BEGINNING = 1 << 20
 """Bytes by which recordings of the same size are compared first."""
@@ -177,9 +177,10 @@ def check_numbers(every: int, min_crops: int, margin: float, frame_rate: float) 
 
 def doubts_of(report: IngestReport, out: str | Path, settings: Settings) -> list[str]:
     """A warning for each camera whose tracklets look wrong."""
+    copied, shown = (f"copy {out} into a folder, and ", "FOLDER") if is_address(str(out)) else ("", out)
     return [
-        f"camera {name}: {', '.join(doubts)}: look at them with `reid dataset show {out} --camera {shlex.quote(name)}`"
-        + WAY_OUT * (settings.detector == "motion")
+        f"camera {name}: {', '.join(doubts)}: {copied}look at them with `reid dataset show {shown} --camera "
+        f"{shlex.quote(name)}`" + WAY_OUT * (settings.detector == "motion")
         for name, counts in report.cameras.items()
         if (doubts := counts.doubts)
     ]
@@ -276,7 +277,7 @@ def collecting(report: IngestReport, recording: Recording) -> Iterator[None]:
     except VideoError as error:
         report.bad.append(str(error))
     except FileNotFoundError as error:
-        if error.filename is None or Path(error.filename) not in recording.files:
+        if str(error.filename) not in map(str, recording.files):
             raise
         report.bad.append(f"{recording.source}: gone while it was read")
 

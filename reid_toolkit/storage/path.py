@@ -188,7 +188,8 @@ class StoredPath:
         """Yield all objects below this folder whose names fit. Unlike pathlib, it yields no folders."""
         with told(self):
             entries = self.fs.find(str(self), detail=True).values()
-        yield from (path for path in self.listed(entries) if fnmatchcase(path.name, pattern))
+        objects = (entry for entry in entries if entry["type"] == "file")
+        yield from (path for path in self.listed(objects) if fnmatchcase(path.name, pattern))
 
     def names_below(self) -> set[str]:
         """The names of all objects in this folder, relative to it."""

@@ -9,15 +9,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from drawn_yard import write_video
+from stored import s3_server
 from tiny_model import build_model
 
 from reid_toolkit.gallery import open_gallery
+from reid_toolkit.storage import path_of
 
 pytest.importorskip("ray", reason="needs the cluster extra")
 
@@ -27,7 +30,18 @@ ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def store() -> Iterator[None]:
+    """A server like S3, which the cluster's workers find in their environment."""
+    if find_spec("moto") is None or find_spec("s3fs") is None:
+        yield
+        return
+    with s3_server() as settings:
+        ENVIRONMENT.update(settings)
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster(store: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a cluster of two cores on this machine, for all tests of this file."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -144,12 +158,25 @@ def test_ingesting_and_enrolling_on_a_cluster_give_what_one_process_gives(cluste
         assert done.returncode == 0, done.stderr
         done = reid("enroll", tmp_path / out, "--model", model, "--gallery", tmp_path / f"{out}-g", *more)
         assert done.returncode == 0, done.stderr
-    alone, ours = (files_of(tmp_path / out / "crops") for out in ("alone", "ours"))
-    assert alone
-    assert alone == ours
-    rows = [sorted((tmp_path / out / "manifest.csv").read_text().splitlines()) for out in ("alone", "ours")]
-    assert rows[0] == rows[1]
+    assert files_of(tmp_path / "alone")
+    assert files_of(tmp_path / "alone") == files_of(tmp_path / "ours")
+    assert rows_of(tmp_path / "alone") == rows_of(tmp_path / "ours")
     assert records(tmp_path / "alone-g") == records(tmp_path / "ours-g")
+    if "AWS_ENDPOINT_URL" not in ENVIRONMENT:
+        pytest.skip("without s3fs and moto: not tried with object storage")
+    bucket = path_of("s3://cluster")
+    bucket.fs.mkdir("s3://cluster")
+    for clip in clips:
+        (bucket / "clips" / clip.name).write_bytes(clip.read_bytes())
+    options = ("--every", 1, "--min-crops", 2, "--ray", cluster)
+    done = reid("ingest", bucket / "clips", "--out", bucket / "people", *options)
+    assert done.returncode == 0, done.stderr
+    assert files_of(tmp_path / "alone") == files_of(bucket / "people")
+    assert rows_of(tmp_path / "alone") == rows_of(bucket / "people")
+
+
+def rows_of(folder: Path) -> list[str]:
+    return sorted((folder / "manifest.csv").read_text().splitlines())
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

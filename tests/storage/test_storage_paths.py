@@ -13,6 +13,7 @@ from waiting import wait_until
 
 from reid_toolkit.errors import InputError, MissingDependencyError, StorageError
 from reid_toolkit.files import natural_order, remove_folder, write_atomic
+from reid_toolkit.footage.sources import object_at
 from reid_toolkit.storage import StoredPath, is_stored, path_of
 from reid_toolkit.storage import path as paths
 from reid_toolkit.storage.store import file_system
@@ -90,7 +91,7 @@ def refuse(*_: object, **__: object) -> None:
     ],
 )
 def test_a_store_that_cannot_be_used_ends_a_command_with_one_line(
-    server: str, without: tuple[str, ...], address: str | None, said: str, model: Path, tmp_path: Path,
+    server: None, without: tuple[str, ...], address: str | None, said: str, model: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     for name in without:
@@ -117,6 +118,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(MissingDependencyError, match=r"s3:// needs fsspec and s3fs, .*pip install '\.\[storage\]'$"):
         path_of("s3://bucket/people")
+    assert object_at("https://host/hall.mp4") is None, "FFmpeg plays it as a stream then"
 
 
 def test_a_temporary_folder_goes_even_if_its_process_is_killed(tmp_path: Path) -> None:

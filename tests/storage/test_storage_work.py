@@ -197,9 +197,14 @@ def test_a_recording_that_changes_while_it_is_read_is_left_for_the_next_call(
     (away / "north.avi").write_bytes((recordings / "gate.avi").read_bytes())
     with pytest.raises(VideoError, match=r"/recordings/north.avi: has changed since it was ingested"):
         run([str(away / "north.avi")], tmp_path / "set")
+    with monkeypatch.context() as patch:  # it goes while it is read
+        patch.setattr(bucket.fs, "get_file", lambda *names: (real(*names), (away / "gate.avi").unlink()))
+        bad: list[str] = []
+        run([str(away / "gate.avi")], tmp_path / "set", bad=bad)
+    assert bad == [f"{away}/gate.avi: gone while it was read"]
     (away / "north.avi").unlink()
-    bad: list[str] = []
-    run([str(away / "north.avi"), str(away / "gate.avi")], tmp_path / "set", bad=bad)
+    bad = []
+    run([str(away / "north.avi"), str(away / "south.avi")], tmp_path / "set", bad=bad)
     assert bad == [f"{away}/north.avi: no such file or folder: expected a video, a folder of videos or frames"]
     assert not list(place.iterdir())
 
@@ -266,6 +271,9 @@ def test_commands_take_addresses(recordings: Path, bucket: StoredPath, model: Pa
     assert (status, said.splitlines()[-1]) == (
         1, f"error: {bucket}/none: no such file or folder: expected a video, a folder of videos or frames",
     )  # fmt: skip
+    status, said = command("dataset", "show", bucket / "people")
+    assert (status, said.count("\n")) == (2, 1)
+    assert "is in object storage: expected a path on this machine" in said
     for name in ("embed", "enroll"):
         out = ("--out" if name == "embed" else "--gallery", tmp_path / "none")
         status, said = command(name, bucket / "none", "--model", model, *out)
