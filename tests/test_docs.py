@@ -1,7 +1,9 @@
 """The pages people read: their commands are commands, their links lead somewhere."""
 
 import re
+import runpy
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
@@ -75,6 +77,13 @@ def test_the_two_lines_of_readme_are_what_ci_runs():
     assert block is not None
     assert len(block[1].splitlines()) == 2
     assert "readme_line" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_readme_names_every_extra_for_users():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    development = runpy.run_path(str(ROOT / "tools" / "licences.py"))["DEVELOPMENT"]
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Install\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == extras.keys() - development
 
 
 @pytest.mark.parametrize("name", re.findall(r"docs/benchmarks/(\w+\.json)", "\n".join(p.read_text() for p in PAGES)))

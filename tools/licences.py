@@ -18,6 +18,9 @@ NAME = "reid-toolkit"
 DEVELOPMENT = {"test", "docs", "load", "studies", "plots"}
 """Extras for people who work on reid."""
 LONGEST = 60
+NOT_DECLARED = "not declared"
+TEXTS = {"Apache License Version 2.0": "Apache-2.0", "MIT License": "MIT"}
+"""How the texts of licences begin."""
 
 HEAD = """# Licences
 
@@ -32,34 +35,38 @@ and this documentation need are left out. NVIDIA's packages come with PyTorch's 
 """
 
 
-def direct() -> Iterator[tuple[str, str]]:
-    """Yield each package that reid names itself, with the extra that needs it ("base" for none)."""
+def direct() -> Iterator[tuple[Requirement, str]]:
+    """Yield each requirement that reid has itself, with the extra that needs it ("base" for none)."""
     for text in distribution(NAME).requires or ():
         needed = Requirement(text)
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", text)
         of = extra[1] if extra else "base"
         if of not in DEVELOPMENT and canonicalize_name(needed.name) != NAME:
-            yield canonicalize_name(needed.name), of
+            yield needed, of
 
 
 def closure() -> tuple[dict[str, set[str]], set[str]]:
     """Return the extras by package, with what packages need in turn, and the packages that are not installed."""
     needed: dict[str, set[str]] = {}
     missing: set[str] = set()
+    seen: set[tuple[str, str, str]] = set()
     left = list(direct())
     while left:
-        name, of = left.pop()
-        if of in needed.setdefault(name, set()):
-            continue
-        needed[name].add(of)
+        requirement, of = left.pop()
+        name = canonicalize_name(requirement.name)
+        needed.setdefault(name, set()).add(of)
         found = installed(name)
         if found is None:
             missing.add(name)
             continue
-        for text in found.requires or ():
-            other = Requirement(text)
-            if other.marker is None or other.marker.evaluate({"extra": ""}):
-                left.append((canonicalize_name(other.name), of))
+        for extra in {"", *requirement.extras}:  # a package may be needed with extras of its own, as cuda-toolkit is
+            if (name, extra, of) in seen:
+                continue
+            seen.add((name, extra, of))
+            for text in found.requires or ():
+                other = Requirement(text)
+                if other.marker is None or other.marker.evaluate({"extra": extra}):
+                    left.append((other, of))
     return {name: extras for name, extras in needed.items() if name not in missing}, missing
 
 
@@ -71,7 +78,10 @@ def installed(name: str) -> Distribution | None:
 
 
 def licence_of(found: Distribution) -> str:
-    """The licence that a package declares: an SPDX expression, a classifier, or the beginning of a text."""
+    """The licence that a package declares: an SPDX expression, a classifier, or the beginning of a text.
+
+    Without any of them, it is what the package's licence file begins with, if that is known.
+    """
     said = found.metadata
     if said["License-Expression"]:
         return said["License-Expression"]
@@ -81,7 +91,18 @@ def licence_of(found: Distribution) -> str:
     if classifiers:
         return ", ".join(sorted(set(classifiers)))
     first = (said["License"] or "").strip().splitlines()
-    return first[0][:LONGEST] if first else "not declared"
+    return first[0][:LONGEST] if first else licence_in_file(found) or NOT_DECLARED
+
+
+def licence_in_file(found: Distribution) -> str:
+    """The licence whose text the package carries. Empty if it carries none that is known."""
+    for file in found.files or ():
+        if ".dist-info" in file.parts[0] and file.name.upper().startswith("LICEN"):
+            beginning = " ".join(file.read_text(encoding="utf-8").split())
+            for text, licence in TEXTS.items():
+                if beginning.startswith(text):
+                    return licence
+    return ""
 
 
 def main() -> None:
