@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from galleries import address_of
+from galleries import KINDS, address_of
 from gallery_people import D, make_people
 
 from reid_toolkit.cli import main
@@ -117,7 +117,7 @@ def synced(edge: Path, centre: GalleryStore) -> tuple[int, int, int, int]:
     return done.sent, done.forgotten, done.unchanged, done.absent
 
 
-@pytest.mark.parametrize("kind", ["folder", "milvus-lite", "milvus"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_there_and_back_again_is_the_same_gallery(kind: str, edge: Path, tmp_path: Path) -> None:
     where = address_of(kind, tmp_path)
     with Gallery.open(edge) as first, open_gallery(where) as middle, Gallery.open(tmp_path / "back") as last:

@@ -145,6 +145,7 @@ def test_what_milvus_cannot_hold_is_refused(where: str) -> None:
         assert len(gallery) == 1
 
 
+@pytest.mark.milvus_server
 def test_a_real_server_wants_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where = address_of("milvus", tmp_path)
     monkeypatch.setenv("REID_MILVUS_TOKEN", "root:wrong")
@@ -152,6 +153,7 @@ def test_a_real_server_wants_its_password(tmp_path: Path, monkeypatch: pytest.Mo
         open_gallery(where)
 
 
+@pytest.mark.milvus_server
 def test_a_real_server_indexes_a_large_gallery_and_answers_the_same(tmp_path: Path) -> None:
     where = address_of("milvus", tmp_path)  # skips where pymilvus is missing, which the next line needs
     from reid_toolkit.gallery.milvus.gallery import MilvusGallery

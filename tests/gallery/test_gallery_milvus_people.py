@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from galleries import address_of
+from galleries import ON_SERVER, address_of
 from gallery_people import D
 
 pytest.importorskip("pymilvus")
@@ -30,9 +30,9 @@ from reid_toolkit.records import Record
 NEW = {KEYS[0]: Membership(2**40, 5, 5), KEYS[3]: Membership(2, 6, 6)}
 
 
-@pytest.fixture
-def where(tmp_path: Path) -> str:
-    return address_of("milvus-lite", tmp_path)
+@pytest.fixture(params=["milvus-lite", ON_SERVER])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return address_of(request.param, tmp_path)
 
 
 @pytest.fixture
@@ -432,12 +432,13 @@ def test_a_gallery_that_does_not_exist_has_nobody(where: str) -> None:
         ("head", {"image": "1"}),
     ],
 )
-def test_damaged_rows_are_one_line(gallery: MilvusGallery, kind: str, damage: dict, tmp_path: Path) -> None:
+def test_damaged_rows_are_one_line(gallery: MilvusGallery, where: str, kind: str, damage: dict, tmp_path: Path) -> None:
     filled(gallery)
     rows = gallery.people._rows
     row = rows.query(f'camera == "{kind}"', ["*"])[0]
     rows.upsert([{**row, "vector": np.array([1, 0], np.float32), **damage}])
-    with pytest.raises(GalleryError, match=r"what it knows of people is damaged .* drop the collection people__people"):
+    name = f"{where.rpartition('/')[2]}__people"
+    with pytest.raises(GalleryError, match=rf"what it knows of people is damaged .* drop the collection {name}"):
         gallery.people.read()
     with open_gallery(tmp_path / "copy") as other, pytest.raises(GalleryError, match="of people is damaged"):
         copy(gallery, other)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from galleries import address_of
+from galleries import ON_SERVER, address_of
 from gallery_people import D
 
 pytest.importorskip("pymilvus")
@@ -34,9 +34,9 @@ def where(tmp_path: Path) -> str:
     return address_of("milvus-lite", tmp_path)
 
 
-@pytest.fixture(params=["milvus-lite", "milvus"])
+@pytest.fixture(params=["milvus-lite", ON_SERVER])
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """For what a real server might take in another way; it takes a minute for each."""
+    """For what a real server might take in another way."""
     return address_of(request.param, tmp_path)
 
 
@@ -529,6 +529,7 @@ def test_a_name_without_room_for_statistics(where: str) -> None:
         assert len(gallery.search(VECTORS[0], 3)) == 3
 
 
+@pytest.mark.milvus_server
 def test_a_real_server_indexes_what_is_searched(tmp_path: Path) -> None:
     where = address_of("milvus", tmp_path)
     with MilvusGallery.open(where, exact_below=len(RECORDS)) as gallery:
