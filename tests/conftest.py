@@ -19,6 +19,9 @@ from reid_toolkit.records import Crop
 # busy machine threads that wait for each other cost many times the work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Else the first embedder for each model would measure whether OpenVINO is faster, and the suite would run on either.
+os.environ["REID_PROVIDER"] = "cpu"
+
 # A shell that starts the suite in the background has it ignore Ctrl-C, and the tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -25,7 +25,7 @@ ARROWS = {
     "exchange": BASE | {"datasets"},
     "parallel": BASE,
     "footage": BASE | {"datasets", "exchange", "parallel", "runtime"},
-    "runtime": BASE | {"parallel"},
+    "runtime": BASE | {"catalogue.cache", "parallel"},
     "gallery": BASE - {"images"} | {"camera_statistics"},
     "calibration": BASE | {"camera_statistics", "datasets", "method.constraints", "method.must_links", "runtime"},
     "evaluation": BASE | {"camera_statistics", "datasets", "runtime", "html_page"},

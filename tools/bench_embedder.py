@@ -5,10 +5,11 @@
 Pictures come as JPEG bytes and as boxes of a decoded frame, one and sixteen at a time, with one and two threads. Each
 way runs in its own process, a new one for each number of threads and each round, so that its peak memory can be
 measured. In a process batches come in growing order, so that a peak is not that of a larger batch. Ways take turns in
-each round, so that a busy machine slows all alike; medians are over the rounds. Ratios are to onnxruntime with PIL and
-numpy in the same run. Weights are random, with batch norm's statistics from the crops; speed does not depend on them.
-Ways whose package or device is missing, or that fail, are left out, and the JSON says why. It is written as soon as a
-way has been measured. INT8 is for this machine (the default of reid export).
+each round, so that a busy machine slows all alike; medians are over the rounds. The time of the processor (all threads
+of the process) hardly depends on other work. Ratios are to onnxruntime with PIL and numpy in the same run. Weights are
+random, with batch norm's statistics from the crops; speed does not depend on them. Ways whose package or device is
+missing, or that fail, are left out, and the JSON says why. It is written after each way. INT8 is for
+this machine (the default of reid export).
 """
 
 import argparse
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ import cv2
 import numpy as np
 from embedder_ways import REFERENCE, WAYS, Pixels, make_models
 
-NEEDS = {"openvino, our file": "openvino", "openvino, our int8": "openvino"}
+NEEDS = dict.fromkeys(("openvino, our file", "openvino, our int8", "ours, openvino", "ours, chosen"), "openvino")
 SOURCES = ("jpeg", "frame")
 MODELS = ("shufflenet_v2_x0_5", "mobilenet_v3_small", "mobilenet_v2", "resnet50", "demo")
 """Backbones at 256x128, and our small recipe: a ResNet-18 at 64x32."""
@@ -73,6 +75,8 @@ def measure(
     found = []
     for batch, source in product(sorted(batches), sources):
         case = {"source": source, "batch": batch, "load_seconds": cold}
+        if choice := getattr(embedder, "choice", None):
+            case["choice"] = asdict(choice)
         found.append(case | measure_case(embedder, files if source == "jpeg" else views, source, batch, seconds))
     return found
 
@@ -80,20 +84,21 @@ def measure(
 def measure_case(embedder: Any, pool: list[Any], source: str, batch: int, seconds: float) -> dict[str, Any]:
     """Measure one source and batch for ``seconds``, after a warm-up of a tenth of that."""
 
-    def call(number: int) -> tuple[float, float, float]:
-        """Return seconds to decode, to prepare only, and to embed (which includes preparing)."""
+    def call(number: int) -> tuple[float, float, float, float]:
+        """Return seconds to decode, to prepare only, and to embed (which includes preparing), and the processor's
+        seconds to decode and embed."""
         picked = [pool[(number * batch + i) % COUNT] for i in range(batch)]
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         images = [embedder.decode(content) for content in picked] if source == "jpeg" else picked
         decoded = time.perf_counter()
         rows = embedder.embed(images)
-        embedded = time.perf_counter()
+        embedded, busy = time.perf_counter(), time.process_time() - busy
         embedder.prepare(images)
         assert len(rows) == batch
-        return decoded - start, time.perf_counter() - embedded, embedded - decoded
+        return decoded - start, time.perf_counter() - embedded, embedded - decoded, busy
 
-    def calls_for(span: float, least: int) -> list[tuple[float, float, float]]:
-        calls: list[tuple[float, float, float]] = []
+    def calls_for(span: float, least: int) -> list[tuple[float, float, float, float]]:
+        calls: list[tuple[float, float, float, float]] = []
         until = time.perf_counter() + span
         while time.perf_counter() < until or len(calls) < least:
             calls.append(call(len(calls)))
@@ -101,12 +106,13 @@ def measure_case(embedder: Any, pool: list[Any], source: str, batch: int, second
 
     calls_for(seconds / 10, 1)
     calls = calls_for(seconds, 3)
-    decode, prepare, embed = np.array(calls).T
+    decode, prepare, embed, busy = np.array(calls).T
     whole = decode + embed
     return {
         "crops_per_second": batch / float(np.median(whole)),
         "p50_milliseconds": 1e3 * float(np.median(whole)),
         "p99_milliseconds": 1e3 * float(np.percentile(whole, 99)),
+        "processor_milliseconds": 1e3 * float(np.median(busy)),
         "decoding_share": float(np.median(decode) / np.median(whole)),
         "preprocessing_share": float(np.median(prepare) / np.median(whole)),
         "peak_megabytes": peak_bytes() / 1e6,
@@ -207,6 +213,8 @@ def rows_of(model: str, files: dict[str, int], found: Found, options: argparse.N
             if not cases:
                 continue
             row = {"model": model, "source": source, "batch": batch, "threads": threads, "way": way}
+            if choice := cases[0].pop("choice", None):
+                row["choice"] = choice
             row |= {key: float(np.median([case[key] for case in cases])) for key in cases[0]}
             speeds = [case["crops_per_second"] for case in cases]
             row |= {"spread": (max(speeds) - min(speeds)) / row["crops_per_second"], "files": files}
@@ -218,15 +226,15 @@ def rows_of(model: str, files: dict[str, int], found: Found, options: argparse.N
     return rows
 
 
-COLUMNS = ("way", "crops/s", "ratio", "p50 ms", "p99 ms", "decoding", "preprocessing", "peak MB")
+COLUMNS = ("way", "crops/s", "ratio", "p50 ms", "p99 ms", "CPU ms", "decoding", "preprocessing", "peak MB")
 
 
 def table_line(row: dict[str, Any]) -> str:
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
     return (
         f"| {row['way']} | {row['crops_per_second']:.0f} | {ratio} | {row['p50_milliseconds']:.2f} | "
-        f"{row['p99_milliseconds']:.2f} | {row['decoding_share']:.0%} | {row['preprocessing_share']:.0%} | "
-        f"{row['peak_megabytes']:.0f} |"
+        f"{row['p99_milliseconds']:.2f} | {row['processor_milliseconds']:.2f} | {row['decoding_share']:.0%} | "
+        f"{row['preprocessing_share']:.0%} | {row['peak_megabytes']:.0f} |"
     )
 
 
@@ -278,6 +286,9 @@ def main() -> None:
 
 def origin() -> dict[str, Any]:
     """Return the command, the machine and what was measured on."""
+    from importlib.metadata import version
+    from importlib.util import find_spec
+
     import onnxruntime
     import torch
 
@@ -289,7 +300,12 @@ def origin() -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}"
         + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
-        "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__, "opencv": cv2.__version__},
+        "versions": {
+            "onnxruntime": onnxruntime.__version__,
+            "torch": torch.__version__,
+            "opencv": cv2.__version__,
+            "openvino": version("openvino") if find_spec("openvino") else None,
+        },
         "int8_target": target_here(),
         "load": os.getloadavg()[0],
         "crops": {

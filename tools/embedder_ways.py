@@ -63,8 +63,28 @@ class OursTensorRt(Ours):
         super().__init__(folder, threads, batch)
 
 
+class OursOpenVino(Ours):
+    """Our Embedder with the package openvino, in float32."""
+
+    provider = "openvino"
+
+
+class OursChosen(Ours):
+    """Our Embedder without a named provider: a trial chooses, once for each number of threads."""
+
+    def __init__(self, folder: Path, threads: int, batch: int) -> None:
+        import os
+
+        from reid_toolkit.runtime import Embedder
+
+        super().__init__(folder, threads, batch)
+        os.environ["REID_CACHE"] = str(folder / "cache")
+        self.embedder = Embedder(folder / self.file, batch_size=batch, threads=threads)
+        self.choice = self.embedder.choice
+
+
 class OpenVino(Ours):
-    """OpenVINO on our own file."""
+    """OpenVINO on our own file, in the precision that it takes by itself: bfloat16 if the processor has AMX."""
 
     def __init__(self, folder: Path, threads: int, batch: int) -> None:
         from reid_toolkit.runtime.openvino import import_openvino
@@ -163,6 +183,7 @@ class OnnxPil:
 WAYS: dict[str, Any] = {
     "ours": Ours, "ours int8": OursInt8, "torch eager": TorchEager, "torchreid way": Torchreid,
     "onnxruntime + PIL": OnnxPil, "openvino, our file": OpenVino, "openvino, our int8": OpenVinoInt8,
+    "ours, openvino": OursOpenVino, "ours, chosen": OursChosen,
     "ours, CUDA": OursCuda, "torch eager, CUDA": TorchEagerCuda, "ours, TensorRT": OursTensorRt,
 }  # fmt: skip
 REFERENCE = "onnxruntime + PIL"

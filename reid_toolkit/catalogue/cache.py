@@ -1,8 +1,10 @@
-"""The folder of downloaded models.
+"""The cache folder, and the downloaded models in it.
 
     CACHE/models/
       NAME/FILE...     the publisher's files, verified; FILE.part is an incomplete download
       NAME.onnx        an adopted embedder, which commands use
+
+``runtime.trial`` keeps which provider is faster in CACHE/providers.
 
 A mirror has the same layout as CACHE/models, so a web server that serves this folder is a mirror.
 """

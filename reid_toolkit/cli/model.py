@@ -53,6 +53,7 @@ def card(file: Path, as_json: bool) -> None:
         "bytes": file.stat().st_size,
         "crops_per_second": round(CROPS / min(times), 1),
         "provider": embedder.provider,
+        "provider_chosen": embedder.choice.why if embedder.choice else None,
         "toolkit": about.toolkit,
     }
     if as_json:

@@ -151,7 +151,8 @@ provider = click.option(
     multiple=True,
     metavar="NAME",
     help="Where the model runs: tensorrt, cuda, openvino, cpu, or onnxruntime's name of another provider. Repeat it "
-    "for several, the preferred one first. [default: the first of these four that works]",
+    "for several, the preferred one first. [default: what the environment variable REID_PROVIDER names; else tensorrt, "
+    "cuda or cpu, the first that works, and on a CPU openvino if it is installed and measured to be faster]",
 )
 strict = click.option("--strict", is_flag=True, help="Stop with an error if the first --provider cannot be used.")
 

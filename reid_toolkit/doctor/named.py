@@ -16,7 +16,22 @@ def look_at_model(path: str, answer: dict[str, Any]) -> Finding:
         return Finding("model", path, "broken", answer["error"].removeprefix(f"{path}: "), mend, answer)
     where = answer["provider"].removesuffix("ExecutionProvider")
     found = f"{answer['backbone']}, {answer['precision']}, descriptors of width {answer['dimension']}, runs on {where}"
-    return Finding("model", path, "ok", found, facts=answer)
+    return Finding("model", path, "ok", "; ".join([found, *choices(answer)]), facts=answer)
+
+
+def choices(answer: dict[str, Any]) -> list[str]:
+    """Whether the model runs in OpenVINO instead, and why: what trials chose on this machine."""
+    if answer.get("named"):
+        return [f"the environment variable REID_PROVIDER names {', '.join(answer['named'])}"]
+    if not answer.get("openvino") or answer["provider"] != "CPUExecutionProvider":
+        return []
+    if not answer["choices"]:
+        return ["OpenVINO is installed; the next command that embeds many crops measures whether it is faster"]
+    return [
+        f"in batches of {one['batch_size']}, {one['threads'] or 'all'} threads: {one['several']} for several crops, "
+        f"{one['alone']} for a crop alone: {one['why']}"
+        for one in answer["choices"]
+    ]
 
 
 def look_at_gallery(where: str, answer: dict[str, Any], model: dict[str, Any] | None) -> Finding:

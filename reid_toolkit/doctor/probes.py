@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,20 @@ def model(path: str) -> dict[str, Any]:
     """What the model file says of itself, after it has embedded drawn crops here."""
     from reid_toolkit.demo.crops import draw_crops
     from reid_toolkit.runtime import Embedder
+    from reid_toolkit.runtime.embedder import named_providers
+    from reid_toolkit.runtime.session import has_package
+    from reid_toolkit.runtime.trial import remembered
 
-    embedder = Embedder(path)
+    embedder = Embedder(path, trial=False)
     embedder.embed(draw_crops(2))
+    choices = [
+        {"threads": facts["threads"], "batch_size": facts["batch_size"], **asdict(choice)}
+        for facts, choice in remembered(embedder.fingerprint)
+    ]
     return {
         "fingerprint": embedder.fingerprint, "dimension": embedder.dimension, "provider": embedder.provider,
         "backbone": embedder.metadata.backbone, "precision": embedder.metadata.precision,
+        "named": named_providers(), "openvino": has_package(), "choices": choices,
     }  # fmt: skip
 
 

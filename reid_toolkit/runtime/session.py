@@ -1,12 +1,14 @@
-"""Open an onnxruntime session for a model, on the best processor of the machine."""
+"""Open a session for a model: in onnxruntime on the best processor of the machine, or in the package openvino."""
 
 import contextlib
 import ctypes
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Protocol
 
 import onnxruntime
 
@@ -18,7 +20,20 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
-"""Our short names for onnxruntime's execution providers, in the order in which they are tried by default."""
+"""Our short names for onnxruntime's execution providers, in the order in which they are preferred. OpenVINO runs in
+onnxruntime if that includes it, else in the package openvino."""
+DEFAULT = ("tensorrt", "cuda", "cpu")
+"""What is tried if nothing is asked for. The package openvino takes part in a trial (``runtime.trial``)."""
+
+
+class Session(Protocol):
+    """What is used of an ``onnxruntime.InferenceSession``. ``OpenVinoSession`` has the same."""
+
+    def run(self, output_names: Any, input_feed: Mapping[str, Any]) -> Sequence[Any]: ...
+    def get_inputs(self) -> Sequence[Any]: ...
+    def get_outputs(self) -> Sequence[Any]: ...
+    def get_modelmeta(self) -> Any: ...
+    def get_providers(self) -> Sequence[str]: ...
 
 
 def open_session(
@@ -28,15 +43,57 @@ def open_session(
     providers: Sequence[str] | None = None,
     strict: bool = False,
     weights: Path | None = None,
-) -> onnxruntime.InferenceSession:
-    """An onnxruntime session for the bytes of a model.
+    streams: int = 1,
+) -> Session:
+    """A session for the bytes of a model.
 
     ``where`` names the model in messages. If the model keeps weights in other files, they are read from the folder
-    ``weights``; if that is None, such files are never opened. The other arguments are those of :class:`Embedder`.
+    ``weights``; if that is None, such files are never opened. ``streams``: how many calls come at once, which only the
+    package openvino must know. The other arguments are those of :class:`Embedder`.
 
     Raises :class:`InputError` for an unknown provider, and :class:`ModelError` if the model cannot be loaded or, with
     ``strict``, if the first provider asked for is not in use. Without ``strict``, that is a ``RuntimeWarning``.
     """
+    asked = full_names(providers, strict)
+    usable = onnxruntime.get_available_providers()
+    wanted = asked or [PROVIDERS[name] for name in DEFAULT]
+    package = PROVIDERS["openvino"] in wanted and PROVIDERS["openvino"] not in usable and has_package()
+    if package:  # what is preferred to it is tried first
+        wanted = wanted[: wanted.index(PROVIDERS["openvino"])]
+    tried = [name for name in wanted if name in usable]
+    if PROVIDERS["cuda"] in tried or PROVIDERS["tensorrt"] in tried:
+        load_cuda_libraries()
+    options = session_options(threads, weights)
+    session: Session
+    try:
+        session = start(content, options, tried or [PROVIDERS["cpu"]], threads)
+    except Exception as error:  # onnxruntime's exceptions have no common base class
+        if weights is None and "xternal data" in str(error):
+            raise ModelError(
+                f"{where}: its weights are in a second file, which is not read: expected the weights inside the file: "
+                "onnx.save_model(onnx.load(OLD), NEW) of the Python package onnx makes one file of both"
+            ) from None
+        raise ModelError(f"{where}: not a usable ONNX model: {first_line(error)}") from None
+    reason = "it needs its device, its libraries and an onnxruntime that includes it"
+    # onnxruntime skips a provider without a message if its libraries or its device are missing.
+    if package and session.get_providers()[0] not in tried:
+        from reid_toolkit.runtime.openvino import OpenVinoSession
+
+        try:
+            session = OpenVinoSession(content, session, threads or usable_cores(), streams)
+        except Exception as error:  # openvino's exceptions have no common base class
+            reason = f"the package openvino failed ({first_line(error)})"
+    became = session.get_providers()[0]
+    if asked and became != asked[0]:
+        message = f"{where}: runs on {became}, not on {asked[0]} as asked: {reason} (this one has {', '.join(usable)})"
+        if strict:
+            raise ModelError(f"{message}: install what is missing, or leave out strict to run on {became}")
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+    return session
+
+
+def session_options(threads: int | None, weights: Path | None) -> onnxruntime.SessionOptions:
+    """onnxruntime's settings for :func:`open_session`."""
     options = onnxruntime.SessionOptions()
     # Silence onnxruntime's own messages on stderr. Errors come as exceptions, and the provider in use is reported.
     onnxruntime.set_default_logger_severity(4)
@@ -50,31 +107,12 @@ def open_session(
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     if threads is not None:
         options.intra_op_num_threads = threads
-    asked = full_names(providers, strict)
-    usable = onnxruntime.get_available_providers()
-    tried = [name for name in asked or PROVIDERS.values() if name in usable]
-    if PROVIDERS["cuda"] in tried or PROVIDERS["tensorrt"] in tried:
-        load_cuda_libraries()
-    try:
-        session = start(content, options, tried or [PROVIDERS["cpu"]], threads)
-    except Exception as error:  # onnxruntime's exceptions have no common base class
-        if weights is None and "xternal data" in str(error):
-            raise ModelError(
-                f"{where}: its weights are in a second file, which is not read: expected the weights inside the file: "
-                "onnx.save_model(onnx.load(OLD), NEW) of the Python package onnx makes one file of both"
-            ) from None
-        raise ModelError(f"{where}: not a usable ONNX model: {first_line(error)}") from None
-    # onnxruntime skips a provider without a message if its libraries or its device are missing.
-    became = session.get_providers()[0]
-    if asked and became != asked[0]:
-        message = (
-            f"{where}: runs on {became}, not on {asked[0]} as asked: it needs its device, its libraries and an "
-            f"onnxruntime that includes it (this one has {', '.join(usable)})"
-        )
-        if strict:
-            raise ModelError(f"{message}: install what is missing, or leave out strict to run on {became}")
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
-    return session
+    return options
+
+
+def has_package() -> bool:
+    """Whether the package openvino is installed. It is not imported, because that takes a fifth of a second."""
+    return find_spec("openvino") is not None
 
 
 def load_cuda_libraries() -> None:

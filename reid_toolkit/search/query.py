@@ -80,6 +80,9 @@ class Search:
     """Remove each camera's bias before comparing, if the gallery has camera statistics."""
     loaded: Embedder | None = None
     """The gallery's model, if it is in memory already. None to load it when it is needed."""
+    trial: bool = False
+    """Whether a trial may choose OpenVINO for the model that is loaded. OpenVINO takes longer to load, so it is no gain
+    for a single query."""
 
     @cached_property
     def count(self) -> int:
@@ -105,7 +108,7 @@ class Search:
             raise GalleryError(f"{self.where}: the gallery does not know the file of its model: give --model FILE")
         if self.model is None and not path.is_file():
             raise GalleryError(f"{self.where}: its model {path} is not there any more: give --model FILE")
-        embedder = Embedder(path)
+        embedder = Embedder(path, trial=self.trial)
         self.store.expect(embedder.dimension, embedder.fingerprint)
         return embedder
 

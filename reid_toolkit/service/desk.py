@@ -140,7 +140,7 @@ class Desk:
         """The gallery's model, loaded once."""
         with self._loading:
             if self._embedder is None:
-                self._embedder = Search(self.store, self.label, self.settings.model).embedder
+                self._embedder = Search(self.store, self.label, self.settings.model, trial=True).embedder
             return self._embedder
 
     def search(self) -> Search:

@@ -10,6 +10,9 @@ import pytest
 from reid_toolkit.doctor import base, examination, extras, packages
 from reid_toolkit.doctor.named import look_at_gallery
 from reid_toolkit.doctor.probing import probe
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.runtime.session import has_package
+from reid_toolkit.runtime.trial import Choice, chosen
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +156,24 @@ def test_what_cannot_be_used_ends_with_status_1(reid, quick, tmp_path):
     assert "is not a gallery" in said.out
     assert "not a usable ONNX model" in said.out
     assert said.err.startswith("error: 2 things cannot be used here: ")
+
+
+def test_it_says_where_a_model_runs_and_why(reid, quick, model, tmp_path, monkeypatch):
+    def found() -> str:
+        return reid("doctor", "--model", model, "--json").json["findings"][-1]["found"]
+
+    assert "the environment variable REID_PROVIDER names cpu" in found()
+    monkeypatch.delenv("REID_PROVIDER")
+    monkeypatch.setenv("REID_CACHE", str(tmp_path / "cache"))
+    fingerprint = Embedder(model, providers=["cpu"]).fingerprint
+    chosen(fingerprint, 3, 16, lambda: Choice("openvino", "cpu", "it was 1.50 times as fast"))
+    if "CUDAExecutionProvider" in Embedder(model, trial=False)._session.get_providers():
+        return  # a GPU is used without a trial
+    words = "in batches of 16, 3 threads: openvino for several crops, cpu for a crop alone: it was 1.50 times as fast"
+    assert (words in found()) is has_package()
+    shutil.rmtree(tmp_path / "cache")
+    assert ("the next command that embeds many crops measures" in found()) is has_package()
+    assert not (tmp_path / "cache").exists(), "looking changes nothing"
 
 
 def test_a_gallery_of_another_model_is_refused(gallery):

@@ -31,8 +31,9 @@ assert "torch" not in sys.modules
 """
 
 
-def test_the_gpu_is_used_and_gives_the_cpus_descriptors(model: Path) -> None:
+def test_the_gpu_is_used_and_gives_the_cpus_descriptors(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process of its own: torch, imported here, would have loaded CUDA's libraries."""
+    monkeypatch.delenv("REID_PROVIDER")
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(model)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

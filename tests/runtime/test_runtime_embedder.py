@@ -104,7 +104,7 @@ def test_a_gpu_gets_a_batch_whole_that_the_cores_have_resized(
     save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(InferenceSession, "get_providers", lambda _: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    elsewhere = Embedder(save(), batch_size=5, threads=3)
+    elsewhere = Embedder(save(), batch_size=5, threads=3, providers=["cuda"])
     sizes, images = sizes_of_runs(elsewhere, monkeypatch), pictures(11)
     np.testing.assert_allclose(elsewhere.embed(images), [expected(image) for image in images], atol=1e-5)
     assert sizes == [5, 5, 1]

@@ -27,7 +27,7 @@ def ways() -> Any:
         yield bench_embedder, embedder_ways
 
 
-def test_every_way_gives_the_same_descriptors(ways: Any, tmp_path: Path) -> None:
+def test_every_way_gives_the_same_descriptors(ways: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the comparison would be of different things. PIL resizes by a grey level or two otherwise than OpenCV."""
     bench, made = ways
     files, views = bench.pictures()
@@ -39,15 +39,23 @@ def test_every_way_gives_the_same_descriptors(ways: Any, tmp_path: Path) -> None
         "float.onnx"
     }
     rows, prepared = {}, {}
-    for name in ("ours", "ours int8", "torch eager", "torchreid way", made.REFERENCE):
+    names = ["ours", "ours int8", "torch eager", "torchreid way", made.REFERENCE]
+    if bench.installed("ours, openvino"):
+        names += ["ours, openvino", "ours, chosen"]
+    monkeypatch.setenv("REID_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("REID_PROVIDER")
+    for name in names:
         way = made.WAYS[name](tmp_path, 1, 6)
         rows[name] = way.embed(views)
         assert rows[name].shape == (6, DIMENSION)
         decoded = way.embed([way.decode(content) for content in files])
         assert descriptor_loss(rows[name], decoded) < 0.2, "JPEG loses a little"
         prepared[name] = way.prepare(views)
+        assert (getattr(way, "choice", None) is not None) is (name == "ours, chosen")
     np.testing.assert_allclose(rows["ours"], rows["torch eager"], atol=1e-4)
     assert descriptor_loss(rows["torchreid way"], rows[made.REFERENCE]) < 0.2
+    for name in rows.keys() & {"ours, openvino", "ours, chosen"}:
+        np.testing.assert_allclose(rows["ours"], rows[name], atol=1e-5)
     for name in rows:
         assert descriptor_loss(rows["ours"], rows[name]) < 0.2
     pixels = np.asarray(prepared["torchreid way"])

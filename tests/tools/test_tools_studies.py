@@ -11,11 +11,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from small_backbone import DIMENSION, SMALL
+from tiny_model import build_model
 
 from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe
 from reid_toolkit.datasets import open_dataset
@@ -457,3 +459,23 @@ def test_models_are_ranked_and_timed_side_by_side(use: Callable[..., None], tmp_
         assert row["crops a second"] > 0
         assert row["A-B mAP"] > 0.5, "clothes that any network tells apart"
         assert 0 < row["B-A mAP without cameras"] <= 1
+
+
+def test_openvinos_descriptors_are_compared(
+    use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino", reason="the tool compares with it")
+    onnx.save_model(build_model(), tmp_path / "tiny.onnx")
+    (tmp_path / "pictures").mkdir()
+    for number, pixels in enumerate(np.random.default_rng(0).integers(0, 255, (7, 20, 10, 3), np.uint8)):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{number}.png"), pixels)
+    words = ["study_openvino", tmp_path / "tiny.onnx", "--pictures", tmp_path / "pictures", "--count", 5]
+    use(*words, "--json", tmp_path / "found.json")
+    found = read(tmp_path / "found.json")
+    assert found["crops"] == 5
+    assert [row["precision"] for row in found["rows"]] == ["float32", "its own"]
+    for row in found["rows"]:
+        assert 0 <= row["farthest"] < (1e-5 if row["precision"] == "float32" else 0.1)
+        assert row["change"] <= 2 * row["farthest"] + 1e-9, "by the triangle inequality"
+        assert 0 < row["median_distance"] < 2
+    assert "| mean 16x8 | float32 | float32 |" in capsys.readouterr().out
