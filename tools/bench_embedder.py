@@ -17,6 +17,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -84,21 +85,23 @@ def measure(
 def measure_case(embedder: Any, pool: list[Any], source: str, batch: int, seconds: float) -> dict[str, Any]:
     """Measure one source and batch for ``seconds``, after a warm-up of a tenth of that."""
 
-    def call(number: int) -> tuple[float, float, float, float]:
+    def call(number: int) -> tuple[float, float, float, float, float]:
         """Return seconds to decode, to prepare only, and to embed (which includes preparing), and the processor's
-        seconds to decode and embed."""
+        seconds to decode and embed, and to prepare only."""
         picked = [pool[(number * batch + i) % COUNT] for i in range(batch)]
         start, busy = time.perf_counter(), time.process_time()
         images = [embedder.decode(content) for content in picked] if source == "jpeg" else picked
         decoded = time.perf_counter()
         rows = embedder.embed(images)
         embedded, busy = time.perf_counter(), time.process_time() - busy
+        preparing = time.process_time()
         embedder.prepare(images)
+        preparing = time.process_time() - preparing
         assert len(rows) == batch
-        return decoded - start, time.perf_counter() - embedded, embedded - decoded, busy
+        return decoded - start, time.perf_counter() - embedded, embedded - decoded, busy, preparing
 
-    def calls_for(span: float, least: int) -> list[tuple[float, float, float, float]]:
-        calls: list[tuple[float, float, float, float]] = []
+    def calls_for(span: float, least: int) -> list[tuple[float, float, float, float, float]]:
+        calls: list[tuple[float, float, float, float, float]] = []
         until = time.perf_counter() + span
         while time.perf_counter() < until or len(calls) < least:
             calls.append(call(len(calls)))
@@ -106,13 +109,14 @@ def measure_case(embedder: Any, pool: list[Any], source: str, batch: int, second
 
     calls_for(seconds / 10, 1)
     calls = calls_for(seconds, 3)
-    decode, prepare, embed, busy = np.array(calls).T
+    decode, prepare, embed, busy, preparing = np.array(calls).T
     whole = decode + embed
     return {
         "crops_per_second": batch / float(np.median(whole)),
         "p50_milliseconds": 1e3 * float(np.median(whole)),
         "p99_milliseconds": 1e3 * float(np.percentile(whole, 99)),
         "processor_milliseconds": 1e3 * float(np.median(busy)),
+        "preparing_processor_milliseconds": 1e3 * float(np.median(preparing)),
         "decoding_share": float(np.median(decode) / np.median(whole)),
         "preprocessing_share": float(np.median(prepare) / np.median(whole)),
         "peak_megabytes": peak_bytes() / 1e6,
@@ -296,7 +300,7 @@ def origin() -> dict[str, Any]:
 
     files, views = pictures()
     return {
-        "command": "python tools/bench_embedder.py " + " ".join(sys.argv[1:]),
+        "command": "python tools/bench_embedder.py " + shlex.join(sys.argv[1:]),
         "date": datetime.date.today().isoformat(),
         "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}"
         + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),

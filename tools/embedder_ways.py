@@ -84,7 +84,7 @@ class OursChosen(Ours):
 
 
 class OpenVino(Ours):
-    """OpenVINO on our own file, in the precision that it takes by itself: bfloat16 if the processor has AMX."""
+    """OpenVINO on our own file, in the precision that it takes by itself: bfloat16 if the processor multiplies it."""
 
     def __init__(self, folder: Path, threads: int, batch: int) -> None:
         from reid_toolkit.runtime.openvino import import_openvino

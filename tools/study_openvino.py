@@ -4,7 +4,7 @@
 
 Each MODEL is an ONNX file of `reid export` or `reid adopt`. Crops are drawn at random from the pictures in FOLDER, the
 same for all models. "float32" is what the provider `openvino` does; "its own" leaves the precision to OpenVINO, which
-takes bfloat16 on a processor with AMX. Needs the extra `openvino`.
+takes bfloat16 on a processor that multiplies it (AVX-512 BF16, AMX). Needs the extra `openvino`.
 """
 
 import argparse

@@ -90,7 +90,7 @@ def chosen(fingerprint: str, threads: int | None, batch_size: int, measure: Call
     except TimeoutError:
         return replace(STAY, why=f"another process has been measuring for {PATIENCE:.0f} seconds")
     except (OSError, ReidError) as error:
-        why = f"not measured, because the cache folder cannot be used ({first_line(error)})"
+        why = f"not measured, because the cache folder cannot be used ({first_line(error)}); REID_CACHE names another"
         return replace(STAY, why=why)
 
 
