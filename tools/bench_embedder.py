@@ -8,8 +8,8 @@ measured. In a process batches come in growing order, so that a peak is not that
 each round, so that a busy machine slows all alike; medians are over the rounds. The time of the processor (all threads
 of the process) hardly depends on other work. Ratios are to onnxruntime with PIL and numpy in the same run. Weights are
 random, with batch norm's statistics from the crops; speed does not depend on them. Ways whose package or device is
-missing, or that fail, are left out, and the JSON says why. It is written after each way. INT8 is for
-this machine (the default of reid export).
+missing, or that fail, are left out, and the JSON says why. It is written after each way. INT8 is for this machine (the
+default of reid export).
 """
 
 import argparse
@@ -217,9 +217,9 @@ def rows_of(model: str, files: dict[str, int], found: Found, options: argparse.N
             if not cases:
                 continue
             row = {"model": model, "source": source, "batch": batch, "threads": threads, "way": way}
-            if choice := cases[0].pop("choice", None):
-                row["choice"] = choice
-            row |= {key: float(np.median([case[key] for case in cases])) for key in cases[0]}
+            if "choice" in cases[0]:
+                row["choice"] = cases[0]["choice"]
+            row |= {key: float(np.median([case[key] for case in cases])) for key in cases[0] if key != "choice"}
             speeds = [case["crops_per_second"] for case in cases]
             row |= {"spread": (max(speeds) - min(speeds)) / row["crops_per_second"], "files": files}
             group.append(row)

@@ -100,18 +100,18 @@ def group(
         if times:
             names = sorted({name for pair in times for name in pair})
             refuse_unknown("camera", names, store.info().cameras, f"{least_times}, compared with {gallery}")
-        farthest = limit_of(store, store.people.read(), calibration, rate)
+        before = store.people.read()
+        farthest = limit_of(store, before, calibration, rate)
         with late_progress_bar("read", "records") as on_progress:
             done = update(
                 store, farthest=farthest, least_times=times, false_match_rate=rate, anew=anew, on_progress=on_progress
             )
-        people = store.people.read()
     if as_json:
         about = {
             "gallery": gallery,
             "calibrated": farthest is not None,
-            "false_match_rate": people.false_match_rate or RATE if farthest else None,
-            "least_times": len(people.least_times),
+            "false_match_rate": (rate or before.false_match_rate or RATE) if farthest else None,
+            "least_times": len(before.least_times if times is None else times),
         }
         print_json(about | asdict(done))
         return

@@ -59,8 +59,8 @@ def read_table(
 
     The header must be exactly ``columns``, or ``columns`` followed by the ``optional`` ones. Rows are counted as a
     spreadsheet counts them: the header is row 1, and blank rows are skipped but counted. ``content`` is the file's
-    content, if it was read before. Raises :class:`DatasetError`
-    if the file is missing, is not CSV, or has other columns.
+    content, if it was read before. Raises :class:`DatasetError` if the file is missing, is not CSV, or has other
+    columns.
     """
     try:
         content = path.read_bytes() if content is None else content

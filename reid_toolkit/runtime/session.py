@@ -74,7 +74,9 @@ def open_session(
                 "onnx.save_model(onnx.load(OLD), NEW) of the Python package onnx makes one file of both"
             ) from None
         raise ModelError(f"{where}: not a usable ONNX model: {first_line(error)}") from None
-    reason = "it needs its device, its libraries and an onnxruntime that includes it"
+    reason = (
+        f"it needs its device, its libraries and an onnxruntime that includes it (this one has {', '.join(usable)})"
+    )
     # onnxruntime skips a provider without a message if its libraries or its device are missing.
     if package and session.get_providers()[0] not in tried:
         from reid_toolkit.runtime.openvino import OpenVinoSession
@@ -85,7 +87,7 @@ def open_session(
             reason = f"the package openvino failed ({first_line(error)})"
     became = session.get_providers()[0]
     if asked and became != asked[0]:
-        message = f"{where}: runs on {became}, not on {asked[0]} as asked: {reason} (this one has {', '.join(usable)})"
+        message = f"{where}: runs on {became}, not on {asked[0]} as asked: {reason}"
         if strict:
             raise ModelError(f"{message}: install what is missing, or leave out strict to run on {became}")
         warnings.warn(message, RuntimeWarning, stacklevel=3)

@@ -114,7 +114,8 @@ def test_a_way_that_fails_is_left_out_with_the_reason(
             "preprocessing_share",
             "peak_megabytes",
         )
-        return [{"source": "frame", "batch": 1, "crops_per_second": 10.0 * len(asked)} | dict.fromkeys(figures, 1.0)]
+        case = {"source": "frame", "batch": 1, "crops_per_second": 10.0 * len(asked)} | dict.fromkeys(figures, 1.0)
+        return [case | ({"choice": {"why": "slower"}} if task["way"] == "ours" else {})]
 
     monkeypatch.setattr(bench, "missing", lambda way: "no package" if way.startswith("openvino") else "")
     monkeypatch.setattr(bench, "make_models", lambda *_: {})
@@ -122,6 +123,7 @@ def test_a_way_that_fails_is_left_out_with_the_reason(
     rows = bench.run(options, tmp_path, lambda rows, why: written.append(([row["way"] for row in rows], dict(why))))
     assert asked == ["ours", "ours, TensorRT", "torch eager", "ours", "torch eager"], "what failed is not tried again"
     assert [(row["way"], row["crops_per_second"]) for row in rows] == [("ours", 25.0), ("torch eager", 40.0)]
+    assert [row.get("choice") for row in rows] == [{"why": "slower"}, None]
     nothing = {"openvino, our file": "no package"}
     assert written[:2] == [([], nothing), (["ours"], nothing)], "rows are written as they come"
     assert written[-1] == (["ours", "torch eager"], nothing | {"ours, TensorRT": "runs on the CPU"})
