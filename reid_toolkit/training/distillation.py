@@ -29,6 +29,7 @@ from reid_toolkit.errors import RunError
 from reid_toolkit.files import write_atomic
 from reid_toolkit.training.augmentation import augment
 from reid_toolkit.training.batches import draw_cuts
+from reid_toolkit.training.freed_memory import freed_memory_kept
 from reid_toolkit.training.network import ReidNetwork, build_network, standardise, to_rgb
 from reid_toolkit.training.run_folder import RunFolder, load_network, load_tensors, save_tensors
 from reid_toolkit.training.samples import Samples, load_samples
@@ -157,7 +158,9 @@ def distill(
         save_tensors(folder.checkpoints / "initial.safetensors", weights(network), {"stage": "initial"})
         folder.start(recipe, dataset.fingerprint)
     for epoch in range(len(metrics), student.epochs):
-        metrics.append({"epoch": epoch, **learn_epoch(guide, network, optimiser, samples, recipe, epoch, on_step)})
+        with freed_memory_kept():
+            losses = learn_epoch(guide, network, optimiser, samples, recipe, epoch, on_step)
+        metrics.append({"epoch": epoch, **losses})
         if not math.isfinite(metrics[-1]["loss"]):
             raise RunError(f"epoch {epoch}: the loss is not finite: give a lower --learning-rate and another --out")
         header = {**origin, "metrics": json.dumps(metrics)}

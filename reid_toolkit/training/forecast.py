@@ -19,6 +19,7 @@ from reid_toolkit.training.cuda_graph import WARM_UP
 from reid_toolkit.training.devices import training_on
 from reid_toolkit.training.distributed import ALONE
 from reid_toolkit.training.features import Features, extract, folded
+from reid_toolkit.training.freed_memory import freed_memory_kept
 from reid_toolkit.training.network import ReidNetwork
 from reid_toolkit.training.rounds import batches, move_to_device
 from reid_toolkit.training.samples import Pixels, Samples
@@ -101,7 +102,8 @@ def time_step(network: ReidNetwork, recipe: Recipe, device: torch.device) -> flo
     steps = batches(draw_epoch(samples, recipe, classes, 0, 0), 0, samples, Targets(classes), learner)
     for _ in range(WARM_UP + 1 if cuda else 1):
         learner.step(*next(steps))
-    return mean_seconds(lambda: learner.step(*next(steps)), device)
+    with freed_memory_kept():
+        return mean_seconds(lambda: learner.step(*next(steps)), device)
 
 
 def time_describing(network: ReidNetwork, recipe: Recipe, device: torch.device) -> float:

@@ -24,6 +24,7 @@ from reid_toolkit.training.clustering import Clustering, Targets, clustering_of
 from reid_toolkit.training.devices import training_on
 from reid_toolkit.training.distributed import ALONE, World, over_processes
 from reid_toolkit.training.features import Features, extract, folded, free_of_cameras
+from reid_toolkit.training.freed_memory import freed_memory_kept
 from reid_toolkit.training.network import ReidNetwork, centre_features, drop_dust
 from reid_toolkit.training.progress import AfterStep, Pace, Step
 from reid_toolkit.training.run import TrainingRun
@@ -178,7 +179,7 @@ def run_stages(
             state = None
         clusters, save = len(table.rows), partial(run.save_state, learner, labels) if world.first else None
         after_step = AfterStep(pace, clusters, on_step, save, checkpoint_seconds, run.interrupt)
-        with clock.phase("train"), run.interrupt.postponed():
+        with clock.phase("train"), run.interrupt.postponed(), freed_memory_kept():
             loss = learn(learner, samples, targets, recipe, place, after_step)
 
         if recipe.rounds.count:

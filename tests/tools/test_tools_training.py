@@ -1,6 +1,7 @@
 """The training benchmark in miniature, and what it extrapolates."""
 
 import json
+import runpy
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -117,3 +118,19 @@ def test_the_plain_way_moves_the_table_as_ours_does(bench: ModuleType) -> None:
     (products * weights).sum().backward()
     torch.testing.assert_close(rows, ours.rows)
     torch.testing.assert_close(features.grad, expected)
+
+
+def test_kept_memory_stands_beside_memory_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "step.json"
+    words = ["bench_step.py", "--recipes", "demo_rounds", "--threads", "1", "--repeats", "1", "--seconds", "0"]
+    monkeypatch.setattr(sys, "argv", [str(TOOLS / words[0]), *words[1:], "--json", str(out)])
+    monkeypatch.syspath_prepend(TOOLS)
+    runpy.run_path(str(TOOLS / words[0]), run_name="__main__")
+    found = json.loads(out.read_text())
+    (row,) = found["rows"]
+    kept, given_back = (row[way]["crops_per_second"][0] for way in ("kept", "given back"))
+    assert row["times_as_fast"] == pytest.approx(kept / given_back, abs=0.01)
+    assert row["threads"] == 1
+    assert json.loads(capsys.readouterr().out) == row
