@@ -81,7 +81,7 @@ def test_weights_are_fetched_into_the_cache(served: str, tmp_path: Path) -> None
     assert path.is_relative_to(tmp_path / "cache")
 
 
-@pytest.mark.parametrize("name", [DEFAULT, "fastreid_mot17_sbs50"])
+@pytest.mark.parametrize("name", [DEFAULT, pytest.param("fastreid_mot17_sbs50", marks=pytest.mark.slow)])
 def test_without_a_network_it_is_said_where_the_file_is(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

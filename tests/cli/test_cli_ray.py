@@ -120,6 +120,7 @@ def test_embedding_on_a_cluster_gives_what_one_process_gives(
     assert (ours / "manifest.csv").read_bytes() == (alone / "manifest.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
 def test_workers_killed_at_random_moments_lose_nothing(cluster, tiny_dataset: Path, model: Path, tmp_path) -> None:
     pictures = sorted((tiny_dataset / "crops").iterdir())

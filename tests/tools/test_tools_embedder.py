@@ -27,6 +27,7 @@ def ways() -> Any:
         yield bench_embedder, embedder_ways
 
 
+@pytest.mark.slow
 def test_every_way_gives_the_same_descriptors(ways: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the comparison would be of different things. PIL resizes by a grey level or two otherwise than OpenCV."""
     bench, made = ways
@@ -63,6 +64,7 @@ def test_every_way_gives_the_same_descriptors(ways: Any, tmp_path: Path, monkeyp
     assert np.abs(pixels - np.asarray(prepared["torch eager"])).mean() < 0.1
 
 
+@pytest.mark.slow
 def test_a_small_run(ways: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     bench, made = ways
     out = tmp_path / "embedder.json"

@@ -143,6 +143,7 @@ def test_what_constraints_are_worth(use: Callable[..., None], tiny_dataset: Path
     assert is_picture(tmp_path / "a.png")
 
 
+@pytest.mark.slow
 def test_what_a_student_keeps(use: Callable[..., None], tiny_dataset: Path, tmp_path: Path) -> None:
     # A MobileNetV3 of three steps takes all noise for the same.
     teacher = replace(TINY, network=replace(TINY.network, backbone=SMALL))
@@ -164,6 +165,7 @@ def test_what_a_student_keeps(use: Callable[..., None], tiny_dataset: Path, tmp_
         assert after["in_float"] == 0
 
 
+@pytest.mark.slow
 def test_a_backbone_is_exported_in_both_forms(
     use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,7 @@ def test_two_processes_make_the_merges_of_one(tiny_dataset: Path, recipe: Recipe
     assert torch.equal(initial["backbone.bn1.running_mean"], two.weights["backbone.bn1.running_mean"])
 
 
+@pytest.mark.slow
 def test_two_processes_obey_corrections_as_one_does(
     tiny_dataset: Path, recipe: Recipe, tmp_path: Path, begin: Begin
 ) -> None:
@@ -135,7 +136,7 @@ def children(process: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task").exists(), reason="finds processes by Linux's /proc")
-@pytest.mark.parametrize("how", ["killed", "interrupted"])
+@pytest.mark.parametrize("how", ["killed", pytest.param("interrupted", marks=pytest.mark.slow)])
 def test_one_that_ends_ends_all_with_one_line(recipe: Recipe, tmp_path: Path, begin: Begin, how: str) -> None:
     longer = replace(recipe, training=replace(recipe.training, first_epochs=100_000))
     begun = begin(longer, tmp_path / "run", "--checkpoint-seconds", "0")
