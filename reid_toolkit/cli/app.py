@@ -27,7 +27,7 @@ functions."""
 EXTRA_OF_MODULE = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "tensorboard": "train", "onnx": "train",
     "onnxscript": "train", "openvino": "openvino", "scipy": "train", "av": "footage", "trackers": "footage",
-    "supervision": "footage", "pyarrow": "parquet", "pymilvus": "milvus", "milvus_lite": "milvus", "sklearn": "plots",
+    "supervision": "footage", "pyarrow": "parquet", "pymilvus": "milvus", "milvus_lite": "milvus", "sklearn": "train",
     "paho": "events", "fastapi": "serve", "uvicorn": "serve", "multipart": "serve", "python_multipart": "serve",
     "prometheus_client": "serve", "fsspec": "storage", "s3fs": "storage",
 }  # fmt: skip

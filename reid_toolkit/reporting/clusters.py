@@ -101,7 +101,7 @@ def lay_out(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
         from sklearn.manifold import TSNE
     except ImportError as error:
         raise MissingDependencyError(
-            "t-SNE needs scikit-learn, which is not installed: in reid's checkout, pip install '.[plots]'",
+            "t-SNE needs scikit-learn, which is not installed: in reid's checkout, pip install '.[train]'",
             name="sklearn",
         ) from error
     if len(descriptors) < 3:
