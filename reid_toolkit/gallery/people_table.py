@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.types import Batch
 from reid_toolkit.records import Record
 
@@ -81,6 +82,13 @@ after an undo, the time is another."""
 def said(one: Correction) -> Said:
     """What tells a correction from all others, in every gallery."""
     return one.kind, one.first, one.second, one.time
+
+
+def deleted_meanwhile(where: str) -> GalleryError:
+    """The error for a correction or a name whose records another process has deleted."""
+    return GalleryError(
+        f"{where}: records that this is about were deleted meanwhile, so nothing was changed now: run this again"
+    )
 
 
 @dataclass(frozen=True)
@@ -190,6 +198,7 @@ class PeopleTable(ABC):
         least_times: Mapping[tuple[str, str], float] | None = None,
         false_match_rate: float | None = None,
         event: Mapping[str, Any] | None = None,
+        whole: bool = False,
     ) -> None:
         """Change what is stored, all or nothing.
 
@@ -197,7 +206,7 @@ class PeopleTable(ABC):
             was: what :meth:`read` gave before.
             members: records to put in, or to give to another person. Records that were deleted meanwhile are left out.
             names: new names of people; None takes a name away.
-            put: corrections to add.
+            put: corrections to add. Those whose records are not stored are left out.
             take: numbers of corrections to take away.
             undone: corrections that were taken back, to be remembered; each replaces what is remembered of it.
             waiting: names for records without a person, by the record's digest; None takes one away. A name is given
@@ -205,7 +214,8 @@ class PeopleTable(ABC):
             least_times: the least times between cameras instead of those that are stored; empty for none.
             false_match_rate: instead of the rate that is stored.
             event: what the audit log says about it, if it is on.
+            whole: leave out no correction and no name, because a user waits to hear that they are stored.
 
         Raises :class:`GalleryError`, and changes nothing, if another process has changed the people since ``was`` was
-        read.
+        read, or with ``whole`` if it has deleted a record of ``put`` or all records of a person in ``names``.
         """

@@ -173,7 +173,8 @@ class Book:
         records are different, the record leaves. What agrees with the groups is stored too, so that later groupings
         obey it.
 
-        Raises :class:`InputError` if something is unknown, or if earlier corrections say or contradict it.
+        Raises :class:`InputError` if something is unknown, or if earlier corrections say or contradict it. Raises
+        :class:`GalleryError` if another process has changed the people or deleted one of the records meanwhile.
         """
         first, second = self.pair(one, other)
         if first.digest == second.digest:
@@ -202,7 +203,7 @@ class Book:
         if joined:
             members, names = self._joined(*joined)
         event = {"action": kind, "first": first.text, "second": second.text, "correction": made.name}
-        self.store.people.write(people, members=members, names=names, put=[made], event=event)
+        self.store.people.write(people, members=members, names=names, put=[made], event=event, whole=True)
         return made
 
     def _kept(self, one: int, other: int) -> int:
@@ -244,7 +245,7 @@ class Book:
         level = 1 + max(max(one.strict, one.loose) for one in self.people.members.values())
         members = {digest: Membership(number, level, level) for digest in digests}
         event = {"action": "split", "person": self.name(person), "records": len(digests), "into": name_of(number, {})}
-        self.store.people.write(self.people, members=members, put=made, event=event)
+        self.store.people.write(self.people, members=members, put=made, event=event, whole=True)
         return made, number
 
     def _split_pairs(self, digests: Sequence[str], rest: Sequence[str]) -> list[tuple[Kind, str, str]]:
@@ -270,7 +271,7 @@ class Book:
         person = self.person(text)
         new = None if name is None else check_name(name, person, self.people)
         event = {"action": "name", "person": name_of(person, {}), "name": new}
-        self.store.people.write(self.people, names={person: new}, event=event)
+        self.store.people.write(self.people, names={person: new}, event=event, whole=True)
         return new or name_of(person, {})
 
     def _refuse_split(self, digests: Sequence[str], rest: Sequence[str]) -> None:

@@ -129,6 +129,25 @@ def test_what_is_said_of_records_that_are_not_there_is_left_out(gallery: Gallery
     assert corrections == (SAME, APART, replace(SAME, number=4, second=KEYS[4]))
 
 
+def test_what_a_user_says_of_records_that_were_deleted_meanwhile_is_refused(gallery: GalleryStore, where: str) -> None:
+    gallery.people.write(gallery.people.read(), members=PERSONS | {KEYS[4]: Membership(3, 3, 3)})
+    book = Book(gallery, where, NOW)
+    gallery.delete(tracklet="t4")
+    before = knows(gallery)
+    for change in (
+        lambda: book.say("different", "t0", "t4", "ana"),
+        lambda: book.say("same", "person-1", "person-3", "ana"),
+        lambda: book.rename("person-3", "Carl"),
+    ):
+        with pytest.raises(GalleryError, match="were deleted meanwhile, so nothing was changed now: run this again"):
+            change()
+        assert knows(gallery) == before
+    Book(gallery, where, NOW).say("different", "t0", "t2", "ana")
+    Book(gallery, where, NOW).rename("person-1", "Ana")
+    assert [one.first for one in gallery.people.read().corrections] == [KEYS[0]]
+    assert knows(gallery)[1] == {1: "Ana"}
+
+
 UNDONE = (Undone(replace(SAME, number=7)), Undone(replace(APART, number=8), regroup=True))
 LEAST = {("a", "b"): 12.5, ("b", 'c"\u4e2d'): 0.0}
 

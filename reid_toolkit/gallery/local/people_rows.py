@@ -90,6 +90,12 @@ def write(
     _drop_empty_names(db)
 
 
+def have_names(db: sqlite3.Connection, persons: Iterable[int]) -> bool:
+    """Whether all these people have a name."""
+    query = "SELECT 1 FROM person_name WHERE person = ?"
+    return all(db.execute(query, (person,)).fetchone() for person in persons)
+
+
 def _give_waiting_names(db: sqlite3.Connection) -> None:
     """Give each waiting name to the person with most of its records, if that person has none and nobody is called so.
     The name waits no more then."""

@@ -20,6 +20,7 @@ from reid_toolkit.gallery.people_table import (
     People,
     PeopleTable,
     Undone,
+    deleted_meanwhile,
 )
 from reid_toolkit.gallery.types import Batch
 from reid_toolkit.records import Record
@@ -117,6 +118,7 @@ class FolderPeopleTable(PeopleTable):
         least_times: Mapping[tuple[str, str], float] | None = None,
         false_match_rate: float | None = None,
         event: Mapping[str, Any] | None = None,
+        whole: bool = False,
     ) -> None:
         """Change what is stored, in one transaction."""
         members, writer = dict(members or {}), self._writer
@@ -131,10 +133,15 @@ class FolderPeopleTable(PeopleTable):
             if put or undone or waiting or self._state(writer)[1] != removed:
                 there = self._digests()
                 members = {digest: one for digest, one in members.items() if digest in there}
+                if whole and any({one.first, one.second} - there for one in put):
+                    raise deleted_meanwhile(str(writer.folder))
                 put = [one for one in put if {one.first, one.second} <= there]
                 undone = [one for one in undone if {one.correction.first, one.correction.second} <= there]
                 waiting = {digest: name for digest, name in (waiting or {}).items() if digest in there}
             people_rows.write(writer.connection, members, names or {}, put, take, undone, waiting)
+            given = [person for person, name in (names or {}).items() if name]
+            if whole and not people_rows.have_names(writer.connection, given):
+                raise deleted_meanwhile(str(writer.folder))
             if least_times is not None:
                 writer.set_meta("least_times", json.dumps([[*pair, one] for pair, one in sorted(least_times.items())]))
             if false_match_rate is not None:

@@ -107,6 +107,12 @@ class Changes:
         ends |= {digest for digest, name in self.waiting.items() if name}
         return self.members.keys() | ends | {digest for digest, one in self.after.items() if one.person in named}
 
+    def loses_any(self, missing: Collection[str]) -> bool:
+        """Whether a correction or a name is not stored if these records are ``missing``."""
+        ends = {end for one in self.put for end in (one.first, one.second)}
+        named = {person for person, name in self.names.items() if name}
+        return not ends.isdisjoint(missing) or not named.isdisjoint(self.nobody(missing))
+
     def nobody(self, missing: Collection[str]) -> set[int]:
         """The people with a name who have no records, if these are ``missing``."""
         held = {one.person for digest, one in self.after.items() if digest not in missing}

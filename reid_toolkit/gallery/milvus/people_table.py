@@ -29,7 +29,15 @@ from reid_toolkit.gallery.milvus.people_rows import (
 )
 from reid_toolkit.gallery.milvus.people_work import DELETE, LASTING, WRITE, Control, Mark, changed_meanwhile
 from reid_toolkit.gallery.milvus.rows import Row
-from reid_toolkit.gallery.people_table import Correction, Membership, Parts, People, PeopleTable, Undone
+from reid_toolkit.gallery.people_table import (
+    Correction,
+    Membership,
+    Parts,
+    People,
+    PeopleTable,
+    Undone,
+    deleted_meanwhile,
+)
 from reid_toolkit.records import Record
 
 READS = 5
@@ -145,8 +153,13 @@ class MilvusPeopleTable(PeopleTable):
         least_times: Mapping[tuple[str, str], float] | None = None,
         false_match_rate: float | None = None,
         event: Mapping[str, Any] | None = None,
+        whole: bool = False,
     ) -> None:
-        """Change what is stored. The event is not used, because a gallery in Milvus has no audit log."""
+        """Change what is stored. The event is not used, because a gallery in Milvus has no audit log.
+
+        ``whole`` looks before anything is written. A record that is deleted after that counts as deleted after the
+        write.
+        """
         changes = Changes(
             was, dict(members or {}), dict(names or {}), put, take, undone, dict(waiting or {}), least_times,
             false_match_rate,
@@ -156,6 +169,8 @@ class MilvusPeopleTable(PeopleTable):
                 raise RefusedError(str(changed_meanwhile(self._where)))
             if control.stale:
                 self._held.mend(mark, control)
+            if whole and changes.loses_any(self._held.missing(changes.records, mark)):
+                raise RefusedError(str(deleted_meanwhile(self._where)))
             new = changes.head(control.head, secrets.randbits(62))
             self._held.put(mark, changes.member_rows(new))
             rows = list(changes.other_rows(new))
