@@ -34,8 +34,9 @@ class AlertBudget:
         """How many descriptors each part of the watch list has: a tracklet is compared with all of them."""
         self.tracklets = 0
         """Tracklets that were compared so far."""
-        self._first: dict[str, float] = {}
-        self._seconds = 0.0
+        self._last: dict[str, float] = {}
+        self._passed: dict[str, float] = {}
+        """Seconds that have passed before each camera, without jumps of its clock."""
         self._spent: dict[int, float] = {}
         """The sum of the rates of each hour."""
 
@@ -47,8 +48,9 @@ class AlertBudget:
     @property
     def tracklets_a_day(self) -> float:
         """How many tracklets a day there are: by the gallery or by the footage so far, whichever is more."""
-        count = self.tracklets if self.expected or self._seconds >= HOUR else max(self.tracklets, FEWEST)
-        return max(self.expected or 0.0, DAY * count / max(self._seconds, HOUR), 1.0)
+        seconds = max(self._passed.values(), default=0.0)
+        count = self.tracklets if self.expected or seconds >= HOUR else max(self.tracklets, FEWEST)
+        return max(self.expected or 0.0, DAY * count / max(seconds, HOUR), 1.0)
 
     @property
     def comparisons_a_day(self) -> float:
@@ -57,9 +59,16 @@ class AlertBudget:
 
     def pass_time(self, camera: str, time: float) -> None:
         """It is ``time`` before a camera, in seconds."""
-        first = self._first.setdefault(camera, time)
-        self._first[camera] = min(first, time)
-        self._seconds = max(self._seconds, time - first)
+        step = time - self._last.get(camera, time)
+        self._last[camera] = time
+        # After more than a day the clock was set, as on a box without a battery. If instead nobody came for so long,
+        # leaving the time out makes the limits stricter.
+        if 0 <= step <= DAY:
+            self._passed[camera] = self._passed.get(camera, 0.0) + step
+        elif step < 0:  # the clock was set back, and what was spent in hours to come was spent by now
+            hour = int(time // HOUR)
+            late = [self._spent.pop(one) for one in list(self._spent) if one > hour]
+            self._spent[hour] = self._spent.get(hour, 0.0) + sum(late)
 
     def spend(self, time: float, comparisons: int) -> float:
         """The false-match rate for each of so many comparisons, which are made at ``time``."""

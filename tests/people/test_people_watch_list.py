@@ -177,6 +177,34 @@ def test_how_many_tracklets_a_day_there_are() -> None:
     assert [looks_at(frames) for frames in (0, 2, 3, 7, 8, 20, 21, 900)] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+def test_a_clock_that_is_set_leaves_the_allowance_as_it_is() -> None:
+    """A box without a battery begins in 1970, until it finds a time server."""
+    budget = AlertBudget(1.0)
+    budget.sizes["pictures"] = 1
+    rates = []
+    for time in (60.0, MIDNIGHT, MIDNIGHT + 60):
+        budget.tracklets += 1
+        budget.pass_time("hall", time)
+        rates.append(budget.spend(time, 1))
+    assert budget.tracklets_a_day == 2400, "nobody has seen an hour yet"
+    assert rates == [1 / 2400 / len(LOOKS)] * 3
+
+
+def test_what_was_spent_before_the_clock_was_set_back_is_free_again_after_a_day() -> None:
+    budget = AlertBudget(1.0, expected=10.0)
+    budget.sizes["pictures"] = 1
+    usual = budget.spend(MIDNIGHT, 1)
+    for at in range(1, 100):  # in a year to come
+        budget.pass_time("hall", MIDNIGHT + 400 * DAY + at)
+        budget.spend(MIDNIGHT + 400 * DAY + at, 1)
+    rates = []
+    for time in (MIDNIGHT + 2 * DAY, MIDNIGHT + 3 * DAY + HOUR):
+        budget.pass_time("hall", time)
+        rates.append(budget.spend(time, 1))
+    assert rates[0] < 0.1 * usual, "the allowance of a day is nearly spent"
+    assert rates[1] == pytest.approx(usual)
+
+
 def test_the_busiest_day_of_records() -> None:
     assert busiest_day([None, 5.0]) is None, "not dated"
     assert busiest_day(MIDNIGHT + np.arange(12) * 600.0) == pytest.approx(12 * 24 / (6600 / HOUR))
