@@ -270,7 +270,7 @@ class Database:
         with self._explained():
             self._patiently(lambda: self._db.execute("VACUUM"))
             deadline = time.monotonic() + self._wait
-            while not self.empty_log():
+            while not self._log_is_empty():
                 if time.monotonic() >= deadline:
                     raise GalleryError(
                         f"{self.folder}: the rows are deleted, but another process is reading, so their bytes are "
@@ -278,10 +278,18 @@ class Database:
                     )
                 time.sleep(0.02)
 
-    def empty_log(self) -> bool:
-        """Move the write-ahead log into the file, which overwrites deleted rows. True if all of it was moved."""
-        with self._explained():
-            return not self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    def empty_log(self) -> None:
+        """Move the write-ahead log into the file, which overwrites deleted rows, as far as that is possible now.
+
+        What was written before is stored in any case, so a full disk or another process is no reason for an error,
+        which would say that it was undone.
+        """
+        with suppress(UnavailableError), self._explained():
+            self._log_is_empty()
+
+    def _log_is_empty(self) -> bool:
+        """Move the write-ahead log into the file. True if all of it was moved."""
+        return not self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
     def _patiently(self, step: Callable[[], object]) -> None:
         """Try ``step`` again while another process writes, for at most ``wait`` seconds."""

@@ -1,6 +1,7 @@
 """A file system that is really full: a tmpfs of a few megabytes, where mounting one is permitted."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ from gallery_people import make_people
 
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.local import search as searcher
+from reid_toolkit.gallery.people_table import Membership
 from reid_toolkit.records import Record
 
 FREE = 200_000
@@ -85,3 +88,23 @@ def test_delete_compact_and_save_when_it_is_full(small_disk: Path, monkeypatch: 
         found = gallery.search(vectors[5], 10)
         distances = np.sort(np.linalg.norm(vectors[np.arange(1600) % 4 > 0] - vectors[5], axis=1))[:10]
         assert np.allclose([match.distance for match in found], distances, atol=1e-3)
+
+
+def test_what_is_said_about_people_is_refused_only_if_it_is_not_stored(small_disk: Path) -> None:
+    """Sometimes there is room for the change, and none for its move from SQLite's log into the file."""
+    record, outcomes = Record("t", "a"), set()
+    for leave in range(100_000, 1_000_000, 100_000):
+        place = small_disk / str(leave)
+        with Gallery.open(place) as gallery:
+            gallery.add(np.eye(1, 8, dtype=np.float32), [record])
+            filler = fill(small_disk, leave)
+            try:
+                gallery.people.write(gallery.people.read(), members={key_digest(record): Membership(1, 1, 1)})
+                refused = False
+            except GalleryError:
+                refused = True
+            assert refused == (not gallery.people.read().members), f"{leave} bytes were left"
+            outcomes.add(refused)
+        filler.unlink()
+        shutil.rmtree(place)
+    assert outcomes == {False, True}
