@@ -265,10 +265,19 @@ class Database:
     def shrink(self) -> None:
         """Rewrite the file without the space of deleted rows, and empty the write-ahead log.
 
-        Raises :class:`GalleryError` if a reader still uses the old pages, which then stay in the log.
+        Raises :class:`GalleryError` if a reader still uses the old pages, which then stay in the log, or if the disk is
+        full.
         """
         with self._explained():
-            self._patiently(lambda: self._db.execute("VACUUM"))
+            try:
+                self._patiently(lambda: self._db.execute("VACUUM"))
+            except sqlite3.Error as error:
+                if not is_full(error):
+                    raise
+                raise UnavailableError(
+                    f"{self.folder}: the rows are deleted, but there is no space left on the disk to write the file "
+                    "anew: free some space and run `reid gallery compact`"
+                ) from error
             deadline = time.monotonic() + self._wait
             while not self._log_is_empty():
                 if time.monotonic() >= deadline:
@@ -319,7 +328,7 @@ class Database:
     def _explain(self, error: sqlite3.Error) -> str:
         text = str(error)
         name = getattr(error, "sqlite_errorname", None) or ""
-        if name.startswith("SQLITE_FULL") or "disk is full" in text:
+        if is_full(error):
             return (
                 "no space left on the disk: this write was undone, all that was stored before is safe: free some space "
                 "and run the same command again"
@@ -346,6 +355,12 @@ def is_busy(error: Exception) -> bool:
     """Whether the cause is another connection, and not the state of the file or the disk."""
     name = getattr(error, "sqlite_errorname", None) or ""
     return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in str(error)
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether the cause is a full disk."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    return name.startswith("SQLITE_FULL") or "disk is full" in str(error)
 
 
 def may_pass(error: sqlite3.Error) -> bool:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,18 @@ def test_what_is_said_about_people_is_refused_only_if_it_is_not_stored(small_dis
         filler.unlink()
         shutil.rmtree(place)
     assert outcomes == {False, True}
+
+
+def test_records_are_not_said_to_be_kept_if_only_the_new_file_finds_no_room(small_disk: Path) -> None:
+    vectors, records = make_people(count=1600)
+    records = [replace(record, image="x" * 500) for record in records]
+    with Gallery.open(small_disk / "g") as gallery:
+        gallery.add(vectors, records)
+    filler = fill(small_disk, leave=3 * FREE)
+    with Gallery.open(small_disk / "g") as gallery:
+        with pytest.raises(GalleryError, match=r"rows are deleted, but .* no space left .* run `reid gallery compact`"):
+            gallery.forget(tracklet="t0")
+        assert names(gallery) == {record.tracklet for record in records[1:]}
+        filler.unlink()
+        gallery.compact()
+        assert names(gallery) == {record.tracklet for record in records[1:]}
