@@ -84,10 +84,7 @@ class Book:
 
     def pictured(self, person: int) -> list[Record]:
         """The records of a person, with the pictures that the gallery stores."""
-        wanted = set(self.by_person.get(person, ()))
-        chosen = {Selection(one.tracklet, one.camera, one.source) for one in self.records_of(person)}
-        found = {key_digest(record): record for which in chosen for record in self.store.listed(which)}
-        return [record for digest, record in found.items() if digest in wanted]
+        return [one.record for one in self.store.held(self.by_person.get(person, ())).values()]
 
     def person(self, text: str) -> int:
         """The number of the person that ``text`` names. Raises :class:`InputError` if nobody is called so."""

@@ -13,6 +13,7 @@ from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.transfer import copy, sync
+from reid_toolkit.gallery.types import Selection
 from reid_toolkit.people.book import Book
 from reid_toolkit.people.review import questions
 from reid_toolkit.people.update import update
@@ -335,13 +336,16 @@ def test_the_first_questions_are_about_what_is_unsure(tmp_path: Path) -> None:
             assert (first.first, first.second) not in {(one.first, one.second) for one in again}
 
 
-def test_pictures_are_read_for_one_person_only(site: Site, gallery: Gallery) -> None:
+def test_pictures_are_read_for_one_person_only(site: Site, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     gallery.add(np.stack(site.rows), [replace(one, thumbnail=b"picture") for one in site.records])
     update(gallery)
     held = book(gallery)
     assert not any(record.thumbnail for record in held.records.values())
     person = held.person(person_of(site, gallery, 2))
+    searched: list[Selection] = []
+    monkeypatch.setattr(gallery, "listed", lambda which: searched.append(which) or Gallery.listed(gallery, which))
     shown = held.pictured(person)
+    assert len(searched) <= 1, "each looks through all records, and a person may have thousands"
     assert {one.tracklet for one in shown} == {one.tracklet for one in held.records_of(person)}
     assert all(one.thumbnail == b"picture" for one in shown)
 
