@@ -226,6 +226,9 @@ class RoundsRecipe:
     start."""
     teacher: str = ""
     """Fingerprint of the teacher's model file. `reid train --teacher` writes it."""
+    teacher_weight: float = 0.0
+    """Weight of the loss that compares the network's view of the clusters with the teacher's in taught rounds
+    (``training.teaching.lesson_loss``). `reid train --teacher` makes it 1."""
     neighbours: int = 20
     """Number of neighbours before ``cameras_from``; half as many join through their own neighbourhoods. This and the
     next two numbers are limited to a tenth of the samples, but never below 3."""
@@ -252,7 +255,7 @@ class RoundsRecipe:
             "steps", "most_passes", "per_cluster", "neighbours", "within", "across", "full_rate_from", "warm_up",
             "decay_every", "smallest",
         )  # fmt: skip
-        for name in ("count", "taught", "cameras_from"):
+        for name in ("count", "taught", "teacher_weight", "cameras_from"):
             check_range(self, name, least=0)
         for name in positive:
             check_range(self, name, least=1)

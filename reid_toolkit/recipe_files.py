@@ -43,6 +43,8 @@ def unused(table: dict[str, Any]) -> list[tuple[str, str, str]]:
     found = [("training", "momentum", "training.optimiser is 'adam'")] if adam and "momentum" in training else []
     if not rounds.get("count"):
         return found + [("rounds", key, "rounds.count is 0") for key in rounds if key != "count"]
+    if not rounds.get("taught") and "teacher_weight" in rounds:
+        found.append(("rounds", "teacher_weight", "rounds.taught is 0"))
     chosen = rounds.get("clustering", RoundsRecipe.clustering)
     others = [parts for name, parts in BY_CLUSTERING.items() if name != chosen]
     reasons = [(STAGES_ONLY, "it is for training by stages, and rounds.count is not 0")]

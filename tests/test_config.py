@@ -277,6 +277,11 @@ ROUNDS = "[training]\nbatch_size = 64\n[rounds]\ncount = 3\n"
         (ROUNDS + "clustering = 'dbscan'\nradius = 0.0", "rounds.radius is 0.0"),
         (ROUNDS + "learning_rate = 0.0", "rounds.learning_rate is 0.0"),
         (ROUNDS + "warm_up = 0", "rounds.warm_up is 0"),
+        (ROUNDS + "teacher_weight = 1.0", "rounds.teacher_weight has no effect here (rounds.taught is 0): remove it"),
+        (
+            ROUNDS + "taught = 1\nteacher = 'f'\nteacher_weight = -1.0",
+            "rounds.teacher_weight is -1.0: expected at least 0",
+        ),
         (
             ROUNDS + "per_cluster = 5",
             "training.batch_size is 64 with rounds.per_cluster 5: expected a multiple of per_cluster",

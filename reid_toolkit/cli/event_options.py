@@ -64,6 +64,11 @@ def announcing(
                 raise InputError(f"{option} is about events: give --events too, or leave {option} out")
         yield None
         return
+    if queue is not None and not any("://" in one for one in events):
+        raise InputError(
+            "--events-queue is for brokers and webhooks, which may be away: name one with --events, or leave "
+            "--events-queue out"
+        )
     if as_json and "-" in events:
         raise InputError("--json and --events - both write to stdout: send the events to a file")
     from reid_toolkit.live.announcer import Announcer

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     type=MODEL,
     metavar="MODEL",
     help="A model that can tell people apart: a file of `reid adopt` or `reid export`, or a name from `reid models`. "
-    "The first two thirds of the rounds learn the clusters that it finds.",
+    "The first two thirds of the rounds learn the clusters that it finds, and how similar it finds people to them.",
 )
 @corrections_option
 @click.option("--seed", type=int, help="[default: the recipe's]")

@@ -34,6 +34,8 @@ class Targets:
     """(N,) int64: each sample's row of the lookup table, 0..T-1, or -1 for samples that are left out."""
     weights: Tensor | None = None
     """(T,) float32: weight of each class in the loss, 1 on average; None if all weigh the same."""
+    lessons: Tensor | None = None
+    """(N, L) float32, rows of length 1: a teacher's descriptors of the samples, if the stage learns from them."""
 
 
 class Clustering(Protocol):
@@ -53,7 +55,7 @@ class Clustering(Protocol):
     def initial(self, features: Features) -> Tensor:
         """Make the labels of stage 0 from the features of the network before training."""
 
-    def targets(self, labels: Tensor) -> Targets:
+    def targets(self, stage: int, labels: Tensor) -> Targets:
         """Return what a stage learns from the clusters ``labels``."""
 
     def after(self, stage: int, features: Features, labels: Tensor) -> tuple[Tensor, Row]:
@@ -102,7 +104,7 @@ class Stages:
         """Put each sample into a cluster of its own, or with those that it is tied to."""
         return torch.arange(len(features.descriptors)) if self.ties is None else torch.from_numpy(self.ties.copy())
 
-    def targets(self, labels: Tensor) -> Targets:
+    def targets(self, stage: int, labels: Tensor) -> Targets:
         """Use every cluster, however small."""
         return Targets(labels)
 
@@ -189,7 +191,7 @@ class Rounds:
     def cluster_untied(self, number: int, features: Features) -> Tensor:
         """Make the clusters (N,) int64 of a round, without looking at the ties."""
         rounds, merging = self.recipe.rounds, self.recipe.merging
-        taught = self.taught if number < rounds.taught else None
+        taught = self.taught_in(number)
         features = taught or features
         aware = (taught is not None or number >= rounds.cameras_from) and len(set(self.cameras)) > 1
         most = max(3, len(features.descriptors) // 10)
@@ -212,11 +214,17 @@ class Rounds:
         ).labels
         return merged
 
-    def targets(self, labels: Tensor) -> Targets:
-        """Use the clusters that are large enough, weighted by their cameras if the recipe says so."""
-        classes = self.classes(labels)
-        weights = balance(classes.numpy(), self.cameras) if self.recipe.rounds.balance_cameras else None
-        return Targets(classes, weights)
+    def targets(self, stage: int, labels: Tensor) -> Targets:
+        """Use the clusters that are large enough, weighted by their cameras if the recipe says so. A taught round also
+        learns the teacher's similarities."""
+        rounds, classes = self.recipe.rounds, self.classes(labels)
+        weights = balance(classes.numpy(), self.cameras) if rounds.balance_cameras else None
+        taught = self.taught_in(stage) if rounds.teacher_weight else None
+        return Targets(classes, weights, taught.descriptors if taught else None)
+
+    def taught_in(self, number: int) -> Features | None:
+        """The teacher's features if the round is taught."""
+        return self.taught if number < self.recipe.rounds.taught else None
 
     def classes(self, labels: Tensor) -> Tensor:
         """Number the clusters that are large enough 0..T-1; samples of the others get -1: (N,) int64."""

@@ -69,7 +69,8 @@ def train(
     and at Ctrl-C (see ``progress.py``). On the CPU a resumed run gives what an unbroken one would have given, to the
     bit; ``deterministic`` makes torch do the same on a GPU.
 
-    ``teacher`` gives the clusters of the recipe's first rounds, where that has rounds that are taught.
+    ``teacher`` gives the clusters of the recipe's first rounds, where that has rounds that are taught. These rounds
+    also learn its similarities (:func:`reid_toolkit.training.teaching.lesson_loss`).
 
     ``known`` are pairs of tracklets that a user corrected: the clusters obey them. They are stored with the run. None
     takes those that a resumed run began with. Pairs with a tracklet that is held out of training are not used, and
@@ -162,7 +163,7 @@ def run_stages(
         run.save_start(start, network, len(samples))
         labels = world.share(partial(initial_labels, clustering, features, samples, recipe, clock))
     while not clustering.is_over(run.metrics):
-        stage, targets = len(run.metrics), clustering.targets(labels)
+        stage, targets = len(run.metrics), clustering.targets(len(run.metrics), labels)
 
         if state and state.rows is not None:  # the run was stopped within this stage
             table = LookupTable(state.rows.to(device), recipe.training.table_momentum)
@@ -173,7 +174,10 @@ def run_stages(
             table, place = make_table(features, targets, recipe, device), Place(stage)
 
         graph = device.type == "cuda" and world.size == 1
-        learner = Learner(network, table, recipe.training, optimiser=optimiser, world=world, graph=graph)
+        learner = Learner(
+            network, table, recipe.training, optimiser=optimiser, world=world, graph=graph,
+            means=lesson_means(targets, device), teacher_weight=recipe.rounds.teacher_weight,
+        )  # fmt: skip
         if state:
             learner.restore(state.momentum, state.loss_sum)
             state = None
@@ -232,6 +236,14 @@ def make_table(features: Features, targets: Targets, recipe: Recipe, device: tor
     kept = targets.classes >= 0
     embeddings, momentum = features.embeddings[kept].to(device), recipe.training.table_momentum
     return LookupTable.from_clusters(embeddings, targets.classes[kept].to(device), momentum)
+
+
+def lesson_means(targets: Targets, device: torch.device) -> Tensor | None:
+    """The teacher's mean of each class (C, L), if the stage learns from a teacher."""
+    if targets.lessons is None:
+        return None
+    kept = targets.classes >= 0
+    return LookupTable.from_clusters(targets.lessons[kept], targets.classes[kept]).rows.to(device)
 
 
 def initial_labels(
@@ -343,9 +355,13 @@ def batches(
     classes, order, at_device = classes.to(device), order.to(device), own.to(device)
     own_classes = classes.chunk(world.size, dim=1)[world.rank]
     weights = None if targets.weights is None else targets.weights.to(device)[own_classes]
+    lessons = None if targets.lessons is None else targets.lessons[own.samples].to(device)
     crops = own.crops.to(samples.pixels.rows.device)
     for step, pixels in enumerate(samples.read_ahead(crops[first:]), first):
         boxes, colours, erased, kept = at_device.views(step)
         own_weights = None if weights is None else weights[step]
-        batch = Batch(pixels, boxes, colours, erased, kept, own_classes[step], own_weights)
+        batch = Batch(
+            pixels, boxes, colours, erased, kept, own_classes[step], own_weights,
+            None if lessons is None else lessons[step],
+        )  # fmt: skip
         yield batch, classes[step], order[step].split(sizes[step])

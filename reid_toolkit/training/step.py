@@ -16,6 +16,7 @@ from reid_toolkit.training.augmentation import augment
 from reid_toolkit.training.cuda_graph import GraphedStep
 from reid_toolkit.training.distributed import ALONE, World
 from reid_toolkit.training.network import ReidNetwork, mixed_precision, standardise, to_rgb
+from reid_toolkit.training.teaching import lesson_loss
 
 
 class Batch(NamedTuple):
@@ -32,6 +33,8 @@ class Batch(NamedTuple):
     """(B,) int64: each sample's cluster."""
     weights: Tensor | None = None
     """(B,) float32: the weight of each sample's loss."""
+    lessons: Tensor | None = None
+    """(B, L) float32: a teacher's descriptors of the samples."""
 
 
 class Embedder(nn.Module):
@@ -102,7 +105,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, network: nn.Module, stat
 
 
 class Learner:
-    """Learns one stage's clusters with the repelled loss (Eq. 2)."""
+    """Learns one stage's clusters with the repelled loss (Eq. 2), and a teacher's view of them if there is one."""
 
     def __init__(
         self,
@@ -113,11 +116,16 @@ class Learner:
         optimiser: torch.optim.Optimizer | None = None,
         world: World = ALONE,
         graph: bool = False,
+        means: Tensor | None = None,
+        teacher_weight: float = 0.0,
     ) -> None:
         """``optimiser`` is given if it is kept from before; otherwise a new one is made.
 
         ``graph`` runs the step as a CUDA graph. It needs a single process, and network and table on the GPU. In a
         larger ``world`` batch norm is that of :mod:`reid_toolkit.training.distributed`.
+
+        ``means`` (C, L) are a teacher's means of the clusters, for batches with lessons; ``teacher_weight`` is the
+        weight of :func:`reid_toolkit.training.teaching.lesson_loss`.
         """
         self.network = network.train()
         self.table = table
@@ -135,6 +143,8 @@ class Learner:
         precise = torch.float32 if self.device.type in WITHOUT_FLOAT64 else torch.float64
         self.loss_sum = torch.zeros((), dtype=precise, device=self.device)
         """Sum over the epoch's steps so far. It stays on the device, so that no step waits for it."""
+        self.means = means
+        self.teacher_weight = teacher_weight
         self._graph = GraphedStep() if graph else None
 
     def momentum(self) -> dict[str, Tensor]:
@@ -165,6 +175,9 @@ class Learner:
         images = standardise(augment(to_rgb(batch.pixels), batch.boxes, batch.colours, batch.erased))
         embedded = self._embedder(images, batch.kept)
         loss = repelled_loss(embedded, batch.classes, self.table.rows, self.recipe.temperature, batch.weights)
+        if batch.lessons is not None and self.means is not None:
+            lesson = lesson_loss(embedded, self.table.rows, batch.lessons, self.means, self.recipe.temperature)
+            loss = loss + self.teacher_weight * lesson
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()

@@ -1,4 +1,5 @@
-"""A teacher: another network that knows people, whose descriptors of the samples help to make clusters.
+"""A teacher: another network that knows people. Its descriptors of the samples give the first rounds their clusters,
+and the network learns to see these clusters as the teacher does.
 
 Its descriptors are computed once and stored beside the run, because there are many rounds and teachers are slow.
 """
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax
 
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets.dataset import embed_groups
@@ -52,8 +54,12 @@ class Model(Teacher, Protocol):
     def metadata(self) -> About: ...
 
 
+SOFTER = 2.0
+"""The temperature of :func:`lesson_loss` as a multiple of the temperature of the repelled loss."""
+
+
 def taught_by(recipe: Recipe, teacher: Teacher) -> Recipe:
-    """Return the recipe with its first rounds taught: as many as it says, or two thirds.
+    """Return the recipe with its first rounds taught: as it says, or two thirds of them with the teacher's weight 1.
 
     Raises:
         InputError: it has stages instead of rounds.
@@ -61,8 +67,9 @@ def taught_by(recipe: Recipe, teacher: Teacher) -> Recipe:
     rounds = recipe.rounds
     if not rounds.count:
         raise InputError("--teacher: the recipe has stages, which go on from their own clusters: expected rounds")
-    count = rounds.taught or max(1, rounds.count * 2 // 3)
-    return replace(recipe, rounds=replace(rounds, taught=count, teacher=teacher.fingerprint))
+    if not rounds.taught:
+        rounds = replace(rounds, taught=max(1, rounds.count * 2 // 3), teacher=teacher.fingerprint, teacher_weight=1.0)
+    return replace(recipe, rounds=replace(rounds, teacher=teacher.fingerprint))
 
 
 def check_teacher(recipe: Recipe, teacher: Teacher | None, where: Path) -> None:
@@ -88,6 +95,24 @@ def taught(
         save_tensors(path, {"descriptors": rows}, {"key": key})
     features = Features(rows, rows, torch.zeros(2, *rows.shape))
     return free_of_cameras(features, cameras) if recipe.merging.camera_statistics else features
+
+
+def lesson_loss(embedded: Tensor, table: Tensor, lessons: Tensor, means: Tensor, temperature: float) -> Tensor:
+    """Return how much a network's view of the clusters differs from its teacher's: a scalar.
+
+    A view of a sample is a probability for each of C clusters: softmax over the cosines between the sample and the
+    clusters' means. The loss is the Kullback-Leibler divergence from the teacher's view to the network's, averaged over
+    the batch, and multiplied by the square of :data:`SOFTER`, so that gradients keep their scale (Hinton et al. 2015,
+    "Distilling the knowledge in a neural network", section 2). So the network learns the teacher's distances between a
+    sample and all clusters; the clusters alone only say which is the nearest. Corrections change the clusters, but not
+    how the teacher sees a sample.
+
+    Rows have length 1: ``embedded`` (B, E) and the ``table`` (C, E) are the network's, ``lessons`` (B, L) and ``means``
+    (C, L) the teacher's. ``temperature`` is that of the repelled loss.
+    """
+    own = log_softmax(embedded @ table.T / (SOFTER * temperature), dim=1)
+    wanted = log_softmax(lessons @ means.T / (SOFTER * temperature), dim=1)
+    return SOFTER**2 * kl_div(own, wanted, reduction="batchmean", log_target=True)
 
 
 def of_samples(teacher: Teacher, tracklets: Sequence[Tracklet]) -> str:

@@ -119,6 +119,7 @@ def test_bad_destinations_are_one_line_before_anything_is_watched(reid, words: l
     assert "named twice" in error("--events", "-", "--events", "-")
     assert "both write to stdout" in error("--events", "-", "--json")
     assert "give --events too" in error("--left-after", "5")
+    assert "for brokers and webhooks" in error("--events", tmp_path / "e.jsonl", "--events-queue", tmp_path / "q")
     hook = ("--events", "http://127.0.0.1:9/", "--events-queue")
     assert "choose another --events-queue" in error(*hook, tmp_path / "notes.txt" / "queue")
     assert reid(*words, *hook, tmp_path / "notes.txt").status == 2

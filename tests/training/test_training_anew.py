@@ -103,7 +103,7 @@ def test_clusters_of_few_samples_are_left_out_of_a_round_and_may_be_back_in_the_
     features, cameras, _ = seen()
     rounds = anew(cameras)
     labels = torch.tensor([7] * 4 + [0] * 3 + [2] * 5 + [5] + [1] * 3 + [3] * 2 + [4] + [6] * (len(cameras) - 19))
-    classes = rounds.targets(labels).classes
+    classes = rounds.targets(0, labels).classes
     assert classes.tolist() == [2] * 4 + [-1] * 3 + [0] * 5 + [-1] * 7 + [1] * (len(cameras) - 19)
     assert rounds.learned(labels) == 3
     next_labels, row = rounds.after(0, features, labels)
@@ -112,7 +112,7 @@ def test_clusters_of_few_samples_are_left_out_of_a_round_and_may_be_back_in_the_
     assert row["across_clusters"] == pytest.approx(2 / 3)  # 7 is in camera a alone
     assert torch.equal(next_labels, rounds.cluster(1, features))  # nothing of labels is left
     assert row["next_clusters"] == rounds.learned(next_labels)
-    assert bool((rounds.targets(next_labels).classes[4:7] >= 0).all())
+    assert bool((rounds.targets(0, next_labels).classes[4:7] >= 0).all())
 
 
 def test_after_the_last_round_the_labels_stay() -> None:
@@ -139,14 +139,14 @@ def test_weights_follow_the_formula() -> None:
     assert float(found.mean()) == pytest.approx(1)
     rounds = anew(cameras, changed(smallest=2))
     labels = torch.tensor([*classes[:-1], 4])
-    assert torch.equal(rounds.targets(labels).weights, found)
-    assert anew(cameras, changed(smallest=2, balance_cameras=False)).targets(labels).weights is None
+    assert torch.equal(rounds.targets(0, labels).weights, found)
+    assert anew(cameras, changed(smallest=2, balance_cameras=False)).targets(0, labels).weights is None
 
 
 def test_with_smallest_1_every_sample_is_learned() -> None:
     cameras, labels = ["a", "a", "b", "a"], torch.tensor([0, 1, 0, 2])
     rounds = anew(cameras, changed(smallest=1))
-    assert torch.equal(rounds.targets(labels).classes, labels)
+    assert torch.equal(rounds.targets(0, labels).classes, labels)
     drawn = draw_clusters(
         labels.numpy(), np.array(cameras), steps=1, clusters=3, each=2, generator=np.random.default_rng(0)
     )
@@ -186,7 +186,7 @@ def test_one_camera_is_never_looked_at() -> None:
     for names in (["a"] * len(features.descriptors), [""] * len(features.descriptors)):
         rounds = anew(names)
         assert torch.equal(rounds.cluster(0, features), rounds.cluster(2, features))
-        assert set(rounds.targets(rounds.cluster(0, features)).weights.tolist()) == {1.0}
+        assert set(rounds.targets(0, rounds.cluster(0, features)).weights.tolist()) == {1.0}
 
 
 def test_cameras_of_one_sample_each_and_samples_without() -> None:
@@ -198,7 +198,7 @@ def test_cameras_of_one_sample_each_and_samples_without() -> None:
         labels = rounds.cluster(1, features)
         check_labels(labels, len(names))
         assert rounds.learned(labels) > 2
-        targets = rounds.targets(labels)
+        targets = rounds.targets(0, labels)
         assert bool(targets.weights.isfinite().all())
         rounds.after(0, features, labels)
 

@@ -16,6 +16,7 @@ from small_backbone import SMALL, call
 from test_training_rounds import clusters, learn, partition, tensors, weights, without_times
 from test_training_samples import shuffled
 from test_training_state import StopAfter, assert_same, cut, empty
+from test_training_teaching import Colours
 from torch import Tensor
 
 from reid_toolkit.config import NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe
@@ -266,16 +267,19 @@ def train_in_a_world(rank: int, port: int, data: Path, recipe: Recipe, out: Path
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     with join_world("cpu") as (world, _):
-        train(open_dataset(data), recipe, out, world=world)
+        train(open_dataset(data), recipe, out, world=world, teacher=Colours())
 
 
 def test_two_processes_learn_the_clusters_of_one(
     tiny_dataset: Path, anew: Recipe, tmp_path: Path, forked: ForkServerContext
 ) -> None:
-    """With Adam, weights and erasing; steps are small, since rounding grows from random weights."""
+    """With Adam, weights, erasing, and a teacher of the first round; steps are small, since rounding grows from random
+    weights."""
     training = replace(anew.training, norm_crops=0, batch_size=12)
-    chosen = replace(anew, training=training, rounds=replace(anew.rounds, count=2, steps=2, learning_rate=1e-5))
-    alone = learn(tiny_dataset, chosen, tmp_path / "alone")
+    taught = {"taught": 1, "teacher": Colours.fingerprint, "teacher_weight": 1.0}
+    rounds = replace(anew.rounds, count=2, steps=2, learning_rate=1e-5, **taught)
+    chosen = replace(anew, training=training, rounds=rounds)
+    alone = learn(tiny_dataset, chosen, tmp_path / "alone", teacher=Colours())
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

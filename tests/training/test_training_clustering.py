@@ -64,7 +64,7 @@ class Anew:
         self.calls.append(-1)
         return torch.arange(len(features.descriptors)) % 3
 
-    def targets(self, labels: Tensor) -> Targets:
+    def targets(self, stage: int, labels: Tensor) -> Targets:
         return Targets(labels)
 
     def after(self, stage: int, features: Features, labels: Tensor) -> tuple[Tensor, Row]:

@@ -57,6 +57,7 @@ class FileSink:
             InputError: it cannot be written, or holds something other than events.
         """
         self.name, self.count = str(path), SinkCount()
+        self._failing = False
         try:
             if path.exists() and not path.is_file():
                 raise InputError(f"--events {path}: exists and is not a file: expected the name of a file to append to")
@@ -75,10 +76,12 @@ class FileSink:
             try:
                 self._append(event.to_json() + b"\n")
             except OSError as error:
-                if not self.count.dropped:
+                if not self._failing:
                     warn(f"{self.name}: events are lost: {error.strerror}; watching continues")
+                self._failing = True
                 self.count.dropped += 1
             else:
+                self._failing = False
                 self.count.sent += 1
 
     def _append(self, line: bytes) -> None:

@@ -73,7 +73,9 @@ def test_another_file_is_refused_and_stays(tmp_path: Path) -> None:
         FileSink(tmp_path / "gone" / "events.jsonl")
 
 
-def test_a_full_disk_is_said_once_and_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_once_until_it_has_room_and_leaves_whole_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "events.jsonl"
     sink = FileSink(path)
     sink.put([happening(0)])
@@ -92,9 +94,13 @@ def test_a_full_disk_is_said_once_and_leaves_whole_lines(tmp_path: Path, monkeyp
     assert len(warnings) == 1
     monkeypatch.undo()
     sink.put([happening(3)])
+    monkeypatch.setattr(os, "write", full)
+    with pytest.warns(RuntimeWarning, match="are lost"):  # again, because it had succeeded
+        sink.put([happening(4)])
+    monkeypatch.undo()
     sink.close()
     assert [line["key"] for line in lines(path)] == [KEYS[0], KEYS[3]]
-    assert (sink.count.sent, sink.count.dropped) == (2, 2)
+    assert (sink.count.sent, sink.count.dropped) == (2, 3)
 
 
 def test_standard_output_has_whole_lines_until_nobody_reads() -> None:
