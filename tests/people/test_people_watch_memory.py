@@ -81,7 +81,7 @@ class Loop:
             "said": len(self.recogniser._said) + len(self.watching._said),
             "looked at": len(self.watching._held),
             "visits": sum(len(one.visits) + len(one.of) + len(one.gone) for one in cameras.values()),
-            "cameras": len(cameras) + len(self.budget._first),
+            "cameras": len(cameras) + len(self.budget._last),
         }
 
 
