@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -38,8 +37,6 @@ WAYS = ("given back", "kept")
 def measure(recipe: str, way: str, seconds: float) -> dict[str, float]:
     """Time training steps in this process for so many seconds: crops a second, and the peak memory in megabytes."""
     loaded, device = load_recipe(recipe), torch.device("cpu")
-    passes = forecast.STEPS * loaded.training.batch_size
-    loaded = replace(loaded, rounds=replace(loaded.rounds, steps=forecast.STEPS, most_passes=passes))
     kept = forecast.freed_memory_kept if way == "kept" else nullcontext
     with patch.multiple(forecast, freed_memory_kept=kept, PATIENCE=seconds), training_on(device, loaded):
         network = ReidNetwork(loaded.network)

@@ -73,11 +73,7 @@ def time_parts(
     """
     each = recipe.rounds.per_cluster
     size = max(2, recipe.training.batch_size // processes // each) * each
-    recipe = replace(
-        recipe,
-        training=replace(recipe.training, batch_size=size),
-        rounds=replace(recipe.rounds, steps=STEPS, most_passes=STEPS * size),
-    )
+    recipe = replace(recipe, training=replace(recipe.training, batch_size=size))
     with torch.random.fork_rng([device] if device.type == "cuda" else []), training_on(device, recipe):
         network = ReidNetwork(recipe.network)
         move_to_device(network, recipe, device, ALONE)
@@ -90,7 +86,9 @@ def time_parts(
 
 def time_step(network: ReidNetwork, recipe: Recipe, device: torch.device) -> float:
     """Time a training step, in seconds."""
-    samples = draw_samples(recipe, recipe.training.batch_size, device)
+    size = recipe.training.batch_size
+    recipe = replace(recipe, rounds=replace(recipe.rounds, steps=STEPS, most_passes=STEPS * size))
+    samples = draw_samples(recipe, size, device)
     classes = torch.arange(len(samples)) // recipe.rounds.per_cluster
     embeddings = F.normalize(
         torch.randn(len(samples), recipe.network.embedding or network.dimension, device=device), dim=1

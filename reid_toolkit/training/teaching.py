@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -67,9 +67,10 @@ def taught_by(recipe: Recipe, teacher: Teacher) -> Recipe:
     rounds = recipe.rounds
     if not rounds.count:
         raise InputError("--teacher: the recipe has stages, which go on from their own clusters: expected rounds")
+    changes: dict[str, Any] = {"teacher": teacher.fingerprint}
     if not rounds.taught:
-        rounds = replace(rounds, taught=max(1, rounds.count * 2 // 3), teacher=teacher.fingerprint, teacher_weight=1.0)
-    return replace(recipe, rounds=replace(rounds, teacher=teacher.fingerprint))
+        changes |= {"taught": max(1, rounds.count * 2 // 3), "teacher_weight": 1.0}
+    return replace(recipe, rounds=replace(rounds, **changes))
 
 
 def check_teacher(recipe: Recipe, teacher: Teacher | None, where: Path) -> None:
