@@ -119,7 +119,7 @@ def forget(gallery: str, person: str, yes: bool, wait: float) -> None:
     """
     with changing(gallery, wait) as book:
         number = book.person(person)
-        count = len(book.by_person[number])
+        count = len(book.store.people.keys_of(number))
         if not yes and not confirm(f"Delete {counted(count, 'record')} of {printable(book.name(number))} for good?"):
             log.print("nothing was deleted")
             return

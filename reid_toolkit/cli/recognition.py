@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -205,7 +206,7 @@ def calibrated_scale(store: "GalleryStore", embedder: "Embedder") -> "Scale | No
     rate = store.people.read().false_match_rate or RATE
     if not enough_for_limits(found, rate):
         return Scale(estimate_scale(store).farthest, probability, limit)
-    return Scale(lambda a, b: found.threshold(rate, a, b or ""), probability, limit)
+    return Scale(cache(lambda a, b: found.threshold(rate, a, b or "")), probability, limit)
 
 
 def enough_for_limits(found: "Calibration", rate: float) -> bool:

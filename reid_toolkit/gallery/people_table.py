@@ -40,6 +40,10 @@ class Membership(NamedTuple):
         return self.strict < 0
 
 
+NOBODY = Membership(0, 0, 0)
+"""Of a record that was never grouped."""
+
+
 @dataclass(frozen=True, slots=True)
 class Correction:
     """What a user said about two records: they show the same person, or different people."""
@@ -156,6 +160,11 @@ class PeopleTable(ABC):
         missing. Quick, because nothing else is read. None if this kind of gallery can only :meth:`read` everything."""
         return None
 
+    @abstractmethod
+    def keys_of(self, person: int) -> list[Record]:
+        """All records of a person with nothing but source, tracklet and camera: damaged records and records that are
+        not visible any more are among them. Reads the keys of all records."""
+
     @property
     def parts(self) -> "Parts | None":
         """Reads parts of the gallery. None if this kind of gallery can only be read as a whole."""
@@ -169,11 +178,11 @@ class PeopleTable(ABC):
         """
 
     @abstractmethod
-    def reserve(self, was: People, count: int) -> tuple[int, People]:
-        """Set ``count`` numbers of people aside, for whoever calls this. Returns the first of them, and ``was``, for
-        which :meth:`changed` takes no notice of this call.
+    def reserve(self, count: int) -> int:
+        """Set ``count`` numbers of people aside, for whoever calls this. Returns the first of them.
 
-        A :meth:`write` of another process that began before fails once, because it may give the same numbers.
+        New people get numbers in no other way, so no two processes give the same number. :meth:`changed` takes no
+        notice of this call, and a :meth:`write` that runs beside it is not disturbed.
         """
 
     @abstractmethod

@@ -238,7 +238,7 @@ class Book:
         pairs = self._split_pairs(digests, rest)
         last, now = self.people.last_correction, time.time()
         made = [Correction(at, *pair, who, now) for at, pair in enumerate(pairs, start=last + 1)]
-        number = self.people.last_person + 1
+        number = self.store.people.reserve(1)
         level = 1 + max(max(one.strict, one.loose) for one in self.people.members.values())
         members = {digest: Membership(number, level, level) for digest in digests}
         event = {"action": "split", "person": self.name(person), "records": len(digests), "into": name_of(number, {})}
@@ -307,9 +307,10 @@ class Book:
     def forget(self, person: int, on_progress: OnProgress | None = None) -> int:
         """Delete all records of a person for good, with the name and the links. Returns how many there were.
 
-        The records go on the block list, so that nothing brings them back.
+        Damaged records and records that are not visible any more are among them. The records go on the block list, so
+        that nothing brings them back.
         """
-        records = self.records_of(person)
+        records = self.store.people.keys_of(person)
         self.store.block_list.add(records)
         gone = self.store.delete_records(records)
         self.store.compact(on_progress)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import key_digest
-from reid_toolkit.gallery.people_table import Membership, Parts, People
+from reid_toolkit.gallery.people_table import NOBODY, Parts, People
 from reid_toolkit.gallery.types import Batch, OnProgress, is_past
 from reid_toolkit.people.reach import Farthest, Reach, estimate_reach, some_groups
 from reid_toolkit.records import Record
@@ -24,7 +24,6 @@ NEAREST = 10
 """New records are compared with the people of so many nearest records."""
 TRIM = 4_000_000
 """Near pairs that are kept in memory while more are searched for."""
-NOBODY = Membership(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Held:
     reach: Reach | None = None
     """Which records may be neighbours, estimated from a part of the gallery. None if all records are here."""
     others: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 3), np.int64))
-    """(M, 3) the memberships of the visible records that are not here."""
+    """(M, 3) the memberships of the visible records that have a person and are not here."""
 
     @classmethod
     def of(cls, store: GalleryStore, on_progress: OnProgress | None = None) -> "Held":
@@ -75,9 +74,9 @@ class Held:
         loose = (person == 0) | proposed | np.isin(person, sorted(again))
         if loose.sum() > MOST_NEW * len(numbers):
             return None
-        if not loose.any():
-            return cls([], np.empty((0, 1), np.float32), [], frozenset(), None, levels)
         own = Part.read(store, parts, numbers[loose])
+        if not len(own.numbers):  # there are none, or they are damaged
+            return cls([], np.empty((0, 1), np.float32), [], frozenset(), None, levels[~loose])
         alike = np.flatnonzero(~loose & ~np.isin(person, sorted(united(people))))
         if not len(alike):
             return None
@@ -89,8 +88,8 @@ class Held:
         close = people_near(store, parts, own, settled, person[~loose], reach.farthest)
         kept = Part.read(store, parts, settled[np.isin(person[~loose], sorted(close))])
         read = joined([(own.records, own.vectors), (kept.records, kept.vectors)])
-        here = np.isin(numbers, np.concatenate([own.numbers, kept.numbers]))
-        return cls(*read, frozenset(close), reach, levels[~here])
+        others = ~loose & ~np.isin(numbers, kept.numbers)
+        return cls(*read, frozenset(close), reach, levels[others])
 
 
 @dataclass(frozen=True)

@@ -34,21 +34,18 @@ class Newcomers:
         """When numbers may be asked for again."""
         self.waiting: list[Waiting] = []
 
-    def number(self, was: People) -> tuple[int | None, People]:
-        """A number that nobody has, and ``was`` as :meth:`PeopleTable.reserve` returns it. The number is None if the
-        gallery cannot be written now."""
+    def number(self) -> int | None:
+        """A number that nobody has. None if the gallery cannot be written now."""
         found = next(self._numbers, None)
-        if found is not None:
-            return found, was
-        if self._clock() < self._again:
-            return None, was
+        if found is not None or self._clock() < self._again:
+            return found
         try:
-            first, was = self._table.reserve(was, BLOCK)
+            first = self._table.reserve(BLOCK)
         except UnavailableError:
             self._again = self._clock() + RETRY_SECONDS
-            return None, was
+            return None
         self._numbers = iter(range(first + 1, first + BLOCK))
-        return first, was
+        return first
 
     def put(self, record: Record, person: int) -> None:
         """Take a record for a person. The next :meth:`store` stores that."""

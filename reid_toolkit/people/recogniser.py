@@ -5,6 +5,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -187,10 +188,11 @@ class PeopleRecogniser:
         seen.looks = looks_at(seen.frames)
         rate = self._budget.spend(seen.end, sum(self._sizes[one] for one in self._watched))
         limit = self._scale.limit or (lambda *_: None)
+        farthest = cache(lambda camera: limit(rate, camera, seen.camera))
         for digest, match in seen.matches:
             if self._members.get(digest) in self._watched:
-                farthest = limit(rate, match.record.camera or None, seen.camera)
-                if farthest is not None and match.distance <= farthest:
+                distance = farthest(match.record.camera or None)
+                if distance is not None and match.distance <= distance:
                     seen.cleared.add(digest)
 
     def _decide(self, seen: Seen) -> Decision:
@@ -225,7 +227,7 @@ class PeopleRecogniser:
     def _new(self, seen: Seen) -> Decision:
         """A new person, with the number that the person will have."""
         if seen.proposed is None:
-            seen.proposed, self._people = self._newcomers.number(self._people)
+            seen.proposed = self._newcomers.number()
         name = None if seen.proposed is None else name_of(seen.proposed, {})
         return Decision("new", name, number=name)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.gallery.base import GalleryStore
-from reid_toolkit.gallery.people_table import Correction, Membership, People, Undone
+from reid_toolkit.gallery.people_table import NOBODY, Correction, Membership, People, PeopleTable, Undone
 from reid_toolkit.gallery.types import OnProgress
 from reid_toolkit.people.constraints import LeastTimes, impossible_moves, linked, seen_at_once, together
 from reid_toolkit.people.corrections import persons_to_mend
@@ -105,6 +105,7 @@ def update(
     if len(problem.rows):
         grouping = solve(held, people, problem, farthest)
         members, moved = numbered(held, people, problem, grouping, undone)
+        members = with_reserved(members, people.last_person, store.people)
     else:
         members, moved = {}, 0
     here = [members.get(digest) or people.members[digest] for digest in held.digests]
@@ -277,8 +278,7 @@ def numbered(
     """The membership of each grouped record, with lasting numbers, and how many records have another person than
     before."""
     digests = [held.digests[row] for row in problem.rows]
-    nobody = Membership(0, 0, 0)
-    before = np.array([people.members.get(digest, nobody) for digest in digests], np.int64).reshape(-1, 3)
+    before = np.array([people.members.get(digest, NOBODY) for digest in digests], np.int64).reshape(-1, 3)
     open_ones = np.array([is_ungrouped(people, digest) for digest in digests], bool)
     proposed = np.where(open_ones, before[:, 0], 0)
     before[open_ones] = 0
@@ -296,6 +296,15 @@ def numbered(
     members = {digest: Membership(*(int(column[place]) for column in columns)) for place, digest in enumerate(digests)}
     moved = int(((before[:, 0] > 0) & (before[:, 0] != columns[0])).sum())
     return members, moved
+
+
+def with_reserved(members: dict[str, Membership], last: int, table: PeopleTable) -> dict[str, Membership]:
+    """Give the people above ``last``, who are new, numbers that no other process gives."""
+    new = sorted({one.person for one in members.values() if one.person > last})
+    if not new:
+        return members
+    number = dict(zip(new, range(first := table.reserve(len(new)), first + len(new)), strict=True))
+    return {digest: one._replace(person=number.get(one.person, one.person)) for digest, one in members.items()}
 
 
 def grouped_people(people: People) -> set[int]:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -429,6 +430,8 @@ def test_forget(run: Run, site: Site, grouped: Path, monkeypatch: pytest.MonkeyP
     status, out, err = run("people", "forget", grouped, "Ana Secret")
     assert (status, out) == (0, "")
     assert "nothing was deleted" in err
+    with closing(sqlite3.connect(grouped / "gallery.sqlite")) as db, db:  # damaged records are forgotten too
+        db.execute("UPDATE record SET vector = zeroblob(length(vector)) WHERE tracklet = ?", (mine(site, 0)[0],))
     assert said(run, "forget", grouped, "Ana Secret", "--yes") == f"{grouped}: 6 records forgotten\n"
     assert sorted(listed(run, grouped)) == [f"person-00000{n}" for n in range(2, 6)]
     assert said(run, "corrections", grouped) == ""

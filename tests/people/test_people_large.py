@@ -132,8 +132,10 @@ def test_a_damaged_record_is_left_out(site: Site, grouped: Gallery, tmp_path: Pa
     with closing(sqlite3.connect(tmp_path / "g" / "gallery.sqlite")) as db, db:
         db.execute("UPDATE record SET vector = zeroblob(length(vector)) WHERE tracklet = ?", (names[0],))
     done = update(grouped)
-    assert (done.new_records, done.new_people) == (2, 0)
+    assert (done.new_records, done.new_people, done.people) == (2, 0, PEOPLE)
     assert names[0] not in site.groups(grouped)
+    done = update(grouped)
+    assert (done.new_records, done.people, done.records) == (0, PEOPLE, len(site.groups(grouped)))
 
 
 def test_a_calibration_says_what_is_near(site: Site, grouped: Gallery) -> None:

@@ -14,8 +14,10 @@ from reid_toolkit.errors import AuditError, GalleryError, InputError, Unavailabl
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.live.recognising import Decision
+from reid_toolkit.people import update as updating
 from reid_toolkit.people.alert_budget import AlertBudget
 from reid_toolkit.people.book import Book
+from reid_toolkit.people.grouping import group
 from reid_toolkit.people.in_view import MOST, InView
 from reid_toolkit.people.recogniser import KNOWN_FROM, NEW_FROM, PeopleRecogniser
 from reid_toolkit.people.scale import Scale, estimate_scale
@@ -237,8 +239,7 @@ def test_grouping_corrects_whom_a_watch_took_for_new(watch: Watch) -> None:
     first = len(site.records)
     records = [site.cross(3, "camera-0"), site.cross(3, "camera-1")]
     site.enroll(store, first)
-    number, was = store.people.reserve(store.people.read(), 5)
-    assert not store.people.changed(was)
+    number, was = store.people.reserve(5), store.people.read()
     there, was = store.people.propose(was, [*((one, number) for one in records), (Record("gone", "x"), number)])
     assert there == [True, True, False]
     assert not store.people.changed(was)
@@ -249,9 +250,31 @@ def test_grouping_corrects_whom_a_watch_took_for_new(watch: Watch) -> None:
     done = update(store)
     assert (done.new_records, done.new_people, done.moved, done.people) == (2, 0, 0, 14)
     assert {site.groups(store)[one.tracklet] for one in records} == {int(watch.name(3).rpartition("-")[2])}
-    store.people.reserve(was, 5)
     with pytest.raises(GalleryError, match="another process has changed its people"):
         store.people.write(stale, names={1: "Anna"})
+
+
+def test_numbers_that_a_watch_takes_meanwhile_are_given_to_nobody_else(
+    site: Site, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: set[int] = set()
+
+    def take() -> None:
+        first = gallery.people.reserve(20)
+        taken.update(range(first, first + 20))
+
+    with monkeypatch.context() as context:
+        context.setattr(updating, "group", lambda *args, **more: take() or group(*args, **more))
+        assert update(gallery).people == 14
+    book = Book(gallery, "G", LATER)
+    take()
+    person = min(book.by_person)
+    _, made = book.split(book.name(person), [book.records[book.by_person[person][0]].tracklet], "me")
+    numbers = set(site.groups(gallery).values())
+    assert len(numbers) == 15
+    assert made in numbers
+    assert taken.isdisjoint(numbers)
+    assert gallery.people.reserve(1) > max(taken | numbers)
 
 
 def test_a_gallery_that_is_locked_gives_no_numbers(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:

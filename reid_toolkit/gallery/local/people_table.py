@@ -13,6 +13,7 @@ from reid_toolkit.gallery.local.query import log
 from reid_toolkit.gallery.local.record_table import RecordTable, key_of
 from reid_toolkit.gallery.local.search import Locks
 from reid_toolkit.gallery.people_table import (
+    NOBODY,
     Correction,
     Descriptors,
     Membership,
@@ -57,6 +58,13 @@ class FolderPeopleTable(PeopleTable):
         with self._locks.reader, self._reader.reading():
             return people_rows.persons(self._reader.connection, sorted(digests))
 
+    def keys_of(self, person: int) -> list[Record]:
+        """All records of a person, without what is not in their keys."""
+        members = self.read().members
+        with self._locks.reader, self._reader.reading():
+            found = keyed(self._reader)
+        return [record for digest, record in found.items() if members.get(digest, NOBODY).person == person]
+
     @property
     def parts(self) -> Parts:
         """This table reads parts too."""
@@ -82,15 +90,13 @@ class FolderPeopleTable(PeopleTable):
         """Write an event into the audit log. False if it is off."""
         return log(self._writer, self._locks, [dict(event)])
 
-    def reserve(self, was: People, count: int) -> tuple[int, People]:
+    def reserve(self, count: int) -> int:
         """Set numbers of people aside. Returns the first of them."""
         writer = self._writer
         with self._locks.writer, writer.writing():
-            last, before = writer.number("last_person"), self._state(writer)
+            last = writer.number("last_person")
             writer.set_meta("last_person", str(last + count))
-            writer.set_meta("people_changes", str(before[0] + 1))
-            state = self._state(writer)
-        return last + 1, replace(was, state=state) if was.state == before else was
+        return last + 1
 
     def propose(self, was: People, people: Sequence[tuple[Record, int]]) -> tuple[list[bool], People]:
         """Store whom records were taken for before they were grouped."""
@@ -131,7 +137,7 @@ class FolderPeopleTable(PeopleTable):
                 )
             # What is put in may come from another gallery, which has other records.
             if put or undone or waiting or self._state(writer)[1] != removed:
-                there = self._digests()
+                there = keyed(writer).keys()
                 members = {digest: one for digest, one in members.items() if digest in there}
                 if whole and any({one.first, one.second} - there for one in put):
                     raise deleted_meanwhile(str(writer.folder))
@@ -150,7 +156,7 @@ class FolderPeopleTable(PeopleTable):
             for key, numbers, last in zip(
                 ("last_person", "last_correction"), highest, (was.last_person, was.last_correction), strict=True
             ):
-                # The stored number may be higher than ``was`` says, because a watch has set numbers aside.
+                # The stored number may be higher than ``was`` says, because numbers were set aside meanwhile.
                 writer.set_meta(key, str(max([last, writer.number(key), *numbers])))
             writer.set_meta("people_changes", str(changes + 1))
             if event:
@@ -162,6 +168,8 @@ class FolderPeopleTable(PeopleTable):
     def _state(table: RecordTable) -> tuple[int, int, int]:
         return table.number("people_changes"), table.number("removed"), table.number("people_proposed")
 
-    def _digests(self) -> set[str]:
-        keys = self._writer.keys().values()
-        return {key_digest(Record(tracklet, camera, source=source)) for source, tracklet, camera in keys}
+
+def keyed(table: RecordTable) -> dict[str, Record]:
+    """All records, also damaged ones, with nothing but what is in their keys, by the digest of the key."""
+    records = [Record(tracklet, camera, source=source) for source, tracklet, camera in table.keys().values()]
+    return {key_digest(record): record for record in records}

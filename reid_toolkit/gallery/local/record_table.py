@@ -17,7 +17,7 @@ from reid_toolkit.files import parse_json
 from reid_toolkit.gallery.digests import Fields, row_checksum
 from reid_toolkit.gallery.local import audit, people_rows
 from reid_toolkit.gallery.local.database import UNREADABLE, Database, is_busy
-from reid_toolkit.gallery.local.schema import BLOCKED_TABLE, STATISTICS_TABLE
+from reid_toolkit.gallery.local.schema import STATISTICS_TABLE
 from reid_toolkit.gallery.types import DATED_FROM, Selection
 from reid_toolkit.records import Record
 
@@ -180,22 +180,6 @@ class RecordTable(Database):
         kept = {self.number("statistics"), *keep}
         if kept != {0}:
             self._db.execute(f"DELETE FROM camera_statistics WHERE version NOT IN ({', '.join(map(str, kept))})")
-
-    def blocked(self) -> set[str]:
-        """The digests on the block list."""
-        there = "SELECT 1 FROM sqlite_master WHERE name = 'blocked'"
-        if self._db.execute(there).fetchone() is None:
-            return set()
-        return {row[0] for row in self._db.execute("SELECT digest FROM blocked")}
-
-    def block(self, digests: Iterable[str]) -> None:
-        """Put digests on the block list, within :meth:`writing`."""
-        self._db.execute(BLOCKED_TABLE)
-        self._db.executemany("INSERT OR IGNORE INTO blocked VALUES (?)", ((digest,) for digest in digests))
-
-    def unblock(self, digests: Iterable[str]) -> None:
-        """Take digests off the block list, within :meth:`writing` and after :meth:`block`."""
-        self._db.executemany("DELETE FROM blocked WHERE digest = ?", ((digest,) for digest in digests))
 
     def fit_state(self) -> tuple[int, int, str | None, int]:
         """The state that new statistics depend on. They may be stored only if it has not changed since they were

@@ -49,6 +49,11 @@ class Head(NamedTuple):
     last_person: int = 0
     last_correction: int = 0
 
+    @property
+    def write(self) -> tuple[int, int]:
+        """What tells the write from all others."""
+        return self.number, self.token
+
     def row(self) -> Row:
         """The row of the head."""
         last = json.dumps([self.last_person, self.last_correction])

@@ -30,6 +30,7 @@ from reid_toolkit.gallery.milvus.people_rows import (
 from reid_toolkit.gallery.milvus.people_work import DELETE, LASTING, WRITE, Control, Mark, changed_meanwhile
 from reid_toolkit.gallery.milvus.rows import Row
 from reid_toolkit.gallery.people_table import (
+    NOBODY,
     Correction,
     Membership,
     Parts,
@@ -47,7 +48,8 @@ READS = 5
 class State(NamedTuple):
     """Tells whether people were changed, or records deleted."""
 
-    head: Head
+    write: tuple[int, int]
+    """Of the last write that was finished (:attr:`Head.write`)."""
     rows: int
 
 
@@ -76,7 +78,7 @@ class MilvusPeopleTable(PeopleTable):
     def read(self) -> People:
         """Read everything, as of the end of one write."""
         if not self._held.exists():
-            return People(state=State(Head(), 0))
+            return People(state=State(Head().write, 0))
         for _ in range(READS):
             before = self._held.control()
             seen: list[int] = []
@@ -89,13 +91,24 @@ class MilvusPeopleTable(PeopleTable):
             raise UnavailableError(f"{self._where}: its people change too fast to be read: run this again later")
         if before.marks or after.marks:  # records may have been deleted, and what refers to them not yet
             people = among(people, self._held.digests())
-        return replace(people, state=State(before.head, sum(seen)))
+        return replace(people, state=State(before.head.write, sum(seen)))
 
     def changed(self, was: People) -> bool:
         """Whether people were changed, or records with a person deleted, since then."""
         if not self._held.exists():
-            return bool(was.state != State(Head(), 0))
-        return bool(was.state != State(self._held.control().head, self._rows.count(STORED)))
+            return bool(was.state != State(Head().write, 0))
+        return bool(was.state != State(self._held.control().head.write, self._rows.count(STORED)))
+
+    def keys_of(self, person: int) -> list[Record]:
+        """All records of a person, without what is not in their keys."""
+        members = self.read().members
+        pages = self._main.pages(("id", "source", "tracklet", "camera")) if self._gallery_is_there() else ()
+        return [
+            Record(row["tracklet"], row["camera"], source=row["source"])
+            for rows in pages
+            for row in rows
+            if members.get(row["id"], NOBODY).person == person
+        ]
 
     @property
     def parts(self) -> Parts | None:
@@ -106,19 +119,16 @@ class MilvusPeopleTable(PeopleTable):
         """False, because a gallery in Milvus has no audit log."""
         return False
 
-    def reserve(self, was: People, count: int) -> tuple[int, People]:
+    def reserve(self, count: int) -> int:
         """Set numbers of people aside. Returns the first of them. Raises :class:`RefusedError` if another process
         writes."""
         with self._alone() as (mark, control):
             if control.stale:
                 self._held.mend(mark, control)
-            before = control.head
-            last = before.last_person
-            new = before._replace(number=before.number + 1, token=secrets.randbits(62), last_person=last + count)
+            last = control.head.last_person
             mark.sign()
-            self._rows.upsert([new.row()])
-        same = was.state.head == before
-        return last + 1, replace(was, state=was.state._replace(head=new)) if same else was
+            self._rows.upsert([control.head._replace(last_person=last + count).row()])
+        return last + 1
 
     def propose(self, was: People, people: Sequence[tuple[Record, int]]) -> tuple[list[bool], People]:
         """Store whom records were taken for before they were grouped.
@@ -128,7 +138,7 @@ class MilvusPeopleTable(PeopleTable):
         self._held.make()
         ids = [key_digest(record) for record, _ in people]
         there = self._main.find(ids)
-        before = State(self._held.control().head, self._rows.count(STORED))
+        before = State(self._held.control().head.write, self._rows.count(STORED))
         known = self._rows.find(ids)
         members = {
             one: Membership.proposed(who)
@@ -165,7 +175,7 @@ class MilvusPeopleTable(PeopleTable):
             false_match_rate,
         )  # fmt: skip
         with self._alone() as (mark, control):
-            if control.head != was.state.head:
+            if control.head.write != was.state.write:
                 raise RefusedError(str(changed_meanwhile(self._where)))
             if control.stale:
                 self._held.mend(mark, control)
