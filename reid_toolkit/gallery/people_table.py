@@ -186,8 +186,13 @@ class PeopleTable(ABC):
         """
 
     @abstractmethod
-    def propose(self, was: People, people: Sequence[tuple[Record, int]]) -> tuple[list[bool], People]:
+    def propose(
+        self, was: People, people: Sequence[tuple[Record, int]], new: Collection[int]
+    ) -> tuple[list[bool], People]:
         """Store whom records were taken for before they were grouped. Records that have a person are left alone.
+
+        ``new`` are people without a record so far. Others who have no record are gone, because they were forgotten or
+        united with somebody: they do not come back, so what is proposed for them is left out.
 
         A :meth:`write` that runs beside this is not disturbed. Returns whether each record is stored in the gallery,
         and ``was``, for which :meth:`changed` takes no notice of this call.

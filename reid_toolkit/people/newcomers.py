@@ -1,7 +1,7 @@
 """New people whom a watch has seen: they get their lasting numbers at once, before ``reid people`` has grouped them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from reid_toolkit.errors import UnavailableError
@@ -33,19 +33,31 @@ class Newcomers:
         self._again = 0.0
         """When numbers may be asked for again."""
         self.waiting: list[Waiting] = []
+        self._new: set[int] = set()
+        """Numbers that were given to nobody in the gallery yet."""
 
     def number(self) -> int | None:
         """A number that nobody has. None if the gallery cannot be written now."""
         found = next(self._numbers, None)
-        if found is not None or self._clock() < self._again:
-            return found
-        try:
-            first = self._table.reserve(BLOCK)
-        except UnavailableError:
-            self._again = self._clock() + RETRY_SECONDS
-            return None
-        self._numbers = iter(range(first + 1, first + BLOCK))
-        return first
+        if found is None and self._clock() >= self._again:
+            try:
+                first = self._table.reserve(BLOCK)
+            except UnavailableError:
+                self._again = self._clock() + RETRY_SECONDS
+                return None
+            self._numbers = iter(range(first, first + BLOCK))
+            found = next(self._numbers)
+        if found is not None:
+            self._new.add(found)
+        return found
+
+    def is_new(self, person: int) -> bool:
+        """Whether a person has a number from here, and no record in the gallery yet."""
+        return person in self._new
+
+    def drop_gone(self, there: Collection[int]) -> None:
+        """Forget what waits for people who are neither new nor among ``there``: they were forgotten meanwhile."""
+        self.waiting = [one for one in self.waiting if one.person in there or one.person in self._new]
 
     def put(self, record: Record, person: int) -> None:
         """Take a record for a person. The next :meth:`store` stores that."""
@@ -56,7 +68,8 @@ class Newcomers:
         :meth:`PeopleTable.propose` does. Raises :class:`UnavailableError` if the gallery cannot be written now."""
         if not self.waiting:
             return was
-        there, was = self._table.propose(was, [(one.record, one.person) for one in self.waiting])
+        there, was = self._table.propose(was, [(one.record, one.person) for one in self.waiting], self._new)
+        self._new -= {one.person for one, is_there in zip(self.waiting, there, strict=True) if is_there}
         late = self._clock() - PATIENCE
         self.waiting = [
             one for one, is_there in zip(self.waiting, there, strict=True) if not is_there and one.since > late

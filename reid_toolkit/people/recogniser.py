@@ -234,9 +234,10 @@ class PeopleRecogniser:
     def ended(self, record: Record, decision: Decision) -> None:
         """Take the record for the person from now on. Grouping may decide otherwise later."""
         found = NUMBERED.fullmatch(decision.number or "")
-        if found:
-            self._newcomers.put(record, int(found[1]))
-            self._join(key_digest(record), int(found[1]))
+        person = int(found[1]) if found else 0
+        if person in self._sizes or self._newcomers.is_new(person):  # and not forgotten meanwhile
+            self._newcomers.put(record, person)
+            self._join(key_digest(record), person)
 
     def close(self) -> None:
         """Store whom the last records were taken for. Call it when they are enrolled."""
@@ -321,6 +322,7 @@ class PeopleRecogniser:
             if not heirs:
                 self._say(f"{name_of(gone, {})} of the watch list has no records any more, so there is no alert for it")
         self._people, self._members, self._sizes = replace(people, members={}), members, sizes
+        self._newcomers.drop_gone(sizes)
         for one in self._newcomers.waiting:
             self._join(key_digest(one.record), one.person)
         if self._budget:

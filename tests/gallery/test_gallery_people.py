@@ -290,13 +290,18 @@ def test_a_watch_sets_numbers_aside_and_proposes_people(gallery: GalleryStore, w
         was = table.read()
         assert was.last_person == first + 5
         given = [(RECORDS[0], first), (RECORDS[4], first), (Record("nobody", "a"), first)]
-        there, now = table.propose(was, given)
+        there, now = table.propose(was, given, {first})
         assert there == [True, True, False]
         assert not table.changed(now)
         assert other.people.changed(was)
         assert knows(other)[0] == PERSONS | {KEYS[4]: Membership.proposed(first)}, "who has a person keeps it"
         table.write(was, names={1: "Ana"})  # which this does not disturb
-        table.propose(table.read(), [(RECORDS[4], first + 1)])
+        table.propose(table.read(), [(RECORDS[4], first + 1)], {first + 1})
+        there, _ = table.propose(table.read(), [(RECORDS[3], first + 2), (RECORDS[5], 1)], ())
+        assert there == [True, True]
+        assert KEYS[3] not in table.read().members, "a person without records does not come back"
+        assert table.read().members[KEYS[5]] == Membership.proposed(1)
+    gallery.delete(tracklet="t5")
     assert knows(gallery)[0] == PERSONS | {KEYS[4]: Membership.proposed(first)}
     gallery.delete(tracklet="t4")
     assert knows(gallery) == (PERSONS, {1: "Ana", 2**40: "Ben"}, (SAME, APART), first + 5, 2)

@@ -240,11 +240,12 @@ def test_grouping_corrects_whom_a_watch_took_for_new(watch: Watch) -> None:
     records = [site.cross(3, "camera-0"), site.cross(3, "camera-1")]
     site.enroll(store, first)
     number, was = store.people.reserve(5), store.people.read()
-    there, was = store.people.propose(was, [*((one, number) for one in records), (Record("gone", "x"), number)])
+    given = [*((one, number) for one in records), (Record("gone", "x"), number)]
+    there, was = store.people.propose(was, given, {number})
     assert there == [True, True, False]
     assert not store.people.changed(was)
     stale = store.people.read()
-    store.people.propose(was, [(site.records[0], number)])
+    store.people.propose(was, [(site.records[0], number)], ())
     assert store.people.changed(was)
     assert site.groups(store)[site.records[0].tracklet] != number, "it has a person"
     done = update(store)
@@ -275,6 +276,26 @@ def test_numbers_that_a_watch_takes_meanwhile_are_given_to_nobody_else(
     assert made in numbers
     assert taken.isdisjoint(numbers)
     assert gallery.people.reserve(1) > max(taken | numbers)
+
+
+def test_who_is_forgotten_does_not_come_back_with_what_a_watch_still_holds(watch: Watch) -> None:
+    site, store = watch.site, watch.store
+    name = watch.name(3)
+    watch.cross(watch.look(3), "before")
+    first = len(site.records)
+    before, after = site.cross(3, "camera-0"), site.cross(3, "camera-0")
+    watch.recogniser.ended(before, Decision("known", name, number=name))
+    book = Book(store, "G", LATER)
+    book.forget(book.person(name))
+    site.enroll(store, first)
+    watch.clock += 60
+    watch.see(stranger(), "s", 5)  # reads the people again, and stores what waits
+    watch.recogniser.ended(after, Decision("known", name, number=name))
+    watch.clock += 60
+    assert watch.cross(watch.look(3), "later")[-1].person != name
+    watch.recogniser.close()
+    number = int(name.rpartition("-")[2])
+    assert number not in {one.person for one in store.people.read().members.values()}
 
 
 def test_a_gallery_that_is_locked_gives_no_numbers(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,12 +110,16 @@ def _give_waiting_names(db: sqlite3.Connection) -> None:
         db.execute("DELETE FROM person_waiting WHERE name = ?", (name,))
 
 
-def propose(db: sqlite3.Connection, members: Mapping[str, Membership]) -> None:
-    """Give records a person, except those that have one."""
+def propose(db: sqlite3.Connection, members: Mapping[str, Membership], new: Collection[int]) -> None:
+    """Give records a person, except those that have one. Only the people ``new`` may have had no record before."""
     for statement in PEOPLE_TABLES:
         db.execute(statement)
+    query = "SELECT 1 FROM person_member WHERE person = ?"
+    wanted = {one.person for one in members.values()}
+    there = {person for person in wanted if person in new or db.execute(query, (person,)).fetchone()}
     db.executemany(
-        "INSERT OR IGNORE INTO person_member VALUES (?, ?, ?, ?)", ((key, *one) for key, one in members.items())
+        "INSERT OR IGNORE INTO person_member VALUES (?, ?, ?, ?)",
+        ((key, *one) for key, one in members.items() if one.person in there),
     )
 
 

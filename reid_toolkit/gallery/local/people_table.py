@@ -98,7 +98,9 @@ class FolderPeopleTable(PeopleTable):
             writer.set_meta("last_person", str(last + count))
         return last + 1
 
-    def propose(self, was: People, people: Sequence[tuple[Record, int]]) -> tuple[list[bool], People]:
+    def propose(
+        self, was: People, people: Sequence[tuple[Record, int]], new: Collection[int]
+    ) -> tuple[list[bool], People]:
         """Store whom records were taken for before they were grouped."""
         writer = self._writer
         keys = [key_of(record) for record, _ in people]
@@ -106,7 +108,7 @@ class FolderPeopleTable(PeopleTable):
             there = writer.ids_of(keys)
             found = {key_digest(record): who for key, (record, who) in zip(keys, people, strict=True) if key in there}
             before = self._state(writer)
-            people_rows.propose(writer.connection, {one: Membership.proposed(who) for one, who in found.items()})
+            people_rows.propose(writer.connection, {one: Membership.proposed(who) for one, who in found.items()}, new)
             writer.set_meta("people_proposed", str(before[2] + 1))
             state = self._state(writer)
         return [key in there for key in keys], replace(was, state=state) if was.state == before else was

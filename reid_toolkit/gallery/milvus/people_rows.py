@@ -84,6 +84,11 @@ def id_of(kind: str, *key: str | float) -> str:
     return hashlib.sha256(json.dumps([kind, *key]).encode()).hexdigest()
 
 
+def members_of(person: int) -> str:
+    """The expression for the memberships of a person."""
+    return f'camera == "{MEMBER}" and start_time == {float(person)!r}'
+
+
 def text_of(value: Value | None) -> str:
     """A value as it is stored."""
     if value is None:

@@ -21,6 +21,7 @@ from reid_toolkit.gallery.milvus.people_rows import (
     Head,
     among,
     id_of,
+    members_of,
     people_of,
     referred,
     settled,
@@ -130,7 +131,9 @@ class MilvusPeopleTable(PeopleTable):
             self._rows.upsert([control.head._replace(last_person=last + count).row()])
         return last + 1
 
-    def propose(self, was: People, people: Sequence[tuple[Record, int]]) -> tuple[list[bool], People]:
+    def propose(
+        self, was: People, people: Sequence[tuple[Record, int]], new: Container[int]
+    ) -> tuple[list[bool], People]:
         """Store whom records were taken for before they were grouped.
 
         A record that gets a person from a write at the same moment may keep the proposed one, until it is grouped.
@@ -140,10 +143,12 @@ class MilvusPeopleTable(PeopleTable):
         there = self._main.find(ids)
         before = State(self._held.control().head.write, self._rows.count(STORED))
         known = self._rows.find(ids)
+        persons = {who for _, who in people}
+        held = {who for who in persons if who in new or self._rows.count(members_of(who))}
         members = {
             one: Membership.proposed(who)
             for one, (_, who) in zip(ids, people, strict=True)
-            if one in there and one not in known
+            if one in there and one not in known and who in held
         }
         self._rows.upsert([value_row(one, MEMBER, text_of(who), NOTHING, Head()) for one, who in members.items()])
         self._held.drop_links(self._held.missing(members))  # records may have been deleted meanwhile
