@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -118,9 +119,9 @@ def recognising(
         if not (wanted.people or people or table.read().members):
             tell(f"{gallery}: has no people yet, so events name none: see `reid people`")
         else:
-            recogniser = recognise_people(
-                announcer, store, gallery, embedder, people, allowed.budget if allowed else None, watch_log
-            )
+            # For people, the option is a second condition. The default is for pictures only.
+            budget = allowed.budget if allowed and wanted.a_day is not None else None
+            recogniser = recognise_people(announcer, store, gallery, embedder, people, budget, watch_log)
     if allowed:
         tell(allowed.in_words())
     if announcer.recogniser or announcer.watching:
@@ -148,16 +149,31 @@ def recognise_people(
     watch_log: "WatchLog",
 ) -> "PeopleRecogniser":
     """Give the announcer a recogniser, and say so."""
+    from reid_toolkit.calibration import beside
     from reid_toolkit.people.recogniser import PeopleRecogniser
 
     recogniser = PeopleRecogniser(
-        store, gallery, scale=lambda: calibrated_scale(store, embedder), watched=watched, budget=budget, log=watch_log
+        store,
+        gallery,
+        scale=lambda: calibrated_scale(store, embedder),
+        scale_version=lambda: written_at(beside(embedder.path)),
+        watched=watched,
+        budget=budget,
+        log=watch_log,
     )
     announcer.recogniser = recogniser
     whom = counted(recogniser.people, "person") if recogniser.people == 1 else f"{recogniser.people:,} people"
     later = "" if recogniser.people else ": run `reid people` beside the watch"
     tell(f"{gallery}: events name its {whom}{later}")
     return recogniser
+
+
+def written_at(path: Path) -> int | None:
+    """When a file was written, in nanoseconds. None if there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def keep_reason(

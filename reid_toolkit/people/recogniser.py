@@ -72,6 +72,7 @@ class PeopleRecogniser:
         where: str,
         *,
         scale: Callable[[], Scale | None] = lambda: None,
+        scale_version: Callable[[], object] = lambda: None,
         watched: Collection[str] = (),
         budget: AlertBudget | None = None,
         log: WatchLog | None = None,
@@ -83,7 +84,9 @@ class PeopleRecogniser:
             store: the gallery.
             where: what messages call the gallery.
             scale: gives what distances mean by a calibration, or None to estimate that. It is called again if the
-                gallery has doubled, or has other camera statistics.
+                gallery has doubled, or has other camera statistics or another false-match rate.
+            scale_version: gives something that changes if ``scale`` would give something else for another reason, such
+                as a new calibration.
             watched: names of people whose decisions are alerts.
             budget: how many false alerts are allowed. None for an alert whenever such a person is known.
             log: accounts for the searches in the audit log.
@@ -92,14 +95,15 @@ class PeopleRecogniser:
         Raises :class:`InputError` if nobody has one of the names ``watched``.
         """
         self._store, self._table, self._where = store, store.people, where
-        self._calibrated, self._clock = scale, clock
+        self._calibrated, self._scale_version, self._clock = scale, scale_version, clock
         self._in_view = InView()
         self._budget = budget
         self._log = log or WatchLog(self._table, {})
         self._newcomers = Newcomers(self._table, clock)
         self._said: set[str] = set()
         self._read_next = self._search_next = 0.0
-        self._scale_of: tuple[int, int] | None = None
+        self._scale_of: tuple[object, int] | None = None
+        """What the scale depends on, and how large the gallery was."""
         self._scale = Scale(lambda _a, _b: 0.0)
         self._members: dict[str, int] = {}
         self._people = people = self._table.read()
@@ -189,10 +193,18 @@ class PeopleRecogniser:
         rate = self._budget.spend(seen.end, sum(self._sizes[one] for one in self._watched))
         limit = self._scale.limit or (lambda *_: None)
         farthest = cache(lambda camera: limit(rate, camera, seen.camera))
+        without = (
+            f"no alerts for people before camera {seen.camera!r} for now: the calibration does not fit the gallery any "
+            "more, or has too few distances between different people for so rare an event: run `reid calibrate` again"
+        )
         for digest, match in seen.matches:
             if self._members.get(digest) in self._watched:
                 distance = farthest(match.record.camera or None)
-                if distance is not None and match.distance <= distance:
+                if distance is None:
+                    self._say(without)
+                    continue
+                self._said.discard(without)
+                if match.distance <= distance:
                     seen.cleared.add(digest)
 
     def _decide(self, seen: Seen) -> Decision:
@@ -330,10 +342,11 @@ class PeopleRecogniser:
 
     def _measure(self) -> None:
         """Find out what distances mean, if that may have changed."""
-        version, size = self._store.statistics_version(Comparison([None])), len(self._store)
-        if self._scale_of is None or version != self._scale_of[0] or size >= 2 * max(self._scale_of[1], 1):
+        statistics, size = self._store.statistics_version(Comparison([None])), len(self._store)
+        depends_on = statistics, self._people.false_match_rate, self._scale_version()
+        if self._scale_of is None or depends_on != self._scale_of[0] or size >= 2 * max(self._scale_of[1], 1):
             self._scale = self._calibrated() or estimate_scale(self._store)
-            self._scale_of = version, size
+            self._scale_of = depends_on, size
 
     def _say(self, message: str, error: GalleryError | None = None) -> None:
         """Warn, once for each message."""

@@ -179,6 +179,9 @@ def test_a_folder_of_crops_and_a_person_share_the_allowance(place: Place) -> Non
     )
     assert "at most 4 false a day are expected" in place.said
     assert "with 1 picture and 2 records of people, make" in place.said
+    place.told(*wanted[:-2])
+    assert {event["watched"] for event in place.events if event["kind"] == "alert"} == {"Anna", str(folder)}
+    assert "with 1 picture, make" in place.said, "without the option, nothing is promised for people"
     assert place.told(*wanted[:2], *wanted[4:], "--no-people")[1] == ("alert", None, None)
 
 

@@ -382,6 +382,28 @@ def test_with_a_budget_an_alert_needs_a_record_that_is_near_enough(site: Site, g
     assert alerts(2.0) == [False] * (KNOWN_FROM - 1) + [True] * (21 - KNOWN_FROM)
 
 
+def test_alerts_come_back_with_a_new_calibration(site: Site, gallery: Gallery) -> None:
+    update(gallery)
+    name = Watch(site, gallery).name(3)
+    calibration: list[Scale] = []
+    more = {
+        "watched": [name],
+        "budget": AlertBudget(50.0, expected=500.0),
+        "scale": lambda: calibration[-1] if calibration else None,
+        "scale_version": lambda: len(calibration),
+    }
+    watch = Watch(site, gallery, more=more)
+    with pytest.warns(RuntimeWarning, match="no alerts for people before camera 'new' for now: the calibration"):
+        assert not any(one.alert for one in watch.cross(watch.look(3), "t"))
+    calibration.append(estimate_scale(gallery)._replace(limit=lambda *_: 2.0))
+    watch.clock += 60
+    assert watch.cross(watch.look(3), "u", at=LATER + 100)[-1].alert
+    calibration.append(estimate_scale(gallery))
+    watch.clock += 60
+    with pytest.warns(RuntimeWarning, match="no alerts for people before camera 'new' for now"):
+        assert not any(one.alert for one in watch.cross(watch.look(3), "v", at=LATER + 200))
+
+
 def test_searches_are_counted_and_who_is_recognised_is_a_line(site: Site, gallery: Gallery) -> None:
     update(gallery)
     gallery.switch_audit(True)
