@@ -220,10 +220,15 @@ def erase(store: "GalleryStore", count: int, which: str, yes: bool, delete: Call
     with late_progress_bar("index", "records") as on_progress:
         if count:
             return delete(on_progress)
-        if store.leftover():
-            store.compact(on_progress)
-            log.print("what was deleted before was still in files of the index, and is gone from them")
+        erase_leftover(store, on_progress)
     return 0
+
+
+def erase_leftover(store: "GalleryStore", on_progress: OnProgress) -> None:
+    """Finish what a process that was killed, or that only deleted, has left in the files."""
+    if store.leftover():
+        store.compact(on_progress)
+        log.print("what was deleted before was still in files of the gallery, and is gone from them")
 
 
 def alike(

@@ -9,7 +9,9 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import confirm, counted, late_progress_bar, log, print_json, printable, yes_option
+from reid_toolkit.cli.gallery_delete import erase_leftover
 from reid_toolkit.cli.people_limits import limit_of
+from reid_toolkit.errors import InputError
 
 if TYPE_CHECKING:
     from reid_toolkit.gallery.people_table import Kind
@@ -118,7 +120,13 @@ def forget(gallery: str, person: str, yes: bool, wait: float) -> None:
     The records go on the gallery's block list, as with `reid gallery forget`.
     """
     with changing(gallery, wait) as book:
-        number = book.person(person)
+        try:
+            number = book.person(person)
+        except InputError:
+            # Perhaps an earlier call deleted the person, but was killed before it erased the bytes.
+            with late_progress_bar("index", "records") as on_progress:
+                erase_leftover(book.store, on_progress)
+            raise
         count = len(book.store.people.keys_of(number))
         if not yes and not confirm(f"Delete {counted(count, 'record')} of {printable(book.name(number))} for good?"):
             log.print("nothing was deleted")

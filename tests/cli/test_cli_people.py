@@ -24,6 +24,7 @@ from reid_toolkit.cli import people_corrections
 from reid_toolkit.gallery import Gallery, open_gallery
 from reid_toolkit.gallery.local import database
 from reid_toolkit.gallery.people_table import Membership
+from reid_toolkit.people.book import Book
 from reid_toolkit.records import Record
 
 PEOPLE = 5
@@ -435,10 +436,39 @@ def test_forget(run: Run, site: Site, grouped: Path, monkeypatch: pytest.MonkeyP
     assert said(run, "forget", grouped, "Ana Secret", "--yes") == f"{grouped}: 6 records forgotten\n"
     assert sorted(listed(run, grouped)) == [f"person-00000{n}" for n in range(2, 6)]
     assert said(run, "corrections", grouped) == ""
-    assert_fails(run("people", "forget", grouped, "Ana Secret", "--yes"), "nobody is called 'Ana Secret'")
+    status, out, err = run("people", "forget", grouped, "Ana Secret", "--yes")
+    assert (status, out) == (1, "")
+    assert "nobody is called 'Ana Secret'" in err
+    assert "still in files" not in err
     with Gallery.open(grouped) as store:
         assert all(store.block_list.has([one for one in site.records if one.tracklet in mine(site, 0)]))
     assert b"Ana Secret" not in b"".join(file.read_bytes() for file in grouped.iterdir())
+
+
+def test_forget_again_finishes_what_was_killed(
+    run: Run, site: Site, grouped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def on_the_disk() -> bool:
+        return vector in b"".join(file.read_bytes() for file in grouped.iterdir())
+
+    with Gallery.open(grouped) as watch:  # another process has the gallery open
+        found = {
+            record.tracklet: row for records, rows in watch.records() for record, row in zip(records, rows, strict=True)
+        }
+        vector = found[mine(site, 0)[0]].astype(np.float16).tobytes()
+        with Gallery.open(grouped) as store, monkeypatch.context() as context:
+            context.setattr(store, "compact", killed)
+            with pytest.raises(KeyboardInterrupt):
+                Book(store, "G", time.time()).forget(1)
+        assert on_the_disk()
+        status, _, err = run("people", "forget", grouped, "person-1", "--yes")
+        assert status == 1
+        assert "what was deleted before was still in files of the gallery, and is gone from them" in err
+        assert not on_the_disk()
+        assert len(watch) == len(site.records) - 6
 
 
 def test_review(run: Run, grouped: Path) -> None:

@@ -20,7 +20,7 @@ from reid_toolkit.gallery import Gallery, GalleryStore, open_gallery
 from reid_toolkit.gallery import transfer as copying
 from reid_toolkit.gallery.transfer import SYNC_FILE as NAME
 from reid_toolkit.gallery.transfer import contents, copy, sync
-from reid_toolkit.gallery.types import Selection
+from reid_toolkit.gallery.types import EXACT_BELOW, Selection
 from reid_toolkit.records import Record
 
 CHILD = """
@@ -312,14 +312,15 @@ def test_a_target_with_a_shorter_retention_is_equal_all_the_same(
         assert tracklets(target) == {"new0", "new1", "new2", "undated too"}
 
 
+@pytest.mark.parametrize("exact_below", [2, EXACT_BELOW], ids=["with an index", "without an index"])
 def test_a_copy_that_was_killed_while_it_took_back_ends_it_the_next_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exact_below: int
 ) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     vectors = fill(tmp_path / "a", monkeypatch)
-    with Gallery.open(tmp_path / "a") as source, Gallery.open(tmp_path / "b", exact_below=2) as target:
+    with Gallery.open(tmp_path / "a") as source, Gallery.open(tmp_path / "b", exact_below=exact_below) as target:
         copy(source, target)
         source.keep_for(30 * DAY)
         with monkeypatch.context() as patch:

@@ -49,7 +49,9 @@ def _statistics_info(store: RecordTable, version: int) -> dict[str, Any] | None:
 
 
 def leftover(store: RecordTable) -> bool:
-    """Whether a file of the index may hold bytes of deleted rows. Within ``store.reading()``."""
+    """Whether a file may hold bytes of deleted rows. Within ``store.reading()``."""
+    if store.erasure_is_due():
+        return True
     about = manifest_of(store)
     return index_files.holds_deleted(store.folder, about, store.number("removed"))
 

@@ -1,5 +1,6 @@
 """A gallery in a folder. SQLite holds the records, and the rows that searches use follow the database."""
 
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -110,10 +111,8 @@ class Gallery(GalleryStore):
             return self._reader.count()
 
     def expect(self, dimension: int | None = None, model: str | None = None) -> None:
-        """Require this width and model from now on. An empty gallery takes them over.
-
-        Raises :class:`GalleryError` if it holds descriptors of another width or model.
-        """
+        """Require this width and model from now on. An empty gallery takes them over. Raises :class:`GalleryError` if
+        it holds descriptors of another width or model."""
         given = {"dimension": None if dimension is None else str(dimension), "model": model}
         wanted = self._expected | {key: value for key, value in given.items() if value is not None}
         with self._locks.reader, self._reader.reading():
@@ -289,10 +288,7 @@ class Gallery(GalleryStore):
             return self._reader.matching(which)
 
     def delete_selected(self, which: Selection) -> int:
-        """Delete the records that match. Gives their number. Quick, because the index only marks them.
-
-        Their bytes stay in the index files until :meth:`compact`.
-        """
+        """Delete the records that match. Gives their number. Quick: their bytes stay in files until :meth:`compact`."""
         with self._locks.writer, self._writer.writing():
             count = self._writer.delete(which)
             self._writer.log(audit.deletion(which, count))
@@ -331,16 +327,20 @@ class Gallery(GalleryStore):
     def expire(self) -> int:
         """Delete the records past the retention. Gives their number. Quick: their bytes leave the database and its log,
         unless another process is reading, but stay in the index files until :meth:`compact`."""
-        gone = super().expire()
-        if gone:
-            with self._locks.writer:
-                self._writer.empty_log()
+        kept = self.retention
+        which = Selection(before=-np.inf if kept is None else time.time() - kept)
+        if kept is None or not self.count_of(which):
+            return 0
+        with self._locks.writer:
+            with self._writer.writing():
+                gone = self._writer.delete(which, for_good=False)
+                self._writer.log(audit.deletion(which, gone))
+            self._writer.empty_log()
         return gone
 
     def switch_audit(self, on: bool) -> None:
-        """Switch the audit log of searches, deletions and full readings on or off. It is never shortened.
-        Raises :class:`AuditError` if there is a log that does not match the database. That log is not changed.
-        """
+        """Switch the audit log of searches, deletions and full readings on or off. It is never shortened. Raises
+        :class:`AuditError` if there is a log that does not match the database. That log is not changed."""
         with self._locks.writer, self._writer.writing():
             self._writer.switch_log(on)
 
@@ -370,7 +370,7 @@ class Gallery(GalleryStore):
         self.build_index(on_progress)
 
     def leftover(self) -> bool:
-        """Whether index files may hold bytes of deleted records, which :meth:`compact` erases."""
+        """Whether files may hold bytes of deleted records, which :meth:`compact` erases."""
         with self._locks.reader, self._reader.reading():
             return leftover(self._reader)
 

@@ -108,15 +108,16 @@ class RecordTable(Database):
         gone = self._db.executemany(query, keys).rowcount
         gone = max(gone, 0)  # sqlite3 gives -1 if there are no keys
         people_rows.drop(self._db, keys)
-        self._count(0, gone)
+        self._count(0, gone, for_good=True)
         return gone
 
-    def delete(self, which: Selection) -> int:
-        """Delete the rows that match, within :meth:`writing`. Gives the number of deleted rows."""
+    def delete(self, which: Selection, *, for_good: bool = True) -> int:
+        """Delete the rows that match, within :meth:`writing`. Gives the number of deleted rows. ``for_good`` if their
+        bytes have to be erased (:meth:`erasure_is_due`)."""
         where, values = self._where(which)
         people_rows.drop_where(self._db, where, values)
         gone = self._db.execute(f"DELETE FROM record WHERE {where}", values).rowcount
-        self._count(0, gone)
+        self._count(0, gone, for_good)
         return gone
 
     def matching(self, which: Selection) -> int:
@@ -219,6 +220,18 @@ class RecordTable(Database):
     def switch_log(self, on: bool) -> None:
         """Switch the audit log on or off, within :meth:`writing`."""
         self.set_meta("audit", audit.switched(self.folder, self.audit_head(), on).text)
+
+    def shrink(self) -> None:
+        """Rewrite the file without the space of deleted rows, so that nothing has to be erased any more."""
+        before = self.meta("erasure")
+        super().shrink()
+        with self.writing():
+            if self.meta("erasure") == before:  # otherwise another process has deleted more meanwhile
+                self.set_meta("erasure", "")
+
+    def erasure_is_due(self) -> bool:
+        """Whether rows that were deleted for good may still be in the file or its log: it was not shrunk since."""
+        return bool(self.meta("erasure"))
 
     def begin_epoch(self) -> None:
         """Begin a new epoch, within :meth:`writing`. No older cache may be used or saved after it."""
@@ -363,9 +376,12 @@ class RecordTable(Database):
                 tests.append(("end_time >= ?", [DATED_FROM]))
         return " AND ".join(test for test, _ in tests), [value for _, values in tests for value in values]
 
-    def _count(self, added: int, removed: int) -> None:
+    def _count(self, added: int, removed: int, for_good: bool = False) -> None:
         self.set_meta("count", str(self.number("count") + added - removed))
-        self.set_meta("removed", str(self.number("removed") + removed))
+        total = str(self.number("removed") + removed)
+        self.set_meta("removed", total)
+        if removed and for_good:
+            self.set_meta("erasure", total)
 
 
 def _fields(number: int, record: Record, vector: bytes) -> Fields:
