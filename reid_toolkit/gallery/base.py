@@ -214,7 +214,8 @@ class GalleryStore(Protocol):
         """For each record, whether a record with its tracklet, camera and source is stored."""
 
     def held(self, digests: Collection[str]) -> dict[str, Stored]:
-        """The undamaged records whose keys have these digests (:func:`gallery.digests.key_digest`), by digest."""
+        """The undamaged records whose keys have these digests (:func:`gallery.digests.key_digest`), by digest. Records
+        past the retention are not shown, as in searches."""
 
     def count_passing(self, where: Filter) -> dict[str, int]:
         """How many records of each camera pass a filter and are not past the gallery's retention, by camera."""

@@ -133,8 +133,8 @@ class Parts(Protocol):
     """Reads parts of a gallery, for groupings that do not need all of it."""
 
     def digests(self, since: float | None) -> Iterator[tuple[int, str]]:
-        """The number in the gallery and the digest of the key of each record that was not last seen before the Unix
-        time ``since``. Quick: no descriptor is read. Damaged records may be among them."""
+        """The number in the gallery and the digest of the key of each record that was not last seen, or enrolled,
+        before the Unix time ``since``. Quick: no descriptor is read. Damaged records may be among them."""
 
     def descriptors(self) -> Iterator[Descriptors]:
         """All descriptors, without anything else of the records. Quicker than reading the records, but damage is not

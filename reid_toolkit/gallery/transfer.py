@@ -19,10 +19,11 @@ from reid_toolkit.errors import GalleryError
 from reid_toolkit.files import can_be_written
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import content_digest, key_digest
+from reid_toolkit.gallery.hidden import hidden_of
 from reid_toolkit.gallery.local.gallery import Gallery
 from reid_toolkit.gallery.local.record_table import key_of
 from reid_toolkit.gallery.people_transfer import SENT_NAME_TABLE, copy_people, send_people
-from reid_toolkit.gallery.types import Batch, OnProgress, Selection
+from reid_toolkit.gallery.types import Batch, OnProgress
 from reid_toolkit.records import Record
 
 STEP = 1_000
@@ -172,19 +173,6 @@ def forgotten_since(source: GalleryStore, target: GalleryStore, foreign: Contain
         news = [record for record in records if key_digest(record) in foreign]
         found += [record for record, has in zip(news, source.block_list.has(news), strict=True) if has]
     return found
-
-
-def hidden_of(store: GalleryStore, kept: float | None, now: float) -> dict[str, Record]:
-    """What is past a retention of ``kept`` seconds at ``now``, and must not leave the gallery; None for no retention.
-
-    By the digest of its key; of the records, what makes them the same record, and no picture.
-    """
-    if kept is None:
-        return {}
-    return {
-        key_digest(record): Record(record.tracklet, record.camera, source=record.source)
-        for record in store.listed(Selection(before=now - kept))
-    }
 
 
 def take_out(target: GalleryStore, records: Sequence[Record]) -> int:

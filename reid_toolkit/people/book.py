@@ -11,8 +11,9 @@ from reid_toolkit.errors import InputError, did_you_mean
 from reid_toolkit.files import as_name
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.hidden import hidden_of
 from reid_toolkit.gallery.people_table import Correction, Kind, Membership, People
-from reid_toolkit.gallery.types import OnProgress, Selection, is_past
+from reid_toolkit.gallery.types import OnProgress, Selection
 from reid_toolkit.people.constraints import tracklet_of_crop
 from reid_toolkit.people.corrections import Links, describe, new_correction
 from reid_toolkit.people.naming import NUMBERED, check_name, find_person, name_of, unknown_person
@@ -43,11 +44,11 @@ class Book:
         """Read the people and the records, without descriptors. ``now`` is the Unix time that retention counts from."""
         self.store, self.where = store, where
         self.people: People = store.people.read()
-        since = None if store.retention is None else now - store.retention
-        everything = Selection(before=float("inf"))
+        hidden = hidden_of(store, store.retention, now)
+        everything = store.listed(Selection(before=float("inf")))
         # Without pictures, which could be larger than all else together.
-        shown = (replace(one, thumbnail=b"") for one in store.listed(everything) if not is_past(one, since))
-        self.records: dict[str, Record] = {key_digest(record): record for record in shown}
+        found = {key_digest(record): replace(record, thumbnail=b"") for record in everything}
+        self.records: dict[str, Record] = {digest: one for digest, one in found.items() if digest not in hidden}
 
     @cached_property
     def by_person(self) -> dict[int, list[str]]:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.hidden import hidden_of
 from reid_toolkit.gallery.people_table import NOBODY, Parts, People
-from reid_toolkit.gallery.types import Batch, OnProgress, is_past
+from reid_toolkit.gallery.types import Batch, OnProgress
 from reid_toolkit.people.reach import Farthest, Reach, estimate_reach, some_groups
 from reid_toolkit.records import Record
 
@@ -46,7 +47,7 @@ class Held:
         """Read a gallery. Raises :class:`GalleryError` if it is empty."""
         total = len(store)
         held, done = [], 0
-        for part in seen_alike(store, store.records()):
+        for part in alike(store, visible(store)):
             held.append(part)
             done += len(part[0])
             if on_progress:
@@ -77,10 +78,10 @@ class Held:
         own = Part.read(store, parts, numbers[loose])
         if not len(own.numbers):  # there are none, or they are damaged
             return cls([], np.empty((0, 1), np.float32), [], frozenset(), None, levels[~loose])
-        alike = np.flatnonzero(~loose & ~np.isin(person, sorted(united(people))))
-        if not len(alike):
+        grouped = np.flatnonzero(~loose & ~np.isin(person, sorted(united(people))))
+        if not len(grouped):
             return None
-        typical = numbers[alike][some_groups(levels[alike, 1])]
+        typical = numbers[grouped][some_groups(levels[grouped, 1])]
         known = Part.read(store, parts, typical)
         strict = levels[np.searchsorted(numbers, known.numbers), 1]
         reach = estimate_reach(known.vectors, [one.camera for one in known.records], farthest, strict)
@@ -104,15 +105,10 @@ class Part:
 
     @classmethod
     def read(cls, store: GalleryStore, parts: Parts, numbers: NDArray[np.int64]) -> "Part":
-        """The undamaged and visible records of these numbers."""
-        found: list[int] = []
-        batches = []
-        since = kept_since(store)
-        for some, (records, vectors) in parts.chosen(numbers.tolist()):
-            shown = [place for place, record in enumerate(records) if not is_past(record, since)]
-            found += [some[place] for place in shown]
-            batches.append(([records[place] for place in shown], vectors[shown]))
-        return cls(np.array(found, np.int64), *joined(list(seen_alike(store, batches)))[:2])
+        """The undamaged records of these numbers."""
+        found = list(parts.chosen(numbers.tolist()))
+        there = [number for some, _ in found for number in some]
+        return cls(np.array(there, np.int64), *joined(list(alike(store, (batch for _, batch in found))))[:2])
 
 
 def united(people: People) -> set[int]:
@@ -131,14 +127,21 @@ def kept_since(store: GalleryStore) -> float | None:
     return None if store.retention is None else time.time() - store.retention
 
 
-def seen_alike(store: GalleryStore, batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The visible records of batches, without pictures and without their cameras' bias."""
-    since, statistics = kept_since(store), store.statistics()
+def visible(store: GalleryStore) -> Iterator[Batch]:
+    """All records that are not past the retention."""
+    hidden = hidden_of(store, store.retention, time.time())
+    for batch, vectors in store.records():
+        shown = [row for row, record in enumerate(batch) if not hidden or key_digest(record) not in hidden]
+        yield [batch[row] for row in shown], vectors[shown]
+
+
+def alike(store: GalleryStore, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The records of batches, without pictures and without their cameras' bias."""
+    statistics = store.statistics()
     for batch, vectors in batches:
-        shown = [row for row, record in enumerate(batch) if not is_past(record, since)]
-        part = [replace(batch[row], thumbnail=b"") for row in shown]  # pictures would take much memory
+        part = [replace(record, thumbnail=b"") for record in batch]  # pictures would take much memory
         cameras = [record.camera for record in part]
-        yield part, statistics.apply(vectors[shown], cameras) if statistics and part else vectors[shown]
+        yield part, statistics.apply(vectors, cameras) if statistics and part else vectors
 
 
 def joined(parts: list[Batch]) -> tuple[list[Record], NDArray[np.float32], list[str]]:

@@ -12,6 +12,7 @@ from reid_toolkit.calibration import beside
 from reid_toolkit.errors import ReidError
 from reid_toolkit.gallery import GalleryStore, open_gallery
 from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.hidden import hidden_of
 from reid_toolkit.gallery.people_table import People
 from reid_toolkit.gallery.types import Filter, Info, Selection, Stored, is_past
 from reid_toolkit.people.book import Book, Target
@@ -80,12 +81,13 @@ class View(Book):
         return spans
 
 
-def read_records(store: GalleryStore, since: float | None) -> tuple[dict[str, Record], frozenset[str]]:
-    """All records that are not past the Unix time ``since``, without their pictures, and which of them have one."""
+def read_records(store: GalleryStore, kept: float | None) -> tuple[dict[str, Record], frozenset[str]]:
+    """All records that are not past the retention ``kept``, without their pictures, and which of them have one."""
     records, pictured = {}, set()
+    hidden = hidden_of(store, kept, time.time())
     for record in store.listed(Selection(before=float("inf"))):
-        if not is_past(record, since):
-            digest = key_digest(record)
+        digest = key_digest(record)
+        if digest not in hidden:
             if record.thumbnail:
                 pictured.add(digest)
                 record = replace(record, thumbnail=b"")
@@ -114,6 +116,8 @@ class Desk:
         self._embedder: Embedder | None = None
         self._book: View | None = None
         self._state: object = None
+        self._hidden = 0
+        """How many records were past the retention when that was last asked."""
         """What changes when records come or go, as of when the book was read."""
         self._next_read = 0.0
         self._info: Info | None = None
@@ -171,9 +175,11 @@ class Desk:
             people = store.people.read() if held is None or changed else held.people
             since = None if kept is None else time.time() - kept
             late = time.monotonic() >= self._next_read
-            state = len(store), deletions(people)
+            if late and since is not None:
+                self._hidden = store.count_of(Selection(before=since))
+            state = len(store), deletions(people), self._hidden
             if held is None or (state != self._state and (at_once or (late and new_records))):
-                records, pictured = self._read_records(since)
+                records, pictured = self._read_records(kept)
                 self._state = state
             elif changed or (since is not None and late):
                 records, pictured = held.records, held.stored_pictures
@@ -184,9 +190,9 @@ class Desk:
             self._book = View(store, self.label, people, records, pictured)
             return self._book
 
-    def _read_records(self, since: float | None) -> tuple[dict[str, Record], frozenset[str]]:
+    def _read_records(self, kept: float | None) -> tuple[dict[str, Record], frozenset[str]]:
         began = time.monotonic()
-        found = read_records(self.store, since)
+        found = read_records(self.store, kept)
         # The records of a large gallery take seconds, so they are read more seldom.
         self._next_read = time.monotonic() + max(LATE, SELDOM * (time.monotonic() - began))
         return found

@@ -14,7 +14,10 @@ from slow_search import half, passes, slow_search
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import Filter, GalleryStore, open_gallery
 from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.people.book import Book
+from reid_toolkit.people.held import visible
 from reid_toolkit.records import Record
+from reid_toolkit.service.desk import read_records
 
 ODD = ('a" or 1==1', "a\\", "ü%_'", "", 'a\' or "" == "', "new\nline", "\t\r", "\0\x1b\u2028", "{x}", 'a\\" or id != "')
 """Names that must not be taken for a part of a query."""
@@ -182,6 +185,21 @@ def names(matches: list) -> set[str]:
     return {match.record.tracklet for match in matches}
 
 
+def seen(gallery: GalleryStore, rows: list[Record]) -> list[set[str]]:
+    """The tracklets that a look-up, the people, grouping and the service show. Searches are compared with them."""
+    called = {key_digest(row): row.tracklet for row in rows}
+    kept = gallery.retention
+    since = None if kept is None else time.time() - kept
+    assert gallery.people.parts is not None
+    return [
+        {called[digest] for digest in gallery.held(list(called))},
+        {called[digest] for digest in Book(gallery, "g", time.time()).records},
+        {record.tracklet for records, _ in visible(gallery) for record in records},
+        {called[digest] for _, digest in gallery.people.parts.digests(since)},
+        {called[digest] for digest in read_records(gallery, kept)[0]},
+    ]
+
+
 def test_age_is_since_the_last_sight_or_the_enrolment(where: str) -> None:
     vectors, _ = make_people(count=8)
     now = time.time()
@@ -219,6 +237,7 @@ def test_what_is_past_the_retention_is_not_shown_and_then_deleted(where: str, mo
         assert (len(gallery), gallery.info().past) == (5, 1)
         assert [match.record for match in gallery.search(vectors[0], top_k=1)] != [rows[0]]
         assert names(gallery.search(vectors[0])) == {"long", "new", "relative", "untimed"}
+        assert seen(gallery, rows) == [{"long", "new", "relative", "untimed"}] * 5
         assert gallery.search(vectors[0], sources=["/s/old"]) == []
         assert [names(found) for found in gallery.search_batch(vectors[:2], 9, Filter(cameras=["a"]))] == [{"long"}] * 2
         page = gallery.search_page(vectors[0], 3)
@@ -230,6 +249,7 @@ def test_what_is_past_the_retention_is_not_shown_and_then_deleted(where: str, mo
         assert names(gallery.search(vectors[0])) == {"new", "relative", "untimed"}
         gallery.keep_for(None)
         assert len(gallery.search(vectors[0])) == 5
+        assert seen(gallery, rows) == [{row.tracklet for row in rows}] * 5
         gallery.keep_for(30 * DAY)
         assert gallery.expire() == 1
         assert gallery.expire() == 0
@@ -243,6 +263,7 @@ def test_what_is_past_the_retention_is_not_shown_and_then_deleted(where: str, mo
         monkeypatch.setattr(time, "time", lambda: clock() + 31 * DAY)
         # Nothing is known of when these were seen, but when they were enrolled is.
         assert gallery.search(vectors[0]) == []
+        assert seen(gallery, rows) == [set()] * 5
         gallery.compact()
         assert len(gallery) == 0
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.local.record_table import Key, RecordTable, key_of
 from reid_toolkit.gallery.local.search import Searcher
-from reid_toolkit.gallery.types import Filter, Stored
+from reid_toolkit.gallery.types import Filter, Stored, is_past
 from reid_toolkit.records import Record
 
 
@@ -22,8 +22,8 @@ class Lookup:
         self._epoch = self._last = 0
 
     def held(self, store: RecordTable, digests: Collection[str]) -> dict[str, Stored]:
-        """The undamaged records with these digests, within ``store.reading()``."""
-        (epoch, last, *_), _, _ = store.state()
+        """The undamaged records with these digests that are not past the retention, within ``store.reading()``."""
+        (epoch, last, *_), kept, _ = store.state()
         if epoch != self._epoch or last < self._last:  # bytes were erased: keep none of them
             self._keys, self._epoch, self._last = {}, epoch, 0
         wanted = {digest: raw for digest in digests if (raw := _bytes_of(digest)) is not None}
@@ -33,6 +33,13 @@ class Lookup:
         keys = {digest: self._keys[raw] for digest, raw in wanted.items() if raw in self._keys}
         ids = store.ids_of(keys.values())
         records = store.records(list(ids.values()))
+        if kept is not None:
+            past = store.past(time.time() - kept)
+            records = {
+                number: record
+                for number, record in records.items()
+                if number >= past.first_id and not is_past(record, past.before)
+            }
         return {
             digest: Stored(records[ids[key]], _vector(store, ids[key]))
             for digest, key in keys.items()

@@ -23,14 +23,16 @@ from reid_toolkit.records import Record
 
 
 def digests(table: RecordTable, since: float | None) -> Iterator[tuple[int, str]]:
-    """Number and digest of each record that was not last seen before the Unix time ``since``. Reads indexes only."""
-    gone: set[int] = set()
+    """Number and digest of each record that was not last seen, or enrolled, before the Unix time ``since``. Reads
+    indexes only."""
+    first, gone = 0, set()
     if since is not None:
         query = "SELECT id FROM record WHERE end_time >= ? AND end_time < ?"
         gone = {row[0] for row in table.connection.execute(query, (DATED_FROM, since))}
+        first = table.past(since).first_id
     rows = table.connection.execute("SELECT id, source, tracklet, camera FROM record INDEXED BY record_key")
     for number, source, tracklet, camera in rows:
-        if number not in gone:
+        if number >= first and number not in gone:
             yield number, key_digest(Record(tracklet, camera, source=source))
 
 

@@ -1,7 +1,8 @@
 """Filters as Milvus expressions. Every name is quoted, so that no name is read as a part of an expression."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.gallery.digests import key_digest
@@ -33,6 +34,13 @@ def expression(where: Filter, kept_since: float | None = None) -> str:
         tests.append(f"place >= {_nanoseconds(kept_since)}")
         tests.append(f"end_time < {DATED_FROM!r} or end_time >= {_seconds(kept_since)}")
     return _all(tests)
+
+
+def is_hidden(row: Mapping[str, Any], kept_since: float | None) -> bool:
+    """Whether a row does not pass ``kept_since`` of :func:`expression`."""
+    if kept_since is None:
+        return False
+    return bool(row["place"] < _nanoseconds(kept_since) or DATED_FROM <= row["end_time"] < kept_since)
 
 
 def chosen(which: Selection) -> str:

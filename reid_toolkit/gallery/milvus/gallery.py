@@ -19,7 +19,7 @@ from reid_toolkit.gallery.milvus.block_list import MilvusBlockList
 from reid_toolkit.gallery.milvus.check import Tally, report_on, tally
 from reid_toolkit.gallery.milvus.collection import EF, EF_CONSTRUCTION, Collection, M
 from reid_toolkit.gallery.milvus.compared import STATE, Compared, states
-from reid_toolkit.gallery.milvus.filters import chosen, expression
+from reid_toolkit.gallery.milvus.filters import chosen, expression, is_hidden
 from reid_toolkit.gallery.milvus.people_table import MilvusPeopleTable
 from reid_toolkit.gallery.milvus.properties import LAST, MODEL, MODEL_FILE
 from reid_toolkit.gallery.milvus.rows import ALL, SCALARS, encode, is_whole, record_of, vectors_of
@@ -173,9 +173,12 @@ class MilvusGallery(Statistics):
         return [digest in found for digest in ids]
 
     def held(self, digests: Several[str]) -> dict[str, Stored]:
-        """The undamaged records whose keys have these digests, by digest."""
+        """The undamaged records whose keys have these digests, by digest. Not those past the retention."""
         rows = self._collection.look_up(list(digests), ALL) if digests and self._is_there() else []
-        return {row["id"]: Stored(record_of(row), vectors_of([row])[0]) for row in rows if is_whole(row)}
+        kept = self.retention
+        since = None if kept is None else time.time() - kept
+        whole = [row for row in rows if is_whole(row) and not is_hidden(row, since)]
+        return {row["id"]: Stored(record_of(row), vectors_of([row])[0]) for row in whole}
 
     def count_passing(self, where: Filter) -> dict[str, int]:
         """How many records of each camera pass a filter. Reads the cameras of these records."""

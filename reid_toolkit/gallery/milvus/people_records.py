@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from reid_toolkit.gallery.milvus.collection import IDS, NARROW, Collection
+from reid_toolkit.gallery.milvus.filters import expression
 from reid_toolkit.gallery.milvus.rows import ALL, is_whole, record_of, vectors_of
 from reid_toolkit.gallery.people_table import Descriptors
-from reid_toolkit.gallery.types import DATED_FROM, Batch
+from reid_toolkit.gallery.types import Batch, Filter
 
 DIGEST = "S64"
 
@@ -24,8 +25,8 @@ class MilvusParts:
         self._ids = np.empty(0, DIGEST)
 
     def digests(self, since: float | None) -> Iterator[tuple[int, str]]:
-        """Number and digest of each record that was not last seen before the Unix time ``since``."""
-        expr = "" if since is None else f"end_time < {DATED_FROM!r} or end_time >= {since!r}"
+        """Number and digest of each record that was not last seen, or enrolled, before the Unix time ``since``."""
+        expr = "" if since is None else expression(Filter(), since)
         found = (self._main.page(part, ["id"]) for part in self._main.parts(NARROW, expr))
         ids = sorted(row["id"] for rows in found for row in rows)
         self._ids = np.array(ids, DIGEST)
