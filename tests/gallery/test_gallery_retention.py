@@ -11,6 +11,8 @@ from gallery_people import D, make_people
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.local import lookup
 from reid_toolkit.gallery.local.database import NAME
 from reid_toolkit.gallery.local.record_table import ENROLMENT_SECONDS, RecordTable
 from reid_toolkit.records import Record
@@ -180,6 +182,27 @@ def test_an_older_gallery_counts_from_its_upgrade(path: Path, monkeypatch: pytes
         clock = time.time
         monkeypatch.setattr(time, "time", lambda: clock() + 2 * DAY)
         assert gallery.search(vectors[0]) == []
+
+
+def test_a_process_that_runs_for_months_does_not_keep_what_expired(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, _ = make_people(count=200)
+    clock, shift = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: clock() + shift[0])
+    monkeypatch.setattr(lookup, "SPARE", 0)
+    with Gallery.open(path) as gallery:
+        gallery.keep_for(1.5 * DAY)
+        for day in range(10):
+            shift[0] = day * DAY
+            today = [Record(f"t{day}-{number}", "a") for number in range(20)]
+            gallery.add(vectors[20 * day : 20 * day + 20], today)
+            gallery.expire()
+            assert gallery.search(vectors[20 * day], top_k=1)[0].record == today[0]
+            assert gallery.held([key_digest(today[1])])
+        assert len(gallery) == 40
+        assert gallery._searcher._snapshot.count <= 60
+        assert len(gallery._lookup._keys) <= 80
+        found = gallery.search(vectors[161], top_k=3)
+        assert (found[0].record.tracklet, found[0].distance) == ("t8-1", pytest.approx(0, abs=1e-2))
 
 
 def test_no_time_is_not_every_time(path: Path) -> None:

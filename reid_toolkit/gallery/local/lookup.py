@@ -13,6 +13,9 @@ from reid_toolkit.gallery.local.search import Searcher
 from reid_toolkit.gallery.types import Filter, Stored, is_past
 from reid_toolkit.records import Record
 
+SPARE = 1_000
+"""So many keys may be kept beyond twice the records, before they are read again."""
+
 
 class Lookup:
     """Which key has which digest. The database does not store it, because nothing but services asks for it."""
@@ -24,7 +27,8 @@ class Lookup:
     def held(self, store: RecordTable, digests: Collection[str]) -> dict[str, Stored]:
         """The undamaged records with these digests that are not past the retention, within ``store.reading()``."""
         (epoch, last, *_), kept, _ = store.state()
-        if epoch != self._epoch or last < self._last:  # bytes were erased: keep none of them
+        erased = epoch != self._epoch or last < self._last
+        if erased or len(self._keys) > 2 * store.count() + SPARE:  # keep nothing of what is deleted
             self._keys, self._epoch, self._last = {}, epoch, 0
         wanted = {digest: raw for digest in digests if (raw := _bytes_of(digest)) is not None}
         if last > self._last and any(raw not in self._keys for raw in wanted.values()):

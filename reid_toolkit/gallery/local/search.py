@@ -151,6 +151,11 @@ class Searcher:
             raise
         if changed and self._index is not None:
             self._index.mark_deleted(np.flatnonzero(~self._snapshot.live))
+        # Without an index nothing refers to rows by their places. A process that runs for months with a retention would
+        # otherwise keep every row that it has ever seen.
+        free = self._index is None and self._manifest is None and not self._building.locked()
+        if free and 2 * self._snapshot.dead > self._snapshot.held:
+            self._snapshot.drop_dead()
 
     def _forget_rows(self) -> None:
         self._snapshot, self._index, self._identity = Snapshot(0), None, index_files.Identity("", None, 0)
