@@ -205,9 +205,9 @@ def test_what_was_deleted_before_leaves_the_index_files_too(run: Run, gallery: P
         assert "nothing in it is of camera 'none': nothing to delete" in err
     else:
         assert (status, out.split(": ")[1][:9]) == (0, "0 records")
-    assert "still in files of the index, and is gone from them" in " ".join(err.split())
+    assert "still in files of the gallery, and is gone from them" in " ".join(err.split())
     assert {name for name in secrets if is_in_a_file(gallery, secrets[name])} == secrets.keys() - gone
-    assert "files of the index" not in run("gallery", command[0], gallery, *command[1:], "--yes")[2]
+    assert "files of the gallery" not in run("gallery", command[0], gallery, *command[1:], "--yes")[2]
 
 
 # ---- sources
