@@ -77,8 +77,9 @@ class Processes:
                     try:
                         with interrupts_ignored():  # processes are started here
                             future = executor.submit(do, entry[1])
-                    except (BrokenProcessPool, OSError):
-                        # If a process dies while another is being started, Python 3.11 closes a pipe that it needs.
+                    except (BrokenProcessPool, OSError, ValueError):
+                        # If a process dies while another is being started, Python 3.11 closes a pipe that it needs. The
+                        # error depends on who notices first.
                         if not executor._broken:
                             raise
                         lost.append(entry)

@@ -86,8 +86,9 @@ def test_a_killed_worker_is_replaced_and_its_unit_done_again(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("broken", [True, False])
+@pytest.mark.parametrize("error", [OSError("handle is closed"), ValueError("bad value(s) in fds_to_keep")], ids=repr)
 def test_a_process_that_cannot_be_started_because_another_died_is_started_later(
-    monkeypatch: pytest.MonkeyPatch, broken: bool
+    monkeypatch: pytest.MonkeyPatch, broken: bool, error: Exception
 ) -> None:
     submit, calls = ProcessPoolExecutor.submit, []
 
@@ -95,7 +96,7 @@ def test_a_process_that_cannot_be_started_because_another_died_is_started_later(
         calls.append(arguments)
         if len(calls) == 3:
             self._broken = "a process died" if broken else False
-            raise OSError("handle is closed")
+            raise error
         return submit(self, *arguments)
 
     monkeypatch.setattr(ProcessPoolExecutor, "submit", fail_once)
@@ -103,8 +104,9 @@ def test_a_process_that_cannot_be_started_because_another_died_is_started_later(
     if broken:
         assert sorted(results) == [(number, number * number) for number in range(8)]
     else:  # the system has no room for another process, for example
-        with pytest.raises(OSError, match="handle is closed"):
+        with pytest.raises(type(error)) as caught:
             list(results)
+        assert caught.value is error
 
 
 def test_a_unit_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
