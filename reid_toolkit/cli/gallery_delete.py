@@ -110,7 +110,7 @@ def selected(store: "GalleryStore", tracklet: str | None, camera: str | None, so
     def delete(on_progress: OnProgress) -> int:
         # Blocked first: if this is killed in between, nobody was deleted who could come back.
         whole = [source] if source is not None and (tracklet, camera) == (None, None) else []
-        store.block_list.add(store.listed(Selection(tracklet, camera, source)), whole)
+        store.block_list.add(store.keys(Selection(tracklet, camera, source)), whole)
         return store.forget(tracklet, camera, source, on_progress=on_progress)
 
     return Chosen(store.matching(tracklet, camera, source), delete)

@@ -127,7 +127,7 @@ def forget(gallery: str, person: str, yes: bool, wait: float) -> None:
             with late_progress_bar("index", "records") as on_progress:
                 erase_leftover(book.store, on_progress)
             raise
-        count = len(book.store.people.keys_of(number))
+        count = len(book.keys_of(number))
         if not yes and not confirm(f"Delete {counted(count, 'record')} of {printable(book.name(number))} for good?"):
             log.print("nothing was deleted")
             return

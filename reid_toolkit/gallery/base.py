@@ -226,6 +226,10 @@ class GalleryStore(Protocol):
     def listed(self, which: Selection) -> Iterator[Record]:
         """Yield the undamaged records that match, in any order, without their descriptors."""
 
+    def keys(self, which: Selection) -> Iterator[Record]:
+        """Yield source, tracklet and camera, and nothing else, of the records that match, in any order. Damaged records
+        are among them, and records past the retention."""
+
     def matching(
         self,
         tracklet: str | None = None,

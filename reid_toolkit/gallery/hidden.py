@@ -9,12 +9,9 @@ from reid_toolkit.records import Record
 def hidden_of(store: GalleryStore, kept: float | None, now: float) -> dict[str, Record]:
     """The records that are past a retention of ``kept`` seconds at the Unix time ``now``; None for no retention.
 
-    By the digest of the key; of the records, what makes them the same record, and no picture. Records without a date
-    are among them if they were enrolled before.
+    By the digest of the key; the records have nothing but their keys. Records without a date are among them if they
+    were enrolled before.
     """
     if kept is None:
         return {}
-    return {
-        key_digest(record): Record(record.tracklet, record.camera, source=record.source)
-        for record in store.listed(Selection(before=now - kept))
-    }
+    return {key_digest(key): key for key in store.keys(Selection(before=now - kept))}

@@ -160,11 +160,6 @@ class PeopleTable(ABC):
         missing. Quick, because nothing else is read. None if this kind of gallery can only :meth:`read` everything."""
         return None
 
-    @abstractmethod
-    def keys_of(self, person: int) -> list[Record]:
-        """All records of a person with nothing but source, tracklet and camera: damaged records and records that are
-        not visible any more are among them. Reads the keys of all records."""
-
     @property
     def parts(self) -> "Parts | None":
         """Reads parts of the gallery. None if this kind of gallery can only be read as a whole."""

@@ -12,7 +12,7 @@ from reid_toolkit.files import as_name
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.hidden import hidden_of
-from reid_toolkit.gallery.people_table import Correction, Kind, Membership, People
+from reid_toolkit.gallery.people_table import NOBODY, Correction, Kind, Membership, People
 from reid_toolkit.gallery.types import OnProgress, Selection
 from reid_toolkit.people.constraints import tracklet_of_crop
 from reid_toolkit.people.corrections import Links, describe, new_correction
@@ -82,6 +82,12 @@ class Book:
     def records_of(self, person: int) -> list[Record]:
         """The records of a person, without pictures. Empty if nobody has that number."""
         return [self.records[digest] for digest in self.by_person.get(person, ())]
+
+    def keys_of(self, person: int) -> list[Record]:
+        """All records of a person with nothing but source, tracklet and camera: damaged records and records past the
+        retention are among them."""
+        keys, members = self.store.keys(Selection(before=float("inf"))), self.people.members
+        return [key for key in keys if members.get(key_digest(key), NOBODY).person == person]
 
     def pictured(self, person: int) -> list[Record]:
         """The records of a person, with the pictures that the gallery stores."""
@@ -308,10 +314,9 @@ class Book:
     def forget(self, person: int, on_progress: OnProgress | None = None) -> int:
         """Delete all records of a person for good, with the name and the links. Returns how many there were.
 
-        Damaged records and records that are not visible any more are among them. The records go on the block list, so
-        that nothing brings them back.
+        The records go on the block list, so that nothing brings them back.
         """
-        records = self.store.people.keys_of(person)
+        records = self.keys_of(person)
         self.store.block_list.add(records)
         gone = self.store.delete_records(records)
         self.store.compact(on_progress)

@@ -204,13 +204,7 @@ class Gallery(GalleryStore):
         return answers
 
     def _log(
-        self,
-        name: str,
-        queries: NDArray[np.float32],
-        top_k: int,
-        where: Filter,
-        how: Comparison,
-        found: Sequence[int],
+        self, name: str, queries: NDArray[np.float32], top_k: int, where: Filter, how: Comparison, found: Sequence[int]
     ) -> None:
         if self._audited:
             version = self.statistics_version(how)
@@ -281,6 +275,12 @@ class Gallery(GalleryStore):
         """Yield the undamaged records that match, without descriptors, as of when the reading began."""
         with closing(self._reader.again()) as store, store.reading():
             yield from store.listed(which)
+
+    def keys(self, which: Selection) -> Iterator[Record]:
+        """Yield source, tracklet and camera of the records that match, also of damaged ones."""
+        with closing(self._reader.again()) as store, store.reading():
+            for source, tracklet, camera in store.keys(which).values():
+                yield Record(tracklet, camera, source=source)
 
     def count_of(self, which: Selection) -> int:
         """The number of records that match."""

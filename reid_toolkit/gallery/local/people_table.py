@@ -13,7 +13,6 @@ from reid_toolkit.gallery.local.query import log
 from reid_toolkit.gallery.local.record_table import RecordTable, key_of
 from reid_toolkit.gallery.local.search import Locks
 from reid_toolkit.gallery.people_table import (
-    NOBODY,
     Correction,
     Descriptors,
     Membership,
@@ -57,13 +56,6 @@ class FolderPeopleTable(PeopleTable):
         """The persons of a few records now."""
         with self._locks.reader, self._reader.reading():
             return people_rows.persons(self._reader.connection, sorted(digests))
-
-    def keys_of(self, person: int) -> list[Record]:
-        """All records of a person, without what is not in their keys."""
-        members = self.read().members
-        with self._locks.reader, self._reader.reading():
-            found = keyed(self._reader)
-        return [record for digest, record in found.items() if members.get(digest, NOBODY).person == person]
 
     @property
     def parts(self) -> Parts:
@@ -139,7 +131,8 @@ class FolderPeopleTable(PeopleTable):
                 )
             # What is put in may come from another gallery, which has other records.
             if put or undone or waiting or self._state(writer)[1] != removed:
-                there = keyed(writer).keys()
+                keys = writer.keys().values()
+                there = {key_digest(Record(tracklet, camera, source=source)) for source, tracklet, camera in keys}
                 members = {digest: one for digest, one in members.items() if digest in there}
                 if whole and any({one.first, one.second} - there for one in put):
                     raise deleted_meanwhile(str(writer.folder))
@@ -169,9 +162,3 @@ class FolderPeopleTable(PeopleTable):
     @staticmethod
     def _state(table: RecordTable) -> tuple[int, int, int]:
         return table.number("people_changes"), table.number("removed"), table.number("people_proposed")
-
-
-def keyed(table: RecordTable) -> dict[str, Record]:
-    """All records, also damaged ones, with nothing but what is in their keys, by the digest of the key."""
-    records = [Record(tracklet, camera, source=source) for source, tracklet, camera in table.keys().values()]
-    return {key_digest(record): record for record in records}

@@ -112,8 +112,7 @@ class RecordTable(Database):
         return gone
 
     def delete(self, which: Selection, *, for_good: bool = True) -> int:
-        """Delete the rows that match, within :meth:`writing`. Gives the number of deleted rows. ``for_good`` if their
-        bytes have to be erased (:meth:`erasure_is_due`)."""
+        """Delete the rows that match, within :meth:`writing`; how many. ``for_good``: their bytes must be erased."""
         where, values = self._where(which)
         people_rows.drop_where(self._db, where, values)
         gone = self._db.execute(f"DELETE FROM record WHERE {where}", values).rowcount
@@ -338,10 +337,12 @@ class RecordTable(Database):
                 counts.update(dict.fromkeys(map(str, parse_json(tags)), count))
         return dict(sorted(counts.items()))
 
-    def keys(self) -> dict[int, Key]:
-        """The key of each id, from an index, which may be undamaged even if the table is damaged."""
+    def keys(self, which: Selection | None = None) -> dict[int, Key]:
+        """The key of each id, from an index that may be whole if the table is damaged; or of the rows that match."""
         columns = ", ".join(f"cast({name} AS BLOB)" for name in ("source", "tracklet", "camera"))
-        rows = self._db.execute(f"SELECT id, {columns} FROM record INDEXED BY record_key")
+        where, values = self._where(which) if which else ("true", [])
+        index = "" if which else "INDEXED BY record_key"
+        rows = self._db.execute(f"SELECT id, {columns} FROM record {index} WHERE {where}", values)
         texts = ((row[0], [str(part or b"", "utf-8", "replace") for part in row[1:]]) for row in rows)
         return {number: (source, tracklet, camera) for number, (source, tracklet, camera) in texts}
 
@@ -377,8 +378,8 @@ class RecordTable(Database):
         return " AND ".join(test for test, _ in tests), [value for _, values in tests for value in values]
 
     def _count(self, added: int, removed: int, for_good: bool = False) -> None:
-        self.set_meta("count", str(self.number("count") + added - removed))
         total = str(self.number("removed") + removed)
+        self.set_meta("count", str(self.number("count") + added - removed))
         self.set_meta("removed", total)
         if removed and for_good:
             self.set_meta("erasure", total)

@@ -200,6 +200,11 @@ class MilvusGallery(Statistics):
         for rows in self._collection.pages(SCALARS, chosen(which)) if self._is_there() else ():
             yield from map(record_of, rows)
 
+    def keys(self, which: Selection) -> Iterator[Record]:
+        """Yield source, tracklet and camera of the records that match."""
+        for rows in self._collection.pages(("source", "tracklet", "camera"), chosen(which)) if self._is_there() else ():
+            yield from (Record(row["tracklet"], row["camera"], source=row["source"]) for row in rows)
+
     def count_of(self, which: Selection) -> int:
         """The number of records that match."""
         expr = chosen(which)

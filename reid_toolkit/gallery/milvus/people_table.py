@@ -31,7 +31,6 @@ from reid_toolkit.gallery.milvus.people_rows import (
 from reid_toolkit.gallery.milvus.people_work import DELETE, LASTING, WRITE, Control, Mark, changed_meanwhile
 from reid_toolkit.gallery.milvus.rows import Row
 from reid_toolkit.gallery.people_table import (
-    NOBODY,
     Correction,
     Membership,
     Parts,
@@ -99,17 +98,6 @@ class MilvusPeopleTable(PeopleTable):
         if not self._held.exists():
             return bool(was.state != State(Head().write, 0))
         return bool(was.state != State(self._held.control().head.write, self._rows.count(STORED)))
-
-    def keys_of(self, person: int) -> list[Record]:
-        """All records of a person, without what is not in their keys."""
-        members = self.read().members
-        pages = self._main.pages(("id", "source", "tracklet", "camera")) if self._gallery_is_there() else ()
-        return [
-            Record(row["tracklet"], row["camera"], source=row["source"])
-            for rows in pages
-            for row in rows
-            if members.get(row["id"], NOBODY).person == person
-        ]
 
     @property
     def parts(self) -> Parts | None:
