@@ -1,6 +1,7 @@
 """Files and names. Files are written so that a reader sees the old file or the new file, never a part of one."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -11,9 +12,12 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from reid_toolkit.storage.path import is_stored
+
+_creating = Lock()
 
 
 @contextmanager
@@ -86,6 +90,22 @@ def locked(path: Path) -> Iterator[None]:
     with open(path, "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+
+
+def create_private(path: Path) -> None:
+    """Create an empty file of mode 0600 if there is none. Raises :class:`OSError` if this process may not create it, or
+    may not read and write the one that is there.
+
+    A file that is there is never opened. When a process closes a file, the system drops all POSIX locks that this
+    process holds on it, also those of its SQLite connections. Another process then takes the database for unused, and
+    deletes its write-ahead log.
+    """
+    with _creating:  # nobody in this process may connect to the new file before it is closed here
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            if not os.access(path, os.R_OK | os.W_OK):  # also false for root, if the disk is read-only
+                raise PermissionError(errno.EACCES, "no right to read and write it", str(path)) from None
 
 
 def remove_folder(folder: Path) -> None:

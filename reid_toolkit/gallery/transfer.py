@@ -7,7 +7,6 @@ file.
 """
 
 import hashlib
-import os
 import sqlite3
 import time
 from collections.abc import Container, Iterator, Sequence
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reid_toolkit.errors import GalleryError
-from reid_toolkit.files import can_be_written
+from reid_toolkit.files import can_be_written, create_private
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import content_digest, key_digest
 from reid_toolkit.gallery.hidden import hidden_of
@@ -331,7 +330,7 @@ def _journal(folder: Path) -> Iterator[sqlite3.Connection]:
             f"be, to keep in {SYNC_FILE} what was sent; `reid gallery copy` sends everything and keeps nothing"
         )
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        create_private(path)
         with closing(sqlite3.connect(path, timeout=0.5)) as journal:
             # Held until it is closed, so that a second sync cannot take what is new for what is gone.
             journal.execute("PRAGMA locking_mode = EXCLUSIVE")

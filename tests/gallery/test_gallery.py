@@ -250,6 +250,32 @@ def test_only_the_owner_can_read_it_whatever_the_umask(path: Path) -> None:
     assert set(modes.values()) == {0o600}
 
 
+SYNC = """
+import sys
+from pathlib import Path
+from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.transfer import sync
+with Gallery.open(Path(sys.argv[1]), create=False) as centre:
+    sync(Path(sys.argv[2]), centre, "centre")
+"""
+
+
+def test_one_sync_runs_at_a_time_even_if_this_process_has_tried_a_second(path: Path) -> None:
+    def others(*_: object) -> None:
+        with pytest.raises(GalleryError, match="another sync is running"):
+            sync(path, centre, "centre")
+        command = [sys.executable, "-c", SYNC, str(path.parent / "centre"), str(path)]
+        other = subprocess.run(command, check=False, capture_output=True, text=True)
+        said.append(other.stderr.strip().splitlines()[-1])
+
+    said: list[str] = []
+    with Gallery.open(path) as gallery, Gallery.open(path.parent / "centre") as centre:
+        gallery.add(unit(2), records(2))
+        sync(path, centre, "centre", others)
+    assert len(said) == 1
+    assert "another sync is running" in said[0]
+
+
 @pytest.mark.parametrize("top_k", [0, -1])
 def test_top_k_must_be_positive(path: Path, top_k: int) -> None:
     with Gallery.open(path) as gallery, pytest.raises(InputError, match="top_k"):

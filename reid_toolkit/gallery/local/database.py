@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from reid_toolkit.errors import GalleryError, InputError, UnavailableError
-from reid_toolkit.files import can_be_written, sync_folder
+from reid_toolkit.files import can_be_written, create_private, sync_folder
 from reid_toolkit.gallery.digests import text_checksum
 from reid_toolkit.gallery.local.schema import METRIC, migrate
 
@@ -374,9 +375,10 @@ def _create(folder: Path, path: Path) -> None:
     database.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = folder / f".{NAME}.{os.getpid()}.partial"
-    os.close(os.open(temporary, os.O_CREAT | os.O_RDWR, 0o600))
+    # A name of its own: the system would drop the locks of another thread's connection to the same file.
+    temporary = folder / f".{NAME}.{secrets.token_hex(8)}.partial"
     try:
+        create_private(temporary)
         with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
             migrate(db)
         # Linked and not renamed, because another process may have created the same gallery meanwhile and filled it.

@@ -1,7 +1,6 @@
 """Events that wait on the disk until their receipt is confirmed. It survives a kill of this process."""
 
 import hashlib
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reid_toolkit.errors import InputError, first_line
+from reid_toolkit.files import create_private
 from reid_toolkit.live.events.event import Event
 
 MOST_WAITING = 100_000
@@ -45,16 +45,19 @@ class DiskQueue:
         self.path = folder / f"{hashlib.sha256(address.encode(errors='replace')).hexdigest()[:16]}.sqlite"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
-            self._db = connect(self.path)
+            create_private(self.path)  # SQLite gives its other files the same mode
         except OSError as error:
             raise InputError(
                 f"{error.filename}: events cannot wait there ({error.strerror}): choose another --events-queue"
             ) from None
         try:
-            self._prepare()
+            self._db = connect(self.path)
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
         except sqlite3.Error as error:
-            self._db.close()
             raise InputError(
                 f"{self.path}: not a usable queue of events ({first_line(error)}): move it away, and its events are "
                 "not sent; or choose another --events-queue"
@@ -112,7 +115,7 @@ class SenderLock:
 
     def __init__(self, queue: Path) -> None:
         path = queue.with_suffix(".lock")
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        create_private(path)
         self._db, self.held = sqlite3.connect(path, timeout=0, isolation_level=None), False
 
     def take(self) -> bool:

@@ -194,3 +194,50 @@ def test_killed_between_two_events_all_that_were_taken_are_sent(tmp_path: Path) 
     sink.put([happening(5)])
     sink.close()
     assert place.got == KEYS[:6]
+
+
+ANOTHER = """
+import sys
+from contextlib import closing
+from pathlib import Path
+from reid_toolkit.live.events.queue import DiskQueue, SenderLock
+with closing(DiskQueue(Path(sys.argv[1]), "there")) as queue, closing(SenderLock(queue.path)) as lock:
+    print(lock.take(), len(queue))
+"""
+
+
+def in_another_process(folder: Path) -> list[str]:
+    """Whether a process that comes and ends may send, and how many events it finds."""
+    found = subprocess.run([sys.executable, "-c", ANOTHER, str(folder)], check=True, capture_output=True, text=True)
+    return found.stdout.split()
+
+
+def test_the_end_of_another_watch_takes_no_events_away(tmp_path: Path) -> None:
+    with closing(DiskQueue(tmp_path, "there")) as queue:
+        queue.put([happening(0)])
+        with closing(DiskQueue(tmp_path, "there")):  # as the thread that sends has it
+            assert in_another_process(tmp_path)[1] == "1"
+            queue.put([happening(1), happening(2)])
+            assert in_another_process(tmp_path)[1] == "3"
+
+
+def test_a_second_sender_in_a_process_does_not_let_others_send(tmp_path: Path) -> None:
+    with closing(DiskQueue(tmp_path, "there")) as queue, closing(SenderLock(queue.path)) as lock:
+        assert lock.take()
+        with closing(SenderLock(queue.path)) as second:
+            assert not second.take()
+        assert in_another_process(tmp_path)[0] == "False"
+    assert in_another_process(tmp_path)[0] == "True"
+
+
+def test_a_queue_that_this_user_may_not_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(DiskQueue(tmp_path, "a")) as queue:
+        path = queue.path
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # because root may write everything
+    with pytest.raises(InputError, match=r"sqlite: events cannot wait there \(no right to read and write it\): choose"):
+        DiskQueue(tmp_path, "a")
+    monkeypatch.undo()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match=r"not a usable queue of events \(unable to open database file\)"):
+        DiskQueue(tmp_path, "a")
