@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from reid_toolkit.errors import InputError, first_line
 from reid_toolkit.files import create_private
+from reid_toolkit.gallery.local.database import is_busy
 from reid_toolkit.live.events.event import Event
 
 MOST_WAITING = 100_000
@@ -92,15 +93,20 @@ class DiskQueue:
                 "DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - ?", (MOST_WAITING,)
             ).rowcount
 
-    def first(self) -> Waiting | None:
-        """The oldest event. None if no event waits."""
-        row = self._db.execute("SELECT number, key, body FROM events ORDER BY number LIMIT 1").fetchone()
+    def first(self, after: int = 0) -> Waiting | None:
+        """The oldest event whose number is greater than ``after``. None if no such event waits."""
+        row = self._db.execute(
+            "SELECT number, key, body FROM events WHERE number > ? ORDER BY number LIMIT 1", (after,)
+        ).fetchone()
         return None if row is None else Waiting(*row)
 
     def remove(self, number: int) -> None:
-        """Delete an event, because its receipt is confirmed or it was refused for good."""
+        """Delete an event and all older ones, because their receipt is confirmed or they were refused for good.
+
+        Raises :class:`sqlite3.Error` as :meth:`put` does. They stay then.
+        """
         with transaction(self._db):
-            self._db.execute("DELETE FROM events WHERE number = ?", (number,))
+            self._db.execute("DELETE FROM events WHERE number <= ?", (number,))
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT coalesce(max(number) - min(number) + 1, 0) FROM events").fetchone()[0])
@@ -119,11 +125,16 @@ class SenderLock:
         self._db, self.held = sqlite3.connect(path, timeout=0, isolation_level=None), False
 
     def take(self) -> bool:
-        """Whether this process holds the lock, which it takes if it is free."""
+        """Whether this process holds the lock, which it takes if it is free. Raises :class:`sqlite3.Error` if the disk
+        does not allow it."""
         if not self.held:
-            with suppress(sqlite3.OperationalError):  # another process holds it
+            try:
+                self._db.execute("PRAGMA journal_mode = MEMORY")  # so that a full disk allows it
                 self._db.execute("BEGIN EXCLUSIVE")
                 self.held = True
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):  # then the reason is no other process, and the user has to know it
+                    raise
         return self.held
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Sequence
@@ -94,6 +95,32 @@ class QueueSink:
             )
 
 
+class Handled:
+    """Which events were received or refused. They are deleted from the queue as soon as it can be written, and are not
+    sent again until then."""
+
+    def __init__(self, queue: DiskQueue) -> None:
+        self.last = 0
+        """The number of the newest of them. All older events were handled before, because they are sent in order."""
+        self._queue, self._deleted = queue, 0
+        self._wait, self._not_before = FIRST_WAIT, 0.0
+
+    def delete(self, *, at_once: bool = False) -> sqlite3.OperationalError | None:
+        """Delete them, if the last attempt is not too recent. Returns why that was not possible, but only once until
+        it succeeds."""
+        if self._deleted == self.last or (time.monotonic() < self._not_before and not at_once):
+            return None
+        try:
+            self._queue.remove(self.last)
+        except sqlite3.OperationalError as error:  # the disk is full, or the queue is locked for long
+            news = error if self._wait == FIRST_WAIT else None
+            self._not_before = time.monotonic() + self._wait
+            self._wait = min(2 * self._wait, LONGEST_WAIT)
+            return news
+        self._deleted, self._wait, self._not_before = self.last, FIRST_WAIT, 0.0
+        return None
+
+
 class Sending:
     """The thread that sends."""
 
@@ -128,21 +155,24 @@ class Sending:
     def _run(self, folder: Path, address: str, path: Path) -> None:
         try:
             with closing(DiskQueue(folder, address)) as queue, closing(SenderLock(path)) as lock:
+                handled = Handled(queue)
                 while not self._closing:
                     try:
-                        self._send_all(queue, lock)
-                    except sqlite3.OperationalError as error:  # the disk is full, or the queue is locked for long
+                        self._send_all(queue, lock, handled)
+                    except sqlite3.OperationalError as error:  # the queue cannot be read now
                         self._say_failing(error)
                         self._pause(FIRST_WAIT, until_news=False)
+                self._delete(handled, path, at_once=True)
         except Exception as error:  # the main thread says it, and events stay on the disk
             self.notices.append(f"events are stored but no longer sent: {first_line(error)}")
         finally:
             self._transport.close()
 
-    def _send_all(self, queue: DiskQueue, lock: SenderLock) -> None:
+    def _send_all(self, queue: DiskQueue, lock: SenderLock, handled: Handled) -> None:
         wait = FIRST_WAIT
         while not self._closing:
-            waiting = queue.first() if lock.take() else None
+            self._delete(handled, queue.path)
+            waiting = queue.first(handled.last) if lock.take() else None
             if waiting is None:
                 if self._finishing:
                     self._closing = True
@@ -168,8 +198,16 @@ class Sending:
             else:
                 self.sent += 1
                 self._refusing = False
-            queue.remove(waiting.number)
+            handled.last = waiting.number
             wait, self._failing = FIRST_WAIT, False
+
+    def _delete(self, handled: Handled, path: Path, *, at_once: bool = False) -> None:
+        error = handled.delete(at_once=at_once)
+        if error is not None:
+            self.notices.append(
+                f"events that were received cannot be deleted from {path} now: {first_line(error)}; they are sent a "
+                "second time if the watch ends before that"
+            )
 
     def _say_failing(self, error: Exception) -> None:
         """Say once that events cannot be sent, until one is received."""

@@ -2,6 +2,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -111,8 +112,9 @@ def test_a_full_queue_drops_the_oldest_and_says_so_once(tmp_path: Path, monkeypa
 
 def test_files_are_for_this_user_alone_and_hold_events_only(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "queues"
-    with closing(DiskQueue(folder, "mqtt://broker/topic")) as queue, closing(SenderLock(queue.path)):
+    with closing(DiskQueue(folder, "mqtt://broker/topic")) as queue, closing(SenderLock(queue.path)) as lock:
         queue.put([happening(0)])
+        assert lock.take(), "it makes no other file, for which a full disk has no room"
         modes = {path.name.rpartition(".")[2]: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
         assert modes == dict.fromkeys(("sqlite", "sqlite-wal", "sqlite-shm", "lock"), 0o600)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -171,6 +173,61 @@ def test_a_queue_that_another_program_locks_loses_events_and_says_so(
     sink.put([happening(2)])
     sink.close()
     assert (place.got, sink.count.dropped) == (KEYS[2:3], 2)
+
+
+def test_events_that_a_full_disk_keeps_are_sent_once_and_others_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(sender, "LONGEST_WAIT", 0.02)
+    full, tries, remove = threading.Event(), [], DiskQueue.remove
+
+    def removed(queue: DiskQueue, number: int) -> None:
+        tries.append(number)
+        if full.is_set():
+            raise sqlite3.OperationalError("database or disk is full")
+        remove(queue, number)
+
+    monkeypatch.setattr(DiskQueue, "remove", removed)
+    place = Somewhere()
+    place.answers = [RefusedError("no")]
+    full.set()
+    sink = QueueSink("there", "there", tmp_path, place)
+    put_each(sink, range(3))
+    wait_until(lambda: len(place.got) == 2 and tries.count(3) > 2)
+    with pytest.warns(RuntimeWarning) as warnings:
+        sink.poll()
+    full.clear()
+    wait_until(lambda: len(sink._queue) == 0)
+    sink.put([happening(3)])
+    sink.close()
+    assert place.got == KEYS[1:4]
+    assert (sink.count.sent, sink.count.refused, sink.count.waiting) == (3, 1, 0)
+    said = [str(warning.message) for warning in warnings]
+    assert [line for line in said if "refuses events" not in line] == [
+        f"there: events that were received cannot be deleted from {sink._queue.path} now: database or disk is full; "
+        "they are sent a second time if the watch ends before that"
+    ]
+
+
+def test_what_was_never_deleted_is_sent_again_by_the_next_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(queue: DiskQueue, number: int) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    place = Somewhere()
+    with monkeypatch.context() as patch:
+        patch.setattr(DiskQueue, "remove", full)
+        sink = QueueSink("there", "there", tmp_path, place)
+        with pytest.warns(RuntimeWarning) as warnings:
+            put_each(sink, range(2), close=True)
+    assert [("cannot be deleted" in str(one.message), "2 events wait in" in str(one.message)) for one in warnings] == [
+        (True, False), (False, True)
+    ]  # fmt: skip
+    assert place.got == KEYS[:2]
+    QueueSink("there", "there", tmp_path, place).close()
+    assert place.got == KEYS[:2] * 2
 
 
 KILLED = """
