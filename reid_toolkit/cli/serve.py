@@ -106,7 +106,7 @@ def command(context: click.Context, gallery: str | None, tokens: Path | None, op
     settings = settings_of(where, given)
     app = build_app(settings)
     try:
-        refuse_open(settings, app)
+        refuse_open(settings, app, named=tokens is not None)
         listener = bind(settings.host, settings.port)
         warm_up(app)
         address = announce(settings, app, listener.getsockname()[1])
@@ -135,13 +135,29 @@ def settings_of(where: Where, given: dict[str, Any]) -> "Settings":
     )  # fmt: skip
 
 
-def refuse_open(settings: "Settings", app: Any) -> None:
-    """Refuse a service that other machines could use without a token."""
-    if settings.loopback or settings.proxy_header or app.state.door.tokens.refresh():
-        return
+def refuse_open(settings: "Settings", app: Any, *, named: bool) -> None:
+    """Refuse a service that others could use without a token although its user expects otherwise.
+
+    named: whether the user has named the file of tokens.
+    """
+    door = app.state.door
     option = "" if settings.tokens is None else f" --tokens {settings.tokens}"
+    if settings.proxy_header or door.tokens.refresh():
+        return
+    if door.open and named:
+        raise InputError(
+            f"{settings.tokens}: no file of tokens there, and without tokens everybody on this machine may do "
+            f"everything: make a token first with `reid serve token add NAME --role search{option}`, or leave "
+            "--tokens out"
+        )
+    if door.open and settings.allowed_hosts:
+        why = f"--allowed-host {settings.allowed_hosts[0]}"  # a proxy on this machine brings others' requests
+    elif not settings.loopback:
+        why = f"--host {settings.host}"
+    else:
+        return
     raise InputError(
-        f"--host {settings.host}: other machines could use the service without a token: make one first with `reid "
+        f"{why}: other machines could use the service without a token: make one first with `reid "
         f"serve token add NAME --role search{option}`, or let a proxy authenticate (--trust-proxy-header NAME)"
     )
 
@@ -176,7 +192,13 @@ def announce(settings: "Settings", app: Any, port: int) -> str:
         log.print("no tokens: everybody on this machine may do everything", markup=False, soft_wrap=True)
     else:
         count = len(app.state.door.tokens.refresh())
-        log.print(f"who may use it: {counted(count, 'token')}", markup=False, soft_wrap=True)
+        who = f"who may use it: {counted(count, 'token')}"
+        if not count and not settings.proxy_header:
+            who = (
+                f"who may use it: nobody, because {settings.tokens} has no tokens: make one with `reid serve token add "
+                f"NAME --role admin --tokens {settings.tokens}`; the service knows it at once"
+            )
+        log.print(who, markup=False, soft_wrap=True)
     return address
 
 

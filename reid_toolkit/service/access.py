@@ -66,7 +66,8 @@ class Door:
     """Addresses and digests of right tokens that came from there. They need not wait while others guess, because all
     clients of a proxy have one address."""
     guarded: bool = False
-    """Whether there were tokens since the start. Then the service stays closed when the last one is revoked."""
+    """Whether there was a file of tokens since the start. Then the service stays closed when the last token is revoked,
+    also after the next start, because the file stays."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Door":
@@ -92,7 +93,7 @@ class Door:
         except InputError:
             self.guarded = True
             raise busy(30, "the tokens of this service cannot be read: its operator has to look") from None
-        self.guarded = self.guarded or bool(tokens)
+        self.guarded = self.guarded or bool(tokens) or self.tokens.there
         return tokens
 
     def visitor(self, request: Request) -> Visitor:

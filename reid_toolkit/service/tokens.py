@@ -156,6 +156,12 @@ class TokenFile:
         self._tokens: tuple[Token, ...] = ()
         self.refresh()
 
+    @property
+    def there(self) -> bool:
+        """Whether the file was there when it was last looked for. A file without tokens is what is left when the last
+        one is revoked."""
+        return self._seen != (0, 0, 0)
+
     def refresh(self) -> tuple[Token, ...]:
         """The tokens now. Raises what :func:`read_tokens` raises."""
         if self._path is None:

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.service.rates import RateLimit
 from reid_toolkit.service.settings import Limits
-from reid_toolkit.service.tokens import FILE, revoke_token
+from reid_toolkit.service.tokens import FILE, add_token, revoke_token
 
 ID = "0" * 64
 PAIR = {"first": "Ana", "second": "nobody"}
@@ -238,6 +238,20 @@ def test_a_revoked_token_ends_at_once(guarded: TestClient, gallery: Path, tokens
 def test_a_service_that_had_tokens_does_not_open_when_they_vanish(guarded: TestClient, gallery: Path) -> None:
     (gallery / FILE).unlink()
     assert guarded.get("/api/v1/whoami").status_code == 401
+
+
+def test_a_service_that_had_tokens_stays_closed_when_it_starts_again(gallery: Path, tokens: dict[str, str]) -> None:
+    for name in ("anna", "rita", "ada"):
+        revoke_token(gallery / FILE, name)
+    with client_of(settings_of(gallery)) as client:
+        assert client.get("/api/v1/whoami").status_code == 401
+        assert client.delete("/api/v1/people/Ana").status_code == 401
+        assert client.get("/api/v1/whoami", headers=bearer(tokens["admin"])).status_code == 401
+        new = add_token(gallery / FILE, "ada", "admin")
+        assert client.get("/api/v1/whoami", headers=bearer(new)).status_code == 200
+    (gallery / FILE).unlink()
+    with client_of(settings_of(gallery)) as client:
+        assert client.get("/api/v1/whoami").json()["name"] == "local"
 
 
 def test_damaged_tokens_let_nobody_in(guarded: TestClient, gallery: Path, tokens: dict[str, str]) -> None:

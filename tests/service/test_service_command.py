@@ -127,6 +127,14 @@ def test_what_it_refuses_to_start_with(shared_gallery: Path, tmp_path: Path) -> 
     assert "198.51.100.7:0 is no address of this machine" in refused(
         "serve", "--gallery", shared_gallery, "--host", "198.51.100.7", "--port", 0, "--trust-proxy-header", "X-User"
     )
+    assert "--allowed-host reid.example: other machines could use the service without a token: make one" in refused(
+        "serve", "--gallery", shared_gallery, "--allowed-host", "reid.example", "--port", 0
+    )
+    missing = tmp_path / "typo.json"
+    assert refused("serve", "--gallery", shared_gallery, "--tokens", missing, "--port", 0) == (
+        f"error: {missing}: no file of tokens there, and without tokens everybody on this machine may do everything: "
+        f"make a token first with `reid serve token add NAME --role search --tokens {missing}`, or leave --tokens out"
+    )
     damaged = tmp_path / "tokens.json"
     damaged.write_text("{}")
     damaged.chmod(0o600)
@@ -147,6 +155,16 @@ def test_a_service_for_others_with_a_token(gallery: Path) -> None:
         assert httpx.get(here, headers=bearer(token)).json() == {"name": "desk", "role": "review"}
         assert call("serve", "token", "revoke", "desk", "--gallery", gallery)[0] == 0
         assert httpx.get(here, headers=bearer(token)).status_code == 401
+
+
+def test_a_service_whose_last_token_was_revoked_says_that_nobody_may_use_it(gallery: Path) -> None:
+    call("serve", "token", "add", "desk", "--gallery", gallery)
+    call("serve", "token", "revoke", "desk", "--gallery", gallery)
+    with served("--gallery", gallery, "--allowed-host", "reid.example") as (_, address, lines):
+        assert lines[-1].startswith(
+            f"who may use it: nobody, because {gallery / 'tokens.json'} has no tokens: make one"
+        )
+        assert httpx.get(f"{address}/api/v1/whoami").status_code == 401
 
 
 def test_a_trusted_proxy_is_said_aloud(gallery: Path) -> None:
