@@ -18,16 +18,24 @@ PATIENCE = 10.0
 
 
 @contextmanager
-def changing(desk: Desk) -> Iterator[View]:
-    """The people, for a change. One at a time. Raises :class:`Refusal` 409 if another change takes long."""
+def alone(desk: Desk) -> Iterator[None]:
+    """Nobody else changes people. Raises :class:`Refusal` 409 if another change takes long."""
     if not desk.writing.acquire(timeout=PATIENCE):
         raise Refusal(409, "people are being changed at the moment: try again", headers={"Retry-After": "5"})
     try:
-        yield desk.book()
-    except ReidError as error:
-        raise desk.refusal(error, input_status=409) from error
+        yield
     finally:
         desk.writing.release()
+
+
+@contextmanager
+def changing(desk: Desk) -> Iterator[View]:
+    """The people, for a change. One at a time. Raises :class:`Refusal` 409 if another change takes long."""
+    with alone(desk):
+        try:
+            yield desk.book()
+        except ReidError as error:
+            raise desk.refusal(error, input_status=409) from error
 
 
 def say(desk: Desk, grouper: Grouper, who: str, kind: Kind, first: str, second: str) -> dict[str, Any]:

@@ -111,7 +111,10 @@ class Desk:
         self.label = label_of(settings.gallery) or "gallery"
         """What answers call the gallery, because its path is a secret of the server."""
         self.writing = Lock()
-        """Held while people are changed, so that the service does not get in its own way."""
+        """Held while people are changed, so that the service does not get in its own way. A grouping holds it for up to
+        an hour, so nothing that shares its threads with searches may wait for it."""
+        self.storing = Lock()
+        """Held while a record is looked for and then stored, so that it is not stored twice."""
         self._reading, self._loading, self._informing = Lock(), Lock(), Lock()
         self._embedder: Embedder | None = None
         self._book: View | None = None

@@ -11,6 +11,7 @@ from reid_toolkit.images import thumbnail
 from reid_toolkit.records import Record
 from reid_toolkit.search import Search
 from reid_toolkit.service.answers import record_document
+from reid_toolkit.service.correcting import alone
 from reid_toolkit.service.desk import Desk
 from reid_toolkit.service.errors import Refusal
 from reid_toolkit.service.filters import name_in, names_in, seconds_in
@@ -43,7 +44,8 @@ def enroll(desk: Desk, form: Form, limits: Limits) -> dict[str, Any]:
     embedder = desk.embedder
     desk.store.expect(embedder.dimension, embedder.fingerprint)
     vector = embedder.embed_tracklet(images)
-    with desk.writing:
+    with desk.storing:
+        # In this order: what is deleted is on the block list before it is gone, so one of the two finds it.
         if desk.store.enrolled([record])[0]:
             raise Refusal(409, f"there is such a record already: tracklet {record.tracklet!r} of {record.camera!r}")
         if desk.store.block_list.has([record])[0]:
@@ -78,9 +80,12 @@ def name_of(pictures: Sequence[Upload]) -> str:
 
 
 def delete(desk: Desk, digest: str) -> dict[str, Any]:
-    """Delete a record for good. It goes on the block list, as with `reid gallery forget`."""
+    """Delete a record for good. It goes on the block list, as with `reid gallery forget`.
+
+    Raises :class:`Refusal` 409 if another change takes long.
+    """
     record = desk.held(digest).record
-    with desk.writing:
+    with alone(desk):
         desk.store.block_list.add([record])
         gone = desk.store.delete_records([record])
         desk.store.compact()

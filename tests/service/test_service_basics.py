@@ -4,6 +4,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 from serving import bearer, client_of, jpeg, running, settings_of
 from starlette.testclient import TestClient
 
@@ -96,3 +97,20 @@ def test_a_search_by_record_leaves_itself_out(gallery: Path) -> None:
         others = client.post("/api/v1/search", data={"person": "Ana"}).json()
         assert "Ana" not in [one["person"] for one in others["matches"]]
         assert len(others["matches"]) == 8
+
+
+def test_searches_and_enrolments_do_not_wait_for_a_grouping(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reid_toolkit.service.correcting.PATIENCE", 0.0)
+    red, green = [("picture", ("a.jpg", jpeg()))], [("picture", ("a.jpg", jpeg("green", 0.9)))]
+    with client_of(settings_of(gallery)) as client:
+        desk = client.app.state.context.desk  # type: ignore[attr-defined]
+        with desk.writing:  # as a grouping holds it
+            made = client.post("/api/v1/records", data={"camera": "gate"}, files=red)
+            assert made.status_code == 201
+            assert client.post("/api/v1/records", data={"camera": "gate"}, files=green).status_code == 201
+            assert client.post("/api/v1/records", data={"camera": "gate"}, files=green).status_code == 409
+            assert client.post("/api/v1/search", files=red).status_code == 200
+            address = f"/api/v1/records/{made.json()['id']}"
+            refused = client.delete(address)
+            assert (refused.status_code, refused.headers["retry-after"]) == (409, "5")
+        assert client.delete(address).status_code == 200
