@@ -4,6 +4,8 @@ import csv
 import importlib.util
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -225,6 +227,50 @@ def test_parquet_without_pyarrow_is_refused_before_the_work(embed: Embed, tmp_pa
     with pytest.raises(MissingDependencyError, match=r"pip install '\.\[parquet\]'; or write \.npy"):
         embed(format="parquet")
     assert not (tmp_path / "out").exists()
+
+
+FILL = """
+import errno, sys
+from pathlib import Path
+import numpy as np
+from reid_toolkit.runtime.bulk.results import WRITERS
+
+path = Path(sys.argv[1])
+try:
+    with WRITERS[path.suffix[1:]](path, 4000, 512) as write:
+        for seed in range(40):
+            vectors = np.random.default_rng(seed).normal(size=(100, 512)).astype(np.float32)
+            write(vectors, [("path", "camera", "tracklet", 1, None)] * 100)
+except OSError as error:
+    sys.exit(0 if error.errno == errno.ENOSPC else 3)
+"""
+"""Writes 8 MB. In a process of its own, because a full disk could kill it."""
+
+
+@pytest.mark.parametrize("format", ["npy", "parquet"])
+def test_a_full_disk_is_an_error_and_leaves_nothing(small_disk: Path, format: str) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow", reason="needs the parquet extra")
+    done = subprocess.run([sys.executable, "-c", FILL, small_disk / f"descriptors.{format}"], check=False)
+    assert done.returncode == 0
+    assert list(small_disk.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed(embed: Embed, crops, model, tmp_path: Path) -> None:
+    embedder = Embedder(model)
+    with open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy") as job:
+        pass
+    left = (
+        job.folder / ".descriptors.0123456789abcdef.partial.npy", job.folder / ".bad.0123456789abcdef.partial.csv",
+        job.shards / ".000001.0123456789abcdef.partial.npz",
+    )  # fmt: skip
+    others = (job.folder / ".notes.partial.txt", job.folder / ".descriptors.npy")
+    for path in (*left, *others):
+        path.write_bytes(b"x")
+    with open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy"):
+        assert [path for path in (*left, *others) if path.exists()] == list(others)
+    embed()
+    check_result(tmp_path / "out", crops, model)
 
 
 def test_the_report_on_the_disk_is_the_one_returned(embed: Embed, tmp_path: Path) -> None:

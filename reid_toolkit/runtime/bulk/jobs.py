@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,8 +28,13 @@ from reid_toolkit.files import atomic_path, locked, parse_json, write_atomic
 from reid_toolkit.images import read_images
 from reid_toolkit.records import Crop
 from reid_toolkit.runtime.embedder import Embedder
+from reid_toolkit.storage import is_stored
 
 LOCK = ".lock"
+PARTIAL = re.compile(
+    r"\.(descriptors|manifest|bad|report|job|[0-9]{6,})\.[0-9a-f]{16}\.partial\.(npy|npz|parquet|csv|json)"
+)
+"""Names of our temporary files: ``files.temporary_beside`` of a file of the job."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,18 @@ def open_job(
                 f"{folder}: another process works on this job: wait for it; to use several processes or machines, give "
                 "--workers or --ray"
             ) from None
+        remove_partial(folder)
         yield Job(folder, crops, asked)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed. They can be as large as the result. Only the holder of
+    the lock may do it."""
+    if is_stored(folder):  # temporary files of objects lie elsewhere, and go with their process
+        return
+    for path in (*folder.glob(".*"), *(folder / "shards").glob(".*")):
+        if PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 class ShardWork(NamedTuple):

@@ -17,7 +17,7 @@ from reid_toolkit.runtime.bulk.jobs import Job, printable
 
 Row = tuple[str, str, str, int, float | None]
 COLUMNS = ("path", "camera", "tracklet", "frame", "time")
-Write = Callable[[NDArray[np.float32], list[Row]], None]
+Write = Callable[[NDArray[np.float32], list[Row]], object]
 """Writes the next descriptors (B, D) and their rows of the manifest."""
 
 
@@ -89,22 +89,12 @@ def open_csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[Iterabl
 @contextmanager
 def write_npy(path: Path, total: int, dimension: int) -> Iterator[Write]:
     """Yield a function that fills a (total, dimension) float32 array in a .npy file."""
-    with atomic_path(path) as temporary:
-        # An array without data cannot be mapped into memory.
-        if not total:
-            np.save(temporary, np.empty((0, dimension), np.float32))
-            yield lambda descriptors, rows: None
-            return
-        array = np.lib.format.open_memmap(temporary, "w+", np.float32, (total, dimension))
-        done = 0
-
-        def write(descriptors: NDArray[np.float32], rows: list[Row]) -> None:
-            nonlocal done
-            array[done : done + len(rows)] = descriptors
-            done += len(rows)
-
-        yield write
-        array.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
+    # Plain writes, because a full disk is an error for them. A file that is mapped into memory gets its space only when
+    # it is filled, and a process that fills a page for which there is no space is killed.
+    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+        np.lib.format.write_array_header_1_0(handle, {**header, "shape": (total, dimension)})
+        yield lambda descriptors, rows: handle.write(descriptors.astype(np.float32, copy=False).tobytes())
 
 
 @contextmanager
