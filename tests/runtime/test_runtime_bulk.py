@@ -17,12 +17,13 @@ import pytest
 from tiny_model import DIMENSION
 
 from reid_toolkit.errors import InputError, MissingDependencyError, ReidError, RunError
+from reid_toolkit.files import locked
 from reid_toolkit.images import read_image
 from reid_toolkit.parallel.pool import ThisProcess
 from reid_toolkit.records import Crop
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.runtime.bulk.embedding import embed_crops, embed_shards
-from reid_toolkit.runtime.bulk.jobs import ShardWorker, open_job
+from reid_toolkit.runtime.bulk.jobs import LOCK, ShardWorker, open_job
 from reid_toolkit.runtime.engine import Engine
 
 Embed = Callable[..., Any]
@@ -113,11 +114,34 @@ def test_one_process_at_a_time_works_on_a_job(embed: Embed, crops, model, tmp_pa
     embedder = Embedder(model)
     with (
         open_job(tmp_path / "out", crops, embedder.fingerprint, embedder.dimension, 4, "npy"),
-        pytest.raises(InputError, match=r"out: another process works on this job: wait for it; .* --workers or --ray"),
+        pytest.raises(
+            InputError, match=r"out: another process works on a job here: wait for it, .* --workers or --ray"
+        ),
     ):
         embed()
     embed()
     check_result(tmp_path / "out", crops, model)
+
+
+def test_only_who_holds_the_lock_says_what_the_job_is(embed: Embed, crops, model, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out" / LOCK), pytest.raises(InputError, match="another process works on"):
+        embed()  # the other process has found no job either, and has not written its own yet
+    assert not (tmp_path / "out" / "job.json").exists()
+    embed()
+    check_result(tmp_path / "out", crops, model)
+
+
+def test_a_result_of_another_model_is_not_given(embed: Embed, model, tmp_path: Path) -> None:
+    embed()
+    held = tmp_path / "out" / "job.json"
+    other = json.loads(held.read_text())["model"]
+    model.write_bytes(model.read_bytes().replace(b"tiny", b"TINY"))
+    held.write_text(held.read_text().replace(other, Embedder(model).fingerprint))  # as two that began together left it
+    with pytest.raises(
+        RunError, match=rf"report\.json: a result of 10 crops and model {other}, .*: delete .*out and run"
+    ):
+        embed()
 
 
 def test_claims_of_earlier_versions_do_not_matter(embed: Embed, crops, model, tmp_path: Path) -> None:
@@ -146,7 +170,7 @@ def test_another_job_in_the_same_folder_is_refused(embed: Embed, crops, model, t
 def test_a_folder_of_something_else_is_left_alone(embed: Embed, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds other files"):
         embed(out=tmp_path / "pictures")
-    assert "job.json" not in os.listdir(tmp_path / "pictures")
+    assert not {"job.json", "shards", LOCK} & set(os.listdir(tmp_path / "pictures"))
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000])

@@ -31,6 +31,7 @@ from reid_toolkit.runtime.embedder import Embedder
 from reid_toolkit.storage import is_stored
 
 LOCK = ".lock"
+SETTINGS = "job.json"
 PARTIAL = re.compile(
     r"\.(descriptors|manifest|bad|report|job|[0-9]{6,})\.[0-9a-f]{16}\.partial\.(npy|npz|parquet|csv|json)"
 )
@@ -134,12 +135,37 @@ def open_job(
     for crop in crops:
         digest.update(os.fsencode(str(crop.path)) + b"\0")
     asked = Asked(len(crops), digest.hexdigest()[:16], model, dimension, shard_size, format)
-    path = folder / "job.json"
+    refuse_foreign(folder)
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / LOCK))
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another process works on a job here: wait for it, or use another --out; to use several "
+                "processes or machines, give --workers or --ray"
+            ) from None
+        settle(folder, asked)
+        remove_partial(folder)
+        yield Job(folder, crops, asked)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise :class:`InputError` if the folder holds other files than a job's."""
+    # The folder of shards may come from a process that was killed before it had written the settings.
+    names = {one.name for one in folder.iterdir()} if folder.is_dir() else set()
+    if SETTINGS not in names and any(not name.startswith(".") for name in names - {"shards"}):
+        raise InputError(f"{folder}: holds other files: expected a new or empty folder, or one of `reid embed`")
+
+
+def settle(folder: Path, asked: Asked) -> None:
+    """Write the settings of a new job, or compare them with those of the job that is there.
+
+    Only the holder of the lock may do it: two processes that begin together would both find no job, and one would take
+    the other's result for its own. Raises :class:`InputError` if the settings differ or the file is damaged.
+    """
+    path = folder / SETTINGS
     if not path.exists():
-        # The folder of shards may come from a process that was killed before it had written the settings.
-        if folder.is_dir() and any(not one.name.startswith(".") for one in folder.iterdir() if one.name != "shards"):
-            raise InputError(f"{folder}: holds other files: expected a new or empty folder, or one of `reid embed`")
-        (folder / "shards").mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(asdict(asked), indent=1) + "\n")
     try:
         held = parse_json(path.read_bytes())
@@ -153,16 +179,6 @@ def open_job(
             f"{folder}: holds another job ({'; '.join(differences)}): give the same settings to continue it, or use "
             "another --out"
         )
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder / LOCK))
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: another process works on this job: wait for it; to use several processes or machines, give "
-                "--workers or --ray"
-            ) from None
-        remove_partial(folder)
-        yield Job(folder, crops, asked)
 
 
 def remove_partial(folder: Path) -> None:

@@ -45,9 +45,15 @@ def result_of(job: Job) -> EmbedReport:
         join(job)
     remove_folder(job.shards)
     try:
-        return EmbedReport(**parse_json(job.report.read_bytes()))
+        report = EmbedReport(**parse_json(job.report.read_bytes()))
     except (ValueError, TypeError):
         raise RunError(f"{job.report}: damaged: delete {job.folder} and run the same command again") from None
+    if (report.model, report.crops) != (job.asked.model, job.asked.crops):
+        raise RunError(
+            f"{job.report}: a result of {report.crops} crops and model {report.model}, expected {job.asked.crops} "
+            f"and {job.asked.model}: delete {job.folder} and run the same command again"
+        )
+    return report
 
 
 def join(job: Job) -> None:
