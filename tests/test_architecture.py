@@ -78,6 +78,7 @@ FOREIGN = {
     "pyarrow": {"runtime.bulk.results"},
     "ray": {"parallel.ray_pool"},
     "fsspec": {"storage.store"},
+    "aiohttp": {"storage.store"},
     "pymilvus": {"gallery.milvus.collection"},
     "packaging": {"doctor.packages", "doctor.base"},
     "click": {"cli"},

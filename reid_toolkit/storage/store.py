@@ -22,10 +22,14 @@ IN_EXTRA = {"s3fs", "aiohttp"}
 """Those that the extra ``storage`` installs."""
 WEB = {"http", "https"}
 """Addresses that can only be read. An object may have such an address, and so may a camera's stream."""
+SLOW = "is the address right, and can the server and the network keep up? Run the same command again to continue"
 ADVICE = {
     "NoCredentialsError": "expected credentials, for S3 in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or in "
     "~/.aws/credentials",
     "PermissionError": "expected credentials that may do this",
+    "TimeoutError": SLOW,
+    "FSTimeoutError": SLOW,
+    "ReadTimeoutError": SLOW,
 }
 """What to do, by the class of an error."""
 AGAIN = "is the store's address right (for S3, AWS_ENDPOINT_URL)? Run the same command again to continue"
@@ -55,7 +59,7 @@ def file_system(protocol: str) -> Any:
         import fsspec
 
         # Listings are not remembered: others write to the store, too.
-        return fsspec.filesystem(protocol, use_listings_cache=False)
+        return fsspec.filesystem(protocol, use_listings_cache=False, **(web_options() if protocol in WEB else {}))
     except ImportError:
         how = "'.[storage]'" if package in IN_EXTRA else f"'.[storage]' {package}"
         raise MissingDependencyError(
@@ -64,6 +68,18 @@ def file_system(protocol: str) -> Any:
         ) from None
     except Exception as error:  # such as Google's, if it finds no credentials
         raise StorageError(f"{protocol}://: cannot be used: {first_line(error)}") from None
+
+
+def web_options() -> dict[str, Any]:
+    """Options for web servers. aiohttp ends a download after 5 minutes, and a recording may need longer: only a server
+    that sends nothing for a minute is given up."""
+    import aiohttp
+    from fsspec.config import conf
+
+    options: dict[str, Any] = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)}
+    for protocol in sorted(WEB):  # fsspec would drop the user's settings of the same name
+        options |= conf.get(protocol, {}).get("client_kwargs", {})
+    return {"client_kwargs": options}
 
 
 @contextmanager
@@ -82,4 +98,6 @@ def told(path: object) -> Iterator[None]:
         advice = next((text for kind, text in ADVICE.items() if kind in kinds), AGAIN)
         if "NoSuchBucket" in kinds:
             advice = "expected the name of a bucket that exists"
-        raise StorageError(f"{path}: {first_line(error).rstrip('.')}: {advice}") from None
+        # fsspec's error of a timeout says nothing, but its cause does.
+        said = first_line(error if str(error) or error.__cause__ is None else error.__cause__).rstrip(".")
+        raise StorageError(f"{path}: {said}: {advice}") from None

@@ -4,20 +4,27 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import aiohttp
 import fsspec
 import pytest
+from fsspec.implementations.http import HTTPFileSystem
 from storage_helpers import command, put
 from waiting import wait_until
 
 from reid_toolkit.errors import InputError, MissingDependencyError, StorageError
 from reid_toolkit.files import natural_order, remove_folder, write_atomic
 from reid_toolkit.footage.sources import object_at
-from reid_toolkit.storage import StoredPath, is_stored, path_of
+from reid_toolkit.storage import StoredPath, is_stored, path_of, store
 from reid_toolkit.storage import path as paths
 from reid_toolkit.storage.store import file_system
 from reid_toolkit.storage.temporary import temporary_folder
+from reid_toolkit.storage.transfer import download
 
 
 def test_objects_have_the_names_and_folders_of_files(bucket: StoredPath, tmp_path: Path) -> None:
@@ -119,6 +126,69 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingDependencyError, match=r"s3:// needs fsspec and s3fs, .*pip install '\.\[storage\]'$"):
         path_of("s3://bucket/people")
     assert object_at("https://host/hall.mp4") is None, "FFmpeg plays it as a stream then"
+
+
+class Slow(BaseHTTPRequestHandler):
+    """Sends a byte now and then, or stops in the middle of a file."""
+
+    stops = False
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "6")
+        self.end_headers()
+        with suppress(OSError):  # the client has left
+            for _ in range(6):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                self.server.going_on.wait(60 if self.stops else 0.2)  # type: ignore[attr-defined]
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def slow_server() -> Iterator[str]:
+    """The address of a file on a server that is slow. Nothing is remembered of other servers."""
+    web = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    web.going_on = threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=web.serve_forever).start()
+    file_system.cache_clear()
+    HTTPFileSystem.clear_instance_cache()
+    yield f"http://127.0.0.1:{web.server_port}/hall.mp4"
+    web.going_on.set()  # type: ignore[attr-defined]
+    web.shutdown()
+    web.server_close()
+    file_system.cache_clear()
+    HTTPFileSystem.clear_instance_cache()
+
+
+def test_a_download_may_last_longer_than_aiohttp_allows(
+    slow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiohttp.client.DEFAULT_TIMEOUT", aiohttp.ClientTimeout(total=0.5))  # it is 5 minutes
+    path = path_of(slow_server)
+    assert is_stored(path)
+    download([(path, tmp_path / "hall.mp4")])
+    assert (tmp_path / "hall.mp4").read_bytes() == b"xxxxxx"
+
+
+def test_settings_of_fsspec_for_web_servers_stay(slow_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fsspec.config.conf, "https", {"client_kwargs": {"trust_env": True}})
+    used = file_system("https").client_kwargs
+    assert (used["trust_env"], used["timeout"].total) == (True, None)
+
+
+def test_a_server_that_stops_sending_is_given_up(
+    slow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slow, "stops", True)
+    assert store.web_options()["client_kwargs"]["timeout"].sock_read == 60
+    impatient = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=None, sock_read=0.2)}}
+    monkeypatch.setattr(store, "web_options", lambda: impatient)
+    path = path_of(slow_server)
+    assert is_stored(path)
+    with pytest.raises(StorageError, match=r"hall\.mp4: .*[Tt]imeout.*: is the address right, and can the server and"):
+        download([(path, tmp_path / "hall.mp4")])
 
 
 def test_a_temporary_folder_goes_even_if_its_process_is_killed(tmp_path: Path) -> None:
