@@ -25,7 +25,11 @@ def read_coco(path: Path, held: Mapping[str, Any], recording: str, pictures: Map
     Raises :class:`InputError` if something is missing or wrong.
     """
     images = chosen_images(path, held, recording)
-    people = {one.get("id") for one in listed(path, held, "categories") if str(one.get("name")).lower() in PEOPLE}
+    people = {
+        category_of(one, "id", f"{path}, category {place + 1}")
+        for place, one in enumerate(listed(path, held, "categories"))
+        if str(one.get("name")).lower() in PEOPLE
+    }
     frames: dict[Any, int] = {}
     sizes: set[Size] = set()
     for place, image in enumerate(images):
@@ -44,7 +48,7 @@ def read_coco(path: Path, held: Mapping[str, Any], recording: str, pictures: Map
             raise InputError(f"{origin}: image_id is {key!r}, which no image has: expected the id of an image")
         if key not in frames:
             continue  # of another video in this file
-        if one.get("category_id") not in people or one.get("iscrowd"):
+        if category_of(one, "category_id", origin) not in people or one.get("iscrowd"):
             others += 1
             continue
         rows.append(Row(origin, frames[key], track_of(one, origin), box_of(one, origin), score_of(one, origin)))
@@ -78,6 +82,14 @@ def key_of(value: object, origin: str) -> object:
     if isinstance(value, str | int):
         return value
     raise InputError(f"{origin}: id is {str(value)[:50]!r}: expected the id of an image")
+
+
+def category_of(one: Mapping[str, Any], field: str, origin: str) -> object:
+    """The id of a category, as a field of ``one`` has it."""
+    value = one.get(field)
+    if isinstance(value, list | dict):
+        raise InputError(f"{origin}: {field} is {str(value)[:50]!r}: expected a number or a text")
+    return value
 
 
 def frame_of(image: Mapping[str, Any], pictures: Mapping[str, int], origin: str) -> int:

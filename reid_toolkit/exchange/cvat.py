@@ -24,8 +24,14 @@ def read_cvat(path: Path, content: bytes) -> Tracks:
     reader.parser = parser
     try:
         parser.Parse(content, True)
+    except InputError:  # of the reader; it is a ValueError too
+        raise
     except expat.ExpatError as error:
         raise InputError(f"{path}: not XML ({error}): expected CVAT for video 1.1") from None
+    except (ValueError, LookupError) as error:  # Python looks up what encoding the file names
+        raise InputError(
+            f"{path}: its encoding cannot be read ({error}): expected CVAT for video 1.1, saved as UTF-8"
+        ) from None
     if reader.root != "annotations":
         raise InputError(f"{path}: its first element is {reader.root!r}: expected annotations, of CVAT for video 1.1")
     if reader.images and not reader.rows:

@@ -82,6 +82,11 @@ def cvat(box: str = "", track: str = 'id="3" label="person"', before: str = "") 
     return f"<?xml version='1.0'?>{before}<annotations><track {track}><box {corners}/></track></annotations>"
 
 
+def in_encoding(name: str) -> str:
+    """A CVAT file that says that it has this encoding."""
+    return cvat().replace("version='1.0'", f"version='1.0' encoding='{name}'")
+
+
 def test_mot_as_others_write_it() -> None:
     tracks = read(
         "1,3,10,20,30,60,1,1,0.9\n"  # ground truth
@@ -128,6 +133,8 @@ def test_cvat_as_it_writes() -> None:
     )
     assert (tracks.frames.tolist(), tracks.numbers.tolist(), tracks.size, tracks.others) == ([3], [0], (320, 240), 1)
     assert tracks.boxes.tolist() == [[1.5, 2, 30, 60]]
+    latin = in_encoding("iso-8859-1").replace("<annotations>", "<annotations><name>caf\xe9</name>")
+    assert read(latin.encode("latin-1")).numbers.tolist() == [3]
 
 
 def test_fiftyone_counts_frames_from_1() -> None:
@@ -170,6 +177,9 @@ BOMB = '<!DOCTYPE lol [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;
         (coco(bbox=[1, 2, 3, float("nan")]), "tracks, annotation 1: a box of"),
         (coco(category_id=2), "tracks: has no box of a person"),
         (coco(iscrowd=1), "tracks: has no box of a person"),
+        (coco(category_id=[1]), r"tracks, annotation 1: category_id is '\[1\]': expected a number or a text"),
+        (coco(category_id={}), r"tracks, annotation 1: category_id is '{}': expected a number or a text"),
+        (coco().replace('{"id": 1, "name": "Person"}', '{"id": [1], "name": "Person"}'), "tracks, category 1: id is"),
         (fiftyone(index=None), "tracks, frame 5, object 1: has no index"),
         (fiftyone(bounding_box={"top_left": 3}), "tracks, frame 5, object 1: bounding_box lacks"),
         (fiftyone(label="car"), "tracks: has no box of a person"),
@@ -180,6 +190,13 @@ BOMB = '<!DOCTYPE lol [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;
         ("<annotations>", "tracks: not XML"),
         ("<html></html>", "tracks: its first element is 'html'"),
         (cvat(before=BOMB), "tracks: declares a document type"),
+        (
+            in_encoding("gb2312"),
+            r"tracks: its encoding cannot be read \(multi-byte.*\): expected CVAT .*, saved as UTF-8",
+        ),
+        (in_encoding("shift_jis"), "tracks: its encoding cannot be read"),
+        (in_encoding("nonsense"), r"tracks: its encoding cannot be read \(unknown encoding: nonsense\)"),
+        (in_encoding("rot13"), "tracks: its encoding cannot be read"),
         (cvat(box='frame="4"'), "tracks, line 1: xtl is 'None': expected a number"),
         (cvat(track='label="person"'), "tracks, line 1: id is 'None'"),
         (cvat(box='frame="-1" xtl="1" ytl="2" xbr="31" ybr="62"'), "tracks, line 1: frame -1 of track 3"),
