@@ -131,7 +131,7 @@ def free_name(recording: str, taken: Mapping[str, object]) -> str:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``path`` at the end. On an error it is removed.
 
-    Raises :class:`InputError` if ``path`` is there and is not an empty folder.
+    Raises :class:`InputError` if ``path`` is there and is not an empty folder, or is the working directory.
     """
     refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,5 +148,8 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def refuse_existing(path: Path) -> None:
     """Raise :class:`InputError` if there is something at ``path`` that would be replaced."""
+    if path.exists() and os.path.samefile(path, os.curdir):
+        # Its parent has no name for ".", and who stands in a folder that is replaced no longer sees its files.
+        raise InputError(f"{path}: is the working directory: expected a new folder")
     if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
         raise InputError(f"{path}: is there already: expected a new folder, so that nothing is replaced")

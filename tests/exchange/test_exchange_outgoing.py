@@ -90,3 +90,13 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is there already"):
         write_tracks(dataset(crop("hall", "a", 1)), "coco", tmp_path / "out", {})
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "hall.txt"]
+
+
+def test_the_working_directory_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    held = dataset(crop("hall", "a", 1))
+    for out in (Path("."), tmp_path):
+        with pytest.raises(InputError, match="is the working directory: expected a new folder"):
+            write_tracks(held, "mot", out, {})
+    assert list(tmp_path.iterdir()) == []
+    assert write_tracks(held, "mot", Path("new"), {}).files == (Path("new/hall.txt"),)
