@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 import rich_click
 
-from reid_toolkit.cli.console import fail
+from reid_toolkit.cli.console import fail, forgive_stdout
 from reid_toolkit.errors import ReidError, did_you_mean
 from reid_toolkit.times import zone
 from reid_toolkit.version import __version__
@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with status 0 (done), 1 (error), 2 (wrong usage) or 130 (interrupted)."""
     # Service managers stop a process with SIGTERM. Treat it as Ctrl-C, so that partial files are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    forgive_stdout()
     try:
         zone()  # refuses a wrong REID_TIMEZONE before any work is done
         result = reid.main(args=arguments, prog_name="reid", standalone_mode=False)

@@ -1,6 +1,7 @@
 """Output and questions: messages, progress bars and questions on stderr, JSON on stdout."""
 
 import io
+import re
 import sys
 import unicodedata
 import warnings
@@ -113,7 +114,25 @@ def print_json(value: Any) -> None:
     """Print ``value`` as one JSON document on stdout."""
     import json
 
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    # A byte of a name that is no Unicode is escaped as JSON does it, so that the document is always valid.
+    text = re.sub(
+        "[\ud800-\udfff]", lambda sign: rf"\u{ord(sign[0]):04x}", json.dumps(value, indent=2, ensure_ascii=False)
+    )
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):  # such as Latin-1, which lacks most signs
+        text = json.dumps(value, indent=2)
+    click.echo(text)
+
+
+def forgive_stdout() -> None:
+    """From now on, what the encoding of stdout lacks is written as in a Python string, such as ``\\udcff``.
+
+    Else a file name that is no Unicode would end a command with a traceback when its work is done. Any other way than
+    "strict" stays, such as the one of the locale C.UTF-8, which gives such a name its own bytes.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

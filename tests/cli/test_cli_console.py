@@ -1,5 +1,8 @@
-"""Questions that nobody answers."""
+"""Questions that nobody answers, and names that stdout cannot write."""
 
+import io
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +77,24 @@ def test_ctrl_c_at_a_question_says_that_nothing_was_done(
 @pytest.mark.parametrize(("count", "said"), [(0, "0 crops"), (1, "1 crop"), (2, "2 crops"), (12_936, "12,936 crops")])
 def test_numbers_of_things(count: int, said: str) -> None:
     assert counted(count, "crop") == said
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_name_that_stdout_cannot_write_does_not_end_a_command(
+    encoding: str, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tiny_dataset.with_name(os.fsdecode("人".encode() + b"\xff"))
+    tiny_dataset.rename(odd)
+    said = []
+    for options in ((), ("--json",)):
+        held = io.BytesIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", io.TextIOWrapper(held, encoding, errors="strict", write_through=True))
+            with pytest.raises(SystemExit) as stop:
+                main(["dataset", "check", str(odd), *options])
+        assert stop.value.code == 0
+        said.append(held.getvalue().decode(encoding))
+    name = "人\\udcff" if encoding == "utf-8" else "\\u4eba\\udcff"
+    assert said[0].endswith(f"{name}: 12 tracklets, 48 crops can be read\n")
+    assert name in said[1]
+    assert json.loads(said[1])["dataset"] == str(odd)
