@@ -46,7 +46,7 @@ class IngestStore:
 
     def taken(self) -> set[str]:
         """The names that a new recording cannot have."""
-        return {entry["name"] for entry in self.entries} | {p.name for p in (self.root / "crops").glob("[!.]*")}
+        return names_ever(self.entries) | {p.name for p in (self.root / "crops").glob("[!.]*")}
 
     def free_name(self, wanted: str) -> str:
         """Return ``wanted`` without unsafe characters and not too long. A number is added if another recording of this
@@ -82,8 +82,7 @@ class IngestStore:
         manifest.write_manifest(staging, crops)
         if crops:
             manifest.read_manifest(staging)  # so that nothing is added that could not be read again
-        old = {"replaces": replaces["name"]} if replaces else {}
-        write_atomic(staging / JOURNAL, json.dumps(entry | old))
+        write_atomic(staging / JOURNAL, json.dumps(entry | succession(replaces)))
         self.enter(staging.rename(staging.with_name(entry["name"])))
 
     def enter(self, folder: Path) -> None:
@@ -117,6 +116,19 @@ class IngestStore:
             write_journal(self.root / JOURNAL, self.entries)
         if old:
             remove_folder(self.root / "crops" / old)
+
+
+def succession(replaces: Entry | None) -> Entry:
+    """What the entry of a recording says about the one that it replaces."""
+    if replaces is None:
+        return {}
+    return {"replaces": replaces["name"], "before": [*replaces.get("before", []), replaces["name"]]}
+
+
+def names_ever(entries: Sequence[Entry]) -> set[str]:
+    """The names of recordings, also those of recordings that were replaced. A gallery may still hold their tracklets,
+    and takes a tracklet of the same name for one that it has."""
+    return {name for entry in entries for name in (entry["name"], *entry.get("before", []))}
 
 
 @contextmanager
@@ -199,7 +211,8 @@ def write_journal(path: Path, entries: Sequence[Entry]) -> None:
 def check_entry(entry: Entry) -> None:
     """Raise KeyError or TypeError if an entry lacks a field that is read."""
     texts, numbers = ("name", "source", "fingerprint"), ("crops", "frames")
-    if not all(isinstance(entry[key], str) for key in texts) or not all(isinstance(entry[key], int) for key in numbers):
+    words = [*(entry[key] for key in texts), *entry.get("before", [])]
+    if not all(isinstance(word, str) for word in words) or not all(isinstance(entry[key], int) for key in numbers):
         raise TypeError
     if not isinstance(entry["settings"], dict):
         raise TypeError

@@ -275,6 +275,11 @@ def store_part(
     report.crops += entry["crops"]
     report.damaged += part.damaged
     report.warnings += part.warnings
+    if replaces and replaces["crops"]:
+        report.warnings.append(
+            f"{entry['source']}: its earlier tracklets, {replaces['name']}-*, are out of the dataset; galleries that "
+            f"have them keep them (`reid gallery forget` deletes them), and `reid enroll` adds {entry['name']}-*"
+        )
     camera = entry["settings"]["camera"]
     count_camera(report.cameras.setdefault(camera, CameraReport()), entry, part.crops)
 

@@ -23,7 +23,14 @@ from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.dataset import group_tracklets
 from reid_toolkit.errors import DatasetError, StorageError
 from reid_toolkit.files import parse_json, remove_folder, write_atomic
-from reid_toolkit.footage.dataset_writer import Entry, IngestStore, check_entry, open_store
+from reid_toolkit.footage.dataset_writer import (
+    Entry,
+    IngestStore,
+    check_entry,
+    names_ever,
+    open_store,
+    succession,
+)
 from reid_toolkit.records import Crop
 from reid_toolkit.storage.path import is_stored
 
@@ -47,7 +54,7 @@ class StoredDataset(IngestStore):
         """The names that a new recording cannot have. Crops that no manifest lists take no name."""
         crops = self.root.resolve() / "crops"
         listed = {crop.path.relative_to(crops).parts[0] for crop in self.crops if crop.path.is_relative_to(crops)}
-        return {entry["name"] for entry in self.entries} | listed
+        return names_ever(self.entries) | listed
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
@@ -64,9 +71,9 @@ class StoredDataset(IngestStore):
         if not is_stored(staging):
             crops = send(staging, crops, self.root.resolve() / "crops" / entry["name"])
         self.refuse_others()
-        old = {"replaces": replaces["name"]} if replaces else {}
+        entry = entry | succession(replaces)
         path = self.root / ENTERING / f"{entry['name']}.json"
-        write_atomic(path, json.dumps({"entry": entry | old, "manifest": manifest.manifest_text(self.root, crops)}))
+        write_atomic(path, json.dumps({"entry": entry, "manifest": manifest.manifest_text(self.root, crops)}))
         self.enter(path)
 
     def enter(self, path: Path) -> None:

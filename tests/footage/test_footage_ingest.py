@@ -12,10 +12,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from drawn_clip import as_stream, write_clip
 from drawn_yard import EMPTY, RATE, RedDetector, ScriptedDetector, draw_frame, walker_box, write_video
 from set_clock import SetClock
+from tiny_model import build_model
 
 from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.manifest import read_manifest
@@ -25,6 +27,10 @@ from reid_toolkit.footage.dataset_writer import frame_sizes
 from reid_toolkit.footage.extract import CameraReport
 from reid_toolkit.footage.ingest import IngestReport, ingest
 from reid_toolkit.footage.sources import open_recordings
+from reid_toolkit.gallery import open_gallery
+from reid_toolkit.parallel.pool import ThisProcess
+from reid_toolkit.runtime import Embedder
+from reid_toolkit.search import enroll, units_of
 
 
 def run(*sources: Path, out: Path, **settings: object) -> IngestReport:
@@ -440,6 +446,9 @@ def test_interrupted_while_a_recording_is_replaced_nothing_is_lost_or_doubled(
     assert stems == {"yard-2"}
     assert [row[3:] for row in rows(out)] == [row[3:] for row in rows(whole)]
     assert sorted(path.name for path in (out / "crops").iterdir()) == ["yard-2"]
+    rewrite(video, write_video(tmp_path / "longest.avi", frames=70).read_bytes())
+    run(video, out=out, replace=True)
+    assert {path.parts[1] for path, *_ in rows(out)} == {"yard-3"}, "a gallery may know the tracklets of yard"
 
 
 def test_a_recording_that_changed_otherwise_is_replaced_when_asked(video: Path, tmp_path: Path) -> None:
@@ -542,6 +551,26 @@ def test_a_recording_that_is_replaced_by_an_empty_one_leaves_a_dataset_that_can_
     assert not (out / "manifest.csv").exists()
     run(write_video(tmp_path / "other.avi", shade=20), out=out)
     assert read_manifest(out).cameras == ("other",)
+
+
+@pytest.mark.parametrize("workers", [False, True])
+def test_a_recording_that_is_replaced_every_day_is_enrolled_every_day(
+    video: Path, tmp_path: Path, workers: bool
+) -> None:
+    """A gallery leaves out tracklets that it has, by their names. So no name may come back with other content."""
+    out, pool = tmp_path / "set", ThisProcess() if workers else None
+    onnx.save_model(build_model(), tmp_path / "tiny.onnx")
+    embedder = Embedder(tmp_path / "tiny.onnx")
+    with open_gallery(tmp_path / "gallery", embedder.dimension, embedder.fingerprint) as gallery:
+        for day in range(4):
+            rewrite(video, write_video(tmp_path / "new.avi", shade=10 * day).read_bytes())
+            report = ingest([video], out, detector="motion", replace=True, pool=pool)
+            told = [warning for warning in report.warnings if "galleries that have them keep them" in warning]
+            assert len(told) == (day > 0)
+            done = enroll(gallery, embedder, list(units_of(out)))
+            assert (done.enrolled, done.already) == (1, 0)
+        assert len(gallery) == 4
+    assert "yard-3-*, are out of the dataset" in told[0]
 
 
 @pytest.mark.parametrize(

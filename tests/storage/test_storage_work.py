@@ -171,6 +171,17 @@ def dying(change: Callable[..., None], changes: list[str], after: int) -> Callab
     return changed
 
 
+def test_a_recording_that_is_replaced_never_has_a_name_of_before(
+    recordings: Path, bucket: StoredPath, tmp_path: Path, place: Path
+) -> None:
+    names = []
+    for content in ("north", "south", "gate"):
+        (tmp_path / "hall.avi").write_bytes((recordings / f"{content}.avi").read_bytes())
+        run([tmp_path / "hall.avi"], bucket / "set", detector=RedDetector(), replace=True)
+        names += {crop.recording for crop in open_dataset(bucket / "set").crops}
+    assert names == ["hall", "hall-2", "hall-3"]
+
+
 def test_a_second_process_stops_the_first(recordings: Path, bucket: StoredPath, place: Path) -> None:
     with stored_dataset.open_place(bucket / "set") as store:
         run([recordings / "north.avi"], bucket / "set")
