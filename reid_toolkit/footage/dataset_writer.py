@@ -92,9 +92,12 @@ class IngestStore:
             check_entry(entry)
         except (ValueError, KeyError, TypeError):
             raise DatasetError(f"{folder / JOURNAL}: damaged: expected what `reid ingest` writes") from None
-        self.list_recording(entry, manifest.read_manifest(folder).crops if entry["crops"] else ())
-        (folder / manifest.NAME).unlink(missing_ok=True)
+        listed = is_listed(folder, entry, self.entries)
+        if not listed:
+            self.list_recording(entry, manifest.read_manifest(folder).crops if entry["crops"] else ())
+        # The journal first: it says that there is something to enter. A manifest without it is read by nobody.
         (folder / JOURNAL).unlink()
+        (folder / manifest.NAME).unlink(missing_ok=True)
         if not entry["crops"]:
             folder.rmdir()
 
@@ -116,6 +119,12 @@ class IngestStore:
             write_journal(self.root / JOURNAL, self.entries)
         if old:
             remove_folder(self.root / "crops" / old)
+
+
+def is_listed(folder: Path, entry: Entry, entries: Sequence[Entry]) -> bool:
+    """Whether a recording's folder has a journal only because earlier versions, which removed it last, were killed:
+    the dataset lists the recording, and its own manifest is gone."""
+    return not (folder / manifest.NAME).exists() and any(other["name"] == entry["name"] for other in entries)
 
 
 def succession(replaces: Entry | None) -> Entry:

@@ -11,7 +11,7 @@ from reid_toolkit.datasets.dataset import group_tracklets
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.files import parse_json, write_atomic
 from reid_toolkit.footage.changes import BEFORE, dropped_paths, new_place
-from reid_toolkit.footage.dataset_writer import JOURNAL, open_folder, read_journal, write_journal
+from reid_toolkit.footage.dataset_writer import JOURNAL, is_listed, open_folder, read_journal, write_journal
 from reid_toolkit.records import Crop
 
 
@@ -43,11 +43,12 @@ def inspect(root: Path) -> Findings:
     Raises :class:`DatasetError` for faults that cannot be set aside: no manifest, another header, a damaged journal.
     """
     findings = Findings()
-    read_journal(root / JOURNAL)
+    entries = read_journal(root / JOURNAL)
     for folder in sorted((root / "crops").glob("[!.]*")):
         if (folder / JOURNAL).exists():
             try:
-                if parse_json((folder / JOURNAL).read_text(encoding="utf-8"))["crops"]:
+                entry = parse_json((folder / JOURNAL).read_text(encoding="utf-8"))
+                if entry["crops"] and not is_listed(folder, entry, entries):
                     manifest.read_manifest(folder)
             except (DatasetError, ValueError, KeyError, TypeError) as error:
                 findings.recordings[folder.name] = plain(error, folder)

@@ -26,6 +26,7 @@ from reid_toolkit.footage import clock, crops, dataset_writer, extract, frames
 from reid_toolkit.footage.dataset_writer import frame_sizes
 from reid_toolkit.footage.extract import CameraReport
 from reid_toolkit.footage.ingest import IngestReport, ingest
+from reid_toolkit.footage.repair import inspect
 from reid_toolkit.footage.sources import open_recordings
 from reid_toolkit.gallery import open_gallery
 from reid_toolkit.parallel.pool import ThisProcess
@@ -221,6 +222,40 @@ def test_a_full_disk_while_a_recording_is_entered(
     assert report.skipped == 1  # its crops were all there; only the entry was missing
     assert rows(out) == rows(whole)
     assert Counter(path.suffix for path in (out / "crops").rglob("*.*")) == {".jpg": len(rows(out))}
+
+
+def test_killed_between_any_two_removals_a_dataset_can_be_added_to(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, whole = tmp_path / "set", tmp_path / "whole"
+    run(video, out=whole)
+    real = Path.unlink
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        real(path, missing_ok)
+        if path.parent == out / "crops" / "yard":
+            raise KeyboardInterrupt  # after the first of its two files is gone
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(video, out=out)
+    assert inspect(out).sound
+    assert run(video, out=out).skipped == 1
+    assert rows(out) == rows(whole)
+
+
+def test_a_dataset_that_an_earlier_version_left_half_entered_can_be_added_to(video: Path, tmp_path: Path) -> None:
+    """That version removed a recording's own manifest before its own journal."""
+    out = tmp_path / "set"
+    run(video, out=out)
+    before = rows(out)
+    (entry,) = json.loads((out / "ingest.json").read_text())["recordings"]
+    (out / "crops" / "yard" / "ingest.json").write_text(json.dumps(entry))
+    assert inspect(out).sound
+    assert run(video, out=out).skipped == 1
+    assert rows(out) == before
+    assert not (out / "crops" / "yard" / "ingest.json").exists()
 
 
 def test_a_video_that_ends_early_is_kept_with_a_warning(video: Path, tmp_path: Path) -> None:
