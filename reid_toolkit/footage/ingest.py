@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from reid_toolkit.datasets.manifest import check_name
 from reid_toolkit.errors import InputError, VideoError
@@ -34,6 +35,7 @@ from reid_toolkit.storage import is_address, path_of
 
 BEGINNING = 1 << 20
 """Bytes by which recordings of the same size are compared first."""
+T = TypeVar("T")
 WAY_OUT = (
     "; the motion detector wants a fixed camera and whole people who walk: for others give --detector torchvision or "
     "the file of another (docs/ingest.md)"
@@ -95,17 +97,16 @@ def ingest(
         check_name("camera", camera)
         camera = as_name(camera)
     found = find_sources([str(source) for source in sources], frame_rate)
-    recordings = found.recordings
-    if not recordings and bad is None:
+    if not found.recordings and bad is None:
         raise VideoError(first_of(found.bad))
-    refuse_repeats(recordings)
+    report = IngestReport(bad=found.bad, passed_over=found.passed_over)
+    recordings = refuse_repeats(found.recordings, report)
     refuse_unsuited(recordings, camera, start)
     if pool is not None:
         refuse_pool(recordings, tracks, detector)
     loader = partial(load_tracks, detector, detector_weights, person_label)
     people = loader() if tracks is None else given_tracks(tracks, tracks_format, recordings)
     settings = Settings(people.name, every, min_crops, margin, unix_time(start))
-    report = IngestReport(bad=found.bad, passed_over=found.passed_over)
     with open_place(path_of(out) if isinstance(out, str) else out) as store:
         jobs = [Job(recording, camera or recording.name, settings, camera is not None) for recording in recordings]
         pending = list(left_to_do(jobs, store, report, replace=replace))
@@ -289,23 +290,39 @@ def first_of(bad: Sequence[str]) -> str:
     return f"{len(bad)} sources cannot be read, the first: {bad[0]}"
 
 
-def refuse_repeats(recordings: Sequence[Recording]) -> None:
+def refuse_repeats(recordings: Sequence[Recording], report: IngestReport) -> list[Recording]:
     """Raise :class:`InputError` if two recordings have the same bytes. They are read only if sizes and beginnings are
-    the same."""
-    sizes = Counter(recording.size for recording in recordings if not recording.is_stream)
-    alike = [recording for recording in recordings if sizes[recording.size] > 1 and not recording.is_stream]
-    begins = [digest_of(recording.files, BEGINNING) for recording in alike]
-    often = Counter(begins)
+    the same. Returns the recordings without those that cannot be read; these are in the report then."""
+    files = [recording for recording in recordings if not recording.is_stream]
+    streams = [recording for recording in recordings if recording.is_stream]
+    sized = with_each(files, lambda recording: recording.size, report)
+    sizes = Counter(size for _, size in sized)
+    alone = [recording for recording, size in sized if sizes[size] < 2]
+    alike = [recording for recording, size in sized if sizes[size] > 1]
+    begun = with_each(alike, lambda recording: digest_of(recording.files, BEGINNING), report)
+    often = Counter(begin for _, begin in begun)
+    alone += [recording for recording, begin in begun if often[begin] < 2]
+    twins = [recording for recording, begin in begun if often[begin] > 1]
     seen: dict[str, Recording] = {}
-    for recording, begin in zip(alike, begins, strict=True):
-        if often[begin] < 2:
-            continue
-        if recording.fingerprint in seen:
+    for recording, whole in with_each(twins, lambda recording: recording.fingerprint, report):
+        if whole in seen:
             raise InputError(
-                f"{recording.source}: the same recording as {seen[recording.fingerprint].source}: expected "
-                "each once; leave one out"
+                f"{recording.source}: the same recording as {seen[whole].source}: expected each once; leave one out"
             )
-        seen[recording.fingerprint] = recording
+        seen[whole] = recording
+    there = {*streams, *alone, *seen.values()}
+    return [recording for recording in recordings if recording in there]
+
+
+def with_each(
+    recordings: Sequence[Recording], read: Callable[[Recording], T], report: IngestReport
+) -> list[tuple[Recording, T]]:
+    """Each recording with what is read of it. Those that cannot be read are left out, and go into the report."""
+    found = []
+    for recording in recordings:
+        with collecting(report, recording):
+            found.append((recording, read(recording)))
+    return found
 
 
 def stored(job: Job, store: IngestStore) -> tuple[Entry | None, bool]:

@@ -23,11 +23,13 @@ from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DatasetError, InputError, VideoError
 from reid_toolkit.footage import clock, crops, dataset_writer, extract, frames
+from reid_toolkit.footage import ingest as ingesting
 from reid_toolkit.footage.dataset_writer import frame_sizes
 from reid_toolkit.footage.extract import CameraReport
+from reid_toolkit.footage.frames import Recording
 from reid_toolkit.footage.ingest import IngestReport, ingest
 from reid_toolkit.footage.repair import inspect
-from reid_toolkit.footage.sources import open_recordings
+from reid_toolkit.footage.sources import find_sources, open_recordings
 from reid_toolkit.gallery import open_gallery
 from reid_toolkit.parallel.pool import ThisProcess
 from reid_toolkit.runtime import Embedder
@@ -391,6 +393,34 @@ def test_one_bad_source_does_not_stop_the_others(video: Path, tmp_path: Path) ->
         run(late, tmp_path / "gone.mp4", video, out=out)
     write_video(late, shade=10)
     assert (run(late, video, out=out).videos, read_manifest(out).cameras) == (1, ("late", "yard"))
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["another size", "the same size"])
+def test_a_file_that_vanishes_before_it_is_read_does_not_stop_the_others(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twin: bool
+) -> None:
+    out = tmp_path / "set"
+    gone = Path(shutil.copy(video, tmp_path / "gone.avi")) if twin else write_video(tmp_path / "gone.avi", frames=20)
+    real = Recording.size.fget
+    sized: list[str] = []
+
+    def vanishing(recording: Recording) -> int:
+        if recording.name == "gone" and not twin:
+            gone.unlink(missing_ok=True)
+        size = real(recording)
+        sized.append(recording.name)
+        if twin:
+            gone.unlink(missing_ok=True)
+        return size
+
+    opened = find_sources([str(gone), str(video)], 25.0)
+    monkeypatch.setattr(ingesting, "find_sources", lambda *_: opened)
+    monkeypatch.setattr(Recording, "size", property(vanishing))
+    bad: list[str] = []
+    report = run(gone, video, out=out, bad=bad)
+    assert bad == [f"{gone}: gone while it was read"]
+    assert (report.videos, read_manifest(out).cameras) == (1, ("yard",))
+    assert ("gone" in sized) == twin
 
 
 def test_a_recording_that_is_black_is_not_stored(video: Path, tmp_path: Path) -> None:
