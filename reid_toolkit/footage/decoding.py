@@ -1,5 +1,6 @@
 """Decodes the pictures of a video file or a stream with FFmpeg, through PyAV."""
 
+import errno
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +19,14 @@ from reid_toolkit.images import Image, stretched
 DEFAULT_FRAME_RATE = 25.0
 STREAM_TIMEOUT = 15.0
 """Seconds to wait for a stream to open, and for each read from it."""
+FAILURES = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ENOTCONN})
+"""Errors of a disk or a network share. They say nothing of the file, which may be read whole the next time."""
 MOST_DAMAGE = 1000
 """After this many damaged pieces in a row, the file is considered to be at its end."""
+
+
+class ReadingError(VideoError):
+    """The disk or the network share failed while a file was read."""
 
 
 def address_of(path: Path) -> str:
@@ -79,7 +86,8 @@ class Decoder:
     def pictures(self, on_damage: Callable[[], None] = lambda: None) -> Iterator[tuple[float, Image]]:
         """Yield (time stamp, picture) of each frame. The stamp is in seconds, NaN if the frame has none.
 
-        ``on_damage`` is called for each piece that cannot be decoded; reading goes on after it.
+        ``on_damage`` is called for each piece that cannot be decoded; reading goes on after it. Raises
+        :class:`ReadingError` if the disk or the network share of a file fails (:data:`FAILURES`).
         """
         for packet in self.packets(on_damage):
             try:
@@ -105,8 +113,10 @@ class Decoder:
             except InvalidDataError:  # go on with a new iterator, because an iterator that raised has ended
                 on_damage()
                 damaged_in_a_row += 1
-            except (FFmpegError, OSError):  # the stream or the disk failed: stop reading
+            except (FFmpegError, OSError) as error:  # the stream or the file is at its end
                 if not self.live:
+                    if error.errno in FAILURES:
+                        raise ReadingError(f"reading failed: {reason(error)}") from None
                     on_damage()
                 return
 

@@ -150,7 +150,8 @@ def read_file(job: Job, people: TrackSource, folder: Path, name: str, tick: Call
 
     Raises:
         StillWrittenError: the file changed while it was read, so only a part was read.
-        VideoError: every frame is black, or the recording cannot be fetched from object storage.
+        VideoError: every frame is black, the disk or the network share failed, or the recording cannot be fetched from
+            object storage.
     """
     with at_hand(job.recording) as recording:
         return read_here(replace(job, recording=recording), people, folder, name, tick)
@@ -170,7 +171,7 @@ def read_here(job: Job, people: TrackSource, folder: Path, name: str, tick: Call
             f"{recording.source}: damaged: {len(damage)} {'piece is' if len(damage) == 1 else 'pieces are'} missing "
             f"or could not be decoded; the {read} frames that could be read are kept"
         )
-    elif declared and read < ENDS_EARLY * declared:
+    if declared and read < ENDS_EARLY * declared:
         part.warnings.append(
             f"{recording.source}: ends early: {read} of {declared} declared frames could be read; they are kept"
         )

@@ -11,7 +11,7 @@ from typing import Literal
 
 from reid_toolkit.errors import ImageError, StorageError, VideoError
 from reid_toolkit.footage.clock import Clock
-from reid_toolkit.footage.decoding import Decoder, address_of
+from reid_toolkit.footage.decoding import FAILURES, Decoder, ReadingError, address_of, reason
 from reid_toolkit.footage.frame_times import timed
 from reid_toolkit.images import Image, read_image
 from reid_toolkit.storage.path import is_stored, looked_at_again, version_of
@@ -106,7 +106,10 @@ class Recording:
         return sum(path.stat().st_size for path in self.files)
 
     def frames(self, on_damage: Callable[[], None] = ignore) -> Frames:
-        """Read from beginning to end. ``on_damage`` is called for each piece that is missing or cannot be decoded."""
+        """Read from beginning to end. ``on_damage`` is called for each piece that is missing or cannot be decoded.
+
+        Raises :class:`ReadingError` if the disk or the network share of a file fails.
+        """
         if self.is_away:
             return read_away(self, on_damage)
         if self.kind == "stream":
@@ -115,7 +118,7 @@ class Recording:
             return read_folder(self.files, self.frame_rate, on_damage)
         for _ in range(self.missing):
             on_damage()
-        return read_video(self.address, self.frame_rate, on_damage)
+        return told(self.source, read_video(self.address, self.frame_rate, on_damage))
 
 
 @contextmanager
@@ -155,13 +158,21 @@ def stamp_of(files: Sequence[Path]) -> str:
 
 
 def digest_of(files: Sequence[Path], most: int | None = None) -> str:
-    """Return 32 hex digits over the bytes of files, or over only the first ``most`` bytes."""
+    """Return 32 hex digits over the bytes of files, or over only the first ``most`` bytes.
+
+    Raises :class:`ReadingError` if the disk or the network share fails.
+    """
     digest, left = hashlib.sha256(), most
     for path in files:
-        with path.open("rb") as handle:
-            while part := handle.read(1 << 20 if left is None else min(1 << 20, left)):
-                digest.update(part)
-                left = None if left is None else left - len(part)
+        try:
+            with path.open("rb") as handle:
+                while part := handle.read(1 << 20 if left is None else min(1 << 20, left)):
+                    digest.update(part)
+                    left = None if left is None else left - len(part)
+        except OSError as error:
+            if error.errno in FAILURES:
+                raise ReadingError(f"{path}: reading failed: {reason(error)}") from None
+            raise
     return digest.hexdigest()[:32]
 
 
@@ -170,6 +181,14 @@ def read_video(address: str, frame_rate: float, on_damage: Callable[[], None] = 
     with Decoder(address) as decoder:
         for number, (seconds, image) in enumerate(timed(decoder.pictures(on_damage), frame_rate)):
             yield Frame(number, seconds, image)
+
+
+def told(source: str, frames: Frames) -> Frames:
+    """The same frames. An error says of which recording it is."""
+    try:
+        yield from frames
+    except VideoError as error:
+        raise type(error)(f"{source}: {error}") from None
 
 
 def read_away(recording: Recording, on_damage: Callable[[], None]) -> Frames:

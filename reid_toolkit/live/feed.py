@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
+from reid_toolkit.footage.decoding import ReadingError
 from reid_toolkit.footage.frames import Frame, Recording
 from reid_toolkit.live.stream import LiveFrames
 
@@ -90,8 +91,11 @@ def frames_of_file(
     for _ in range(loops):
         last = began
         with closing(recording.frames(on_damage)) as frames:
-            for frame in frames:
-                last = began + frame.time
-                yield replace(frame, number=number, time=last)
-                number += 1
+            try:
+                for frame in frames:
+                    last = began + frame.time
+                    yield replace(frame, number=number, time=last)
+                    number += 1
+            except ReadingError:  # the watch goes on with its other cameras, and says so by the count of damage
+                on_damage()
         began = last + patience + 1 / recording.frame_rate

@@ -7,9 +7,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial, partialmethod
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 import onnx
@@ -22,7 +27,7 @@ from tiny_model import build_model
 from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DatasetError, InputError, VideoError
-from reid_toolkit.footage import clock, crops, dataset_writer, extract, frames
+from reid_toolkit.footage import clock, crops, dataset_writer, decoding, extract, frames
 from reid_toolkit.footage import ingest as ingesting
 from reid_toolkit.footage.dataset_writer import frame_sizes
 from reid_toolkit.footage.extract import CameraReport
@@ -421,6 +426,56 @@ def test_a_file_that_vanishes_before_it_is_read_does_not_stop_the_others(
     assert bad == [f"{gone}: gone while it was read"]
     assert (report.videos, read_manifest(out).cameras) == (1, ("yard",))
     assert ("gone" in sized) == twin
+
+
+@pytest.mark.parametrize(
+    ("where", "code"),
+    [("frames", errno.EIO), ("frames", errno.ESTALE), ("frames", errno.ETIMEDOUT), ("bytes", errno.EIO)],
+)
+def test_a_recording_whose_disk_fails_for_a_while_is_read_again(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, code: int
+) -> None:
+    out, other = tmp_path / "set", write_video(tmp_path / "other.avi", frames=20)
+    bad: list[str] = []
+    with monkeypatch.context() as patch:
+        if where == "frames":
+            patch.setattr(decoding.av, "open", partial(failing_after, 30, code, av.open))
+        else:
+            patch.setattr(Path, "open", partialmethod(failing_at, "yard", code, Path.open))
+        report = run(video, other, out=out, bad=bad)
+    assert (report.videos, report.damaged) == (1, 0)
+    assert [message.startswith(f"{video}: reading failed: ") for message in bad] == [True]
+    assert read_manifest(out).cameras == ("other",)
+    assert (run(video, other, out=out).frames, read_manifest(out).cameras) == (50, ("other", "yard"))
+
+
+def failing_at(path: Path, name: str, code: int, real: Callable[..., Any], *given: object, **options: object) -> Any:
+    if path.stem == name:
+        raise OSError(code, os.strerror(code), str(path))
+    return real(path, *given, **options)
+
+
+def failing_after(packets: int, code: int, real: Callable[..., Any], *given: object, **options: object) -> Any:
+    """A container whose disk fails after so many packets, with the error that PyAV raises then."""
+    container = real(*given, **options)
+
+    def demux(stream: object) -> Iterator[object]:
+        for number, packet in enumerate(container.demux(stream)):
+            if number == packets:
+                av.error.err_check(-code)
+            yield packet
+
+    return SimpleNamespace(streams=container.streams, demux=demux, close=container.close)
+
+
+def test_a_file_that_is_damaged_and_ends_early_is_said_to_be_both(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding.av, "open", partial(failing_after, 30, errno.EPERM, av.open))
+    report = run(video, out=tmp_path / "set")
+    damaged, early = report.warnings
+    assert "damaged: 1 piece is missing" in damaged
+    assert "ends early: 30 of 50 declared frames" in early
 
 
 def test_a_recording_that_is_black_is_not_stored(video: Path, tmp_path: Path) -> None:
