@@ -54,7 +54,8 @@ class StoredDataset(IngestStore):
         """The names that a new recording cannot have. Crops that no manifest lists take no name."""
         crops = self.root.resolve() / "crops"
         listed = {crop.path.relative_to(crops).parts[0] for crop in self.crops if crop.path.is_relative_to(crops)}
-        return names_ever(self.entries) | listed
+        entering = {path.stem for path in (self.root / ENTERING).glob("*.json")}
+        return names_ever(self.entries) | listed | entering
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
@@ -92,6 +93,9 @@ class StoredDataset(IngestStore):
             crops = manifest.read_rows(path, folder, there, rows)
             added = tuple(crop for tracklet in group_tracklets(crops) for crop in tracklet.crops)
         self.list_recording(entry, added)
+        # Another process that began meanwhile may not have seen these lines, and then writes the lists without them.
+        # What is left in .entering is entered when the dataset is opened next.
+        self.refuse_others()
         path.unlink(missing_ok=True)
 
     def refuse_others(self) -> None:

@@ -190,6 +190,29 @@ def test_a_second_process_stops_the_first(recordings: Path, bucket: StoredPath, 
     assert {crop.recording for crop in open_dataset(bucket / "set").crops} == {"north"}
 
 
+def test_what_a_process_lists_while_a_second_one_begins_is_not_lost(
+    recordings: Path, bucket: StoredPath, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, detector = bucket / "set", RedDetector()
+    run([recordings / "north.avi"], out, detector=detector)
+    real = stored_dataset.StoredDataset.list_recording
+
+    def meanwhile(store: stored_dataset.StoredDataset, *arguments: object) -> None:
+        """A second process has read the lists before the first one writes them, and then writes its own."""
+        lists = {name: (out / name).read_bytes() for name in ("manifest.csv", "ingest.json")}
+        real(store, *arguments)
+        (out / stored_dataset.LOCK).write_bytes(b"another machine, process 7 0123")
+        for name, content in lists.items():
+            (out / name).write_bytes(content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stored_dataset.StoredDataset, "list_recording", meanwhile)
+        with pytest.raises(DatasetError, match=r"another process began to change this dataset \(another machine"):
+            run([recordings / "south.avi"], out, detector=detector)
+    assert run([recordings / "south.avi"], out, detector=detector).skipped == 1
+    assert {crop.recording for crop in open_dataset(out).crops} == {"north", "south"}
+
+
 def test_a_recording_that_changes_while_it_is_read_is_left_for_the_next_call(
     recordings: Path, bucket: StoredPath, tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
