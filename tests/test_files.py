@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reid_toolkit import files
 from reid_toolkit.files import atomic_path, link_atomic, parse_json, write_atomic
 
 
@@ -111,3 +112,21 @@ def test_a_link_is_a_copy_where_there_are_none(tmp_path: Path, monkeypatch: pyte
     link_atomic(source, path)
     assert path.read_text() == "new"
     assert not path.samefile(source)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["the file system at once", "one by one"])
+def test_everything_in_a_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    made = [tmp_path / "1.jpg", tmp_path / "a" / "b" / "2.jpg"]
+    for path in made:
+        path.write_bytes(b"crop")
+    synced: set[int] = set()
+    monkeypatch.setattr(files.os, "fsync", lambda handle: synced.add(os.fstat(handle).st_ino))
+    if at_once:
+        if not files.sync_file_system(tmp_path):
+            pytest.skip("this system cannot sync a file system")
+    else:
+        monkeypatch.setattr(files, "sync_file_system", lambda folder: False)
+    files.sync_below(tmp_path)
+    every = {path.stat().st_ino for path in (tmp_path, tmp_path / "a", tmp_path / "a" / "b", *made)}
+    assert synced == (set() if at_once else every)

@@ -20,7 +20,7 @@ from typing import Any
 
 from reid_toolkit.datasets import manifest
 from reid_toolkit.errors import DatasetError
-from reid_toolkit.files import can_be_written, locked, parse_json, remove_folder, write_atomic
+from reid_toolkit.files import can_be_written, locked, parse_json, remove_folder, sync_below, sync_folder, write_atomic
 from reid_toolkit.records import Crop
 
 JOURNAL = "ingest.json"
@@ -83,7 +83,12 @@ class IngestStore:
         if crops:
             manifest.read_manifest(staging)  # so that nothing is added that could not be read again
         write_atomic(staging / JOURNAL, json.dumps(entry | succession(replaces)))
-        self.enter(staging.rename(staging.with_name(entry["name"])))
+        # The lists that name the crops are synced as they are written, and would outlive a power cut that empties the
+        # crops. The recording would then count as stored for ever.
+        sync_below(staging)
+        folder = staging.rename(staging.with_name(entry["name"]))
+        sync_folder(folder.parent)
+        self.enter(folder)
 
     def enter(self, folder: Path) -> None:
         """Enter a finished recording in the dataset's manifest and journal. Safe to repeat after any interruption."""

@@ -231,6 +231,24 @@ def test_a_full_disk_while_a_recording_is_entered(
     assert Counter(path.suffix for path in (out / "crops").rglob("*.*")) == {".jpg": len(rows(out))}
 
 
+def test_crops_are_on_the_disk_before_anything_says_that_they_are_there(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "set"
+    synced: list[int] = []
+
+    def refused(folder: Path) -> None:
+        synced.append(len(list(folder.rglob("*.jpg"))))
+        full_disk()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset_writer, "sync_below", refused)
+        with pytest.raises(OSError, match="No space left"):
+            run(video, out=out)
+    assert list(out.rglob("*.jpg")) == []
+    assert run(video, out=out).crops == synced[0] > 0
+
+
 def test_killed_between_any_two_removals_a_dataset_can_be_added_to(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
