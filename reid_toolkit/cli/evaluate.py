@@ -62,13 +62,12 @@ def command(
     bad: list[str] | None = [] if skip_bad else None
     results: dict[str, Evaluation] = {}
     with_statistics: set[str] = set()
-    for path in [model, *([baseline] if baseline else [])]:
+    for name, path in names_of(model, baseline).items():
         embedder = Embedder(path, batch_size=batch_size)
         embedded = []
         for part in parts:
             with progress_bar(f"embed with {path.name}", "tracklets") as on_progress:
                 embedded.append(embed_dataset(embedder, part, bad=bad, on_progress=on_progress))
-        name = path.name if path.name not in results else str(path)
         query, gallery = embedded[0], embedded[-1]
         freed = free_of_cameras(query, gallery) if camera_statistics else None
         if freed:
@@ -102,6 +101,16 @@ def command(
             table.add_row(escape(printable(f"{a} → {b}")), *(cells(ranking) if ranking else ["nobody in common"]))
         Console().print(table)
     return values
+
+
+def names_of(model: Path, baseline: Path | None) -> dict[str, Path]:
+    """A name for each of the two models. They differ, because the figures are kept by name."""
+    if not baseline:
+        return {model.name: model}
+    if model.name != baseline.name:
+        return {model.name: model, baseline.name: baseline}
+    second = str(baseline) if str(model) != str(baseline) else f"{baseline} (baseline)"
+    return {str(model): model, second: baseline}
 
 
 def cells(ranking: "Ranking") -> list[str]:

@@ -50,6 +50,24 @@ def test_a_baseline_is_shown_beside(evaluate, walked, tmp_path: Path) -> None:
     assert page.exists()
 
 
+def test_two_models_never_share_a_name(evaluate, walked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = onnx.load(walked.model)
+    model.graph.doc_string = "another file of the same name"
+    (tmp_path / "run2").mkdir()
+    onnx.save(model, tmp_path / "run2" / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    here, below = Path("model.onnx"), Path("run2/model.onnx")
+    here.write_bytes(walked.model.read_bytes())
+    for first, second, names in (
+        (below, here, ["run2/model.onnx", "model.onnx"]),
+        (here, below, ["model.onnx", "run2/model.onnx"]),
+        (here, here, ["model.onnx", "model.onnx (baseline)"]),
+    ):
+        found = evaluate("--baseline", second, "--json", model=first).json
+        assert [name for name in found if not name.endswith("without camera statistics")] == names
+        assert len(found) == (4 if found[names[0]]["camera_statistics"] else 2)
+
+
 def test_without_identities_there_is_nothing_to_measure(evaluate, walked, tmp_path: Path) -> None:
     assert "no identities to evaluate against" in evaluate(who=None).error
     names = [tracklet.name for tracklet in read_manifest(walked.dataset).tracklets]
