@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from reid_toolkit.cli.console import log, print_json, printable, progress_bar, rich_escape
-from reid_toolkit.cli.options import FILE, FOLDER, json_output, refuse_unwritable
+from reid_toolkit.cli.options import FILE, FOLDER, PAGE, json_output, refuse_unwritable
 
 
 @click.command()
@@ -18,7 +18,7 @@ from reid_toolkit.cli.options import FILE, FOLDER, json_output, refuse_unwritabl
     type=FILE,
     help="CSV with columns tracklet,identity; needs --dataset. [default: the identities of the dataset]",
 )
-@click.option("--out", type=FILE, help="The HTML page to write.  [default: report.html in RUN]")
+@click.option("--out", type=PAGE, help="The HTML page to write.  [default: report.html in RUN]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @json_output
 def command(

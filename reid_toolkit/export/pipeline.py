@@ -13,7 +13,7 @@ from reid_toolkit.errors import InputError
 from reid_toolkit.evaluation.protocol import evaluate_parts, open_parts
 from reid_toolkit.export.onnx import export
 from reid_toolkit.export.parity import BATCHES
-from reid_toolkit.export.quantize import MAX_LOSS, Progress, quantize
+from reid_toolkit.export.quantize import MAX_LOSS, Progress, quantize, refuse_overwriting
 from reid_toolkit.export.torch_embedder import TorchEmbedder
 from reid_toolkit.images import Image
 from reid_toolkit.records import Crop
@@ -63,10 +63,14 @@ def export_model(
         on_progress: called with (layers tried, layers) if INT8 loses too much at first.
 
     Raises:
-        InputError: too few readable crops, an unknown target, or a file that is in INT8 already.
+        InputError: too few readable crops, an unknown target, a file that is in INT8 already, or ``out`` is ``source``
+            or has another suffix.
         RunError: the run has no such stage, or is damaged.
         ModelError: the file differs from torch by more than ``parity.TOLERANCE``, or INT8 loses too much.
     """
+    refuse_overwriting(source, out)
+    if out.suffix.lower() != ".onnx":  # it may be a file of the run, such as its checkpoint
+        raise InputError(f"--out {out}: expected the name of an .onnx file to write")
     crops = spread_over_cameras(open_dataset(dataset).crops)
     report: dict[str, Any] = {"model": str(out)}
     with tempfile.TemporaryDirectory() as folder:

@@ -74,9 +74,10 @@ def quantize(
         on_progress: called with (layers tried, layers) while their sensitivity is measured.
 
     Raises:
-        InputError: an unknown target, too few crops, or a model that is in INT8 already.
+        InputError: an unknown target, too few crops, a model that is in INT8 already, or ``out`` is that model.
         ModelError: the loss stays over the limit with half of the layers in float.
     """
+    refuse_overwriting(model, out)
     target = target or target_here()
     if target not in TARGETS:
         raise InputError(f"no INT8 target {target!r}: expected one of {', '.join(TARGETS)}")
@@ -122,6 +123,12 @@ def quantize(
         target, model.stat().st_size, out.stat().st_size, mean_cosine(reference, rows),
         descriptor_loss(reference, rows), lost, max_loss, len(names), tuple(kept), float_seconds, seconds,
     )  # fmt: skip
+
+
+def refuse_overwriting(model: Path, out: Path) -> None:
+    """Raise :class:`InputError` if the new file would replace the model that it is made of."""
+    if out.resolve() == model.resolve():
+        raise InputError(f"--out {out}: is the model that is read: expected another name, so that it is kept")
 
 
 def open_on_one_thread(model: Path) -> Embedder:

@@ -27,6 +27,21 @@ def test_bad_input_is_one_line_and_writes_nothing(walked, reid, tmp_path: Path) 
     assert not out.exists()
 
 
+def test_what_is_read_is_not_overwritten(reid, tmp_path: Path) -> None:
+    model, config = tmp_path / "model.onnx", tmp_path / "run" / "config.toml"
+    config.parent.mkdir()
+    for path in (model, config):
+        path.write_bytes(b"what is read")
+    (tmp_path / "link.onnx").symlink_to(model)
+    for out in (model, tmp_path / "run" / ".." / "model.onnx", tmp_path / "link.onnx"):
+        said = reid("export", model, "--int8", "--dataset", tmp_path, "--out", out).error
+        assert f"--out {out}: is the model that is read" in said
+    said = reid("export", tmp_path / "run", "--dataset", tmp_path, "--out", config).error
+    assert f"--out {config}: expected the name of an .onnx file" in said
+    assert model.read_bytes() == config.read_bytes() == b"what is read"
+    assert (tmp_path / "link.onnx").is_symlink()
+
+
 def test_damaged_runs_are_named(walked, reid, tmp_path: Path) -> None:
     run = tmp_path / "run [2]"
     shutil.copytree(walked.run, run)

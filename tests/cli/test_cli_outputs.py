@@ -59,6 +59,14 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "nowhere", "pipe"]
 
 
+def test_a_report_replaces_only_a_page(reid, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("what somebody made")
+    said = reid("report", tmp_path, "--device", "cpu", "--out", manifest).error
+    assert f"{manifest}: exists and is not an HTML page" in said
+    assert manifest.read_text() == "what somebody made"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)

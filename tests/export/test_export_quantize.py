@@ -133,6 +133,8 @@ def test_too_few_crops_and_unknown_targets(tmp_path: Path) -> None:
     model, out = tmp_path / "no.onnx", tmp_path / "out.onnx"
     with pytest.raises(InputError, match="no INT8 target 'z80': expected one of x86, x86-avx2, arm"):
         quantize(model, out, [picture], [picture] * 2, target="z80")
+    with pytest.raises(InputError, match=r"no\.onnx: is the model that is read"):
+        quantize(model, tmp_path / "sub" / ".." / "no.onnx", [picture], [picture] * 2)
     for calibration, held_out in (([], [picture] * 2), ([picture], [picture])):
         with pytest.raises(InputError, match="INT8 needs crops"):
             quantize(model, out, calibration, held_out)
