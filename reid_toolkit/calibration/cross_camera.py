@@ -19,7 +19,7 @@ NAME = "clusters.csv"
 def read_clusters(run: Path, tracklets: Sequence[Tracklet]) -> NDArray[np.int64]:
     """The cluster of each tracklet, (N,), in the stage that ``run`` selected. -1 for none.
 
-    Raises :class:`RunError` if the run has no clusters, or was trained on another dataset.
+    Raises :class:`RunError` if the run has no clusters of two tracklets, or was trained on another dataset.
     """
     path = run / NAME
     if not path.exists():
@@ -35,6 +35,12 @@ def read_clusters(run: Path, tracklets: Sequence[Tracklet]) -> NDArray[np.int64]
         raise RunError(
             f"{run}: its clusters hold {len(held)} tracklets, of which {known} are in the dataset: expected the run "
             "that was trained on this dataset"
+        )
+    if len(set(held.values())) == len(held):
+        # Taken as evidence, such clusters would say that nobody ever comes back.
+        raise RunError(
+            f"{run}: none of its clusters holds two tracklets, as in a run that kept the network before training: "
+            "leave --run out, or give a run whose selected stage has clusters"
         )
     return np.array(found, np.int64)
 

@@ -269,8 +269,16 @@ def test_runs_that_do_not_fit(embedder: Embedder, crowd: Path, tmp_path: Path) -
         (foreign / "clusters.csv").write_text(content)
         with pytest.raises(RunError, match="damaged"):
             read_clusters(foreign, tracklets)
-    (foreign / "clusters.csv").write_text("tracklet,camera,cluster\ndoor-0-0,door,7\n")
-    assert sorted(read_clusters(foreign, tracklets).tolist()) == [-1] * (len(tracklets) - 1) + [7]
+    (foreign / "clusters.csv").write_text("tracklet,camera,cluster\ndoor-0-0,door,7\nhall-0-0,hall,7\n")
+    assert sorted(read_clusters(foreign, tracklets).tolist()) == [-1] * (len(tracklets) - 2) + [7, 7]
+
+
+def test_a_run_without_clusters_is_no_evidence(embedder: Embedder, crowd: Path, tmp_path: Path) -> None:
+    data = open_dataset(crowd)
+    rows = [f"{one.name},{one.camera},{number}" for number, one in enumerate(data.tracklets)]
+    (tmp_path / "clusters.csv").write_text("\n".join(["tracklet,camera,cluster", *rows]) + "\n")
+    with pytest.raises(RunError, match=r"none of its clusters holds two tracklets.* leave --run out"):
+        measure(embedder, data, tmp_path)
 
 
 def test_unreadable_crops_are_named_or_left_out(embedder: Embedder, run: Path, tmp_path: Path) -> None:
