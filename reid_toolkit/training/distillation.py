@@ -66,7 +66,7 @@ class Student:
         )
         training = replace(
             teacher.training, samples="images", frames=1, batch_size=self.batch_size, first_epochs=self.epochs,
-            first_learning_rate=self.learning_rate,
+            first_learning_rate=self.learning_rate, norm_crops=0,  # not used here, and may not divide this batch
         )  # fmt: skip
         return replace(teacher, seed=self.seed, network=network, training=training, rounds=RoundsRecipe())
 

@@ -97,12 +97,18 @@ class World:
         if self.share(lambda: value) != value:
             raise RunError(message)
 
-    def check_divides(self, batch: int) -> None:
-        """Raise :class:`RunError` if a batch cannot be shared evenly by the processes."""
+    def check_divides(self, batch: int, norm_crops: int = 0) -> None:
+        """Raise :class:`RunError` if a batch, or the ``norm_crops`` of a part of it, cannot be shared evenly by the
+        processes."""
         if batch % self.size:
             raise RunError(
                 f"a batch of {batch} cannot be shared evenly by {self.size} processes: expected training.batch_size, "
                 "and the number of samples where that is less, to be a multiple of them"
+            )
+        if norm_crops % self.size:
+            raise RunError(
+                f"training.norm_crops is {norm_crops}, which {self.size} processes cannot share evenly: expected 0 or "
+                "a multiple of them"
             )
 
 

@@ -73,7 +73,9 @@ def time_parts(
     """
     each = recipe.rounds.per_cluster
     size = max(2, recipe.training.batch_size // processes // each) * each
-    recipe = replace(recipe, training=replace(recipe.training, batch_size=size))
+    share, crops_each = recipe.training.norm_crops // processes, size * recipe.training.frames
+    norm_crops = share if share > 1 and crops_each % share == 0 else 0
+    recipe = replace(recipe, training=replace(recipe.training, batch_size=size, norm_crops=norm_crops))
     with torch.random.fork_rng([device] if device.type == "cuda" else []), training_on(device, recipe):
         network = ReidNetwork(recipe.network)
         move_to_device(network, recipe, device, ALONE)

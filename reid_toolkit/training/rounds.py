@@ -83,8 +83,8 @@ def train(
 
     Raises:
         RunError: the folder holds another run or a run with other corrections, the loss diverges, there are fewer than
-            two samples, or the processes cannot share a batch evenly or see different datasets, or the teacher is not
-            the recipe's.
+            two samples, or the processes cannot share a batch or norm_crops evenly or see different datasets, or the
+            teacher is not the recipe's.
         ImageError: a crop cannot be read and ``bad`` is None (see ``datasets.dataset.read_crops``).
     """
     device = device or torch.device("cpu")
@@ -106,7 +106,7 @@ def train(
             lessons = world.share(ask)
     clustering = clustering_of(recipe, samples, device, lessons, used(run.known, samples, warn, world))
     world.check_same((run.fingerprint, len(samples)), f"{dataset.root}: differs between processes: copy one to all")
-    world.check_divides(batch_size(recipe, len(samples)))
+    world.check_divides(batch_size(recipe, len(samples)), recipe.training.norm_crops)
     if recipe.network.head == "batch_norm" and not run.state:
         world.share_weights(network, partial(centre, network, samples))
     run.start(samples)

@@ -111,3 +111,32 @@ def test_parts_are_timed_without_a_trace(
         assert max(costs.sample, costs.pair) > 0
     assert time_parts(recipe, 20, 20, 2, CPU, processes=8).step > 0  # a share of less than one cluster a process
     assert torch.equal(torch.random.get_rng_state(), before)  # what is drawn later is as if nothing was timed
+
+
+@pytest.mark.parametrize(
+    ("batch", "norm_crops", "processes", "timed"),
+    [
+        (256, 64, 8, (32, 8)),
+        (256, 64, 1, (256, 64)),
+        (256, 64, 64, (32, 0)),
+        (48, 24, 4, (32, 0)),
+        (256, 0, 8, (32, 0)),
+    ],
+)
+def test_a_process_is_timed_with_its_share_of_a_part(
+    monkeypatch: pytest.MonkeyPatch, batch: int, norm_crops: int, processes: int, timed: tuple[int, int]
+) -> None:
+    network = NetworkRecipe(SMALL, weights="none", embedding=8, height=32, width=32)
+    training = TrainingRecipe(batch_size=batch, norm_crops=norm_crops)
+    recipe = Recipe(network=network, training=training, rounds=RoundsRecipe(3, per_cluster=16))
+    seen: list[TrainingRecipe] = []
+
+    def time_step(network: object, recipe: Recipe, device: torch.device) -> float:
+        seen.append(recipe.training)
+        return 1.0
+
+    monkeypatch.setattr(forecast, "time_step", time_step)
+    monkeypatch.setattr(forecast, "time_describing", lambda *_: 1.0)
+    monkeypatch.setattr(forecast, "time_clustering", lambda *_, **__: (1.0, 1.0))
+    time_parts(recipe, 20, 20, 2, CPU, processes)
+    assert [(one.batch_size, one.norm_crops) for one in seen] == [timed]

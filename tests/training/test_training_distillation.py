@@ -225,3 +225,11 @@ def test_a_student_of_a_run_of_rounds_has_no_rounds(tmp_path: Path) -> None:
     assert (recipe.rounds.count, recipe.training.first_epochs, recipe.training.padding) == (0, 3, 10)
     (tmp_path / "config.toml").write_text(dump_recipe(recipe))
     assert load_recipe(str(tmp_path / "config.toml")) == recipe
+
+
+def test_a_student_may_have_a_smaller_batch_than_a_part_of_its_teachers() -> None:
+    """Its batch norm always counts the whole batch."""
+    teacher = load_recipe("cluster_contrast")
+    for batch in (32, 100, 256):
+        training = replace(STUDENT, batch_size=batch).recipe(teacher, 2048).training
+        assert (training.batch_size, training.norm_crops) == (batch, 0)

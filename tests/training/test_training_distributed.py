@@ -234,6 +234,15 @@ def test_a_process_alone_is_a_world() -> None:
     assert ALONE.sum(rows) is rows
     assert ALONE.share(lambda: 7) == 7
     World(1, 2).check_divides(6)
+    ALONE.check_divides(16, 4)
+
+
+def test_processes_share_the_parts_of_batch_norm_evenly() -> None:
+    for norm_crops in (0, 8, 16):
+        World(0, 8).check_divides(16, norm_crops)
+    for norm_crops in (4, 12):  # their share would be rounded, 4 even to 0, which is the whole batch
+        with pytest.raises(RunError, match=f"norm_crops is {norm_crops}, which 8 processes cannot share"):
+            World(0, 8).check_divides(48, norm_crops)
 
 
 @pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda", "cpu:gloo,cuda:nccl")])
