@@ -263,6 +263,7 @@ class RoundsRecipe:
             check_range(self, name, least=0, under=1)
         both = bool(self.teacher) == (self.taught > 0)
         check(both, f"rounds.taught is {self.taught} with rounds.teacher {self.teacher!r}: expected both or neither")
+        check(self.taught <= self.count, f"rounds.taught is {self.taught}: expected at most rounds.count, {self.count}")
         check_range(self, "radius", above=0, under=1)
         check_range(self, "learning_rate", above=0)
 

@@ -62,11 +62,16 @@ def taught_by(recipe: Recipe, teacher: Teacher) -> Recipe:
     """Return the recipe with its first rounds taught: as it says, or two thirds of them with the teacher's weight 1.
 
     Raises:
-        InputError: it has stages instead of rounds.
+        InputError: it has stages instead of rounds, or names another teacher.
     """
     rounds = recipe.rounds
     if not rounds.count:
         raise InputError("--teacher: the recipe has stages, which go on from their own clusters: expected rounds")
+    if rounds.teacher not in ("", teacher.fingerprint):
+        raise InputError(
+            f"--teacher: the recipe names the teacher {rounds.teacher}, got {teacher.fingerprint}: expected its model, "
+            "or a recipe without rounds.teacher, taught and teacher_weight"
+        )
     changes: dict[str, Any] = {"teacher": teacher.fingerprint}
     if not rounds.taught:
         changes |= {"taught": max(1, rounds.count * 2 // 3), "teacher_weight": 1.0}

@@ -70,6 +70,10 @@ def test_fewer_rounds_keep_the_schedules_shape() -> None:
     # A recipe whose learning rate never falls keeps it so.
     flat = replace(USUAL, rounds=replace(USUAL.rounds, decay_every=1_000_000))
     assert shortened(flat, 12).rounds.decay_every > 12
+    rounds = replace(USUAL.rounds, taught=26, teacher="f", teacher_weight=1.0)
+    taught = replace(USUAL, rounds=rounds)
+    assert [shortened(taught, count).rounds.taught for count in (39, 12, 6)] == [25, 8, 4]
+    assert shortened(replace(USUAL, rounds=replace(rounds, taught=1)), 6).rounds.taught == 1
 
 
 def test_costs_add_up() -> None:

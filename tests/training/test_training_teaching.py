@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from reid_toolkit.config import NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe
 from reid_toolkit.datasets import open_dataset
-from reid_toolkit.errors import RecipeError, RunError
+from reid_toolkit.errors import InputError, RecipeError, RunError
 from reid_toolkit.images import Image
 from reid_toolkit.method.lookup_table import LookupTable
 from reid_toolkit.training.batches import draw_epoch
@@ -150,7 +150,7 @@ def test_a_teacher_that_the_recipe_has_not_is_refused(tiny_dataset: Path, recipe
         learn(tiny_dataset, alone, tmp_path / "run", teacher=Colours())
 
 
-@pytest.mark.parametrize("wrong", [{"taught": 0}, {"teacher": ""}, {"taught": -1}])
+@pytest.mark.parametrize("wrong", [{"taught": 0}, {"teacher": ""}, {"taught": -1}, {"taught": 4}])
 def test_a_recipe_says_both_or_neither(recipe: Recipe, wrong: dict[str, object]) -> None:
     with pytest.raises(RecipeError, match=r"rounds\.taught is"):
         replace(recipe.rounds, **wrong)
@@ -217,6 +217,13 @@ def test_a_teacher_given_for_the_first_time_has_two_thirds_of_the_rounds_and_the
     alone = replace(recipe, rounds=replace(recipe.rounds, taught=0, teacher="", teacher_weight=0.0))
     rounds = taught_by(alone, Colours()).rounds
     assert (rounds.taught, rounds.teacher, rounds.teacher_weight) == (2, Colours.fingerprint, 1.0)
+
+
+def test_the_teacher_that_a_recipe_names_is_not_replaced(recipe: Recipe) -> None:
+    assert taught_by(recipe, Colours()) == recipe
+    other = replace(recipe, rounds=replace(recipe.rounds, teacher="old"))
+    with pytest.raises(InputError, match=f"names the teacher old, got {Colours.fingerprint}: expected its model"):
+        taught_by(other, Colours())
 
 
 def test_a_run_that_began_without_lessons_goes_on_without_them(recipe: Recipe) -> None:
