@@ -82,9 +82,9 @@ def train(
     The processes of a ``world`` share each batch and the extraction of features. The first one merges and writes.
 
     Raises:
-        RunError: the folder holds another run or a run with other corrections, the loss diverges, there are fewer than
-            two samples, or the processes cannot share a batch or norm_crops evenly or see different datasets, or the
-            teacher is not the recipe's.
+        RunError: the folder holds another run, a run with other corrections, or one whose samples were in another
+            order; the loss diverges; there are fewer than two samples; the processes cannot share a batch or
+            norm_crops evenly, or see different datasets; or the teacher is not the recipe's.
         ImageError: a crop cannot be read and ``bad`` is None (see ``datasets.dataset.read_crops``).
     """
     device = device or torch.device("cpu")
@@ -99,13 +99,13 @@ def train(
         )  # fmt: skip
     every, held = samples, hold_out(samples.tracklets, recipe.training.held_out)
     samples = every.take(~held)
+    run.check(samples, dataset.root)
     lessons = None
     if teacher:
         with run.clock.phase("extract"):
             ask = partial(taught, teacher, samples.tracklets, samples.cameras, recipe, run.folder.lessons)
             lessons = world.share(ask)
     clustering = clustering_of(recipe, samples, device, lessons, used(run.known, samples, warn, world))
-    world.check_same((run.fingerprint, len(samples)), f"{dataset.root}: differs between processes: copy one to all")
     world.check_divides(batch_size(recipe, len(samples)), recipe.training.norm_crops)
     if recipe.network.head == "batch_norm" and not run.state:
         world.share_weights(network, partial(centre, network, samples))

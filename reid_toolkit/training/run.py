@@ -36,8 +36,8 @@ from reid_toolkit.training.verdict import Verdict
 
 
 class TrainingRun:
-    """A run that begins or resumes. Call :meth:`restore`, :meth:`start`, stages inside :meth:`recording`,
-    :meth:`clean_up`.
+    """A run that begins or resumes. Call :meth:`restore`, :meth:`check`, :meth:`start`, stages inside
+    :meth:`recording`, :meth:`clean_up`.
 
     All processes of a ``world`` call the same methods. Only the first one writes.
     """
@@ -70,6 +70,8 @@ class TrainingRun:
         """One row per finished stage."""
         self.start_row: list[Row] = []
         """The row of the network before training; empty if an earlier version began the run."""
+        self._order: str | None = None
+        """The order of the samples with which a resumed run began, if that is known."""
         self._names: list[tuple[str, str]] = []
         self._board: SummaryWriter | None = None
 
@@ -81,15 +83,15 @@ class TrainingRun:
                 corrections.
         """
 
-        def read() -> tuple[State | None, dict[str, Tensor], KnownPairs]:
+        def read() -> tuple[State | None, dict[str, Tensor], KnownPairs, str | None]:
             self.folder.check(self.recipe, self.fingerprint, self._known, resume=resume)
             known = self.folder.known_pairs() if self.folder.begun(resume=resume) else self._known or NO_PAIRS
             state = latest(self.folder, on_warning)
             if state:
-                return state, state.weights, known
-            return None, build_network(self.recipe.network, self.recipe.seed).state_dict(), known
+                return state, state.weights, known, self.folder.order()
+            return None, build_network(self.recipe.network, self.recipe.seed).state_dict(), known, None
 
-        self.state, weights, self.known = self.world.share(read)
+        self.state, weights, self.known, self._order = self.world.share(read)
         network = ReidNetwork(self.recipe.network)
         network.load_state_dict(weights)
         if self.state:
@@ -97,23 +99,36 @@ class TrainingRun:
             self.clock.add(self.state.seconds)
         return network
 
-    def start(self, samples: Samples) -> None:
-        """Write the folder of a new run, or bring a resumed run's files at the top up to date.
+    def check(self, samples: Samples, root: Path) -> None:
+        """Check that the ``samples`` of the dataset at ``root`` are those of a resumed run and of all processes.
 
         Raises:
-            RunError: the resumed run has another number of samples.
+            RunError: the resumed run had another number of samples or another order, or a process has others.
         """
+        # Processes also draw the same crops only if each sample has the same number of them everywhere.
+        seen = self.fingerprint, samples.order, samples.starts.tobytes()
+        self.world.check_same(seen, f"{root}: differs between processes: copy one to all")
         state = self.state
         if state and len(state.labels) != len(samples):
             raise RunError(
                 f"{self.folder.path}: was trained on {len(state.labels)} samples, of which {len(samples)} can be read "
                 "now: restore the others, or train into another --out"
             )
+        if state and self._order not in (None, samples.order):
+            # The state's labels would go to other samples.
+            raise RunError(
+                f"{self.folder.path}: cannot resume: the samples are in another order than at its beginning, because "
+                "other crops can be read, or are decoded to other pixels: restore the files and the version of "
+                "opencv-python, or train into another --out"
+            )
+
+    def start(self, samples: Samples) -> None:
+        """Write the folder of a new run, or bring a resumed run's files at the top up to date."""
         self._names = [(tracklet.name, tracklet.camera) for tracklet in samples.tracklets]
         if not self.world.first:
             return
-        if not state:
-            self.folder.start(self.recipe, self.fingerprint, self.known)
+        if not self.state:
+            self.folder.start(self.recipe, self.fingerprint, self.known, samples.order)
         if self.metrics:
             self.publish()
 

@@ -57,14 +57,17 @@ class RunFolder:
         self.corrections = path / "corrections.json"
         """What users said about pairs of tracklets, if the run uses that."""
 
-    def start(self, recipe: Recipe, fingerprint: str, known: KnownPairs = NO_PAIRS) -> None:
-        """Make the folder of a new run, which uses the ``known`` pairs."""
+    def start(self, recipe: Recipe, fingerprint: str, known: KnownPairs = NO_PAIRS, order: str | None = None) -> None:
+        """Make the folder of a new run, which uses the ``known`` pairs. ``order`` is that of its samples, if the run
+        stores labels (``Samples.order``)."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path / "config.toml", dump_recipe(recipe))
         about = {"dataset": fingerprint, "toolkit": __version__}
         if len(known):
             write_atomic(self.corrections, known.to_json())
             about["corrections"] = known.digest
+        if order is not None:
+            about["samples"] = order
         # Written last, because it makes the folder a run.
         write_atomic(self.path / "run.json", json.dumps(about))
 
@@ -125,6 +128,10 @@ class RunFolder:
     def dataset(self) -> str:
         """Return the fingerprint of the dataset that the run learns from."""
         return str(self.about()["dataset"])
+
+    def order(self) -> str | None:
+        """Return the order of the samples with which the run began. None for runs of earlier versions."""
+        return self.about().get("samples")
 
     def about(self) -> dict[str, Any]:
         """Return what run.json holds. Raises :class:`RunError` if it is missing or damaged."""

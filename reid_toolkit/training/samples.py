@@ -109,6 +109,16 @@ class Samples:
         return [tracklet.camera for tracklet in self.tracklets]
 
     @property
+    def order(self) -> str:
+        """A digest, in hex, of which samples these are and of their order. Labels and drawn batches go by the order.
+
+        It may differ for the same files: if other crops can be read, or another version of OpenCV decodes to other
+        pixels.
+        """
+        names = "\n".join(f"{tracklet.name}\0{tracklet.camera}" for tracklet in self.tracklets)
+        return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+
+    @property
     def tier(self) -> Tier:
         """Where the pixels are kept."""
         return self.pixels.tier

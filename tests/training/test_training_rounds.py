@@ -1,5 +1,6 @@
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import RunError
+from reid_toolkit.training import samples as samples_module
+from reid_toolkit.training.distributed import World
 from reid_toolkit.training.progress import Step
 from reid_toolkit.training.rounds import train
+from reid_toolkit.training.run import TrainingRun
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.samples import load_samples
 
@@ -278,6 +282,65 @@ def test_a_resume_of_something_else_is_refused(tiny_dataset: Path, recipe: Recip
         crop.path.write_bytes(b"\0" * crop.path.stat().st_size)
     with pytest.raises(RunError, match="trained on 12 samples, of which 11 can be read"):
         learn(tiny_dataset, recipe, out, resume=True, bad=[])
+
+
+def spoil_first_crops(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each tracklet keeps three of its crops, so all can be read."""
+    for tracklet in open_dataset(data).tracklets:
+        path = tracklet.crops[0].path
+        path.write_bytes(b"\0" * path.stat().st_size)
+
+
+def decode_otherwise(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another version of OpenCV may."""
+    resize = samples_module.resize
+    monkeypatch.setattr(samples_module, "resize", lambda *given: 255 - resize(*given))
+
+
+@pytest.mark.parametrize("change", [spoil_first_crops, decode_otherwise])
+def test_a_resume_with_samples_in_another_order_is_refused(
+    tiny_dataset: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any
+) -> None:
+    """Its labels are those of the old order, and would go to other tracklets."""
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        learn(tiny_dataset, recipe, out, on_step=StopAt(1))
+    change(tiny_dataset, monkeypatch)
+    with pytest.raises(RunError, match="cannot resume: the samples are in another order") as refused:
+        learn(tiny_dataset, recipe, out, resume=True, bad=[])
+    assert "\n" not in str(refused.value)
+
+
+def test_a_run_that_did_not_store_the_order_goes_on(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        learn(tiny_dataset, recipe, out, on_step=StopAt(1))
+    about = json.loads((out / "run.json").read_text())
+    assert about.pop("samples")
+    (out / "run.json").write_text(json.dumps(about))
+    assert len(learn(tiny_dataset, recipe, out, resume=True)) == 3
+
+
+def test_processes_with_samples_in_other_orders_are_refused(
+    tiny_dataset: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their files have the same names and sizes."""
+    of_first: list[Any] = []
+
+    def share(world: World, make: Callable[[], Any]) -> Any:
+        if not of_first:
+            of_first.append(make())
+        return of_first[0]
+
+    monkeypatch.setattr(World, "share", share)
+    data = open_dataset(tiny_dataset)
+    run = TrainingRun(tmp_path / "run", recipe, data.fingerprint, torch.device("cpu"), World(1, 2))
+    samples = load_samples(data, 32, 32)
+    for _ in ("the first process", "another with the same"):
+        run.check(samples, data.root)
+    decode_otherwise(tiny_dataset, monkeypatch)
+    with pytest.raises(RunError, match="differs between processes: copy one to all"):
+        run.check(load_samples(data, 32, 32), data.root)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
