@@ -115,7 +115,7 @@ def command(
         if begun and minutes is not None:
             raise InputError(f"--minutes: {out} goes on with the rounds that it began with: leave --minutes out")
         change = partial(changed, weights=weights, backbone=backbone, size=size, seed=seed)
-        plan = partial(plan_run, named, change, data, device, minutes, world.size)
+        plan = partial(plan_run, named, change, data, device, minutes, world.size, deterministic)
         chosen = change(RunFolder(out).recipe()) if begun and not recipe else world.share(plan)
         tutor = Embedder(teacher) if teacher else None
         if tutor:
@@ -226,6 +226,7 @@ def plan_run(
     device: str,
     minutes: float | None,
     processes: int,
+    deterministic: bool,
 ) -> "Recipe":
     """The recipe to train by: the one that was ``named``, or one that suits the machine, with the ``change`` of other
     options. What is chosen here is said, with the time that it takes.
@@ -242,7 +243,7 @@ def plan_run(
     on, name = choose_device(device), recipe_name(data)
     recipe = change(named or suited(load_recipe(name), on))
     by = "" if named else f"; recipe {name}"
-    proposed = propose(recipe, data, on, minutes=minutes, processes=processes)
+    proposed = propose(recipe, data, on, minutes=minutes, processes=processes, deterministic=deterministic)
     network, cameras = proposed.recipe.network, len(data.cameras)
     log.print(
         f"{data.root}: {counted(len(data.tracklets), 'tracklet')} of {counted(cameras, 'camera')}, "

@@ -33,9 +33,16 @@ class Proposal:
 
 
 def propose(
-    recipe: Recipe, dataset: Dataset, device: torch.device, *, minutes: float | None = None, processes: int = 1
+    recipe: Recipe,
+    dataset: Dataset,
+    device: torch.device,
+    *,
+    minutes: float | None = None,
+    processes: int = 1,
+    deterministic: bool = False,
 ) -> Proposal:
     """Time the parts of a run by ``recipe``, and keep as many of its rounds as end within ``minutes``.
+    ``deterministic`` is as in :func:`reid_toolkit.training.forecast.time_parts`.
 
     Raises:
         InputError: too few rounds would fit, or the recipe has stages instead of rounds.
@@ -48,7 +55,8 @@ def propose(
     # Errors that would end the run at its beginning are raised before the timing.
     check_enough(samples, dataset.root)
     build_network(recipe.network, recipe.seed)
-    costs = time_parts(recipe, samples, crops, len(dataset.cameras), device, processes)
+    cameras = len(dataset.cameras)
+    costs = time_parts(recipe, samples, crops, cameras, device, processes, deterministic=deterministic)
     if minutes is not None:
         recipe = fit(recipe, costs, samples, crops, minutes)
     return Proposal(recipe, plan(recipe, samples).steps[0], costs.seconds(recipe, samples, crops))

@@ -61,12 +61,20 @@ class Costs:
 
 
 def time_parts(
-    recipe: Recipe, samples: int, crops: int, cameras: int, device: torch.device, processes: int = 1
+    recipe: Recipe,
+    samples: int,
+    crops: int,
+    cameras: int,
+    device: torch.device,
+    processes: int = 1,
+    *,
+    deterministic: bool = False,
 ) -> Costs:
     """Time the parts of a run in rounds on ``device``, with random weights and pictures.
 
     ``samples``, ``crops`` and ``cameras`` are the dataset's numbers. If several ``processes`` share the work, this one
-    times its share.
+    times its share. ``deterministic`` must be what the training in this process will be: it has other times, and a GPU
+    that was first used without it cannot change to it.
 
     Raises:
         RunError: out of memory.
@@ -76,7 +84,8 @@ def time_parts(
     share, crops_each = recipe.training.norm_crops // processes, size * recipe.training.frames
     norm_crops = share if share > 1 and crops_each % share == 0 else 0
     recipe = replace(recipe, training=replace(recipe.training, batch_size=size, norm_crops=norm_crops))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), training_on(device, recipe):
+    as_trained = training_on(device, recipe, deterministic=deterministic)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), as_trained:
         network = ReidNetwork(recipe.network)
         move_to_device(network, recipe, device, ALONE)
         return Costs(

@@ -21,6 +21,7 @@ from reid_toolkit.cli import training_bars
 from reid_toolkit.config import NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import COLUMNS, write_manifest
+from reid_toolkit.errors import RunError
 from reid_toolkit.recipe_files import dump_recipe, load_recipe
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.training import choosing, forecast, rounds, run_folder
@@ -149,7 +150,7 @@ def test_minutes_choose_the_rounds(
     reid, train, chosen: Recipe, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs = Costs(step=60.0, crop=0.0, sample=0.0, pair=0.0)
-    monkeypatch.setattr(choosing, "time_parts", lambda *given: costs)
+    monkeypatch.setattr(choosing, "time_parts", lambda *given, **named: costs)
     long = replace(chosen, rounds=replace(chosen.rounds, count=40, cameras_from=6))
     (tmp_path / "long.toml").write_text(dump_recipe(long))
     assert (
@@ -173,7 +174,7 @@ def test_minutes_choose_the_rounds(
 def test_what_cannot_begin_is_refused_before_anything_is_timed(
     reid, chosen: Recipe, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "time_parts", lambda *given: pytest.fail("timed"))
+    monkeypatch.setattr(choosing, "time_parts", lambda *given, **named: pytest.fail("timed"))
     lost = reid("train", tiny_dataset, "--out", tmp_path / "run", "--weights", tmp_path / "lost.pth")
     assert "lost.pth: no such file" in lost.error
     write_manifest(tiny_dataset, open_dataset(tiny_dataset).tracklets[0].crops)
@@ -340,6 +341,22 @@ def test_deterministic_reaches_training(train, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(rounds, "training_on", lambda *_, deterministic: seen.append(deterministic) or nullcontext())
     train("--deterministic")
     assert seen == [True]
+
+
+@pytest.mark.parametrize("options", [[], ["--deterministic"]])
+def test_deterministic_reaches_the_timing_before_training(
+    reid, chosen: Recipe, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """torch reads the setting that cuBLAS needs when a GPU is first used, which is here."""
+    seen = []
+
+    def entered(*given: object, deterministic: bool = False) -> None:
+        seen.append(deterministic)
+        raise RunError("seen")
+
+    monkeypatch.setattr(forecast, "training_on", entered)
+    assert "seen" in reid("train", tiny_dataset, "--out", tmp_path / "run", *options).error
+    assert seen == [bool(options)]
 
 
 def test_other_processes_get_the_options_that_were_typed(
