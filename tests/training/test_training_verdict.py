@@ -1,6 +1,7 @@
 """Whether training helped, judged without a label."""
 
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from reid_toolkit.records import Crop, Tracklet
+from reid_toolkit.training import verdict as verdict_module
 from reid_toolkit.training.features import Features
-from reid_toolkit.training.verdict import Verdict, compare, hold_out, ranks_of_own, tracklet_scores
+from reid_toolkit.training.verdict import Verdict, chance_of, compare, hold_out, ranks_of_own, tracklet_scores
 
 
 def features(people: int, cameras: int, noise: float, seed: int = 0, bias: float = 0.5) -> tuple[Features, list[str]]:
@@ -101,6 +103,22 @@ def test_random_weights_are_kept_only_where_training_did_harm() -> None:
     assert (grown.word, grown.start_kept) == ("unknown", False)
     harmed = compare(good, poor, cameras, ~everybody(40), 0, begun_from_weights=False)
     assert (harmed.word, harmed.start_kept) == ("worse", True)
+
+
+def test_signs_are_drawn_in_parts_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of 7 rows of 77 signs, and a shorter last one."""
+    monkeypatch.setattr(verdict_module, "MOST_SIGNS", 600)
+    difference = np.random.default_rng(1).normal(0.15, 1.0, 77)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(verdict_module.DRAWS, 77))
+    reached = np.abs(signs @ difference) >= abs(difference.sum()) - 1e-9
+    expected = float((1 + reached.sum()) / (1 + verdict_module.DRAWS))
+    assert 0.01 < expected < 0.99
+    tracemalloc.start()
+    try:
+        assert chance_of(difference) == expected
+        assert tracemalloc.get_traced_memory()[1] < signs.nbytes / 100
+    finally:
+        tracemalloc.stop()
 
 
 def test_too_few_tracklets_say_nothing() -> None:
