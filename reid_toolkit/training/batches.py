@@ -1,10 +1,12 @@
-"""The random choices of an epoch, all drawn at its start: order, frames, views, dropout.
+"""The random choices of an epoch, all drawn at its start: order, frames, views, dropout of the embedding.
 
 They depend only on (seed, stage, epoch). So a training step is a function of its batch: a run can resume in the middle
-of an epoch, and several processes can share an epoch, without storing a generator's state.
+of an epoch, and several processes can share an epoch, without storing a generator's state. A few backbones have layers
+that draw in each step, such as stochastic depth; see :func:`drawing_anew`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -57,6 +59,26 @@ class Epoch:
     def views(self, step: int) -> list[Tensor | None]:
         """Return ``boxes``, ``colours``, ``erased`` and ``kept`` of one step."""
         return [part if part is None else part[step] for part in (self.boxes, self.colours, self.erased, self.kept)]
+
+
+@contextmanager
+def drawing_anew(device: torch.device, *numbers: int) -> Iterator[None]:
+    """Inside, what layers draw on ``device``, the current one, depends only on the ``numbers``. Afterwards torch's
+    generators are as before.
+
+    For a training step the numbers are (seed, stage, epoch, step, process), so that a resumed run draws the same, and
+    several processes draw differently. It takes microseconds, so it is also done for networks that draw nothing: not
+    every layer that draws can be told by its class.
+    """
+    seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        # torch.manual_seed formats a stack for each device that was not used yet, which takes longer than all else.
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(seed)  # a CUDA graph reads the generator's seed at each replay
+        elif device.type == "mps":
+            torch.mps.manual_seed(seed)
+        yield
 
 
 def draw_epoch(samples: Samples, recipe: Recipe, classes: Tensor, stage: int, epoch: int) -> Epoch:

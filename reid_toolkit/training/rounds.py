@@ -18,7 +18,7 @@ from reid_toolkit.datasets import Dataset, without_identities
 from reid_toolkit.datasets.known_pairs import KnownPairs
 from reid_toolkit.errors import RunError
 from reid_toolkit.method.lookup_table import LookupTable, in_passes
-from reid_toolkit.training.batches import Epoch, draw_epoch
+from reid_toolkit.training.batches import Epoch, draw_epoch, drawing_anew
 from reid_toolkit.training.clock import Clock, Phase
 from reid_toolkit.training.clustering import Clustering, Targets, clustering_of
 from reid_toolkit.training.devices import training_on
@@ -334,7 +334,8 @@ def learn(
         if not first:
             learner.loss_sum.zero_()
         for step, of_step in enumerate(batches(drawn, first, samples, targets, learner), first):
-            learner.step(*of_step)
+            with drawing_anew(learner.device, recipe.seed, stage, epoch, step, learner.world.rank):
+                learner.step(*of_step)
             if time.monotonic() - looked > READ_EVERY:
                 loss, looked = float(learner.loss_sum) / (step + 1), time.monotonic()
             after_step(Place(stage, epoch, step + 1), loss)

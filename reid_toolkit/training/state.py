@@ -1,7 +1,7 @@
 """Saves and reads states within a stage. A stopped run resumes at the last intact file.
 
 A state contains all that the next training step depends on. It needs no generator's state, because random choices
-depend only on (seed, stage, epoch) (``batches.py``).
+depend only on (seed, stage, epoch), and those of layers also on the step and the process (``batches.py``).
 """
 
 import json

@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import fields, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,10 +8,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from small_backbone import SmallResNet
+from test_training_rounds import learn, tensors
+from torch.nn.functional import dropout
+from torchvision.models import ResNet
 
 from reid_toolkit.config import Recipe, RoundsRecipe
 from reid_toolkit.records import Tracklet
-from reid_toolkit.training.batches import Epoch, draw_clusters, draw_epoch, pick_frames
+from reid_toolkit.training.batches import Epoch, draw_clusters, draw_epoch, drawing_anew, pick_frames
+from reid_toolkit.training.progress import Step
 
 LENGTHS = (1, 3, 8, 2, 5, 4, 6, 2, 9, 3)
 STARTS = np.cumsum([0, *LENGTHS])
@@ -32,6 +38,48 @@ class Lengths(SimpleNamespace):
 def draw(recipe: Recipe, stage: int = 0, epoch: int = 0, seed: int = 0, **training: Any) -> Epoch:
     changed = replace(recipe, seed=seed, training=replace(recipe.training, **training))
     return draw_epoch(Lengths(), changed, torch.arange(len(LENGTHS)), stage, epoch)
+
+
+class StopAfter:
+    """Ctrl-C in a training step."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __call__(self, step: Step) -> None:
+        if step.done >= self.steps:
+            raise KeyboardInterrupt
+
+
+def test_a_network_that_draws_goes_on_as_if_unbroken(
+    tiny_dataset: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As efficientnet_b0, which has stochastic depth. Stopped within an epoch; torch's generator is elsewhere then."""
+    monkeypatch.setattr(SmallResNet, "forward", lambda self, x: dropout(ResNet.forward(self, x), 0.3, self.training))
+    learn(tiny_dataset, recipe, tmp_path / "whole")
+    out = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        learn(tiny_dataset, recipe, out, on_step=StopAfter(1), checkpoint_seconds=0)
+    learn(tiny_dataset, recipe, out, resume=True)
+    assert tensors(out, 2) == tensors(tmp_path / "whole", 2)
+    monkeypatch.undo()
+    learn(tiny_dataset, recipe, tmp_path / "undropped")
+    assert tensors(tmp_path / "undropped", 0) != tensors(out, 0)
+
+
+def test_layers_draw_by_seed_place_and_process_alone() -> None:
+    def drawn(*numbers: int) -> list[float]:
+        with drawing_anew(torch.device("cpu"), *numbers):
+            return torch.rand(4).tolist()
+
+    torch.rand(1)
+    before = torch.random.get_rng_state()
+    places = [(0, 0, 0, 0, 0), (1, 0, 0, 0, 0), (0, 1, 0, 0, 0), (0, 0, 1, 0, 0), (0, 0, 0, 1, 0), (0, 0, 0, 0, 1)]
+    found = [drawn(*place) for place in places]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert len({tuple(numbers) for numbers in found}) == len(places)
+    torch.rand(1)
+    assert [drawn(*place) for place in places] == found
 
 
 @pytest.mark.parametrize("size", [2, 5, 10])
