@@ -93,8 +93,8 @@ def shortened(recipe: Recipe, count: int) -> Recipe:
     cameras_from = rounds.cameras_from if never else min(rounds.cameras_from, count // 3)
     decay_every = max(1, round(rounds.decay_every * count / rounds.count))
     taught = max(1, round(rounds.taught * count / rounds.count)) if rounds.taught else 0
-    changes = {"count": count, "cameras_from": cameras_from, "decay_every": decay_every, "taught": taught}
-    return replace(recipe, rounds=replace(rounds, **changes))
+    rounds = replace(rounds, count=count, cameras_from=cameras_from, decay_every=decay_every, taught=taught)
+    return replace(recipe, rounds=rounds)
 
 
 def fit(recipe: Recipe, costs: Costs, samples: int, crops: int, minutes: float) -> Recipe:
