@@ -116,10 +116,10 @@ def command(
             raise InputError(f"--minutes: {out} goes on with the rounds that it began with: leave --minutes out")
         change = partial(changed, weights=weights, backbone=backbone, size=size, seed=seed)
         plan = partial(plan_run, named, change, data, device, minutes, world.size, deterministic)
-        chosen = change(RunFolder(out).recipe()) if begun and not recipe else world.share(plan)
-        tutor = Embedder(teacher) if teacher else None
-        if tutor:
-            chosen = taught_by(chosen, tutor)
+        # Only the first process has the run folder, and only it asks the teacher. The others may be on other machines.
+        chosen = change(world.share(RunFolder(out).recipe)) if begun and not recipe else world.share(plan)
+        tutor = Embedder(teacher) if teacher and world.first else None
+        chosen = world.share(lambda: taught_by(chosen, tutor) if tutor else chosen)
         known = None if corrections is None else world.share(partial(corrections_of, corrections, data))
         unit = "round" if chosen.rounds.count else "stage"
         with training_bars(unit, hidden=not world.first) as (on_load, on_phase, on_step):

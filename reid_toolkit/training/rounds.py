@@ -70,7 +70,7 @@ def train(
     bit; ``deterministic`` makes torch do the same on a GPU.
 
     ``teacher`` gives the clusters of the recipe's first rounds, where that has rounds that are taught. These rounds
-    also learn its similarities (:func:`reid_toolkit.training.teaching.lesson_loss`).
+    also learn its similarities (:func:`reid_toolkit.training.teaching.lesson_loss`). Only the first process needs it.
 
     ``known`` are pairs of tracklets that a user corrected: the clusters obey them. They are stored with the run. None
     takes those that a resumed run began with. Pairs with a tracklet that is held out of training are not used, and
@@ -88,7 +88,8 @@ def train(
         ImageError: a crop cannot be read and ``bad`` is None (see ``datasets.dataset.read_crops``).
     """
     device = device or torch.device("cpu")
-    check_teacher(recipe, teacher, out)
+    teachers = world.share(lambda: teacher.fingerprint if teacher else "")
+    check_teacher(recipe, teachers, out)
     run, warn = TrainingRun(out, recipe, dataset.fingerprint, device, world, on_phase, known), on_warning or ignore
     network = run.restore(resume=resume, on_warning=warn)
     with run.clock.phase("load"):
@@ -101,10 +102,9 @@ def train(
     samples = every.take(~held)
     run.check(samples, dataset.root)
     lessons = None
-    if teacher:
+    if teachers:
         with run.clock.phase("extract"):
-            ask = partial(taught, teacher, samples.tracklets, samples.cameras, recipe, run.folder.lessons)
-            lessons = world.share(ask)
+            lessons = world.share(partial(lessons_of, teacher, samples, run))
     clustering = clustering_of(recipe, samples, device, lessons, used(run.known, samples, warn, world))
     world.check_divides(batch_size(recipe, len(samples)), recipe.training.norm_crops)
     if recipe.network.head == "batch_norm" and not run.state:
@@ -117,6 +117,12 @@ def train(
             run.publish(judge(run, every, held))
     run.clean_up()
     return run.metrics
+
+
+def lessons_of(teacher: Teacher | None, samples: Samples, run: TrainingRun) -> Features:
+    """The features of the samples by the teacher, which the first process has."""
+    assert teacher is not None
+    return taught(teacher, samples.tracklets, samples.cameras, run.recipe, run.folder.lessons)
 
 
 def ignore(message: str) -> None:

@@ -83,19 +83,19 @@ class TrainingRun:
                 corrections.
         """
 
-        def read() -> tuple[State | None, dict[str, Tensor], KnownPairs, str | None]:
+        def read() -> tuple[State | None, dict[str, Tensor], KnownPairs, str | None, list[Row]]:
             self.folder.check(self.recipe, self.fingerprint, self._known, resume=resume)
             known = self.folder.known_pairs() if self.folder.begun(resume=resume) else self._known or NO_PAIRS
             state = latest(self.folder, on_warning)
             if state:
-                return state, state.weights, known, self.folder.order()
-            return None, build_network(self.recipe.network, self.recipe.seed).state_dict(), known, None
+                return state, state.weights, known, self.folder.order(), self.folder.start_row()
+            return None, build_network(self.recipe.network, self.recipe.seed).state_dict(), known, None, []
 
-        self.state, weights, self.known, self._order = self.world.share(read)
+        self.state, weights, self.known, self._order, self.start_row = self.world.share(read)
         network = ReidNetwork(self.recipe.network)
         network.load_state_dict(weights)
         if self.state:
-            self.metrics, self.start_row = self.state.metrics, self.folder.start_row()
+            self.metrics = self.state.metrics
             self.clock.add(self.state.seconds)
         return network
 

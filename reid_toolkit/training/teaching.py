@@ -78,9 +78,10 @@ def taught_by(recipe: Recipe, teacher: Teacher) -> Recipe:
     return replace(recipe, rounds=replace(rounds, **changes))
 
 
-def check_teacher(recipe: Recipe, teacher: Teacher | None, where: Path) -> None:
-    """Raise :class:`RunError` if the teacher given is not the one that the recipe names, or only one of them exists."""
-    expected, given = recipe.rounds.teacher, teacher.fingerprint if teacher else ""
+def check_teacher(recipe: Recipe, given: str, where: Path) -> None:
+    """Raise :class:`RunError` if the teacher with the fingerprint ``given`` ("" for none) is not the one that the
+    recipe names, or only one of them exists."""
+    expected = recipe.rounds.teacher
     if expected != given:
         raise RunError(
             f"{where}: its clusters come from the teacher {expected or '(none)'}, got {given or 'none'}: expected the "

@@ -17,10 +17,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_training_rounds import learn
+from test_training_teaching import Colours
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
+from reid_toolkit import runtime
 from reid_toolkit.cli import main
-from reid_toolkit.config import Recipe
+from reid_toolkit.config import Recipe, RoundsRecipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.known_pairs import KnownPairs
 from reid_toolkit.errors import RunError
@@ -34,6 +36,7 @@ from reid_toolkit.training import launch as launch_module
 from reid_toolkit.training import samples as samples_module
 from reid_toolkit.training.distributed import ALONE, PATIENCE, World, join_world
 from reid_toolkit.training.launch import RUN_ID, cause, check_gpus, telling_launcher
+from reid_toolkit.training.progress import Step
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.samples import load_samples
 
@@ -217,6 +220,55 @@ def test_what_ended_a_run_is_not_what_its_end_caused(
             path.write_text(json.dumps({"message": message, "timestamp": 100 + rank}))
         failures.append(ProcessFailure(rank, 1, status, str(path)))
     assert cause(failures, len(ends)).startswith(said)
+
+
+def resume_on_a_machine(rank: int, port: int, data: Path, folder: Path) -> None:
+    """One of two processes, each with its own place for the relative path "run"."""
+    os.chdir(folder)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+
+    def open_model(path: Path) -> Colours:
+        assert rank == 0, "only the first process asks the teacher"
+        return Colours()
+
+    runtime.Embedder = open_model  # type: ignore[assignment, misc]
+    teacher = data / "manifest.csv"  # any file
+    run_command(folder / "run", ["train", str(data), "--out", "run", "--resume", "--teacher", str(teacher)])
+
+
+def test_a_run_is_resumed_on_two_machines(
+    tiny_dataset: Path, recipe: Recipe, tmp_path: Path, forked: ForkServerContext
+) -> None:
+    """The run folder is on the machine of the first process alone."""
+    rounds = RoundsRecipe(
+        2, steps=2, per_cluster=2, cameras_from=2, neighbours=3, smallest=2, until=0.7, until_before_cameras=0.7,
+        taught=2, teacher=Colours.fingerprint, teacher_weight=1.0,
+    )  # fmt: skip
+    network = replace(recipe.network, head="batch_norm", embedding=0, dropout=0.0)
+    chosen = replace(recipe, network=network, rounds=rounds, selection="last")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+
+    def stop(step: Step) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(tiny_dataset, chosen, tmp_path / "first" / "run", on_step=stop, teacher=Colours())
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    children = [
+        forked.Process(target=resume_on_a_machine, args=(rank, port, tiny_dataset, tmp_path / name))
+        for rank, name in enumerate(("first", "second"))
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(300)
+    assert [child.exitcode for child in children] == [0, 0], (tmp_path / "second" / "run.stderr").read_text()
+    assert RunFolder(tmp_path / "first" / "run").stages() == [0, 1]
+    assert not (tmp_path / "second" / "run").exists()
 
 
 def test_gpus_that_are_not_there_are_refused() -> None:
