@@ -127,10 +127,11 @@ def forget(gallery: str, person: str, yes: bool, wait: float) -> None:
             with late_progress_bar("index", "records") as on_progress:
                 erase_leftover(book.store, on_progress)
             raise
-        count = len(book.keys_of(number))
-        if not yes and not confirm(f"Delete {counted(count, 'record')} of {printable(book.name(number))} for good?"):
-            log.print("nothing was deleted")
-            return
+        if not yes:
+            count = counted(len(book.keys_of(number)), "record")
+            if not confirm(f"Delete {count} of {printable(book.name(number))} for good?"):
+                log.print("nothing was deleted")
+                return
         with late_progress_bar("index", "records") as on_progress:
             gone = book.forget(number, on_progress)
     click.echo(f"{gallery}: {counted(gone, 'record')} forgotten")

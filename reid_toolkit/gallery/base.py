@@ -307,8 +307,12 @@ class GalleryStore(Protocol):
         """Delete the records past the retention. Gives their number. Quick if there are none."""
         if self.retention is None:
             return 0
-        before = time.time() - self.retention
-        return self.delete(before=before) if self.matching(before=before) else 0
+        which = Selection(before=time.time() - self.retention)
+        return self.delete_expired(which) if self.count_of(which) else 0
+
+    def delete_expired(self, which: Selection) -> int:
+        """:meth:`delete_selected` for :meth:`expire`."""
+        return self.delete_selected(which)
 
     def compact(self, on_progress: OnProgress | None = None) -> None:
         """:meth:`expire`, then rewrite the files without deleted and replaced records."""

@@ -1,6 +1,5 @@
 """A gallery in a folder. SQLite holds the records, and the rows that searches use follow the database."""
 
-import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -324,13 +323,9 @@ class Gallery(GalleryStore):
             self._writer.set_meta("retention", "" if seconds is None else repr(float(seconds)))
             self._writer.log({"action": "retention", "seconds": seconds})
 
-    def expire(self) -> int:
-        """Delete the records past the retention. Gives their number. Quick: their bytes leave the database and its log,
-        unless another process is reading, but stay in the index files until :meth:`compact`."""
-        kept = self.retention
-        which = Selection(before=-np.inf if kept is None else time.time() - kept)
-        if kept is None or not self.count_of(which):
-            return 0
+    def delete_expired(self, which: Selection) -> int:
+        """Delete the records that match. Gives their number. Quick: their bytes leave the database and its log, unless
+        another process is reading, but stay in the index files until :meth:`compact`."""
         with self._locks.writer:
             with self._writer.writing():
                 gone = self._writer.delete(which, for_good=False)
