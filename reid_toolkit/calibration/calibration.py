@@ -70,6 +70,23 @@ class Calibration:
             return "it was made for distances with camera statistics, and this search is without them"
         return f"it was made for other camera statistics ({self.statistics}) than this gallery has now ({statistics})"
 
+    @property
+    def rarest(self) -> float:
+        """The smallest false-match rate that so many pairs of people can support, 0-1. Each pair counts once: distances
+        of one pair depend on each other."""
+        return 1 / ((self.people_pairs or 0) + 1)
+
+    def doubt(self, false_match_rate: float) -> str:
+        """Why different people may come as near more often than ``false_match_rate`` says. Empty if there is no known
+        reason."""
+        if self.people_pairs is None or false_match_rate >= self.rarest:
+            return ""
+        return (
+            f"a false-match rate of {false_match_rate:g} is uncertain, and may be several times as high: all distances "
+            f"between different people come from {self.people_pairs:,} pairs of people who were seen at once: ask for "
+            f"{_rounded_up(self.rarest)} or more, or calibrate on more footage"
+        )
+
     def probability(self, distance: float, query: str | None, found: str, base_rate: float) -> tuple[float, Basis]:
         """The probability that a query from camera ``query`` and a record from camera ``found`` show the same person,
         and the evidence for it.

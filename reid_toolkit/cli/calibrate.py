@@ -150,11 +150,18 @@ def print_table(calibration: "Calibration") -> None:
     from rich.text import Text
 
     table = Table("cameras", "one person", "two people", "as likely", *(f"{rate:.1%}" for rate in RATES), box=None)
+    doubtful = False
     for name, curve in rows_of(calibration):
-        limits = [curve.threshold(rate) for rate in RATES]
-        cells = ["too few" if limit is None else f"{limit:.3f}" for limit in limits]
+        limits = [(curve.threshold(rate), "?" if calibration.doubt(rate) else "") for rate in RATES]
+        cells = ["too few" if limit is None else f"{limit:.3f}{mark}" for limit, mark in limits]
+        doubtful |= any(limit is not None and mark for limit, mark in limits)
         table.add_row(Text(printable(name)), str(curve.same), str(curve.different), f"{curve.break_even:.3f}", *cells)
     Console(highlight=False).print(table)
+    if doubtful:
+        click.echo(
+            f"?: uncertain: only {counted(calibration.people_pairs or 0, 'pair')} of people were seen at once, so the "
+            "rate may be several times as high"
+        )
 
 
 def as_dict(calibration: "Calibration") -> dict[str, object]:

@@ -36,7 +36,11 @@ def limit_of(
     held = store.info()
     try:
         calibration = fitting_calibration(store, found, held.model or "")
-        return limits(calibration, list(held.cameras), rate or people.false_match_rate or RATE)
+        chosen = rate or people.false_match_rate or RATE
+        known = limits(calibration, list(held.cameras), chosen)
+        if wanted and (doubt := calibration.doubt(chosen)):
+            warn(doubt)
+        return known
     except (ModelError, InputError) as error:
         if wanted:
             raise

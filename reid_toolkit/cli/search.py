@@ -154,6 +154,8 @@ def command(
         )
     if result.scale.unfit:
         warn(f"no probabilities: {result.scale.unfit}")
+    if result.scale.doubt:
+        warn(result.scale.doubt)
     if result.statistics and not result.statistics.knows(result.camera):
         hint_camera(result.camera)
     if html:

@@ -60,11 +60,10 @@ def limit_by(calibration: "Calibration") -> "Limit":
     The limits of searches take each distance between two people for new evidence. Here something is promised, so each
     pair of people counts once.
     """
-    rarest = 1 / ((calibration.people_pairs or 0) + 1)
 
     def limit(rate: float, one: str | None, other: str) -> float | None:
         try:
-            return calibration.threshold(rate, one, other) if rate >= rarest else None
+            return calibration.threshold(rate, one, other) if rate >= calibration.rarest else None
         except InputError:
             return None
 
@@ -169,7 +168,7 @@ class Allowance:
         if self.calibration.people_pairs is None:
             raise ModelError(f"{self.path}: made by an older toolkit: make it again with `reid calibrate`")
         known = [max(curve.different for curve, _ in chain) for chain in self.calibration.chains(None, camera)]
-        return 1 / (min(self.calibration.people_pairs, *known) + 1)
+        return max(self.calibration.rarest, 1 / (min(known) + 1))
 
     def nearest(self, rate: float, camera: str) -> str:
         """The limit for a picture of an unknown camera, as text."""

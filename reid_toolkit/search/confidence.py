@@ -84,6 +84,8 @@ class ConfidenceScale:
         self.calibration: Calibration | None = None
         self.base_rate: float | None = None
         self.unfit: str | None = None
+        self.doubt = ""
+        """Why the false-match rate may be higher than asked for. Empty if there is no known reason."""
         self.camera = camera
         self.rate = asked.false_match_rate
         if not wanted and not path.exists():
@@ -93,6 +95,7 @@ class ConfidenceScale:
         if not misfit:
             self.calibration = found
             self.base_rate = found.base_rate(records, asked.people)
+            self.doubt = "" if self.rate is None else found.doubt(self.rate)
             return
         self.unfit = (
             f"{path}: {misfit}: run `reid calibrate DATASET --model MODEL --gallery GALLERY`; to search with "

@@ -41,6 +41,7 @@ def as_document(result: Result, asked: Mapping[str, object], group: str | None) 
         "schema": SCHEMA, "query": asked, "group": group, "base_rate": result.scale.base_rate,
         "camera_statistics": result.statistics.version if result.statistics else None,
         "out_of_order": is_out_of_order(result.answers), "verdict": verdict(result.answers),
+        "doubt": result.scale.doubt or None,
         "matches": as_list(result.answers), "after": result.page.after,
     }  # fmt: skip
 

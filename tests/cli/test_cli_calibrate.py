@@ -57,7 +57,8 @@ def test_what_it_says(enrolled: Site, tmp_path: Path, reid, monkeypatch: pytest.
     arguments = ("calibrate", enrolled.people, "--model", enrolled.model, "--out", tmp_path / "c.json")
     result = reid(*arguments)
     assert result.status == 0
-    assert re.search(r"one camera +\d+ +\d+ +0\.\d{3} +0\.\d{3} +0\.\d{3} +too few", result.out)
+    assert re.search(r"one camera +\d+ +\d+ +0\.\d{3} +0\.\d{3} +0\.\d{3}\? +too few", result.out)
+    assert re.search(r"^\?: uncertain: only \d+ pairs of people ", result.out, re.MULTILINE)
     assert re.search(r"two cameras +\d+ ", result.out)
     assert re.search(r"^ door +\d+ ", result.out, re.MULTILINE)
     assert "warning" not in result.err
@@ -285,6 +286,22 @@ def test_footage_that_the_model_was_trained_on_is_refused(enrolled: Site, tmp_pa
     mended = shutil.copytree(enrolled.people, tmp_path / "mended")
     assert reid("dataset", "drop", mended, "door-0-4").status == 0
     assert "was trained on it" in reid("calibrate", mended, "--model", model, "--out", out).error
+
+
+def test_a_rate_that_few_people_support_is_doubted(enrolled: Site, query: tuple, tmp_path: Path, reid) -> None:
+    out = tmp_path / "c.json"
+    there = ("--model", enrolled.model, "--run", enrolled.run, "--gallery", enrolled.gallery, "--out", out)
+    document = reid("calibrate", enrolled.people, *there, "--json").json
+    pairs = document["people_pairs"]
+    assert document["across"]["different"] > 2 * pairs  # so the distances would allow a rarer rate
+    asked = (*query, "--calibration", out, "--json", "--false-match-rate")
+    rare, usual = reid(*asked, 0.9 / (pairs + 1)), reid(*asked, 1.1 / (pairs + 1))
+    assert f"come from {pairs:,} pairs of people" in rare.err
+    assert rare.json["doubt"] in rare.err.replace("\n", " ")
+    assert (usual.err, usual.json["doubt"]) == ("", None)
+    table = json.loads(out.read_text())
+    out.write_text(json.dumps(table | {"people_pairs": None}))  # a file of an older toolkit
+    assert (reid(*asked, 0.9 / (pairs + 1)).err, reid(*asked, 0.9 / (pairs + 1)).json["doubt"]) == ("", None)
 
 
 def test_a_rate_across_cameras_wants_evidence_across(enrolled: Site, query: tuple, tmp_path: Path, reid) -> None:
