@@ -20,7 +20,8 @@ FORMAT = click.Choice(["mot", "coco", "cvat", "fiftyone"])
 def command(truth: Path, result: Path, truth_format: str | None, result_format: str | None, as_json: bool) -> None:
     """Compare the tracks of RESULT with the true tracks of TRUTH, of one recording: HOTA, MOTA and IDF1.
 
-    Both are MOT, COCO, CVAT or FiftyOne files, as `reid dataset export` writes them.
+    Both are MOT, COCO, CVAT or FiftyOne files, as `reid dataset export` writes them. Of a COCO file with several
+    videos, the one that is called like the file is taken.
     """
     from dataclasses import asdict
 
@@ -31,7 +32,7 @@ def command(truth: Path, result: Path, truth_format: str | None, result_format: 
     for path, form in ((truth, truth_format), (result, result_format)):
         if not path.is_file():
             raise InputError(f"{path}: no such file: expected a file of boxes and tracks")
-        _, tracks = read_tracks(path, path.read_bytes(), form)
+        _, tracks = read_tracks(path, path.read_bytes(), form, recording=path.stem)
         read.append(tracks)
         if tracks.others:
             warn(f"{path}: {tracks.others} boxes of other classes, or marked to be ignored, are left out")

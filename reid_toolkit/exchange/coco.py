@@ -31,10 +31,18 @@ def read_coco(path: Path, held: Mapping[str, Any], recording: str, pictures: Map
         if str(one.get("name")).lower() in PEOPLE
     }
     frames: dict[Any, int] = {}
+    named: dict[int, object] = {}
     sizes: set[Size] = set()
     for place, image in enumerate(images):
         origin = f"{path}, image {place + 1}"
-        frames[key_of(image.get("id"), origin)] = frame_of(image, pictures, origin)
+        number = frame_of(image, pictures, origin)
+        if number in named:
+            raise InputError(
+                f"{origin}: {image.get('file_name')!r} and {named[number]!r} are both frame {number}: expected images "
+                "of one recording, or a frame_id of their own"
+            )
+        named[number] = image.get("file_name")
+        frames[key_of(image.get("id"), origin)] = number
         if "width" in image and "height" in image:
             sizes.add((as_whole(image["width"], "width", origin), as_whole(image["height"], "height", origin)))
     if len(sizes) > 1:
@@ -68,13 +76,20 @@ def chosen_images(path: Path, held: Mapping[str, Any], recording: str) -> list[M
     images, videos = listed(path, held, "images"), listed(path, held, "videos")
     if len(videos) < 2:
         return images
-    names = {PurePosixPath(str(video.get("name") or video.get("file_name"))).stem: video.get("id") for video in videos}
-    if recording not in names:
-        raise InputError(
-            f"{path}: holds {len(videos)} videos ({', '.join(sorted(names)[:5])}), but not {recording!r}: expected one "
-            "of the recording's name"
-        )
-    return [image for image in images if image.get("video_id") == names[recording]]
+    names = [PurePosixPath(str(video.get("name") or video.get("file_name"))) for video in videos]
+    # The whole name counts most: what follows a dot need not be the suffix of a file.
+    for part in (str, lambda name: name.name, lambda name: name.stem):
+        same = [place for place, name in enumerate(names) if part(name) == recording]
+        if len(same) > 1:
+            both = " and ".join(str(names[place]) for place in same[:2])
+            raise InputError(f"{path}: {both} may both be {recording!r}: expected one video of the recording's name")
+        if same:
+            chosen = videos[same[0]].get("id")
+            return [image for image in images if image.get("video_id") == chosen]
+    known = ", ".join(sorted(map(str, names))[:5])
+    raise InputError(
+        f"{path}: holds {len(videos)} videos ({known}), but not {recording!r}: expected one of the recording's name"
+    )
 
 
 def key_of(value: object, origin: str) -> object:

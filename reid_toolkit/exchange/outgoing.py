@@ -52,10 +52,11 @@ def write_tracks(
     suffix, text_of = WRITERS[form]
     texts: dict[str, str] = {}
     tracks = boxes = 0
-    for recording, crops in by_recording(dataset).items():
+    for (camera, recording), crops in (groups := by_recording(dataset)).items():
         held = tracks_of(dataset, recording, crops, sizes.get(recording))
         held = replace(held, length=(lengths or {}).get(recording))
-        name = free_name(recording, texts)
+        several = sum(other == recording for _, other in groups) > 1
+        name = free_name(f"{camera}-{recording}" if several else recording, texts)
         try:
             texts[name] = text_of(recording, held)
         except InputError as error:
@@ -68,16 +69,18 @@ def write_tracks(
     return Written(tuple(out / f"{name}{suffix}" for name in texts), tracks, boxes)
 
 
-def by_recording(dataset: Dataset) -> dict[str, list[Crop]]:
-    """The crops of each recording; of each camera, if the dataset does not name recordings. Sorted by name."""
-    groups: defaultdict[str, list[Crop]] = defaultdict(list)
+def by_recording(dataset: Dataset) -> dict[tuple[str, str], list[Crop]]:
+    """The crops of each recording of each camera; of each camera, if the dataset does not name recordings. Sorted.
+
+    Manifests of other programs may have one name, such as a date, for the recordings of several cameras."""
+    groups: defaultdict[tuple[str, str], list[Crop]] = defaultdict(list)
     for crop in dataset.crops:
         if crop.width <= 0 or crop.height <= 0:
             raise DatasetError(
                 f"{crop.origin or crop.path}: a crop without a box: only datasets with boxes hold tracks; "
                 "--format market needs none"
             )
-        groups[crop.recording or crop.camera or "recording"].append(crop)
+        groups[crop.camera, crop.recording or crop.camera or "recording"].append(crop)
     return dict(sorted(groups.items()))
 
 

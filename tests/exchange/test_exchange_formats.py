@@ -118,8 +118,23 @@ def test_a_coco_file_of_several_videos_gives_those_of_the_recording() -> None:
     held["annotations"].append(held["annotations"][0] | {"image_id": 2, "track_id": 8})
     assert read(json.dumps(held), recording="yard").frames.tolist() == [10]
     assert read(json.dumps(held), recording="gate").numbers.tolist() == [8]
-    with pytest.raises(InputError, match=r"holds 2 videos \(gate, yard\), but not 'hall'"):
+    with pytest.raises(InputError, match=r"holds 2 videos \(gate, yard\.mp4\), but not 'hall'"):
         read(json.dumps(held), recording="hall")
+    held["videos"] = [{"id": 1, "name": "cam.1"}, {"id": 2, "name": "cam.2"}]  # no suffixes
+    assert read(json.dumps(held), recording="cam.2").numbers.tolist() == [8]
+    held["videos"] = [{"id": 1, "name": "front/clip.mp4"}, {"id": 2, "name": "back/clip.mp4"}]
+    with pytest.raises(InputError, match=r"front/clip\.mp4 and back/clip\.mp4 may both be 'clip'"):
+        read(json.dumps(held), recording="clip")
+
+
+@pytest.mark.parametrize("names", [("hall_000012.png", "door_000012.png"), ("hall/12.png", "door/12.png")])
+def test_images_of_two_recordings_are_not_taken_for_one(names: tuple[str, str]) -> None:
+    held = json.loads(coco(image_id=1))
+    held["images"] = [{"id": i, "file_name": name} for i, name in enumerate(names, start=1)]
+    with pytest.raises(InputError, match="are both frame 12: expected images of one recording"):
+        read(json.dumps(held))
+    with pytest.raises(InputError, match="are both frame 0"):
+        read(json.dumps(held), pictures={name.rpartition("/")[2]: 0 for name in names})
 
 
 def test_cvat_as_it_writes() -> None:

@@ -1,6 +1,7 @@
 """A dataset's boxes and tracks, written for other programs and read again."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,11 @@ def test_the_working_directory_is_not_replaced(tmp_path: Path, monkeypatch: pyte
             write_tracks(held, "mot", out, {})
     assert list(tmp_path.iterdir()) == []
     assert write_tracks(held, "mot", Path("new"), {}).files == (Path("new/hall.txt"),)
+
+
+def test_recordings_of_two_cameras_with_one_name_are_two_files(tmp_path: Path) -> None:
+    crops = [replace(crop("", "x-1", 0), camera=camera, tracklet=f"{camera}-1") for camera in ("north", "south")]
+    one = [replace(each, recording="2026-11-22") for each in crops]
+    written = write_tracks(dataset(*one), "mot", tmp_path / "out", {})
+    assert [path.name for path in written.files] == ["north-2026-11-22.txt", "south-2026-11-22.txt"]
+    assert [len(path.read_text().splitlines()) for path in written.files] == [1, 1]
