@@ -6,23 +6,25 @@ its frames are numbered in the order of their names. Cameras are unknown, so all
 
 import os
 from codecs import BOM_UTF8
+from collections.abc import Iterator
 from pathlib import Path
 
 from reid_toolkit.datasets.dataset import Dataset, group_tracklets
 from reid_toolkit.errors import DatasetError
-from reid_toolkit.files import natural_order
+from reid_toolkit.files import as_name, natural_order
 from reid_toolkit.images import IMAGE_SUFFIXES
 from reid_toolkit.records import Crop
-from reid_toolkit.storage import is_address, path_of
+from reid_toolkit.storage import is_address, is_stored, path_of
 
 
 def find_images(root: Path) -> list[Path]:
     """Return all image files below ``root``, folder by folder in natural order, without hidden files.
 
-    Raises :class:`DatasetError` for a link to a folder, a broken link, or a link that leads out of ``root``.
+    Raises :class:`DatasetError` for a link to a folder, a broken link, or a link that leads out of ``root``, and
+    :class:`OSError` for a folder that cannot be read.
     """
     images = []
-    for path in sorted(root.rglob("*"), key=natural_order):
+    for path in sorted(everything_below(root), key=natural_order):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if not hidden and path.is_symlink() and path.is_dir():
             raise DatasetError(f"{path}: a link to a folder: expected the folder itself, or its name on its own")
@@ -35,6 +37,21 @@ def find_images(root: Path) -> list[Path]:
     return images
 
 
+def everything_below(root: Path) -> Iterator[Path]:
+    """Yield all files and folders below ``root``. Unlike ``rglob`` it raises :class:`OSError` for a folder that cannot
+    be read, if that is not hidden."""
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    if not is_stored(root):
+        for folder, folders, files in os.walk(root, onerror=stop):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            yield from (Path(folder, name) for name in (*folders, *files))
+        return
+    yield from root.rglob("*")
+
+
 def read_folder(root: Path) -> Dataset:
     """Read a folder of crops. Raises :class:`DatasetError` if it has no image."""
     root = root.resolve()
@@ -42,7 +59,7 @@ def read_folder(root: Path) -> Dataset:
     for number, path in enumerate(find_images(root)):
         relative = path.relative_to(root)
         name = relative if relative.parent == Path() else relative.parent
-        crops.append(Crop(path=path, camera="", tracklet=name.as_posix(), frame=number))
+        crops.append(Crop(path=path, camera="", tracklet=as_name(name.as_posix()), frame=number))
     if not crops:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DatasetError(f"{root}: neither a manifest.csv nor any image ({kinds}) in it")

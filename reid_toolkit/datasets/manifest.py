@@ -1,6 +1,7 @@
 """Our own dataset layout: a folder with ``manifest.csv`` and the crops it names (the data contract, docs/data.md)."""
 
 import csv
+import errno
 import io
 import math
 import re
@@ -121,7 +122,10 @@ def locate(folder: Path, name: str, origin: str, there: Collection[str] | None =
         path = (folder / name).resolve()
         inside = path.is_relative_to(folder)
         exists = path.is_file() if there is None else inside and path.relative_to(folder).as_posix() in there
-    except (OSError, RuntimeError, ValueError):  # a name that is too long; a circle of links; a NUL character
+    except (OSError, RuntimeError, ValueError) as error:
+        # RuntimeError: a circle of links. ValueError: a NUL character. Other errors are of the disk, not of the name.
+        if isinstance(error, OSError) and error.errno not in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL):
+            raise
         raise DatasetError(f"{origin}: {name[:100]!r}: cannot be a path") from None
     if PurePosixPath(name).is_absolute() or not inside:
         raise DatasetError(f"{origin}: path {name!r} leads out of the dataset folder: expected a path inside it")

@@ -10,6 +10,7 @@ from functools import total_ordering
 from pathlib import Path, PurePosixPath
 from stat import S_IFDIR, S_IFREG
 from typing import Any, NamedTuple, TypeGuard, cast
+from urllib.parse import unquote
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.records import without_password
@@ -196,7 +197,7 @@ class StoredPath:
         with told(self):
             names = self.fs.find(str(self))
         base = self.fs._strip_protocol(str(self)).rstrip("/")
-        return {self.fs._strip_protocol(name)[len(base) :].strip("/") for name in names}
+        return {self.written(self.fs._strip_protocol(name)[len(base) :].strip("/")) for name in names}
 
     def glob(self, pattern: str) -> Iterator["StoredPath"]:
         """Yield what fits ``pattern``. If the pattern has a slash, only objects are found, no folders."""
@@ -213,9 +214,15 @@ class StoredPath:
         """The entries of a listing as paths. Empty objects that stand for folders are left out."""
         base = self.fs._strip_protocol(str(self)).rstrip("/")
         for entry in entries:
-            name = self.fs._strip_protocol(entry["name"])[len(base) :].strip("/")
+            name = self.written(self.fs._strip_protocol(entry["name"])[len(base) :].strip("/"))
             if name and not (entry["type"] == "file" and entry["name"].endswith("/")):
                 yield StoredPath(self.protocol, self.key / name, entry)
+
+    def written(self, listed: str) -> str:
+        """A name as people write it. The listings of web servers have "S%C3%BCd" for "Süd". A name that would mean
+        something else in an address stays as it is listed."""
+        plain = unquote(listed) if self.protocol in WEB else listed
+        return listed if set("%#?") & set(plain) else plain
 
     def open(self, mode: str = "rb", encoding: str | None = None) -> Any:
         """Open the object for reading. Parts of it are read as they are needed."""

@@ -1,8 +1,12 @@
+import errno
+import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from reid_toolkit.datasets.folder import read_path_list
+from reid_toolkit.datasets.folder import read_folder, read_path_list
 from reid_toolkit.errors import DatasetError
 
 
@@ -34,3 +38,31 @@ def test_bytes_that_are_no_text_are_a_path_too() -> None:
 def test_what_is_no_list_is_refused(content: bytes, words: str) -> None:
     with pytest.raises(DatasetError, match=f"stdin: {words}"):
         read_path_list(content, "stdin")
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", ".hidden"):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "0.png"), np.zeros((8, 4, 3), np.uint8))
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if os.path.basename(path) in refused:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    refused = {".hidden"}
+    assert [one.name for one in read_folder(tmp_path).tracklets] == ["a", "b"]
+    refused = {"b"}
+    with pytest.raises(PermissionError):
+        read_folder(tmp_path)
+
+
+def test_names_of_folders_are_read_in_one_normal_form(tmp_path: Path) -> None:
+    composed, decomposed = "Jos\u00e9", "Jose\u0301"
+    (tmp_path / decomposed).mkdir()
+    cv2.imwrite(str(tmp_path / decomposed / "0.png"), np.zeros((8, 4, 3), np.uint8))
+    dataset = read_folder(tmp_path)
+    assert [one.name for one in dataset.tracklets] == [composed]
+    assert dataset.with_identities({composed: "7"}).tracklets[0].identity == "7"

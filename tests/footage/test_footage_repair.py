@@ -1,5 +1,6 @@
 """A dataset that its own reader refuses is made readable again, and nothing of it is lost."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -136,3 +137,18 @@ def test_a_dataset_of_which_nothing_is_left_can_be_filled_again(dataset: Path) -
     assert not (dataset / "manifest.csv").exists()
     add(dataset, "hall", 10, "hall")
     assert read_manifest(dataset).cameras == ("hall",)
+
+
+def test_a_failing_disk_is_not_a_damaged_row(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (dataset / "manifest.csv").read_bytes()
+
+    def fail(path: Path) -> bool:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_file", fail)
+        for use in (read_manifest, repair):
+            with pytest.raises(OSError, match="Input/output error"):
+                use(dataset)
+    assert (dataset / "manifest.csv").read_bytes() == before
+    assert not (dataset / "set-aside").exists()

@@ -1,7 +1,9 @@
 """The commands give the same from object storage, and into it, as from a folder and into one."""
 
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from drawn_yard import RedDetector, draw_frame, write_video
+from drawn_yard import RedDetector, ScriptedDetector, draw_frame, write_video
 from storage_helpers import command, contents, put
 
 from reid_toolkit.datasets import open_dataset
@@ -24,7 +26,7 @@ from reid_toolkit.runtime import Embedder
 from reid_toolkit.runtime.bulk.embedding import embed_crops
 from reid_toolkit.runtime.engine import Engine
 from reid_toolkit.search import enroll, units_of
-from reid_toolkit.storage import StoredPath, temporary
+from reid_toolkit.storage import StoredPath, path_of, temporary
 
 run = partial(ingest, every=4, min_crops=2)
 
@@ -272,23 +274,48 @@ def open_playlist(path: Path) -> tuple[Path, ...]:
     return playlist(path)
 
 
-def test_a_recording_on_a_web_server(recordings: Path, bucket: StoredPath, tmp_path: Path, place: Path) -> None:
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a web server of this folder."""
+
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None: ...
 
-    web = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(recordings)))
+    web = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     threading.Thread(target=web.serve_forever).start()
     try:
-        (one,) = open_recordings([f"http://127.0.0.1:{web.server_port}/north.avi"], 25.0)
+        yield f"http://127.0.0.1:{web.server_port}"
+    finally:
+        web.shutdown()
+        web.server_close()
+
+
+def test_a_recording_on_a_web_server(recordings: Path, bucket: StoredPath, tmp_path: Path, place: Path) -> None:
+    with served(recordings) as address:
+        (one,) = open_recordings([f"{address}/north.avi"], 25.0)
         assert (one.kind, one.name, one.frame_count) == ("file", "north", 28)
         (same,) = open_recordings([str(recordings / "north.avi")], 25.0)
         for here, there in zip(same.frames(), one.frames(), strict=True):
             assert here.time == there.time
             np.testing.assert_array_equal(here.image, there.image)
-    finally:
-        web.shutdown()
-        web.server_close()
     assert not list(place.iterdir())
+
+
+def test_names_on_a_web_server_are_read_as_they_are_written(recordings: Path, tmp_path: Path) -> None:
+    shutil.copy(recordings / "north.avi", tmp_path / "Süd tor.avi")
+    ingest([tmp_path / "Süd tor.avi"], tmp_path / "people", detector=ScriptedDetector(), every=4, min_crops=2)
+    crops = sorted((tmp_path / "people" / "crops").rglob("*.jpg"))
+    shutil.copy(crops[0], tmp_path / "people" / "crops" / "50% #1?.jpg")
+    here = open_dataset(tmp_path / "people")
+    with served(tmp_path) as address:
+        there = open_dataset(path_of(f"{address}/people/"))
+        assert [one.name for one in there.tracklets] == [one.name for one in here.tracklets]
+        assert "Süd" in str(there.crops[0].path)
+        assert there.crops[0].path.read_bytes() == here.crops[0].path.read_bytes()
+        plain = open_dataset(path_of(f"{address}/people/crops/"))  # a folder without a manifest
+        named = {one.name for one in plain.tracklets}
+        assert any(name.startswith("Süd") for name in named)
+        assert all(crop.path.read_bytes() for crop in plain.crops)
 
 
 def test_commands_take_addresses(recordings: Path, bucket: StoredPath, model: Path, tmp_path: Path) -> None:
