@@ -2,7 +2,9 @@
 
     DATASET/set-aside/NNN/
       change.json             what was done, and to which crops
-            manifest-before.csv     the manifest before the change, byte for byte
+      manifest-before.csv     the manifest before the change, byte for byte
+    DATASET/set-aside/names.txt
+      the names that splits have given, also splits that were undone
 
 A change is recorded before the manifest is written. If a process dies in between, there is nothing to undo.
 """
@@ -13,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from reid_toolkit.datasets import manifest
@@ -23,7 +26,7 @@ from reid_toolkit.footage.dataset_writer import open_folder
 
 SET_ASIDE = "set-aside"
 """A folder in the dataset that only `undo` reads."""
-RECORD, BEFORE = "change.json", "manifest-before.csv"
+RECORD, BEFORE, NAMES = "change.json", "manifest-before.csv", "names.txt"
 
 Row = dict[str, str]
 Edit = Callable[[list[Row]], tuple[list[Row], list[Row], tuple[str, ...]]]
@@ -89,8 +92,9 @@ def split(root: Path, name: str, frame: int) -> Change:
                 f"{root}: {name!r} has the frames {numbers[0]} to {numbers[-1]}: expected --at after the first and "
                 f"not after the last, got {frame}"
             )
-        taken = {as_name(row["tracklet"]) for row in rows}
-        new = next(free for number in range(2, len(rows) + 3) if (free := f"{name}-{number}") not in taken)
+        # A gallery knows a tracklet by its name, so no name is given twice, not even after `undo` or `drop`.
+        taken = {as_name(row["tracklet"]) for row in rows} | names_before(root)
+        new = next(free for number in count(2) if (free := f"{name}-{number}") not in taken)
         moved = {row["path"] for row in later}
         return [row | {"tracklet": new} if row["path"] in moved else row for row in rows], later, (as_name(name), new)
 
@@ -154,6 +158,24 @@ def dropped_paths(root: Path) -> set[str]:
     return paths
 
 
+def names_given(root: Path) -> list[str]:
+    """Return the names that splits have given. None if the file is missing or damaged."""
+    try:
+        text = (root / SET_ASIDE / NAMES).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [name for name in text.split("\n") if name]
+
+
+def names_before(root: Path) -> set[str]:
+    """Return the names of tracklets that changes have given or taken away. Damaged records are skipped."""
+    names = set(names_given(root))
+    for place in places(root):
+        with suppress(DatasetError, OSError):
+            names |= {as_name(name) for name in read_record(place / RECORD).tracklets}
+    return names
+
+
 def fingerprints_before(root: Path) -> set[str]:
     """Return the fingerprints that the dataset had before its changes, as far as records can be read."""
     fingerprints, folder = set(), root.resolve()
@@ -175,6 +197,8 @@ def apply(root: Path, kind: str, change: Edit) -> Change:
         place = new_place(root)
         shutil.copyfile(path, place / BEFORE)
         record = {"kind": kind, "tracklets": names, "paths": made.paths, "after": made.after}
+        if kind == "split":
+            write_atomic(root / SET_ASIDE / NAMES, "".join(f"{name}\n" for name in [*names_given(root), names[-1]]))
         write_atomic(place / RECORD, json.dumps(record, indent=1) + "\n")
         write_atomic(path, content)
         return made

@@ -12,7 +12,7 @@ from drawn_yard import ScriptedDetector, write_video
 from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.footage import changes
-from reid_toolkit.footage.changes import BEFORE, RECORD, SET_ASIDE, drop, fingerprints_before, split, undo
+from reid_toolkit.footage.changes import BEFORE, NAMES, RECORD, SET_ASIDE, drop, fingerprints_before, split, undo
 from reid_toolkit.footage.dataset_writer import read_journal
 from reid_toolkit.footage.ingest import ingest
 from reid_toolkit.footage.repair import repair
@@ -80,7 +80,7 @@ def test_split_and_joined_to_the_byte(dataset: Path) -> None:
     assert again.tracklets == (GATE, f"{GATE}-3")
     assert undo(dataset) == again
     assert undo(dataset) == made
-    assert contents(dataset) == before
+    assert contents(dataset) == before | {f"{SET_ASIDE}/{NAMES}": f"{GATE}-2\n{GATE}-3\n".encode()}
 
 
 def test_other_values_of_the_manifest_stay_as_they_are_written(dataset: Path) -> None:
@@ -158,7 +158,7 @@ def test_changes_are_undone_in_their_order_however_many_there_were(dataset: Path
     assert (dataset / SET_ASIDE / "1000" / RECORD).exists()
     assert undo(dataset) == made
     undo(dataset)
-    assert contents(dataset) == before
+    assert contents(dataset) == before | {f"{SET_ASIDE}/{NAMES}": f"{GATE}-2\n".encode()}
 
 
 def test_fingerprints_of_before(dataset: Path) -> None:
@@ -218,3 +218,16 @@ def test_a_damaged_record_is_named(dataset: Path, content: str) -> None:
     (dataset / "manifest.csv").write_text((dataset / "manifest.csv").read_text() + "gone.jpg,a,b,0,,0,0,0,0,1,,\n")
     assert len(repair(dataset).rows) == 1  # all the same
     assert (dataset / SET_ASIDE / "001" / BEFORE).exists()
+
+
+def test_no_name_is_given_twice(dataset: Path) -> None:
+    """A gallery knows a tracklet by its name, and would keep what was enrolled before under it."""
+    frames = held(dataset)[GATE]
+    given = [split(dataset, GATE, frames[1]).tracklets[1]]
+    undo(dataset)
+    given.append(split(dataset, GATE, frames[2]).tracklets[1])
+    drop(dataset, [given[-1]])
+    given.append(split(dataset, GATE, frames[1]).tracklets[1])
+    assert given == [f"{GATE}-2", f"{GATE}-3", f"{GATE}-4"]
+    shutil.rmtree(dataset / SET_ASIDE)  # nothing is known then, and nothing fails
+    assert split(dataset, HALL, held(dataset)[HALL][1]).tracklets[1] == f"{HALL}-2"
