@@ -73,7 +73,8 @@ class AlertBudget:
     def spend(self, time: float, comparisons: int) -> float:
         """The false-match rate for each of so many comparisons, which are made at ``time``."""
         hour = int(time // HOUR)
-        for past in [one for one in self._spent if one <= hour - 24]:
+        # What was spent late in an hour counts for 24 hours, so until late in the same hour of the next day.
+        for past in [one for one in self._spent if one < hour - 24]:
             del self._spent[past]
         left = max(self.a_day - sum(self._spent.values()), 0.0)
         rate = min(self.a_day, LAST_QUARTER * left) / self.comparisons_a_day

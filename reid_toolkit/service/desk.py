@@ -119,10 +119,12 @@ class Desk:
         self._embedder: Embedder | None = None
         self._book: View | None = None
         self._state: object = None
+        """What changes when records come or go, as of when the book was read."""
         self._hidden = 0
         """How many records were past the retention when that was last asked."""
-        """What changes when records come or go, as of when the book was read."""
         self._next_read = 0.0
+        self._next_expiry = 0.0
+        """When it is looked again for records that are past the retention."""
         self._info: Info | None = None
         self._info_at = 0.0
         self.model_file = settings.model or self.store.model_file
@@ -178,16 +180,20 @@ class Desk:
             people = store.people.read() if held is None or changed else held.people
             since = None if kept is None else time.time() - kept
             late = time.monotonic() >= self._next_read
-            if late and since is not None:
+            due = since is not None and time.monotonic() >= self._next_expiry
+            if due:
+                self._next_expiry = time.monotonic() + LATE
                 self._hidden = store.count_of(Selection(before=since))
             state = len(store), deletions(people), self._hidden
             if held is None or (state != self._state and (at_once or (late and new_records))):
                 records, pictured = self._read_records(kept)
                 self._state = state
-            elif changed or (since is not None and late):
+            elif changed or due:
                 records, pictured = held.records, held.stored_pictures
                 if since is not None:
                     records = {digest: one for digest, one in records.items() if not is_past(one, since)}
+                    if not changed and len(records) == len(held.records):
+                        return held
             else:
                 return held
             self._book = View(store, self.label, people, records, pictured)

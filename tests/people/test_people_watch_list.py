@@ -211,3 +211,12 @@ def test_the_busiest_day_of_records() -> None:
     assert busiest_day([MIDNIGHT] * 3) == 72
     days = [MIDNIGHT + day * DAY + at for day, count in ((0, 3), (1, 9), (2, 4)) for at in range(count)]
     assert busiest_day(days) == 9
+
+
+def test_no_24_hours_are_allowed_more_than_a_day_may_have() -> None:
+    budget, spent = AlertBudget(2.0, expected=1.0), []
+    for minute in range(0, 50 * 60, 7):
+        time = MIDNIGHT + 60.0 * minute
+        spent.append((time, budget.spend(time, 1)))
+    for start, _ in spent:
+        assert sum(rate for time, rate in spent if start <= time < start + DAY) <= 2.0 + 1e-9

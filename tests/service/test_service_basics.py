@@ -1,15 +1,17 @@
 """What the service answers, and to whom."""
 
+import time
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from serving import bearer, client_of, jpeg, running, settings_of
+from serving import bearer, client_of, jpeg, make_gallery, running, settings_of
 from starlette.testclient import TestClient
 
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.records import Record
+from reid_toolkit.service.desk import Desk
 
 
 def test_without_tokens_everybody_on_this_machine_is_admin(local: TestClient) -> None:
@@ -114,3 +116,19 @@ def test_searches_and_enrolments_do_not_wait_for_a_grouping(gallery: Path, monke
             refused = client.delete(address)
             assert (refused.status_code, refused.headers["retry-after"]) == (409, "5")
         assert client.delete(address).status_code == 200
+
+
+def test_with_a_retention_people_are_read_anew_only_if_somebody_expired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = make_gallery(tmp_path)
+    with Gallery.open(gallery) as store:
+        store.keep_for(3.15e9)
+    desk = Desk(settings_of(gallery))
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    first = desk.book()
+    for _ in range(3):
+        now += 60
+        assert desk.book() is first
+    desk.close()

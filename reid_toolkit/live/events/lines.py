@@ -5,6 +5,7 @@ import os
 import stat
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -48,7 +49,10 @@ class StreamSink:
 
 
 class FileSink:
-    """Appends events to a file. Each line is written by one call, so that other programs read whole lines."""
+    """Appends events to a file. Each line is written by one call, so that other programs read whole lines.
+
+    If another program renames or removes the file, as logrotate does, events go on in a new file of its name.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or create the file, with mode 0600 if it is new, and mend an incomplete last line.
@@ -56,33 +60,38 @@ class FileSink:
         Raises:
             InputError: it cannot be written, or holds something other than events.
         """
-        self.name, self.count = str(path), SinkCount()
+        # A relative path would lead elsewhere if the process changed its folder.
+        self.name, self.count, self._path = str(path), SinkCount(), path.absolute()
         self._failing = False
         try:
-            if path.exists() and not path.is_file():
-                raise InputError(f"--events {path}: exists and is not a file: expected the name of a file to append to")
-            self._handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            self._handle = open_events(path)
         except OSError as error:
             raise InputError(f"--events {path}: cannot be written ({error.strerror}): choose another path") from None
-        try:
-            mend(self._handle, path)
-        except BaseException:
-            os.close(self._handle)
-            raise
 
     def put(self, events: Sequence[Event]) -> None:
         """Append each event as a line. If that fails, warn once until it succeeds again, and count what is lost."""
         for event in events:
             try:
+                self._follow()
                 self._append(event.to_json() + b"\n")
-            except OSError as error:
+            except (OSError, InputError) as error:
                 if not self._failing:
-                    warn(f"{self.name}: events are lost: {error.strerror}; watching continues")
+                    why = error.strerror if isinstance(error, OSError) else error
+                    warn(f"{self.name}: events are lost: {why}; watching continues")
                 self._failing = True
                 self.count.dropped += 1
             else:
                 self._failing = False
                 self.count.sent += 1
+
+    def _follow(self) -> None:
+        """Open the file anew if its name stands for another file now, or for none."""
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self._path), os.fstat(self._handle)):
+                return
+        handle = open_events(self._path)
+        os.close(self._handle)
+        self._handle = handle
 
     def _append(self, line: bytes) -> None:
         """Write a whole line, or nothing: a full disk may take only a part, which is cut off again."""
@@ -103,6 +112,20 @@ class FileSink:
     def close(self) -> None:
         """Close the file."""
         os.close(self._handle)
+
+
+def open_events(path: Path) -> int:
+    """Open or create a file of events for appending, and mend its end. Raises :class:`InputError` as :func:`mend`
+    does, and :class:`OSError`."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"--events {path}: exists and is not a file: expected the name of a file to append to")
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        mend(handle, path)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 def mend(handle: int, path: Path) -> None:

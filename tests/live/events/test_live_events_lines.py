@@ -152,3 +152,36 @@ def test_killed_while_it_writes_the_file_has_whole_lines_and_is_continued(tmp_pa
     assert len(written) > 20
     assert [int(line["key"], 16) for line in written] == list(range(len(written)))
     assert last["key"] == KEYS[0]
+
+
+@pytest.mark.parametrize("gone", ["renamed", "removed", "replaced"])
+def test_after_a_rotation_events_go_on_in_a_new_file(tmp_path: Path, gone: str) -> None:
+    path, old = tmp_path / "events.jsonl", tmp_path / "events.jsonl.1"
+    first, second, third = (happening(number) for number in range(3))
+    sink = FileSink(path)
+    sink.put([first])
+    if gone == "removed":
+        path.unlink()
+    else:
+        path.rename(old)
+    if gone == "replaced":
+        path.touch(mode=0o640)
+    sink.put([second, third])
+    sink.close()
+    assert path.read_bytes().splitlines() == [second.to_json(), third.to_json()]
+    assert gone == "removed" or old.read_bytes().splitlines() == [first.to_json()]
+    assert (sink.count.sent, sink.count.dropped) == (3, 0)
+
+
+def test_a_file_of_something_else_in_its_place_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    sink = FileSink(path)
+    path.unlink()
+    path.write_text("notes")
+    with pytest.warns(RuntimeWarning, match="events are lost: .*holds no events"):
+        sink.put([happening(0)])
+    path.unlink()
+    sink.put([happening(1)])
+    sink.close()
+    assert path.read_bytes() == happening(1).to_json() + b"\n"
+    assert (sink.count.sent, sink.count.dropped) == (1, 1)
