@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli.console import log, print_json, printable, progress_bar, rich_escape
-from reid_toolkit.cli.options import FILE, FOLDER, PAGE, json_output, refuse_unwritable
+from reid_toolkit.cli.console import log, print_json, printable, progress_bar, rich_escape, warn_bad
+from reid_toolkit.cli.options import FILE, FOLDER, PAGE, json_output, refuse_unwritable, skip_bad
 
 
 @click.command()
@@ -20,9 +20,16 @@ from reid_toolkit.cli.options import FILE, FOLDER, PAGE, json_output, refuse_unw
 )
 @click.option("--out", type=PAGE, help="The HTML page to write.  [default: report.html in RUN]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@skip_bad
 @json_output
 def command(
-    run: Path, dataset: Path | None, identities: Path | None, out: Path | None, device: str, as_json: bool
+    run: Path,
+    dataset: Path | None,
+    identities: Path | None,
+    out: Path | None,
+    device: str,
+    skip_bad: bool,
+    as_json: bool,
 ) -> None:
     """Draw RUN, finished or not, as one HTML page: curves, clusters, and the stage that each selection rule would keep.
 
@@ -31,6 +38,8 @@ def command(
     """
     if identities and not dataset:
         raise click.UsageError("--identities names the people of a dataset: give --dataset too")
+    if skip_bad and not dataset:
+        raise click.UsageError("--skip-bad leaves out crops of a dataset: give --dataset too")
     from reid_toolkit.errors import InputError
     from reid_toolkit.reporting.page import read_story, write_page
     from reid_toolkit.reporting.stage_evaluation import evaluate_stages
@@ -38,7 +47,9 @@ def command(
     from reid_toolkit.training.devices import choose_device
 
     chosen, path = choose_device(device), out or run / "report.html"
-    study = open_study(run, dataset, identities) if dataset else None
+    bad: list[str] | None = [] if skip_bad else None
+    study = open_study(run, dataset, identities, bad) if dataset else None
+    warn_bad(bad)
     refuse_unwritable(path)
     left_out = []
     if study and (identities or study.people):

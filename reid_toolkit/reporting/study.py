@@ -6,7 +6,7 @@ Training imports nothing from this module, so identities cannot influence its ch
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -53,10 +53,12 @@ class Study:
         return len(set(self.identities) - set(NOBODY))
 
 
-def open_study(run: Path, dataset: Path, identities: Path | None) -> Study:
+def open_study(run: Path, dataset: Path, identities: Path | None, bad: list[str] | None = None) -> Study:
     """Open a run and the dataset it was trained on. Identities come from a CSV file, else from the dataset.
 
-    Raises :class:`RunError` if the dataset is another one, or no stage is finished.
+    Crops that cannot be read are left out, and their messages are appended to ``bad``; if ``bad`` is None, they raise
+    :class:`ImageError`. Raises :class:`RunError` if the dataset is another one, if its samples are others or in another
+    order than those of the run, or if no stage is finished.
     """
     folder = RunFolder(run)
     require_stages(folder)
@@ -66,11 +68,26 @@ def open_study(run: Path, dataset: Path, identities: Path | None) -> Study:
         raise RunError(f"{run}: was not trained on {dataset} as it is now: expected fingerprint {folder.dataset()}")
     if identities:
         parts = with_identities(parts, read_identities(identities))
-    height, width = recipe.network.height, recipe.network.width
-    query, gallery = (load(part, height, width, False) for part in parts[1:])
-    samples = load(parts[0], height, width, recipe.training.samples == "images")
-    samples = samples.take(~hold_out(samples.tracklets, recipe.training.held_out))
-    return Study(folder, recipe, samples, query, gallery)
+    height, width, images = recipe.network.height, recipe.network.width, recipe.training.samples == "images"
+    shape = height, width, bad is not None
+    samples, *others = (load(part, images and not place, *shape) for place, part in enumerate(parts))
+    if bad is not None:
+        bad += dict.fromkeys(message for one in (samples, *others) for message in one.bad)
+    kept = samples.held.take(~hold_out(samples.held.tracklets, recipe.training.held_out))
+    check_samples(folder, kept, dataset)
+    query, gallery = (one.held for one in others)
+    return Study(folder, recipe, kept, query, gallery)
+
+
+def check_samples(folder: RunFolder, samples: Samples, dataset: Path) -> None:
+    """Raise :class:`RunError` if the run's labels are not of these samples in this order."""
+    count = len(folder.load(folder.stages()[-1]).labels)
+    if count != len(samples) or folder.order() not in (None, samples.order):
+        raise RunError(
+            f"{folder.path}: its clusters are of {count} samples in another order than the {len(samples)} that "
+            f"{dataset} gives now, because other crops can be read, or are decoded to other pixels: restore the files "
+            "and the version of opencv-python, or make the report without --dataset"
+        )
 
 
 def require_stages(folder: RunFolder) -> None:
@@ -80,10 +97,19 @@ def require_stages(folder: RunFolder) -> None:
         raise RunError(f"{folder.path}: no stage is done: expected checkpoints of `reid train`; resume it")
 
 
+class Loaded(NamedTuple):
+    """The samples of a part of a dataset."""
+
+    held: Samples
+    bad: tuple[str, ...]
+    """Messages about crops that cannot be read."""
+
+
 @cache
-def load(dataset: Dataset, height: int, width: int, images: bool) -> Samples:
+def load(dataset: Dataset, images: bool, height: int, width: int, skip_bad: bool) -> Loaded:
     """Decode the tracklets once, even if several runs and splits ask for them."""
-    return load_samples(dataset, height, width, images=images)
+    bad: list[str] | None = [] if skip_bad else None
+    return Loaded(load_samples(dataset, height, width, images=images, bad=bad), tuple(bad or ()))
 
 
 class Model:

@@ -6,7 +6,7 @@ from reporting_fixtures import CPU, RECIPE, Trained
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reid_toolkit.datasets import open_dataset
-from reid_toolkit.errors import InputError
+from reid_toolkit.errors import ImageError, InputError, RunError
 from reid_toolkit.reporting import study as stages
 from reid_toolkit.reporting.stage_evaluation import NAME, evaluate_stages, read_evaluation
 from reid_toolkit.reporting.study import Stage, open_study
@@ -95,3 +95,26 @@ def test_training_imports_nothing_that_measures_against_identities() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(source.glob("*.py")))
     assert "def train(" in text
     assert not [word for word in (NAME, "reporting", "evaluation.protocol", "evaluation.clustering") if word in text]
+
+
+def test_labels_of_samples_in_another_order_are_refused(trained: Trained) -> None:
+    """They would be shown beside other people's pictures."""
+    about = json.loads((trained.run / "run.json").read_text())
+    (trained.run / "run.json").write_text(json.dumps(about | {"samples": "0" * 64}))
+    with pytest.raises(RunError, match="its clusters are of 12 samples in another order than the 12 that"):
+        open_study(trained.run, trained.dataset, None)
+    del about["samples"]  # a run of an earlier version
+    (trained.run / "run.json").write_text(json.dumps(about))
+    assert len(open_study(trained.run, trained.dataset, None).samples) == 12
+
+
+def test_a_run_that_left_out_crops_can_be_studied(trained: Trained, tmp_path: Path) -> None:
+    broken = next((trained.dataset / "crops").iterdir())
+    broken.write_bytes(b"no picture")
+    bad: list[str] = []
+    train(open_dataset(trained.dataset), RECIPE, tmp_path / "lacking", bad=bad)
+    with pytest.raises(ImageError, match="--skip-bad"):
+        open_study(tmp_path / "lacking", trained.dataset, None)
+    seen: list[str] = []
+    open_study(tmp_path / "lacking", trained.dataset, None, seen)
+    assert seen == bad
