@@ -68,8 +68,11 @@ class Section:
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
-    """The whole page as one HTML document, pictures inside. The template escapes all text."""
-    return template().render(title=title, sections=sections, mark_words=MARK_WORDS) + "\n"
+    """The whole page as one HTML document, pictures inside. The template escapes all text.
+
+    What UTF-8 cannot write, such as names of files that are not valid UTF-8, becomes question marks."""
+    text = template().render(title=title, sections=sections, mark_words=MARK_WORDS) + "\n"
+    return text.encode(errors="replace").decode()
 
 
 @cache

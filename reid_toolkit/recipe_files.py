@@ -88,6 +88,8 @@ def parse_recipe(text: str) -> Recipe:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"not TOML: {error}") from None
+    except RecursionError:
+        raise RecipeError("not a recipe: its brackets are nested too deeply") from None
     for part, key, why in unused(table):
         raise RecipeError(f"{part}.{key} has no effect here ({why}): remove it")
     recipe: Recipe = parse(Recipe, table, "")
@@ -115,6 +117,7 @@ def parse_value(kind: Any, value: Any, name: str) -> Any:
         check(fits, f"{name} is {value!r}: expected one of {', '.join(map(str, options))}")
         return value
     if kind is float and type(value) is int:
+        check(abs(value) < 2**1023, f"{name} is an integer of {value.bit_length()} bits: expected a smaller number")
         value = float(value)
     check(type(value) is kind, f"{name} is {value!r}: expected a value of type {kind.__name__}")
     check(kind is not float or math.isfinite(value), f"{name} is {value!r}: expected a finite number")

@@ -5,6 +5,7 @@ Times are read and shown in the zone that REID_TIMEZONE names, by default UTC.
 
 import math
 import os
+from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -36,8 +37,14 @@ def read_moment(text: str) -> datetime:
 def read_seconds(text: str) -> float:
     """A time in seconds: a number, or the Unix time of ISO 8601 (in :func:`zone` if it has no offset).
 
+    Eight digits that are a date, such as 20261122, are read as the date.
+
     Raises :class:`ValueError` for other text.
     """
+    # 20261122 would be 234 days from the start of a recording, and no recording is so long.
+    if len(text) == 8 and text.isdecimal() and text > "1973":
+        with suppress(ValueError):
+            return read_moment(text).timestamp()
     try:
         seconds = float(text)
         if math.isfinite(seconds):

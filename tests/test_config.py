@@ -319,3 +319,16 @@ def test_settings_of_earlier_versions_are_the_defaults(tmp_path: Path, part: str
     }
     defaults = as_table(Recipe())[part]
     assert {key: defaults[key] for key in later[part]} == later[part]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"[merging]\ntrade_off = {10**400}", "merging.trade_off is an integer of 1329 bits"),
+        ("x = " + "[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_numbers_and_brackets_without_end_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(str(tmp_path / "r.toml"))

@@ -91,3 +91,7 @@ def test_numbers_are_told_from_words() -> None:
         ],
     )
     assert html.count('<td class="number">') + html.count("<td class=number>") == 2
+
+
+def test_names_that_utf8_cannot_write_are_shown_with_question_marks() -> None:
+    assert "hall?1" in page("hall\udcff1", [Section("hall\udcff1")])

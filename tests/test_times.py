@@ -1,7 +1,7 @@
 import pytest
 
 from reid_toolkit.errors import ReidError
-from reid_toolkit.times import ZONE, format_moment, format_span, read_moment
+from reid_toolkit.times import ZONE, format_moment, format_span, read_moment, read_seconds
 
 UNIX = 1_763_800_000.0  # 2025-11-22T08:26:40Z
 
@@ -46,3 +46,9 @@ def test_a_zone_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch, na
     monkeypatch.setattr("os.environ", {ZONE: name})
     with pytest.raises(ReidError, match="unknown time zone: expected a name such as Europe/Berlin"):
         format_span(UNIX, UNIX)
+
+
+def test_eight_digits_that_are_a_date_are_the_date() -> None:
+    assert read_seconds("20261122") == read_seconds("2026-11-22") == 1795305600
+    assert read_seconds("20261322") == 20261322  # no month 13
+    assert (read_seconds("2026"), read_seconds("12345678"), read_seconds("20261122.0")) == (2026, 12345678, 20261122)

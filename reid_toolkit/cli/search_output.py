@@ -152,7 +152,7 @@ def write_sheet(
         text = f"Rank and distance, {told}camera, time, tracklet. {distances}"
         sections.append(Section("Matches", text, rows=(cards,)))
     # A file name need not be valid Unicode. The page has "?" in its place.
-    write_atomic(path, page(f"Search for {query.name}", sections).encode(errors="replace"))
+    write_atomic(path, page(f"Search for {query.name}", sections))
 
 
 def rank_of(answer: "Answer") -> str:

@@ -160,7 +160,7 @@ def write_page(path: Path, dataset: Path, looked: Sequence[Looked], limit: int, 
         *(strip_of(one) for one in looked[:limit]),
     ]
     # A folder name need not be valid Unicode. The page has "?" in its place.
-    write_atomic(path, page(f"Dataset {dataset}", sections).encode(errors="replace"))
+    write_atomic(path, page(f"Dataset {dataset}", sections))
 
 
 def strip_of(one: Looked) -> "Section":

@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from typing import Any
@@ -24,6 +24,8 @@ ANSWER_SECONDS = 10.0
 """How long a cluster's head may take to answer."""
 GROW_SECONDS = 5.0
 """Seconds between two looks at whether the cluster has room for more workers."""
+RETURN_SECONDS = 600.0
+"""How long a command waits when the last machine with room has left: machines restart."""
 ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers without a GPU keep the machine's setting
     "RAY_usage_stats_enabled": "0",  # nothing is sent to Ray's makers
@@ -85,6 +87,10 @@ class Crew:
         """Units sent to each actor that has started."""
         self.starting = 0
         self.looked = 0.0
+        self.began = False
+        """Whether any worker has started."""
+        self.alone_since: float | None = None
+        """Since when no machine has had room for a worker."""
 
     def run(self, units: Iterable[Any], on_wait: Callable[[], None]) -> Iterator[Finished]:
         left = iter(enumerate(units))
@@ -137,6 +143,7 @@ class Crew:
         if position is None:
             refuse_other_version(*result)
             self.load[actor] = 0
+            self.began = True
             tries.pop(-1, None)
             return
         self.load[actor] -= 1
@@ -152,18 +159,33 @@ class Crew:
         room = int(there.get("CPU", 0) // self.pool.cpus) if self.pool.cpus else 1_000
         if self.pool.gpus:
             room = min(room, int(there.get("GPU", 0) // self.pool.gpus))
-        if not room and not self.load and not self.starting:
-            raise InputError(
-                f"the Ray cluster {self.pool.address} has {there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} "
-                f"GPUs: a worker needs {self.pool.cpus:g} and {self.pool.gpus:g}: ask for less, with --worker-cpus and "
-                "--worker-gpus"
-            )
+        alone = not room and not self.load and not self.starting
+        if alone:
+            self.wait_for_machines(there, now)
+        else:
+            self.alone_since = None
         if self.pool.workers is not None:
             room = min(room, self.pool.workers)
         for _ in range(room - len(self.load) - self.starting):
             actor = self.actor.remote()
             self.busy[actor.begin.remote(self.start)] = (actor, None, None)
             self.starting += 1
+
+    def wait_for_machines(self, there: Mapping[str, float], now: float) -> None:
+        """Raise :class:`InputError` if the cluster never had room for a worker, and :class:`RunError` if the last
+        machine with room has been gone for too long. It may have been restarted."""
+        if not self.began:
+            raise InputError(
+                f"the Ray cluster {self.pool.address} has {there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} "
+                f"GPUs: a worker needs {self.pool.cpus:g} and {self.pool.gpus:g}: ask for less, with --worker-cpus and "
+                "--worker-gpus"
+            )
+        self.alone_since = self.alone_since or now
+        if now - self.alone_since > RETURN_SECONDS:
+            raise RunError(
+                f"no machine of the Ray cluster {self.pool.address} that has room for a worker is left, for "
+                f"{RETURN_SECONDS / 60:g} minutes: what is finished is kept: run the same command again to continue"
+            )
 
 
 class Worker:
@@ -234,7 +256,7 @@ def refuse_silent(address: str) -> None:
         )
     try:
         socket.create_connection((match["host"].strip("[]"), int(match["port"])), ANSWER_SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: a name that DNS cannot hold
         raise InputError(
             f"--ray {address}: nobody answers there: {getattr(error, 'strerror', None) or error}: start the cluster's "
             "head with `ray start --head`, which prints its address"

@@ -1,7 +1,8 @@
 """What a search answers: matches, how sure each one is, and whether it is right if identities are known."""
 
+import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations, repeat
+from itertools import repeat
 from typing import NamedTuple
 
 from reid_toolkit.gallery import Page
@@ -42,8 +43,14 @@ def mark_answers(
 
 def is_out_of_order(answers: Sequence[Answer]) -> bool:
     """Whether a match is clearly more likely than a nearer match."""
-    shown = [answer.confidence.probability for answer in answers if answer.confidence.probability is not None]
-    return any(later > earlier + CLEARLY for earlier, later in combinations(shown, 2))
+    known = [(answer.match.distance, answer.confidence.probability) for answer in answers]
+    lowest = math.inf
+    # Of equally near matches none is nearer, so the more likely ones come first.
+    for _, probability in sorted((distance, -chance) for distance, chance in known if chance is not None):
+        if -probability > lowest + CLEARLY:
+            return True
+        lowest = min(lowest, -probability)
+    return False
 
 
 def verdict(answers: Sequence[Answer]) -> str | None:

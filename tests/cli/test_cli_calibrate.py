@@ -3,9 +3,11 @@
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import onnx
 import pytest
 from crowd import CAMERAS, PEOPLE, TRACKLETS, write_clusters, write_crowd
@@ -353,12 +355,20 @@ def test_the_crops_of_a_tracklet_are_that_tracklet(
 
 
 def test_a_list_whose_order_is_not_that_of_its_probabilities_says_so() -> None:
-    def answers(*probabilities: float | None) -> list[Answer]:
-        match = Match(1, 0.5, Record("a", "door"))
-        return [Answer(match, None, None, Confidence(one)) for one in probabilities]
+    def answers(*probabilities: float | None, distances: Sequence[float] = range(100_000)) -> list[Answer]:
+        record = Record("a", "door")
+        return [
+            Answer(Match(1, distance, record), None, None, Confidence(one))
+            for one, distance in zip(probabilities, distances, strict=False)
+        ]
 
     assert is_out_of_order(answers(0.36, 0.76, 0.41))
     assert is_out_of_order(answers(0.9, 0.5, None, 0.56))
     assert not is_out_of_order(answers(0.9, 0.5, 0.54, 0.2))  # too little to be noticed
     assert not is_out_of_order(answers(None, None))
     assert not is_out_of_order([])
+    # With --group camera, one camera comes after the other.
+    assert not is_out_of_order(answers(0.99, 0.01, 0.9, distances=(0.2, 1.3, 0.4)))
+    assert is_out_of_order(answers(0.99, 0.9, 0.01, distances=(0.2, 1.3, 0.4)))
+    assert not is_out_of_order(answers(0.1, 0.9, distances=(0.5, 0.5)))
+    assert not is_out_of_order(answers(*np.linspace(1, 0, 100_000)))  # all pairs of them would take minutes

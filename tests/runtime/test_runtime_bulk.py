@@ -299,3 +299,14 @@ def test_what_a_killed_process_left_is_removed(embed: Embed, crops, model, tmp_p
 
 def test_the_report_on_the_disk_is_the_one_returned(embed: Embed, tmp_path: Path) -> None:
     assert vars(embed()) == json.loads((tmp_path / "out" / "report.json").read_text())
+
+
+def test_a_job_of_the_same_paths_with_other_names_is_another_job(crops, model, tmp_path: Path) -> None:
+    embedder = Embedder(model)
+    about = embedder.fingerprint, embedder.dimension, 4, "npy"
+    with open_job(tmp_path / "out", crops, *about):
+        pass
+    for change in ({"tracklet": "another"}, {"camera": "another"}, {"time": 1e9}):
+        others = [replace(crops[0], **change), *crops[1:]]
+        with pytest.raises(InputError, match="holds another job"), open_job(tmp_path / "out", others, *about):
+            pass

@@ -165,6 +165,10 @@ class FrigateClient:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, b"", {}
+        except UnicodeError:
+            raise DownloadError(
+                f"{shown(address)}: cannot be the name of a host: expected an address such as http://nvr.local:5000"
+            ) from None
         with response:
             content = response.read(LARGEST + 1)
             if len(content) > LARGEST:

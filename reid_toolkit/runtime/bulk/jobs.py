@@ -44,7 +44,7 @@ class Asked:
 
     crops: int
     paths: str
-    """Digest of the crops' paths, in order."""
+    """Digest of the crops, in order: their paths, and what the result says about them."""
     model: str
     """Fingerprint of the model file."""
     dimension: int
@@ -133,7 +133,8 @@ def open_job(
     """
     digest = hashlib.sha256()
     for crop in crops:
-        digest.update(os.fsencode(str(crop.path)) + b"\0")
+        about = str(crop.path), crop.camera, crop.tracklet, str(crop.frame), str(crop.time)
+        digest.update(os.fsencode("\0".join(about)) + b"\n")
     asked = Asked(len(crops), digest.hexdigest()[:16], model, dimension, shard_size, format)
     refuse_foreign(folder)
     (folder / "shards").mkdir(parents=True, exist_ok=True)

@@ -250,3 +250,10 @@ def test_addresses() -> None:
     with pytest.raises(InputError, match="must not hold a user and password") as refused:
         base_of("http://ann:secret@nvr")
     assert "secret" not in str(refused.value)
+
+
+def test_a_host_that_cannot_be_is_refused_at_once() -> None:
+    pauses = Pauses()
+    with pytest.raises(DownloadError, match="cannot be the name of a host"):
+        FrigateClient("http://nvr..local:5000", retry_seconds=30.0, sleep=pauses).ask("http://nvr..local:5000/api")
+    assert not pauses
