@@ -44,7 +44,8 @@ def everything_below(root: Path) -> Iterator[Path]:
     def stop(error: OSError) -> None:
         raise error
 
-    if not is_stored(root):
+    stored = is_stored(root)
+    if not stored:
         for folder, folders, files in os.walk(root, onerror=stop):
             folders[:] = [name for name in folders if not name.startswith(".")]
             yield from (Path(folder, name) for name in (*folders, *files))
