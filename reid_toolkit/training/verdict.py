@@ -90,14 +90,21 @@ def hold_out(tracklets: Sequence[Tracklet], number: int) -> NDArray[np.bool_]:
     Each camera gives its share: its latest tracklets of two crops or more.
     """
     held = np.zeros(len(tracklets), bool)
+    if not len(tracklets):
+        return held
     number = min(number, len(tracklets) // HELD_OUT_SHARE)
     cameras = np.array([tracklet.camera for tracklet in tracklets])
-    for camera in np.unique(cameras):
+    names, sizes = np.unique(cameras, return_counts=True)
+    shares = np.rint(number * sizes / len(tracklets)).astype(int)
+    if not number / 2 <= shares.sum() <= number:
+        # Of many cameras with few tracklets, rounding takes too many or none. Then the largest remainders count.
+        shares, rest = np.divmod(number * sizes, len(tracklets))
+        shares[np.argsort(-rest, kind="stable")[: number - shares.sum()]] += 1
+    for camera, share in zip(names, shares.tolist(), strict=True):
         own = np.flatnonzero(cameras == camera)
         long = [place for place in own.tolist() if len(tracklets[place].crops) > 1]
         # Times are known for all crops of a camera or for none; without times, frame numbers decide.
         long.sort(key=lambda place: (tracklets[place].start or 0.0, tracklets[place].crops[0].frame, place))
-        share = round(number * len(own) / len(tracklets))
         held[long[len(long) - min(share, len(long)) :]] = True
     return held
 

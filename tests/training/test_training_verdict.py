@@ -176,6 +176,9 @@ def test_the_last_of_each_camera_are_held_out_and_at_most_a_fifth() -> None:
     held = hold_out(tracklets, 1000)
     assert [one.name for one, out in zip(tracklets, held, strict=True) if out] == ["a0", "a1", "a2", "a3", "b8", "b9"]
     assert hold_out(tracklets, 3).sum() == 3
+    for count, each, expected in ((100, 4, 80), (40, 2, 16), (40, 20, 150), (2, 35, 14)):  # rounded: 100, 0, 160, 14
+        many = [tracklet(f"{c}-{i}", f"cam{c}", float(i)) for c in range(count) for i in range(each)]
+        assert hold_out(many, 150).sum() == expected
     assert not hold_out(tracklets, 0).any()
 
 
