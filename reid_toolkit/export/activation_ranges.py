@@ -108,8 +108,8 @@ def pad_with_grey(model: onnx.ModelProto) -> str | None:
     """Subtract GREY instead of the mean before the first convolution, and put the difference into its bias.
 
     This uses conv(x - mean) = conv(x - GREY) + conv(GREY - mean), which holds except at the padding. Changes ``model``
-    and returns the name of the convolution's input. Returns None without a change if no mean of the pixels is
-    subtracted before the convolution.
+    and returns the name of the convolution's input. Returns None without a change if what comes before the convolution
+    is not just a mean of the pixels that is subtracted.
     """
     first = next((node for node in model.graph.node if node.op_type == "Conv"), None)
     if first is None:
@@ -117,13 +117,16 @@ def pad_with_grey(model: onnx.ModelProto) -> str | None:
             "INT8: no convolution in the graph (in a model with a fixed batch they are inside a loop): use the "
             "float file"
         )
-    subtraction = next((node for node in model.graph.node if node.output[0] == first.input[0]), None)
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    subtraction = made_by.get(first.input[0])
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     if (
         subtraction is None
         or subtraction.op_type != "Sub"
+        or not is_pixels(subtraction.input[0], made_by, model.graph.input[0].name)
         or subtraction.input[1] not in constants
         or list(constants[subtraction.input[1]].dims) != [3, 1, 1]
+        or sum(first.input[0] in node.input for node in model.graph.node) > 1
     ):
         return None
     weight = numpy_helper.to_array(constants[first.input[1]])
@@ -136,3 +139,12 @@ def pad_with_grey(model: onnx.ModelProto) -> str | None:
     subtraction.input[1] = "grey"
     first.input[:] = [*first.input[:2], "grey_bias"]
     return str(first.input[0])
+
+
+def is_pixels(name: str, made_by: dict[str, onnx.NodeProto], crops: str) -> bool:
+    """Whether a tensor is the crops' bytes as numbers, unchanged. A network may scale them first."""
+    kinds = []
+    while name in made_by and made_by[name].input:
+        kinds.append(made_by[name].op_type)
+        name = made_by[name].input[0]
+    return name == crops and kinds in (["Cast"], ["Cast", "Transpose"])

@@ -3,6 +3,8 @@
 None changes what is computed, but for where it is rounded; all need only ONNX's standard operators.
 """
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ GROUP = 4
 """Columns that the first convolution takes as one: 4 pixels of 3 channels are 12, a multiple of 4."""
 
 CORNER = 3.0
-"""Where a hard sigmoid, clip(x / 6 + 1 / 2, 0, 1), leaves 0, below, and reaches 1, above."""
+"""Where the hard sigmoid of a hard-swish, clip(x / 6 + 1 / 2, 0, 1), leaves 0, below, and reaches 1, above."""
 
 
 def widen_stem(model: onnx.ModelProto, ranges: TensorsData, pixels: str) -> list[str]:
@@ -30,18 +32,19 @@ def widen_stem(model: onnx.ModelProto, ranges: TensorsData, pixels: str) -> list
         pixels: name of the first convolution's input.
 
     Returns the names of the nodes added after it; none, and nothing has changed, where it is not of stride 2, half its
-    size padded, or H is odd or W no multiple of 4.
+    odd size padded, or H is odd or W no multiple of 4.
     """
     graph = model.graph
     conv = next(node for node in graph.node if pixels in node.input)
-    settings = {item.name: helper.get_attribute_value(item) for item in conv.attribute}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     weight, bias = (numpy_helper.to_array(constants[name]) for name in conv.input[1:])
     crops = graph.input[0].name
     height, width = (axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim[1:3])
     outputs, channels, *size = weight.shape
     half = [side // 2 for side in size]
-    if (settings["strides"], settings["pads"]) != ([2, 2], half * 2) or width % GROUP or height % 2:
+    form = {"strides": [2, 2], "pads": half * 2, "dilations": [1, 1], "group": 1, "auto_pad": b"NOTSET"}
+    even = any(side % 2 == 0 for side in size)  # its map is larger than half the picture
+    if convolution_form(conv) != form or even or width % GROUP or height % 2:
         return []
 
     wide, before, after = widen_weights(weight)
@@ -81,6 +84,13 @@ def widen_stem(model: onnx.ModelProto, ranges: TensorsData, pixels: str) -> list
     return [node.name for node in added]
 
 
+def convolution_form(conv: onnx.NodeProto) -> dict[str, Any]:
+    """How the window of a convolution in two dimensions moves. ONNX lets a file leave out each of these attributes."""
+    form = {"strides": [1, 1], "pads": [0] * 4, "dilations": [1, 1], "group": 1, "auto_pad": b"NOTSET"}
+    given = {item.name: helper.get_attribute_value(item) for item in conv.attribute}
+    return form | {name: value for name, value in given.items() if name in form}
+
+
 def widen_weights(weight: NDArray[np.float32]) -> tuple[NDArray[np.float32], int, int]:
     """(O, C, h, w) of stride 2, padded by w // 2 -> (2 * O, 4 * C, h, v), and the padding left and right, in groups.
 
@@ -96,17 +106,30 @@ def widen_weights(weight: NDArray[np.float32]) -> tuple[NDArray[np.float32], int
     return wide.reshape(2 * outputs, GROUP * channels, height, -1), -min(groups), max(groups)
 
 
+def hard_sigmoids(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The hard sigmoids of a graph that are clip(x / 6 + 1 / 2, 0, 1). ONNX's own default has another slope."""
+    found = []
+    for node in graph.node:
+        given = {item.name: item.f for item in node.attribute}
+        line = given.get("alpha", 0.2), given.get("beta", 0.5)
+        if node.op_type == "HardSigmoid" and np.allclose(line, (1 / 6, 1 / 2), rtol=0, atol=1e-4):
+            found.append(node)
+    return found
+
+
 def align_hard_sigmoids(model: onnx.ModelProto, ranges: TensorsData) -> None:
     """Change the ranges of hard sigmoids' inputs so that -3 is in them and a whole number of their 255 steps from 0.
 
-    A range that would be more than doubled is left as it is: that input hardly leaves 0, and would lose over a bit.
+    A range that would be more than doubled is left as it is: that input hardly leaves 0, and would lose over a bit. So
+    is one in which 3 is less than a step.
     """
-    for name in {node.input[0] for node in model.graph.node if node.op_type == "HardSigmoid"}:
+    for name in {node.input[0] for node in hard_sigmoids(model.graph)}:
         low, high = (float(np.min(end)) for end in ranges[name].range_value)
         least, span = min(low, -CORNER), max(high, 0.0) - min(low, -CORNER)
-        if span > 2 * (high - low):
+        steps = int(CORNER * 255 / span)
+        if span > 2 * (high - low) or steps < 1:
             continue
-        step = CORNER / int(CORNER * 255 / span)
+        step = CORNER / steps
         zero = round(-least / step)
         ranges[name] = TensorData(lowest=np.float32(-zero * step), highest=np.float32((255 - zero) * step))
 
@@ -121,7 +144,7 @@ def clip_hard_sigmoids(model: onnx.ModelProto) -> None:
     graph = model.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     made_by = {name: node for node in graph.node for name in node.output}
-    for node in [node for node in graph.node if node.op_type == "HardSigmoid"]:
+    for node in hard_sigmoids(graph):
         source = made_by[node.input[0]]
         readers = [other for other in graph.node if node.output[0] in other.input]
         if source.op_type != "DequantizeLinear" or [reader.op_type for reader in readers] != ["QuantizeLinear"]:

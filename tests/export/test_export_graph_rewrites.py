@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import TensorData, TensorsData
 from small_backbone import SMALL
+from third_party import build, save
 
+from reid_toolkit.adopt.adoption import Settings, adopt
 from reid_toolkit.export import int8
 from reid_toolkit.export.activation_ranges import measure_ranges
 from reid_toolkit.export.graph_rewrites import (
@@ -21,6 +23,7 @@ from reid_toolkit.export.graph_rewrites import (
 )
 from reid_toolkit.export.int8 import insert_int8
 from reid_toolkit.export.parity import Parity
+from reid_toolkit.export.quantize import quantize
 from reid_toolkit.images import Image
 from reid_toolkit.runtime.preprocess import to_batch
 
@@ -86,6 +89,49 @@ def test_what_does_not_fit_stays_as_it_is(height: int, width: int, pad: int) -> 
     assert model.SerializeToString(deterministic=True) == before
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {}, {"strides": [2, 2]}, {"pads": [3] * 4}, {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+        {"strides": [2, 2], "auto_pad": "VALID"}, {"strides": [2, 2], "pads": [3] * 4, "dilations": [2, 2]},
+    ],
+)  # fmt: skip
+def test_others_leave_out_attributes_of_the_first_convolution(
+    tmp_path: Path, crops: list[Image], attributes: dict[str, object]
+) -> None:
+    model = build(opset=15)
+    first = model.graph.node[0]
+    del first.attribute[:]
+    first.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+    adopt(save(model, tmp_path / "m.onnx"), tmp_path / "o.onnx", crops, settings=Settings(preset="raw-bgr"))
+    found = quantize(tmp_path / "o.onnx", tmp_path / "small.onnx", crops, crops, max_loss=1.0)
+    assert found.cosine > 0.99
+
+
+def test_a_mean_that_is_not_subtracted_from_bytes_stays(tmp_path: Path, crops: list[Image]) -> None:
+    """A network that makes fractions of the pixels first. As bytes, they would be taken for another tensor."""
+    model = build(opset=15)
+    for name, value in (("full", np.array(255.0)), ("own_mean", np.full((3, 1, 1), 0.45))):
+        model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
+    nodes = list(model.graph.node)
+    nodes[0].input[0] = "even"
+    del model.graph.node[:]
+    model.graph.node.extend([
+        helper.make_node("Div", ["images", "full"], ["fractions"]),
+        helper.make_node("Sub", ["fractions", "own_mean"], ["even"]), *nodes,
+    ])  # fmt: skip
+    adopt(save(model, tmp_path / "m.onnx"), tmp_path / "o.onnx", crops, settings=Settings(preset="raw-bgr"))
+    assert quantize(tmp_path / "o.onnx", tmp_path / "small.onnx", crops, crops, max_loss=1.0).cosine > 0.99
+
+
+def test_a_window_of_an_even_size_stays_as_it_is() -> None:
+    """Half its size padded, it gives one column more than half the picture has."""
+    model = stem(4, 16, 24, activation=None, pad=2)
+    before = model.SerializeToString(deterministic=True)
+    assert widen_stem(model, ranges_of({"sums": (-9.0, 9.0), "features": (-9.0, 9.0)}), "pixels") == []
+    assert model.SerializeToString(deterministic=True) == before
+
+
 @pytest.mark.parametrize(("low", "high"), [(-5.0, 7.3), (-2.0, 2.9), (-3.0, 0.5), (-40.0, 1.0)])
 def test_a_hard_sigmoid_of_bytes_is_one_of_numbers(low: float, high: float) -> None:
     """For every byte there is, to within the step that the output is rounded to."""
@@ -142,11 +188,36 @@ def test_only_the_mean_of_whole_maps_is_pooling(axes: list[int], keeps: int | No
     np.testing.assert_allclose(run(model, maps), before, atol=1e-6)
 
 
-def test_a_range_that_would_lose_over_a_bit_is_kept() -> None:
-    sigmoid = helper.make_node("HardSigmoid", ["x"], ["h"])
-    ranges = ranges_of({"x": (-0.5, 0.5)})
-    align_hard_sigmoids(helper.make_model(helper.make_graph([sigmoid], "one", [], [])), ranges)
-    assert ranges["x"].range_value == (-0.5, 0.5)
+@pytest.mark.parametrize(
+    ("attributes", "limits"),
+    [
+        ({"alpha": 1 / 6}, (-0.5, 0.5)),  # would lose over a bit
+        ({"alpha": 1 / 6}, (-500.0, 300.0)),  # 3 is less than a step
+        ({}, (-4.0, 4.0)), ({"alpha": 1 / 6, "beta": 0.4}, (-4.0, 4.0)), ({"alpha": 0.25}, (-4.0, 4.0)),
+    ],
+)  # fmt: skip
+def test_a_hard_sigmoid_that_does_not_fit_stays_as_it_is(
+    attributes: dict[str, float], limits: tuple[float, float]
+) -> None:
+    nodes = [
+        helper.make_node("DequantizeLinear", ["bytes", "step", "zero"], ["x"]),
+        helper.make_node("HardSigmoid", ["x"], ["h"], "hard", **attributes),
+        helper.make_node("QuantizeLinear", ["h", "h_step", "h_zero"], ["h_bytes"]),
+        helper.make_node("DequantizeLinear", ["h_bytes", "h_step", "h_zero"], ["out"]),
+    ]
+    # A step of which 3 is a whole number, so that nothing but the slope and the offset keeps it from being replaced.
+    constants = {"step": 0.03, "zero": np.uint8(120), "h_step": 1 / 255, "h_zero": np.uint8(0)}
+    tensors = [
+        numpy_helper.from_array(np.asarray(value, np.uint8 if "zero" in name else np.float32), name)
+        for name, value in constants.items()
+    ]
+    model = helper.make_model(helper.make_graph(nodes, "one", [], [], tensors))
+    ranges = ranges_of({"x": limits})
+    align_hard_sigmoids(model, ranges)
+    assert ranges["x"].range_value == limits
+    clip_hard_sigmoids(model)
+    kept = [node.op_type for node in model.graph.node]
+    assert ("HardSigmoid" in kept) == (attributes != {"alpha": 1 / 6})
 
 
 @pytest.mark.parametrize("run", [SMALL], indirect=True)
