@@ -49,8 +49,12 @@ def check_mirror(mirror: str) -> str:
     """The address of a mirror without the slash at its end. Raises :class:`InputError` unless it is http or https."""
     if "@" in mirror:  # checked first, because other messages show the address
         raise InputError("the address of a mirror must not hold a user and password: expected a mirror without login")
-    parts = urlsplit(mirror)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(mirror)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an open bracket, or a port that is none
+        right = False
+    if not right or parts.query or parts.fragment:
         raise InputError(f"{mirror}: expected the address of a mirror, such as https://models.example.org/reid")
     return mirror.rstrip("/")
 

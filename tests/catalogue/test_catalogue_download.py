@@ -234,7 +234,13 @@ def test_a_mirror_is_laid_out_as_the_cache_and_counts_over_all_files(tmp_path: P
     assert address_of(entry_of(*files), files[0], None) == "https://publisher.example/some/model.xml"
 
 
-@pytest.mark.parametrize("mirror", ["models.example", "ftp://a/b", "file:///tmp", "https://", "http://a/?q=1"])
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "models.example", "ftp://a/b", "file:///tmp", "https://", "http://a/?q=1", "http://[::1/reid", "http://:80/",
+        "http://a:99999/", "http://a:b/",
+    ],
+)  # fmt: skip
 def test_what_is_no_mirror_is_refused(mirror: str) -> None:
     with pytest.raises(InputError, match="expected the address of a mirror"):
         check_mirror(mirror)

@@ -47,12 +47,12 @@ def base_of(address: str) -> str:
     """
     if "@" in address:  # checked first, because other messages show the address
         raise InputError("Frigate's address must not hold a user and password: give --user and REID_FRIGATE_PASSWORD")
-    parts = urlsplit(address if "://" in address else f"frigate://{address}")
     try:
+        parts = urlsplit(address if "://" in address else f"frigate://{address}")
         host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if parts.scheme not in ("frigate", "http", "https") or not host or parts.query or parts.fragment or " " in address:
+    except ValueError:  # an open bracket, or a port that is none
+        host = None
+    if not host or parts.scheme not in ("frigate", "http", "https") or parts.query or parts.fragment or " " in address:
         raise InputError(
             f"{address}: expected Frigate's address, such as frigate://192.168.1.20:5000 or https://host:8971"
         )
@@ -142,7 +142,7 @@ class FrigateClient:
                 if status not in TRANSIENT:
                     return status, content, headers
                 why = f"answers {status}"
-            except (OSError, HTTPException) as error:
+            except (OSError, HTTPException, ValueError) as error:  # ValueError: a name that DNS cannot hold
                 why = f"cannot be reached ({reason(error)})"
             if time.monotonic() + pause > until:
                 raise DownloadError(

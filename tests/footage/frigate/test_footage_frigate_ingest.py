@@ -240,11 +240,17 @@ def test_other_servers_are_refused(
     assert not (tmp_path / "set" / "manifest.csv").exists()
 
 
+def test_a_name_that_dns_cannot_hold_is_one_line() -> None:
+    with pytest.raises(DownloadError, match="cannot be reached"):
+        FrigateClient("frigate://a..b", retry_seconds=0).ask("http://a..b:5000/api/version")
+
+
 def test_addresses() -> None:
     assert base_of("frigate://nvr") == base_of("nvr") == "http://nvr:5000"
     assert base_of("frigate://[::1]:80") == "http://[::1]:80"
     assert base_of("https://nvr:8971/proxied/") == "https://nvr:8971/proxied"
-    for wrong in ("ftp://nvr", "frigate://", "http://nvr:99999", "http://nvr/?x=1", "http://a b"):
+    wrong_ones = ("ftp://nvr", "frigate://", "http://nvr:99999", "http://nvr/?x=1", "http://a b", "http://[::1", "[::1")
+    for wrong in wrong_ones:
         with pytest.raises(InputError, match="expected Frigate's address"):
             base_of(wrong)
     with pytest.raises(InputError, match="must not hold a user and password") as refused:
