@@ -45,7 +45,7 @@ class MotionDetector:
     def __call__(self, frame: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         scale = min(1.0, WORKING_HEIGHT / frame.shape[0])
         if scale < 1:
-            shrunk = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
+            shrunk = (max(1, round(frame.shape[1] * scale)), round(frame.shape[0] * scale))
             frame = np.asarray(cv2.resize(frame, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
         smooth = cv2.GaussianBlur(frame, (3, 3), 0)
         if self.warm_up > 0:

@@ -36,6 +36,13 @@ def test_somebody_who_crosses_is_found_in_every_frame_and_well_enough_to_be_trac
         assert scores[0] >= BEGIN_SCORE
 
 
+def test_a_thin_frame_is_searched() -> None:
+    detector = MotionDetector()
+    detector.start(RATE)
+    boxes, _ = detector(np.zeros((2000, 1, 3), np.uint8))
+    assert boxes.shape == (0, 4)
+
+
 def test_boxes_of_a_large_frame_are_in_its_own_pixels() -> None:
     detector = MotionDetector()
     detector.start(RATE)

@@ -146,7 +146,7 @@ def stretched(frame: Image, height: int, width: int) -> Image:
 def letterbox(frame: Image, height: int, width: int) -> tuple[Image, float]:
     """Scale ``frame`` into the upper left of (height, width, 3). Returns the picture and the scale."""
     scale = min(height / frame.shape[0], width / frame.shape[1])
-    rows, columns = round(frame.shape[0] * scale), round(frame.shape[1] * scale)
+    rows, columns = (max(1, round(side * scale)) for side in frame.shape[:2])  # a thin frame keeps a row or column
     picture = np.full((height, width, 3), PADDING, np.uint8)
     picture[:rows, :columns] = cv2.resize(frame, (columns, rows), interpolation=cv2.INTER_LINEAR)
     return picture, scale

@@ -76,6 +76,14 @@ def test_a_frame_is_put_into_the_upper_left_and_padded() -> None:
     assert (picture[48:] == 114).all()
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 2000), (2000, 1), (1, 1)])
+def test_a_thin_frame_is_searched(tmp_path: Path, height: int, width: int) -> None:
+    detector = FileDetector(save(tmp_path / "yolox.onnx", [1, 3, SIDE, SIDE], {"output": rows("raw")}))
+    boxes, _ = detector(np.full((height, width, 3), 50, np.uint8))
+    assert (boxes >= 0).all()
+    assert (boxes <= [width, height, width, height]).all()
+
+
 @pytest.mark.parametrize("form", ["raw", "decoded"])
 def test_a_model_in_half_precision_finds_the_same(tmp_path: Path, form: str) -> None:
     whole = FileDetector(save(tmp_path / "whole.onnx", [1, 3, SIDE, SIDE], {"output": rows(form)}))
