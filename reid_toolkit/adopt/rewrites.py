@@ -36,9 +36,14 @@ def widen(tensor: TensorProto) -> None:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
 
 
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that a model uses."""
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+
+
 def upgraded(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """Convert to opset 18; a newer opset is kept. Raises :class:`ModelError` if onnx's converter cannot do it."""
-    now = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    now = opset_of(model)
     if now >= OPSET:
         return model
     # Old files list each weight as an input as well, because their opset required it.
@@ -67,17 +72,23 @@ def spelled_out(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         axes = next((list(entry.ints) for entry in node.attribute if entry.name == "axes"), [0, 2, 3])
         (taken,), (out,) = node.input, node.output
-        small = f"{out}/small"
+        small, over = f"{out}/small", f"{out}/axes"
         model.graph.initializer.append(numpy_helper.from_array(np.array(1e-9, np.float32), small))
+        listed = opset_of(model) >= OPSET  # from opset 18 on, the axes of a mean are an input
+        if listed:
+            model.graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), over))
+        mean: dict[str, Any] = {"keepdims": 1} if listed else {"axes": axes, "keepdims": 1}
+        more = [over] if listed else []
         steps = (
-            ("ReduceMean", [taken], "mean"), ("Sub", [taken, "mean"], "apart"), ("Mul", ["apart", "apart"], "square"),
-            ("ReduceMean", ["square"], "variance"), ("Sqrt", ["variance"], "deviation"),
-            ("Add", ["deviation", small], "divisor"), ("Div", ["apart", "divisor"], out),
+            ("ReduceMean", [taken, *more], "mean"), ("Sub", [taken, "mean"], "apart"),
+            ("Mul", ["apart", "apart"], "square"), ("ReduceMean", ["square", *more], "variance"),
+            ("Sqrt", ["variance"], "deviation"), ("Add", ["deviation", small], "divisor"),
+            ("Div", ["apart", "divisor"], out),
         )  # fmt: skip
         for kind, given, made in steps:
-            names = [name if name in (taken, small) else f"{out}/{name}" for name in given]
+            names = [name if name in (taken, small, over) else f"{out}/{name}" for name in given]
             result = made if made == out else f"{out}/{made}"
-            settings: dict[str, Any] = {"axes": axes, "keepdims": 1} if kind == "ReduceMean" else {}
+            settings = mean if kind == "ReduceMean" else {}
             nodes.append(helper.make_node(kind, names, [result], name=f"mvn_{number}", **settings))
             number += 1
     del model.graph.node[:]

@@ -174,9 +174,10 @@ def test_a_network_whose_descriptors_vanish_writes_nothing(tmp_path: Path) -> No
     assert not (tmp_path / "o.onnx").exists()
 
 
-def test_a_dark_channel_does_not_make_nan(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opset", [12, 13, 17, 18, 21])
+def test_a_dark_channel_does_not_make_nan(tmp_path: Path, opset: int) -> None:
     """onnxruntime's MeanVarianceNormalization divides by 0 where ONNX's definition does not."""
-    model = build()
+    model = build(opset=opset)
     for node in model.graph.node:
         if node.op_type == "GlobalAveragePool":
             node.input[0] = "normed"
