@@ -21,13 +21,13 @@ BATCH = 32
 def mismatch(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> float | None:
     """Measure how far the input of the first batch norm is from its stored statistics. The result is the
     Kullback-Leibler divergence between two normal distributions, averaged over channels; None if there is no batch
-    norm.
+    norm, or no picture.
 
     ``model`` is from :func:`serving.serving_model`; ``pixels`` are (B, H, W, 3) uint8 BGR of its size.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     norm = next((node for node in model.graph.node if node.op_type == "BatchNormalization"), None)
-    if norm is None or any(name not in constants for name in norm.input[3:5]):
+    if norm is None or not len(pixels) or any(name not in constants for name in norm.input[3:5]):
         return None
     session = open_session(watching(model, norm.input[0]).SerializeToString(), "the trial", providers=["cpu"])
     batches = [pixels[at : at + BATCH] for at in range(0, len(pixels), BATCH)]

@@ -159,6 +159,18 @@ def test_too_few_tracklets_decide_nothing(tmp_path: Path, footage: Dataset) -> N
         adopt(save(build(), tmp_path / "m.onnx"), tmp_path / "o.onnx", draw_crops(3), few)
 
 
+def test_single_pictures_tell_nothing_and_a_name_still_does(tmp_path: Path) -> None:
+    """No tracklet has two crops, so the batch norm sees no picture."""
+    (tmp_path / "flat").mkdir()
+    for number, picture in enumerate(draw_crops(3)):
+        cv2.imwrite(str(tmp_path / "flat" / f"{number}.png"), picture)
+    flat = open_dataset(tmp_path / "flat")
+    with pytest.raises(InputError, match=rf"has 0 tracklets .*: expected {LEAST_TRACKLETS}"):
+        adopt(save(with_norm("imagenet"), tmp_path / "m.onnx"), tmp_path / "o.onnx", draw_crops(3), flat)
+    found = adopt(save(with_norm("imagenet"), tmp_path / "osnet_bn.onnx"), tmp_path / "o.onnx", draw_crops(3), flat)
+    assert (found.preset, found.choice) == ("imagenet", None)
+
+
 def test_a_misspelt_preset_is_refused() -> None:
     with pytest.raises(InputError, match=r"no preset 'imagnet' \(did you mean 'imagenet'\?\)"):
         preset("imagnet")
