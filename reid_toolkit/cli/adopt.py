@@ -116,9 +116,13 @@ def fetched(file: Path, out: Path) -> tuple[Path, str]:
     """The file to adopt, and the page that it was downloaded from; an empty page if it is a file of the user."""
     from reid_toolkit.adopt.adoption import refuse_overwriting
     from reid_toolkit.adopt.pretrained import fetch, find, is_name
+    from reid_toolkit.catalogue.entries import read_catalogue
+    from reid_toolkit.errors import InputError
 
     if not is_name(file):
         return file, ""
+    if str(file) in [entry.name for entry in read_catalogue()]:
+        raise InputError(f"{file}: is a model of `reid models`: `reid models get {file}` downloads it, ready for use")
     refuse_overwriting(file, out)
     weights = find(str(file))
     log.print(f"{weights.name}: {weights.page}, unless it was downloaded before", markup=False, soft_wrap=True)

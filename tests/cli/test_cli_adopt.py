@@ -11,6 +11,7 @@ from reid import catalog
 from third_party import DIMENSION, build, save
 
 from reid_toolkit.adopt import pretrained
+from reid_toolkit.catalogue.entries import read_catalogue
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.demo.crops import draw_crops
 from reid_toolkit.records import Crop
@@ -118,6 +119,13 @@ def test_a_network_is_fetched_by_its_name(reid, tmp_path: Path, monkeypatch: pyt
 def test_a_name_of_no_network_is_one_line(reid, tmp_path: Path) -> None:
     said = reid("adopt", "osnet_x1_0_msmt71", "--out", tmp_path / "o.onnx").error
     assert "no such file, and no network of this name (did you mean 'osnet_x1_0_mot17'?)" in said
+
+
+@pytest.mark.parametrize("name", ["person-reidentification-retail-0286", "person-detection-0200"])
+def test_a_model_of_the_catalogue_is_not_adopted(reid, tmp_path: Path, name: str) -> None:
+    assert name in [entry.name for entry in read_catalogue()]
+    said = reid("adopt", name, "--out", tmp_path / "o.onnx").error
+    assert f"{name}: is a model of `reid models`: `reid models get {name}`" in said
 
 
 def test_a_dataset_decides_and_the_table_is_shown(reid, tmp_path: Path, people: Path) -> None:
