@@ -74,7 +74,7 @@ class Writer:
             self.inputs.append(end(tensor_name(operation.output(0)), operation.output(0)))
         elif kind == "Result":
             source = operation.input(0).get_source_output()
-            name = next(iter(sorted(source.get_names())), given[0])
+            name = result_name(source)
             if name != given[0]:  # an operation often has the name of its output
                 self.node("Identity", given, name)
             self.outputs.append(end(name, source))
@@ -126,6 +126,11 @@ def tensor_name(output: Any) -> str:
     """Return OpenVINO's name of an operation, with the output's number if it has several outputs."""
     name = str(output.get_node().get_friendly_name())
     return name if output.get_node().get_output_size() == 1 else f"{name}:{output.get_index()}"
+
+
+def result_name(source: Any) -> str:
+    """Return the name of a result of the file, which comes from ``source``."""
+    return str(min(source.get_names(), default=tensor_name(source)))
 
 
 def end(name: str, output: Any) -> onnx.ValueInfoProto:

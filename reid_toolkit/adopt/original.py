@@ -11,6 +11,8 @@ from onnx import TensorProto, helper
 
 from reid_toolkit.adopt.contract import Contract
 from reid_toolkit.adopt.network import Network
+from reid_toolkit.adopt.openvino_graph import result_name, tensor_name
+from reid_toolkit.errors import InputError
 from reid_toolkit.images import Image
 from reid_toolkit.runtime.openvino import import_openvino
 from reid_toolkit.runtime.preprocess import to_batch
@@ -71,13 +73,31 @@ def by_onnxruntime(model: onnx.ModelProto, network: Network) -> Run:
 
 
 def by_openvino(xml: Path, network: Network) -> Run:
-    """Run the file with OpenVINO in float32."""
+    """Run the file with OpenVINO in float32. Raises :class:`InputError` if it has no tensor of the output's name."""
     openvino = import_openvino(network.where)
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(xml), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = core.read_model(xml)
+    place = place_of(model, network)
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(values: NDArray[Any]) -> NDArray[Any]:
         outputs = compiled([values])
-        return np.asarray(outputs[compiled.output(network.output)])
+        return np.asarray(outputs[compiled.output(place)])
 
     return run
+
+
+def place_of(model: Any, network: Network) -> int:
+    """Return the position of the chosen output among the model's outputs. A tensor inside becomes the last of them."""
+    results = [result_name(result.input(0).get_source_output()) for result in model.get_results()]
+    if network.output in results:
+        return results.index(network.output)
+    for operation in model.get_ordered_ops():
+        for port in operation.outputs():
+            if tensor_name(port) == network.output:
+                model.add_outputs(port)
+                return len(results)
+    raise InputError(
+        f"{network.where}: {network.output!r} is a step inside one operation of OpenVINO, which cannot be compared: "
+        "expected --output to be an output, or the name of an operation"
+    )

@@ -15,7 +15,7 @@ from third_party import build, save  # noqa: E402
 from reid_toolkit.adopt.adoption import Settings, adopt  # noqa: E402
 from reid_toolkit.adopt.openvino_graph import as_onnx  # noqa: E402
 from reid_toolkit.demo.crops import draw_crops  # noqa: E402
-from reid_toolkit.errors import ModelError  # noqa: E402
+from reid_toolkit.errors import InputError, ModelError  # noqa: E402
 from reid_toolkit.runtime import Embedder  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -82,6 +82,28 @@ def test_every_operation_gives_in_onnxruntime_what_it_gives_in_openvino(tmp_path
     assert adopted.parity.max_difference < 1e-5
     assert len(Embedder(tmp_path / "o.onnx").embed(CROPS)) == 5
     assert [value.name for value in as_onnx(path).graph.output] == ["embedding"]
+
+
+@pytest.mark.parametrize("preset", ["raw-bgr", "imagenet"])
+def test_an_output_may_be_a_tensor_inside(tmp_path: Path, preset: str) -> None:
+    path = written(PARTS["gate"], tmp_path / "m.xml")
+    graph = as_onnx(path).graph
+    inside = next(node.output[0] for node in graph.node if node.op_type == "Relu")
+    adopted = adopt(path, tmp_path / "o.onnx", CROPS, settings=Settings(preset=preset, output=inside))
+    assert adopted.network.output == inside
+    assert adopted.parity.max_difference < 1e-5
+    assert Embedder(tmp_path / "o.onnx").dimension == 8
+    adopt(path, tmp_path / "o.onnx", CROPS, settings=Settings(preset=preset, output="embedding"))
+    assert Embedder(tmp_path / "o.onnx").dimension == 256
+
+
+def test_a_step_inside_an_operation_cannot_be_the_output(tmp_path: Path) -> None:
+    """ONNX has more steps than OpenVINO, with which they would be compared."""
+    path = written(PARTS["MVN inside"], tmp_path / "m.xml")
+    step = next(node.output[0] for node in as_onnx(path).graph.node if node.output[0].endswith("/apart"))
+    with pytest.raises(InputError, match="is a step inside one operation of OpenVINO"):
+        adopt(path, tmp_path / "o.onnx", CROPS, settings=Settings(preset="raw-bgr", output=step))
+    assert not (tmp_path / "o.onnx").exists()
 
 
 def test_a_file_whose_weights_are_missing_or_cut_off_is_named(tmp_path: Path) -> None:
