@@ -25,6 +25,7 @@ from reid_toolkit.export.saving import save_model
 from reid_toolkit.files import as_text, atomic_path
 from reid_toolkit.images import Image
 from reid_toolkit.runtime import Embedder
+from reid_toolkit.runtime.external_data import external_files
 from reid_toolkit.runtime.metadata import FORMAT, ModelMetadata
 from reid_toolkit.runtime.preprocess import to_batch
 from reid_toolkit.runtime.session import open_session
@@ -83,6 +84,7 @@ class Source:
     model: onnx.ModelProto
     run: Callable[[Network], Run]
     digest: str
+    """SHA-256 of the file; if its weights lie in other files, of it and of them, one after the other."""
     backbone: str
     known: Recognised | None = None
     """The preset, if reading the file already told it."""
@@ -150,6 +152,7 @@ def read(path: Path, settings: Settings) -> Source:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     suffix, head, digest = path.suffix.lower(), content[:HEAD], hashlib.sha256(content)
+    others = external_files(content, path.parent)
     del content
     if suffix == ".xml":
         weights = path.with_suffix(".bin")
@@ -164,6 +167,8 @@ def read(path: Path, settings: Settings) -> Source:
     model = load(path)
     if any(entry.key == "format" and entry.value == FORMAT for entry in model.metadata_props):
         raise InputError(f"{path}: is a model of reid already: use it as it is")
+    for other in others:  # only now, because load() refuses files outside the model's folder
+        digest.update(other.read_bytes())
     return Source(path, model, lambda network: by_onnxruntime(model, network), digest.hexdigest(), path.stem)
 
 

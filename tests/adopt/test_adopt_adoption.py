@@ -1,5 +1,6 @@
 """Files of others become ours, and give the same."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -113,6 +114,20 @@ def test_what_the_file_says_of_itself(tmp_path: Path) -> None:
     assert (about.source, about.licence, about.preset) == ("osnet_x0_25.onnx", "MIT", "imagenet")
     assert (about.backbone, about.dimension, len(about.source_sha256)) == ("osnet_x0_25", DIMENSION, 64)
     assert "OSNet" in found.why
+
+
+@pytest.mark.parametrize("beside", [[], ["m.data"], ["b", "a"]])
+def test_the_digest_is_of_the_file_and_of_its_weights(tmp_path: Path, beside: list[str]) -> None:
+    model = build()
+    for tensor, name in zip(model.graph.initializer, beside, strict=False):
+        onnx.external_data_helper.set_external_data(tensor, name)
+    path = tmp_path / "m.onnx"
+    if beside:
+        onnx.external_data_helper.write_external_data_tensors(model, str(tmp_path))
+    save(model, path)
+    adopt(path, tmp_path / "o.onnx", CROPS, settings=RAW)
+    whole = b"".join((tmp_path / name).read_bytes() for name in ["m.onnx", *sorted(beside)])
+    assert Embedder(tmp_path / "o.onnx").metadata.source_sha256 == hashlib.sha256(whole).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Runs a detector's ONNX file with onnxruntime."""
 
-import glob
 import hashlib
 import warnings
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from reid_toolkit.footage.detectors.running import PIXELS, Arrays, Classes, Input, refuse_other_pixels
+from reid_toolkit.runtime.external_data import external_files
 from reid_toolkit.runtime.session import PROVIDERS, open_session
 
 KINDS: dict[str, type[np.generic]] = {
@@ -48,9 +48,9 @@ class OnnxFile:
 
 
 def digest(path: Path, content: bytes) -> str:
-    """Digest a model's file and the files with its weights, which lie beside it and whose names begin with its name."""
+    """Digest a model's file and the files with its weights, if they lie in other files."""
     whole = hashlib.sha256(content)
-    for other in sorted(path.parent.glob(f"{glob.escape(path.stem)}*data*")):
+    for other in external_files(content, path.parent):
         with open(other, "rb") as handle:
             whole.update(hashlib.file_digest(handle, "sha256").digest())
     return whole.hexdigest()

@@ -93,7 +93,7 @@ def test_a_model_in_half_precision_finds_the_same(tmp_path: Path, form: str) -> 
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=0.1)
 
 
-def save_with_weights_beside(path: Path, answer: np.ndarray) -> Path:
+def save_with_weights_beside(path: Path, answer: np.ndarray, location: str = "") -> Path:
     """A model whose answer lies in a second file, as torch.onnx writes large ones."""
     declared = helper.make_tensor_value_info("output", TensorProto.FLOAT, answer.shape)
     picture = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIDE, SIDE])
@@ -102,7 +102,7 @@ def save_with_weights_beside(path: Path, answer: np.ndarray) -> Path:
         [numpy_helper.from_array(answer, "weights")],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, str(path), save_as_external_data=True, location=f"{path.name}.data", size_threshold=0)
+    onnx.save(model, str(path), save_as_external_data=True, location=location or f"{path.name}.data", size_threshold=0)
     return path
 
 
@@ -128,6 +128,22 @@ def test_weights_in_a_second_file_are_found_wherever_the_model_lies(
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(ModelError, match=r"large\.onnx: not a usable ONNX model.*expected one colour picture"):
         FileDetector(path)
+
+
+@pytest.mark.parametrize("beside", ["large_dataset/", "large_metadata.txt", "large.onnx.data.old"])
+def test_other_files_beside_a_model_do_not_matter(tmp_path: Path, beside: str) -> None:
+    path = save_with_weights_beside(tmp_path / "large.onnx", rows("decoded"))
+    name = FileDetector(path).name
+    other = tmp_path / beside
+    other.mkdir() if beside.endswith("/") else other.write_text("notes")
+    assert FileDetector(path).name == name
+
+
+def test_weights_under_another_name_belong_to_the_name(tmp_path: Path) -> None:
+    path = save_with_weights_beside(tmp_path / "large.onnx", rows("decoded"), "weights.bin")
+    name, weights = FileDetector(path).name, tmp_path / "weights.bin"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\x80?")
+    assert FileDetector(path).name != name
 
 
 @pytest.mark.parametrize(("classes", "person"), [(20, 14), (80, 0), (3, 0)])
