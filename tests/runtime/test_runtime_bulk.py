@@ -90,6 +90,15 @@ def test_a_second_time_there_is_nothing_left_to_do(embed: Embed, crops, tmp_path
     assert embed() == first
 
 
+@pytest.mark.parametrize("gone", ["descriptors.npy", "manifest.csv", "bad.csv", "report.json"])
+def test_a_result_that_is_gone_is_made_again(embed: Embed, crops, model, tmp_path: Path, gone: str) -> None:
+    first, files = embed(), sorted(os.listdir(tmp_path / "out"))
+    (tmp_path / "out" / gone).unlink()
+    assert embed() == first
+    check_result(tmp_path / "out", crops, model)
+    assert sorted(os.listdir(tmp_path / "out")) == files
+
+
 def test_what_is_finished_is_not_done_again(embed: Embed, crops, model, tmp_path: Path, monkeypatch) -> None:
     finished = []
 

@@ -72,7 +72,13 @@ class Job:
         self.folder, self.crops, self.asked = folder, crops, asked
         self.shards = folder / "shards"
         self.report = folder / "report.json"
-        """Written last: if it exists, the job is done."""
+        """Written last."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole result is there. Somebody may have deleted or moved a part of it since."""
+        names = (f"descriptors.{self.asked.format}", "manifest.csv", "bad.csv")
+        return all(path.exists() for path in (self.report, *(self.folder / name for name in names)))
 
     @property
     def names(self) -> list[str]:
@@ -85,7 +91,7 @@ class Job:
 
     def pending(self) -> list[str]:
         """The names of shards that are not finished."""
-        if self.report.exists():
+        if self.done:
             return []
         done = {path.stem for path in self.shards.glob("[!.]*.npz")}
         return [name for name in self.names if name not in done]

@@ -41,7 +41,8 @@ class EmbedReport:
 
 def result_of(job: Job) -> EmbedReport:
     """Join the shards of a job, which are all finished, unless that was done before. Gives the report."""
-    if not job.report.exists():
+    if not job.done:
+        job.report.unlink(missing_ok=True)  # of a result that is gone; it would stand beside half of the new one
         join(job)
     remove_folder(job.shards)
     try:
