@@ -13,7 +13,14 @@ from reid_toolkit.errors import InputError
 from reid_toolkit.evaluation.protocol import evaluate_parts, open_parts
 from reid_toolkit.export.onnx import export
 from reid_toolkit.export.parity import BATCHES
-from reid_toolkit.export.quantize import MAX_LOSS, Progress, quantize, refuse_overwriting
+from reid_toolkit.export.quantize import (
+    MAX_LOSS,
+    Progress,
+    checked_target,
+    open_float,
+    quantize,
+    refuse_overwriting,
+)
 from reid_toolkit.export.torch_embedder import TorchEmbedder
 from reid_toolkit.images import Image
 from reid_toolkit.records import Crop
@@ -71,13 +78,17 @@ def export_model(
     refuse_overwriting(source, out)
     if out.suffix.lower() != ".onnx":  # it may be a file of the run, such as its checkpoint
         raise InputError(f"--out {out}: expected the name of an .onnx file to write")
+    if int8:  # before the work, which takes minutes
+        checked_target(int8.target)
+        if source.is_file():
+            open_float(source)
     crops = spread_over_cameras(open_dataset(dataset).crops)
     report: dict[str, Any] = {"model": str(out)}
     with tempfile.TemporaryDirectory() as folder:
         model = source
         if not source.is_file():
             model = Path(folder) / "float.onnx" if int8 else out
-            parity = export(source, model, read_first(crops, max(BATCHES), bad), stage=stage)
+            parity = export(source, model, images_of(read_first(crops, max(BATCHES), bad)), stage=stage)
             report |= {
                 "stage": stage, "crops": parity.crops, "batches": parity.batches,
                 "max_difference": parity.max_difference, "min_cosine": parity.min_cosine,
@@ -103,28 +114,35 @@ def export_int8(
     on_progress: Progress | None,
 ) -> dict[str, Any]:
     """Write ``out``, the float ``model`` in INT8. Its loss is measured on crops that did not set its ranges."""
-    source, count = crops, min(RANGE_CROPS, 3 * len(crops) // 4)
     if int8.dataset and int8.dataset.resolve() != dataset.resolve():
-        source, count = spread_over_cameras(open_dataset(int8.dataset).crops), RANGE_CROPS
-    ranges = read_first(source, count, bad)
-    used = set(source[: len(ranges)])
-    held_out = read_first([crop for crop in crops if crop not in used], HELD_OUT_CROPS, bad)
+        ranges = read_first(spread_over_cameras(open_dataset(int8.dataset).crops), RANGE_CROPS, bad)
+        used = {crop for crop, _ in ranges}
+        held_out = read_first([crop for crop in crops if crop not in used], HELD_OUT_CROPS, bad)
+    else:
+        readable = read_first(crops, RANGE_CROPS + HELD_OUT_CROPS, bad)
+        count = min(RANGE_CROPS, 3 * len(readable) // 4)
+        ranges, held_out = readable[:count], readable[count:]
     if not ranges or not held_out:
         raise InputError(
             f"--int8: {len(crops)} crops in {dataset}: expected at least one to take ranges from and another "
             "one to measure on; give more with --dataset, or others with --int8-dataset"
         )
     quantised = quantize(
-        model, out, ranges, held_out, target=int8.target, max_loss=int8.max_loss,
+        model, out, images_of(ranges), images_of(held_out), target=int8.target, max_loss=int8.max_loss,
         mean_ap=(lambda embedder: score(embedder)["mAP"]) if score else None, on_progress=on_progress,
     )  # fmt: skip
     about = vars(quantised) | {"calibration_crops": len(ranges), "held_out_crops": len(held_out)}
     return about | (score(Embedder(out, providers=["cpu"])) if score else {})
 
 
-def read_first(crops: list[Crop], count: int, bad: list[str]) -> list[Image]:
+def read_first(crops: list[Crop], count: int, bad: list[str]) -> list[tuple[Crop, Image]]:
     """The first ``count`` of the crops that can be read; messages of the others are appended to ``bad``."""
-    return [image for _, image in islice(read_crops(crops, bad), count)]
+    return list(islice(read_crops(crops, bad), count))
+
+
+def images_of(read: list[tuple[Crop, Image]]) -> list[Image]:
+    """The images of crops that were read."""
+    return [image for _, image in read]
 
 
 def open_score(dataset: Path, identities: Path | None) -> Score:

@@ -78,17 +78,13 @@ def quantize(
         ModelError: the loss stays over the limit with half of the layers in float.
     """
     refuse_overwriting(model, out)
-    target = target or target_here()
-    if target not in TARGETS:
-        raise InputError(f"no INT8 target {target!r}: expected one of {', '.join(TARGETS)}")
+    target = checked_target(target)
     if not calibration or len(held_out) < 2:
         raise InputError(
             f"INT8 needs crops: expected at least 1 to calibrate on and 2 others to measure on, got "
             f"{len(calibration)} and {len(held_out)}"
         )
-    before = open_on_one_thread(model)
-    if before.metadata.precision != "float32":
-        raise InputError(f"{model}: is in {before.metadata.precision} already: expected a float file")
+    before = open_float(model)
     reference = before.embed(held_out)
     metadata = replace(before.metadata, precision=f"int8 for {target}")
     float_ap = mean_ap(before) if mean_ap else 0.0
@@ -129,6 +125,22 @@ def refuse_overwriting(model: Path, out: Path) -> None:
     """Raise :class:`InputError` if the new file would replace the model that it is made of."""
     if out.resolve() == model.resolve():
         raise InputError(f"--out {out}: is the model that is read: expected another name, so that it is kept")
+
+
+def checked_target(target: str | None) -> str:
+    """The target, or the one that fits this machine. Raises :class:`InputError` for one that is unknown."""
+    target = target or target_here()
+    if target not in TARGETS:
+        raise InputError(f"no INT8 target {target!r}: expected one of {', '.join(TARGETS)}")
+    return target
+
+
+def open_float(model: Path) -> Embedder:
+    """Open a model that is to be put into INT8. Raises :class:`InputError` if it is in INT8 already."""
+    embedder = open_on_one_thread(model)
+    if embedder.metadata.precision != "float32":
+        raise InputError(f"{model}: is in {embedder.metadata.precision} already: expected a float file")
+    return embedder
 
 
 def open_on_one_thread(model: Path) -> Embedder:

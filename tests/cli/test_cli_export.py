@@ -1,12 +1,21 @@
 import errno
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
+import onnx
 import pytest
 
 from reid_toolkit import files
+from reid_toolkit.datasets import open_dataset
+from reid_toolkit.datasets.dataset import spread_over_cameras
 from reid_toolkit.datasets.manifest import read_manifest
+from reid_toolkit.export import pipeline
 from reid_toolkit.export.int8 import target_here
+from reid_toolkit.export.saving import save_model
+from reid_toolkit.images import Image
 from reid_toolkit.runtime import Embedder
 
 
@@ -88,15 +97,13 @@ def test_a_full_disk_keeps_the_model_that_was_there(
 def test_int8_is_never_measured_on_the_crops_that_set_its_ranges(
     walked, reid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from reid_toolkit.export import pipeline as module
-
     met: dict[str, list[bytes]] = {}
 
     def quantize(model: Path, out: Path, ranges: list, held_out: list, **_: object) -> None:
         met.update(ranges=[image.tobytes() for image in ranges], held_out=[image.tobytes() for image in held_out])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "quantize", quantize)
+    monkeypatch.setattr(pipeline, "quantize", quantize)
     crops = len(read_manifest(walked.dataset).crops)
     assert crops <= 128, "too few to take 128 for the ranges"
     reid("export", walked.run, "--out", tmp_path / "small.onnx", "--int8", "--dataset", walked.dataset)
@@ -108,6 +115,48 @@ def test_int8_is_never_measured_on_the_crops_that_set_its_ranges(
     (one / "a.jpg").write_bytes(read_manifest(walked.dataset).crops[0].path.read_bytes())
     said = reid("export", walked.run, "--out", tmp_path / "small.onnx", "--int8", "--int8-dataset", one).error
     assert "expected at least one to take ranges from and another one to measure on" in said
+
+
+def test_the_crops_that_can_be_read_are_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken pictures between them move the others, but never into both parts."""
+    met: dict[str, set[bytes]] = {}
+
+    def quantize(model: Path, out: Path, ranges: list[Image], held_out: list[Image], **_: object) -> None:
+        assert len(ranges) + len(held_out) == 40
+        met.update(ranges={one.tobytes() for one in ranges}, held_out={one.tobytes() for one in held_out})
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(60):
+        path = folder / f"{number}.png"
+        cv2.imwrite(str(path), generator.integers(0, 256, (32, 16, 3), np.uint8))
+        if number % 3 == 0:
+            path.write_bytes(b"broken")
+    monkeypatch.setattr(pipeline, "quantize", quantize)
+    bad: list[str] = []
+    crops = spread_over_cameras(open_dataset(folder).crops)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.export_int8(tmp_path / "m", tmp_path / "o", folder, crops, pipeline.Int8(), None, bad, None)
+    assert (len(met["ranges"]), len(met["held_out"]), len(bad)) == (30, 10, 20)
+    assert not met["ranges"] & met["held_out"]
+
+
+def test_what_int8_refuses_is_said_before_the_work(walked, reid, tmp_path: Path, monkeypatch) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(pipeline, "export", work)
+    monkeypatch.setattr(pipeline, "evaluate_parts", work)
+    options = ("--out", tmp_path / "o.onnx", "--dataset", walked.dataset, "--int8", "--evaluate")
+    options += ("--identities", walked.identities)
+    said = reid("export", walked.run, *options, "--target", "z80").error
+    assert "no INT8 target 'z80': expected one of x86, x86-avx2, arm" in said
+    about = replace(Embedder(walked.model).metadata, precision="int8 for arm")
+    save_model(onnx.load(walked.model), about, tmp_path / "small.onnx")
+    said = reid("export", tmp_path / "small.onnx", *options).error
+    assert "is in int8 for arm already: expected a float file" in said
 
 
 def test_int8_says_what_it_cost(walked, reid, tmp_path: Path) -> None:
