@@ -82,6 +82,8 @@ def export_model(
         checked_target(int8.target)
         if source.is_file():
             open_float(source)
+        if int8.dataset:
+            open_dataset(int8.dataset)
     crops = spread_over_cameras(open_dataset(dataset).crops)
     report: dict[str, Any] = {"model": str(out)}
     with tempfile.TemporaryDirectory() as folder:

@@ -153,6 +153,9 @@ def test_what_int8_refuses_is_said_before_the_work(walked, reid, tmp_path: Path,
     options += ("--identities", walked.identities)
     said = reid("export", walked.run, *options, "--target", "z80").error
     assert "no INT8 target 'z80': expected one of x86, x86-avx2, arm" in said
+    (tmp_path / "empty").mkdir()
+    said = reid("export", walked.run, *options, "--int8-dataset", tmp_path / "empty").error
+    assert "empty: " in said
     about = replace(Embedder(walked.model).metadata, precision="int8 for arm")
     save_model(onnx.load(walked.model), about, tmp_path / "small.onnx")
     said = reid("export", tmp_path / "small.onnx", *options).error
