@@ -39,15 +39,19 @@ def changing(desk: Desk) -> Iterator[View]:
 
 
 def say(desk: Desk, grouper: Grouper, who: str, kind: Kind, first: str, second: str) -> dict[str, Any]:
-    """Store that two people or records are one person, or are not, and group again what does not obey it."""
+    """Store that two people or records are one person, or are not, and group again what does not obey it.
+
+    The answer says who the first of them shows now: of two people who became one, one number is gone.
+    """
     with changing(desk) as book:
         book = known(desk, book, (first, second))
         made = book.say(kind, first, second, who)
         grouped = mend(desk, grouper, who)
-        called = book.called
+        called, now = book.called, desk.book(new_records=False)
+    member = now.people.members.get(made.first)
     return {
         "correction": made.name, "kind": kind, "first": called[made.first], "second": called[made.second],
-        "grouped": grouped,
+        "grouped": grouped, "person": now.person_of(made.first), "number": None if member is None else member.person,
     }  # fmt: skip
 
 

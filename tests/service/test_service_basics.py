@@ -132,3 +132,14 @@ def test_with_a_retention_people_are_read_anew_only_if_somebody_expired(
         now += 60
         assert desk.book() is first
     desk.close()
+
+
+def test_who_becomes_one_person_is_said_so_that_a_third_can_follow(local: TestClient) -> None:
+    """Neither has a name, and both have as many records, so the lower number stays."""
+    done = local.post("/api/v1/people/same", json={"first": "person-000002", "second": "person-000001"}).json()
+    assert (done["person"], done["number"]) == ("person-000001", 1)
+    done = local.post("/api/v1/people/same", json={"first": done["person"], "second": "Ana"}).json()
+    assert (done["person"], done["number"]) == ("Ana", 3)
+    assert [one["records"] for one in local.get("/api/v1/people").json()["people"]] == [12]
+    text = local.get("/openapi.json").json()["paths"]["/api/v1/people/same"]["post"]["description"]
+    assert '"person" and "number"' in text

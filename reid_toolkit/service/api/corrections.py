@@ -73,6 +73,8 @@ async def undo(name: Name, visitor: Reviewer, here: Here) -> dict[str, Any]:
 async def same(pair: Pair, visitor: Reviewer, here: Here) -> dict[str, Any]:
     """Say that two people or records are one person. They become one now.
 
+    "person" and "number" say who it is from now on, because one of the two numbers is gone. Use them in the next call.
+    They are null for records that have no person yet.
     "grouped" is false if records that do not obey the correction could not be grouped again now.
     """
     return await here.change(
@@ -82,7 +84,10 @@ async def same(pair: Pair, visitor: Reviewer, here: Here) -> dict[str, Any]:
 
 @router.post("/people/not")
 async def different(pair: Pair, visitor: Reviewer, here: Here) -> dict[str, Any]:
-    """Say that two people or records are not one person. The records of one person are grouped again now."""
+    """Say that two people or records are not one person. The records of one person are grouped again now.
+
+    "person" and "number" say who the "first" of the answer shows now.
+    """
     return await here.change(
         visitor, correcting.say, here.desk, here.grouper, visitor.name, "different", pair.first, pair.second
     )

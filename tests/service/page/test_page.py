@@ -321,6 +321,62 @@ def test_people_are_found_merged_and_separated_again(visit: Visit, site: Site) -
     assert page.request.get(f"{site.address}/api/v1/people/corrections").json()["corrections"] == []
 
 
+def test_merging_goes_on_as_who_is_left_and_can_be_undone_if_it_fails_halfway(visit: Visit) -> None:
+    """The server is played, because it merges people for all tests."""
+    page = visit("/people")
+    expect(page.locator("#list tbody tr").first).to_be_visible()
+    one, two, three = page.locator("#list tbody th a").all_inner_texts()[:3]
+    said = playing(page, "**/api/v1/people/same", {"correction": "c-7", "person": two}, None)
+    undone = playing(page, "**/api/v1/people/corrections/c-7", {"undone": "c-7"})
+    for name in (one, two, three):
+        page.get_by_role("checkbox", name=f"Choose {name}").check()
+    page.get_by_role("button", name="They are one person…").click()
+    page.get_by_role("button", name="Merge", exact=True).click()
+    expect(page.locator("#toasts")).to_contain_text("Only 2 of 3 people were merged. Another change is running.")
+    assert said == [{"first": one, "second": two}, {"first": two, "second": three}]
+    page.locator("#toasts").get_by_role("button", name="Undo").click()
+    expect(page.locator("#status")).to_have_text("Undone")
+    assert len(undone) == 1
+
+
+def test_who_a_person_is_not_can_be_undone_if_it_fails_halfway(visit: Visit) -> None:
+    page = visit("/people/person-000001")
+    playing(page, "**/api/v1/people/not", {"correction": "c-7", "person": "person-000001"}, None)
+    undone = playing(page, "**/api/v1/people/corrections/c-7", {"undone": "c-7"})
+    for at in range(2):
+        page.locator("#timeline").get_by_role("checkbox").nth(at).check()
+    page.get_by_role("button", name="Not person-000001").click()
+    expect(page.locator("#toasts")).to_contain_text("1 record does not show person-000001. Then something failed.")
+    page.locator("#toasts").get_by_role("button", name="Undo").click()
+    expect(page.locator("#toasts")).to_be_empty()
+    assert len(undone) == 1
+
+
+def test_a_second_same_goes_on_as_who_is_left(visit: Visit) -> None:
+    page = visit("/?person=person-000001")
+    said = playing(page, "**/api/v1/people/same", *[{"correction": "c-7", "person": "who is left"}] * 2)
+    for match, name in enumerate(("person-000001", "who is left"), start=1):
+        page.get_by_role("button", name=f"Same person: match {match}", exact=True).click()
+        expect(page.locator("#toasts")).to_contain_text(f"match {match} and {name}")
+    assert [one["first"] for one in said] == ["person-000001", "who is left"]
+    expect(page.locator(".chip")).to_contain_text("who is left")
+    assert "person=who+is+left" in page.url
+
+
+def playing(page: Page, address: str, *answers: dict[str, Any] | None) -> list[Any]:
+    """Answer requests in the server's place: None is a conflict. Returns what was sent, as it comes."""
+    sent: list[Any] = []
+    conflict = {"error": {"code": "conflict", "message": "another change is running"}}
+
+    def answer(route: Route) -> None:
+        given = answers[len(sent)]
+        sent.append(route.request.post_data_json)
+        route.fulfill(status=409 if given is None else 200, json=given or conflict)
+
+    page.route(address, answer)
+    return sent
+
+
 def test_a_persons_visits_and_a_split_that_is_undone(visit: Visit, site: Site) -> None:
     page = visit("/people/person-000001")
     shown = page.request.get(f"{site.address}/api/v1/people/person-000001").json()["visits"]

@@ -273,6 +273,23 @@ export async function busy(button, work) {
 
 export const correctionsOf = (answer) => answer.corrections ?? (answer.correction ? [answer.correction] : []);
 
+/* Say the same of several, one after the other. After each answer, ``first`` may have another name. If one of them fails,
+   those before it are stored: they are in ``made``, so that they can be undone, and ``error`` says what was wrong. */
+export async function sayOfAll(kind, first, others) {
+  const made = [];
+  for (const second of others) {
+    try {
+      const answer = await api(`/people/${kind}`, { method: "POST", json: { first, second } });
+      made.push(...correctionsOf(answer));
+      first = answer.person ?? first;
+    } catch (error) {
+      if (!made.length || !(error instanceof Refusal)) throw error;
+      return { made, error };
+    }
+  }
+  return { made, error: null };
+}
+
 /* Corrections that follow one another, and no others, are taken back together: records are grouped again only once. */
 export async function undoAll(names) {
   const runs = [];

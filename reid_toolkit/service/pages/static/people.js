@@ -1,8 +1,8 @@
 /* Everybody: a list to search in, with merging and naming. */
 
 import {
-  $, api, ask, askName, busy, cameraName, correctionsOf, counted, dayTime, el, failed, loading, may, personLink, picture, problem, rename,
-  say, show, state, takeBack, toast,
+  $, api, ask, askName, busy, cameraName, counted, dayTime, el, failed, loading, may, personLink, picture, problem, rename, say, sayOfAll, show,
+  state, takeBack, toast,
 } from "./common.js";
 
 const PAGE = 50;
@@ -102,13 +102,10 @@ async function join(button) {
   ];
   if (!(await ask("Merge people", content, "Merge"))) return;
   await busy(button, async () => {
-    const made = [];
-    try {
-      for (const other of names.slice(1)) made.push(...correctionsOf(await api("/people/same", { method: "POST", json: { first: names[0], second: other } })));
-    } finally {
-      if (made.length) await load();
-    }
-    toast(`${counted(names.length, "person", "people")} merged.`, () => takeBack(made, load));
+    const { made, error } = await sayOfAll("same", names[0], names.slice(1));
+    await load();
+    const words = error ? `Only ${made.length + 1} of ${names.length} people were merged. ${error.message}` : `${names.length} people merged.`;
+    toast(words, () => takeBack(made, load));
   });
   $("q").focus();
 }

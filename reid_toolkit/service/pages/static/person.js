@@ -2,7 +2,7 @@
 
 import {
   $, api, ask, askName, busy, cameraName, clockSpan, correctionsOf, counted, dayOf, dayTime, duration, el, failed, focusOn, isDated, loading,
-  may, personAddress, picture, problem, rename, shortTime, show, state, svg, takeBack, timeOf, toast,
+  may, personAddress, picture, problem, rename, sayOfAll, shortTime, show, state, svg, takeBack, timeOf, toast,
 } from "./common.js";
 
 const LONGEST_MOVE = 3600; // seconds, as in the routes of the API
@@ -254,13 +254,11 @@ async function split(button) {
 
 async function notThis(button) {
   await busy(button, async () => {
-    const made = [];
-    try {
-      for (const second of chosen) made.push(...correctionsOf(await api("/people/not", { method: "POST", json: { first: person, second } })));
-    } finally {
-      if (made.length) await load();
-    }
-    toast(`Stored: ${counted(made.length, "record does", "records do")} not show ${person}.`, () => takeBack(made, load));
+    const before = person;
+    const { made, error } = await sayOfAll("not", person, [...chosen]);
+    await load();
+    const words = `Stored: ${counted(made.length, "record does", "records do")} not show ${before}.`;
+    toast(error ? `${words} Then something failed. ${error.message}` : words, () => takeBack(made, load));
     focusOn($("name"));
   });
 }

@@ -295,16 +295,19 @@ function evidence(match) {
 
 /* Same or not: the chosen person, and the record of a match */
 function answers(match, item, buttons) {
-  const person = shown.person;
   const give = (kind, words) => async (event) => {
     await busy(event.currentTarget, async () => {
+      const person = shown.person; // an answer to another match may have changed it
       const answer = await api(`/people/${kind}`, { method: "POST", json: { first: person, second: match.id } });
       const made = correctionsOf(answer);
+      const now = answer.person ?? person;
+      goOnAs(now);
       item.classList.add("chosen");
       const before = [...buttons.children];
       const undone = async () => {
         try {
           await undoAll(made);
+          if (now !== person) goOnAs(person);
           item.classList.remove("chosen");
           buttons.replaceChildren(...before);
           say("Undone");
@@ -321,6 +324,17 @@ function answers(match, item, buttons) {
     el("button", { onclick: give("same", "Same person"), "aria-label": `Same person: match ${match.rank}` }, "Same"),
     el("button", { onclick: give("not", "Another person"), "aria-label": `Not this person: match ${match.rank}` }, "Not"),
   );
+}
+
+/* The person of the search has another name now: two people who become one have only one of their numbers. */
+function goOnAs(person) {
+  if (person === shown.person) return;
+  if (asked.person === shown.person) {
+    choose({ person });
+    history.replaceState({}, "", `/?${allFields()}`);
+  }
+  shown.person = person;
+  shown.fields.set("person", person);
 }
 
 /* People to choose from, while somebody types */
