@@ -522,6 +522,30 @@ def test_an_empty_gallery_and_one_that_was_not_grouped(visit: Visit, site: Site)
     expect(page.get_by_role("button", name="Group the records now")).to_be_visible()
 
 
+NOT_GROUPED = {"code": "not_grouped", "message": "nobody was grouped yet: an admin can group the records"}
+GROUPING = {"code": "conflict", "message": "people are being grouped at the moment: try again later"}
+CALLS = {
+    "/people": "people?*", "/review": "people/review?*", "/days": "people/count?*", "/cameras": "people/routes",
+    "/?person=Ana": "search",
+}  # fmt: skip
+"""What each view asks for that needs people."""
+
+
+@pytest.mark.parametrize("view", CALLS)
+def test_another_conflict_is_not_taken_for_a_gallery_that_was_not_grouped(visit: Visit, site: Site, view: str) -> None:
+    page = visit("/nothing", role="admin")
+    answers = [{"error": NOT_GROUPED}, {"error": GROUPING}]
+    page.route(f"**/api/v1/{CALLS[view]}", lambda route: route.fulfill(status=409, json=answers[0]))
+    page.goto(site.address + view)
+    heading = page.get_by_role("heading", name="Nobody was grouped yet")
+    expect(heading).to_be_visible()
+    del answers[0]
+    page.reload()
+    expect(page.locator(".state.bad")).to_contain_text("People are being grouped at the moment")
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    expect(heading).to_have_count(0)
+
+
 def test_an_address_that_is_nothing_is_a_page_and_shows_no_frame_to_strangers(visit: Visit, site: Site) -> None:
     page = visit("/nothing/here", role="search")
     expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()

@@ -41,7 +41,6 @@ async function routes() {
     const rows = found.map((one) => [`${cameraName(one.start)} → ${cameraName(one.end)}`, String(one.moves), duration(one.median), duration(one.shortest), duration(one.longest)]);
     show(place, table("Ways between cameras", [["From and to"], ["Moves", true], ["Median", true], ["5% are shorter than", true], ["5% are longer than", true]], rows));
   } catch (error) {
-    if (error.status === 409) return show(place, state("Nobody was grouped yet", error.message));
     failed(place, error, routes);
   }
 }

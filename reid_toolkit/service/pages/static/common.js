@@ -234,6 +234,7 @@ const HEADINGS = {
 export function failed(place, error, again) {
   if (error.name === "AbortError") return;
   if (!(error instanceof Refusal)) throw error;
+  if (error.code === "not_grouped") return show(place, state("Nobody was grouped yet", error.message));
   const buttons = [];
   if (error.status === 401) {
     const next = encodeURIComponent(location.pathname + location.search);

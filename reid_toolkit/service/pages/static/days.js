@@ -13,7 +13,6 @@ async function load() {
     counts = { day: day.counts, hour: hour.counts, both: both.counts, cameras: cameras.counts };
     choices();
   } catch (error) {
-    if (error.status === 409) return show(place, state("Nobody was grouped yet", error.message));
     failed(place, error, load);
   }
 }

@@ -23,7 +23,7 @@ async function load(after = null, rows = null) {
     else draw(place, answer);
   } catch (error) {
     if (after) return error.name === "AbortError" || problem(error);
-    if (error.status === 409) return nobody(place, error.message);
+    if (error.code === "not_grouped") return nobody(place, error.message);
     failed(place, error, () => load());
   }
 }

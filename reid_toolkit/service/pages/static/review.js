@@ -19,7 +19,6 @@ async function load() {
     given = queue.length;
     draw();
   } catch (error) {
-    if (error.status === 409) return show($("ask"), state("Nobody was grouped yet", error.message));
     failed($("ask"), error, load);
   }
 }
