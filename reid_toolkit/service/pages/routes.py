@@ -42,11 +42,12 @@ def view(request: Request, visitor: Visitor, name: str, current: str, status: in
     """A page with the frame that all pages have."""
     context = context_of(request)
     limits = context.settings.limits
+    shown = {"bytes": limits.picture_bytes, "pictures": limits.pictures, "all": limits.body_bytes,
+             "answer": limits.answer_seconds, "change": limits.group_seconds}  # fmt: skip
     return render(
         name, status, visitor=visitor, current=current, gallery=context.desk.label, zone=str(zone()),
         signed_in=visitor.how == "session", links=(*LINKS, LIVE) if context.settings.events else LINKS,
-        limits=json.dumps({"bytes": limits.picture_bytes, "pictures": limits.pictures, "all": limits.body_bytes}),
-        **values,
+        limits=json.dumps(shown), **values,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from station import Site, Visit
 from three_people import EPOCH
 
 from reid_toolkit.live.events.event import Event
+from reid_toolkit.service.settings import Limits
 
 PUT = """([name, type, content, event]) => {
   const bytes = Uint8Array.from(atob(content), (sign) => sign.charCodeAt(0));
@@ -485,6 +486,7 @@ def add_event(site: Site, event: Event) -> None:
 # States
 
 
+NOT_GROUPED = {"code": "not_grouped", "message": "nobody was grouped yet: an admin can group the records"}
 ERRORS = [
     (503, {"Retry-After": "7"}, "Try again in 7 seconds"), (429, {}, "Too many requests"),
     (403, {}, "Your token may not do this"), (504, {}, "took too long"), (500, {}, "This did not work"),
@@ -510,6 +512,33 @@ def refusing(**answer: Any) -> Callable[[Route], None]:
     return lambda route: route.fulfill(**answer)
 
 
+WAITS = """() => {
+  const [timeout, real] = [AbortSignal.timeout, window.fetch];
+  const waits = (window.waits = {});
+  let last = 0;
+  AbortSignal.timeout = (milliseconds) => timeout.call(AbortSignal, (last = milliseconds));
+  window.fetch = (address, options) => ((waits[`${options.method} ${address}`] = last / 1000), real(address, options));
+}"""
+
+
+def test_the_page_waits_as_long_as_the_service_may_work(visit: Visit, site: Site) -> None:
+    page = visit("/nothing", role="admin")
+    page.add_init_script(f"({WAITS})()")
+    refused = {"error": {"code": "conflict", "message": "not now"}}
+    page.route("**/api/v1/people/**", lambda route: route.fulfill(status=409, json=refused))
+    page.route("**/api/v1/people?*", lambda route: route.fulfill(status=409, json={"error": NOT_GROUPED}))
+    limits = Limits()
+    page.goto(f"{site.address}/review")
+    expect(page.locator(".state.bad").first).to_be_visible()
+    waits = page.evaluate("waits")
+    assert waits["GET /api/v1/people/review?limit=20"] > limits.group_seconds
+    assert limits.answer_seconds < waits["GET /api/v1/people/corrections"] < limits.group_seconds
+    page.goto(f"{site.address}/people")
+    page.get_by_role("button", name="Group the records now").click()
+    expect(page.locator("#toasts")).to_contain_text("Not now")
+    assert page.evaluate("waits")["POST /api/v1/people/group"] > limits.group_seconds
+
+
 def test_an_empty_gallery_and_one_that_was_not_grouped(visit: Visit, site: Site) -> None:
     page = visit("/", role="admin")
     empty = {"gallery": "g", "records": 0, "people": 0, "waiting": 0, "cameras": [], "tags": [], "sources": []}
@@ -522,7 +551,6 @@ def test_an_empty_gallery_and_one_that_was_not_grouped(visit: Visit, site: Site)
     expect(page.get_by_role("button", name="Group the records now")).to_be_visible()
 
 
-NOT_GROUPED = {"code": "not_grouped", "message": "nobody was grouped yet: an admin can group the records"}
 GROUPING = {"code": "conflict", "message": "people are being grouped at the moment: try again later"}
 CALLS = {
     "/people": "people?*", "/review": "people/review?*", "/days": "people/count?*", "/cameras": "people/routes",

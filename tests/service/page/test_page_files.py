@@ -93,6 +93,13 @@ def test_a_script_takes_from_another_only_what_it_offers() -> None:
             assert not [one for one in wanted if not re.search(rf"(?<![\w$]){re.escape(one)}(?![\w$])", body)], name
 
 
+def test_whatever_changes_people_is_given_the_time_that_it_may_take() -> None:
+    """The service runs these calls in the pool for what may take minutes."""
+    for name, file in static_files().items():
+        calls = re.findall(r"\bapi\((.*method: .*)", file.content.decode())
+        assert not [call for call in calls if not call.startswith('"/search"')], name
+
+
 def test_without_tokens_there_is_nothing_to_sign_in_to(client: TestClient) -> None:
     assert client.get("/login").headers["location"] == "/"
     assert "Sign out" not in client.get("/").text

@@ -18,7 +18,7 @@ export class Refusal extends Error {
 }
 
 let csrf = document.querySelector('meta[name="csrf-token"]')?.content ?? "";
-const PATIENCE = 60_000;
+const ON_THE_WAY = 30; // seconds that a request and its answer may take besides the work: pictures may come slowly
 
 export async function api(path, wanted = {}) {
   try {
@@ -30,8 +30,11 @@ export async function api(path, wanted = {}) {
   }
 }
 
-async function request(path, { method = "GET", json, form, signal } = {}) {
-  const limit = AbortSignal.timeout(PATIENCE);
+/* What may take long in a large gallery: what changes people, and the questions. The server allows it more time. */
+export const change = (path, wanted = {}) => api(path, { ...wanted, seconds: limits.change });
+
+async function request(path, { method = "GET", json, form, signal, seconds = limits.answer } = {}) {
+  const limit = AbortSignal.timeout(1000 * (seconds + ON_THE_WAY));
   const options = { method, headers: { Accept: "application/json" }, credentials: "same-origin" };
   options.signal = signal ? AbortSignal.any([signal, limit]) : limit;
   if (method !== "GET") options.headers["X-Reid-CSRF"] = csrf;
@@ -280,7 +283,7 @@ export async function sayOfAll(kind, first, others) {
   const made = [];
   for (const second of others) {
     try {
-      const answer = await api(`/people/${kind}`, { method: "POST", json: { first, second } });
+      const answer = await change(`/people/${kind}`, { method: "POST", json: { first, second } });
       made.push(...correctionsOf(answer));
       first = answer.person ?? first;
     } catch (error) {
@@ -300,7 +303,7 @@ export async function undoAll(names) {
   }
   for (const [first, last] of runs.reverse()) {
     const name = first === last ? `c-${first}` : `c-${first}..c-${last}`;
-    await api(`/people/corrections/${name}`, { method: "DELETE" });
+    await change(`/people/corrections/${name}`, { method: "DELETE" });
   }
 }
 
@@ -359,4 +362,4 @@ export async function personAddress(name) {
   return `/people/person-${String(found.number).padStart(6, "0")}`;
 }
 
-export const rename = async (person, name) => api(`${await personAddress(person)}/name`, { method: "POST", json: { name } });
+export const rename = async (person, name) => change(`${await personAddress(person)}/name`, { method: "POST", json: { name } });

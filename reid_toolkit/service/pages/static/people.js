@@ -1,7 +1,7 @@
 /* Everybody: a list to search in, with merging and naming. */
 
 import {
-  $, api, ask, askName, busy, cameraName, counted, dayTime, el, failed, loading, may, personLink, picture, problem, rename, say, sayOfAll, show,
+  $, api, ask, askName, busy, cameraName, change, counted, dayTime, el, failed, loading, may, personLink, picture, problem, rename, say, sayOfAll, show,
   state, takeBack, toast,
 } from "./common.js";
 
@@ -139,7 +139,7 @@ async function summary() {
 async function group(event) {
   await busy(event.currentTarget, async () => {
     say("Grouping");
-    const done = await api("/people/group", { method: "POST", json: {} });
+    const done = await change("/people/group", { method: "POST", json: {} });
     toast(`${counted(done.people, "person", "people")} in ${counted(done.records, "record")}; ${counted(done.new_people, "new person", "new people")}.`);
     await Promise.all([load(), summary()]);
   });

@@ -1,7 +1,7 @@
 /* A person: where they were and when, with corrections. */
 
 import {
-  $, api, ask, askName, busy, cameraName, clockSpan, correctionsOf, counted, dayOf, dayTime, duration, el, failed, focusOn, isDated, loading,
+  $, api, ask, askName, busy, cameraName, change, clockSpan, correctionsOf, counted, dayOf, dayTime, duration, el, failed, focusOn, isDated, loading,
   may, personAddress, picture, problem, rename, sayOfAll, shortTime, show, state, svg, takeBack, timeOf, toast,
 } from "./common.js";
 
@@ -244,7 +244,7 @@ function drawChosen() {
 async function split(button) {
   const records = [...chosen];
   await busy(button, async () => {
-    const answer = await api(await address("/split"), { method: "POST", json: { records } });
+    const answer = await change(await address("/split"), { method: "POST", json: { records } });
     await load();
     const made = correctionsOf(answer);
     toast(`${counted(records.length, "record is", "records are")} now ${answer.person ?? "a new person"}.`, () => takeBack(made, load));
@@ -284,7 +284,7 @@ async function forget(event) {
   const content = [el("p", {}, `All records of ${person} are deleted for good, with the name and all links. They are not enrolled again. This cannot be undone.`)];
   if (!(await ask(`Forget ${person}?`, content, "Forget for good", { danger: true }))) return;
   await busy(button, async () => {
-    await api(await address(), { method: "DELETE" });
+    await change(await address(), { method: "DELETE" });
     location.assign("/people");
   });
 }

@@ -1,7 +1,7 @@
 /* The review queue: two pictures, do they show one person? s = same, n = not, u = undo, right arrow = skip. */
 
 import {
-  $, api, busy, cameraName, correctionsOf, counted, dayAndClock, el, failed, focusOn, fullSpan, loading, may, personLink, problem, say, shot, show, state,
+  $, api, busy, cameraName, change, correctionsOf, counted, dayAndClock, el, failed, focusOn, fullSpan, loading, may, personLink, problem, say, shot, show, state,
   undoAll,
 } from "./common.js";
 
@@ -14,7 +14,7 @@ let given = 0;
 async function load() {
   loading($("ask"), "line", 4, "Looking for the questions that teach most. The first time takes a moment.");
   try {
-    const answer = await api(`/people/review?limit=${BATCH}`);
+    const answer = await change(`/people/review?limit=${BATCH}`);
     queue = answer.questions;
     given = queue.length;
     draw();
@@ -74,7 +74,7 @@ const answer = (kind) =>
   once(async () => {
     const one = queue[0];
     if (!one) return;
-    const made = correctionsOf(await api(`/people/${kind}`, { method: "POST", json: { first: one.first.id, second: one.second.id } }));
+    const made = correctionsOf(await change(`/people/${kind}`, { method: "POST", json: { first: one.first.id, second: one.second.id } }));
     done.push({ one, made });
     queue.shift();
     draw();

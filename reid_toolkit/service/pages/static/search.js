@@ -1,7 +1,7 @@
 /* Search: by pictures, by a person or by a record, with filters that show what they would leave. */
 
 import {
-  $, api, busy, cameraName, correctionsOf, counted, dayAndClock, el, failed, focusOn, fullSpan, limits, loading, may, personLink, picture, problem,
+  $, api, busy, cameraName, change, correctionsOf, counted, dayAndClock, el, failed, focusOn, fullSpan, limits, loading, may, personLink, picture, problem,
   say, shot, show, state, toast, undoAll,
 } from "./common.js";
 
@@ -298,7 +298,7 @@ function answers(match, item, buttons) {
   const give = (kind, words) => async (event) => {
     await busy(event.currentTarget, async () => {
       const person = shown.person; // an answer to another match may have changed it
-      const answer = await api(`/people/${kind}`, { method: "POST", json: { first: person, second: match.id } });
+      const answer = await change(`/people/${kind}`, { method: "POST", json: { first: person, second: match.id } });
       const made = correctionsOf(answer);
       const now = answer.person ?? person;
       goOnAs(now);
