@@ -28,6 +28,9 @@ class Context:
     """For requests that describe pictures."""
     reading: Pool
     """For other requests."""
+    pictures: Pool
+    """For the pictures of records. A proxy that speaks HTTP/2 passes on at once all that a view wants, about a hundred,
+    so as many may wait as there may be connections."""
     slow: Pool
     """For what takes minutes in a large gallery: grouping, and deleting for good."""
     grouper: Grouper
@@ -46,6 +49,7 @@ class Context:
             settings, desk,
             Pool("embedding", limits.embedding, limits.queue, limits.answer_seconds),
             Pool("reading", limits.reading, limits.queue, limits.answer_seconds),
+            Pool("pictures", limits.reading, limits.connections, limits.answer_seconds),
             Pool("slow", 2, 8, limits.group_seconds), Grouper(settings.gallery, limits.group_seconds),
         )  # fmt: skip
 
@@ -57,6 +61,10 @@ class Context:
     async def embed(self, visitor: Visitor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """:meth:`read`, for what describes pictures."""
         return await self._run(self.embedding, visitor, function, *args, **kwargs)
+
+    async def show(self, visitor: Visitor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """:meth:`read`, for a picture."""
+        return await self._run(self.pictures, visitor, function, *args, **kwargs)
 
     async def change(self, visitor: Visitor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """:meth:`read`, for what may take minutes."""
@@ -87,6 +95,7 @@ class Context:
         self.slow.close()
         self.embedding.close()
         self.reading.close()
+        self.pictures.close()
         self.desk.close()
 
 

@@ -32,7 +32,7 @@ class Metrics:
         began = Gauge("reid_start_time_seconds", "When the service was started, Unix time", registry=self.registry)
         began.set(context.began)
         pending = Gauge("reid_pending", "Requests that are worked on or wait", ("pool",), registry=self.registry)
-        for pool in (context.embedding, context.reading, context.slow):
+        for pool in (context.embedding, context.reading, context.pictures, context.slow):
             pending.labels(pool.name).set_function(partial(getattr, pool, "pending"))
 
     def text(self, records: int) -> bytes:

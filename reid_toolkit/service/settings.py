@@ -31,9 +31,9 @@ class Limits:
     embedding: int = 2
     """Searches and enrolments at a time."""
     reading: int = 4
-    """Other requests at a time."""
+    """Other requests at a time. Besides them, as many pictures of records."""
     queue: int = 32
-    """Requests that may wait for each of these two. Further requests get status 503."""
+    """Requests that may wait for each of these two, except pictures. Further requests get status 503."""
     rate: float = 100.0
     """Requests a second that one token may send on average."""
     burst: float = 300.0

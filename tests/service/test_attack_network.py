@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -190,6 +191,27 @@ def test_a_full_queue_says_when_to_come_back(gallery: Path, monkeypatch: pytest.
         for client in clients:
             client.join()
         assert [one.status_code for one in statuses] == [404, 404]
+
+
+def test_all_pictures_of_a_view_may_be_asked_for_at_once(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a proxy that speaks HTTP/2 does. Other requests do not wait for them."""
+    gate, asked, real = threading.Event(), 120, Desk.held
+
+    def slow(self: Desk, digest: str) -> object:
+        assert gate.wait(60)
+        return real(self, digest)
+
+    with running(settings_of(gallery)) as where, ThreadPoolExecutor(asked) as clients:
+        (record,) = httpx.post(f"{where}/api/v1/search", data={"person": "Ana", "top_k": "1"}).json()["matches"]
+        monkeypatch.setattr(Desk, "held", slow)
+        answers = [clients.submit(httpx.get, where + record["picture"], timeout=60) for _ in range(asked)]
+        try:
+            waiting = f'reid_pending{{pool="pictures"}} {asked}.0'
+            wait_until(lambda: waiting in httpx.get(f"{where}/metrics").text)
+            assert httpx.get(f"{where}/api/v1/people").status_code == 200
+        finally:
+            gate.set()
+        assert {answer.result().status_code for answer in answers} == {200}
 
 
 def test_every_answer_has_a_time_limit(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:

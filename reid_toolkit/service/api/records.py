@@ -60,7 +60,7 @@ def one_record(desk: Desk, digest: str) -> dict[str, Any]:
 @router.get("/records/{digest}/picture", response_class=Response)
 async def picture(digest: str, visitor: Searcher, here: Here) -> Response:
     """A record's picture as JPEG: the crop, or if its file is gone, the small picture that the gallery stores."""
-    content = await here.read(visitor, picture_of, here.desk, digest)
+    content = await here.show(visitor, picture_of, here.desk, digest)
     headers = {"Cache-Control": "private, max-age=300", "Content-Disposition": "inline"}
     return Response(content, media_type="image/jpeg", headers=headers)
 

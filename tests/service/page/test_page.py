@@ -378,6 +378,26 @@ def playing(page: Page, address: str, *answers: dict[str, Any] | None) -> list[A
     return sent
 
 
+def test_a_picture_that_a_busy_server_refused_is_asked_for_again(visit: Visit, site: Site) -> None:
+    page = visit("/nothing", role="search")
+    asked: dict[str, int] = {}
+
+    def twice_busy(route: Route) -> None:
+        asked[route.request.url] = asked.get(route.request.url, 0) + 1
+        if asked[route.request.url] < 3:
+            route.fulfill(status=503, headers={"Cache-Control": "no-store"})
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/records/*/picture", twice_busy)
+    page.goto(f"{site.address}/people")
+    expect(page.locator("#list img").first).not_to_have_js_property("naturalWidth", 0)
+    assert 3 in asked.values()
+    page.route("**/api/v1/records/*/picture", refusing(status=404))
+    page.reload()
+    expect(page.locator("#list .blank").first).to_be_attached()
+
+
 def test_a_persons_visits_and_a_split_that_is_undone(visit: Visit, site: Site) -> None:
     page = visit("/people/person-000001")
     shown = page.request.get(f"{site.address}/api/v1/people/person-000001").json()["visits"]

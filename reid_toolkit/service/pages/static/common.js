@@ -136,12 +136,19 @@ export function shot(address, words, ...more) {
   return place;
 }
 
-/* A picture, or words in its place if there is none or it cannot be loaded. */
+/* A picture, or words in its place if there is none or it cannot be loaded. A busy server refuses some of many, so a
+   picture is asked for again after each of these seconds. */
+const PAUSES = [1, 4];
 export function picture(address, words) {
   const blank = () => el("span", { class: "blank" }, words ? ["no picture", el("span", { class: "visually-hidden" }, `: ${words}`)] : "");
   if (!address) return blank();
   const made = el("img", { loading: "lazy", decoding: "async", alt: words, src: address });
-  made.addEventListener("error", () => made.replaceWith(blank()), { once: true });
+  const pauses = [...PAUSES];
+  made.addEventListener("error", () => {
+    if (!pauses.length) return made.replaceWith(blank());
+    const seconds = pauses.shift() * (1 + Math.random()); // not all at once again
+    setTimeout(() => (made.src = address), 1000 * seconds);
+  });
   return made;
 }
 
