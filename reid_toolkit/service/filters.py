@@ -11,16 +11,15 @@ from reid_toolkit.gallery.pages import GROUPINGS, Grouping
 from reid_toolkit.search import Asked, Search
 from reid_toolkit.service.desk import Desk
 from reid_toolkit.service.errors import Refusal
-from reid_toolkit.service.forms import Form
+from reid_toolkit.service.forms import CURSOR, Form
 from reid_toolkit.times import read_seconds
 
 FILTERS = ("camera", "since", "until", "tag", "source")
-FIELDS = (*FILTERS, "record", "person", "top_k", "group", "after", "query_camera", "false_match_rate")
+FIELDS = (*FILTERS, "record", "person", "top_k", "group", CURSOR, "query_camera", "false_match_rate")
 TOP_K = 200
 """At most so many matches of a page."""
 LONGEST = 200
 """Characters of a name."""
-LONGEST_CURSOR = 20_000
 
 
 @dataclass(frozen=True)
@@ -58,15 +57,12 @@ def wanted_of(form: Form) -> Wanted:
     group = form.one("group")
     if group is not None and group not in GROUPINGS:
         raise Refusal(422, f"group: expected {' or '.join(GROUPINGS)}, got {group[:40]!r}")
-    after = form.one("after")
-    if after is not None and len(after) > LONGEST_CURSOR:
-        raise Refusal(422, f"after: expected a cursor of at most {LONGEST_CURSOR:,} characters")
     record, person = form.one("record"), form.one("person")
     return Wanted(
         record, None if person is None else name_in(person, "person"),
         tuple(names_in(form, "camera")), tuple(names_in(form, "tag")), tuple(form.several("source")),
         seconds_in(form, "since"), seconds_in(form, "until"),
-        whole_in(form, "top_k", 10, TOP_K), cast("Grouping | None", group), after,
+        whole_in(form, "top_k", 10, TOP_K), cast("Grouping | None", group), form.one(CURSOR),
         next(iter(names_in(form, "query_camera")), None) if form.one("query_camera") else None,
         Asked(None, None, rate_in(form)),
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Reads forms with pictures, in memory and bounded."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs
@@ -16,7 +17,11 @@ from reid_toolkit.service.settings import Limits
 
 FIELDS = 200
 """At most so many fields are read."""
-FIELD_BYTES = 1 << 16
+FIELD_LENGTH = 1 << 16
+"""Characters of a field."""
+CURSOR, CURSOR_BYTES = "after", 10_000_000
+"""The field that may be longer, because the service must not refuse a cursor that it gave itself. One of a search by
+tracklet has 19 bytes for each tracklet that was shown, so this is enough for half a million."""
 NAME = 100
 """Characters of a file's name that are kept."""
 
@@ -61,7 +66,7 @@ async def read_form(request: Request, limits: Limits) -> Form:
         return await _short_form(request)
     try:
         data = await InMemory(
-            request.headers, request.stream(), max_files=limits.pictures, max_fields=FIELDS, max_part_size=FIELD_BYTES
+            request.headers, request.stream(), max_files=limits.pictures, max_fields=FIELDS, max_part_size=CURSOR_BYTES
         ).parse()
     except (MultiPartException, KeyError, ValueError, LookupError) as error:
         said = getattr(error, "message", "") or "malformed"
@@ -77,12 +82,15 @@ async def read_form(request: Request, limits: Limits) -> Form:
 async def _short_form(request: Request) -> Form:
     """A form without files."""
     body = await request.body()
-    if len(body) > FIELD_BYTES:
-        raise Refusal(413, f"the form is too large: expected at most {FIELD_BYTES:,} bytes, or multipart/form-data")
+    if len(body) > CURSOR_BYTES:
+        raise Refusal(413, f"the form is too large: expected at most {CURSOR_BYTES:,} bytes, or multipart/form-data")
     try:
-        return Form(parse_qs(body.decode(), keep_blank_values=True, max_num_fields=FIELDS), ())
+        # In a thread, because a long one takes a moment.
+        fields = await asyncio.to_thread(parse_qs, body.decode(), keep_blank_values=True, max_num_fields=FIELDS)
     except ValueError:
         raise Refusal(400, "the form cannot be read") from None
+    refuse_long(fields)
+    return Form(fields, ())
 
 
 async def _form(data: FormData, limits: Limits) -> Form:
@@ -97,7 +105,15 @@ async def _form(data: FormData, limits: Limits) -> Form:
         if (value.size or 0) > limits.picture_bytes:
             raise Refusal(413, f"a picture is too large: expected at most {limits.picture_bytes:,} bytes")
         pictures.append(Upload(clean_name(value.filename), await value.read()))
+    refuse_long(fields)
     return Form(fields, pictures)
+
+
+def refuse_long(fields: Mapping[str, Sequence[str]]) -> None:
+    """Raise :class:`Refusal` 400 for a field that is too long."""
+    for name, values in fields.items():
+        if name != CURSOR and any(len(value) > FIELD_LENGTH for value in values):
+            raise Refusal(400, f"the field {name[:40]!r} is too long: expected at most {FIELD_LENGTH:,} characters")
 
 
 def clean_name(name: str | None) -> str:

@@ -1,11 +1,14 @@
 """Attacks by addresses, headers and values: traversal, injection, other hosts and sites, stale cursors, SSRF."""
 
+import base64
 import json
 
 import pytest
 from fort import Fort
 from serving import CAMERAS, jpeg
 from starlette.websockets import WebSocketDisconnect
+
+from reid_toolkit.gallery.cursor import CHECK_BYTES, Bond, Cursor, Mark, Position, digest
 
 ROOT = "../../../../../../etc/passwd"
 TRAVERSALS = (
@@ -218,6 +221,26 @@ def test_stale_and_foreign_cursors_are_refused(fort: Fort) -> None:
     for after in ("p", "p-1", "p1.5", "1", "pp1", "p٣", "p" + "9" * 50):
         assert fort.ask("GET", "/api/v1/people", params={"after": after}).status_code in (400, 422)
     assert fort.ask("GET", "/api/v1/people", params={"after": "p999999999"}).json()["people"] == []
+
+
+def test_a_cursor_may_be_as_long_as_a_large_gallery_makes_it(fort: Fort) -> None:
+    """That of a search by tracklet holds all tracklets that were shown."""
+    (first,) = page(fort, top_k="1", group="tracklet")["matches"]
+    asked = {"record": first["id"], "top_k": "1", "group": "tracklet"}
+    after = fort.ask("POST", "/api/v1/search", data=asked).json()["after"]
+    _, *made_for, marks, shown = json.loads(base64.urlsafe_b64decode(after + "==")[:-CHECK_BYTES])
+    many = {digest(b"%d" % number) for number in range(20_000)}
+    places = {name: Mark(rank, Position(*at)) for name, rank, at in marks}
+    long = str(Cursor(Bond(*made_for), places, frozenset(shown) | many))
+    assert len(long) > 300_000
+    (second,) = fort.ask("POST", "/api/v1/search", data={**asked, "after": after}).json()["matches"]
+    asked["after"] = long
+    for form in ({"data": asked}, {"files": {name: (None, value) for name, value in asked.items()}}):
+        answer = fort.ask("POST", "/api/v1/search", **form)
+        assert [one["id"] for one in answer.json()["matches"]] == [second["id"]], answer.text
+    short = "record=0&" + "camera=" + "x" * 70_000
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert fort.ask("POST", "/api/v1/search", content=short, headers=headers).status_code == 400
 
 
 BODIES = (
