@@ -174,6 +174,55 @@ def test_who_is_this_goes_on_from_a_match_and_back(visit: Visit) -> None:
     expect(page.locator(".chip")).to_contain_text("person-000002")
 
 
+def test_back_takes_back_the_filters_of_the_later_search(visit: Visit, site: Site) -> None:
+    page = visit("/?person=person-000002&camera=hall&top_k=12", role="search")
+    expect(page.locator("#left")).to_contain_text("pass the filters")
+    first = page.locator("#left").inner_text()
+    expect(cards(page).first).to_be_visible()
+    page.get_by_role("button", name="Change").click()
+    page.get_by_label("A person of the gallery").fill("person-000001")
+    page.get_by_label("hall").uncheck()
+    page.get_by_text("More options").click()
+    later = {"since": "2026-09-21T00:00", "until": "2031-01-01T00:00", "query_camera": "gate", "group": "camera",
+             "top_k": "48", "false_match_rate": "0.05"}  # fmt: skip
+    for name, value in later.items():
+        field = page.locator(f"#{name}")
+        if name in ("since", "until"):
+            field.fill(value)
+        else:
+            field.select_option(value)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".chip")).to_contain_text("person-000001")
+    page.go_back()
+    expect(page.locator(".chip")).to_contain_text("person-000002")
+    assert {name: page.locator(f"#{name}").input_value() for name in later} == {
+        **dict.fromkeys(later, ""),
+        "top_k": "12",
+    }
+    expect(page.get_by_label("hall")).to_be_checked()
+    expect(page.locator("#left")).to_have_text(first)
+    page.go_forward()
+    expect(page.locator("#since")).to_have_value(later["since"])
+    expect(page.locator("#top_k")).to_have_value("48")
+
+
+def test_back_to_no_search_shows_the_whole_gallery(visit: Visit) -> None:
+    page = visit("/", role="search")
+    expect(page.locator("#left")).to_contain_text("in the gallery")
+    whole, boxes = page.locator("#left").inner_text(), page.locator("#cameras [data-camera]")
+    counts = boxes.all_inner_texts()
+    page.get_by_label("From").fill("2031-01-01T00:00")
+    expect(page.locator("#left")).to_have_text("No record passes these filters.")
+    page.get_by_label("A person of the gallery").fill("person-000001")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_role("heading", name="No match")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name="Whom are you looking for?")).to_be_visible()
+    expect(page.locator("#left")).to_have_text(whole)
+    assert boxes.all_inner_texts() == counts
+    expect(page.get_by_label("A person of the gallery")).to_have_value("")
+
+
 def test_an_admin_groups_records_that_have_no_person_yet(visit: Visit) -> None:
     page = visit("/people", role="review")  # the corrections of later tests would group these records, too
     expect(page.locator("#waiting")).to_contain_text("no person yet")

@@ -126,15 +126,22 @@ function drawFilters() {
       el("label", { class: "box" }, el("input", { type: "checkbox", value: one.id }), el("span", {}, one.label), el("span", { class: "number" }, one.records.toLocaleString("en"))),
     ),
   );
+  countAll();
+}
+
+function countAll() {
   $("left").textContent = `${counted(gallery.records, "record")} in the gallery.`;
+  const records = new Map(gallery.cameras.map((one) => [one.name, one.records]));
+  for (const place of $("cameras").querySelectorAll("[data-camera]")) place.textContent = records.get(place.dataset.camera).toLocaleString("en");
 }
 
 let counting = null;
 let timer = 0;
 function countLeft() {
   clearTimeout(timer);
+  counting?.abort();
+  if (gallery && !filterFields().size) return countAll();
   timer = setTimeout(async () => {
-    counting?.abort();
     counting = new AbortController();
     try {
       const left = await api(`/search/filters?${filterFields()}`, { signal: counting.signal });
@@ -352,6 +359,19 @@ function suggest() {
 
 /* Begin */
 
+const defaultOf = (field) => field.defaultValue ?? [...field.options].find((one) => one.defaultSelected)?.value ?? "";
+
+/* Back or forward: whatever the address does not say is as it was at first, and not as in the other search. */
+function wentBack() {
+  if (!gallery) return; // it reads the address when it has the gallery
+  running?.abort();
+  complain("");
+  $("person").value = "";
+  for (const name of FIELDS) $(name).value = defaultOf($(name));
+  fromAddress();
+  countLeft();
+}
+
 function fromAddress() {
   const given = new URLSearchParams(location.search);
   choose({ record: given.get("record"), person: given.get("person") });
@@ -418,7 +438,7 @@ function listen() {
     choose({});
     addPictures([...event.dataTransfer.files]);
   });
-  window.addEventListener("popstate", fromAddress);
+  window.addEventListener("popstate", wentBack);
 }
 
 async function begin() {
