@@ -1,5 +1,6 @@
 """The routes of the page. Each view is a frame with its words; a script fills it from the API."""
 
+import asyncio
 import json
 from functools import cache
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from reid_toolkit.service.access import PageVisitor, Visitor, door_of
 from reid_toolkit.service.context import context_of
 from reid_toolkit.service.errors import Refusal
+from reid_toolkit.service.following import EventFile
 from reid_toolkit.service.pages.files import static_files, version
 from reid_toolkit.times import zone
 
@@ -93,9 +95,11 @@ async def days(request: Request, visitor: PageVisitor) -> Response:
 @router.get("/live")
 async def live(request: Request, visitor: PageVisitor) -> Response:
     """Events as they come, if the service was given their file."""
-    if context_of(request).settings.events is None:
+    events = context_of(request).settings.events
+    if events is None:
         raise Refusal(404, "This service shows no live events. It was started without --events.")
-    return view(request, visitor, "live.html", "/live")
+    inode, end = await asyncio.to_thread(EventFile(events).start, None, 0)
+    return view(request, visitor, "live.html", "/live", begin=f"{inode}-{end}")
 
 
 @router.get("/login")

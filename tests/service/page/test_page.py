@@ -547,6 +547,35 @@ def test_events_appear_as_they_come_and_can_be_paused(visit: Visit, site: Site) 
     expect(page.locator("#here")).to_contain_text("Nobody")
 
 
+def test_people_of_a_watch_that_was_killed_do_not_stay(visit: Visit, site: Site) -> None:
+    """Its own context, because it moves the clock."""
+    page = visit("/nothing", role="search", locale="en-GB")
+    event = Event("seen", "Bea", None, "known", "hall", EPOCH, EPOCH, EPOCH, 0.9, "hall-1", "hall-9", "b1", "b1")
+    past = EPOCH - 1e8
+    add_event(site, replace(event, person="Past", time=past, start=past, end=past, visit="b0", key="b0"))
+    page.clock.install()
+    page.goto(f"{site.address}/live")
+    here, rows = page.locator("#here"), page.locator("#here li")
+    expect(page.locator("#events")).to_contain_text("Past")  # said long before the page was made
+    expect(here).to_contain_text("Nobody")
+    add_event(site, event)
+    add_event(site, replace(event, person="Carl", camera="gate", visit="b2", key="b2"))
+    expect(rows).to_have_count(2)
+    # The watch of the hall begins again later, and that of the gate with an earlier time.
+    add_event(site, replace(event, person="Dora", time=EPOCH + 500, visit="b3", key="b3"))
+    expect(here).not_to_contain_text("Bea")
+    add_event(site, replace(event, person="Emil", camera="gate", time=EPOCH - 500, visit="b4", key="b4"))
+    expect(here).not_to_contain_text("Carl")
+    expect(rows).to_have_count(2)
+    page.clock.fast_forward(100_000)
+    add_event(site, replace(event, person="Emil", camera="gate", time=EPOCH - 400, visit="b4", key="b5"))
+    expect(page.locator("#events li").first).to_contain_text("Emil")
+    page.clock.fast_forward(60_000)
+    expect(here).not_to_contain_text("Dora")
+    expect(rows).to_have_count(1)
+    expect(here).to_contain_text("Emil")
+
+
 def add_event(site: Site, event: Event) -> None:
     with open(site.events, "ab") as file:
         file.write(event.to_json() + b"\n")

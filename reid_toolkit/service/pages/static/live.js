@@ -1,11 +1,14 @@
 /* Live: events of `reid watch` as they come, and who is there now. */
 
-import { $, cameraName, el, personLink, say, show, timeOf } from "./common.js";
+import { $, cameraName, el, isDated, personLink, say, show, timeOf } from "./common.js";
 
 const [KEPT, RECENT] = [200, 50];
 const WORDS = { entered: "entered", seen: "is still there", left: "left", revised: "turned out to be somebody else", alert: "alert" };
+const KEYS = 500; // an event that is sent again has the same key, and comes soon
+const SILENCE = 120; // seconds, three times what a watch needs by default to say something of whoever is there
+const CLOCK = 1; // seconds that a camera's time may go back
 const visits = new Map();
-const known = new Set(); // an event that is sent again has the same key
+const known = new Set();
 const waiting = [];
 let paused = false;
 
@@ -13,15 +16,39 @@ const list = el("ol", { class: "log" });
 const told = el("div", { role: "log", "aria-live": "off", "aria-label": "Events" }, list);
 const empty = (words) => el("p", { class: "soft" }, words);
 
-function take(event) {
+function take(event, id) {
   if (known.has(event.key)) return;
   known.add(event.key);
-  if (event.kind === "left") visits.delete(event.visit);
-  else if (event.kind !== "alert") visits.set(event.visit, event);
+  if (known.size > KEYS) known.delete(known.values().next().value);
+  place(event, id);
   if (paused) {
     waiting.push(event);
-    $("pause").textContent = `Go on (${waiting.length} new)`;
+    if (waiting.length > KEPT) waiting.shift();
+    $("pause").textContent = `Go on (${waiting.length < KEPT ? waiting.length : `${KEPT} or more`} new)`;
   } else draw([event]);
+}
+
+/* Who is there. A watch that was killed sends no "left", so whoever it saw last is gone when their camera says something
+   much later, or begins again with an earlier time, or when nothing is said of them for long. */
+function place(event, id) {
+  for (const [visit, { last }] of visits) {
+    if (last.camera === event.camera && (event.time < last.time - CLOCK || event.time > last.time + SILENCE)) visits.delete(visit);
+  }
+  if (event.kind === "left") visits.delete(event.visit);
+  else if (event.kind !== "alert" && !isPast(event, id)) visits.set(event.visit, { last: event, came: Date.now() });
+}
+
+/* Whether an event was in the file when the page was made, and is old. What comes later may be of old footage. */
+const [file, end] = $("here").dataset.begin.split("-");
+function isPast(event, id) {
+  const [inode, at] = id.split("-");
+  return inode === file && Number(at) <= Number(end) && isDated(event.time) && Date.now() / 1000 - event.time > SILENCE;
+}
+
+function forgetSilent() {
+  const silent = [...visits].filter(([, { came }]) => Date.now() - came > 1000 * SILENCE);
+  for (const [visit] of silent) visits.delete(visit);
+  if (silent.length && !paused) here();
 }
 
 function draw(events) {
@@ -40,7 +67,7 @@ function row(event) {
 
 function here() {
   if (!visits.size) return show($("here"), empty("Nobody, as far as the events say."));
-  const rows = [...visits.values()].map((one) => el("li", {}, el("span", {}, one.person ? personLink(one.person) : "Somebody"), el("span", { class: "soft" }, cameraName(one.camera)), el("span", { class: "soft small" }, "since ", timeOf(one.start, one.start))));
+  const rows = [...visits.values()].map(({ last: one }) => el("li", {}, el("span", {}, one.person ? personLink(one.person) : "Somebody"), el("span", { class: "soft" }, cameraName(one.camera)), el("span", { class: "soft small" }, "since ", timeOf(one.start, one.start))));
   show($("here"), el("ol", { class: "log" }, rows));
 }
 
@@ -53,7 +80,7 @@ function connect() {
   const source = new EventSource(`/api/v1/events?recent=${RECENT}`);
   source.addEventListener("open", () => link("Connected", "on"));
   source.addEventListener("error", () => link(source.readyState === EventSource.CLOSED ? "Not connected. Load the page again to try once more." : "Connection lost; trying again", "off"));
-  const got = (message) => take(JSON.parse(message.data));
+  const got = (message) => take(JSON.parse(message.data), message.lastEventId);
   for (const kind of ["event", ...Object.keys(WORDS)]) source.addEventListener(kind, got);
 }
 
@@ -68,3 +95,4 @@ $("speak").addEventListener("change", () => told.setAttribute("aria-live", $("sp
 show($("events"), empty("No events yet. They come as soon as somebody enters."));
 here();
 connect();
+setInterval(forgetSilent, 10_000);
