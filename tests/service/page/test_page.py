@@ -710,3 +710,15 @@ def test_a_view_passes_axe_in_both_schemes_and_is_never_wider_than_the_window(vi
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
     wrong += page.evaluate(CHECK)["violations"]
     assert [(one["id"], one["nodes"][0]["html"]) for one in wrong] == []
+
+
+def test_a_rate_that_too_few_people_support_is_doubted(visit: Visit) -> None:
+    def doubt(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"doubt": "a false-match rate of 0.05 is uncertain"})
+
+    page = visit("/", role="search")
+    page.route("**/api/v1/search", doubt)
+    page.get_by_label("A person of the gallery").fill("person-000001")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_text("A false-match rate of 0.05 is uncertain.")).to_be_visible()

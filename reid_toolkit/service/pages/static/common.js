@@ -71,7 +71,7 @@ async function refusal(answer) {
 }
 
 /* The server's line as a sentence. A name at its beginning, such as a file's, stays as it is. */
-function sentence(words) {
+export function sentence(words) {
   const begin = /^[a-z]+[ ,]/.test(words) ? words.charAt(0).toUpperCase() : words.charAt(0);
   return begin + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
 }

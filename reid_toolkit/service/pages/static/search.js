@@ -2,7 +2,7 @@
 
 import {
   $, api, busy, cameraName, change, correctionsOf, counted, dayAndClock, el, failed, focusOn, fullSpan, limits, loading, may, personLink, picture, problem,
-  say, shot, show, state, toast, undoAll,
+  say, sentence, shot, show, state, toast, undoAll,
 } from "./common.js";
 
 const FIELDS = ["since", "until", "query_camera", "group", "top_k", "false_match_rate"];
@@ -234,6 +234,7 @@ function about(answer) {
 function notes(answer) {
   const found = [];
   if (answer.verdict === "unknown") found.push("Nobody is near enough: treat this person as unknown.");
+  if (answer.doubt) found.push(sentence(answer.doubt));
   if (answer.out_of_order) found.push("A match farther down can be more likely, because each pair of cameras is judged by its own evidence.");
   if (answer.matches.every((one) => one.words === null || one.words === undefined)) found.push("There are no probabilities: the model has no calibration for this gallery. The order is still right.");
   return found.map((words) => el("p", { class: "notice" }, words));
