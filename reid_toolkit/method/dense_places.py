@@ -4,17 +4,20 @@ A sample that has hundreds of near duplicates, such as a poster that a camera se
 each of them if everybody's list is short. So neighbours that are surely alike are taken beyond the end of a list.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from reid_toolkit.method.cells import Pairs, least, pairs_within, take
+from reid_toolkit.method.cells import Pairs, least, make_cells, near_pairs, pairs_within, sampled, take, visits_needed
 
 MOST = (60, 200)
 """So many neighbours a sample has at most in this way, in its own group and in all others."""
 ROWS = 1024
+"""Samples whose pairs are searched for at a time. There are very many pairs in a dense place."""
 
 
 def beyond_lists(
@@ -23,6 +26,7 @@ def beyond_lists(
     groups: NDArray[np.int64],
     kinds: NDArray[np.int64],
     limits: NDArray[np.float64],
+    cells_from: int,
 ) -> sparse.csr_array | None:
     """Mark pairs of ``points`` (N, D) that are within ``limits`` of each other although a list is too short for them.
 
@@ -33,6 +37,7 @@ def beyond_lists(
         groups: (N,) the group of each sample.
         kinds: (N,) rows of ``limits``.
         limits: (C, C) the distance for two kinds under which samples are surely alike.
+        cells_from: from so many samples in dense places on, they are compared in cells (``method/cells.py``).
 
     Returns (N, N) with stored entries for the pairs in both directions. None if no list is full.
     """
@@ -45,8 +50,7 @@ def beyond_lists(
         row, place = np.nonzero(lists >= 0)
         other = lists[row, place]
         found.append((row[full[other]], other[full[other]]))
-        for some in np.array_split(dense, -(-len(dense) // ROWS)):
-            pairs = among(points, some, dense, float(squares.max()))
+        for pairs in among(points, dense, float(squares.max()), cells_from):
             same = groups[pairs.row] == groups[pairs.other]
             alike = (pairs.distance <= squares[kinds[pairs.row], kinds[pairs.other]]) & (same == (which == 0))
             pairs = least(take(pairs, alike), MOST, groups)
@@ -58,7 +62,18 @@ def beyond_lists(
     return sparse.csr_array(one_way + one_way.T)
 
 
-def among(points: Tensor, rows: NDArray[np.int64], others: NDArray[np.int64], most: float) -> Pairs:
-    """The pairs of ``rows`` and ``others`` whose squared distance is at most ``most``."""
-    one, two = (points[torch.from_numpy(part).to(points.device)] for part in (rows, others))
-    return pairs_within(rows, one, one.square().sum(dim=1), others, two, two.square().sum(dim=1), most)
+def among(points: Tensor, dense: NDArray[np.int64], most: float, cells_from: int) -> Iterator[Pairs]:
+    """Yield the pairs of samples ``dense`` whose squared distance is at most ``most``; all pairs of a row at once."""
+    there = points[torch.from_numpy(dense).to(points.device)]
+    norms = there.square().sum(dim=1)
+    if len(dense) < cells_from:
+        for rows in np.array_split(np.arange(len(dense)), -(-len(dense) // ROWS)):
+            part = torch.from_numpy(rows).to(points.device)
+            yield pairs_within(dense[rows], there[part], norms[part], dense, there, norms, most)
+        return
+    # In a large gallery most samples may be in dense places, and comparing all of them would take hours.
+    cells = make_cells(there)
+    visits = visits_needed(there, cells, sampled(there, most))
+    for top in range(0, len(dense), ROWS):
+        pairs = near_pairs(there, cells, cells.order[top : top + ROWS], visits, most)
+        yield Pairs(dense[pairs.row], dense[pairs.other], pairs.distance)

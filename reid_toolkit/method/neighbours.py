@@ -81,7 +81,8 @@ def camera_aware_similarity(
     groups = as_groups(cameras, points)
     list_sizes = max(within, averaged[0] - 1), max(across, averaged[1])
     count = len(points)
-    if farthest is not None and count >= (CELLS_FROM if cells_from is None else cells_from):
+    cells_from = CELLS_FROM if cells_from is None else cells_from
+    if farthest is not None and count >= cells_from:
         own, other = nearest_within(points, list_sizes, groups, *limits_of(cameras, farthest))
     else:
         own, other = nearest(points, list_sizes, groups)
@@ -92,7 +93,7 @@ def camera_aware_similarity(
     if surely is not None:
         limits = limits_of(cameras, surely)
         alike = without_far(points, own[:, :within], *limits), without_far(points, other[:, :across], *limits)
-        beyond = beyond_lists(points, alike, groups, *limits)
+        beyond = beyond_lists(points, alike, groups, *limits, cells_from)
         neighbours = neighbours if beyond is None else neighbours + beyond
     near = np.concatenate([alone, own[:, : averaged[0] - 1], other[:, : averaged[1]]], axis=1)
     return shared_weights(as_matrix(near), weights(points, neighbours), points.device)

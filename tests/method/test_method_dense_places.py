@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from reid_toolkit.method.dense_places import among
 from reid_toolkit.method.merging import merge_neighbours
 from reid_toolkit.method.neighbours import camera_aware_similarity
 
@@ -52,3 +54,31 @@ def test_only_the_nearest_are_taken_if_there_are_too_many() -> None:
     points, cameras, person = drawn(400)
     labels = groups(similar(points, cameras, 0.6))
     assert len(set(labels)) == len(set(zip(labels, person.tolist(), strict=True)))
+
+
+def test_in_cells_nearly_all_of_the_same_pairs_are_found() -> None:
+    """Everybody is in a dense place here, as in a gallery where people have more records than lists have places."""
+    rng = np.random.default_rng(0)
+    person = rng.integers(60, size=3000)
+    points = rng.normal(size=(60, 32))[person] + 0.5 * rng.normal(size=(3000, 32))
+    points = torch.from_numpy((points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32))
+    dense = np.sort(rng.choice(3000, 2500, replace=False))
+    found = []
+    for cells_from in (2501, 2500):
+        parts = list(among(points, dense, 0.5, cells_from))
+        for part in parts:
+            rows, counts = np.unique(part.row, return_counts=True)
+            found_now = dict(zip(rows.tolist(), counts.tolist(), strict=True))
+            assert not set(found_now) & {row for other in parts if other is not part for row in other.row.tolist()}
+        found.append({pair for part in parts for pair in zip(part.row.tolist(), part.other.tolist(), strict=True)})
+    everything, in_cells = found
+    assert in_cells <= everything
+    both_ways = in_cells | {(other, row) for row, other in in_cells}
+    assert len(both_ways) >= 0.98 * len(everything) > 2500
+
+
+def test_in_cells_a_poster_stays_one_cluster() -> None:
+    points, cameras, person = drawn(ALIKE)
+    limits = {"farthest": lambda a, b: 0.9, "surely": lambda a, b: 0.6}
+    labels = groups(camera_aware_similarity(points, cameras, within=2, across=4, cells_from=1, **limits))
+    assert len(set(labels)) == len(set(zip(labels, person.tolist(), strict=True))) == PEOPLE + 1
