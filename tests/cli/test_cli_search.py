@@ -65,6 +65,7 @@ def test_json_is_stable(run: Run, gallery: Path, dataset: Path) -> None:
         "base_rate": None,
         "verdict": None,
         "out_of_order": False,
+        "doubt": None,
     }
     whole = json_of(run, query, "--gallery", gallery)
     assert (len(whole["matches"]), whole["after"]) == (6, None)
@@ -90,7 +91,8 @@ def test_json_of_groups_is_stable_and_pages_end_where_the_next_begin(
         page = json_of(run, *asked, "--after", page["after"])
         seen += page["matches"]
     assert page.keys() == first.keys() == {
-        "schema", "query", "group", "base_rate", "camera_statistics", "verdict", "out_of_order", "matches", "after",
+        "schema", "query", "group", "base_rate", "camera_statistics", "verdict", "doubt", "out_of_order", "matches",
+        "after",
     }  # fmt: skip
     assert [m["rank"] for m in seen] == [1, 2, 3, 4, 5]
     assert len({m["tracklet"] for m in seen}) == 5
