@@ -13,10 +13,10 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.cameras import announcing_fit
-from reid_toolkit.cli.console import counted, log, print_json, printable, warn, warnings_on_log
+from reid_toolkit.cli.console import counted, log, print_json, printable, rich_escape, warn, warnings_on_log
 from reid_toolkit.cli.event_options import announcing, event_counts, event_options, refuse_lost_events
 from reid_toolkit.cli.recognition import Wanted, check_recognition, recognising, recognition_options
-from reid_toolkit.cli.watch_output import describe, describe_camera, summary
+from reid_toolkit.cli.watch_output import describe, describe_camera, summary, without_frames
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.files import as_name
 
@@ -222,18 +222,19 @@ def stopped_by_signals() -> Iterator[threading.Event]:
 
 @contextmanager
 def status_line() -> Iterator[Callable[["WatchReport"], None]]:
-    """A callback that shows how it goes: a line that is redrawn on a terminal, else a line a minute."""
+    """A callback that shows how it goes: a line that is redrawn on a terminal, else a line a minute, which also names
+    the cameras that gave nothing in it."""
     with log.status("waiting for frames") as line:
-        last = time.monotonic()
+        last, before = time.monotonic(), None
 
         def on_status(report: "WatchReport") -> None:
-            nonlocal last
+            nonlocal last, before
             now = time.monotonic()
             if log.is_terminal and now - last >= REDRAW_SECONDS:
                 line.update(describe(report))
                 last = now
             elif now - last >= LINE_SECONDS:
-                log.print(describe(report), soft_wrap=True)
-                last = now
+                log.print(rich_escape(describe(report) + without_frames(report, before)), soft_wrap=True)
+                last, before = now, report
 
         yield on_status

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from reid_toolkit.cli.console import counted
+from reid_toolkit.cli.console import counted, printable
 
 if TYPE_CHECKING:
     from reid_toolkit.live.report import CameraReport, WatchReport
@@ -37,6 +37,18 @@ def camera_summary(camera: "CameraReport", seconds: float) -> dict[str, Any]:
 
 def stream_counts(report: "WatchReport | CameraReport") -> dict[str, int]:
     return {"dropped": report.dropped, "reconnects": report.reconnects, "damaged": report.damaged}
+
+
+def without_frames(report: "WatchReport", before: "WatchReport | None") -> str:
+    """Names the cameras of which no frame was seen since an earlier report, without files that have ended; "" if there
+    are none."""
+    seen = [0] * len(report.cameras) if before is None else [camera.tally.frames for camera in before.cameras]
+    silent = [
+        printable(camera.camera)
+        for camera, frames in zip(report.cameras, seen, strict=True)
+        if camera.tally.frames == frames and not camera.ended
+    ]
+    return f", no frames from {', '.join(silent)}" if silent else ""
 
 
 def describe(report: "WatchReport") -> str:

@@ -108,12 +108,13 @@ class Recording:
     def frames(self, on_damage: Callable[[], None] = ignore) -> Frames:
         """Read from beginning to end. ``on_damage`` is called for each piece that is missing or cannot be decoded.
 
-        Raises :class:`ReadingError` if the disk or the network share of a file fails.
+        Raises :class:`ReadingError` if the disk or the network share of a file fails, and :class:`VideoError` if a
+        stream does not answer. A stream that breaks later ends without an error.
         """
         if self.is_away:
             return read_away(self, on_damage)
         if self.kind == "stream":
-            return read_stream(self.address, self.form)
+            return told(self.source, read_stream(self.address, self.form))
         if self.kind == "folder":
             return read_folder(self.files, self.frame_rate, on_damage)
         for _ in range(self.missing):
@@ -211,11 +212,7 @@ def read_folder(pictures: Sequence[Path], frame_rate: float, on_damage: Callable
 def read_stream(address: str, form: str | None = None) -> Frames:
     """Yield the frames of a live stream. Times come from this machine's clock, because a camera's clock is rarely
     right."""
-    try:
-        decoder = Decoder(address, form=form, live=True)
-    except VideoError:  # it answered when it was opened first, and may come back
-        return
-    with decoder:
+    with Decoder(address, form=form, live=True) as decoder:
         clock = Clock()
         for number, (_, image) in enumerate(decoder.pictures()):
             yield Frame(number, clock.now(), image)

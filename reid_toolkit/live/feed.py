@@ -16,13 +16,15 @@ class Feed:
     All streams of a watch share ``changed``, which their threads notify when a frame comes.
     """
 
-    def __init__(self, recording: Recording, loops: int, patience: float, changed: threading.Condition) -> None:
-        """A file is read ``loops`` times over, as :func:`frames_of_file` does."""
+    def __init__(
+        self, recording: Recording, camera: str, loops: int, patience: float, changed: threading.Condition
+    ) -> None:
+        """``camera`` is named in warnings. A file is read ``loops`` times over, as :func:`frames_of_file` does."""
         self.ended = False
         """Whether a file has come to its end."""
         self.damaged = 0
         """Pieces of a file that could not be decoded."""
-        self.live = LiveFrames(recording, changed) if recording.is_stream else None
+        self.live = LiveFrames(recording, camera, changed) if recording.is_stream else None
         self._file = None if self.live else self._read(recording, loops, patience)
 
     def _read(self, recording: Recording, loops: int, patience: float) -> Generator[Frame, None, None]:

@@ -40,6 +40,8 @@ class CameraReport:
     """How often a stream broke and came back."""
     damaged: int
     """Pieces of a file that could not be decoded; what came after them was seen."""
+    ended: bool
+    """Whether a file has come to its end. A stream has none."""
 
 
 @dataclass(frozen=True)

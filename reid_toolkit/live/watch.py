@@ -120,7 +120,7 @@ def watch_cameras(
         for camera, view, account in zip(cameras, views, accounts, strict=True)
     ]
     lanes = [
-        Lane(camera, follower, Feed(camera.recording, loops, follower.view.patience, changed))
+        Lane(camera, follower, Feed(camera.recording, camera.name, loops, follower.view.patience, changed))
         for camera, follower in zip(cameras, followers, strict=True)
     ]
     meter = Meter([lane.report for lane in lanes])
@@ -203,6 +203,7 @@ class Lane:
             feed.dropped,
             feed.reconnects,
             feed.damaged,
+            feed.ended,
         )
 
 

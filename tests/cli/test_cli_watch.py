@@ -19,8 +19,9 @@ from tiny_model import build_model
 
 from reid_toolkit.cli import main
 from reid_toolkit.cli import watch as watch_module
-from reid_toolkit.cli.watch import stopped_by_signals
+from reid_toolkit.cli.watch import status_line, stopped_by_signals
 from reid_toolkit.gallery import Gallery
+from reid_toolkit.live.report import CameraReport, Tally, WatchReport
 
 FRAMES = 50
 
@@ -282,6 +283,25 @@ def test_an_interrupted_stream_ends_well(start, video: Path, tmp_path: Path) -> 
     assert process.returncode == 0
     assert b"Traceback" not in error
     assert json.loads(out)["source"] == as_stream(video)
+
+
+def test_the_line_a_minute_names_cameras_without_frames(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(watch_module, "LINE_SECONDS", 0.0)
+
+    def report(**frames: int) -> WatchReport:
+        cameras = (CameraReport(name, "", Tally(count), 0, 0, 0, name == "file") for name, count in frames.items())
+        return WatchReport((*cameras, CameraReport("[bold]", "", Tally(), 0, 0, 0, False)), 0, 60.0, 1.0)
+
+    with status_line() as on_status:
+        on_status(report(hall=9, gate=5, file=50))
+        on_status(report(hall=9, gate=7, file=50))
+        on_status(report(hall=11, gate=7, file=50))
+    lines = [line for line in capsys.readouterr().err.splitlines() if " frames, " in line]
+    assert [line.partition(" cores")[2] for line in lines] == [
+        ", no frames from [bold]", ", no frames from hall, [bold]", ", no frames from gate, [bold]"
+    ]  # fmt: skip
 
 
 def test_killed_it_keeps_what_was_enrolled(start, video: Path, tmp_path: Path) -> None:

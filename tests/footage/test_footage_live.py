@@ -1,9 +1,11 @@
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
+from reid_toolkit.errors import VideoError
 from reid_toolkit.footage.frames import Frame
 from reid_toolkit.live import stream as live_module
 from reid_toolkit.live.stream import LiveFrames
@@ -34,7 +36,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LiveFrames]
     started: list[LiveFrames] = []
 
     def run(recording: Scripted) -> LiveFrames:
-        started.append(LiveFrames(recording))  # type: ignore[arg-type]
+        started.append(LiveFrames(recording, "hall"))  # type: ignore[arg-type]
         return started[-1]
 
     yield run
@@ -43,6 +45,11 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LiveFrames]
         assert not live._thread.is_alive()
 
 
+UNSAID = pytest.mark.filterwarnings("ignore:hall. no frames come")
+"""For tests whose stream gives nothing for a while, but which are about something else."""
+
+
+@UNSAID
 def test_the_newest_frame_is_taken_and_the_others_are_counted(start) -> None:
     recording = Scripted(frames(*range(1, 11)))
     live = start(recording)
@@ -54,6 +61,8 @@ def test_the_newest_frame_is_taken_and_the_others_are_counted(start) -> None:
     assert live.dropped == 9, "what was taken is not dropped"
 
 
+@UNSAID
+@pytest.mark.filterwarnings("ignore:hall. frames come again")
 def test_a_broken_stream_is_opened_again(start) -> None:
     taken = threading.Event()
 
@@ -69,6 +78,49 @@ def test_a_broken_stream_is_opened_again(start) -> None:
     assert live.reconnects == 1, "a connection without a frame is none"
     assert (first.number, second.number) == (0, 1)
     assert (first.time, second.time) == (5, 3), "as the clock was set back"
+
+
+def test_a_camera_that_gives_nothing_is_said_once_and_so_is_its_return(start) -> None:
+    taken, ready = threading.Event(), threading.Event()
+
+    def refuse() -> Iterator[Frame]:
+        taken.wait(10)
+        raise VideoError("rtsp://cam/live: connection refused")
+        yield
+
+    def later() -> Iterator[Frame]:
+        ready.wait(10)
+        yield from frames(3.0)()
+
+    live = start(Scripted(frames(5.0), refuse, refuse, frames(), later))
+    assert live.take(10).number == 0, "and nothing is said of a stream that works"
+    taken.set()
+    said = []
+    while not said:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            assert live.take(0.01) is None
+    ready.set()
+    with pytest.warns(RuntimeWarning) as later_said:
+        assert live.take(10).number == 1
+    assert [str(one.message) for one in said] == [
+        "hall: no frames come: rtsp://cam/live: connection refused; it is opened again until they do"
+    ]
+    assert [str(one.message) for one in later_said] == ["hall: frames come again, after 0:00:00"]
+
+
+def test_nothing_is_said_of_a_break_that_opening_it_again_mends(start) -> None:
+    taken = threading.Event()
+
+    def later() -> Iterator[Frame]:
+        taken.wait(10)
+        yield from frames(3.0)()
+
+    live = start(Scripted(frames(5.0), later))
+    assert live.take(10).number == 0
+    taken.set()
+    assert live.take(10).number == 1
+    assert live.reconnects == 1
 
 
 def test_it_waits_longer_each_time_until_a_frame_comes(start, monkeypatch: pytest.MonkeyPatch) -> None:
