@@ -148,9 +148,10 @@ def command(
 def open_cameras(videos: Sequence[str], names: Sequence[str], frame_rate: float) -> "dict[str, Recording]":
     """Open the videos. Returns them by the names of their cameras, in order.
 
-    Raises :class:`InputError` if one cannot be opened or has no name, or if the names do not fit the videos.
+    Raises :class:`InputError` if they cannot be opened (:func:`open_videos`), if one has no name, or if the names do
+    not fit the videos.
     """
-    from reid_toolkit.footage.sources import open_recordings
+    from reid_toolkit.live.opening import open_videos
     from reid_toolkit.live.watch import refuse_same_names
 
     if names and len(names) != len(videos):
@@ -158,14 +159,7 @@ def open_cameras(videos: Sequence[str], names: Sequence[str], frame_rate: float)
             f"{counted(len(videos), 'video')}, but --camera is given {counted(len(names), 'time')}: give it once for "
             "each video, in the same order"
         )
-    opened = []
-    for video in videos:
-        recordings = open_recordings([video], frame_rate)
-        if len(recordings) > 1:
-            raise InputError(
-                f"{video}: has {len(recordings)} videos: expected one recording or one stream; name each of them"
-            )
-        opened += recordings
+    opened = open_videos(videos, frame_rate)
     found = []
     for recording, name in zip(opened, names or [""] * len(opened), strict=True):
         if recording.is_stream and not name:

@@ -40,7 +40,7 @@ def ignore() -> None:
 
 @dataclass(frozen=True)
 class Recording:
-    """A source that was opened once and gave frames."""
+    """A source that was opened once and gave frames, or a stream that is away and may come back."""
 
     source: str
     """Path, or URL without user and password."""

@@ -6,14 +6,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from reid_toolkit import storage
 from reid_toolkit.errors import ImageError, MissingDependencyError, StorageError, VideoError
 from reid_toolkit.files import as_name, natural_order
-from reid_toolkit.footage.decoding import Decoder, address_of
+from reid_toolkit.footage.decoding import DEFAULT_FRAME_RATE, Decoder, address_of
 from reid_toolkit.footage.frames import Recording, at_hand, stamp_of
 from reid_toolkit.images import IMAGE_SUFFIXES, read_image
 from reid_toolkit.records import without_password
@@ -47,6 +47,8 @@ class Sources:
     """In the order named; within a folder, in natural order."""
     bad: list[str] = field(default_factory=list)
     """What cannot be read, one sentence each."""
+    away: list[Recording] = field(default_factory=list)
+    """Streams and webcams that do not answer now, so ``bad`` has them too. Their frame rate is a guess."""
     passed_over: list[str] = field(default_factory=list)
     """Other contents of folders, one phrase per folder."""
 
@@ -86,7 +88,7 @@ def noting(found: Sources, name: object) -> Iterator[None]:
 
 def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
     if source.isdecimal() and not Path(source).exists():
-        found.recordings.append(open_webcam(int(source)))
+        open_webcam(int(source), found)
         return
     if source.lower().startswith("file://"):
         source = path_of(source)
@@ -94,7 +96,7 @@ def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
         raise VideoError(f"{without_password(source)}: Frigate's events are read by `reid frigate`, not as a recording")
     path = object_at(source) if "://" in source else Path(source)
     if path is None:
-        found.recordings.append(open_stream(source))
+        open_stream(source, found)
         return
     if not source or not path.exists():
         shown = re.sub(r"^(\w+:/+)[^@]*@", r"\1", source)  # an address that lacks a slash may hold a password too
@@ -102,7 +104,7 @@ def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
             f"{shown or repr(source)}: no such file or folder: expected a video, a folder of videos or frames"
         )
     if stat.S_ISCHR(path.stat().st_mode):
-        found.recordings.append(open_device(WEBCAMS.get(sys.platform, ("v4l2", ""))[0], str(path), path.name))
+        open_device(WEBCAMS.get(sys.platform, ("v4l2", ""))[0], str(path), path.name, found)
     elif path.is_dir():
         open_folder(path, folder_frame_rate, found)
     else:
@@ -308,33 +310,36 @@ def frames_of(folder: Path, pictures: list[Path], frame_rate: float) -> Recordin
     )
 
 
-def open_stream(url: str) -> Recording:
-    """Check that a stream can be reached. Its frame rate is read from it if it declares one."""
+def open_stream(url: str, found: Sources) -> None:
+    """Open a stream of the network."""
     shown = without_password(url)
-    try:
-        with Decoder(url, live=True) as decoder:
-            rate = decoder.frame_rate
-    except VideoError as error:
-        raise VideoError(
-            f"{shown}: no stream there ({error}): expected an address that ffplay can play, with its password"
-        ) from None
     host = shown.partition("://")[2].partition("/")[0] or Path(shown).stem
-    return Recording(shown, host, rate, None, "stream", url)
+    error = "no stream there ({}): expected an address that ffplay can play, with its password"
+    open_live(Recording(shown, host, DEFAULT_FRAME_RATE, None, "stream", url), error, found)
 
 
-def open_webcam(number: int) -> Recording:
+def open_webcam(number: int, found: Sources) -> None:
     """Open webcam ``number`` of this machine, counted from 0."""
     if sys.platform not in WEBCAMS:
         raise VideoError(f"{number}: no webcams on {sys.platform}: expected a video, a folder, or the URL of a stream")
     form, name = WEBCAMS[sys.platform]
-    return open_device(form, name.format(number), f"webcam-{number}")
+    open_device(form, name.format(number), f"webcam-{number}", found)
 
 
-def open_device(form: str, address: str, name: str) -> Recording:
+def open_device(form: str, address: str, name: str, found: Sources) -> None:
     """Open a camera of this machine."""
+    error = "no camera there ({}): expected one that this machine can read"
+    open_live(Recording(address, name, DEFAULT_FRAME_RATE, None, "stream", address, form), error, found)
+
+
+def open_live(stream: Recording, error: str, found: Sources) -> None:
+    """Check that a stream answers. Its frame rate is read from it if it declares one.
+
+    ``error`` is what is said if it does not, with {} for FFmpeg's reason.
+    """
     try:
-        with Decoder(address, form=form, live=True) as decoder:
-            rate = decoder.frame_rate
-    except VideoError as error:
-        raise VideoError(f"{address}: no camera there ({error}): expected one that this machine can read") from None
-    return Recording(address, name, rate, None, "stream", address, form)
+        with Decoder(stream.address, form=stream.form, live=True) as decoder:
+            found.recordings.append(replace(stream, frame_rate=decoder.frame_rate))
+    except VideoError as why:
+        found.bad.append(f"{stream.source}: {error.format(why)}")
+        found.away.append(stream)

@@ -285,6 +285,27 @@ def test_an_interrupted_stream_ends_well(start, video: Path, tmp_path: Path) -> 
     assert json.loads(out)["source"] == as_stream(video)
 
 
+def test_a_camera_that_is_away_keeps_no_other_from_being_watched(start, video: Path, tmp_path: Path) -> None:
+    away = "rtsp://admin:secret@127.0.0.1:9/door"
+    process = start(away, video, "--camera", "door", "--camera", "yard")
+    said = process.stderr.readline().decode()
+    assert said.startswith("warning: door: no frames come: rtsp://127.0.0.1:9/door: connection refused; it is opened")
+    wait_for(lambda: count(tmp_path / "gallery") >= 1, process)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "door: 0 frames" in out.decode()
+    assert b"secret" not in out + error
+    assert b"no frames come" not in error, "it is said once"
+
+
+def test_if_no_camera_answers_it_is_an_error(reid, model: Path, tmp_path: Path) -> None:
+    away = [f"rtsp://admin:secret@127.0.0.1:9/{name}" for name in ("door", "gate")]
+    words = ("--camera", "door", "--camera", "gate", "--model", model, "--gallery", tmp_path / "gallery")
+    error = reid("watch", *away, *words).error
+    assert error.startswith("error: none of the 2 cameras answers; the first: rtsp://127.0.0.1:9/door: no stream there")
+
+
 def test_the_line_a_minute_names_cameras_without_frames(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
