@@ -77,7 +77,7 @@ def test_what_it_starts_is_a_command(stages):
     group.make_context(image.command[0], list(image.command[1:])).close()
     port = image.command[image.command.index("--port") + 1]
     assert image.ports == [port]
-    assert f"127.0.0.1:{port}/healthz" in image.health[-1]
+    assert f"127.0.0.1:{port}/readyz" in image.health[-1]
 
 
 def test_an_instruction_that_is_not_known_is_refused():
