@@ -48,7 +48,8 @@ class Sources:
     bad: list[str] = field(default_factory=list)
     """What cannot be read, one sentence each."""
     away: list[Recording] = field(default_factory=list)
-    """Streams and webcams that do not answer now, so ``bad`` has them too. Their frame rate is a guess."""
+    """Streams and webcams that do not answer now, so ``bad`` has them too. Their frame rate is a guess, which
+    sets how fast the detector ``motion`` learns; tracking goes by the times of frames."""
     passed_over: list[str] = field(default_factory=list)
     """Other contents of folders, one phrase per folder."""
 
