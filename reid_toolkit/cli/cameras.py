@@ -19,14 +19,16 @@ ACTIONS = SHOW, REFRESH = "show", "refresh"
 @click.command()
 @click.argument("gallery")
 @click.argument("action", default=SHOW, metavar=f"[{SHOW}|{REFRESH}]")
+@click.option("--if-due", is_flag=True, help="Refresh only what has changed so much that `reid enroll` would.")
 @options.wait
 @options.json_output
-def cameras(gallery: str, action: str, wait: float, as_json: bool) -> None:
+def cameras(gallery: str, action: str, if_due: bool, wait: float, as_json: bool) -> None:
     """Show the camera statistics of a gallery, or fit them again with refresh.
 
     A camera's light and angle change the descriptors of everybody it sees. Searches remove this bias with the mean and
     deviation of each camera's descriptors. `reid enroll` fits these statistics when a camera's records have doubled or
-    halved; refresh fits them now, to all records. After a camera was moved, enroll it under a new name.
+    halved; refresh fits them now, to all records, and builds the index of a large gallery. After a camera was moved,
+    enroll it under a new name.
     """
     from reid_toolkit.gallery import open_gallery
     from reid_toolkit.search.documents import cameras_document
@@ -35,12 +37,15 @@ def cameras(gallery: str, action: str, wait: float, as_json: bool) -> None:
         gallery, action = action, gallery  # `reid gallery cameras refresh G` is accepted too
     if action not in ACTIONS:
         raise click.BadParameter(f"{action!r} is not one of {', '.join(map(repr, ACTIONS))}", param_hint="action")
+    if if_due and action != REFRESH:
+        raise click.UsageError(f"--if-due is for {REFRESH}: add {REFRESH}, or leave --if-due out")
     with open_gallery(gallery, create=False, wait=wait) as store:
         if action == REFRESH:
-            with late_progress_bar("camera statistics", "records") as on_progress:
-                store.refresh_statistics(on_progress)
-            with late_progress_bar("index", "records") as on_progress:
-                store.build_index(on_progress)
+            with announcing_fit(store, gallery):
+                with late_progress_bar("camera statistics", "records") as on_progress:
+                    store.refresh_statistics(on_progress, if_due=if_due)
+                with late_progress_bar("index", "records") as on_progress:
+                    store.build_index(on_progress)
         statistics, held = store.statistics(), store.info()
     if as_json:
         print_json(cameras_document(statistics, held, gallery))

@@ -3,13 +3,17 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import onnx
 import pytest
 from crowd import CAMERAS, TRACKLETS, write_crowd
 from tiny_model import build_model
+
+from reid_toolkit.gallery import Gallery
 
 
 class Site(NamedTuple):
@@ -79,6 +83,24 @@ def test_refresh_makes_another_version(gallery: Path, reid) -> None:
         assert said["statistics"]["version"] == version
     assert reid("gallery", "cameras", gallery, "renew").status == 2
     assert "no gallery there" in reid("gallery", "cameras", gallery / "no").error
+
+
+def test_a_timer_refreshes_only_what_is_due(gallery: Path, reid) -> None:
+    """Each fit costs a new calibration, so a timer must not fit every night."""
+    timer = ("gallery", "cameras", gallery, "refresh", "--if-due")
+    quiet = reid(*timer, "--json")
+    assert (quiet.json["statistics"]["version"], quiet.err) == (1, "")
+    with Gallery.open(gallery) as store:
+        vectors, records = [], []
+        for held, found in store.records():
+            vectors.extend(found)
+            records.extend(replace(record, tracklet=f"{record.tracklet}-again") for record in held)
+        store.add(np.array(vectors), records)
+    due = reid(*timer, "--json")
+    assert due.json["statistics"]["version"] == 2
+    assert "camera statistics fitted, version 2" in due.err
+    assert "reid calibrate" in due.err
+    assert reid("gallery", "cameras", gallery, "--if-due").status == 2
 
 
 def test_too_few_records_are_said_to_be_that(site: Site, tmp_path: Path, reid) -> None:
