@@ -15,6 +15,7 @@ from drawn_yard import write_video
 from model_server import running
 from tiny_model import build_model
 
+from reid_toolkit.gallery import Gallery
 from reid_toolkit.live.events import sender
 
 
@@ -167,6 +168,20 @@ def test_killed_between_two_events_it_goes_on_with_whole_lines(start, tmp_path: 
     assert after[: len(before)] == before
     assert [event["kind"] for event in after[len(before) :]] == ["entered", "left"]
     assert after[len(before)]["key"] == before[0]["key"], "the event is known by its key"
+
+
+def test_two_watches_share_a_gallery_and_a_file_of_events(start, tmp_path: Path) -> None:
+    """As on a box with many cameras (docs/deploy.md). Both start at once, and the gallery is not there yet."""
+    path = tmp_path / "events.jsonl"
+    both = [start("--events", path, "--camera", name, "--loop", "20") for name in ("hall", "gate")]
+    for process in both:
+        assert process.wait(timeout=120) == 0, process.stderr.read().decode()
+    told = read(path.read_text())
+    for name in ("hall", "gate"):
+        mine = [event["kind"] for event in told if event["camera"] == name]
+        assert (mine.count("entered"), mine.count("left")) == (20, 20)
+    with Gallery.open(tmp_path / "gallery", create=False) as gallery:
+        assert gallery.info().cameras == {"hall": 20, "gate": 20}
 
 
 def test_ctrl_c_lets_everybody_leave(start, tmp_path: Path) -> None:
