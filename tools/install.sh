@@ -24,16 +24,26 @@ missing=""
     echo "reid needs Python 3.11 or newer; PYTHON=/path/to/python3.11 sh tools/install.sh names one" >&2
     exit 1
 }
-"$PYTHON" -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
+case "$(basename "$PYTHON")" in # Debian's packages of a Python that is named are named after it
+python3.[0-9]*) python=$(basename "$PYTHON") ;;
+*) python=python3 ;;
+esac
+"$PYTHON" -c 'import venv, ensurepip' 2>/dev/null || missing="$missing $python-venv"
 "$PYTHON" -c 'import os, sys, sysconfig
-sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' || missing="$missing python3-dev"
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' || missing="$missing $python-dev"
 command -v g++ >/dev/null || missing="$missing g++"
-if [ -z "$edge" ]; then # OpenCV's wheel takes these from the system; the one for the edge does not need them
+# OpenCV's wheel for Linux takes these from the system; the one for the edge does not need them.
+if [ -z "$edge" ] && [ "$(uname -s)" = Linux ]; then
     "$PYTHON" -c 'import ctypes; ctypes.CDLL("libGL.so.1")' 2>/dev/null || missing="$missing libgl1"
     "$PYTHON" -c 'import ctypes; ctypes.CDLL("libgthread-2.0.so.0")' 2>/dev/null || missing="$missing libglib2.0-0"
 fi
 if [ -n "$missing" ]; then
-    echo "reid needs system packages that are missing (hnswlib is built from source): apt-get install -y$missing" >&2
+    if command -v apt-get >/dev/null; then
+        install="apt-get install -y$missing"
+    else
+        install="${missing# } (their names in Debian; install what this system has for them)"
+    fi
+    echo "reid needs system packages that are missing (hnswlib is built from source): $install" >&2
     exit 1
 fi
 

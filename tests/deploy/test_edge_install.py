@@ -60,6 +60,37 @@ def test_an_unknown_option_is_refused():
     assert said.stderr.startswith("unknown option --egde")
 
 
+def bare(folder: Path, system: str, *tools: str) -> str:
+    """A PATH with a Python that lacks everything, on another system. It has only these tools besides."""
+    folder.mkdir()
+    stubs = dict.fromkeys(tools, "exit 0") | {
+        "python3.12": 'case "$2" in *version_info*) exit 0 ;; *) exit 1 ;; esac',
+        "uname": f"echo {system}",
+    }
+    for name, line in stubs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / name).chmod(0o755)
+    for name in ("sh", "dirname", "basename"):
+        (folder / name).symlink_to(shutil.which(name) or "")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("system", "tools", "line"),
+    [
+        ("Linux", ["apt-get"], ": apt-get install -y python3.12-venv python3.12-dev g++ libgl1 libglib2.0-0\n"),
+        ("Linux", ["apt-get", "g++"], ": apt-get install -y python3.12-venv python3.12-dev libgl1 libglib2.0-0\n"),
+        ("Linux", [], ": python3.12-venv python3.12-dev g++ libgl1 libglib2.0-0 (their names in Debian; "),
+        ("Darwin", ["g++"], ": python3.12-venv python3.12-dev (their names in Debian; "),
+    ],
+)
+def test_what_is_missing_is_said_for_this_python_and_this_system(tmp_path, system, tools, line):
+    said = sh(VENV=str(tmp_path / "venv"), PYTHON="python3.12", PATH=bare(tmp_path / "bin", system, *tools))
+    assert (said.returncode, said.stdout) == (1, "")
+    assert line in said.stderr
+    assert ("apt-get" in said.stderr) == ("apt-get" in tools)
+
+
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean environment, made by the script, from a copy of the checkout."""
