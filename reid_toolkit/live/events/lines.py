@@ -4,8 +4,8 @@ import json
 import os
 import stat
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -73,7 +73,8 @@ class FileSink:
         for event in events:
             try:
                 self._follow()
-                self._append(event.to_json() + b"\n")
+                with alone(self._handle):
+                    self._append(event.to_json() + b"\n")
             except (OSError, InputError) as error:
                 if not self._failing:
                     why = error.strerror if isinstance(error, OSError) else error
@@ -114,6 +115,21 @@ class FileSink:
         os.close(self._handle)
 
 
+@contextmanager
+def alone(handle: int) -> Iterator[None]:
+    """Let no other watch write or mend the file meanwhile: whoever mends it would cut off a line that is being
+    written. On file systems without locks nothing is done."""
+    import fcntl
+
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
+
 def open_events(path: Path) -> int:
     """Open or create a file of events for appending, and mend its end. Raises :class:`InputError` as :func:`mend`
     does, and :class:`OSError`."""
@@ -121,7 +137,8 @@ def open_events(path: Path) -> int:
         raise InputError(f"--events {path}: exists and is not a file: expected the name of a file to append to")
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        mend(handle, path)
+        with alone(handle):
+            mend(handle, path)
     except BaseException:
         os.close(handle)
         raise

@@ -1,10 +1,12 @@
 import errno
+import fcntl
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -185,3 +187,25 @@ def test_a_file_of_something_else_in_its_place_is_left_alone(tmp_path: Path) -> 
     sink.close()
     assert path.read_bytes() == happening(1).to_json() + b"\n"
     assert (sink.count.sent, sink.count.dropped) == (1, 1)
+
+
+def test_two_watches_do_not_write_to_one_file_at_the_same_time(tmp_path: Path) -> None:
+    """One that starts mends the end of the file, and would cut off a line that the other is just writing."""
+    path = tmp_path / "events.jsonl"
+    first, second = (happening(number).to_json() + b"\n" for number in range(2))
+    sink = FileSink(path)
+    sink.put([happening(0)])
+    other = os.open(path, os.O_RDWR | os.O_APPEND)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    writing = threading.Thread(target=sink.put, args=([happening(1)],))
+    starting = threading.Thread(target=lambda: FileSink(path).close())
+    for thread in (writing, starting):
+        thread.start()
+    writing.join(0.2)
+    assert path.read_bytes() == first
+    os.write(other, b'{"ki')
+    os.close(other)  # killed in the middle of a line
+    for thread in (writing, starting):
+        thread.join(30)
+    sink.close()
+    assert path.read_bytes() in (first + second, first + b'{"ki' + second)  # by who came first
