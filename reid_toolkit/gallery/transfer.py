@@ -142,6 +142,9 @@ def write_missing(
             for row, record in enumerate(records)
             if (key := key_digest(record)) in wanted and there.get(key) != content_digest(record, vectors[row])
         ]
+        if rows and not allow:  # asked for each part, because somebody may be forgotten there meanwhile
+            is_out = _blocked(target, [records[row] for row in rows])
+            rows = [row for row, out in zip(rows, is_out, strict=True) if not out]
         if rows:
             target.add(vectors[rows], [records[row] for row in rows])
             if allow:

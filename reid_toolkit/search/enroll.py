@@ -95,17 +95,20 @@ def enroll(
     kept_since = None if store.retention is None else time.time() - store.retention
     young = [unit for unit in missing if not is_past(unit.record, kept_since)]
     wanted = young if allow else unblocked(young, store)
-    enrolled = 0
+    enrolled, blocked = 0, len(young) - len(wanted)
     batches = describe(wanted, embedder, bad) if pool is None else describe_elsewhere(wanted, embedder, bad, pool)
     for described, vectors in batches:
+        if not allow:  # again, because describing takes long, and somebody may be forgotten meanwhile
+            free = is_free(described, store)
+            blocked += free.count(False)
+            described, vectors = [unit for unit, passes in zip(described, free, strict=True) if passes], vectors[free]
         shown = [pictured(unit, small=thumbnails) if thumbnails or bad else unit.record for unit in described]
         store.add(vectors, shown)
         if allow:  # only after they are stored
             store.block_list.allow([unit.record for unit in described])
         enrolled += len(described)
-        on_progress("enroll", enrolled, len(wanted))
+        on_progress("enroll", enrolled, len(young) - blocked)
     expired = store.expire()
-    count = len(store)
     fitted, not_fitted = False, ""
     try:
         fitted = store.refresh_statistics(partial(on_progress, "camera statistics"), if_due=True)
@@ -113,7 +116,7 @@ def enroll(
         not_fitted = str(error)
     store.build_index(partial(on_progress, "index"))
     return Enrolment(
-        enrolled, sum(there), len(missing) - len(young), len(young) - len(wanted), expired, count,
+        enrolled, sum(there), len(missing) - len(young), blocked, expired, len(store),
         store.statistics_version(Comparison()), fitted, not_fitted,
     )  # fmt: skip
 
@@ -143,8 +146,12 @@ def units_of(path: Path, camera: str = "", *, each_crop: bool = False, tags: tup
 
 def unblocked(units: list[Unit], store: GalleryStore) -> list[Unit]:
     """The units that were not forgotten."""
-    has = store.block_list.has([unit.record for unit in units])
-    return [unit for unit, forgotten in zip(units, has, strict=True) if not forgotten]
+    return [unit for unit, passes in zip(units, is_free(units, store), strict=True) if passes]
+
+
+def is_free(units: list[Unit], store: GalleryStore) -> list[bool]:
+    """For each unit, whether it was not forgotten."""
+    return [not forgotten for forgotten in store.block_list.has([unit.record for unit in units])]
 
 
 def record_of(crops: Sequence[Crop], camera: str, source: Path, tags: tuple[str, ...]) -> Record:

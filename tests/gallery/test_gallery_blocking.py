@@ -8,7 +8,7 @@ import pytest
 from galleries import address_of
 
 from reid_toolkit.errors import GalleryError
-from reid_toolkit.gallery import Gallery, open_gallery
+from reid_toolkit.gallery import Gallery, open_gallery, transfer
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.block_list import wholes
 from reid_toolkit.gallery.digests import key_digest
@@ -135,6 +135,23 @@ def test_copy_keeps_what_is_at_the_target_already(tmp_path: Path, where: str) ->
         target.block_list.add([ANNA])
         done = copy(source, target)
         assert (done.count, done.written, done.blocked) == (2, 1, 0)
+
+
+def test_a_copy_brings_back_nobody_who_is_forgotten_meanwhile(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "STEP", 1)
+
+    def forget(written: int, total: int) -> None:
+        if not target.block_list.digests():
+            target.block_list.add([ANNA, BERT])
+            target.delete_records([ANNA, BERT])
+
+    with filled(tmp_path / "a", ANNA, BERT) as source, filled(where) as target:
+        with pytest.raises(GalleryError, match="one of the galleries changed meanwhile; run this again"):
+            copy(source, target, forget)
+        assert names(target) == set()
+        assert copy(source, target).blocked == 2
 
 
 def test_sync_leaves_out_what_the_centre_forgot(tmp_path: Path, where: str) -> None:

@@ -10,6 +10,7 @@ from three_people import COLOURS
 from reid_toolkit.cli import main
 from reid_toolkit.errors import GalleryError, InputError
 from reid_toolkit.gallery import Filter, open_gallery
+from reid_toolkit.gallery.types import Selection
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.search import Query, Search, enroll, units_of
 
@@ -33,6 +34,24 @@ def test_enrolling_says_how_far_it_is_and_prints_nothing(
     assert (again.enrolled, again.already, again.count) == (0, 6, 6)
     assert [step for step in steps if step[0] == "enroll"][-1] == ("enroll", 6, 6)
     assert capsys.readouterr() == ("", "")
+
+
+def test_who_is_forgotten_meanwhile_is_not_stored_by_a_later_batch(model: Path, dataset: Path, tmp_path: Path) -> None:
+    embedder = Embedder(model, batch_size=3)  # the crops of one tracklet
+    units = list(units_of(dataset))
+    source = units[0].record.source
+
+    def forget(step: str, done: int, total: int | None) -> None:
+        if step == "enroll" and not other.block_list.digests():
+            assert done == 1
+            other.block_list.add(other.keys(Selection(source=source)), [source])
+            assert other.forget(source=source) == 1
+
+    with open_gallery(str(tmp_path / "g"), embedder.dimension, embedder.fingerprint) as store:
+        with open_gallery(str(tmp_path / "g")) as other:
+            done = enroll(store, embedder, units, on_progress=forget)
+        assert (done.enrolled, done.blocked, done.count) == (1, 5, 0)
+        assert enroll(store, embedder, units, allow=True).enrolled == 6
 
 
 def test_tags_and_single_crops_become_records(model: Path, dataset: Path, tmp_path: Path) -> None:
