@@ -15,6 +15,7 @@ from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.local import lookup
 from reid_toolkit.gallery.local.database import NAME
 from reid_toolkit.gallery.local.record_table import ENROLMENT_SECONDS, RecordTable
+from reid_toolkit.gallery.people_table import Membership
 from reid_toolkit.records import Record
 
 DAY = 86_400.0
@@ -75,6 +76,37 @@ def test_what_expires_leaves_the_record_at_once_and_the_index_when_it_is_compact
         gallery.compact()
         assert holders(path, vectors[3]) == set()
         assert len(gallery) == 35
+
+
+def test_what_a_reader_keeps_in_the_log_is_erased_by_the_next_purge(path: Path) -> None:
+    vectors, records = dated()
+    with Gallery.open(path) as gallery, Gallery.open(path) as reader:
+        gallery.add(vectors, records)
+        gallery.keep_for(30 * DAY)
+        reading = reader.records()
+        next(reading)
+        assert gallery.expire() == 5
+        reading.close()
+        assert holders(path, vectors[3]) == {".sqlite-wal"}
+        assert gallery.leftover()
+        assert gallery.forget(before=time.time() - 400 * DAY) == 0
+        assert holders(path, vectors[3]) == set()
+        assert not gallery.leftover()
+
+
+def test_a_name_that_a_reader_keeps_in_the_log_is_erased_by_the_next_purge(path: Path) -> None:
+    vectors, records = dated()
+    with Gallery.open(path) as gallery, Gallery.open(path) as reader:
+        gallery.add(vectors, records)
+        members = {key_digest(records[30]): Membership(1, 1, 1)}
+        gallery.people.write(gallery.people.read(), members=members, names={1: "Ana Garcia"})
+        reading = reader.records()
+        next(reading)
+        gallery.people.write(gallery.people.read(), names={1: None})
+        reading.close()
+        assert any(b"Ana Garcia" in file.read_bytes() for file in path.iterdir())
+        assert gallery.forget(before=time.time() - 400 * DAY) == 0
+        assert not any(b"Ana Garcia" in file.read_bytes() for file in path.iterdir())
 
 
 def test_compacting_deletes_what_is_past_the_retention(path: Path) -> None:

@@ -289,13 +289,17 @@ class Database:
                 time.sleep(0.02)
 
     def empty_log(self) -> None:
-        """Move the write-ahead log into the file, which overwrites deleted rows, as far as that is possible now.
+        """Move the write-ahead log into the file, which overwrites deleted rows. If that is not possible now, note it,
+        so that the next purge does it.
 
         What was written before is stored in any case, so a full disk or another process is no reason for an error,
         which would say that it was undone.
         """
         with suppress(UnavailableError), self._explained():
-            self._log_is_empty()
+            if self._log_is_empty():
+                return
+        with suppress(UnavailableError), self.writing():
+            self.set_meta("erasure", f"log {time.time_ns()}")
 
     def _log_is_empty(self) -> bool:
         """Move the write-ahead log into the file. True if all of it was moved."""

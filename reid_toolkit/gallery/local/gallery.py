@@ -324,8 +324,8 @@ class Gallery(GalleryStore):
             self._writer.log({"action": "retention", "seconds": seconds})
 
     def delete_expired(self, which: Selection) -> int:
-        """Delete the records that match. Gives their number. Quick: their bytes leave the database and its log, unless
-        another process is reading, but stay in the index files until :meth:`compact`."""
+        """Delete the records that match. Gives their number. Quick: their bytes leave the database, but until
+        :meth:`compact` they stay in the index files, and also in the log if another process is reading."""
         with self._locks.writer:
             with self._writer.writing():
                 gone = self._writer.delete(which, for_good=False)
