@@ -82,7 +82,7 @@ def forget(
             chosen = answered(search, answers, query_camera, quiet=as_json and yes)
         gone = erase(store, chosen.count, "", yes, chosen.delete)
         left = len(store)
-        if not chosen.count and like is None:
+        if not chosen.count and like is None and not chosen.again:
             raise InputError(f"{gallery}: {nothing_of(store, tracklet, camera, source)}: nothing to delete")
     if gone is None:
         return
@@ -101,19 +101,27 @@ class Chosen:
     """Puts them on the block list and deletes them; returns how many there were."""
     shown: dict[str, object] = field(default_factory=dict)
     """What the JSON says of them."""
+    again: bool = False
+    """Whether nothing is left of their source, which was forgotten before, alone or with a folder above it."""
 
 
 def selected(store: "GalleryStore", tracklet: str | None, camera: str | None, source: str | None) -> Chosen:
     """The records of this tracklet, camera and source, as far as these are given."""
     from reid_toolkit.gallery.types import Selection
+    from reid_toolkit.records import Record
+
+    whole = [source] if source is not None and (tracklet, camera) == (None, None) else []
 
     def delete(on_progress: OnProgress) -> int:
         # Blocked first: if this is killed in between, nobody was deleted who could come back.
-        whole = [source] if source is not None and (tracklet, camera) == (None, None) else []
         store.block_list.add(store.keys(Selection(tracklet, camera, source)), whole)
         return store.forget(tracklet, camera, source, on_progress=on_progress)
 
-    return Chosen(store.matching(tracklet, camera, source), delete)
+    count = store.matching(tracklet, camera, source)
+    again = not count and any(store.block_list.has([Record("", "", source=one) for one in whole]))
+    if again:  # what was allowed since, and purged, must not come back
+        store.block_list.add(sources=whole)
+    return Chosen(count, delete, again=again)
 
 
 def answered(search: "Search", answers: "list[Answer]", query_camera: str | None, *, quiet: bool) -> Chosen:

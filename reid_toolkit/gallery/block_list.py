@@ -29,12 +29,12 @@ class BlockList(ABC):
         """Put the digests ``put`` on the list, and take the digests ``take`` off."""
 
     def add(self, records: Iterable[Record] = (), sources: Iterable[str] = ()) -> None:
-        """Put records on the list, and sources with everything below them, as a folder with its files."""
-        records = list(records)
-        whole = set(map(source_digest, sources))
-        self.add_digests({*map(key_digest, records), *whole})
-        if passes := self.held(set(map(pass_digest, records))):
-            self.change(take=passes)
+        """Put records on the list, and sources with everything below them, as a folder with its files.
+
+        What was allowed to pass them before is blocked again, also if it is no longer stored.
+        """
+        if put := {*map(key_digest, records), *map(source_digest, sources)}:
+            self.change(put, take={one for one in self.digests() if passed_by(one) in put})
 
     def add_digests(self, digests: Iterable[str]) -> None:
         """Put the digests of another list on this list."""
@@ -43,9 +43,11 @@ class BlockList(ABC):
 
     def allow(self, records: Sequence[Record]) -> None:
         """Let exactly these records pass, even if their source or tracklet is on the list."""
-        blocked = [record for record, has in zip(records, self.has(records), strict=True) if has]
-        if blocked:
-            self.change(put=set(map(pass_digest, blocked)), take=set(map(key_digest, blocked)))
+        held = self.held({digest for record in records for digest in asked_of(record)})
+        put = {pass_digest(whole, record) for record in records for whole in wholes(record) & held} - held
+        take = held.intersection(map(key_digest, records))
+        if put or take:
+            self.change(put, take)
 
     def has(self, records: Sequence[Record]) -> list[bool]:
         """For each record, whether it is blocked: it or its source is on the list, and it was not allowed since."""
@@ -58,12 +60,13 @@ def is_blocked(record: Record, held: set[str]) -> bool:
 
     It is blocked by its own digest, or by the digest of something that contains it unless it was allowed since.
     """
-    return key_digest(record) in held or (pass_digest(record) not in held and not held.isdisjoint(wholes(record)))
+    return key_digest(record) in held or any(pass_digest(one, record) not in held for one in wholes(record) & held)
 
 
 def asked_of(record: Record) -> set[str]:
     """All digests that decide whether a record is blocked."""
-    return {key_digest(record), pass_digest(record), *wholes(record)}
+    above = wholes(record)
+    return {key_digest(record), *above, *(pass_digest(one, record) for one in above)}
 
 
 def wholes(record: Record) -> set[str]:
@@ -74,9 +77,15 @@ def wholes(record: Record) -> set[str]:
     return tracklets | set(map(source_digest, [record.source, *above]))
 
 
-def pass_digest(record: Record) -> str:
-    """The digest that lets a record pass although something that contains it is on the list."""
-    return f"+{key_digest(record)}"
+def pass_digest(whole: str, record: Record) -> str:
+    """The digest that lets a record pass although ``whole``, the digest of something that contains it, is on the
+    list."""
+    return f"+{whole}+{key_digest(record)}"
+
+
+def passed_by(digest: str) -> str | None:
+    """The digest that a :func:`pass_digest` lets pass. None if it is another digest."""
+    return digest.split("+")[1] if digest.startswith("+") else None
 
 
 def source_digest(source: str) -> str:

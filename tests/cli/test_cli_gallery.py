@@ -17,6 +17,7 @@ from three_people import (
     picture,
 )
 
+from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.local.database import NAME
 
 
@@ -93,6 +94,21 @@ def test_who_was_forgotten_stays_forgotten(run: Run, gallery: Path, dataset: Pat
     run("gallery", "forget", gallery, "--source", dataset / "door" / "red-0.png", "--yes")
     assert json.loads(run(*enroll, "--allow", "--json")[1])["enrolled"] == 6
     assert json.loads(run(*enroll, "--json")[1]) == json.loads(run(*enroll, "--allow", "--json")[1])
+
+
+def test_a_source_can_be_forgotten_again(run: Run, gallery: Path, dataset: Path, model: Path) -> None:
+    enroll = ("enroll", dataset, "--model", model, "--gallery", gallery, "--json")
+    forget = ("gallery", "forget", gallery, "--yes", "--source")
+    run(*forget, dataset)
+    assert json.loads(run(*enroll, "--allow")[1])["enrolled"] == 6
+    with Gallery.open(gallery) as held:
+        held.delete(source=str(dataset))  # as by purge
+    # A mistyped source is an error, and is not put on the list.
+    assert_fails(run(*forget, f"{dataset}x"), "nothing in it is of source", "nothing to delete")
+    assert_fails(run(*forget, f"{dataset}x"), "nothing in it is of source", "nothing to delete")
+    status, out, _ = run(*forget, dataset)
+    assert (status, out) == (0, f"{gallery}: 0 records forgotten, 0 left\n")
+    assert json.loads(run(*enroll)[1])["blocked"] == 6
 
 
 def test_forget_can_be_run_on_a_missing_gallery_without_making_one(run: Run, tmp_path: Path) -> None:

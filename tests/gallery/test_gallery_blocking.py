@@ -66,6 +66,27 @@ def test_allowing_one_lets_no_other_of_its_source_pass(gallery: GalleryStore) ->
     assert blocked.has([ANNA, BERT]) == [True, True]
 
 
+def test_a_source_forgotten_again_keeps_out_what_was_allowed_and_is_gone(gallery: GalleryStore) -> None:
+    blocked = gallery.block_list
+    blocked.add(sources=["/data/set"])
+    blocked.allow([ANNA, BERT, CROP])
+    assert blocked.has([ANNA, BERT, CROP]) == [False] * 3
+    blocked.add(sources=["/data/set/crops"])  # a part of it
+    assert blocked.has([ANNA, BERT, CROP]) == [False, False, True]
+    blocked.add(sources=["/data"])  # more than it
+    assert blocked.has([ANNA, BERT, CROP]) == [True] * 3
+    blocked.allow([ANNA, BERT])
+    blocked.add(sources=["/data/set"])
+    assert blocked.has([ANNA, BERT, CROP]) == [True] * 3
+
+
+def test_a_tracklet_forgotten_again_keeps_out_its_crops(gallery: GalleryStore) -> None:
+    gallery.block_list.add([ANNA])
+    gallery.block_list.allow([CROP])
+    gallery.block_list.add([ANNA])
+    assert gallery.block_list.has([ANNA, CROP]) == [True, True]
+
+
 def test_crops_of_a_forgotten_tracklet_are_blocked_too(gallery: GalleryStore) -> None:
     gallery.block_list.add([ANNA])
     other = Record("bert", "door", source=CROP.source)
