@@ -444,6 +444,19 @@ def test_they_are_not_due_where_the_number_of_records_has_barely_changed(
         assert not gallery.refresh_statistics(if_due=True)
 
 
+def test_the_mean_of_a_small_camera_goes_with_its_last_record(anywhere: str) -> None:
+    with MilvusGallery.open(anywhere) as gallery:
+        gallery.add(VECTORS, RECORDS)
+        others, _ = make_site(seed=1)
+        gallery.add(others[:4], [Record(f"few-{i}", "few") for i in range(4)])  # under a tenth
+        assert gallery.refresh_statistics()
+        assert [one.camera for one in gallery.statistics().cameras] == [*CAMERAS, "few"]
+        gallery.forget(tracklet="few-0")
+        assert gallery.statistics().version == 1
+        gallery.forget(camera="few")
+        assert [one.camera for one in gallery.statistics().cameras] == [*CAMERAS]
+
+
 def test_an_emptied_gallery_for_another_width_has_none(where: str) -> None:
     with fitted(where) as gallery:
         reader = MilvusGallery.open(where)

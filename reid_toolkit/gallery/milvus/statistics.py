@@ -14,6 +14,7 @@ from reid_toolkit.gallery.milvus.about import About
 from reid_toolkit.gallery.milvus.check import tally
 from reid_toolkit.gallery.milvus.collection import Collection
 from reid_toolkit.gallery.milvus.compared import Compared, drop_version, drop_versions, name_fits
+from reid_toolkit.gallery.milvus.filters import chosen
 from reid_toolkit.gallery.milvus.properties import (
     BUSY,
     LAST,
@@ -26,7 +27,7 @@ from reid_toolkit.gallery.milvus.properties import (
     versions,
 )
 from reid_toolkit.gallery.statistics import fit_gallery, worth_fitting
-from reid_toolkit.gallery.types import Comparison, OnProgress
+from reid_toolkit.gallery.types import Comparison, OnProgress, Selection
 
 BARELY_CHANGED = 0.1
 """Records are counted by camera only if their number has changed by this share, because Milvus cannot count by camera,
@@ -169,10 +170,10 @@ class Statistics(About, GalleryStore):
         """Fit camera statistics to all undamaged records, as a new version. True if there is a new version.
 
         With ``if_due``, only if it is worth its cost (see ``gallery/statistics.py``), the number of records has changed
-        by a tenth, and no other process is doing it. Nothing changes if there were none and there are too few records.
-        If the process is killed, the old version stays in use. A process that refreshes takes over from a killed
-        process, and also from a running one, which then gives up. Raises :class:`GalleryError` if the gallery's name is
-        too long.
+        by a tenth or a camera has none left, and no other process is doing it. Nothing changes if there were none and
+        there are too few records. If the process is killed, the old version stays in use. A process that refreshes
+        takes over from a killed process, and also from a running one, which then gives up. Raises
+        :class:`GalleryError` if the gallery's name is too long.
         """
         if not self._is_there():
             return False
@@ -185,7 +186,7 @@ class Statistics(About, GalleryStore):
                 "accepts 255: copy the gallery to a shorter name"
             )
         seen: dict[str, int] = json.loads(self._properties.get(SEEN) or "{}")
-        if if_due and (self._barely_changed(seen) or self._is_busy()):
+        if if_due and (self._is_busy() or (self._barely_changed(seen) and not self._lost_a_camera(seen))):
             return False
         now = tally(self._collection).cameras
         if if_due and not worth_fitting(seen, now):
@@ -200,6 +201,11 @@ class Statistics(About, GalleryStore):
     def _barely_changed(self, seen: dict[str, int]) -> bool:
         before = sum(seen.values())
         return abs(len(self) - before) < BARELY_CHANGED * max(before, 1)
+
+    def _lost_a_camera(self, seen: dict[str, int]) -> bool:
+        """Whether all records of a camera were deleted, so that its mean must be deleted too, however few they were."""
+        cameras = [camera for camera, count in seen.items() if camera and count]
+        return any(not self._collection.count(chosen(Selection(camera=camera))) for camera in cameras)
 
     def _is_busy(self) -> bool:
         return abs(time.time() - float(self._properties.get(BUSY) or 0)) < BUSY_SECONDS
