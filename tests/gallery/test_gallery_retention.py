@@ -16,6 +16,7 @@ from reid_toolkit.gallery.local import lookup
 from reid_toolkit.gallery.local.database import NAME
 from reid_toolkit.gallery.local.record_table import ENROLMENT_SECONDS, RecordTable
 from reid_toolkit.gallery.people_table import Membership
+from reid_toolkit.gallery.types import Filter
 from reid_toolkit.records import Record
 
 DAY = 86_400.0
@@ -225,7 +226,10 @@ def test_a_process_that_runs_for_months_does_not_keep_what_expired(path: Path, m
         gallery.keep_for(1.5 * DAY)
         for day in range(10):
             shift[0] = day * DAY
-            today = [Record(f"t{day}-{number}", "a") for number in range(20)]
+            today = [
+                Record(f"t{day}-{number}", "ab"[number % 2], source=f"/{day}/{number}.jpg", tags=(f"day {day}",))
+                for number in range(20)
+            ]
             gallery.add(vectors[20 * day : 20 * day + 20], today)
             gallery.expire()
             assert gallery.search(vectors[20 * day], top_k=1)[0].record == today[0]
@@ -233,6 +237,13 @@ def test_a_process_that_runs_for_months_does_not_keep_what_expired(path: Path, m
         assert len(gallery) == 40
         assert gallery._searcher._snapshot.count <= 60
         assert len(gallery._lookup._keys) <= 80
+        assert len(gallery._searcher._snapshot.names["source"]) <= 60
+        assert len(gallery._searcher._snapshot.names["tags"]) <= 3
+        where = Filter(cameras=["b"], sources=["/9", "/8/1.jpg"], tags=["day 9"])
+        assert gallery.count_passing(where) == {"b": 10}
+        (passing,) = gallery.search_batch(vectors[:1], 40, where)
+        assert {match.record.tracklet for match in passing} == {f"t9-{number}" for number in range(1, 20, 2)}
+        assert gallery.count_passing(Filter(sources=["/8/1.jpg", "/0"])) == {"b": 1}
         found = gallery.search(vectors[161], top_k=3)
         assert (found[0].record.tracklet, found[0].distance) == ("t8-1", pytest.approx(0, abs=1e-2))
 

@@ -114,9 +114,14 @@ class Snapshot:
         self.damage |= dict.fromkeys(self.ids[rows].tolist(), UNFIT)
 
     def drop_dead(self) -> None:
-        """Remove deleted rows. The others move up."""
+        """Remove deleted rows, and the texts that only they had. The others move up."""
         keep = self.live
-        self.hold(self.vectors[keep], self.columns[keep], keep[keep], self.held)
+        columns = self.columns[keep]
+        for column in NAMED:
+            used, columns[column] = np.unique(columns[column], return_inverse=True)
+            names = list(self.names[column])  # by number, because each new text gets the next number
+            self.names[column] = {names[old]: new for new, old in enumerate(used.tolist())}
+        self.hold(self.vectors[keep], columns, keep[keep], self.held)
 
     def _append(self, rows: list[Fields]) -> None:
         if not rows:
