@@ -280,7 +280,7 @@ def sync(
             if on_progress:
                 on_progress(read, before)
         refuse_damaged(edge, before, read)
-        forgotten = _take_back(journal, where, target, here)
+        forgotten = _take_back(journal, where, edge, target, here)
         send_people(edge, target, where, journal)
     target.refresh_statistics(if_due=True)
     target.build_index()
@@ -293,15 +293,26 @@ def _blocked(target: GalleryStore, records: Sequence[Record]) -> list[bool]:
     return [has and not known for has, known in zip(target.block_list.has(records), there, strict=True)]
 
 
-def _take_back(journal: sqlite3.Connection, where: str, target: GalleryStore, here: set[str]) -> int:
-    """Delete at the target what was sent once and is no longer ``here``."""
+def _take_back(journal: sqlite3.Connection, where: str, edge: Gallery, target: GalleryStore, here: set[str]) -> int:
+    """Delete at the target what was sent once and is no longer ``here``.
+
+    The bytes of what the edge was told to forget are erased. Others were too old at the edge, as some are at nearly
+    every sync, and to compact a large centre each time takes too long.
+    """
     rows = journal.execute("SELECT source, tracklet, camera FROM sent WHERE target = ?", (where,))
     sent = (Record(tracklet, camera, source=source) for source, tracklet, camera in rows)
     gone = [record for record in sent if key_digest(record) not in here]
+    forgotten = False
     for at in range(0, len(gone), STEP):
-        target.delete_records(gone[at : at + STEP])
-    if gone:
+        step = gone[at : at + STEP]
+        is_out = edge.block_list.has(step)
+        for delete, wanted in ((target.expire_records, False), (target.delete_records, True)):
+            if those := [record for record, out in zip(step, is_out, strict=True) if out == wanted]:
+                delete(those)
+        forgotten = forgotten or any(is_out)
+    if forgotten:
         target.compact()
+    if gone:
         with journal:
             journal.executemany(f"DELETE FROM sent WHERE {SENT_KEY}", [(where, *key_of(record)) for record in gone])
     return len(gone)

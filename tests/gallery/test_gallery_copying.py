@@ -374,6 +374,32 @@ def test_what_is_past_the_edges_retention_is_not_sent_and_is_taken_back(
             assert not is_on_the_disk(tmp_path / "c", vectors[0])
 
 
+@pytest.mark.parametrize("kind", ["folder", "milvus-lite"])
+def test_a_centre_is_compacted_for_what_was_forgotten_and_not_for_what_was_too_old(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge, compacted = tmp_path / "edge", []
+    (tmp_path / "c").mkdir()
+    vectors = fill(edge, monkeypatch)
+    with open_gallery(address_of(kind, tmp_path / "c")) as centre, Gallery.open(edge) as gallery:
+        compact = centre.compact
+        monkeypatch.setattr(centre, "compact", lambda: compacted.append(compact()))
+        assert synced(edge, centre) == (6, 0, 0, 0)
+        gallery.keep_for(30 * DAY)
+        gallery.expire()
+        assert synced(edge, centre) == (0, 2, 4, 0)
+        assert not compacted
+        assert not centre.leftover()
+        if kind == "folder":
+            assert not is_on_the_disk(tmp_path / "c", vectors[0])
+        forgotten = [record for records, _ in gallery.records() for record in records if record.tracklet == "new0"]
+        gallery.block_list.add(forgotten)
+        gallery.delete_records(forgotten)
+        assert synced(edge, centre) == (0, 1, 3, 0)
+        assert len(compacted) == 1
+        assert tracklets(centre) == {"new1", "new2", "undated too"}
+
+
 def test_what_expired_on_both_sides_does_not_stop_the_next_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from reid_toolkit.gallery import validation
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.block_list import BlockList
 from reid_toolkit.gallery.cursor import Position
-from reid_toolkit.gallery.local import audit, index_files
+from reid_toolkit.gallery.local import audit, deleting, index_files
 from reid_toolkit.gallery.local.block_list import FolderBlockList
 from reid_toolkit.gallery.local.check import info_of, leftover, report_on
 from reid_toolkit.gallery.local.lookup import Lookup, count_passing
@@ -288,17 +288,11 @@ class Gallery(GalleryStore):
 
     def delete_selected(self, which: Selection) -> int:
         """Delete the records that match. Gives their number. Quick: their bytes stay in files until :meth:`compact`."""
-        with self._locks.writer, self._writer.writing():
-            count = self._writer.delete(which)
-            self._writer.log(audit.deletion(which, count))
-            return count
+        return deleting.delete(self._writer, self._locks, which)
 
     def delete_records(self, records: Sequence[Record]) -> int:
         """Delete the records that have the tracklet, camera and source of one of these. Gives their number."""
-        with self._locks.writer, self._writer.writing():
-            count = self._writer.remove(map(key_of, records))
-            self._writer.log(audit.removal(records, count))
-            return count
+        return deleting.remove(self._writer, self._locks, records)
 
     @property
     def block_list(self) -> BlockList:
@@ -326,12 +320,11 @@ class Gallery(GalleryStore):
     def delete_expired(self, which: Selection) -> int:
         """Delete the records that match. Gives their number. Quick: their bytes leave the database, but until
         :meth:`compact` they stay in the index files, and also in the log if another process is reading."""
-        with self._locks.writer:
-            with self._writer.writing():
-                gone = self._writer.delete(which, for_good=False)
-                self._writer.log(audit.deletion(which, gone))
-            self._writer.empty_log()
-        return gone
+        return deleting.delete(self._writer, self._locks, which, for_good=False)
+
+    def expire_records(self, records: Sequence[Record]) -> int:
+        """:meth:`delete_expired` the records that have the tracklet, camera and source of one of these."""
+        return deleting.remove(self._writer, self._locks, records, for_good=False)
 
     def switch_audit(self, on: bool) -> None:
         """Switch the audit log of searches, deletions and full readings on or off. It is never shortened. Raises

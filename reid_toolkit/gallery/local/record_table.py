@@ -101,14 +101,14 @@ class RecordTable(Database):
             ),
         )
 
-    def remove(self, keys: Iterable[Key]) -> int:
-        """Delete the rows of ``keys``, within :meth:`writing`. Gives the number of deleted rows."""
+    def remove(self, keys: Iterable[Key], *, for_good: bool = True) -> int:
+        """Delete the rows of ``keys``, within :meth:`writing`; how many. ``for_good``: as for :meth:`delete`."""
         keys = list(keys)
         query = "DELETE FROM record WHERE source = ? AND tracklet = ? AND camera = ?"
         gone = self._db.executemany(query, keys).rowcount
         gone = max(gone, 0)  # sqlite3 gives -1 if there are no keys
         people_rows.drop(self._db, keys)
-        self._count(0, gone, for_good=True)
+        self._count(0, gone, for_good)
         return gone
 
     def delete(self, which: Selection, *, for_good: bool = True) -> int:
