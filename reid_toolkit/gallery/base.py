@@ -335,5 +335,12 @@ class GalleryStore(Protocol):
     def model_file(self) -> Path | None:
         """The path that :meth:`remember_model_file` stored. None if there is none."""
 
+    def remember_copy(self, text: str) -> None:
+        """Store what :func:`gallery.transfer.copy` has made of this gallery."""
+
+    @property
+    def copied(self) -> str:
+        """The text that :meth:`remember_copy` stored. Empty if there is none."""
+
     def info(self) -> Info:
         """What the gallery holds: counts, model and size."""

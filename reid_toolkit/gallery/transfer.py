@@ -22,7 +22,7 @@ from reid_toolkit.gallery.hidden import hidden_of
 from reid_toolkit.gallery.local.gallery import Gallery
 from reid_toolkit.gallery.local.record_table import key_of
 from reid_toolkit.gallery.people_transfer import SENT_NAME_TABLE, copy_people, send_people
-from reid_toolkit.gallery.types import Batch, OnProgress
+from reid_toolkit.gallery.types import DATED_FROM, Batch, OnProgress, is_past
 from reid_toolkit.records import Record
 
 STEP = 1_000
@@ -71,7 +71,7 @@ def copy(
     # Both before anything is read, so that no record grows too old between two looks at it.
     kept, now = source.retention, time.time()
     wanted = contents(source)
-    there, removed = remove_foreign(source, target, wanted)
+    there, removed = remove_foreign(source, target, wanted, None if kept is None else now - kept)
     about = source.info()
     target.expect(about.dimension, about.model)
     if source.model_file:
@@ -95,16 +95,21 @@ def copy(
             f"after copying, {differing} records differ: one of the galleries changed meanwhile; run this again"
         )
     copy_people(source, target, after)
+    if target.copied != (mark := copy_mark(source, after)):
+        target.remember_copy(mark)
     return Copied(len(after), written, past, removed + old, blocked, checksum(after))
 
 
-def remove_foreign(source: GalleryStore, target: GalleryStore, wanted: dict[str, int]) -> tuple[dict[str, int], int]:
+def remove_foreign(
+    source: GalleryStore, target: GalleryStore, wanted: dict[str, int], kept_since: float | None
+) -> tuple[dict[str, int], int]:
     """Delete the target's records that the source had once, and does not have any more.
 
-    Returns the target's :func:`contents`, and how many records were deleted. Raises :class:`GalleryError` if records
-    are left that the source never had.
+    ``kept_since``: where the source's retention begins. Returns the target's :func:`contents`, and how many records
+    were deleted. Raises :class:`GalleryError` if records are left that the source may never have had.
     """
     there, removed = contents(target), 0
+    ours = target.copied == copy_mark(source, there)
     foreign = there.keys() - wanted.keys()
     if foreign and target.expire():
         # The source deleted them when they were too old, and so does the target.
@@ -114,10 +119,16 @@ def remove_foreign(source: GalleryStore, target: GalleryStore, wanted: dict[str,
         removed = take_out(target, gone)
         there = contents(target)
         foreign = there.keys() - wanted.keys()
+    if foreign and ours and kept_since is not None:
+        # Nobody has changed the target since the last copy, so the source had all of it. What has no date is older
+        # there than here, because it counts from its enrolment.
+        removed += take_out(target, aged(target, foreign, kept_since))
+        there = contents(target)
+        foreign = there.keys() - wanted.keys()
     if foreign:
         raise GalleryError(
             f"the target holds {len(foreign)} records that the source does not: expected an empty gallery or a part of "
-            "a copy; to bring galleries together, use `reid gallery sync`"
+            "a copy: copy to a new gallery; to bring galleries together, use `reid gallery sync`"
         )
     return there, removed
 
@@ -175,6 +186,22 @@ def forgotten_since(source: GalleryStore, target: GalleryStore, foreign: Contain
         news = [record for record in records if key_digest(record) in foreign]
         found += [record for record, has in zip(news, source.block_list.has(news), strict=True) if has]
     return found
+
+
+def aged(target: GalleryStore, foreign: Container[str], kept_since: float) -> list[Record]:
+    """Those of the target's records with the digests ``foreign`` that a retention may have deleted at the source."""
+    return [
+        record
+        for records, _ in target.records()
+        for record in records
+        if key_digest(record) in foreign
+        and (record.end is None or record.end < DATED_FROM or is_past(record, kept_since))
+    ]
+
+
+def copy_mark(source: GalleryStore, found: dict[str, int]) -> str:
+    """What a copy of a source remembers: whose copy it is, and a checksum of its :func:`contents`."""
+    return f"{source.identity} {checksum(found)}"
 
 
 def take_out(target: GalleryStore, records: Sequence[Record]) -> int:

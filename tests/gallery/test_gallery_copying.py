@@ -403,14 +403,47 @@ def test_a_centre_is_compacted_for_what_was_forgotten_and_not_for_what_was_too_o
 def test_what_expired_on_both_sides_does_not_stop_the_next_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(tmp_path / "a", monkeypatch)
+    vectors = fill(tmp_path / "a", monkeypatch)
     with Gallery.open(tmp_path / "a") as source, Gallery.open(tmp_path / "b") as target:
         source.delete("undated")
         copy(source, target)
+        target.add(vectors[7:], [Record("stranger", "a")])
         source.keep_for(30 * DAY)
         source.expire()
-        with pytest.raises(GalleryError, match="1 records that the source does not"):
+        with pytest.raises(GalleryError, match="2 records that the source does not"):
             copy(source, target)
+        target.delete("stranger")
         target.keep_for(30 * DAY)
+        target.expire()
         done = copy(source, target)
         assert (done.count, done.written, done.past, done.removed) == (4, 0, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["folder", "milvus-lite"])
+def test_what_has_no_date_and_expired_at_the_source_leaves_the_copy(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the copy it counts from its enrolment there, so the copy's own retention would keep it longer."""
+    vectors, _ = make_people(count=8)
+    clock, days = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: clock() + days[0] * DAY)
+    monkeypatch.setattr(time, "time_ns", lambda: int(time.time() * 1e9))  # which Milvus goes by
+    (tmp_path / "c").mkdir()
+    with Gallery.open(tmp_path / "a") as source, open_gallery(address_of(kind, tmp_path / "c")) as target:
+        source.keep_for(30 * DAY)
+        source.add(vectors[:2], [Record("none", "a"), Record("of a recording", "a", 1.0, 2.0)])
+        days[0] = 20
+        source.add(vectors[2:4], [Record("late", "a"), Record("dated", "a", time.time(), time.time())])
+        assert copy(source, target).count == 4
+        days[0] = 31
+        assert source.expire() == 2
+        done = copy(source, target)
+        assert (done.count, done.written, done.removed) == (2, 0, 2)
+        assert tracklets(target) == {"late", "dated"}
+        # But not if somebody has added records since: it cannot be told which are the source's.
+        target.add(vectors[4:5], [Record("stranger", "a")])
+        days[0] = 51
+        assert source.expire() == 2
+        with pytest.raises(GalleryError, match=r"records that the source does not: .* copy to a new gallery"):
+            copy(source, target)
+        assert "stranger" in tracklets(target)

@@ -378,6 +378,16 @@ class Gallery(GalleryStore):
         held = self._meta("model_file")
         return Path(held) if held else None
 
+    def remember_copy(self, text: str) -> None:
+        """Store what a copy has made of this gallery."""
+        with self._locks.writer, self._writer.writing():
+            self._writer.set_meta("copied", text)
+
+    @property
+    def copied(self) -> str:
+        """The text that :meth:`remember_copy` stored. Empty if there is none."""
+        return self._meta("copied") or ""
+
     def _meta(self, key: str) -> str | None:
         with self._locks.reader, self._reader.reading():
             return self._reader.meta(key)

@@ -9,6 +9,7 @@ from reid_toolkit.gallery.milvus.properties import (  # fmt: skip
     BLOCKED,
     BUSY,
     COMPARED,
+    COPIED,
     FORMAT,
     LAST,
     MODEL,
@@ -152,3 +153,12 @@ class About:
         """The path that :meth:`remember_model_file` stored. None if there is none."""
         held = self._properties.get(MODEL_FILE)
         return Path(held) if held else None
+
+    def remember_copy(self, text: str) -> None:
+        """Store what a copy has made of this gallery."""
+        self._keep({COPIED: text})
+
+    @property
+    def copied(self) -> str:
+        """The text that :meth:`remember_copy` stored. Empty if there is none."""
+        return self._properties.get(COPIED) or ""
