@@ -14,7 +14,7 @@ from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.hidden import hidden_of
 from reid_toolkit.gallery.people_table import NOBODY, Correction, Kind, Membership, People
 from reid_toolkit.gallery.types import OnProgress, Selection
-from reid_toolkit.people.constraints import tracklet_of_crop
+from reid_toolkit.people.constraints import CropsOf, tracklet_of_crop
 from reid_toolkit.people.corrections import Links, describe, new_correction
 from reid_toolkit.people.naming import NUMBERED, check_name, find_person, name_of, unknown_person
 from reid_toolkit.records import Record
@@ -144,9 +144,9 @@ class Book:
         return [digest] if tracklet is None else self.crops[tracklet]
 
     @cached_property
-    def crops(self) -> dict[tuple[str, str], list[str]]:
-        """The records that are single crops, by camera and tracklet."""
-        found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    def crops(self) -> dict[CropsOf, list[str]]:
+        """The records that are single crops, by their tracklet."""
+        found: defaultdict[CropsOf, list[str]] = defaultdict(list)
         for digest, record in self.records.items():
             tracklet = tracklet_of_crop(record)
             if tracklet is not None:

@@ -6,20 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.method.constraints import cannot_link_pairs
+from reid_toolkit.people.origins import dataset_of, is_single_crop
 from reid_toolkit.records import Record
 from reid_toolkit.times import UNIX_TIMES
 
 LeastTimes = Mapping[tuple[str, str], float]
 """The least seconds that anybody needs between two cameras; the names of a pair are sorted."""
+CropsOf = tuple[str, str, str]
+"""Camera, tracklet and dataset, which single crops of one tracklet have in common."""
 
 
 def seen_at_once(records: Sequence[Record]) -> NDArray[np.int64]:
     """Pairs (M, 2) of records that one camera saw at the same moment, so that they show two people.
 
-    Only records of one source are compared. If the same footage was enrolled from two sources, one person has two
+    Only records of one dataset are compared. If the same footage was enrolled from two datasets, one person has two
     records at the same moment.
     """
-    places = [f"{record.camera}\0{record.source}" for record in records]
+    places = [f"{record.camera}\0{dataset_of(record)}" for record in records]
     start, end = times_of(records)
     return cannot_link_pairs(places, start, end) if records else np.empty((0, 2), np.int64)
 
@@ -71,15 +74,15 @@ def times_of(records: Sequence[Record]) -> tuple[NDArray[np.float64], NDArray[np
 def together(records: Sequence[Record], links: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
     """Number (N,) the groups of records that belong together: linked by ``links``, or crops of one tracklet that were
     enrolled singly."""
-    first: dict[tuple[str, str], int] = {}
+    first: dict[CropsOf, int] = {}
     crops = ((row, tracklet_of_crop(record)) for row, record in enumerate(records))
     ties = [(first.setdefault(tracklet, row), row) for row, tracklet in crops if tracklet is not None]
     return linked(len(records), [*links, *ties])
 
 
-def tracklet_of_crop(record: Record) -> tuple[str, str] | None:
-    """Camera and tracklet of a crop that was enrolled singly. None for a record of a whole tracklet."""
-    return (record.camera, record.tracklet) if record.image and record.image == record.source else None
+def tracklet_of_crop(record: Record) -> CropsOf | None:
+    """The tracklet of a crop that was enrolled singly. None for a record of a whole tracklet."""
+    return (record.camera, record.tracklet, dataset_of(record)) if is_single_crop(record) else None
 
 
 def linked(count: int, links: Sequence[tuple[int, int]]) -> NDArray[np.int64]:

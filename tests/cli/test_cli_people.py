@@ -552,6 +552,20 @@ def test_crops_that_were_enrolled_singly_are_one_tracklet(run: Run, site: Site, 
     assert "c-6" in said(run, "same", folder, four[0], mine(site, 4)[0])
 
 
+def test_pictures_of_one_name_in_two_folders_are_two_tracklets(run: Run, site: Site, tmp_path: Path) -> None:
+    """Such as ana/1.jpg and ben/1.jpg."""
+    folder = tmp_path / "g"
+    with Gallery.open(folder) as store:
+        for row, record in zip(site.rows, site.records, strict=True):
+            person = site.truth[record.tracklet]
+            number = str(mine(site, person).index(record.tracklet))
+            path = f"/person-{person}/{number}.jpg"
+            store.add(row[None], [replace(record, tracklet=number, camera="door", source=path, image=path)])
+    assert document(run, folder)["people"] == PEOPLE
+    one, other = (f"1@door@/person-{number}/1.jpg" for number in (1, 2))
+    assert "c-1" in said(run, "not", folder, one, other)
+
+
 def test_names_that_would_steer_a_terminal(run: Run, site: Site, tmp_path: Path) -> None:
     folder, page = tmp_path / "g", tmp_path / "p.html"
     with Gallery.open(folder) as store:

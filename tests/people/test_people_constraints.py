@@ -66,6 +66,30 @@ def test_crops_of_a_tracklet_that_were_enrolled_singly_belong_together() -> None
     np.testing.assert_array_equal(together([], []), np.empty(0, int))
 
 
+def test_pictures_of_one_name_in_two_folders_do_not_belong_together() -> None:
+    paths = ["/x/ana/1.jpg", "/x/ben/1.jpg", "/x/crops/ana/1/1.jpg", "/x/crops/ben/1/1.jpg"]
+    labels = together([Record("1", "door", source=path, image=path) for path in paths], [])
+    assert len(set(labels.tolist())) == 4
+
+
+def test_single_crops_are_compared_within_their_dataset() -> None:
+    """As `reid ingest` stores them, also with parts of a tracklet that was split, and as other programs may."""
+
+    def crop(tracklet: str, path: str) -> Record:
+        return Record(tracklet, "hall", NOON, NOON, path, path)
+
+    ingested = [
+        crop("am-00001", "/d/crops/am/00001/0000007.jpg"),
+        crop("am-00002-2", "/d/crops/am/00002/0000007.jpg"),
+        crop("pm-00001", "/d/crops/pm/00001/0000000.jpg"),
+        crop("am-00001", "/e/crops/am/00001/0000007.jpg"),
+    ]
+    assert as_set(seen_at_once(ingested)) == {(0, 1), (0, 2), (1, 2)}
+    assert len(set(together(ingested, []).tolist())) == 4
+    others = [crop("a", "/d/a.jpg"), crop("b", "/d/b.jpg"), crop("b", "/e/b.jpg")]
+    assert as_set(seen_at_once(others)) == {(0, 1)}
+
+
 @given(some_records(), st.integers(1, 12))
 def test_one_record_alone_is_too_soon_for_the_same_moves(records: list[Record], seconds: int) -> None:
     least = {("a", "c"): float(seconds)}
