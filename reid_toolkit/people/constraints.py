@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_toolkit.method.constraints import cannot_link_pairs
-from reid_toolkit.people.origins import dataset_of, is_single_crop
+from reid_toolkit.people.origins import dataset_of, is_dated, is_single_crop, recording_of
 from reid_toolkit.records import Record
 from reid_toolkit.times import UNIX_TIMES
 
@@ -20,10 +20,12 @@ def seen_at_once(records: Sequence[Record]) -> NDArray[np.int64]:
     """Pairs (M, 2) of records that one camera saw at the same moment, so that they show two people.
 
     Only records of one dataset are compared. If the same footage was enrolled from two datasets, one person has two
-    records at the same moment.
+    records at the same moment. Records without Unix times are compared within their recording, if that is known.
     """
-    places = [f"{record.camera}\0{dataset_of(record)}" for record in records]
+    clocks = [dataset_of(record) if is_dated(record) else recording_of(record) or None for record in records]
+    places = [f"{record.camera}\0{clock}" for record, clock in zip(records, clocks, strict=True)]
     start, end = times_of(records)
+    start[np.array([clock is None for clock in clocks], bool)] = np.nan
     return cannot_link_pairs(places, start, end) if records else np.empty((0, 2), np.int64)
 
 
@@ -54,8 +56,7 @@ def too_soon(record: Record, camera: str, start: float, end: float, least: Least
     seconds = least.get((min(record.camera, camera), max(record.camera, camera)))
     if seconds is None or record.camera == camera or record.start is None or record.end is None:
         return False
-    first, last = UNIX_TIMES
-    if not (first <= record.start and record.end <= last and first <= start and end <= last):
+    if not (is_dated(record) and UNIX_TIMES[0] <= start and end <= UNIX_TIMES[1]):
         return False
     return max(record.start, start) - min(record.end, end) < seconds
 

@@ -1,9 +1,10 @@
-"""Which dataset and which recording a record comes from."""
+"""Which dataset and which recording a record comes from, and so with which others its times can be compared."""
 
 from pathlib import PurePosixPath
 
 from reid_toolkit.files import as_name
 from reid_toolkit.records import Record
+from reid_toolkit.times import UNIX_TIMES
 
 
 def is_single_crop(record: Record) -> bool:
@@ -21,6 +22,25 @@ def dataset_of(record: Record) -> str:
         return record.source
     recording = recording_folder(record)
     return str(PurePosixPath(record.source).parent if recording is None else recording.parents[1])
+
+
+def is_dated(record: Record) -> bool:
+    """Whether both times of a record are Unix times."""
+    if record.start is None or record.end is None:
+        return False
+    return UNIX_TIMES[0] <= record.start and record.end <= UNIX_TIMES[1]
+
+
+def recording_of(record: Record) -> str:
+    """The recording that a record's times count from, if they are no Unix times. Empty if that is unknown.
+
+    A dataset has many recordings, and each begins at 0. A record of `reid watch` has no picture in a file, and its
+    source is the recording.
+    """
+    if not record.image:
+        return record.source
+    folder = recording_folder(record)
+    return "" if folder is None else str(folder)
 
 
 def recording_folder(record: Record) -> PurePosixPath | None:

@@ -7,8 +7,8 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
+from reid_toolkit.people.origins import dataset_of, is_dated, recording_of
 from reid_toolkit.records import Record
-from reid_toolkit.times import UNIX_TIMES
 
 GAP = 60.0
 """Records of a person in one camera with less than so many seconds between them are one visit."""
@@ -44,7 +44,7 @@ class Route:
 def visits_of(records: Iterable[Record]) -> list[Visit]:
     """The visits of a person whom ``records`` show, by time. Records without times are a visit each, and come last.
 
-    Times that count from the start of a recording are only compared within their source.
+    Times that count from the start of a recording are only compared within their recording.
     """
     found: list[Visit] = []
     for _, part in groupby(sorted(records, key=_by_time), key=_clock):
@@ -100,8 +100,8 @@ def _clock(record: Record) -> str:
     """What a record's time counts from: empty for Unix time, which sorts first."""
     if record.start is None or record.end is None:
         return "\U0010ffff"
-    dated = UNIX_TIMES[0] <= record.start and record.end <= UNIX_TIMES[1]
-    return "" if dated else record.source or "recording"
+    # If the recording is unknown, the clock is the tracklet's own.
+    return "" if is_dated(record) else recording_of(record) or f"{dataset_of(record)}\0{record.tracklet}"
 
 
 def _continues(visit: Sequence[Record], record: Record) -> bool:

@@ -1,5 +1,6 @@
 """What times say about records."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -88,6 +89,20 @@ def test_single_crops_are_compared_within_their_dataset() -> None:
     assert len(set(together(ingested, []).tolist())) == 4
     others = [crop("a", "/d/a.jpg"), crop("b", "/d/b.jpg"), crop("b", "/e/b.jpg")]
     assert as_set(seen_at_once(others)) == {(0, 1)}
+
+
+def test_times_that_begin_at_0_are_compared_within_one_recording() -> None:
+    def undated(tracklet: str, image: str, source: str = "/d") -> Record:
+        return Record(tracklet, "hall", 3.0, 5.0, source, image)
+
+    ingested = [undated(f"{day}-0000{n}", f"/d/crops/{day}/0000{n}/0000007.jpg") for day in "ab" for n in (1, 2)]
+    singly = [replace(one, source=one.image) for one in ingested]
+    for records in (ingested, singly):
+        assert as_set(seen_at_once(records)) == {(0, 1), (2, 3)}
+    unknown = [undated(name, f"/d/{name}.jpg") for name in "ab"]
+    assert not len(seen_at_once([*unknown, undated("c", "", ""), undated("d", "", "")]))
+    watched = [undated("1", "", "/a.mp4"), undated("2", "", "/a.mp4"), undated("1", "", "/b.mp4")]
+    assert as_set(seen_at_once(watched)) == {(0, 1)}
 
 
 @given(some_records(), st.integers(1, 12))
