@@ -170,10 +170,10 @@ class Names:
         who = min(found, key=lambda one: (-found[one], one), default=None)
         waits = any(was.waiting.get(digest) == name for digest in records)
         if owner is not None:
+            if known:  # also in a conflict, so that the name goes when the source takes it away
+                self.sent[person] = digest_of(name)
             if who not in (None, owner):
                 self.conflicts.append(f"the name {name} was not sent: at the target, another person is called so")
-            elif known:
-                self.sent[person] = digest_of(name)
         elif who in now:
             self.conflicts.append(f"the name {name} was not sent: at the target, this person is called {now[who]}")
         else:

@@ -139,6 +139,24 @@ def test_the_centres_name_stays(site: Site, gallery: Gallery, centre: Gallery, t
     assert called(site, centre, 5) == "Cemal"
 
 
+def test_a_name_that_came_by_a_sync_goes_after_a_conflict(
+    site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path
+) -> None:
+    update(gallery)
+    sync(tmp_path / "g", centre, "centre")
+    update(centre)
+    call(site, gallery, 3, "Ana")
+    assert send(tmp_path, centre) == []
+    most = [tracklet for tracklet, person in site.truth.items() if person == 3][:-2]
+    book(centre).split("Ana", most, "ben")
+    for _ in range(2):
+        assert send(tmp_path, centre) == ["the name Ana was not sent: at the target, another person is called so"]
+    assert names(centre) == {"Ana"}
+    call(site, gallery, 3, None)
+    assert send(tmp_path, centre) == []
+    assert names(centre) == set()
+
+
 def test_a_name_comes_with_records_that_were_blocked(
     site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path
 ) -> None:
