@@ -5,8 +5,8 @@ What refers to a record is deleted with the record.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -119,6 +119,28 @@ class People:
     """The rate of false matches at which users want records linked. None if nobody said any."""
     state: Any = None
     """Tells :meth:`PeopleTable.write` whether records were deleted since this was read."""
+
+    def among(self, there: Container[str]) -> "People":
+        """What refers only to the records ``there``, which are digests of keys. A name without records is left out."""
+
+        def known(one: Correction) -> bool:
+            return one.first in there and one.second in there
+
+        members = {digest: one for digest, one in self.members.items() if digest in there}
+        return replace(
+            self,
+            members=members,
+            names=held_names(members, self.names),
+            corrections=tuple(one for one in self.corrections if known(one)),
+            undone=tuple(one for one in self.undone if known(one.correction)),
+            waiting={digest: name for digest, name in self.waiting.items() if digest in there},
+        )
+
+
+def held_names(members: Mapping[str, Membership], names: Mapping[int, str]) -> dict[int, str]:
+    """The names of people who have records."""
+    held = {one.person for one in members.values()}
+    return {person: name for person, name in names.items() if person in held}
 
 
 class Descriptors(NamedTuple):

@@ -4,11 +4,13 @@ import hashlib
 import sqlite3
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from reid_toolkit.gallery.base import GalleryStore
+from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import Correction, People, PeopleTable, Undone, said
+from reid_toolkit.gallery.types import Selection
 
 SENT_NAME_TABLE = """CREATE TABLE IF NOT EXISTS sent_name (
     target TEXT, person INTEGER, name TEXT, PRIMARY KEY (target, person)
@@ -24,10 +26,9 @@ def copy_people(source: GalleryStore, target: GalleryStore, there: Container[str
     found = both(source, target)
     if found is None:
         return
-    people, table = found
+    people, table = found[0].among(there), found[1]
     was = table.read()
-    kept = [one for one in people.corrections if one.first in there and one.second in there]
-    put = [one for one in kept if one not in was.corrections]
+    put = [one for one in people.corrections if one not in was.corrections]
     undone = [one for one in people.undone if one not in was.undone]
     names: dict[int, str | None] = {person: None for person in was.names if person not in people.names}
     waiting: dict[str, str | None] = {digest: None for digest in was.waiting if digest not in people.waiting}
@@ -36,7 +37,7 @@ def copy_people(source: GalleryStore, target: GalleryStore, there: Container[str
         == (people.members, people.names, people.waiting, people.least_times, people.false_match_rate)
         and not put
         and not undone
-        and len(kept) == len(was.corrections)
+        and len(people.corrections) == len(was.corrections)
     ):
         return
     table.write(
@@ -46,10 +47,10 @@ def copy_people(source: GalleryStore, target: GalleryStore, there: Container[str
             last_person=max(was.last_person, people.last_person),
             last_correction=max(was.last_correction, people.last_correction),
         ),
-        members={digest: one for digest, one in people.members.items() if digest in there},
+        members=people.members,
         names=names | dict(people.names),
         put=put,
-        take=[one.number for one in was.corrections if one not in kept],
+        take=[one.number for one in was.corrections if one not in people.corrections],
         undone=undone,
         waiting=waiting | dict(people.waiting),
         least_times=people.least_times,
@@ -80,21 +81,29 @@ def send_people(source: GalleryStore, target: GalleryStore, where: str, journal:
     undone = undone_here(people, was)
     gone = {one.key for one in undone}
     left = [one for one in was.corrections if said(one) not in gone]
-    put = new_corrections(people, left, {*gone, *(one.key for one in was.undone)}, was.last_correction)
+    news = new_corrections(people, left, {*gone, *(one.key for one in was.undone)})
     names = Names.of(people, was, before)
     for message in names.conflicts:
         warnings.warn(message, RuntimeWarning, stacklevel=3)
-    if undone or put or names.given or names.waiting:
+    named = [digest for digest, name in names.waiting.items() if name]
+    about = [end for one in (*news, *(each.correction for each in undone)) for end in (one.first, one.second)]
+    there = records_at(target, source, {*about, *named})
+    # What is about other records waits until they come. Without it, there may be nothing to write.
+    undone = [one for one in undone if {one.correction.first, one.correction.second} <= there]
+    put = consistent_ones(left, [one for one in news if {one.first, one.second} <= there], was.last_correction)
+    waiting = {digest: name for digest, name in names.waiting.items() if not name or digest in there}
+    now = was
+    if undone or put or names.given or waiting:
         numbers = [one.number for one in was.corrections if said(one) in gone]
         counts = {"corrections": len(put), "undone": len(numbers), "names": len(names.given)}
         table.write(
-            was, names=names.given, put=put, take=numbers, undone=undone, waiting=names.waiting,
+            was, names=names.given, put=put, take=numbers, undone=undone, waiting=waiting,
             event={"action": "corrections received", **counts},
         )  # fmt: skip
         now = table.read()
-        there = set(map(digest_of, [*now.names.values(), *now.waiting.values()]))
-        # Names of records that the target lacks have not arrived: they are sent again.
-        names.sent = {who: name for who, name in names.sent.items() if name in there or before.get(who) == name}
+    arrived = set(map(digest_of, [*now.names.values(), *now.waiting.values()]))
+    # Names of records that the target lacks have not arrived: they are sent again.
+    names.sent = {who: name for who, name in names.sent.items() if name in arrived or before.get(who) == name}
     if names.sent != before:
         # Afterwards: if this is lost, the names count as the target's own.
         note_names(journal, where, names.sent)
@@ -111,15 +120,27 @@ def undone_here(people: People, was: People) -> list[Undone]:
     ]
 
 
-def new_corrections(
-    people: People, held: Sequence[Correction], undone: Container[object], last: int
-) -> list[Correction]:
-    """The source's corrections that the target lacks, and did not take back, with numbers after ``last``. Warns about
-    those that contradict ``held``."""
+def records_at(target: GalleryStore, source: GalleryStore, digests: Set[str]) -> set[str]:
+    """Those of ``digests``, which are of records of ``source``, whose records ``target`` has too."""
+    if not digests:
+        return set()
+    keys = {key_digest(key): key for key in source.keys(Selection(before=float("inf")))}
+    wanted = [digest for digest in keys if digest in digests]
+    found = target.enrolled([keys[digest] for digest in wanted])
+    return {digest for digest, there in zip(wanted, found, strict=True) if there}
+
+
+def new_corrections(people: People, held: Sequence[Correction], undone: Container[object]) -> list[Correction]:
+    """The source's corrections that are not among the target's, ``held``, and that it did not take back."""
     known = {(one.kind, one.first, one.second) for one in held}
-    news = [
+    return [
         one for one in people.corrections if (one.kind, one.first, one.second) not in known and said(one) not in undone
     ]
+
+
+def consistent_ones(held: Sequence[Correction], news: Sequence[Correction], last: int) -> list[Correction]:
+    """The ``news`` that do not contradict the target's corrections ``held``, with numbers after ``last``. Warns about
+    the others."""
     sent = consistent(held, news)
     if len(sent) < len(news):
         names = ", ".join(one.name for one in news if one not in sent)

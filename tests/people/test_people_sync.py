@@ -173,6 +173,46 @@ def test_a_name_comes_with_records_that_were_blocked(
     assert called(site, centre, 3) == "Ana"
 
 
+@pytest.mark.parametrize("what", ["same", "different", "name", "undone"])
+def test_what_is_about_records_that_the_centre_lacks_changes_nothing_there(
+    what: str, site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path
+) -> None:
+    """It would disturb a grouping, at each sync."""
+    update(gallery)
+    sync(tmp_path / "g", centre, "centre")
+    update(centre)
+    book(centre).forget(number_of(site, centre, 3))
+    if what == "name":
+        call(site, gallery, 3, "Ana")
+    elif what == "undone":
+        undo(gallery, say(site, gallery, "different", 3, 4))
+    else:
+        say(site, gallery, what, 3, 4)
+    centre.switch_audit(True)
+    was = centre.people.read()
+    for _ in range(2):
+        assert send(tmp_path, centre) == []
+    assert not centre.people.changed(was)
+    assert [event for event in centre.audit_log() if event["action"] == "corrections received"] == []
+    say(site, gallery, "different", 5, 6)
+    assert send(tmp_path, centre) == []
+    (event,) = [event for event in centre.audit_log() if event["action"] == "corrections received"]
+    assert (event["corrections"], event["undone"], event["names"]) == (1, 0, 0)
+
+
+def test_a_copy_without_some_records_is_written_once(
+    site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path
+) -> None:
+    update(gallery)
+    call(site, gallery, 3, "Ana")
+    undo(gallery, say(site, gallery, "different", 3, 4))
+    copy(gallery, centre)
+    book(centre).forget(number_of(site, centre, 3))
+    was = centre.people.read()
+    copy(gallery, centre)
+    assert not centre.people.changed(was)
+
+
 def test_a_sync_that_breaks_off_goes_on(
     site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

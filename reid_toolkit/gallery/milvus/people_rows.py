@@ -8,14 +8,13 @@ write was not finished, and the value before counts. So the upsert of the head m
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from reid_toolkit.gallery.milvus.rows import Row
-from reid_toolkit.gallery.people_table import Correction, Membership, People, Undone
+from reid_toolkit.gallery.people_table import Correction, Membership, People, Undone, held_names
 
 WIDTH = 2
 """Width of the vector that Milvus demands in every row."""
@@ -166,7 +165,7 @@ def people_of(rows: Iterable[Row], head: Head) -> People:
             others[kind].append(value)
     return People(
         members,
-        _names_of(members, dict(others[NAME])),
+        held_names(members, dict(others[NAME])),
         tuple(sorted(others[CORRECTION], key=lambda one: one.number)),
         head.last_person,
         head.last_correction,
@@ -175,28 +174,6 @@ def people_of(rows: Iterable[Row], head: Head) -> People:
         {(first, second): seconds for first, second, seconds in others[LEAST]},
         next(iter(others[RATE]), None),
     )
-
-
-def among(people: People, there: Container[str]) -> People:
-    """What refers only to the records ``there``, which are digests of keys. A name without records is left out."""
-
-    def known(one: Correction) -> bool:
-        return one.first in there and one.second in there
-
-    members = {digest: one for digest, one in people.members.items() if digest in there}
-    return replace(
-        people,
-        members=members,
-        names=_names_of(members, people.names),
-        corrections=tuple(one for one in people.corrections if known(one)),
-        undone=tuple(one for one in people.undone if known(one.correction)),
-        waiting={digest: name for digest, name in people.waiting.items() if digest in there},
-    )
-
-
-def _names_of(members: Mapping[str, Membership], names: Mapping[int, str]) -> dict[int, str]:
-    held = {one.person for one in members.values()}
-    return {person: name for person, name in names.items() if person in held}
 
 
 def _ends(kind: str, text: str) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from reid_toolkit.gallery.milvus.people_rows import (
     NOTHING,
     STORED,
     Head,
-    among,
     id_of,
     members_of,
     people_of,
@@ -90,7 +89,7 @@ class MilvusPeopleTable(PeopleTable):
         else:
             raise UnavailableError(f"{self._where}: its people change too fast to be read: run this again later")
         if before.marks or after.marks:  # records may have been deleted, and what refers to them not yet
-            people = among(people, self._held.digests())
+            people = people.among(self._held.digests())
         return replace(people, state=State(before.head.write, sum(seen)))
 
     def changed(self, was: People) -> bool:
