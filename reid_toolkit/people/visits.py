@@ -44,25 +44,25 @@ class Route:
 def visits_of(records: Iterable[Record]) -> list[Visit]:
     """The visits of a person whom ``records`` show, by time. Records without times are a visit each, and come last.
 
-    Times that count from the start of a recording are only compared within their recording.
+    Times that count from the start of a recording are only compared within their recording. A visit goes on although
+    another camera sees the person meanwhile.
     """
     found: list[Visit] = []
     for _, part in groupby(sorted(records, key=_by_time), key=_clock):
-        current: list[Record] = []
+        cameras: defaultdict[str, list[Record]] = defaultdict(list)
         for record in part:
-            if current and not _continues(current, record):
-                found.append(_visit(current))
-                current = []
-            current.append(record)
-        found.append(_visit(current))
+            cameras[record.camera].append(record)
+        visits = [visit for seen in cameras.values() for visit in _joined(seen)]
+        found += sorted(visits, key=lambda visit: (visit.start or 0.0, visit.camera))
     return found
 
 
 def routes_of(people: Mapping[int, Sequence[Record]], *, direct: bool = True) -> list[Route]:
     """The routes that people took between cameras, the most frequent first. Only Unix times are compared.
 
-    A move is from a visit to the next. With ``direct=False``, it is from a visit to the next in each other camera,
-    whatever cameras are between, so that the shortest time is that of any two cameras.
+    A move is from a stay to the next. A stay is a visit, but ends when another camera sees the person, because who goes
+    to and fro between two cameras has moved each time. With ``direct=False``, a move is from a stay to the next in each
+    other camera, whatever cameras are between, so that the shortest time is that of any two cameras.
 
     Wrong groups make wrong moves, so the least time of a route is not taken for certain: one move in twenty may be
     shorter than ``shortest``. A person whom two cameras see at once has moved in 0 seconds.
@@ -70,8 +70,8 @@ def routes_of(people: Mapping[int, Sequence[Record]], *, direct: bool = True) ->
     moves: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for records in people.values():
         dated = [record for record in records if not _clock(record)]
-        visits = visits_of(dated)
-        for one, other in pairwise(visits) if direct else following(visits):
+        stays = list(_joined(sorted(dated, key=_by_time)))
+        for one, other in pairwise(stays) if direct else following(stays):
             if one.camera != other.camera and one.end is not None and other.start is not None:
                 seconds = max(0.0, other.start - one.end)
                 if seconds <= LONGEST_MOVE:
@@ -102,6 +102,18 @@ def _clock(record: Record) -> str:
         return "\U0010ffff"
     # If the recording is unknown, the clock is the tracklet's own.
     return "" if is_dated(record) else recording_of(record) or f"{dataset_of(record)}\0{record.tracklet}"
+
+
+def _joined(records: Iterable[Record]) -> Iterator[Visit]:
+    """Join records of one clock, which are in order, as long as each continues the one before."""
+    current: list[Record] = []
+    for record in records:
+        if current and not _continues(current, record):
+            yield _visit(current)
+            current = []
+        current.append(record)
+    if current:
+        yield _visit(current)
 
 
 def _continues(visit: Sequence[Record], record: Record) -> bool:

@@ -1,7 +1,9 @@
 """When people were where."""
 
-from reid_toolkit.people.visits import visits_of
+from reid_toolkit.people.visits import routes_of, visits_of
 from reid_toolkit.records import Record
+
+NOON = 1_790_000_000.0
 
 
 def test_recordings_without_dates_have_their_own_clocks() -> None:
@@ -17,3 +19,20 @@ def test_recordings_without_dates_have_their_own_clocks() -> None:
     ]
     unknown = [Record(name, "hall", 3.0, 5.0, "/d", f"/d/{name}.jpg") for name in "ab"]
     assert len(visits_of(unknown)) == 2
+
+
+def test_a_visit_goes_on_although_another_camera_sees_the_person_meanwhile() -> None:
+    records = [Record(str(n), "ab"[n % 2], NOON + 10 * n, NOON + 10 * n + 5) for n in range(6)]
+    records.append(Record("6", "a", NOON + 105, NOON + 107))  # 60 s after the last of this camera
+    visits = [(one.camera, one.start, one.end, len(one.records)) for one in visits_of(records)]
+    assert visits == [
+        ("a", NOON, NOON + 45, 3),
+        ("b", NOON + 10, NOON + 55, 3),
+        ("a", NOON + 105, NOON + 107, 1),
+    ]
+
+
+def test_who_goes_to_and_fro_has_moved_each_time() -> None:
+    records = [Record(str(n), "ab"[n % 2], NOON + 10 * n, NOON + 10 * n + 5) for n in range(6)]
+    found = [(one.start, one.end, one.moves, one.shortest, one.longest) for one in routes_of({1: records})]
+    assert found == [("a", "b", 3, 5.0, 5.0), ("b", "a", 2, 5.0, 5.0)]
