@@ -63,6 +63,13 @@ function draw(day) {
 
 const hourOf = (one) => Number(one.hour.slice(11, 13));
 
+/* By hour. The hour in which clocks are set back comes twice: its column shows the one with more people. */
+function byHourOf(rows) {
+  const found = new Map();
+  for (const one of rows) if (!(found.get(hourOf(one))?.people > one.people)) found.set(hourOf(one), one);
+  return found;
+}
+
 function range(day) {
   const found = counts.hour.filter((one) => one.hour.startsWith(day)).map(hourOf);
   const first = Math.max(0, Math.min(...found) - 1);
@@ -71,7 +78,7 @@ function range(day) {
 }
 
 function byHour(day) {
-  const found = new Map(counts.hour.filter((one) => one.hour.startsWith(day)).map((one) => [hourOf(one), one]));
+  const found = byHourOf(counts.hour.filter((one) => one.hour.startsWith(day)));
   const most = Math.max(1, ...[...found.values()].map((one) => one.people));
   const items = range(day).map((hour) => {
     const one = found.get(hour);
@@ -101,7 +108,8 @@ function byCamera(day, cameras) {
 }
 
 function spark(day, camera) {
-  const found = new Map(counts.both.filter((one) => one.camera === camera && one.hour.startsWith(day)).map((one) => [hourOf(one), one.people]));
+  const rows = byHourOf(counts.both.filter((one) => one.camera === camera && one.hour.startsWith(day)));
+  const found = new Map([...rows].map(([hour, one]) => [hour, one.people]));
   const hours = range(day);
   const most = Math.max(1, ...found.values());
   const words = [...found].map(([hour, people]) => `${String(hour).padStart(2, "0")}:00 ${people}`).join(", ");
