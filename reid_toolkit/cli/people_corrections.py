@@ -121,7 +121,7 @@ def forget(gallery: str, person: str, yes: bool, wait: float) -> None:
     """
     with changing(gallery, wait) as book:
         try:
-            number = book.person(person)
+            number = book.anybody(person)
         except InputError:
             # Perhaps an earlier call deleted the person, but was killed before it erased the bytes.
             with late_progress_bar("index", "records") as on_progress:

@@ -95,11 +95,25 @@ class Book:
 
     def person(self, text: str) -> int:
         """The number of the person that ``text`` names. Raises :class:`InputError` if nobody is called so."""
+        number = self.anybody(text)
+        if number not in self.by_person:
+            raise self.not_shown(number)
+        return number
+
+    def anybody(self, text: str) -> int:
+        """As :meth:`person`, also if all records of that person are damaged or past the retention."""
         self.refuse_ungrouped()
         number = find_person(text, self.people)
-        if number is None or number not in self.by_person:
+        if number is None:
             raise unknown_person(text, self.people, self.where)
         return number
+
+    def not_shown(self, person: int) -> InputError:
+        """The error for a person of whom no record is shown."""
+        return InputError(
+            f"{self.where}: all records of {self.name(person)} are damaged or past the retention: expected records "
+            f"that are shown; `reid people forget {self.where} {name_of(person, {})}` deletes them now"
+        )
 
     def refuse_ungrouped(self) -> None:
         """Raise :class:`InputError` if no record has a person."""
@@ -119,6 +133,8 @@ class Book:
         found = [
             key for key, one in self.records.items() if wanted.startswith(one.tracklet) and wanted in names_of(one)
         ]
+        if not found and number is not None:
+            raise self.not_shown(number)
         if not found and NUMBERED.fullmatch(wanted):
             raise unknown_person(text, self.people, self.where)
         if not found:
@@ -271,9 +287,12 @@ class Book:
         return pairs or [("different", rest[0], first)]
 
     def rename(self, text: str, name: str | None) -> str:
-        """Give a person a name, or take it away with None. Returns what the person is called now."""
-        person = self.person(text)
-        new = None if name is None else check_name(name, person, self.people)
+        """Give a person a name, or take it away with None. Returns what the person is called now.
+
+        A name can be taken away from everybody, because it may be wanted for another person.
+        """
+        person = self.anybody(text) if name is None else self.person(text)
+        new = None if name is None else check_name(name, person, self.people, self.by_person)
         event = {"action": "name", "person": name_of(person, {}), "name": new}
         self.store.people.write(self.people, names={person: new}, event=event, whole=True)
         return new or name_of(person, {})

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,11 @@ def find_person(text: str, people: People) -> int | None:
     return number if any(one.person == number for one in people.members.values()) else None
 
 
-def check_name(name: str, person: int, people: People) -> str:
-    """A name as it is stored. Raises :class:`InputError` for a name that cannot be used."""
+def check_name(name: str, person: int, people: People, shown: Container[int] | None = None) -> str:
+    """A name as it is stored. Raises :class:`InputError` for a name that cannot be used.
+
+    ``shown`` are the people who have records that are shown, None for all. Users do not see who else has the name.
+    """
     name = name.strip()
     if not name or len(name) > LONGEST or not name.isprintable():
         raise InputError(f"name {name!r}: expected 1 to {LONGEST} printable characters")
@@ -42,8 +45,10 @@ def check_name(name: str, person: int, people: People) -> str:
         raise InputError(f"name {name!r}: looks like a number that reid gives: choose another name")
     owner = next((number for number, held in people.names.items() if held == name and number != person), None)
     if owner is not None:
+        whose = "" if shown is None or owner in shown else ", whose records are all damaged or past the retention"
         raise InputError(
-            f"name {name!r}: is the name of {name_of(owner, {})} already: choose another name, or rename them"
+            f"name {name!r}: is the name of {name_of(owner, {})} already{whose}: choose another name, or take it away "
+            "from them with `reid people name`, --none"
         )
     return name
 

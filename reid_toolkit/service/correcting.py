@@ -95,7 +95,7 @@ def split(desk: Desk, who: str, name: str, records: Sequence[str]) -> dict[str, 
 def rename(desk: Desk, name: str, new: str | None) -> dict[str, Any]:
     """Give a person a name, or take it away."""
     with changing(desk) as book:
-        number = person_of(book, name)
+        number = person_of(book, name, shown=new is not None)
         try:
             return {"person": book.rename(book.name(number), new), "number": number}
         except InputError as error:
@@ -106,7 +106,7 @@ def rename(desk: Desk, name: str, new: str | None) -> dict[str, Any]:
 def forget(desk: Desk, name: str) -> dict[str, Any]:
     """Delete all records of a person for good."""
     with changing(desk) as book:
-        return {"records": book.forget(person_of(book, name))}
+        return {"records": book.forget(person_of(book, name, shown=False))}
 
 
 def undo(desk: Desk, grouper: Grouper, who: str, name: str) -> dict[str, Any]:

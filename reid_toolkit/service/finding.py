@@ -83,12 +83,13 @@ def by_person(desk: Desk, wanted: Wanted) -> dict[str, Any]:
     return finish(desk, result, wanted, book.name(number), [], person=book.name(number))
 
 
-def person_of(book: Any, name: str) -> int:
-    """The number of a person. Raises :class:`Refusal` 404 if nobody is called so."""
+def person_of(book: Any, name: str, *, shown: bool = True) -> int:
+    """The number of a person. Raises :class:`Refusal` 404 if nobody is called so, or with ``shown`` if all records of
+    that person are damaged or past the retention."""
     from reid_toolkit.people.naming import find_person
 
     number = find_person(as_name(name), book.people)
-    if number is None or number not in book.by_person:
+    if number is None or (shown and number not in book.by_person):
         raise Refusal(404, f"nobody is called {name[:100]!r}")
     return int(number)
 

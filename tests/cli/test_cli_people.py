@@ -849,6 +849,29 @@ def test_records_past_the_retention_are_not_shown(run: Run, site: Site, grouped:
     assert_fails(run("people", "same", grouped, "old", "person-2"), "no person and no tracklet is called 'old'")
 
 
+def test_a_person_of_whom_nothing_is_shown_can_be_forgotten_and_loses_the_name(run: Run, site: Site, new: Path) -> None:
+    row = site.rng.normal(size=(1, site.rows[0].size))
+    with Gallery.open(new) as store:
+        for n in range(3):
+            store.add((row / np.linalg.norm(row)).astype(np.float32), [Record(f"old-{n}", f"camera-{n}", 1e9, 1e9)])
+    said(run, new)
+    old = next(name for name, records in listed(run, new).items() if records == 3)
+    said(run, "name", new, old, "Ana")
+    with Gallery.open(new) as store:
+        store.keep_for(time.time() - MIDNIGHT + 60)
+    hidden = "all records of Ana are damaged or past the retention"
+    assert_fails(run("people", "show", new, "Ana"), hidden)
+    assert_fails(run("people", "name", new, "Ana", "Eva"), hidden)
+    assert_fails(run("people", "same", new, old, "person-1"), hidden)
+    other = next(name for name in listed(run, new) if name != old)
+    assert_fails(run("people", "name", new, other, "Ana"), f"of {old} already, whose records are all damaged or past")
+    assert said(run, "name", new, "Ana", "--none") == f"Ana is now called {old}\n"
+    assert said(run, "name", new, other, "Ana") == f"{other} is now called Ana\n"
+    assert said(run, "forget", new, old, "--yes") == f"{new}: 3 records forgotten\n"
+    with Gallery.open(new) as store:
+        assert store.matching("old-0") == 0
+
+
 def test_the_audit_log_says_who_looked_at_whom(run: Run, grouped: Path) -> None:
     with Gallery.open(grouped) as store:
         store.switch_audit(True)
