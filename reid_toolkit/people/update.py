@@ -292,10 +292,41 @@ def numbered(
     barred = parted_from(people, undo, digests, grouping.labels)
     columns = [carry_over(levels[0], before[:, 0], largest[0], barred, people.names)]
     columns[0] = as_proposed(columns[0], proposed, largest[0], grouped_people(people))
-    columns += [carry_over(levels[at], before[:, at], largest[at]) for at in (1, 2)]
+    vectors = held.vectors[problem.rows]
+    columns += [kept_levels(vectors, levels[at], problem.person >= 0, before[:, at], largest[at]) for at in (1, 2)]
     members = {digest: Membership(*(int(column[place]) for column in columns)) for place, digest in enumerate(digests)}
     moved = int(((before[:, 0] > 0) & (before[:, 0] != columns[0])).sum())
     return members, moved
+
+
+def kept_levels(
+    vectors: NDArray[np.float32],
+    groups: NDArray[np.int64],
+    settled: NDArray[np.bool_],
+    before: NDArray[np.int64],
+    last: int,
+) -> NDArray[np.int64]:
+    """The numbers (N,) of strict or loose groups. Records that keep their person keep their number too.
+
+    All records of a person who is kept begin as one group, which says nothing about its strict groups, and no two of
+    these people are put together, which says nothing about loose ones. So each other record of ``groups`` is counted
+    with the nearest record that keeps its number.
+
+    Args:
+        vectors: (N, D), unit rows.
+        groups: (N,) strict or loose groups of this run.
+        settled: (N,) which records keep their person.
+        before: (N,) numbers before, 0 for none.
+        last: the largest number ever given.
+    """
+    kept = settled & (before > 0)
+    numbers = carry_over(groups, np.where(np.isin(before, before[kept]), 0, before), last)
+    numbers[kept] = before[kept]
+    for one in np.unique(groups[~kept]):
+        here, there = np.flatnonzero((groups == one) & ~kept), np.flatnonzero((groups == one) & kept)
+        if len(there):
+            numbers[here] = before[there[(vectors[here] @ vectors[there].T).argmax(axis=1)]]
+    return numbers
 
 
 def with_reserved(members: dict[str, Membership], last: int, table: PeopleTable) -> dict[str, Membership]:

@@ -86,6 +86,27 @@ def test_people_who_were_found_in_few_records_are_found_again_when_many_more_cam
         assert update(store).grouped < old / 2, "few new records change nobody else"
 
 
+def test_new_records_leave_both_ends_of_the_count(tmp_path: Path) -> None:
+    """What grouping would do if it went on longer or stopped earlier was known of the records before."""
+    site = Site(25, visits=4, noise=1.4)
+    with Gallery.open(tmp_path / "g") as gallery:
+        site.enroll(gallery)
+        first = update(gallery)
+        assert first.low < first.people < first.high
+        members = gallery.people.read().members
+        for run in range(3):
+            known = len(site.records)
+            for person in range(25):
+                site.cross(person, f"camera-{run}")
+            site.enroll(gallery, known)
+            result = update(gallery)
+            assert result.grouped > result.new_records == 25, "compared with people who are known"
+            assert first.low <= result.low < result.people < first.high <= result.high
+            now = gallery.people.read().members
+            assert members == {digest: now[digest] for digest in members}
+            members = now
+
+
 def test_people_last_through_compact_and_through_enrolling_again(site: Site, gallery: Gallery) -> None:
     update(gallery)
     book(gallery).rename(person_of(site, gallery, 2), "Ana")
