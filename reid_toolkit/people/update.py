@@ -292,8 +292,10 @@ def numbered(
     barred = parted_from(people, undo, digests, grouping.labels)
     columns = [carry_over(levels[0], before[:, 0], largest[0], barred, people.names)]
     columns[0] = as_proposed(columns[0], proposed, largest[0], grouped_people(people))
-    vectors = held.vectors[problem.rows]
-    columns += [kept_levels(vectors, levels[at], problem.person >= 0, before[:, at], largest[at]) for at in (1, 2)]
+    settled = problem.person >= 0
+    columns += [
+        kept_levels(held.vectors, problem.rows, levels[at], settled, before[:, at], largest[at]) for at in (1, 2)
+    ]
     members = {digest: Membership(*(int(column[place]) for column in columns)) for place, digest in enumerate(digests)}
     moved = int(((before[:, 0] > 0) & (before[:, 0] != columns[0])).sum())
     return members, moved
@@ -301,6 +303,7 @@ def numbered(
 
 def kept_levels(
     vectors: NDArray[np.float32],
+    rows: NDArray[np.int64],
     groups: NDArray[np.int64],
     settled: NDArray[np.bool_],
     before: NDArray[np.int64],
@@ -313,7 +316,8 @@ def kept_levels(
     with the nearest record that keeps its number.
 
     Args:
-        vectors: (N, D), unit rows.
+        vectors: (M, D), unit rows.
+        rows: (N,) the records' rows of ``vectors``.
         groups: (N,) strict or loose groups of this run.
         settled: (N,) which records keep their person.
         before: (N,) numbers before, 0 for none.
@@ -322,10 +326,14 @@ def kept_levels(
     kept = settled & (before > 0)
     numbers = carry_over(groups, np.where(np.isin(before, before[kept]), 0, before), last)
     numbers[kept] = before[kept]
-    for one in np.unique(groups[~kept]):
-        here, there = np.flatnonzero((groups == one) & ~kept), np.flatnonzero((groups == one) & kept)
-        if len(there):
-            numbers[here] = before[there[(vectors[here] @ vectors[there].T).argmax(axis=1)]]
+    mixed = np.intersect1d(groups[~kept], groups[kept])
+    order = np.argsort(groups, kind="stable")
+    edges = (np.searchsorted(groups[order], mixed, side) for side in ("left", "right"))
+    for first, end in zip(*edges, strict=True):
+        part = order[first:end]
+        here, there = part[~kept[part]], part[kept[part]]
+        near = (vectors[rows[here]] @ vectors[rows[there]].T).argmax(axis=1)
+        numbers[here] = before[there[near]]
     return numbers
 
 
