@@ -324,9 +324,11 @@ def kept_levels(
         last: the largest number ever given.
     """
     kept = settled & (before > 0)
-    numbers = carry_over(groups, np.where(np.isin(before, before[kept]), 0, before), last)
-    numbers[kept] = before[kept]
-    mixed = np.intersect1d(groups[~kept], groups[kept])
+    beside = np.isin(groups, groups[kept])
+    free = np.where(np.isin(before, before[kept]), 0, before)  # a number that is kept is not given to others
+    numbers = before.copy()
+    numbers[~beside] = carry_over(groups[~beside], free[~beside], last)
+    mixed = np.unique(groups[beside & ~kept])
     order = np.argsort(groups, kind="stable")
     edges = (np.searchsorted(groups[order], mixed, side) for side in ("left", "right"))
     for first, end in zip(*edges, strict=True):
