@@ -81,12 +81,11 @@ def open_study(run: Path, dataset: Path, identities: Path | None, bad: list[str]
 
 def check_samples(folder: RunFolder, samples: Samples, dataset: Path) -> None:
     """Raise :class:`RunError` if the run's labels are not of these samples in this order."""
-    count = len(folder.load(folder.stages()[-1]).labels)
-    if count != len(samples) or folder.order() not in (None, samples.order):
+    if folder.order() not in (None, samples.order):
         raise RunError(
-            f"{folder.path}: its clusters are of {count} samples in another order than the {len(samples)} that "
-            f"{dataset} gives now, because other crops can be read, or are decoded to other pixels: restore the files "
-            "and the version of opencv-python, or make the report without --dataset"
+            f"{folder.path}: its clusters are of other samples than {dataset} gives now, or in another order, because "
+            "other crops can be read, or are decoded to other pixels: restore the files and the version of "
+            "opencv-python, or make the report without --dataset"
         )
 
 
@@ -160,6 +159,11 @@ class Stage(Model):
 
     def __init__(self, study: Study, number: int, device: torch.device) -> None:
         self.checkpoint: Checkpoint = study.folder.load(number)
+        if len(self.checkpoint.labels) != len(study.samples):  # runs of earlier versions do not say their order
+            raise RunError(
+                f"{study.folder.path}: its clusters are of {len(self.checkpoint.labels)} samples, and "
+                f"{len(study.samples)} can be read now: restore the others, or make the report without --dataset"
+            )
         super().__init__(study, self.checkpoint.weights, device)
 
     def figures(self) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_labels_of_samples_in_another_order_are_refused(trained: Trained) -> Non
     """They would be shown beside other people's pictures."""
     about = json.loads((trained.run / "run.json").read_text())
     (trained.run / "run.json").write_text(json.dumps(about | {"samples": "0" * 64}))
-    with pytest.raises(RunError, match="its clusters are of 12 samples in another order than the 12 that"):
+    with pytest.raises(RunError, match="its clusters are of other samples than"):
         open_study(trained.run, trained.dataset, None)
     del about["samples"]  # a run of an earlier version
     (trained.run / "run.json").write_text(json.dumps(about))

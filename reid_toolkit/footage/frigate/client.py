@@ -142,7 +142,7 @@ class FrigateClient:
                 if status not in TRANSIENT:
                     return status, content, headers
                 why = f"answers {status}"
-            except (OSError, HTTPException, ValueError) as error:  # ValueError: a name that DNS cannot hold
+            except (OSError, HTTPException) as error:
                 why = f"cannot be reached ({reason(error)})"
             if time.monotonic() + pause > until:
                 raise DownloadError(
