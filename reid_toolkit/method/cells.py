@@ -77,9 +77,9 @@ def nearest_within(
         return least(take(found, near), numbers, groups)
 
     visits = visits_needed(points, cells, kept(sampled(points, most)))
-    parts = []
+    norms, parts = points.square().sum(dim=1), []
     for top in range(0, len(points), SLAB):
-        parts.append(kept(near_pairs(points, cells, cells.order[top : top + SLAB], visits, most)))
+        parts.append(kept(near_pairs(points, norms, cells, cells.order[top : top + SLAB], visits, most)))
     one = Pairs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
     del parts
     both = Pairs(
@@ -156,13 +156,14 @@ def place_of(points: Tensor, centres: Tensor, rows: Tensor, cells: Tensor) -> ND
     return np.concatenate(parts)
 
 
-def near_pairs(points: Tensor, cells: Cells, rows: NDArray[np.int64], visits: int, most: float) -> Pairs:
-    """The pairs of ``rows`` and samples of their ``visits`` nearest cells, of squared distance ``most`` or less."""
+def near_pairs(points: Tensor, norms: Tensor, cells: Cells, rows: NDArray[np.int64], visits: int, most: float) -> Pairs:
+    """The pairs of ``rows`` and samples of their ``visits`` nearest cells, of squared distance ``most`` or less.
+
+    ``norms`` (N,) are the squares of the lengths of ``points``."""
     chosen = points[torch.from_numpy(rows).to(points.device)]
     visited = nearest_centres(chosen, cells.centres, visits).cpu().numpy().ravel()
     by_cell = np.argsort(visited, kind="stable")
     edges = np.searchsorted(visited[by_cell], np.arange(len(cells.centres) + 1))
-    norms = points.square().sum(dim=1)
     own = norms[torch.from_numpy(rows).to(points.device)]
     found = []
     for cell in np.flatnonzero(np.diff(edges)):

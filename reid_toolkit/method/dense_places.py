@@ -75,5 +75,5 @@ def among(points: Tensor, dense: NDArray[np.int64], most: float, cells_from: int
     cells = make_cells(there)
     visits = visits_needed(there, cells, sampled(there, most))
     for top in range(0, len(dense), ROWS):
-        pairs = near_pairs(there, cells, cells.order[top : top + ROWS], visits, most)
+        pairs = near_pairs(there, norms, cells, cells.order[top : top + ROWS], visits, most)
         yield Pairs(dense[pairs.row], dense[pairs.other], pairs.distance)
