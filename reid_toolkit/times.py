@@ -17,6 +17,11 @@ UNIX_TIMES = (1e8, 1e11)
 recording is three years long."""
 
 
+def is_unix_time(seconds: float) -> bool:
+    """Whether ``seconds`` is taken for Unix time, and not for seconds from the start of a recording."""
+    return UNIX_TIMES[0] <= seconds <= UNIX_TIMES[1]
+
+
 def zone() -> tzinfo:
     """The zone of times without an offset, and of times that are shown. Raises :class:`ReidError` if it is unknown."""
     name = os.environ.get(ZONE) or "UTC"

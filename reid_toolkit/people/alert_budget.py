@@ -9,7 +9,7 @@ A tracklet is compared a few times while it grows; each time counts.
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 
-from reid_toolkit.times import UNIX_TIMES
+from reid_toolkit.times import is_unix_time
 
 LOOKS = (3, 8, 21)
 """A tracklet is compared when it has so many crops."""
@@ -91,7 +91,7 @@ def looks_at(frames: int) -> int:
 def busiest_day(times: Iterable[float | None]) -> float | None:
     """The largest number of these Unix times in one day (UTC). If all are within a day, as many as a whole day would
     have at the same pace. None if there are none."""
-    dated = sorted(time for time in times if time is not None and UNIX_TIMES[0] <= time <= UNIX_TIMES[1])
+    dated = sorted(time for time in times if time is not None and is_unix_time(time))
     if not dated:
         return None
     span = dated[-1] - dated[0]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from reid_toolkit.method.constraints import cannot_link_pairs
 from reid_toolkit.people.origins import dataset_of, is_dated, is_single_crop, recording_of
 from reid_toolkit.records import Record
-from reid_toolkit.times import UNIX_TIMES
+from reid_toolkit.times import UNIX_TIMES, is_unix_time
 
 LeastTimes = Mapping[tuple[str, str], float]
 """The least seconds that anybody needs between two cameras; the names of a pair are sorted."""
@@ -56,7 +56,7 @@ def too_soon(record: Record, camera: str, start: float, end: float, least: Least
     seconds = least.get((min(record.camera, camera), max(record.camera, camera)))
     if seconds is None or record.camera == camera or record.start is None or record.end is None:
         return False
-    if not (is_dated(record) and UNIX_TIMES[0] <= start and end <= UNIX_TIMES[1]):
+    if not (is_dated(record) and is_unix_time(start) and is_unix_time(end)):
         return False
     return max(record.start, start) - min(record.end, end) < seconds
 

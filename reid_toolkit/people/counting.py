@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reid_toolkit.gallery.people_table import Membership
 from reid_toolkit.records import Record
-from reid_toolkit.times import UNIX_TIMES, label, zone
+from reid_toolkit.times import is_unix_time, label, zone
 
 UNDATED = "no date"
 
@@ -77,6 +77,6 @@ def count_people(records: Sequence[tuple[Record, Membership]], by: Sequence[str]
 
 def _moment(record: Record) -> datetime | None:
     """When a record begins. None without a date."""
-    if record.start is None or not UNIX_TIMES[0] <= record.start <= UNIX_TIMES[1]:
+    if record.start is None or not is_unix_time(record.start):
         return None
     return datetime.fromtimestamp(record.start, zone())

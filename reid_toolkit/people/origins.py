@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 
 from reid_toolkit.files import as_name
 from reid_toolkit.records import Record
-from reid_toolkit.times import UNIX_TIMES
+from reid_toolkit.times import is_unix_time
 
 
 def is_single_crop(record: Record) -> bool:
@@ -26,9 +26,7 @@ def dataset_of(record: Record) -> str:
 
 def is_dated(record: Record) -> bool:
     """Whether both times of a record are Unix times."""
-    if record.start is None or record.end is None:
-        return False
-    return UNIX_TIMES[0] <= record.start and record.end <= UNIX_TIMES[1]
+    return all(time is not None and is_unix_time(time) for time in (record.start, record.end))
 
 
 def recording_of(record: Record) -> str:

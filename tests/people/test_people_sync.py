@@ -58,6 +58,13 @@ def names(gallery: Gallery) -> set[str]:
     return set(gallery.people.read().names.values())
 
 
+def group_both(gallery: Gallery, centre: Gallery, tmp_path: Path) -> None:
+    """Group the edge, send everything to the centre, and group that."""
+    update(gallery)
+    sync(tmp_path / "g", centre, "centre")
+    update(centre)
+
+
 def test_a_name_waits_for_its_person(site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path) -> None:
     update(gallery)
     call(site, gallery, 3, "Ana")
@@ -72,9 +79,7 @@ def test_a_name_waits_for_its_person(site: Site, gallery: Gallery, centre: Galle
 
 
 def test_a_name_reaches_a_person_who_is_there(site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path) -> None:
-    update(gallery)
-    sync(tmp_path / "g", centre, "centre")
-    update(centre)
+    group_both(gallery, centre, tmp_path)
     call(site, gallery, 3, "Ana")
     call(site, gallery, 4, "Ben")
     assert send(tmp_path, centre) == []
@@ -113,9 +118,7 @@ def test_changed_names_follow(site: Site, gallery: Gallery, centre: Gallery, tmp
 
 
 def test_the_centres_name_stays(site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path) -> None:
-    update(gallery)
-    sync(tmp_path / "g", centre, "centre")
-    update(centre)
+    group_both(gallery, centre, tmp_path)
     call(site, centre, 3, "Ms Smith")
     call(site, centre, 4, "Ben")
     call(site, gallery, 3, "Ana")
@@ -142,9 +145,7 @@ def test_the_centres_name_stays(site: Site, gallery: Gallery, centre: Gallery, t
 def test_a_name_that_came_by_a_sync_goes_after_a_conflict(
     site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path
 ) -> None:
-    update(gallery)
-    sync(tmp_path / "g", centre, "centre")
-    update(centre)
+    group_both(gallery, centre, tmp_path)
     call(site, gallery, 3, "Ana")
     assert send(tmp_path, centre) == []
     most = [tracklet for tracklet, person in site.truth.items() if person == 3][:-2]
@@ -160,9 +161,7 @@ def test_a_name_that_came_by_a_sync_goes_after_a_conflict(
 def test_a_name_comes_with_records_that_were_blocked(
     site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path
 ) -> None:
-    update(gallery)
-    sync(tmp_path / "g", centre, "centre")
-    update(centre)
+    group_both(gallery, centre, tmp_path)
     book(centre).forget(number_of(site, centre, 3))
     call(site, gallery, 3, "Ana")
     for _ in range(2):
@@ -178,9 +177,7 @@ def test_what_is_about_records_that_the_centre_lacks_changes_nothing_there(
     what: str, site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path
 ) -> None:
     """It would disturb a grouping, at each sync."""
-    update(gallery)
-    sync(tmp_path / "g", centre, "centre")
-    update(centre)
+    group_both(gallery, centre, tmp_path)
     book(centre).forget(number_of(site, centre, 3))
     if what == "name":
         call(site, gallery, 3, "Ana")
@@ -292,9 +289,7 @@ def test_what_the_centre_took_back_does_not_come_again(
 def test_an_undo_does_not_take_what_the_centre_said_itself(
     site: Site, gallery: Gallery, centre: Gallery, tmp_path: Path
 ) -> None:
-    update(gallery)
-    sync(tmp_path / "g", centre, "centre")
-    update(centre)
+    group_both(gallery, centre, tmp_path)
     first, second = (next(tracklet for tracklet, who in site.truth.items() if who == person) for person in (0, 1))
     for store in (centre, gallery):
         book(store).say("different", first, second, "ana")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from reid_toolkit.errors import DownloadError, refuse_unknown
 from reid_toolkit.footage.frigate.client import FrigateClient
-from reid_toolkit.times import UNIX_TIMES
+from reid_toolkit.times import is_unix_time
 
 PAGE = 100
 """Events in one request."""
@@ -113,7 +113,7 @@ def read_event(client: FrigateClient, held: Mapping[str, Any]) -> FrigateEvent:
     about: Mapping[str, Any] = data if isinstance(data, dict) else {}
     start, taken = number(client, held.get("start_time")), about.get("snapshot_frame_time")
     time = number(client, taken) if taken is not None else start
-    if not UNIX_TIMES[0] <= time <= UNIX_TIMES[1]:
+    if not is_unix_time(time):
         raise odd(client, time)
     scores = (about.get("score"), about.get("top_score"), held.get("top_score"))
     score = next((float(one) for one in scores if isinstance(one, int | float) and 0 < one <= 1), 1.0)
