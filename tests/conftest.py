@@ -38,6 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # A test that hangs ends its process, with the stack of each thread. The other tests go on in a new one (xdist).
+    if config.pluginmanager.hasplugin("timeout"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(3600 if "slow" in item.keywords else 900, method="thread"))
     if not config.getoption("--slow"):
         for item in items:
             if "slow" in item.keywords:

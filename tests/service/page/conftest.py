@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from browsing import CHROMIUM, MISSING, chromium
 from serving import running, settings_of, tokens_of
-from station import CHROMIUM, DAY, PATIENCE, Site, Visit
+from station import DAY, PATIENCE, Site, Visit
 from three_people import write_model
 
 from reid_toolkit.calibration import beside
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A service on the gallery of a drawn day. Its people are the true ones; the last one was never grouped."""
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"{CHROMIUM} is missing: install Debian's package chromium")
+    if CHROMIUM is None:
+        pytest.skip(MISSING)
     folder = tmp_path_factory.mktemp("site")
     identities = draw_day(folder / "day", DAY, crops=3)
     model, where, events = write_model(folder / "model.onnx"), folder / "station", folder / "events.jsonl"
@@ -54,13 +54,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def browser(site: Site) -> "Iterator[Browser]":
     """One browser for all tests of a file. It ends with the file, because Playwright allows one at a time."""
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import expect
 
     expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 """What the tests of the page know of the service that they look at."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from reid_toolkit.demo.day import Day
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 DAY = Day(people=14, seed=8, cameras=("north", "hall", "gate"), crowd=14, stays=(1, 1), places=(3, 4))
 """A crowd, because a calibration needs people whom one camera sees at once."""
 PATIENCE = 60_000

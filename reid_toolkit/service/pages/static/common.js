@@ -318,8 +318,8 @@ export async function undoAll(names) {
 export async function takeBack(made, load) {
   try {
     await undoAll(made);
-    say("Undone");
     await load();
+    say("Undone"); // after what load says
   } catch (error) {
     problem(error);
   }
