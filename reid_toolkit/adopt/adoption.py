@@ -139,6 +139,10 @@ def refuse_overwriting(path: Path, out: Path) -> None:
         raise InputError(f"--out {out}: expected the name of an .onnx file to write")
     if out.resolve() == path.resolve():
         raise InputError(f"--out {out}: is the file that is adopted: expected another name")
+    if path.is_file() and out.is_file():
+        beside = external_files(path.read_bytes(), path.parent)
+        if out.resolve() in [other.resolve() for other in beside]:
+            raise InputError(f"--out {out}: holds weights of {path.name}, which is adopted: expected another name")
 
 
 def read(path: Path, settings: Settings) -> Source:

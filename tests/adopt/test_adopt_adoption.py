@@ -238,6 +238,15 @@ def test_what_would_be_overwritten_is_refused(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_weights_beside_the_file_are_not_overwritten(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.onnx"
+    onnx.save_model(build(), tmp_path / "m.onnx", save_as_external_data=True, location=weights.name, size_threshold=0)
+    before = weights.read_bytes()
+    with pytest.raises(InputError, match=r"holds weights of m\.onnx"):
+        adopt(tmp_path / "m.onnx", weights, CROPS, settings=RAW)
+    assert weights.read_bytes() == before
+
+
 def test_a_model_of_ours_is_used_as_it_is(tmp_path: Path) -> None:
     adopt(save(build(), tmp_path / "m.onnx"), tmp_path / "o.onnx", CROPS, settings=RAW)
     with pytest.raises(InputError, match="is a model of reid already: use it as it is"):
