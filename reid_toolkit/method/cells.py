@@ -6,6 +6,7 @@ compared with all others, and so many cells are visited that nearly all of their
 that one of two samples misses are found by the other one.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +55,9 @@ def nearest_within(
     groups: NDArray[np.int64],
     kinds: NDArray[np.int64],
     limits: NDArray[np.float64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    alike: NDArray[np.float64] | None = None,
+    most_alike: tuple[int, int] = (0, 0),
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Pairs]:
     """Find about the nearest other samples of each of ``points`` (N, D), if they are near enough.
 
     Args:
@@ -63,38 +66,39 @@ def nearest_within(
         groups: (N,) the group of each sample.
         kinds: (N,) rows of ``limits``.
         limits: (C, C) the largest Euclidean distance for two kinds.
+        alike: (C, C) another such distance. Pairs that are as near are found in the same search.
+        most_alike: so many of these pairs of each sample are kept, in its own group and in all others.
 
-    Returns two arrays of indices (N, k), the nearest first, -1 where there are no more. Of neighbours, about
-    :data:`RECALL` are found.
+    Returns two arrays of indices (N, k), the nearest first, -1 where there are no more; and the pairs under ``alike``.
+    Of neighbours, about :data:`RECALL` are found. A pair under ``alike`` may be found from one of its ends only.
     """
-    cells = make_cells(points)
-    squares = limits**2
-    most = float(squares.max())
+    cells, count = make_cells(points), len(points)
+    searches = [(limits, numbers)] if alike is None else [(limits, numbers), (alike, most_alike)]
+    most = max(float(largest.max()) ** 2 for largest, _ in searches)
 
-    def kept(found: Pairs) -> Pairs:
-        """The pairs that are near enough, and of each row the nearest."""
-        near = found.distance <= squares[kinds[found.row], kinds[found.other]]
-        return least(take(found, near), numbers, groups)
+    def kept(found: Pairs) -> list[Pairs]:
+        """For each search, the pairs that are near enough, and of each row the nearest."""
+        parts = (
+            take(found, found.distance <= largest[kinds[found.row], kinds[found.other]] ** 2) for largest, _ in searches
+        )
+        return [least(part, number, groups) for part, (_, number) in zip(parts, searches, strict=True)]
 
-    visits = visits_needed(points, cells, kept(sampled(points, most)))
-    norms, parts = points.square().sum(dim=1), []
-    for top in range(0, len(points), SLAB):
-        parts.append(kept(near_pairs(points, norms, cells, cells.order[top : top + SLAB], visits, most)))
-    one = Pairs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-    del parts
-    both = Pairs(
-        np.concatenate([one.row, one.other]),
-        np.concatenate([one.other, one.row]),
-        np.concatenate([one.distance, one.distance]),
-    )
-    del one
-    codes = np.unique(both.row * len(points) + both.other, return_index=True)[1]
+    visits = max(visits_needed(points, cells, part) for part in kept(sampled(points, most)))
+    norms = points.square().sum(dim=1)
+    slabs = [
+        kept(near_pairs(points, norms, cells, cells.order[top : top + SLAB], visits, most))
+        for top in range(0, count, SLAB)
+    ]
+    one, *beyond = (joined(parts) for parts in zip(*slabs, strict=True))
+    del slabs
+    both = joined([one, Pairs(one.other, one.row, one.distance)])
+    codes = np.unique(both.row * count + both.other, return_index=True)[1]
     both = least(take(both, codes), numbers, groups)
     same = groups[both.row] == groups[both.other]
     own, other = (
-        as_lists(take(both, kind), len(points), number) for kind, number in zip((same, ~same), numbers, strict=True)
+        as_lists(take(both, kind), count, number) for kind, number in zip((same, ~same), numbers, strict=True)
     )
-    return own, other
+    return own, other, beyond[0] if beyond else take(both, np.empty(0, np.int64))
 
 
 def make_cells(points: Tensor) -> Cells:
@@ -133,7 +137,7 @@ def sampled(points: Tensor, most: float) -> Pairs:
     for some in np.array_split(rows, -(-len(rows) // 64)):
         part = torch.from_numpy(some).to(points.device)
         found.append(pairs_within(some, points[part], norms[part], np.arange(count), points, norms, most))
-    return Pairs(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    return joined(found)
 
 
 def visits_needed(points: Tensor, cells: Cells, pairs: Pairs) -> int:
@@ -174,7 +178,7 @@ def near_pairs(points: Tensor, norms: Tensor, cells: Cells, rows: NDArray[np.int
         for some in np.array_split(places, -(-len(places) // (4 * STEP))):
             part = torch.from_numpy(some).to(points.device)
             found.append(pairs_within(rows[some], chosen[part], own[part], members, theirs, their_norms, most))
-    return Pairs(*(np.concatenate(part) for part in zip(*found, strict=True)))
+    return joined(found)
 
 
 def pairs_within(
@@ -187,10 +191,16 @@ def pairs_within(
     most: float,
 ) -> Pairs:
     """The pairs of ``rows`` and ``members``, given as points and squares of their lengths, that are near enough."""
-    apart = torch.addmm(their_norms, queries, theirs.T, alpha=-2).add_(norms[:, None])
-    row, other = (apart <= most).nonzero(as_tuple=True)
-    pairs = Pairs(rows[row.cpu().numpy()], members[other.cpu().numpy()], apart[row, other].cpu().numpy())
+    apart = torch.addmm(their_norms, queries, theirs.T, alpha=-2)  # less the square of the row's length
+    row, other = (apart <= most - norms[:, None]).nonzero(as_tuple=True)
+    distance = (apart[row, other] + norms[row]).cpu().numpy()
+    pairs = Pairs(rows[row.cpu().numpy()], members[other.cpu().numpy()], distance)
     return take(pairs, pairs.row != pairs.other)
+
+
+def joined(parts: Iterable[Pairs]) -> Pairs:
+    """The pairs of all parts."""
+    return Pairs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def take(pairs: Pairs, which: NDArray) -> Pairs:

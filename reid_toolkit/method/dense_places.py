@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from reid_toolkit.method.cells import Pairs, least, make_cells, near_pairs, pairs_within, sampled, take, visits_needed
+from reid_toolkit.method.cells import Pairs, least, pairs_within, take
 
 MOST = (60, 200)
 """So many neighbours a sample has at most in this way, in its own group and in all others."""
@@ -26,7 +26,7 @@ def beyond_lists(
     groups: NDArray[np.int64],
     kinds: NDArray[np.int64],
     limits: NDArray[np.float64],
-    cells_from: int,
+    found: Pairs | None = None,
 ) -> sparse.csr_array | None:
     """Mark pairs of ``points`` (N, D) that are within ``limits`` of each other although a list is too short for them.
 
@@ -37,43 +37,44 @@ def beyond_lists(
         groups: (N,) the group of each sample.
         kinds: (N,) rows of ``limits``.
         limits: (C, C) the distance for two kinds under which samples are surely alike.
-        cells_from: from so many samples in dense places on, they are compared in cells (``method/cells.py``).
+        found: of each sample, the :data:`MOST` nearest within ``limits``, if they are known. Otherwise all samples in
+            dense places are compared with each other.
 
     Returns (N, N) with stored entries for the pairs in both directions. None if no list is full.
     """
-    squares, found = limits**2, []
+    rows, others = [], []
     for which, lists in enumerate(near):
         full = lists[:, -1] >= 0
-        dense = np.flatnonzero(full)
-        if not len(dense):
+        if not full.any():
             continue
         row, place = np.nonzero(lists >= 0)
         other = lists[row, place]
-        found.append((row[full[other]], other[full[other]]))
-        for pairs in among(points, dense, float(squares.max()), cells_from):
+        rows.append(row[full[other]])
+        others.append(other[full[other]])
+        for pairs in [found] if found is not None else among(points, np.flatnonzero(full), groups, kinds, limits):
             same = groups[pairs.row] == groups[pairs.other]
-            alike = (pairs.distance <= squares[kinds[pairs.row], kinds[pairs.other]]) & (same == (which == 0))
-            pairs = least(take(pairs, alike), MOST, groups)
-            found.append((pairs.row, pairs.other))
-    if not found:
+            pairs = take(pairs, full[pairs.row] & full[pairs.other] & (same == (which == 0)))
+            rows.append(pairs.row)
+            others.append(pairs.other)
+    if not rows:
         return None
-    row, other = (np.concatenate(ends) for ends in zip(*found, strict=True))
+    row, other = np.concatenate(rows), np.concatenate(others)
     one_way = sparse.csr_array((np.ones(len(row)), (row, other)), shape=(len(points), len(points)))
     return sparse.csr_array(one_way + one_way.T)
 
 
-def among(points: Tensor, dense: NDArray[np.int64], most: float, cells_from: int) -> Iterator[Pairs]:
-    """Yield the pairs of samples ``dense`` whose squared distance is at most ``most``; all pairs of a row at once."""
-    there = points[torch.from_numpy(dense).to(points.device)]
-    norms = there.square().sum(dim=1)
-    if len(dense) < cells_from:
-        for rows in np.array_split(np.arange(len(dense)), -(-len(dense) // ROWS)):
-            part = torch.from_numpy(rows).to(points.device)
-            yield pairs_within(dense[rows], there[part], norms[part], dense, there, norms, most)
-        return
-    # In a large gallery most samples may be in dense places, and comparing all of them would take hours.
-    cells = make_cells(there)
-    visits = visits_needed(there, cells, sampled(there, most))
-    for top in range(0, len(dense), ROWS):
-        pairs = near_pairs(there, norms, cells, cells.order[top : top + ROWS], visits, most)
-        yield Pairs(dense[pairs.row], dense[pairs.other], pairs.distance)
+def among(
+    points: Tensor,
+    dense: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    kinds: NDArray[np.int64],
+    limits: NDArray[np.float64],
+) -> Iterator[Pairs]:
+    """Yield the pairs of samples ``dense`` that are within ``limits``, of each sample the :data:`MOST` nearest."""
+    there, squares = points[torch.from_numpy(dense).to(points.device)], limits**2
+    norms, most = there.square().sum(dim=1), float(squares.max())
+    for rows in np.array_split(np.arange(len(dense)), -(-len(dense) // ROWS)):
+        part = torch.from_numpy(rows).to(points.device)
+        pairs = pairs_within(dense[rows], there[part], norms[part], dense, there, norms, most)
+        alike = pairs.distance <= squares[kinds[pairs.row], kinds[pairs.other]]
+        yield least(take(pairs, alike), MOST, groups)

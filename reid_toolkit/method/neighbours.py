@@ -20,7 +20,7 @@ from torch import Tensor
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.method.cells import nearest_within
-from reid_toolkit.method.dense_places import beyond_lists
+from reid_toolkit.method.dense_places import MOST, beyond_lists
 
 CELLS_FROM = 50_000
 """From so many samples on, neighbours under a largest distance are searched for in cells."""
@@ -82,18 +82,19 @@ def camera_aware_similarity(
     list_sizes = max(within, averaged[0] - 1), max(across, averaged[1])
     count = len(points)
     cells_from = CELLS_FROM if cells_from is None else cells_from
+    sure, found = (None if surely is None else limits_of(cameras, surely)), None
     if farthest is not None and count >= cells_from:
-        own, other = nearest_within(points, list_sizes, groups, *limits_of(cameras, farthest))
+        alike = None if sure is None else sure[1]
+        own, other, found = nearest_within(points, list_sizes, groups, *limits_of(cameras, farthest), alike, MOST)
     else:
         own, other = nearest(points, list_sizes, groups)
         if farthest is not None:
             own, other = (without_far(points, one, *limits_of(cameras, farthest)) for one in (own, other))
     alone = np.arange(count)[:, None]
     neighbours = reciprocal(own[:, :within]) + reciprocal(other[:, :across]) + sparse.eye_array(count, format="csr")
-    if surely is not None:
-        limits = limits_of(cameras, surely)
-        alike = without_far(points, own[:, :within], *limits), without_far(points, other[:, :across], *limits)
-        beyond = beyond_lists(points, alike, groups, *limits, cells_from)
+    if sure is not None:
+        lists = without_far(points, own[:, :within], *sure), without_far(points, other[:, :across], *sure)
+        beyond = beyond_lists(points, lists, groups, *sure, found)
         neighbours = neighbours if beyond is None else neighbours + beyond
     near = np.concatenate([alone, own[:, : averaged[0] - 1], other[:, : averaged[1]]], axis=1)
     return shared_weights(as_matrix(near), weights(points, neighbours), points.device)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.method.merging import merge_neighbours
 from reid_toolkit.method.neighbours import camera_aware_similarity
-from reid_toolkit.people.reach import Farthest, Reach, estimate_reach
+from reid_toolkit.people.reach import Farthest, Reach, estimate_reach, surroundings
 
 STRICT, USUAL, LOOSE = 0.5, 0.8, 0.9
 """Merging stops when the cheapest merge costs more than this (0-1; docs/people.md says how they were chosen). The first
@@ -77,12 +77,7 @@ def group(
     if not may_merge(start, cannot_link, marks):
         return Grouping(start, start, start, ())
     if reach is None:
-        # Few neighbours are enough for groups that are sure, and cost little in a large gallery.
-        reach = estimate_reach(descriptors, cameras, farthest, numbers=(SURE_OWN, SURE_OTHER))
-        sure = group(
-            descriptors, cameras, start=start, cannot_link=cannot_link, marks=marks, reach=reach, limit=STRICT
-        ).strict
-        reach = estimate_reach(descriptors, cameras, farthest, groups=sure)
+        reach = reach_by_sure_groups(descriptors, cameras, start, cannot_link, marks, farthest)
     similarity = camera_aware_similarity(
         descriptors, cameras, within=reach.own, across=reach.other, farthest=reach.farthest, surely=reach.surely
     )
@@ -92,6 +87,31 @@ def group(
     merges = tuple(Merge(int(a), int(b), float(cost)) for a, b, cost in merging.history)
     usual, strict, loose = (after(start, merges[: until(merges, cost)]) for cost in (USUAL, STRICT, LOOSE))
     return Grouping(usual, strict, loose, merges)
+
+
+def reach_by_sure_groups(
+    descriptors: NDArray[np.float32],
+    cameras: Sequence[str],
+    start: NDArray[np.int64],
+    cannot_link: NDArray[np.int64],
+    marks: NDArray[np.int64] | None,
+    farthest: Farthest | None,
+) -> Reach:
+    """Estimate which records may be neighbours, from strict groups; in a large gallery, from those of a part of it."""
+    # Few neighbours are enough for groups that are sure, and cost little.
+    reach = estimate_reach(descriptors, cameras, farthest, numbers=(SURE_OWN, SURE_OTHER))
+    rows, middle = surroundings(descriptors, cameras, reach.farthest)
+    place = np.full(len(descriptors), -1)
+    place[rows] = np.arange(len(rows))
+    linked = place[cannot_link]
+    some, names = descriptors[rows], [cameras[row] for row in rows.tolist()]
+    sure = group(
+        some, names, start=start[rows], cannot_link=linked[(linked >= 0).all(axis=1)],
+        marks=None if marks is None else marks[rows], reach=reach, limit=STRICT,
+    ).strict  # fmt: skip
+    whole = np.isin(sure, sure[place[middle]])
+    names = [name for name, kept in zip(names, whole.tolist(), strict=True) if kept]
+    return estimate_reach(some[whole], names, farthest, groups=sure[whole])
 
 
 def may_merge(start: NDArray[np.int64], cannot_link: NDArray[np.int64], marks: NDArray[np.int64] | None = None) -> bool:

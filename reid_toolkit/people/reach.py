@@ -24,6 +24,8 @@ ROWS = 2_000
 """The neighbours of at most so many records are counted."""
 SAMPLED_FROM, SAMPLED = 50_000, 20_000
 """In galleries of so many records, so many of them are looked at."""
+SEEDS, AROUND = 1_000, (15, 45)
+"""Of these, records drawn at random, and those nearest to each of them: in its own camera, and in others."""
 LOWER, UPPER = 2.8, 4.5
 """Neighbours are nearer than the typical distance of two people by so many standard deviations. The deviation is
 measured below the median (LOWER), or, if many pairs show one person, far above it (UPPER). Found on drawn footage and
@@ -114,6 +116,29 @@ def some_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     alone = np.flatnonzero(groups < 0)
     step = max(1, round(len(groups) / SAMPLED))
     return np.sort(np.concatenate([rows, alone[::step]]))
+
+
+def surroundings(
+    descriptors: NDArray[np.float32], cameras: Sequence[str], farthest: Farthest
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows that hold all records near to some of them, and these rows in the middle. In a gallery of fewer than
+    :data:`SAMPLED_FROM` records, all rows."""
+    count = len(descriptors)
+    if count < SAMPLED_FROM:
+        return np.arange(count), np.arange(count)
+    names, number = np.unique(np.array(cameras, dtype=object).astype(str), return_inverse=True)
+    limits = np.array([[farthest(a or None, b or None) for b in names] for a in names])
+    middle = np.sort(np.random.default_rng(0).choice(count, min(SEEDS, count), replace=False))
+    chosen = [middle]
+    for part in np.array_split(middle, max(1, len(middle) * count // (1 << 24))):
+        distances = np.sqrt(np.maximum(2 - 2 * (descriptors[part] @ descriptors.T), 0))
+        distances[distances > limits[number[part][:, None], number]] = np.inf
+        same = number[part][:, None] == number
+        for kind, most in zip((same, ~same), AROUND, strict=True):
+            apart = np.where(kind, distances, np.inf)
+            nearest = np.argpartition(apart, min(most, count - 1), axis=1)[:, :most]
+            chosen.append(nearest[np.isfinite(np.take_along_axis(apart, nearest, axis=1))])
+    return np.unique(np.concatenate(chosen)), middle
 
 
 def typical_limits(descriptors: NDArray[np.float32], camera: NDArray[np.int64]) -> tuple[float, float]:

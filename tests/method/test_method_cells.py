@@ -29,7 +29,7 @@ def both_ways(points: torch.Tensor, cameras: list[str]):
     """The lists of all pairs, and those of cells."""
     groups, limits = as_groups(cameras, points), limits_of(cameras, farthest)
     exact = [without_far(points, one, *limits) for one in nearest(points, (OWN, OTHER), groups)]
-    return exact, nearest_within(points, (OWN, OTHER), groups, *limits)
+    return exact, nearest_within(points, (OWN, OTHER), groups, *limits)[:2]
 
 
 def pairs(lists: np.ndarray) -> set[tuple[int, int]]:
@@ -61,9 +61,10 @@ def test_not_all_cells_are_visited() -> None:
 
 def test_who_has_no_neighbour_has_none_in_cells() -> None:
     points = torch.eye(40)
-    own, other = nearest_within(points, (2, 3), np.arange(40) % 2, *limits_of(["a", "b"] * 20, lambda a, b: 1.0))
+    own, other, alike = nearest_within(points, (2, 3), np.arange(40) % 2, *limits_of(["a", "b"] * 20, lambda a, b: 1.0))
     assert (own == -1).all()
     assert (other == -1).all()
+    assert not len(alike.row)
 
 
 def test_a_crowd_has_the_same_groups_by_cells_and_by_all_pairs() -> None:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from reid_toolkit.method.dense_places import among
+from reid_toolkit.method.cells import Pairs, nearest_within
+from reid_toolkit.method.dense_places import MOST, among
 from reid_toolkit.method.merging import merge_neighbours
-from reid_toolkit.method.neighbours import camera_aware_similarity
+from reid_toolkit.method.neighbours import camera_aware_similarity, limits_of
 
 PEOPLE, ALIKE = 20, 50
 
@@ -62,19 +63,16 @@ def test_in_cells_nearly_all_of_the_same_pairs_are_found() -> None:
     person = rng.integers(60, size=3000)
     points = rng.normal(size=(60, 32))[person] + 0.5 * rng.normal(size=(3000, 32))
     points = torch.from_numpy((points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32))
-    dense = np.sort(rng.choice(3000, 2500, replace=False))
-    found = []
-    for cells_from in (2501, 2500):
-        parts = list(among(points, dense, 0.5, cells_from))
-        for part in parts:
-            rows, counts = np.unique(part.row, return_counts=True)
-            found_now = dict(zip(rows.tolist(), counts.tolist(), strict=True))
-            assert not set(found_now) & {row for other in parts if other is not part for row in other.row.tolist()}
-        found.append({pair for part in parts for pair in zip(part.row.tolist(), part.other.tolist(), strict=True)})
-    everything, in_cells = found
-    assert in_cells <= everything
-    both_ways = in_cells | {(other, row) for row, other in in_cells}
-    assert len(both_ways) >= 0.98 * len(everything) > 2500
+    groups, limits = rng.integers(3, size=3000), limits_of(["a", "b", "a"] * 1000, lambda a, b: 0.6 if a == b else 0.7)
+    everything = pairs_of(*among(points, np.arange(3000), groups, *limits))
+    in_cells = pairs_of(nearest_within(points, (2, 4), groups, limits[0], limits[1] / 2, limits[1], MOST)[2])
+    both_ways = [found | {(other, row) for row, other in found} for found in (everything, in_cells)]
+    assert both_ways[1] <= both_ways[0]
+    assert len(both_ways[1]) >= 0.98 * len(both_ways[0]) > 2500
+
+
+def pairs_of(*parts: Pairs) -> set[tuple[int, int]]:
+    return {pair for part in parts for pair in zip(part.row.tolist(), part.other.tolist(), strict=True)}
 
 
 def test_in_cells_a_poster_stays_one_cluster() -> None:

@@ -7,7 +7,7 @@ from drawn_site import Site
 from reid_toolkit.method.merging import merge_neighbours
 from reid_toolkit.method.neighbours import camera_aware_similarity
 from reid_toolkit.people.grouping import LOOSE, STRICT, SURE_OTHER, SURE_OWN, TRADE_OFF, USUAL, Merge, after, group
-from reid_toolkit.people.reach import Reach, estimate_reach
+from reid_toolkit.people.reach import Reach, estimate_reach, surroundings
 
 
 def drawn(people: int, noise: float = 0.4, seed: int = 0):
@@ -33,6 +33,37 @@ def test_each_level_is_what_merging_to_its_limit_gives(level: str, limit: float)
     )
     expected = merge_neighbours(similarity, np.arange(len(vectors)), until=limit, trade_off=TRADE_OFF).labels
     np.testing.assert_array_equal(getattr(group(vectors, cameras), level), expected)
+
+
+def test_in_a_large_gallery_a_part_of_it_tells_what_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, cameras, truth = drawn(60, noise=0.7)
+    apart = np.array([[0, 1], [5, 200], [len(truth) - 1, 0]])
+    whole = group(vectors, cameras, cannot_link=apart)
+    monkeypatch.setattr("reid_toolkit.people.reach.SAMPLED_FROM", len(truth))
+    monkeypatch.setattr("reid_toolkit.people.reach.SEEDS", 10)
+    farthest = estimate_reach(vectors, cameras).farthest
+    rows, middle = surroundings(vectors, cameras, farthest)
+    assert len(middle) == 10
+    assert len(rows) < 0.5 * len(truth)
+    near = np.linalg.norm(vectors[middle][:, None] - vectors, axis=2) < min(farthest("a", "a"), farthest("a", "b"))
+    assert set(np.flatnonzero(near.any(axis=0)).tolist()) <= set(rows.tolist())
+    some = group(vectors, cameras, cannot_link=apart)
+    for level in ("strict", "labels"):
+        np.testing.assert_array_equal(getattr(some, level), getattr(whole, level))
+
+
+def test_of_the_records_near_to_one_the_nearest_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, cameras, _ = drawn(3)
+    monkeypatch.setattr("reid_toolkit.people.reach.SAMPLED_FROM", 1)
+    monkeypatch.setattr("reid_toolkit.people.reach.SEEDS", 1)
+    monkeypatch.setattr("reid_toolkit.people.reach.AROUND", (2, 3))
+    rows, (middle,) = surroundings(vectors, cameras, lambda a, b: 9.0)
+    apart = np.linalg.norm(vectors - vectors[middle], axis=1)
+    own = np.array(cameras) == cameras[middle]
+    expected = [
+        at for kind, most in ((own, 2), (~own, 3)) for at in sorted(np.flatnonzero(kind), key=apart.take)[:most]
+    ]
+    assert rows.tolist() == sorted({*expected, middle})
 
 
 def test_cannot_links_hold_and_records_that_belong_together_stay() -> None:
