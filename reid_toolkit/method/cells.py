@@ -24,6 +24,9 @@ LEARN, ROUNDS = 32, 6
 """Samples for each cell, and rounds, of k-means."""
 SLAB = 1 << 13
 """Samples whose neighbours are searched for at a time."""
+TOO_MANY = 5_000
+"""Of so many others, a sample keeps the nearest. If all of them kept the same ones, all pairs would be similar, and the
+similarities of all pairs would have to be stored."""
 STEP = 4096
 """Rows of a block of distances to all centres."""
 
@@ -67,21 +70,22 @@ def nearest_within(
         kinds: (N,) rows of ``limits``.
         limits: (C, C) the largest Euclidean distance for two kinds.
         alike: (C, C) another such distance. Pairs that are as near are found in the same search.
-        most_alike: so many of these pairs of each sample are kept, in its own group and in all others.
+        most_alike: so many of these pairs of each sample are kept (:func:`agreed`), in its own group and in all others.
 
     Returns two arrays of indices (N, k), the nearest first, -1 where there are no more; and the pairs under ``alike``.
-    Of neighbours, about :data:`RECALL` are found. A pair under ``alike`` may be found from one of its ends only.
+    Of neighbours, about :data:`RECALL` are found.
     """
     cells, count = make_cells(points), len(points)
-    searches = [(limits, numbers)] if alike is None else [(limits, numbers), (alike, most_alike)]
-    most = max(float(largest.max()) ** 2 for largest, _ in searches)
+    searches = [(limits, numbers, least)] if alike is None else [(limits, numbers, least), (alike, most_alike, agreed)]
+    most = max(float(largest.max()) ** 2 for largest, *_ in searches)
 
     def kept(found: Pairs) -> list[Pairs]:
-        """For each search, the pairs that are near enough, and of each row the nearest."""
-        parts = (
-            take(found, found.distance <= largest[kinds[found.row], kinds[found.other]] ** 2) for largest, _ in searches
-        )
-        return [least(part, number, groups) for part, (_, number) in zip(parts, searches, strict=True)]
+        """For each search, the pairs that are near enough, and of each row so many of them."""
+        parts = []
+        for largest, number, some in searches:
+            near = found.distance <= largest[kinds[found.row], kinds[found.other]] ** 2
+            parts.append(some(take(found, near), number, groups))
+        return parts
 
     visits = max(visits_needed(points, cells, part) for part in kept(sampled(points, most)))
     norms = points.square().sum(dim=1)
@@ -91,14 +95,14 @@ def nearest_within(
     ]
     one, *beyond = (joined(parts) for parts in zip(*slabs, strict=True))
     del slabs
-    both = joined([one, Pairs(one.other, one.row, one.distance)])
-    codes = np.unique(both.row * count + both.other, return_index=True)[1]
-    both = least(take(both, codes), numbers, groups)
+    both = least(both_ways(one, count), numbers, groups)
     same = groups[both.row] == groups[both.other]
     own, other = (
         as_lists(take(both, kind), count, number) for kind, number in zip((same, ~same), numbers, strict=True)
     )
-    return own, other, beyond[0] if beyond else take(both, np.empty(0, np.int64))
+    if not beyond:
+        return own, other, take(both, np.empty(0, np.int64))
+    return own, other, agreed(both_ways(beyond[0], count), most_alike, groups)
 
 
 def make_cells(points: Tensor) -> Cells:
@@ -208,10 +212,34 @@ def take(pairs: Pairs, which: NDArray) -> Pairs:
     return Pairs(*(part[which] for part in pairs))
 
 
+def both_ways(pairs: Pairs, count: int) -> Pairs:
+    """The pairs of ``count`` samples, each once from both of its ends."""
+    both = joined([pairs, Pairs(pairs.other, pairs.row, pairs.distance)])
+    return take(both, np.unique(both.row * count + both.other, return_index=True)[1])
+
+
 def least(pairs: Pairs, numbers: tuple[int, int], groups: NDArray[np.int64]) -> Pairs:
     """Of each row's pairs, the nearest in the own group and in all others, so many as ``numbers`` say, in order."""
+    return first_by(pairs.distance, pairs, numbers, groups)
+
+
+def agreed(pairs: Pairs, numbers: tuple[int, int], groups: NDArray[np.int64]) -> Pairs:
+    """As :func:`least`, but of each row's pairs those whose other sample comes first in an order that all rows share.
+
+    So rows with the same others keep the same ones, and the part that two rows share tells how many of all they share
+    (bottom-k sketches: Cohen and Kaplan, PODC 2007). Two of a thousand near duplicates share hardly any of the nearest.
+    """
+    order = np.random.default_rng(2).permutation(len(groups))
+    kinds = pairs.row * 2 + (groups[pairs.row] != groups[pairs.other])
+    _, place, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+    values = np.where(counts[place] < TOO_MANY, order[pairs.other], pairs.distance)
+    return first_by(values, pairs, numbers, groups)
+
+
+def first_by(values: NDArray, pairs: Pairs, numbers: tuple[int, int], groups: NDArray[np.int64]) -> Pairs:
+    """Of each row's pairs those with the smallest values, so many as ``numbers`` say for the own group and others."""
     kind = (groups[pairs.row] != groups[pairs.other]).astype(np.int64)
-    pairs = take(pairs, order := np.lexsort((pairs.other, pairs.distance, kind, pairs.row)))
+    pairs = take(pairs, order := np.lexsort((pairs.other, values, kind, pairs.row)))
     kind = kind[order]
     return take(pairs, places_of(pairs.row * 2 + kind) < np.array(numbers)[kind])
 

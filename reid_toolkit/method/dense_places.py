@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from reid_toolkit.method.cells import Pairs, least, pairs_within, take
+from reid_toolkit.method.cells import Pairs, agreed, pairs_within, take
 
 MOST = (60, 200)
 """So many neighbours a sample has at most in this way, in its own group and in all others."""
@@ -42,25 +42,26 @@ def beyond_lists(
 
     Returns (N, N) with stored entries for the pairs in both directions. None if no list is full.
     """
-    rows, others = [], []
+    listed, beyond = [], []
     for which, lists in enumerate(near):
         full = lists[:, -1] >= 0
         if not full.any():
             continue
         row, place = np.nonzero(lists >= 0)
         other = lists[row, place]
-        rows.append(row[full[other]])
-        others.append(other[full[other]])
+        listed.append((row[full[other]], other[full[other]]))
         for pairs in [found] if found is not None else among(points, np.flatnonzero(full), groups, kinds, limits):
             same = groups[pairs.row] == groups[pairs.other]
             pairs = take(pairs, full[pairs.row] & full[pairs.other] & (same == (which == 0)))
-            rows.append(pairs.row)
-            others.append(pairs.other)
-    if not rows:
+            beyond.append((pairs.row, pairs.other))
+    if not listed:
         return None
-    row, other = np.concatenate(rows), np.concatenate(others)
-    one_way = sparse.csr_array((np.ones(len(row)), (row, other)), shape=(len(points), len(points)))
-    return sparse.csr_array(one_way + one_way.T)
+    near_ones, all_alike = (
+        sparse.csr_array((np.ones(len(row)), (row, other)), shape=(len(points), len(points)))
+        for row, other in ((np.concatenate(ends) for ends in zip(*parts, strict=True)) for parts in (listed, beyond))
+    )
+    # A sample that all the others keep does not have all of them: it keeps what they keep.
+    return sparse.csr_array(near_ones + near_ones.T + all_alike)
 
 
 def among(
@@ -77,4 +78,4 @@ def among(
         part = torch.from_numpy(rows).to(points.device)
         pairs = pairs_within(dense[rows], there[part], norms[part], dense, there, norms, most)
         alike = pairs.distance <= squares[kinds[pairs.row], kinds[pairs.other]]
-        yield least(take(pairs, alike), MOST, groups)
+        yield agreed(take(pairs, alike), MOST, groups)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.method.merging import merge_neighbours
 from reid_toolkit.method.neighbours import camera_aware_similarity
-from reid_toolkit.people.reach import Farthest, Reach, estimate_reach, surroundings
+from reid_toolkit.people.reach import AROUND, Farthest, Reach, estimate_reach, place_within, surroundings
 
 STRICT, USUAL, LOOSE = 0.5, 0.8, 0.9
 """Merging stops when the cheapest merge costs more than this (0-1; docs/people.md says how they were chosen). The first
@@ -110,6 +110,8 @@ def reach_by_sure_groups(
         marks=None if marks is None else marks[rows], reach=reach, limit=STRICT,
     ).strict  # fmt: skip
     whole = np.isin(sure, sure[place[middle]])
+    if len(rows) < len(descriptors):
+        whole &= place_within(sure) < sum(AROUND)  # somebody with thousands of records counts as anybody else
     names = [name for name, kept in zip(names, whole.tolist(), strict=True) if kept]
     return estimate_reach(some[whole], names, farthest, groups=sure[whole])
 

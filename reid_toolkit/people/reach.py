@@ -141,6 +141,16 @@ def surroundings(
     return np.unique(np.concatenate(chosen)), middle
 
 
+def place_within(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The place of each row in its group, in an order drawn at random."""
+    drawn = np.random.default_rng(0).permutation(len(groups))
+    order = drawn[np.argsort(groups[drawn], kind="stable")]
+    first = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    places = np.empty(len(groups), np.int64)
+    places[order] = np.arange(len(groups)) - np.repeat(first, np.diff(first, append=len(groups)))
+    return places
+
+
 def typical_limits(descriptors: NDArray[np.float32], camera: NDArray[np.int64]) -> tuple[float, float]:
     """The largest distance of neighbours in one camera, and in different cameras."""
     count = len(descriptors)

@@ -1,9 +1,12 @@
 """Neighbours beyond the lists, of samples that have very many alike."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from reid_toolkit.method import cells
 from reid_toolkit.method.cells import Pairs, nearest_within
 from reid_toolkit.method.dense_places import MOST, among
 from reid_toolkit.method.merging import merge_neighbours
@@ -22,9 +25,11 @@ def drawn(alike: int):
     return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32), cameras, person
 
 
-def similar(points, cameras, surely: float | None):
+def similar(points, cameras, surely: float | None, cells_from: int | None = None):
     sure = None if surely is None else lambda a, b: surely
-    return camera_aware_similarity(points, cameras, within=2, across=4, farthest=lambda a, b: 0.9, surely=sure)
+    return camera_aware_similarity(
+        points, cameras, within=2, across=4, farthest=lambda a, b: 0.9, surely=sure, cells_from=cells_from
+    )
 
 
 def groups(similarity) -> list[int]:
@@ -51,10 +56,23 @@ def test_samples_that_are_not_near_enough_are_not_taken(surely: float) -> None:
     assert (similar(points, cameras, surely) != similar(points, cameras, None)).nnz == 0
 
 
-def test_only_the_nearest_are_taken_if_there_are_too_many() -> None:
-    points, cameras, person = drawn(400)
-    labels = groups(similar(points, cameras, 0.6))
-    assert len(set(labels)) == len(set(zip(labels, person.tolist(), strict=True)))
+@pytest.mark.parametrize("cells_from", [1, None], ids=["in cells", "all pairs"])
+def test_hundreds_of_near_duplicates_stay_one_cluster(cells_from: int | None) -> None:
+    """Each keeps 60 of them. Of the 60 nearest, two would share too few."""
+    points, cameras, person = drawn(600)
+    labels = groups(similar(points, cameras, 0.6, cells_from))
+    assert len(set(labels)) == len(set(zip(labels, person.tolist(), strict=True))) == PEOPLE + 1
+
+
+@pytest.mark.parametrize(("most", "expected"), [(4, [[1, 2], [2, 3]]), (3, [[2, 3], [0, 2]])])
+def test_of_too_many_the_nearest_are_kept(monkeypatch: pytest.MonkeyPatch, most: int, expected: list) -> None:
+    monkeypatch.setattr(cells, "TOO_MANY", most)
+    monkeypatch.setattr(
+        np.random, "default_rng", lambda seed: SimpleNamespace(permutation=lambda n: np.array([3, 0, 1, 2]))
+    )
+    pairs = Pairs(np.repeat([0, 1], 3), np.array([1, 2, 3, 0, 2, 3]), np.array([3, 2, 1, 1, 2, 3], np.float32))
+    kept = cells.agreed(pairs, (2, 2), np.zeros(4, np.int64))
+    assert [sorted(kept.other[kept.row == row].tolist()) for row in (0, 1)] == expected
 
 
 def test_in_cells_nearly_all_of_the_same_pairs_are_found() -> None:

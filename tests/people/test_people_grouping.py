@@ -7,7 +7,7 @@ from drawn_site import Site
 from reid_toolkit.method.merging import merge_neighbours
 from reid_toolkit.method.neighbours import camera_aware_similarity
 from reid_toolkit.people.grouping import LOOSE, STRICT, SURE_OTHER, SURE_OWN, TRADE_OFF, USUAL, Merge, after, group
-from reid_toolkit.people.reach import Reach, estimate_reach, surroundings
+from reid_toolkit.people.reach import Reach, estimate_reach, place_within, surroundings
 
 
 def drawn(people: int, noise: float = 0.4, seed: int = 0):
@@ -50,6 +50,13 @@ def test_in_a_large_gallery_a_part_of_it_tells_what_is_near(monkeypatch: pytest.
     some = group(vectors, cameras, cannot_link=apart)
     for level in ("strict", "labels"):
         np.testing.assert_array_equal(getattr(some, level), getattr(whole, level))
+
+
+def test_each_row_has_a_place_in_its_group() -> None:
+    groups = np.array([3, 0, 3, 3, 1, 0])
+    places = place_within(groups)
+    for group_ in set(groups.tolist()):
+        assert sorted(places[groups == group_].tolist()) == list(range((groups == group_).sum()))
 
 
 def test_of_the_records_near_to_one_the_nearest_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
