@@ -40,6 +40,22 @@ def write_clip(
     return path
 
 
+def with_sound(video: Path, path: Path, seconds: int) -> Path:
+    """A recording whose sound goes on for ``seconds``, however early its video ends."""
+    with av.open(str(video)) as source, av.open(str(path), "w") as out:
+        pictures, sound = out.add_stream_from_template(source.streams.video[0]), out.add_stream("mp2", rate=16_000)
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet in packets:
+            packet.stream = pictures
+            out.mux(packet)
+        for number in range(seconds * 16_000 // 1152):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, number * 1152, Fraction(1, 16_000)
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+    return path
+
+
 def as_stream(path: Path) -> str:
     """A file as if it came from elsewhere."""
     return f"async:{path.as_uri()}"

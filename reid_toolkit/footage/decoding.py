@@ -2,6 +2,7 @@
 
 import errno
 import math
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from reid_toolkit.images import Image, stretched
 
 DEFAULT_FRAME_RATE = 25.0
 STREAM_TIMEOUT = 15.0
-"""Seconds to wait for a stream to open, and for each read from it."""
+"""Seconds to wait for a stream to open, for each read from it, and for its video while only its sound comes."""
 FAILURES = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ENOTCONN})
 """Errors of a disk or a network share. They say nothing of the file, which may be read whole the next time."""
 MOST_DAMAGE = 1000
@@ -27,6 +28,10 @@ MOST_DAMAGE = 1000
 
 class ReadingError(VideoError):
     """The disk or the network share failed while a file was read."""
+
+
+def ignore() -> None:
+    """Do nothing. The default if damage is not counted."""
 
 
 def address_of(path: Path) -> str:
@@ -83,30 +88,55 @@ class Decoder:
         self.frame_count = self.stream.frames or None
         """As the container declares it; None if it does not."""
 
-    def pictures(self, on_damage: Callable[[], None] = lambda: None) -> Iterator[tuple[float, Image]]:
+    def pictures(self, on_damage: Callable[[], None] = ignore) -> Iterator[tuple[float, Image]]:
         """Yield (time stamp, picture) of each frame. The stamp is in seconds, NaN if the frame has none.
 
         ``on_damage`` is called for each piece that cannot be decoded; reading goes on after it. Raises
         :class:`ReadingError` if the disk or the network share of a file fails (:data:`FAILURES`).
         """
         for packet in self.packets(on_damage):
-            try:
-                # Decoders raise many kinds of errors on damaged data.
-                frames = [
-                    (math.nan if frame.time is None else float(frame.time), as_image(frame))
-                    for frame in packet.decode()
-                ]
-            except (FFmpegError, OSError, ValueError):
-                on_damage()
-                continue
-            yield from frames
+            yield from self.decoded(packet, on_damage)
+
+    def beats(self) -> Iterator[Image | None]:
+        """Yield the pictures of a live stream as they come, and None after each packet that gave none, such as one of
+        its sound. So whoever reads it can look at the clock.
+
+        It ends when its video does not come for :data:`STREAM_TIMEOUT`, also if its sound goes on.
+        """
+        waited, asked = 0.0, time.monotonic()  # only the time in which this waits, not that of who reads it
+        for packet in self.packets(ignore):
+            is_video = packet.stream.index == self.stream.index
+            waited = 0.0 if is_video else waited + time.monotonic() - asked
+            if waited > STREAM_TIMEOUT:
+                return
+            pictures = self.decoded(packet, ignore) if is_video else []
+            yield from (image for _, image in pictures)
+            if not pictures:
+                yield None
+            asked = time.monotonic()
+
+    def decoded(self, packet: Packet, on_damage: Callable[[], None]) -> list[tuple[float, Image]]:
+        """The pictures in a packet of the video, each after its time stamp."""
+        try:
+            # Decoders raise many kinds of errors on damaged data.
+            return [
+                (math.nan if frame.time is None else float(frame.time), as_image(frame)) for frame in packet.decode()
+            ]
+        except (FFmpegError, OSError, ValueError):
+            on_damage()
+            return []
 
     def packets(self, on_damage: Callable[[], None]) -> Iterator[Packet]:
-        """Yield the packets of the video in the container's order, then an empty one, which flushes the decoder."""
+        """Yield the packets of the video in the container's order, then an empty one, which flushes the decoder.
+
+        Of a live stream, yield the packets of its sound too, because FFmpeg's timeout does not notice that only the
+        video has stopped.
+        """
+        streams = () if self.live else (self.stream,)  # none means all
         damaged_in_a_row = 0
         while damaged_in_a_row < MOST_DAMAGE:
             try:
-                for packet in self.container.demux(self.stream):
+                for packet in self.container.demux(*streams):
                     damaged_in_a_row = 0
                     yield packet
                 return

@@ -194,7 +194,7 @@ def ingest_stream(
 ) -> None:
     """Ingest a live stream in parts and commit each at its end. KeyboardInterrupt ends the last part early."""
     people.start(job.recording)
-    frames = job.recording.frames()
+    frames = job.recording.beats()
     end = None if seconds is None else time.monotonic() + seconds
     going = True
     while going:
@@ -212,12 +212,12 @@ def read_part(
     people: TrackSource,
     folder: Path,
     name: str,
-    frames: Iterator[Frame],
+    frames: Iterator[Frame | None],
     tick: Callable[[], None],
     stop: float | None = None,
 ) -> Part:
     """Cut crops of the tracked people in ``frames`` into ``folder``. A stream stops once ``time.monotonic()`` reaches
-    ``stop``. ``tick`` is called for each frame."""
+    ``stop``, which is looked at also when something else comes than a frame. ``tick`` is called for each frame."""
     settings, recording = job.settings, job.recording
     tracked = people.follow()
     began = settings.start or 0.0
@@ -226,12 +226,13 @@ def read_part(
     writer = TrackletWriter(folder, name, job.camera, settings.every, settings.margin)
     try:
         for frame in frames:
-            shape = frame.image.shape
-            black += not frame.image.any()
-            for track, box, score in tracked(frame):
-                writer.add(track, frame.image, frame.number, began + frame.time, box, score)
-            read += 1
-            tick()
+            if frame is not None:
+                shape = frame.image.shape
+                black += not frame.image.any()
+                for track, box, score in tracked(frame):
+                    writer.add(track, frame.image, frame.number, began + frame.time, box, score)
+                read += 1
+                tick()
             if stop is not None and time.monotonic() >= stop:
                 more = True
                 break

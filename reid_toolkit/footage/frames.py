@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from reid_toolkit.errors import ImageError, StorageError, VideoError
 from reid_toolkit.footage.clock import Clock
-from reid_toolkit.footage.decoding import FAILURES, Decoder, ReadingError, address_of, reason
+from reid_toolkit.footage.decoding import FAILURES, Decoder, ReadingError, address_of, ignore, reason
 from reid_toolkit.footage.frame_times import timed
 from reid_toolkit.images import Image, read_image
 from reid_toolkit.storage.path import is_stored, looked_at_again, version_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,6 @@ class Frame:
 
 Frames = Generator[Frame, None, None]
 """Closing the generator closes the file or the connection."""
-
-
-def ignore() -> None:
-    """Do nothing. The default if damage is not counted."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +112,16 @@ class Recording:
         if self.is_away:
             return read_away(self, on_damage)
         if self.kind == "stream":
-            return told(self.source, read_stream(self.address, self.form))
+            return (frame for frame in self.beats() if frame is not None)
         if self.kind == "folder":
             return read_folder(self.files, self.frame_rate, on_damage)
         for _ in range(self.missing):
             on_damage()
         return told(self.source, read_video(self.address, self.frame_rate, on_damage))
+
+    def beats(self) -> Generator[Frame | None, None, None]:
+        """Read a stream as :meth:`frames` does, with None whenever something else came than a frame, such as sound."""
+        return told(self.source, read_stream(self.address, self.form))
 
 
 @contextmanager
@@ -184,7 +186,7 @@ def read_video(address: str, frame_rate: float, on_damage: Callable[[], None] = 
             yield Frame(number, seconds, image)
 
 
-def told(source: str, frames: Frames) -> Frames:
+def told(source: str, frames: Generator[T, None, None]) -> Generator[T, None, None]:
     """The same frames. An error says of which recording it is."""
     try:
         yield from frames
@@ -209,10 +211,14 @@ def read_folder(pictures: Sequence[Path], frame_rate: float, on_damage: Callable
         yield Frame(number, number / frame_rate, image)
 
 
-def read_stream(address: str, form: str | None = None) -> Frames:
-    """Yield the frames of a live stream. Times come from this machine's clock, because a camera's clock is rarely
-    right."""
+def read_stream(address: str, form: str | None = None) -> Generator[Frame | None, None, None]:
+    """Yield the frames of a live stream, and None as :meth:`Decoder.beats` does. Times come from this machine's clock,
+    because a camera's clock is rarely right."""
     with Decoder(address, form=form, live=True) as decoder:
-        clock = Clock()
-        for number, (_, image) in enumerate(decoder.pictures()):
-            yield Frame(number, clock.now(), image)
+        clock, number = Clock(), 0
+        for image in decoder.beats():
+            if image is None:
+                yield None
+            else:
+                yield Frame(number, clock.now(), image)
+                number += 1

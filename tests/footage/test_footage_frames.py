@@ -1,10 +1,11 @@
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from drawn_clip import as_stream
+from drawn_clip import as_stream, with_sound
 from drawn_yard import RATE, SIZE, draw_frame, write_video
 from set_clock import SetClock
 
@@ -129,6 +130,36 @@ def test_a_stream_goes_on_evenly_after_the_clock_was_set_back(video: Path, monke
     steps = np.diff(times)
     assert steps[24] == pytest.approx(0.1 - 3600)
     np.testing.assert_allclose(np.delete(steps, 24), 0.1, atol=1e-5)
+
+
+def test_a_stream_ends_when_only_its_sound_goes_on(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg's timeout is of what comes, so sound that comes held a stream without video open for ever."""
+    path = with_sound(video, tmp_path / "sound.mkv", 60)
+    (recording,) = open_recordings([as_stream(path)], 10.0)
+    whole = list(recording.beats())
+    assert sum(frame is not None for frame in whole) == 50
+    assert len(whole) > 700, "between and after them, the packets of sound"
+    passed = count()
+    monkeypatch.setattr(decoding, "time", SimpleNamespace(monotonic=lambda: 0.1 * next(passed)))
+    short = list(recording.beats())
+    assert sum(frame is not None for frame in short) == 50
+    last = max(place for place, frame in enumerate(short) if frame is not None)
+    assert len(short) - last == pytest.approx(150, abs=3), "15 seconds, of a clock that goes by a tenth a packet"
+
+
+def test_the_time_that_a_reader_of_a_stream_takes_is_no_pause_of_its_video(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(decoding, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    (recording,) = open_recordings([as_stream(with_sound(video, tmp_path / "sound.mkv", 6))], 10.0)
+    read = 0
+    for frame in recording.beats():
+        read += frame is not None
+        now[0] += 60
+    assert read == 50
 
 
 def test_a_stream_that_cannot_be_reached_keeps_its_password_to_itself() -> None:

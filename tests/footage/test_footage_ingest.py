@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial, partialmethod
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from drawn_clip import as_stream, write_clip
+from drawn_clip import as_stream, with_sound, write_clip
 from drawn_yard import EMPTY, RATE, RedDetector, ScriptedDetector, draw_frame, walker_box, write_video
 from set_clock import SetClock
 from tiny_model import build_model
@@ -312,6 +313,19 @@ def test_a_stream_is_kept_in_parts_and_every_run_adds(
     assert sum(entry["frames"] for entry in entries) == 100
     assert len(entries) >= 2
     assert len({entry["name"] for entry in entries}) == len(entries)
+
+
+def test_a_part_of_a_stream_ends_also_while_only_sound_comes(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, passed = as_stream(with_sound(video, tmp_path / "sound.mkv", 30)), count()
+    clock_of = SimpleNamespace(monotonic=lambda: next(passed) / 10, perf_counter=time.perf_counter)
+    monkeypatch.setattr(extract, "time", clock_of)
+    monkeypatch.setattr(extract, "STREAM_PART_SECONDS", 20.0)
+    report = ingest([stream], tmp_path / "set", camera="door", detector=ScriptedDetector(), every=1, seconds=40.0)
+    entries = json.loads((tmp_path / "set" / "ingest.json").read_text())["recordings"]
+    assert report.frames == 50
+    assert [entry["frames"] for entry in entries] == [50, 0], "two parts of 20 s, and then it stops"
 
 
 def test_a_stream_that_is_interrupted_keeps_what_it_has(
