@@ -37,6 +37,8 @@ class Frigate:
     login: tuple[str, str] | None = None
     fail: list[int] = field(default_factory=list)
     """Statuses of the next answers, before it answers well."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Statuses with which pictures are always answered, under the names of ``pictures``."""
     cut: int = 0
     """How many of the next pictures are cut off."""
     asked: list[str] = field(default_factory=list)
@@ -94,6 +96,9 @@ def frigate(held: Frigate) -> Iterator[str]:
                 return
             held.tokens.append(token)
             parts = urlsplit(self.path)
+            if refused := held.refused.get(unquote(parts.path).removeprefix("/api/events/")):
+                self.give(refused, b"")
+                return
             found = held.answer(unquote(parts.path), dict(parse_qsl(parts.query)))
             if found is None:
                 self.give(404, b'{"success": false}')

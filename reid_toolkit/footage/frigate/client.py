@@ -26,6 +26,10 @@ TRANSIENT = frozenset({429, 500, 502, 503, 504})
 REFUSED = frozenset({401, 403})
 
 
+class UnansweredError(DownloadError):
+    """A request got no answer, or only transient errors, for as long as it was tried."""
+
+
 class NoRedirect(urllib.request.HTTPRedirectHandler):
     """Follows no redirect, because the login would be sent to the new address."""
 
@@ -99,20 +103,27 @@ class FrigateClient:
     def get(self, path: str, **query: object) -> bytes | None:
         """The content at ``/api`` + ``path``; None if there is none (404).
 
-        Raises :class:`DownloadError` if Frigate cannot be reached within the time limit, refuses the login, or fails.
+        Raises :class:`DownloadError` as :meth:`fetch` does, and for other statuses.
+        """
+        status, content = self.fetch(path, query)
+        if status not in (200, 404):
+            raise DownloadError(f"{self.base}/api{path}: Frigate answers {status}: expected 200")
+        return content if status == 200 else None
+
+    def fetch(self, path: str, query: Mapping[str, object], *, again: bool = True) -> tuple[int, bytes]:
+        """Status and content at ``/api`` + ``path``. ``again``: whether a request that fails is tried again.
+
+        Raises :class:`DownloadError` if Frigate refuses the login, and :class:`UnansweredError` if it cannot be reached
+        within the time limit or has only transient errors.
         """
         address = f"{self.base}/api{path}" + (f"?{urlencode(query)}" if query else "")
-        status, content, _ = self.ask(address)
+        status, content, _ = self.ask(address, again=again)
         if status in REFUSED and self.login is not None:
             self.log_in()
-            status, content, _ = self.ask(address)
+            status, content, _ = self.ask(address, again=again)
         if status in REFUSED:
             raise self.refused(status)
-        if status == 404:
-            return None
-        if status != 200:
-            raise DownloadError(f"{shown(address)}: Frigate answers {status}: expected 200")
-        return content
+        return status, content
 
     def log_in(self) -> None:
         """Get a token. Raises :class:`DownloadError` if the user or the password is refused."""
@@ -133,9 +144,11 @@ class FrigateClient:
             )
         return DownloadError(f"{self.base}: Frigate refuses the user {self.login[0]!r} or the password ({status})")
 
-    def ask(self, address: str, body: bytes | None = None) -> tuple[int, bytes, Mapping[str, str]]:
-        """Status, content and headers of an answer. What may pass is tried again until the time limit."""
-        until, pause = time.monotonic() + self.retry_seconds, FIRST_PAUSE
+    def ask(
+        self, address: str, body: bytes | None = None, *, again: bool = True
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """Status, content and headers of an answer. With ``again``, what may pass is tried until the time limit."""
+        until, pause = time.monotonic() + (self.retry_seconds if again else 0), FIRST_PAUSE
         while True:
             try:
                 status, content, headers = self.ask_once(address, body)
@@ -145,7 +158,7 @@ class FrigateClient:
             except (OSError, HTTPException) as error:
                 why = f"cannot be reached ({reason(error)})"
             if time.monotonic() + pause > until:
-                raise DownloadError(
+                raise UnansweredError(
                     f"{shown(address)}: Frigate {why}, also after {self.retry_seconds:g} s of trying: check the "
                     "address and the network, then run this again to continue"
                 )

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from reid_toolkit.errors import DownloadError, refuse_unknown
-from reid_toolkit.footage.frigate.client import FrigateClient
+from reid_toolkit.footage.frigate.client import FrigateClient, UnansweredError
 from reid_toolkit.times import is_unix_time
 
 PAGE = 100
@@ -151,17 +151,36 @@ class SnapshotSource:
     def __init__(self, client: FrigateClient) -> None:
         self.client = client
         self.order = list(SNAPSHOTS)
+        self.again = True
+        """Whether a request that fails is tried again: not after one for which that was of no use, until one succeeds.
+        Else a disk that Frigate has lost would cost the time limit for every event."""
 
     def get(self, event: FrigateEvent) -> tuple[bytes, bool] | None:
         """The picture's bytes, and whether nothing is drawn into it for sure. None if Frigate has no picture."""
         for place in list(self.order):
             name, query = place
-            content = self.client.get(f"/events/{quote(event.name, safe='')}/{name}", **query)
+            content = self.picture(f"/events/{quote(event.name, safe='')}/{name}", query)
             if content:
                 self.order.remove(place)
                 self.order.insert(0, place)
                 return content, event.clean or name != "snapshot.jpg"
         return None
+
+    def picture(self, path: str, query: Mapping[str, object]) -> bytes | None:
+        """The picture at a path; None if Frigate has none there, or has an error with this one.
+
+        Raises :class:`DownloadError` if it answers nothing else either, or refuses the login.
+        """
+        try:
+            status, content = self.client.fetch(path, query, again=self.again)
+        except UnansweredError:
+            self.client.get("/config")  # raises if it is not only this picture
+            self.again = False
+            return None
+        if status != 200:
+            return None
+        self.again = True
+        return content
 
 
 def is_whole(width: int, height: int, frame: tuple[int, int] | None) -> bool:

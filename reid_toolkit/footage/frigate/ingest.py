@@ -35,7 +35,7 @@ class FrigateReport:
     in_progress: int = 0
     """Events that have not ended. The next run takes them."""
     without: int = 0
-    """Events without a picture or a box."""
+    """Events without a picture or a box. The next run tries them again."""
     cropped: int = 0
     """Events whose snapshot Frigate has stored cropped, so that the place of the person in it is not known."""
     small: int = 0

@@ -192,6 +192,36 @@ def test_what_was_fetched_is_stored_when_it_breaks_off(held: Frigate, address: s
     assert run(address, tmp_path / "set").stored == 1
 
 
+@pytest.mark.parametrize("status", [400, 410, 500, 503])
+def test_a_picture_that_frigate_fails_to_give_holds_up_no_other_event(
+    held: Frigate, address: str, tmp_path: Path, status: int
+) -> None:
+    for name in "abcde":
+        held.add(name)
+    held.pictures["c/snapshot.jpg"] = picture(40, suffix=".jpg")
+    held.refused = {"c/snapshot-clean.png": status, **{f"b/{name}": status for name, _ in events.SNAPSHOTS}}
+    asking = client(address, retry_seconds=0.6)
+    for stored in (4, 0):
+        report = ingest_frigate(asking, tmp_path / "set")
+        assert (report.stored, report.without) == (stored, 1)
+    names = [one.name[-1] for one in read_manifest(tmp_path / "set").tracklets]
+    assert names == ["a", "c", "d", "e"]
+    del held.refused["b/snapshot-clean.png"]
+    assert ingest_frigate(asking, tmp_path / "set").stored == 1, "and the next run tries it again"
+
+
+def test_pictures_that_all_fail_cost_the_time_limit_once(held: Frigate, address: str, tmp_path: Path) -> None:
+    for name in "abcd":
+        held.add(name)
+    held.refused = {f"{event}/{name}": 500 for event in "abcd" for name, _ in events.SNAPSHOTS}
+    asking = client(address, retry_seconds=0.6)
+    assert ingest_frigate(asking, tmp_path / "set").without == 4
+    tries = [path for path in held.asked if path == "/api/events/d/snapshot-clean.webp"]
+    others = [path for path in pictures_asked(held) if path not in tries]
+    assert len(tries) > 1, "the newest event is tried again"
+    assert len(others) == len(set(others)) == 11
+
+
 def test_a_login(held: Frigate, address: str, tmp_path: Path) -> None:
     held.login = ("ann", "secret")
     held.add("a")
