@@ -13,7 +13,7 @@ list the recording, its folder still has its own two files, and it is entered wh
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,12 @@ class IngestStore:
         folder = staging.rename(staging.with_name(entry["name"]))
         sync_folder(folder.parent)
         self.enter(folder)
+
+    def move(self, moves: Mapping[str, Entry]) -> None:
+        """Write into the journal where recordings are now. ``moves`` are changes of entries, by the entries' names."""
+        if moves:
+            self.entries = [entry | moves.get(entry["name"], {}) for entry in self.entries]
+            write_journal(self.root / JOURNAL, self.entries)
 
     def enter(self, folder: Path) -> None:
         """Enter a finished recording in the dataset's manifest and journal. Safe to repeat after any interruption."""

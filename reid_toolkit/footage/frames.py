@@ -98,9 +98,9 @@ class Recording:
             digest.update(handle.read())
         return digest.hexdigest()[:16]
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """Size of all files, in bytes."""
+        """Size of all files, in bytes. The first call asks for it."""
         return sum(path.stat().st_size for path in self.files)
 
     def frames(self, on_damage: Callable[[], None] = ignore) -> Frames:

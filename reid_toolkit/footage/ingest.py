@@ -26,6 +26,7 @@ from reid_toolkit.footage.extract import (
     store_part,
 )
 from reid_toolkit.footage.frames import Recording, digest_of
+from reid_toolkit.footage.held import Held, moves, replaceable, succeeding
 from reid_toolkit.footage.readers import ReaderStart, workplace_of
 from reid_toolkit.footage.sources import find_sources
 from reid_toolkit.footage.stored_dataset import open_place
@@ -109,7 +110,7 @@ def ingest(
     settings = Settings(people.name, every, min_crops, margin, unix_time(start))
     with open_place(path_of(out) if isinstance(out, str) else out) as store:
         jobs = [Job(recording, camera or recording.name, settings, camera is not None) for recording in recordings]
-        pending = list(left_to_do(jobs, store, report, replace=replace))
+        pending = left_to_do(jobs, store, report, replace=replace)
         tick = ticker(report, [job.recording.frame_count for job, _ in pending], on_progress)
         clock = time.perf_counter()
         if pool is None:
@@ -211,15 +212,27 @@ def unix_time(start: datetime | None) -> float | None:
 
 def left_to_do(
     jobs: Sequence[Job], store: IngestStore, report: IngestReport, *, replace: bool
-) -> Iterator[tuple[Job, Entry | None]]:
+) -> list[tuple[Job, Entry | None]]:
     """The recordings that the dataset does not have yet, each with the entry that it replaces, if there is one."""
+    held, new, there = Held(store), [], {}
     for job in jobs:
         with collecting(report, job.recording):
-            known, as_it_is = stored(job, store)
-            if known and as_it_is:
-                report.skipped += 1
+            entry = held.entry_of(job)
+            if entry is None:
+                new.append(job)
             else:
-                yield job, known and replaceable(job, known, store, anyway=replace)
+                there[entry["name"]] = job.recording
+                report.skipped += 1
+    left: list[tuple[Job, Entry | None]] = []
+    for job in new:
+        with collecting(report, job.recording):
+            before = held.at_its_place(job.recording)
+            if before is None or before["name"] in there:  # what was at this place has another name now
+                left.append((job, None))
+            else:
+                left.append((succeeding(job, before), replaceable(job, before, store, anyway=replace)))
+    store.move(moves(there, store.entries, {job.recording.source for job in jobs}))
+    return left
 
 
 def read_all(
@@ -323,52 +336,3 @@ def with_each(
         with collecting(report, recording):
             found.append((recording, read(recording)))
     return found
-
-
-def stored(job: Job, store: IngestStore) -> tuple[Entry | None, bool]:
-    """The dataset's entry of this recording, or of another one that was at its path before; and whether it is this one.
-
-    Raises:
-        InputError: it was ingested with other settings than are asked for now.
-    """
-    recording = job.recording
-    if recording.is_stream:
-        return None, False
-    there = [entry for entry in store.entries if entry["source"] == recording.source]
-    same = next((entry for entry in there if entry.get("stamp") == recording.stamp), None)
-    same = same or next((entry for entry in store.entries if is_of(entry, recording)), None)
-    if same is None:
-        return (there[-1] if there else None), False
-    then, now = same["settings"], job.asked
-    if not job.camera_given:
-        now = {**now, "camera": then.get("camera")}  # a copy under another name is the same recording
-    other = [f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in now if then.get(key) != now[key]]
-    if other:
-        raise InputError(
-            f"{recording.source}: already in {store.root} with other settings ({'; '.join(other)}): use those, or "
-            "another --out"
-        )
-    return same, True
-
-
-def is_of(entry: Entry, recording: Recording) -> bool:
-    """Whether an entry is of the bytes of this recording. Earlier versions compared a part of the bytes."""
-    if entry.get("size") not in (None, recording.size):
-        return False
-    before = len(entry["fingerprint"]) == 16
-    return bool(entry["fingerprint"] == (recording.fingerprint_before if before else recording.fingerprint))
-
-
-def replaceable(job: Job, known: Entry, store: IngestStore, *, anyway: bool) -> Entry:
-    """Returns ``known`` if the file at its path now is the same recording grown longer, or with ``anyway``.
-
-    Raises:
-        VideoError: the file is another recording.
-    """
-    recording, size = job.recording, known.get("size")
-    if anyway or (size and digest_of(recording.files, size) == known["fingerprint"]):
-        return known
-    raise VideoError(
-        f"{recording.source}: has changed since it was ingested into {store.root}: give the new recording another "
-        "name, use another --out, or give --replace to have what was stored of it replaced"
-    )

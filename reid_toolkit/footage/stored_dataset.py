@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +76,12 @@ class StoredDataset(IngestStore):
         path = self.root / ENTERING / f"{entry['name']}.json"
         write_atomic(path, json.dumps({"entry": entry, "manifest": manifest.manifest_text(self.root, crops)}))
         self.enter(path)
+
+    def move(self, moves: Mapping[str, Entry]) -> None:
+        """Write into the journal where recordings are now."""
+        if moves:
+            self.refuse_others()
+        super().move(moves)
 
     def enter(self, path: Path) -> None:
         """Enter a finished recording in the dataset's manifest and journal. Safe to repeat after any interruption."""

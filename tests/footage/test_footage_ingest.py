@@ -438,7 +438,7 @@ def test_a_file_that_vanishes_before_it_is_read_does_not_stop_the_others(
 ) -> None:
     out = tmp_path / "set"
     gone = Path(shutil.copy(video, tmp_path / "gone.avi")) if twin else write_video(tmp_path / "gone.avi", frames=20)
-    real = Recording.size.fget
+    real = Recording.size.func
     sized: list[str] = []
 
     def vanishing(recording: Recording) -> int:
