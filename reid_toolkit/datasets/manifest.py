@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from reid_toolkit.datasets.dataset import Dataset, group_tracklets
@@ -181,7 +182,7 @@ def manifest_text(root: Path, crops: Iterable[Crop]) -> str:
     has_recordings = any(crop.recording for crop in crops)
     rows = (
         (
-            crop.path.resolve().relative_to(folder).as_posix(),
+            below(crop.path, folder),
             crop.camera,
             crop.tracklet,
             crop.frame,
@@ -194,6 +195,19 @@ def manifest_text(root: Path, crops: Iterable[Crop]) -> str:
         for crop in crops
     )
     return csv_text([(*COLUMNS, RECORDING) if has_recordings else COLUMNS, *rows])
+
+
+def below(path: Path, folder: Path) -> str:
+    """The path as the manifest of ``folder`` names it; links in ``folder`` are resolved.
+
+    Paths that a manifest was read from begin with the folder. They are not resolved again: that asks the disk for each
+    of their parts, and a dataset's manifest is written anew with every recording.
+    """
+    with suppress(ValueError):
+        name = path.relative_to(folder).as_posix()
+        if ".." not in name:
+            return name
+    return path.resolve().relative_to(folder).as_posix()
 
 
 def check_name(kind: str, name: str) -> None:

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from reid_toolkit.datasets import open_dataset, without_identities
 from reid_toolkit.datasets.dataset import Dataset, with_identities
-from reid_toolkit.datasets.manifest import COLUMNS, as_identity, read_identities, read_manifest, write_manifest
+from reid_toolkit.datasets.manifest import (
+    COLUMNS,
+    as_identity,
+    manifest_text,
+    read_identities,
+    read_manifest,
+    write_manifest,
+)
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.files import as_name
 from reid_toolkit.records import Crop
@@ -225,6 +232,30 @@ def test_a_crop_outside_the_folder_cannot_be_written(folder: Path) -> None:
     with pytest.raises(ValueError, match="not in the subpath"):
         write_manifest(folder, [Crop(folder.parent / "a.png", "north", "t1")])
     assert not (folder / "manifest.csv").exists()
+
+
+def test_crops_may_be_named_through_a_link_or_a_folder_above(folder: Path, tmp_path: Path) -> None:
+    write(folder, {})
+    (crop,) = read_manifest(folder).crops
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    relative = crop.path.relative_to(folder.resolve())
+    for path in (crop.path, link / relative, folder / "x" / ".." / relative):
+        write_manifest(folder, [replace(crop, path=path)])
+        assert read_manifest(folder).crops[0].path == crop.path
+
+
+def test_to_write_what_was_read_the_disk_is_not_asked_for_each_crop(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest is written with each recording that is added, and has the crops of all those before."""
+    write(folder, {})
+    crops = read_manifest(folder).crops
+    asked: list[Path] = []
+    real = Path.resolve
+    monkeypatch.setattr(Path, "resolve", lambda path: asked.append(path) or real(path))
+    assert manifest_text(folder, crops)
+    assert asked == [folder]
 
 
 def test_identities_are_read_and_empty_ones_are_not_known(tmp_path: Path) -> None:
