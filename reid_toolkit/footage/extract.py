@@ -145,6 +145,11 @@ class StillWrittenError(VideoError):
     """The file changed while it was read."""
 
 
+def is_about(error: OSError, recording: Recording) -> bool:
+    """Whether an error is about a file of a recording, so that others can still be read; else it is of the dataset."""
+    return error.filename is not None and str(error.filename) in map(str, recording.files)
+
+
 def read_file(job: Job, people: TrackSource, folder: Path, name: str, tick: Callable[[], None]) -> Part:
     """Read a whole recording, and cut its crops into ``folder``. It will have this ``name`` in the dataset.
 

@@ -58,7 +58,8 @@ class Recording:
     stamp: str = ""
     """The :func:`stamp_of` its files when it was opened."""
     missing: int = 0
-    """Segments that a playlist names but that do not exist. FFmpeg skips them without a message."""
+    """Segments that a playlist names but that do not exist, which FFmpeg skips without a message; pictures of a folder
+    that are links to nowhere."""
     copied_from: tuple[Path, ...] = ()
     """The objects that ``files`` are copies of, if they lie in object storage."""
 
@@ -113,10 +114,10 @@ class Recording:
             return read_away(self, on_damage)
         if self.kind == "stream":
             return (frame for frame in self.beats() if frame is not None)
-        if self.kind == "folder":
-            return read_folder(self.files, self.frame_rate, on_damage)
         for _ in range(self.missing):
             on_damage()
+        if self.kind == "folder":
+            return read_folder(self.files, self.frame_rate, on_damage)
         return told(self.source, read_video(self.address, self.frame_rate, on_damage))
 
     def beats(self) -> Generator[Frame | None, None, None]:

@@ -22,6 +22,7 @@ from reid_toolkit.footage.extract import (
     Settings,
     StillWrittenError,
     ingest_stream,
+    is_about,
     read_file,
     store_part,
 )
@@ -290,10 +291,13 @@ def collecting(report: IngestReport, recording: Recording) -> Iterator[None]:
         report.waiting.append(f"{error}: left for the next call")
     except VideoError as error:
         report.bad.append(str(error))
-    except FileNotFoundError as error:
-        if str(error.filename) not in map(str, recording.files):
+    except OSError as error:
+        if not is_about(error, recording):
             raise
-        report.bad.append(f"{recording.source}: gone while it was read")
+        if isinstance(error, FileNotFoundError):
+            report.bad.append(f"{recording.source}: gone while it was read")
+        else:
+            report.bad.append(f"{error.filename}: cannot be read: {error.strerror}")
 
 
 def first_of(bad: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 from reid_toolkit.errors import InputError, VideoError
 from reid_toolkit.files import remove_folder
-from reid_toolkit.footage.extract import Job, Part, read_file
+from reid_toolkit.footage.extract import Job, Part, is_about, read_file
 from reid_toolkit.footage.stored_dataset import send
 from reid_toolkit.footage.track_sources import TrackSource
 from reid_toolkit.storage.path import is_stored
@@ -59,7 +59,7 @@ class Reader:
 
     people: TrackSource
 
-    def __call__(self, unit: Unit) -> Outcome | VideoError | FileNotFoundError:
+    def __call__(self, unit: Unit) -> Outcome | VideoError | OSError:
         """Read a recording. What is wrong with the recording itself is returned, so that the others go on."""
         machine = socket.gethostname()
         if is_stored(unit.parent):
@@ -74,20 +74,27 @@ class Reader:
         folder.mkdir()
         try:
             part = read_file(unit.job, self.people, folder, unit.name, FrameCounter(folder / COUNT))
-        except (VideoError, FileNotFoundError) as error:
+        except (VideoError, OSError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            return error
+            return passed_on(error, unit)
         return Outcome(part, folder, machine)
 
-    def read_and_send(self, unit: Unit, machine: str) -> Outcome | VideoError | FileNotFoundError:
+    def read_and_send(self, unit: Unit, machine: str) -> Outcome | VideoError | OSError:
         """Read a recording, and send its crops to object storage."""
         with temporary_folder() as folder:
             try:
                 part = read_file(unit.job, self.people, folder, unit.name, lambda: None)
-            except (VideoError, FileNotFoundError) as error:
-                return error
+            except (VideoError, OSError) as error:
+                return passed_on(error, unit)
             part.crops = send(folder, part.crops, unit.parent / unit.name)
         return Outcome(part, unit.parent / unit.name, machine)
+
+
+def passed_on(error: VideoError | OSError, unit: Unit) -> VideoError | OSError:
+    """The error, if it is about the recording itself; others are raised."""
+    if isinstance(error, VideoError) or is_about(error, unit.job.recording):
+        return error
+    raise error
 
 
 class FrameCounter:

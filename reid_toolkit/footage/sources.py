@@ -84,7 +84,7 @@ def noting(found: Sources, name: object) -> Iterator[None]:
     except StorageError as error:
         found.bad.append(str(error))
     except OSError as error:  # no permission to read it, or the disk is gone
-        found.bad.append(f"{name}: cannot be read: {error.strerror}")
+        found.bad.append(f"{error.filename or name}: cannot be read: {error.strerror}")
 
 
 def open_source(source: str, folder_frame_rate: float, found: Sources) -> None:
@@ -247,29 +247,40 @@ def name_of(text: str) -> str:
 
 
 def segments_of(video: Path) -> tuple[Path, ...]:
-    """Return the files that a playlist names; nothing for other files and for unreadable playlists."""
+    """Return the files that a playlist names, also one that is still being written; nothing for other files and for
+    unreadable playlists."""
     if not is_playlist(video):
         return ()
     try:
-        return playlist(video)[1:]
+        return listed(video)[1:]
     except (OSError, VideoError):
         return ()
 
 
-def playlist(path: Path, within: frozenset[Path] = frozenset()) -> tuple[Path, ...]:
+def playlist(path: Path) -> tuple[Path, ...]:
+    """Return an HLS playlist and the files on disk that it names, as :func:`listed` does.
+
+    Raises :class:`VideoError` also if one of the playlists has no end mark, because FFmpeg would wait for it.
+    """
+    files = listed(path)
+    for file in filter(is_playlist, files):
+        text = text_of(file)
+        if "#EXTINF" in text and "#EXT-X-ENDLIST" not in text:
+            raise VideoError(
+                f"{file}: has no #EXT-X-ENDLIST, so it is still being written: expected a whole playlist; if its "
+                "recorder was killed, add that line at its end"
+            )
+    return files
+
+
+def listed(path: Path, within: frozenset[Path] = frozenset()) -> tuple[Path, ...]:
     """Return an HLS playlist and the files on disk that it names, including those of nested playlists.
 
     ``within`` are the playlists that led to this one. Raises :class:`VideoError` if a playlist names itself, directly
-    or through another, or has no end mark, because FFmpeg would wait for it.
+    or through another.
     """
     within = within | {path.resolve()}
     files = {path: None}
-    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    if "#EXTINF" in text and "#EXT-X-ENDLIST" not in text:
-        raise VideoError(
-            f"{path}: has no #EXT-X-ENDLIST, so it is still being written: expected a whole playlist; if its recorder "
-            "was killed, add that line at its end"
-        )
     for part in parts_of(path):
         if not part.is_file():
             continue
@@ -278,7 +289,7 @@ def playlist(path: Path, within: frozenset[Path] = frozenset()) -> tuple[Path, .
         elif part.resolve() in within:
             raise VideoError(f"{path}: the playlist names itself: expected a playlist of segments")
         else:
-            files |= dict.fromkeys(playlist(part, within))
+            files |= dict.fromkeys(listed(part, within))
     return tuple(files)
 
 
@@ -286,17 +297,24 @@ def is_playlist(path: Path) -> bool:
     return path.suffix.lower() in PLAYLISTS
 
 
+def text_of(path: Path) -> str:
+    """Return the text of a playlist."""
+    return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+
+
 def parts_of(path: Path) -> list[Path]:
     """Return the paths that a playlist names, whether they exist or not, without web addresses."""
-    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    lines = [[line.strip()] if not line.startswith("#") else URIS.findall(line) for line in text.splitlines()]
-    return [path.parent / name for names in lines for name in names if name and "://" not in name]
+    lines = text_of(path).splitlines()
+    found = [[line.strip()] if not line.startswith("#") else URIS.findall(line) for line in lines]
+    return [path.parent / name for names in found for name in names if name and "://" not in name]
 
 
 def frames_of(folder: Path, pictures: list[Path], frame_rate: float) -> Recording:
-    """Open a folder of frames as one recording. At least one of the pictures must be readable."""
+    """Open a folder of frames as one recording. At least one of the pictures must be readable. Links to nowhere are
+    counted as missing."""
     reasons: list[str] = []
-    for picture in pictures:
+    files = tuple(picture for picture in pictures if picture.is_file())
+    for picture in files or pictures:
         try:
             read_image(picture)
             break
@@ -304,10 +322,9 @@ def frames_of(folder: Path, pictures: list[Path], frame_rate: float) -> Recordin
             reasons.append(str(error))
     else:
         raise VideoError(f"{folder}: none of its {len(pictures)} pictures can be read; the first: {reasons[0]}")
-    whole = folder.resolve()
-    files = tuple(pictures)
+    whole, missing = folder.resolve(), len(pictures) - len(files)
     return Recording(
-        str(whole), name_of(whole.name), frame_rate, len(files), "folder", "", None, files, stamp_of(files)
+        str(whole), name_of(whole.name), frame_rate, len(files), "folder", "", None, files, stamp_of(files), missing
     )
 
 

@@ -460,6 +460,28 @@ def test_a_file_that_vanishes_before_it_is_read_does_not_stop_the_others(
     assert ("gone" in sized) == twin
 
 
+@pytest.mark.parametrize("pool", [None, ThisProcess()])
+def test_a_file_that_may_not_be_read_does_not_stop_the_others(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: ThisProcess | None
+) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), draw_frame(number))
+    real = Path.open
+
+    def refused(path: Path, *mode: str, **about: Any) -> Any:
+        if path == folder / "1.png":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *mode, **about)
+
+    monkeypatch.setattr(Path, "open", refused)
+    bad: list[str] = []
+    report = ingest([folder, video], tmp_path / "set", pool=pool, bad=bad)
+    assert bad == [f"{folder / '1.png'}: cannot be read: Permission denied"]
+    assert (report.videos, read_manifest(tmp_path / "set").cameras) == (1, ("yard",))
+
+
 @pytest.mark.parametrize(
     ("where", "code"),
     [("frames", errno.EIO), ("frames", errno.ESTALE), ("frames", errno.ETIMEDOUT), ("bytes", errno.EIO)],

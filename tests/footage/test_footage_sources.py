@@ -139,7 +139,12 @@ def test_a_playlist_that_is_not_at_its_end_is_said(tmp_path: Path) -> None:
     path.write_text(whole.replace("#EXT-X-ENDLIST\n", ""))
     with pytest.raises(VideoError, match=r"index\.m3u8: has no #EXT-X-ENDLIST, so it is still being written"):
         opened(path)
-    assert "has no #EXT-X-ENDLIST" in find_sources([str(path.parent)], 10.0).bad[0]
+    found = find_sources([str(path.parent)], 10.0)
+    assert "has no #EXT-X-ENDLIST" in found.bad[0]
+    assert found.recordings == [], "or its segments would be read now, and once more as a whole"
+    (tmp_path / "master.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nkilled/index.m3u8\n")
+    with pytest.raises(VideoError, match=r"index\.m3u8: has no #EXT-X-ENDLIST"):
+        opened(tmp_path / "master.m3u8")
     path.write_text(whole)
     (recording,) = opened(path)
     assert len(list(recording.frames())) == 30
@@ -160,6 +165,37 @@ def test_what_is_no_regular_file_does_not_hang(video: Path, tmp_path: Path) -> N
     assert [recording.name for recording in found.recordings] == ["yard"]
     assert "fifo.mp4: not a regular file" in found.bad[0]
     assert "lost.m3u8: cannot be read: No such file" in found.bad[1]
+
+
+def test_a_picture_that_is_no_file_is_missing_and_the_others_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    (folder / "4.png").symlink_to("nowhere.png")
+    with pytest.raises(VideoError, match=r"none of its 1 pictures can be read.*4\.png"):
+        opened(folder)
+    for number, picture in enumerate(pictures(4)):
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+    os.mkfifo(folder / "5.png")
+    (recording,) = opened(folder)
+    damage: list[None] = []
+    assert len(list(recording.frames(lambda: damage.append(None)))) == 4
+    assert len(damage) == 2
+
+
+def test_what_cannot_be_read_is_named_and_not_only_the_folder_that_it_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, picture in enumerate(pictures(3)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    real = Path.stat
+
+    def refused(path: Path, **about: bool) -> os.stat_result:
+        if path.name == "1.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **about)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    assert find_sources([str(tmp_path)], 10.0).bad == [f"{tmp_path / '1.png'}: cannot be read: Permission denied"]
 
 
 @pytest.mark.parametrize("address", ["file://yard.avi", "file://nas/yard.avi", "file://[bad/yard.avi", ""])
