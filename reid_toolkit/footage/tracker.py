@@ -5,14 +5,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_toolkit.footage.frame_times import LEAP_SECONDS, leap
+from reid_toolkit.footage.frame_times import leap
 
 BEGIN_SCORE, GOOD_SCORE = 0.6, 0.5
 """A track begins with a box of at least the first score. Boxes below the second score only continue a track."""
 LEAST_IOU = 0.3
 """Least IoU between a box and its track's predicted box. A broken track does less harm than a track of two people."""
-LOST_SECONDS = LEAP_SECONDS
-"""How long a person may be hidden without losing the track."""
 STEADY = 1.25
 """A box is left out if it is taller or shorter than its track's usual height by more than this factor."""
 SMOOTHING = 0.15
@@ -40,7 +38,8 @@ class Tracker:
         self.heights: dict[int, float] = {}
         self.tracker = ByteTrackTracker(
             frame_rate=self.frame_rate,
-            lost_track_buffer=round(30 * LOST_SECONDS),  # it counts in thirtieths of a second
+            # How long a person may be hidden, in thirtieths of a second. It must be longer than a frame.
+            lost_track_buffer=round(30 * leap(self.frame_rate)),
             track_activation_threshold=BEGIN_SCORE,
             minimum_iou_threshold=LEAST_IOU,
             high_conf_det_threshold=GOOD_SCORE,
@@ -85,7 +84,7 @@ class Tracker:
 
     @property
     def alive(self) -> set[int]:
-        """Tracks that can still get boxes: seen in the last frame, or lost for less than ``LOST_SECONDS``."""
+        """Tracks that can still get boxes: seen in the last frame, or lost for no longer than ``frame_times.leap``."""
         return {self.before + track.tracker_id for track in self.tracker.tracks if track.tracker_id >= 0}
 
     def is_steady(self, track: int, height: float) -> bool:

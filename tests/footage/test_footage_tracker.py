@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from reid_toolkit.footage.tracker import Tracker
 
@@ -65,6 +66,17 @@ def test_a_track_goes_on_over_frames_left_out() -> None:
             members = tracker.update(walker, SCORE, (number if with_times else place) / 25)
             numbers |= {track for track, _, _ in members}
         assert len(numbers) == tracks
+
+
+@pytest.mark.parametrize("rate", [25.0, 2.0, 1.0, 0.9, 0.5, 0.1])
+def test_somebody_is_followed_however_rare_the_frames_are(rate: float) -> None:
+    tracker = Tracker(rate)
+    given = [tracker.update(box(0), SCORE, number / rate) for number in range(20)]
+    assert sum(map(len, given)) >= 18
+    assert len({track for members in given for track, _, _ in members}) == 1
+    (before,) = tracker.alive
+    tracker.update(*nothing(), 20 / rate)
+    assert [track for track, _, _ in tracker.update(box(0), SCORE, 21 / rate)] == [before], "a frame was missed"
 
 
 def test_after_a_gap_everybody_is_new_and_no_number_comes_twice() -> None:
