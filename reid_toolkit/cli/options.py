@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from reid_toolkit.cli.paths import AnyPath, FileOrFolder
 from reid_toolkit.errors import InputError
 from reid_toolkit.files import as_name
 from reid_toolkit.records import without_password
@@ -57,24 +58,6 @@ class Name(click.ParamType):
 NAME = Name()
 
 
-class FileOrFolder(click.Path):
-    """A file or a folder. A path of the other kind is refused in the style of our errors."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from reid_toolkit.storage.store import in_object_storage
-
-        if in_object_storage(str(value)):
-            self.fail(f"{value!r} is in object storage: expected a path on this machine (docs/scaling.md)", param, ctx)
-        path = Path(value)
-        argument = param is not None and param.param_type_name == "argument"
-        order = " (are the arguments in the right order?)" if argument else ""
-        if not self.dir_okay and path.is_dir():
-            self.fail(f"{str(value)!r} is a folder: expected a file{order}", param, ctx)
-        if not self.file_okay and path.exists() and not path.is_dir():
-            self.fail(f"{str(value)!r} is a file: expected a folder{order}", param, ctx)
-        return super().convert(value, param, ctx)
-
-
 class ModelFile(FileOrFolder):
     """An embedder: a file, or a name in the catalogue. If a file has that name, the file is used."""
 
@@ -119,7 +102,7 @@ FOLDER = FileOrFolder(path_type=Path, file_okay=False)
 MODEL = ModelFile(path_type=Path, dir_okay=False)
 RUN_OR_MODEL = ModelFile(path_type=Path)
 DETECTOR = DetectorName()
-ANY_PATH = click.Path(path_type=Path)
+ANY_PATH = AnyPath(path_type=Path)
 
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 skip_bad = click.option(
@@ -251,7 +234,7 @@ DETECTING = (
 )
 FRAME_RATE = click.option(
     "--frame-rate",
-    type=Number(0, min_open=True),
+    type=Number(0.001, 1000),
     default=25.0,
     show_default=True,
     help="Frames per second of folders of frames.",
@@ -329,7 +312,7 @@ def _is_there(folder: Path) -> bool:
     return True
 
 
-class OutputFile(click.Path):
+class OutputFile(AnyPath):
     """A file to write. It is refused before any work if it cannot be written."""
 
     def __init__(self) -> None:

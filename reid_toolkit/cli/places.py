@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from reid_toolkit.cli.options import FileOrFolder
+from reid_toolkit.cli.paths import FileOrFolder
 
 
 class Place(FileOrFolder):

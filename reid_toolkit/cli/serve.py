@@ -12,6 +12,7 @@ import rich_click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import counted, log, print_json, printable, warn
+from reid_toolkit.cli.paths import AnyPath
 from reid_toolkit.errors import InputError, ReidError
 from reid_toolkit.times import format_moment
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 ROLES = ("search", "review", "admin")
 IN_GALLERY = "tokens.json"
 MEGABYTE = 1 << 20
-FILE_OF_TOKENS = click.Path(path_type=Path, dir_okay=False)
+FILE_OF_TOKENS = AnyPath(path_type=Path, dir_okay=False)
 
 
 @dataclass(frozen=True)

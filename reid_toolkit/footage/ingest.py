@@ -34,6 +34,7 @@ from reid_toolkit.footage.stored_dataset import open_place
 from reid_toolkit.footage.track_sources import DetectedTracks, GivenTracks, TrackSource
 from reid_toolkit.parallel.pool import Pool
 from reid_toolkit.storage import is_address, path_of
+from reid_toolkit.times import is_unix_time
 
 BEGINNING = 1 << 20
 """Bytes by which recordings of the same size are compared first."""
@@ -98,18 +99,19 @@ def ingest(
     if camera is not None:
         check_name("camera", camera)
         camera = as_name(camera)
+    place = path_of(out) if isinstance(out, str) else out
     found = find_sources([str(source) for source in sources], frame_rate)
-    if not found.recordings and bad is None:
-        raise VideoError(first_of(found.bad))
     report = IngestReport(bad=found.bad, passed_over=found.passed_over)
     recordings = refuse_repeats(found.recordings, report)
-    refuse_unsuited(recordings, camera, start)
+    if not recordings:
+        return pass_on(report, bad)
+    refuse_unsuited(recordings, camera, start, seconds)
     if pool is not None:
         refuse_pool(recordings, tracks, detector)
     loader = partial(load_tracks, detector, detector_weights, person_label)
     people = loader() if tracks is None else given_tracks(tracks, tracks_format, recordings)
     settings = Settings(people.name, every, min_crops, margin, unix_time(start))
-    with open_place(path_of(out) if isinstance(out, str) else out) as store:
+    with open_place(place) as store:
         jobs = [Job(recording, camera or recording.name, settings, camera is not None) for recording in recordings]
         pending = left_to_do(jobs, store, report, replace=replace)
         tick = ticker(report, [job.recording.frame_count for job, _ in pending], on_progress)
@@ -120,6 +122,11 @@ def ingest(
             read_at_once(pending, loader, pool, store, report, tick)
         report.seconds = time.perf_counter() - clock
     report.warnings += doubts_of(report, out, settings)
+    return pass_on(report, bad)
+
+
+def pass_on(report: IngestReport, bad: list[str] | None) -> IngestReport:
+    """The report. What could not be read is appended to ``bad``, or raised if it is None."""
     if bad is not None:
         bad += report.bad
     elif report.bad:
@@ -171,10 +178,10 @@ def given_tracks(tracks: Path, form: str | None, recordings: Sequence[Recording]
 
 def check_numbers(every: int, min_crops: int, margin: float, frame_rate: float) -> None:
     """Raise :class:`InputError` for numbers out of range."""
-    if every < 1 or min_crops < 1 or not 0 <= margin <= 1 or not frame_rate > 0:
+    if every < 1 or min_crops < 1 or not 0 <= margin <= 1 or not 0.001 <= frame_rate <= 1000:
         raise InputError(
             f"every {every}, min_crops {min_crops}, margin {margin}, frame_rate {frame_rate}: expected "
-            "every and min_crops from 1, margin 0-1, frame_rate above 0"
+            "every and min_crops from 1, margin 0-1, frame_rate 0.001-1000"
         )
 
 
@@ -189,9 +196,17 @@ def doubts_of(report: IngestReport, out: str | Path, settings: Settings) -> list
     ]
 
 
-def refuse_unsuited(recordings: Sequence[Recording], camera: str | None, start: datetime | None) -> None:
-    """Raise :class:`InputError` for a stream that is not alone or has no camera, and for a start not of one file."""
+def refuse_unsuited(
+    recordings: Sequence[Recording], camera: str | None, start: datetime | None, seconds: float | None
+) -> None:
+    """Raise :class:`InputError` for a stream that is not alone or has no camera, for a start not of one file, and for
+    seconds without a stream."""
     streams = [recording for recording in recordings if recording.is_stream]
+    if seconds is not None and not streams:
+        raise InputError(
+            f"seconds given for {recordings[0].source}, which is no stream: files are read to their end; leave out the "
+            "seconds"
+        )
     if start is not None and (len(recordings) > 1 or streams):
         raise InputError(
             f"start time given with {len(recordings)} recordings, {len(streams)} of them streams: expected "
@@ -204,10 +219,11 @@ def refuse_unsuited(recordings: Sequence[Recording], camera: str | None, start: 
 
 
 def unix_time(start: datetime | None) -> float | None:
-    """Unix time in seconds; without a time zone it is UTC. Raises :class:`InputError` for a time before 1970."""
+    """Unix time in seconds; without a time zone it is UTC. Raises :class:`InputError` for a time that would be taken
+    for seconds from the start of the recording."""
     seconds = None if start is None else (start if start.tzinfo else start.replace(tzinfo=UTC)).timestamp()
-    if seconds is not None and seconds < 0:
-        raise InputError(f"start time {start}: expected 1970 or later")
+    if seconds is not None and not is_unix_time(seconds):
+        raise InputError(f"start time {start}: expected 1973-03-04 to 5138; is the camera's clock set?")
     return seconds
 
 

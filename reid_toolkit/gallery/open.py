@@ -18,8 +18,10 @@ def open_gallery(
     """Open the gallery in a folder or at a Milvus address. The arguments are those of :meth:`Gallery.open`.
 
     wait: seconds for which a write waits for another writer to finish. Raises :class:`InputError` for an unknown kind
-    of address.
+    of address, and for an empty one.
     """
+    if where == "":  # Path("") is the working folder
+        raise InputError("'': expected the folder or address of a gallery")
     scheme, separator, _ = str(where).partition("://")
     if scheme in ("milvus", "milvus-lite") and separator:
         # Imported here, because pymilvus is an extra and takes a second to import.

@@ -33,9 +33,11 @@ def path_of(text: str) -> Path:
 
     A web address that ends with a slash is a folder.
 
-    Raises :class:`InputError` if the address names no bucket, or holds a password or a query, and
+    Raises :class:`InputError` if it is empty, names no bucket, or holds a password or a query, and
     :class:`MissingDependencyError` if a package for it is not installed.
     """
+    if not text:  # Path("") is the working folder
+        raise InputError("'': expected a path or an address")
     protocol = protocol_of(text)
     if protocol not in PACKAGES:
         return Path(text)

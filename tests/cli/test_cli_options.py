@@ -34,6 +34,15 @@ def test_no_option_takes_what_is_no_number() -> None:
                 parameter.type.convert(wrong, parameter, None)
 
 
+def test_no_option_takes_nothing_for_the_working_folder() -> None:
+    """A variable of a script that is not set gives an empty path."""
+    paths = [(path, one) for path, one in options_of(root) if isinstance(one.type, click.Path)]
+    assert {path[0] for path, _ in paths} >= {"train", "ingest", "frigate", "export", "search", "dataset", "serve"}
+    for _, parameter in paths:
+        with pytest.raises(click.BadParameter, match="'': expected a path"):
+            parameter.type.convert("", parameter, None)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

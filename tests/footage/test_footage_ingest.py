@@ -409,6 +409,11 @@ def test_progress_counts_all_frames(video: Path, tmp_path: Path) -> None:
 def test_settings_out_of_range_are_refused(video: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="every 0, min_crops 4, margin"):
         run(video, out=tmp_path / "set", every=0)
+    for rate in (0.0, 1e-9, 1e9, float("inf"), float("nan")):
+        with pytest.raises(InputError, match=r"frame_rate 0\.001-1000"):
+            run(video, out=tmp_path / "set", frame_rate=rate)
+    with pytest.raises(InputError, match="expected a path"):
+        ingest([video], "")
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -690,9 +695,28 @@ def test_a_camera_that_no_manifest_can_hold_is_refused_before_the_work(
     assert not (tmp_path / "set").exists()
 
 
-def test_times_before_1970_are_refused_before_the_work(video: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected 1970 or later"):
-        run(video, out=tmp_path / "set", start=datetime(1969, 12, 31, tzinfo=UTC))
+@pytest.mark.parametrize("year", [1969, 1970, 1972, 5500])
+def test_a_start_whose_times_would_not_be_absolute_is_refused_before_the_work(
+    video: Path, tmp_path: Path, year: int
+) -> None:
+    with pytest.raises(InputError, match=r"start time .*: expected 1973-03-04 to 5138"):
+        run(video, out=tmp_path / "set", start=datetime(year, 1, 2, tzinfo=UTC))
+    assert not (tmp_path / "set").exists()
+
+
+def test_seconds_are_for_a_stream(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"seconds given for .*yard\.avi, which is no stream"):
+        run(video, out=tmp_path / "set", seconds=3.0)
+    assert not (tmp_path / "set").exists()
+
+
+def test_if_nothing_can_be_read_no_dataset_is_made(tmp_path: Path) -> None:
+    out, bad = tmp_path / "set", []
+    assert run(tmp_path / "typo.avi", out=out, bad=bad).videos == 0
+    assert len(bad) == 1
+    assert not out.exists()
+    with pytest.raises(VideoError, match=r"typo\.avi: no such file"):
+        run(tmp_path / "typo.avi", out=out)
 
 
 def test_crops_on_another_disk_are_refused_before_the_work(video: Path, tmp_path: Path) -> None:

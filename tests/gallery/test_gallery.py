@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid_toolkit.errors import GalleryError, InputError, UnavailableError
-from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery import Gallery, open_gallery
 from reid_toolkit.gallery.local import database
 from reid_toolkit.gallery.local.database import NAME
 from reid_toolkit.gallery.transfer import sync
@@ -35,6 +35,13 @@ def unit(n: int, seed: int = 0, dimension: int = D) -> np.ndarray:
 
 def records(n: int, camera: str = "a", source: str = "s") -> list[Record]:
     return [Record(f"t{i}", camera, float(i), float(i) + 0.5, source) for i in range(n)]
+
+
+def test_no_place_is_not_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="'': expected the folder or address of a gallery"):
+        open_gallery("", D, "model")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
@@ -253,7 +260,7 @@ def test_only_the_owner_can_read_it_whatever_the_umask(path: Path) -> None:
 SYNC = """
 import sys
 from pathlib import Path
-from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery import Gallery, open_gallery
 from reid_toolkit.gallery.transfer import sync
 with Gallery.open(Path(sys.argv[1]), create=False) as centre:
     sync(Path(sys.argv[2]), centre, "centre")
@@ -512,7 +519,7 @@ def test_a_second_writer_waits_and_then_gives_up_by_name(path: Path) -> None:
 KILLED = """
 import os, signal, sys
 import numpy as np
-from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery import Gallery, open_gallery
 from reid_toolkit.gallery.local import database
 from reid_toolkit.records import Record
 eye = np.eye(16, dtype=np.float32)

@@ -67,6 +67,8 @@ def test_paths_of_this_machine_stay_plain(tmp_path: Path) -> None:
     assert type(path_of(str(tmp_path))) is type(tmp_path)
     assert type(path_of("rtsp://camera/1")) is type(tmp_path)  # FFmpeg's own address
     assert not is_stored(tmp_path)
+    with pytest.raises(InputError, match="'': expected a path or an address"):
+        path_of("")  # else the working folder
     with pytest.raises(InputError, match=r"s3:///: names no bucket: expected an address such as s3://bucket/people"):
         path_of("s3:///")
     with pytest.raises(InputError, match=r"https://cam/x: a web address with a password"):
