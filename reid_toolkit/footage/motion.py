@@ -1,7 +1,5 @@
 """Detects people as moving regions in front of a fixed camera, by background subtraction. It needs no weights."""
 
-from itertools import combinations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -80,36 +78,40 @@ def components(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def join_stacked(boxes: NDArray[np.float32], frame_height: int) -> NDArray[np.float32]:
-    """Join boxes that lie one above the other with a small gap, if the whole still has a person's shape."""
-    pending = list(boxes)
-    while True:
-        pairs = combinations(range(len(pending)), 2)
-        pair = next(((a, b) for a, b in pairs if belong(pending[a], pending[b], frame_height)), None)
-        if pair is None:
-            return np.array(pending, np.float32).reshape(-1, 4)
-        a, b = pair
-        pending[a] = union(pending[a], pending[b])
-        del pending[b]
+    """Join boxes that lie one above the other with a small gap, if the whole still has a person's shape.
+
+    Pairs are joined in the order of the boxes. The whole takes the place of the first and may be joined again.
+    """
+    found, left = boxes.astype(np.float64), np.ones(len(boxes), bool)
+    pairs = np.triu(belong(found[:, None], found[None], frame_height), 1)
+    while pairs.any():
+        a, b = divmod(int(pairs.argmax()), len(found))
+        found[a] = union(found[a], found[b])
+        left[b] = pairs[b] = pairs[:, b] = False
+        new = belong(found[a], found, frame_height) & left
+        pairs[a, a + 1 :], pairs[:a, a] = new[a + 1 :], new[:a]
+    return found[left].astype(np.float32)
 
 
-def belong(a: NDArray[np.float32], b: NDArray[np.float32], frame_height: int) -> bool:
-    """Whether two boxes look like the upper and the lower part of one person."""
+def belong(a: NDArray[np.float64], b: NDArray[np.float64], frame_height: int) -> NDArray[np.bool_]:
+    """Whether boxes (..., 4) of ``a`` and of ``b`` look like the upper and the lower part of one person."""
     width, height = extent(union(a, b))
-    narrower = min(extent(a)[0], extent(b)[0])
-    overlap = min(a[2], b[2]) - max(a[0], b[0])
-    gap = max(a[1], b[1]) - min(a[3], b[3])
+    (a_width, a_height), (b_width, b_height) = extent(a), extent(b)
+    overlap = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
+    gap = np.maximum(a[..., 1], b[..., 1]) - np.minimum(a[..., 3], b[..., 3])
     # Two upright shapes are two people, one behind the other; a part of a person is not upright by itself.
-    upright = all(part[0] < 0.55 * part[1] for part in (extent(a), extent(b)))
-    stacked = overlap >= 0.5 * narrower and gap <= 0.2 * height
-    return stacked and not upright and width <= 0.6 * height <= 0.3 * frame_height
+    upright = (a_width < 0.55 * a_height) & (b_width < 0.55 * b_height)
+    stacked = (overlap >= 0.5 * np.minimum(a_width, b_width)) & (gap <= 0.2 * height)
+    person = (width <= 0.6 * height) & (0.6 * height <= 0.3 * frame_height)
+    return np.asarray(stacked & ~upright & person)
 
 
-def union(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.concatenate([np.minimum(a[:2], b[:2]), np.maximum(a[2:], b[2:])])
+def union(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([np.minimum(a[..., :2], b[..., :2]), np.maximum(a[..., 2:], b[..., 2:])], axis=-1)
 
 
-def extent(box: NDArray[np.float32]) -> tuple[float, float]:
-    return float(box[2] - box[0]), float(box[3] - box[1])
+def extent(boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
 
 
 def keep_person_like(

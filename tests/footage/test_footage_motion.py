@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import cv2
 import numpy as np
 import pytest
@@ -107,3 +109,40 @@ def test_stacked_parts_are_joined(boxes: list[list[int]], joined: int) -> None:
     found = join_stacked(np.array(boxes, np.float32), 240)
     assert len(found) == joined
     assert found[:, :2].min() == np.array(boxes)[:, :2].min()
+
+
+def slowly_joined(boxes: np.ndarray, frame_height: int) -> list[list[float]]:
+    """The plain way: the first pair that belongs together is joined, and the search begins anew."""
+
+    def whole(a: list[float], b: list[float]) -> list[float]:
+        return [min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])]
+
+    def belong(a: list[float], b: list[float]) -> bool:
+        left, top, right, bottom = whole(a, b)
+        width, height = right - left, bottom - top
+        narrower = min(a[2] - a[0], b[2] - b[0])
+        overlap, gap = min(a[2], b[2]) - max(a[0], b[0]), max(a[1], b[1]) - min(a[3], b[3])
+        upright = all(x2 - x1 < 0.55 * (y2 - y1) for x1, y1, x2, y2 in (a, b))
+        stacked = overlap >= 0.5 * narrower and gap <= 0.2 * height
+        return stacked and not upright and width <= 0.6 * height <= 0.3 * frame_height
+
+    pending = boxes.tolist()
+    while pair := next(((a, b) for a, b in combinations(range(len(pending)), 2) if belong(pending[a], pending[b])), ()):
+        a, b = pair
+        pending[a] = whole(pending[a], pending[b])
+        del pending[b]
+    return pending
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 20, 60])
+def test_parts_are_joined_as_one_after_the_other_would_be(count: int) -> None:
+    random, joined = np.random.default_rng(count), 0
+    for _ in range(10):
+        corner = random.integers(0, 200, (count, 2))
+        boxes = np.hstack([corner, corner + random.integers(5, 45, (count, 2))]).astype(np.float32)
+        found = join_stacked(boxes, 240)
+        assert found.dtype == np.float32
+        assert found.shape == (len(found), 4)
+        assert found.tolist() == slowly_joined(boxes, 240)
+        joined += count - len(found)
+    assert joined > 0 or count < 20
