@@ -116,7 +116,7 @@ def undo(root: Path) -> Change:
             made = read_record(place / RECORD)
             before, now = (place / BEFORE).read_bytes(), (root / manifest.NAME).read_bytes()
             if now != before:  # equal if a process died before it made the change
-                with undoing(root, made):
+                with undoing(root, made, place):
                     if digest(now) == made.after:
                         content_of(root, read_rows(place / BEFORE))  # raises if crops are gone
                         write_atomic(root / manifest.NAME, before)
@@ -140,12 +140,15 @@ def put_back(root: Path, made: Change, before: Path) -> None:
 
 
 @contextmanager
-def undoing(root: Path, made: Change) -> Iterator[None]:
-    """Add to an error which change could not be undone."""
+def undoing(root: Path, made: Change, place: Path) -> Iterator[None]:
+    """Add to an error which change could not be undone, and what to do. ``place`` holds its record."""
     try:
         yield
     except DatasetError as error:
-        raise DatasetError(f"{root}: cannot undo what {made.words}, as it has changed since: {error}") from None
+        raise DatasetError(
+            f"{root}: cannot undo what {made.words}, as it has changed since: {error}; move {place} elsewhere to undo "
+            "what was changed before it"
+        ) from None
 
 
 def dropped_paths(root: Path) -> set[str]:

@@ -141,6 +141,24 @@ def test_what_cannot_be_undone_is_said(dataset: Path) -> None:
     assert len(made.paths) == len([path for path in made.paths if path.startswith("crops/hall/")])
 
 
+def test_a_change_that_cannot_be_undone_can_be_moved_away_to_undo_what_came_before(
+    dataset: Path, tmp_path: Path
+) -> None:
+    add(dataset, "yard", 25)
+    whole = held(dataset)
+    drop(dataset, [GATE])
+    drop(dataset, [HALL])
+    shutil.rmtree(dataset / "crops" / "hall")
+    place = dataset / "set-aside" / "002"
+    with pytest.raises(
+        DatasetError, match=rf"cannot undo .*; move {place} elsewhere to undo what was changed before it"
+    ):
+        undo(dataset)
+    place.rename(tmp_path / "elsewhere")
+    assert undo(dataset).tracklets == (GATE,)
+    assert held(dataset) == {name: frames for name, frames in whole.items() if name != HALL}
+
+
 def test_undo_looks_whether_the_crops_are_there(dataset: Path) -> None:
     drop(dataset, [HALL])
     shutil.rmtree(dataset / "crops" / "hall")
