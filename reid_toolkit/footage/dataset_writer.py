@@ -24,6 +24,8 @@ from reid_toolkit.files import can_be_written, locked, parse_json, remove_folder
 from reid_toolkit.records import Crop
 
 JOURNAL = "ingest.json"
+FORGOTTEN = "set-aside/recordings.txt"
+"""The names of recordings whose crops were lost, so that `reid dataset check --repair` took them out of the journal."""
 LONGEST_NAME = 200
 """Longest name of a recording's folder, in bytes. File systems take 255; a number and ".partial" may be added."""
 Entry = dict[str, Any]
@@ -46,7 +48,8 @@ class IngestStore:
 
     def taken(self) -> set[str]:
         """The names that a new recording cannot have."""
-        return names_ever(self.entries) | {p.name for p in (self.root / "crops").glob("[!.]*")}
+        there = {path.name for path in (self.root / "crops").glob("[!.]*")}
+        return names_ever(self.entries) | forgotten_names(self.root) | there
 
     def free_name(self, wanted: str) -> str:
         """Return ``wanted`` without unsafe characters and not too long. A number is added if another recording of this
@@ -149,6 +152,14 @@ def names_ever(entries: Sequence[Entry]) -> set[str]:
     """The names of recordings, also those of recordings that were replaced. A gallery may still hold their tracklets,
     and takes a tracklet of the same name for one that it has."""
     return {name for entry in entries for name in (entry["name"], *entry.get("before", []))}
+
+
+def forgotten_names(root: Path) -> set[str]:
+    """The names in :data:`FORGOTTEN`. A gallery may hold their tracklets too."""
+    try:
+        return set((root / FORGOTTEN).read_text(encoding="utf-8").split("\n")) - {""}
+    except (FileNotFoundError, UnicodeDecodeError):
+        return set()
 
 
 @contextmanager

@@ -11,7 +11,16 @@ from reid_toolkit.datasets.dataset import group_tracklets
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.files import parse_json, write_atomic
 from reid_toolkit.footage.changes import BEFORE, dropped_paths, new_place
-from reid_toolkit.footage.dataset_writer import JOURNAL, is_listed, open_folder, read_journal, write_journal
+from reid_toolkit.footage.dataset_writer import (
+    FORGOTTEN,
+    JOURNAL,
+    forgotten_names,
+    is_listed,
+    names_ever,
+    open_folder,
+    read_journal,
+    write_journal,
+)
 from reid_toolkit.records import Crop
 
 
@@ -146,8 +155,8 @@ def repair(root: Path) -> Findings:
 
 
 def forget_lost(root: Path) -> None:
-    """Remove recordings without crops from the journal, so that they can be ingested again. Recordings whose crops the
-    user dropped stay."""
+    """Remove recordings without crops from the journal, so that they can be ingested again, under another name.
+    Recordings whose crops the user dropped stay."""
     entries = read_journal(root / JOURNAL)
     folder = root.resolve() / "crops"
     crops = manifest.read_manifest(root).crops if (root / manifest.NAME).exists() else ()
@@ -155,4 +164,6 @@ def forget_lost(root: Path) -> None:
     there = {path.relative_to(folder).parts[0] for path in paths if path.is_relative_to(folder)}
     kept = [entry for entry in entries if not entry["crops"] or entry["name"] in there]
     if len(kept) < len(entries):
+        names = forgotten_names(root) | names_ever([entry for entry in entries if entry not in kept])
+        write_atomic(root / FORGOTTEN, "".join(f"{name}\n" for name in sorted(names)))
         write_journal(root / JOURNAL, kept)

@@ -152,3 +152,12 @@ def test_a_failing_disk_is_not_a_damaged_row(dataset: Path, monkeypatch: pytest.
                 use(dataset)
     assert (dataset / "manifest.csv").read_bytes() == before
     assert not (dataset / "set-aside").exists()
+
+
+def test_the_name_of_a_recording_whose_crops_are_lost_is_not_used_again(dataset: Path) -> None:
+    """A gallery may hold its tracklets, and takes those of the same name for the same."""
+    for lost in ("hall", "hall-2"):
+        shutil.rmtree(dataset / "crops" / lost)
+        repair(dataset)
+        add(dataset, "hall", 30, "hall")
+    assert [tracklet.name for tracklet in read_manifest(dataset).tracklets] == ["gate-00000", "hall-3-00000"]
