@@ -1,5 +1,6 @@
 """``reid demo``: all steps from footage to search, with the commands a user would type, on drawn footage."""
 
+import os
 import shlex
 import socket
 import sys
@@ -79,7 +80,10 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
     footage, people, run, gallery = (out / name for name in ("footage", "people", "run", "gallery"))
     before, after = out / "untrained.onnx", out / "model.onnx"
     identities, report = out / "identities.csv", out / "report.html"
-    stamp = out / "seed.txt"
+    search, stamp = out / "search.html", out / "seed.txt"
+    targets = (footage, people, run, gallery, before, after, identities, report, search)
+    if not stamp.exists() and any(map(os.path.lexists, targets)):
+        raise InputError(f"{out}: holds other files: choose another --out")
     if stamp.exists() and stamp.read_text() != str(seed):
         raise InputError(
             f"{out}: holds a demo of seed {stamp.read_text()}, got --seed {seed}: choose another --out, or remove it"
@@ -105,7 +109,7 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
     elsewhere = [word for camera in dataset.cameras if camera != wanted.camera for word in ("--camera", camera)]
     type_command(
         "search", people, "--tracklet", wanted.name, "--gallery", gallery, *elsewhere, "--top-k", 5,
-        "--identities", identities, "--html", out / "search.html",
+        "--identities", identities, "--html", search,
     )  # fmt: skip
     results = type_command(
         "evaluate", after, people, "--identities", identities, "--baseline", before, "--html", report
