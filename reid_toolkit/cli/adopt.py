@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reid_toolkit.cli.console import late_progress_bar, log, print_json, warn, warn_bad
-from reid_toolkit.cli.options import FILE, FOLDER, OUTPUT, Number, Size, json_output
+from reid_toolkit.cli.options import FILE, FOLDER, Number, Size, json_output
+from reid_toolkit.cli.output_files import OUTPUT
 
 if TYPE_CHECKING:
     from reid_toolkit.adopt.adoption import Adopted

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.console import counted, print_json, printable, progress_bar, warn, warn_bad
+from reid_toolkit.cli.console import counted, print_json, progress_bar, warn, warn_bad
 from reid_toolkit.cli.known_corrections import corrections_of, corrections_option
-from reid_toolkit.cli.options import refuse_unwritable
+from reid_toolkit.cli.output_files import CALIBRATION_FILE
+from reid_toolkit.cli.tables import print_table
 from reid_toolkit.errors import GalleryError, InputError
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ RATES = (0.05, 0.01, 0.001)
     help="The gallery that you will search: calibrate distances with its camera statistics.",
 )
 @corrections_option
-@click.option("--out", type=options.FILE, help="The file to write. [default: MODEL.calibration.json, beside the model]")
+@click.option(
+    "--out", type=CALIBRATION_FILE, help="The file to write. [default: MODEL.calibration.json, beside the model]"
+)
 @click.option("--anyway", is_flag=True, help="Calibrate even on the footage that the model was trained on.")
 @options.skip_bad
 @options.batch_size
@@ -73,9 +76,7 @@ def command(
     if gallery == "":  # Path("") is the working directory
         raise click.BadParameter("'': expected the folder or address of a gallery", param_hint="--gallery")
     out = out or beside(model)
-    if out.resolve() == model.resolve():
-        raise InputError(f"--out {out}: is the model itself: expected another file for the calibration")
-    refuse_unwritable(out)
+    CALIBRATION_FILE.refuse(out)
     embedder = Embedder(model, batch_size=batch_size)
     held = open_dataset(dataset)
     if embedder.metadata.dataset in {held.fingerprint, *fingerprints_before(dataset)}:
@@ -102,7 +103,7 @@ def command(
     if as_json:
         print_json({"calibration": str(out), **as_dict(calibration)})
     else:
-        print_table(calibration)
+        show_table(calibration)
         click.echo(f"{out}: {counted(calibration.tracklets, 'tracklet')} of {counted(len(held.cameras), 'camera')}")
     if calibration.across is None and len(held.cameras) > 1:
         warn(
@@ -144,19 +145,16 @@ def rows_of(calibration: "Calibration") -> "list[tuple[str, Curve]]":
     return [(name, curve) for name, curve in pooled if curve] + own
 
 
-def print_table(calibration: "Calibration") -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("cameras", "one person", "two people", "as likely", *(f"{rate:.1%}" for rate in RATES), box=None)
+def show_table(calibration: "Calibration") -> None:
+    table: list[tuple[object, ...]] = []
     doubtful = False
     for name, curve in rows_of(calibration):
         limits = [(curve.threshold(rate), "?" if calibration.doubt(rate) else "") for rate in RATES]
         cells = ["too few" if limit is None else f"{limit:.3f}{mark}" for limit, mark in limits]
         doubtful |= any(limit is not None and mark for limit, mark in limits)
-        table.add_row(Text(printable(name)), str(curve.same), str(curve.different), f"{curve.break_even:.3f}", *cells)
-    Console(highlight=False).print(table)
+        table.append((name, curve.same, curve.different, f"{curve.break_even:.3f}", *cells))
+    header = ("cameras", "one person", "two people", "as likely", *(f"{rate:.1%}" for rate in RATES))
+    print_table(header, table, fold={"cameras"})
     if doubtful:
         click.echo(
             f"?: uncertain: only {counted(calibration.people_pairs or 0, 'pair')} of people were seen at once, so the "

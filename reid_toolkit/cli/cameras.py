@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reid_toolkit.cli import options
-from reid_toolkit.cli.console import late_progress_bar, log, print_json, printable
+from reid_toolkit.cli.console import late_progress_bar, log, print_json
+from reid_toolkit.cli.tables import print_table
 from reid_toolkit.times import format_span
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ def cameras(gallery: str, action: str, if_due: bool, wait: float, as_json: bool)
         own = (
             (fit.records, fit.tracklets, f"{fit.people:.0f}", f"{fit.weight:.0%}", f"{fit.distance:.3f}") if fit else ()
         )
-        rows.append([printable(name) or "(no name)", count, *(own or ("", "", "", "", ""))])
-    print_table(rows)
+        rows.append([name or "(no name)", count, *(own or ("", "", "", "", ""))])
+    header = ("camera", "records", "fitted to", "tracklets", "people, about", "own mean", "bias")
+    print_table(header, rows, fold={"camera"})
     if held.statistics:
         click.echo(f"{gallery}: camera statistics {describe_statistics(held.statistics)}")
     else:
@@ -110,14 +112,3 @@ def why_none(gallery: str, records: dict[str, int]) -> str:
         f"searches compare without them; `reid gallery cameras {gallery} refresh` fits them if two cameras have each "
         f"shown about {LEAST} different people"
     )
-
-
-def print_table(rows: list[list[object]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("camera", "records", "fitted to", "tracklets", "people, about", "own mean", "bias", box=None)
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console(highlight=False).print(table)

@@ -4,19 +4,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
-from rich.text import Text
 
-from reid_toolkit.cli.console import log, print_json, printable, progress_bar, warn_bad
-from reid_toolkit.cli.options import FILE, FOLDER, MODEL, PAGE, batch_size, camera_statistics, json_output, skip_bad
+from reid_toolkit.cli.console import log, print_json, progress_bar, warn_bad
+from reid_toolkit.cli.options import FILE, FOLDER, MODEL, batch_size, camera_statistics, json_output, skip_bad
+from reid_toolkit.cli.output_files import PAGE
+from reid_toolkit.cli.tables import print_table
 
 if TYPE_CHECKING:
     from reid_toolkit.evaluation.protocol import Evaluation
     from reid_toolkit.evaluation.ranking import Ranking
 
 RANKS = (1, 5, 10, 20)
+PAIR = "query → gallery"
 PLAIN = "{} without camera statistics"
 """The name of a model's figures without camera statistics, if there are also figures with them."""
 
@@ -91,15 +90,10 @@ def command(
         print_json(values)
         return values
     for name, result in results.items():
-        pair = Column("query → gallery", no_wrap=True)
-        title = Text(printable(name), overflow="fold")
-        table = Table(
-            pair, *(f"rank-{k}" for k in RANKS), "mAP", "queries", title=title, title_justify="left", box=None
-        )
-        table.add_row("all cameras", *cells(result.overall))
+        rows = [("all cameras", *cells(result.overall))]
         for (a, b), ranking in result.pairs.items():
-            table.add_row(escape(printable(f"{a} → {b}")), *(cells(ranking) if ranking else ["nobody in common"]))
-        Console().print(table)
+            rows.append((f"{a} → {b}", *(cells(ranking) if ranking else ["nobody in common"])))
+        print_table((PAIR, *(f"rank-{k}" for k in RANKS), "mAP", "queries"), rows, fold={PAIR}, title=name)
     return values
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from reid_toolkit.cli.console import late_progress_bar, log, print_json, warn, warn_bad
-from reid_toolkit.cli.options import FILE, FOLDER, OUTPUT, RUN_OR_MODEL, Number, json_output
+from reid_toolkit.cli.options import FILE, FOLDER, RUN_OR_MODEL, Number, json_output
+from reid_toolkit.cli.output_files import OUTPUT
 
 
 @click.command()

@@ -11,7 +11,8 @@ import click
 
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import OnProgress, confirm, counted, late_progress_bar, log, print_json, warn, yes_option
-from reid_toolkit.cli.options import PAGE, parse_moment
+from reid_toolkit.cli.options import parse_moment
+from reid_toolkit.cli.output_files import PAGE
 from reid_toolkit.errors import GalleryError, InputError, did_you_mean
 from reid_toolkit.times import format_moment
 
@@ -271,10 +272,10 @@ def alike(
 
 def show(answers: "list[Answer]") -> None:
     """The table of a search, on stderr: stdout is for what was done."""
-    from reid_toolkit.cli.search_output import print_table
+    from reid_toolkit.cli.search_output import show_table
 
     with redirect_stdout(sys.stderr):
         if answers:
-            print_table(answers, None)
+            show_table(answers, None)
         else:
             click.echo("no record is that near")

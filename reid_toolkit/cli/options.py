@@ -5,14 +5,12 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import click
 
 from reid_toolkit.cli.paths import AnyPath, FileOrFolder
-from reid_toolkit.errors import InputError
 from reid_toolkit.files import as_name
 from reid_toolkit.records import without_password
 from reid_toolkit.times import read_moment
@@ -40,10 +38,10 @@ class Size(click.ParamType):
     name = "HEIGHTxWIDTH"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        height, x, width = str(value).partition("x")
-        if not (x and height.isdecimal() and width.isdecimal()):
-            self.fail(f"{value!r} is not a height and a width in pixels, e.g. 128x64.", param, ctx)
-        return int(height), int(width)
+        sides = re.fullmatch(r"(\d{1,9})x(\d{1,9})", str(value))
+        if not sides:
+            self.fail(f"{str(value)[:50]!r} is not a height and a width in pixels, e.g. 128x64.", param, ctx)
+        return int(sides[1]), int(sides[2])
 
 
 class Name(click.ParamType):
@@ -281,64 +279,6 @@ CALIBRATION = (
 
 calibration_options = together(CALIBRATION)
 """The options that turn distances into probabilities."""
-
-
-def refuse_unwritable(path: Path) -> None:
-    """Raise :class:`InputError` if ``write_atomic`` could not write ``path``. It tries with a file that it removes."""
-    from reid_toolkit.files import temporary_beside
-
-    folder = path.parent
-    try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path}: exists and is not a file: expected the name of a file to write")
-        while not _is_there(folder):
-            folder = folder.parent
-        if not folder.is_dir():
-            raise InputError(f"{path}: cannot be written, because {folder} is not a folder: choose another path")
-        trial = folder / temporary_beside(path).name
-        try:
-            trial.touch(exist_ok=False)
-        finally:
-            trial.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another path") from error
-
-
-def _is_there(folder: Path) -> bool:
-    try:
-        folder.lstat()  # raises OSError with the reason if a name is too long or a folder may not be entered
-    except FileNotFoundError:
-        return False
-    return True
-
-
-class OutputFile(AnyPath):
-    """A file to write. It is refused before any work if it cannot be written."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, dir_okay=False)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = Path(str(super().convert(value, param, ctx)))
-        refuse_unwritable(path)
-        return path
-
-
-class PageFile(OutputFile):
-    """An HTML page to write. An existing file is replaced only if it is an HTML page: a typing error must not destroy
-    a manifest."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = super().convert(value, param, ctx)
-        with open(path, "rb") if path.exists() else BytesIO() as held:
-            start = held.read(64).lstrip().lower()
-        if start and not start.startswith(b"<!doctype html"):
-            raise InputError(f"{path}: exists and is not an HTML page: expected a new name, or a page to replace")
-        return path
-
-
-OUTPUT = OutputFile()
-PAGE = PageFile()
 
 
 UNITS = {"w": 7 * 86_400, "d": 86_400, "h": 3_600, "m": 60}

@@ -13,7 +13,9 @@ import rich_click
 from reid_toolkit.cli import options
 from reid_toolkit.cli import people_corrections as corrections
 from reid_toolkit.cli.console import counted, late_progress_bar, log, print_json, printable, warn
+from reid_toolkit.cli.output_files import LEAST_TIMES, PAGE
 from reid_toolkit.cli.people_limits import RATE, limit_of
+from reid_toolkit.cli.tables import print_table
 from reid_toolkit.errors import did_you_mean, refuse_unknown
 from reid_toolkit.times import format_span
 
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from reid_toolkit.people.book import Book
 
 GROUP = "group"
-PIPED_WIDTH = 1000
-"""Columns of a table for a file or another program, so that each row is one line."""
 
 
 class PeopleGroup(rich_click.RichGroup):
@@ -163,13 +163,14 @@ def show_list(gallery: str, as_json: bool) -> None:
             (row["name"], row["records"], ", ".join(row["cameras"]), format_span(row["start"], row["end"]))
             for row in document["people"]
         ],
+        fold={"person", "cameras", "seen"},
     )
 
 
 @command.command()
 @click.argument("gallery")
 @click.argument("person")
-@click.option("--html", type=options.PAGE, help="Write a page with pictures.")
+@click.option("--html", type=PAGE, help="Write a page with pictures.")
 @options.json_output
 def show(gallery: str, person: str, html: Path | None, as_json: bool) -> None:
     """Show where a person was: every visit, camera by camera, with times."""
@@ -192,6 +193,7 @@ def show(gallery: str, person: str, html: Path | None, as_json: bool) -> None:
     print_table(
         ("camera", "time", "records"),
         [(visit.camera, format_span(visit.start, visit.end), len(visit.records)) for visit in visits],
+        fold={"camera", "time"},
     )
 
 
@@ -220,6 +222,7 @@ def count(gallery: str, by: str, as_json: bool) -> None:
     print_table(
         (*parts, "people", "between", "records"),
         [(*one.by, one.people, f"{one.low}–{one.high}", one.records) for one in counts],
+        fold=parts,
     )
 
 
@@ -227,10 +230,10 @@ def count(gallery: str, by: str, as_json: bool) -> None:
 @click.argument("gallery")
 @click.option(
     "--out",
-    type=options.OUTPUT,
+    type=LEAST_TIMES,
     help="Write a draft for --least-times: half of the time that 5% of the moves between two cameras are shorter than.",
 )
-@click.option("--html", type=options.PAGE, help="Write a page with a drawing of the cameras and the table.")
+@click.option("--html", type=PAGE, help="Write a page with a drawing of the cameras and the table.")
 @options.json_output
 def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> None:
     """Show how many people move from camera to camera, and how long they need."""
@@ -261,6 +264,7 @@ def routes(gallery: str, out: Path | None, html: Path | None, as_json: bool) -> 
             (one.start, one.end, one.moves, f"{one.shortest:.0f}", f"{one.median:.0f}", f"{one.longest:.0f}")
             for one in found
         ],
+        fold={"from", "to"},
     )
 
 
@@ -292,18 +296,5 @@ def least_times(gallery: str, remove: bool, wait: float, as_json: bool) -> None:
             f"`reid people group {gallery} --anew` groups all records without them"
         )
     else:
-        print_table(("from", "to", "seconds"), [(*pair, f"{seconds:g}") for pair, seconds in sorted(times.items())])
-
-
-def print_table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*header, box=None)
-    for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
-    console.print(table)
+        listed = [(*pair, f"{seconds:g}") for pair, seconds in sorted(times.items())]
+        print_table(("from", "to", "seconds"), listed, fold={"from", "to"})

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from reid_toolkit.cli.console import log, print_json, printable, progress_bar, rich_escape, warn_bad
-from reid_toolkit.cli.options import FILE, FOLDER, PAGE, json_output, refuse_unwritable, skip_bad
+from reid_toolkit.cli.options import FILE, FOLDER, json_output, skip_bad
+from reid_toolkit.cli.output_files import PAGE
 
 
 @click.command()
@@ -50,7 +51,7 @@ def command(
     bad: list[str] | None = [] if skip_bad else None
     study = open_study(run, dataset, identities, bad) if dataset else None
     warn_bad(bad)
-    refuse_unwritable(path)
+    PAGE.refuse(path)
     left_out = []
     if study and (identities or study.people):
         try:

@@ -8,8 +8,8 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import log, print_json, warn
 from reid_toolkit.cli.detecting import choose_person, detect_options, doubt_shapes
-from reid_toolkit.cli.options import PAGE
-from reid_toolkit.cli.search_output import print_table, warn_damage, write_sheet
+from reid_toolkit.cli.output_files import PAGE
+from reid_toolkit.cli.search_output import show_table, warn_damage, write_sheet
 from reid_toolkit.times import read_seconds
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def command(
         asked = {"name": wanted.name, "images": images, "camera": result.camera, "person": number}
         print_json(as_document(result, asked, group))
     elif result.answers:
-        print_table(result.answers, group, how_to_go_on(result.page.after, top_k, going_on=after is not None))
+        show_table(result.answers, group, how_to_go_on(result.page.after, top_k, going_on=after is not None))
     else:
         click.echo(f"no {'further ' if after else ''}record passes the filters")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from reid_toolkit.cli.console import counted, log, printable
+from reid_toolkit.cli.tables import print_table
 from reid_toolkit.records import Match, Record
 from reid_toolkit.times import format_span
 
@@ -31,12 +32,8 @@ WORDS = {True: "right", False: "wrong", None: ""}
 MARKS: "dict[bool | None, Mark | None]" = {True: "right", False: "wrong", None: None}
 
 
-def print_table(answers: "Sequence[Answer]", group: str | None, more: str = "") -> None:
+def show_table(answers: "Sequence[Answer]", group: str | None, more: str = "") -> None:
     """Print matches as a table. ``more`` says how to get further matches; empty if there are none."""
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
     from reid_toolkit.search.answers import is_out_of_order, verdict
     from reid_toolkit.search.confidence import UNKNOWN
 
@@ -47,18 +44,16 @@ def print_table(answers: "Sequence[Answer]", group: str | None, more: str = "") 
         *(["same person"] if told else []),
         *(["truth"] if marked else []),
     ]
-    # Folded, since a name that is cut short cannot be given to another command.
-    shown = [Column(name, overflow="fold") for name in Caption._fields]
-    table = Table("rank", *shown, *columns, box=None)
+    rows: list[list[str]] = []
     for number, section in enumerate(sections_of(answers, group)):
         if number:
-            table.add_row()
+            rows.append([])
         for answer in section:
             cells = [str(answer.match.rank), *caption(answer.match)]
             cells += [] if answer.crops is None else [str(len(answer.crops))]
             cells += [answer.confidence.text] if told else []
-            table.add_row(*map(Text, cells), *([WORDS[answer.right]] if marked else []))
-    Console(highlight=False).print(table)
+            rows.append([*cells, *([WORDS[answer.right]] if marked else [])])
+    print_table(("rank", *Caption._fields, *columns), rows, fold={"camera", "time", "tracklet"})
     if is_out_of_order(answers):
         click.echo(f"note: {OUT_OF_ORDER}")
     if verdict(answers) == UNKNOWN:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from reid_toolkit.cli.console import counted, late_progress_bar, log, print_json, printable
-from reid_toolkit.cli.options import FOLDER, NAME, PAGE, json_output
+from reid_toolkit.cli.options import FOLDER, NAME, json_output
+from reid_toolkit.cli.output_files import PAGE
+from reid_toolkit.cli.tables import print_table
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.times import format_span
 
@@ -83,7 +85,7 @@ def show(
         print_json({"dataset": str(dataset), "tracklets": [one.as_json() for one in looked[:limit]]})
         return
     if not html:
-        print_table(looked[: limit or LISTED])
+        show_table(looked[: limit or LISTED])
     click.echo(printable(f"{dataset}: {summary(looked)}"))
     left = len(looked) - (limit or (ON_PAGE if html else LISTED))
     if left > 0:
@@ -126,20 +128,16 @@ def summary(looked: Sequence[Looked]) -> str:
     return f"{total}; {wrong} look wrong{told}"
 
 
-def print_table(looked: Sequence[Looked]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("tracklet", "camera", "crops", "time", "looks wrong", box=None)
-    for one in looked:
-        tracklet = one.tracklet
-        cells = (
-            tracklet.name, tracklet.camera, str(len(tracklet.crops)), format_span(tracklet.start, tracklet.end),
-            "; ".join(oddity.words for oddity in one.oddities),
-        )  # fmt: skip
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    Console(highlight=False).print(table)
+def show_table(looked: Sequence[Looked]) -> None:
+    rows = [
+        (
+            one.tracklet.name, one.tracklet.camera, len(one.tracklet.crops),
+            format_span(one.tracklet.start, one.tracklet.end), "; ".join(oddity.words for oddity in one.oddities),
+        )
+        for one in looked
+    ]  # fmt: skip
+    header = ("tracklet", "camera", "crops", "time", "looks wrong")
+    print_table(header, rows, fold=set(header) - {"crops"})
 
 
 def write_page(path: Path, dataset: Path, looked: Sequence[Looked], limit: int, *, can_change: bool) -> None:

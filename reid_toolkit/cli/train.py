@@ -101,7 +101,7 @@ def command(
     from reid_toolkit.training.run_folder import RunFolder
     from reid_toolkit.training.teaching import taught_by
 
-    named = load_recipe(recipe) if recipe else None
+    named = None if recipe is None else load_recipe(recipe)
     if gpus > 1 and not is_one_of_many():
         check_gpus(gpus, device)
         launch(gpus, ["train", *as_typed(context, leave_out="--gpus")])
@@ -117,7 +117,7 @@ def command(
         change = partial(changed, weights=weights, backbone=backbone, size=size, seed=seed)
         plan = partial(plan_run, named, change, data, device, minutes, world.size, deterministic)
         # Only the first process has the run folder, and only it asks the teacher. The others may be on other machines.
-        chosen = change(world.share(RunFolder(out).recipe)) if begun and not recipe else world.share(plan)
+        chosen = change(world.share(RunFolder(out).recipe)) if begun and named is None else world.share(plan)
         tutor = Embedder(teacher) if teacher and world.first else None
         chosen = world.share(lambda: taught_by(chosen, tutor) if tutor else chosen)
         known = None if corrections is None else world.share(partial(corrections_of, corrections, data))
@@ -175,16 +175,17 @@ def warn_of_little(data: "Dataset", named: "Recipe | None") -> None:
 def show(out: Path, metrics: list[dict[str, Any]], *, as_json: bool) -> None:
     """Print what was done, which stage is kept, and whether training helped."""
     from reid_toolkit.training.run_folder import RunFolder
-    from reid_toolkit.training.verdict import Verdict
+    from reid_toolkit.training.verdict import read_verdict
 
-    model = RunFolder(out).model()
+    folder = RunFolder(out)
+    model = folder.model()
     if as_json:
         print_json({"run": str(out), "selected": model, "stages": metrics})
         return
     said = f"{story(metrics, model)}{stopped(metrics, corrected='corrections' in model)}{read_from(metrics)}"
     log.print(f"{out}: {said}", markup=False, soft_wrap=True)
-    if model.get("verdict"):
-        log.print(Verdict(**model["verdict"]).sentence(), markup=False, soft_wrap=True)
+    if verdict := read_verdict(folder):
+        log.print(verdict.sentence(), markup=False, soft_wrap=True)
 
 
 def story(metrics: list[dict[str, Any]], model: dict[str, Any]) -> str:

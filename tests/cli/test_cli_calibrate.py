@@ -247,7 +247,8 @@ def test_calibrating_for_a_gallery_of_another_model(enrolled: Site, tmp_path: Pa
 def test_the_model_is_not_overwritten(enrolled: Site, reid) -> None:
     before = enrolled.model.read_bytes()
     there = enrolled.model.parent / "people" / ".." / enrolled.model.name
-    assert "is the model itself" in reid("calibrate", enrolled.people, "--model", enrolled.model, "--out", there).error
+    result = reid("calibrate", enrolled.people, "--model", enrolled.model, "--out", there)
+    assert "exists and is not a calibration" in result.error
     assert enrolled.model.read_bytes() == before
 
 

@@ -26,6 +26,16 @@ def test_the_table_has_all_cameras_and_each_pair(evaluate) -> None:
     assert "rank-20" in result.out
 
 
+def test_a_narrow_terminal_cuts_no_figure(evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    def figures() -> list[str]:
+        return re.findall(r"\d+\.\d +(?:\d+\.\d +)*\d+", evaluate().out)
+
+    wide = figures()
+    monkeypatch.setattr("reid_toolkit.cli.tables.PIPED_WIDTH", 50)
+    assert figures() == wide
+    assert len(wide) > 2
+
+
 def test_identities_of_the_manifest_count_as_well(evaluate, walked, tmp_path: Path) -> None:
     truth = read_identities(walked.identities)
     crops = [

@@ -1,6 +1,7 @@
 """Numbers that are none, at every option that takes one."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -52,6 +53,9 @@ def test_no_option_takes_nothing_for_the_working_folder() -> None:
         (("gallery", "purge", "g", "--older-than", "nan"), "'nan': expected a duration"),
         (("search", "a.jpg", "--gallery", "g", "--false-match-rate", "nan"), "'nan' is not a finite number"),
         (("search", "a.jpg", "--gallery", "g", "--since", "nan"), "'nan' is neither seconds nor ISO 8601"),
+        (("train", "g", "--size", "9" * 5000 + "x64"), "is not a height and a width in pixels"),
+        (("train", "g", "--out", ""), "'': expected a path"),
+        (("evaluate", "g", "g", "--html", ""), "'': expected a path"),
     ],
 )
 def test_it_is_named(words: tuple[str, ...], said: str, reid) -> None:
@@ -59,3 +63,9 @@ def test_it_is_named(words: tuple[str, ...], said: str, reid) -> None:
     assert (result.status, result.out) == (2, "")
     assert said in " ".join(result.err.replace("│", " ").split())
     assert words[-2] in result.err
+
+
+def test_an_empty_name_of_a_recipe_is_not_ignored(reid, tmp_path: Path) -> None:
+    error = reid("train", tmp_path, "--out", tmp_path / "run", "--recipe", "").error
+    assert "recipe ''" in error
+    assert "neither a shipped recipe" in error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_toolkit.cli.options import refuse_unwritable
+from reid_toolkit.cli.output_files import CALIBRATION_FILE, LEAST_TIMES, PAGE, OutputFile, refuse_unwritable
 from reid_toolkit.errors import InputError
 
 COMMANDS = (
@@ -72,8 +72,44 @@ def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     program = (
         "import os, sys, reid_toolkit.files\nfrom pathlib import Path\n"
-        "from reid_toolkit.cli.options import refuse_unwritable\n"
+        "from reid_toolkit.cli.output_files import refuse_unwritable\n"
         "os.seteuid(65534); refuse_unwritable(Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "a" / "b.json"], capture_output=True, text=True)
     assert "b.json: cannot be written (Permission denied): choose another path" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (("calibrate", "{none}", "--model", "{none}", "--out", "{out}"), "a calibration"),
+        (("people", "routes", "{none}", "--out", "{out}"), "a file of least times"),
+        (("evaluate", "{none}", "{none}", "--html", "{out}"), "an HTML page"),
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize(
+    "content", ["tracklet,camera\n", "\n" * 100 + "what somebody wrote"], ids=["manifest", "blank"]
+)
+def test_only_a_file_of_the_same_kind_is_replaced(
+    words: tuple[str, ...], kind: str, content: str, reid, tmp_path: Path
+) -> None:
+    out = tmp_path / "manifest.csv"
+    out.write_text(content)
+    error = reid(*(word.format(none=tmp_path / "none", out=out) for word in words)).error
+    assert f"{out}: exists and is not {kind}" in error
+    assert out.read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (PAGE, "\n<!DOCTYPE html>"),
+        (CALIBRATION_FILE, '{\n "format": "reid-calibration-1",'),
+        (LEAST_TIMES, "from,to,seconds\n"),
+        (PAGE, ""),
+    ],
+)
+def test_an_older_one_and_an_empty_file_are_replaced(kind: OutputFile, content: str, tmp_path: Path) -> None:
+    (tmp_path / "old").write_text(content)
+    kind.refuse(tmp_path / "old")

@@ -180,7 +180,7 @@ def test_routes_and_their_draft(run: Run, grouped: Path, tmp_path: Path) -> None
     assert document(run, grouped, "--anew", "--least-times", draft)["people"] == PEOPLE
     (tmp_path / "file").write_text("")
     assert_fails(run("people", "routes", grouped, "--out", tmp_path / "file" / "x"), "is not a folder")
-    assert_refused(run, "routes", grouped, "--out", tmp_path, words="is a directory")
+    assert_refused(run, "routes", grouped, "--out", tmp_path, words="is a folder: expected a file")
 
 
 def test_cameras_that_see_the_same_place_are_not_in_the_draft(run: Run, tmp_path: Path) -> None:

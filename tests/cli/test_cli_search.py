@@ -173,7 +173,7 @@ def test_the_table(run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.M
 def test_a_narrow_terminal_cuts_no_name(
     run: Run, gallery: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "44")
+    monkeypatch.setattr("reid_toolkit.cli.tables.PIPED_WIDTH", 44)
     out = run("search", dataset, "--tracklet", "door-red", "--gallery", gallery)[1]
     assert "…" not in out
     assert "hall-red" in out.replace("\n", " ")
