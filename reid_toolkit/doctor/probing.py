@@ -18,7 +18,8 @@ def probe(name: str, *arguments: str, seconds: float = SECONDS) -> dict[str, Any
     not end. ``signal`` is the name of the signal that ended it, if there was one.
     """
     code = "from reid_toolkit.doctor.probes import main; main()"
-    command = [sys.executable, "-c", code, name, *arguments]
+    # -P: files of the working directory must not stand in for modules.
+    command = [sys.executable, "-P", "-c", code, name, *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(

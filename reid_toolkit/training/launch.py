@@ -38,7 +38,7 @@ def check_gpus(count: int, device: str) -> None:
 
 
 def launch(processes: int, arguments: Sequence[str]) -> None:
-    """Run ``python -m reid_toolkit`` with ``arguments`` in this number of processes on this machine, until they end.
+    """Run ``python -P -m reid_toolkit`` with ``arguments`` in this number of processes on this machine, until they end.
 
     Only the first process's output is shown.
 
@@ -55,7 +55,7 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
             logs_specs=DefaultLogsSpecs(logs, redirects=dict.fromkeys(range(1, processes), Std.ALL)),
         )  # fmt: skip
         try:
-            elastic_launch(config, sys.executable)("-m", "reid_toolkit", *arguments)
+            elastic_launch(config, sys.executable)("-P", "-m", "reid_toolkit", *arguments)
         except SignalException:
             raise KeyboardInterrupt from None
         except ChildFailedError as error:
