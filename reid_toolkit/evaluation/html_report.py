@@ -42,7 +42,7 @@ def figures(results: dict[str, Evaluation]) -> Section:
         "All figures are in per cent. Each query is ranked against the gallery. Gallery entries of the same person in "
         "the same camera are left out, so every right answer is in another camera.\n\n"
         "Queries follow from the best to the worst, with the first matches of each model: rank, Euclidean distance of "
-        "the descriptors (0 to 2), camera, and time (UTC, or seconds of the recording)."
+        "the descriptors (0 to 2), camera, and time (with its zone, or seconds of the recording)."
     )
     return Section("How often the right person is found", text, Table(header, tuple(rows)))
 

@@ -27,9 +27,10 @@ def line_chart(
     values = [value for line in series.values() for value in line if value is not None]
     low, high = bounds(values)
     chart, x, y = axes(title, (min(steps), max(steps)), (low, high))
-    for value in ticks(low, high):
+    marked = ticks(low, high)
+    for value, label in zip(marked, labels(marked), strict=True):
         rule(chart, x(min(steps)), y(value), x(max(steps)), y(value), "grid")
-        text(chart, LEFT - 6, y(value) + 4, number(value), anchor="end")
+        text(chart, LEFT - 6, y(value) + 4, label, anchor="end")
     for place in steps[:: 1 + (len(steps) - 1) // 10]:
         text(chart, x(place), HEIGHT - BOTTOM + 16, str(place))
     if mark is not None:
@@ -107,6 +108,13 @@ def ticks(low: float, high: float) -> list[float]:
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor > 0.999 * rough)
     return [step * place for place in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def labels(marked: Sequence[float]) -> list[str]:
+    """Write :func:`ticks` with as many decimals as their step needs."""
+    step = marked[1] - marked[0] if len(marked) > 1 else 1.0
+    decimals = next((count for count in range(10) if abs(round(step, count) - step) < 0.01 * step), 10)
+    return [f"{value:,.{decimals}f}" for value in marked]
 
 
 def number(value: float) -> str:

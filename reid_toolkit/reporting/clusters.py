@@ -21,6 +21,8 @@ MEMBERS = 14
 """How many crops of a cluster are shown."""
 SAMPLE = 1000
 """Points on the plane. t-SNE of a thousand points takes some seconds."""
+ROWS_AT_ONCE = 512
+"""Rows whose distances to all others are in memory at once: 100 MB for a cluster of 50,000."""
 COLOURED = 24
 """How many clusters have their own colour on the plane: the largest ones."""
 
@@ -43,7 +45,11 @@ def cluster_sections(study: Study, descriptors: Tensor, labels: NDArray[np.int64
 
 def dispersion(rows: Tensor) -> float:
     """Compute Eq. 3 as the mean: the average distance between all pairs of the (n, D) rows."""
-    return float(torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").mean())
+    total = 0.0
+    for block in rows.split(ROWS_AT_ONCE):
+        distances = torch.cdist(block, rows, compute_mode="donot_use_mm_for_euclid_dist")
+        total += float(distances.sum(dtype=torch.float64))
+    return total / len(rows) ** 2
 
 
 def sheet(study: Study, descriptors: Tensor, members: NDArray[np.intp], heading: str) -> Section:
@@ -95,7 +101,8 @@ def lay_out(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
 
     t-SNE keeps neighbours together. Distances between far groups, and the apparent size of a group, have no meaning.
 
-    Raises :class:`MissingDependencyError` without scikit-learn, :class:`InputError` for fewer than three descriptors.
+    Raises :class:`MissingDependencyError` without scikit-learn, and :class:`InputError` if there are fewer than three
+    descriptors or all are equal.
     """
     try:
         from sklearn.manifold import TSNE
@@ -106,6 +113,8 @@ def lay_out(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
         ) from error
     if len(descriptors) < 3:
         raise InputError(f"{len(descriptors)} samples: expected at least 3 to lay out")
+    if not np.ptp(descriptors, axis=0).any():  # t-SNE would divide by their spread, and crash
+        raise InputError("all descriptors are equal: there is nothing to lay out")
     near = min(30.0, (len(descriptors) - 1) / 3)
     places: NDArray[np.float32] = TSNE(perplexity=near, init="pca", random_state=0).fit_transform(descriptors)
     return places

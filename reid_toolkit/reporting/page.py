@@ -18,7 +18,7 @@ from reid_toolkit.reporting.stage_evaluation import read_evaluation, read_untrai
 from reid_toolkit.reporting.study import Stage, Study, require_stages
 from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.selection import RULES, START, select
-from reid_toolkit.training.verdict import Verdict
+from reid_toolkit.training.verdict import Verdict, read_verdict
 
 CHARTS: dict[str, dict[str, str]] = {
     "Loss": {"loss": "loss"},
@@ -84,7 +84,7 @@ def read_story(run: Path) -> Story:
     metrics = [*folder.start_row(), *folder.load(folder.stages()[-1]).metrics]
     # A run may have stopped between a checkpoint and the files that are made from it.
     model = folder.model() if (folder.path / "model.json").exists() else {}
-    verdict = Verdict(**model["verdict"]) if model.get("verdict") else None
+    verdict = read_verdict(folder) if model else None
     rule = folder.recipe().selection
     untouched = model.get("selection") == "verdict" and metrics[0]["stage"] == START
     kept, kept_by = (START, "comparison without labels") if untouched else (select(metrics, rule), rule)

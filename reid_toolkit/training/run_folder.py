@@ -144,8 +144,17 @@ class RunFolder:
             ) from None
 
     def model(self) -> dict[str, Any]:
-        """Return what model.json says about the selected stage."""
-        return dict(parse_json((self.path / "model.json").read_text()))
+        """Return what model.json says about the selected stage. Raises :class:`RunError` if it is damaged."""
+        try:
+            return {**parse_json((self.path / "model.json").read_text())}
+        except (OSError, ValueError, TypeError):
+            raise self.damaged_model() from None
+
+    def damaged_model(self) -> RunError:
+        """Return the error for a model.json that does not say what it should."""
+        return RunError(
+            f"{self.path / 'model.json'}: damaged: `reid train --resume` with the run's --out writes it again"
+        )
 
     def stage_path(self, stage: int) -> Path:
         """Return the path of a stage's checkpoint, whether it exists or not. START is the network before training."""
@@ -229,7 +238,7 @@ def load_network(folder: RunFolder, stage: str) -> ReidNetwork:
         path = folder.stage_path(START)
     else:
         stages = folder.stages()
-        number = stages[-1] if stage == "last" and stages else int(stage) if stage.isdecimal() else -1
+        number = stages[-1] if stage == "last" and stages else int(stage) if re.fullmatch(r"\d{1,9}", stage) else -1
         if number not in stages:
             choices = f"0-{stages[-1]}" if stages else "none yet"
             raise RunError(f"{folder.path}: no stage {stage!r}: expected best, initial, last or one of {choices}")

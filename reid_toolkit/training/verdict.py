@@ -24,6 +24,7 @@ from torch import Tensor
 
 from reid_toolkit.records import Tracklet
 from reid_toolkit.training.features import Features, free_of_cameras
+from reid_toolkit.training.run_folder import RunFolder
 
 LEAST = 16
 """Fewest tracklets to compare on. With fewer, a difference can hardly be told from chance."""
@@ -82,6 +83,20 @@ class Verdict:
         return (
             f"{word} before training on {self.tracklets} {where}: {scores}, {100 * (1 - self.chance):.0f}% sure{kept}"
         )
+
+
+def read_verdict(folder: RunFolder) -> Verdict | None:
+    """Return the result that model.json of a run has; None if it has none. Raises :class:`RunError` if it is
+    damaged."""
+    held = folder.model().get("verdict")
+    if not held:
+        return None
+    try:
+        verdict = Verdict(**held)
+        verdict.sentence()  # fails if a figure is no number
+    except (TypeError, ValueError):
+        raise folder.damaged_model() from None
+    return verdict
 
 
 def hold_out(tracklets: Sequence[Tracklet], number: int) -> NDArray[np.bool_]:

@@ -53,6 +53,14 @@ def test_the_page_holds_figures_and_pictures(tmp_path: Path, results: dict[str, 
     assert "no picture" not in html
 
 
+def test_times_are_not_said_to_be_utc(
+    tmp_path: Path, results: dict[str, Evaluation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REID_TIMEZONE", "Europe/Berlin")
+    write_report(tmp_path / "r.html", "a", results)
+    assert "UTC" not in (tmp_path / "r.html").read_text()
+
+
 def test_matches_are_those_the_protocol_counts(results: dict[str, Evaluation]) -> None:
     result = results["good.onnx"]
     asked = result.query.tracklets[0]

@@ -2,7 +2,7 @@ from xml.etree.ElementTree import Element, tostring
 
 import pytest
 
-from reid_toolkit.reporting.charts import bar_chart, bounds, line_chart, scatter, ticks
+from reid_toolkit.reporting.charts import bar_chart, bounds, labels, line_chart, scatter, ticks
 
 
 def titles(chart: Element) -> list[str]:
@@ -35,6 +35,19 @@ def test_ticks_are_few_and_round(low: float, high: float, found: list[float]) ->
 )
 def test_the_axis_holds_zero_unless_all_is_far_from_it(values: list[float], shown: tuple[float, float]) -> None:
     assert bounds(values) == shown
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (100.1, 100.9, ["100.2", "100.4", "100.6", "100.8"]),
+        (0.0, 1.0, ["0.00", "0.25", "0.50", "0.75", "1.00"]),
+        (0, 10_000, ["0", "2,500", "5,000", "7,500", "10,000"]),
+        (0.9991, 0.9999, ["0.9992", "0.9994", "0.9996", "0.9998"]),
+    ],
+)
+def test_labels_are_as_exact_as_their_step(low: float, high: float, shown: list[str]) -> None:
+    assert labels(ticks(low, high)) == shown
 
 
 def test_a_line_has_a_point_for_each_value_and_none_for_what_is_not_known() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from reporting_fixtures import CPU, HOSTILE, Trained
 
-from reid_toolkit.errors import RunError
+from reid_toolkit.errors import InputError, RunError
 from reid_toolkit.reporting import clusters
 from reid_toolkit.reporting.clusters import dispersion, lay_out
 from reid_toolkit.reporting.page import duration, read_story, sizes, write_page
@@ -154,6 +154,26 @@ def test_sizes_are_counted_and_the_large_ones_gathered() -> None:
     (chart,) = sizes(labels, "round").drawings
     found = {str(bar[0].text) for bar in chart.iter("rect")}
     assert {"1: 2", "2: 0", "3: 1", "10-19: 1", "20-39: 0", "40-79: 1"} <= found
+
+
+def test_dispersion_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.randn(7, 3)
+    whole = dispersion(rows)
+    assert whole == pytest.approx(float(torch.cdist(rows, rows).mean()), rel=1e-5)
+    monkeypatch.setattr(clusters, "ROWS_AT_ONCE", 2)
+    assert dispersion(rows) == pytest.approx(whole, rel=1e-6)
+
+
+def test_equal_descriptors_cannot_be_laid_out() -> None:
+    with pytest.raises(InputError, match="all descriptors are equal"):
+        lay_out(np.ones((20, 4), np.float32))
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"verdict": {"word": "better"}}', '{"verdict": "better"}'])
+def test_a_damaged_model_json_is_named(trained: Trained, content: str) -> None:
+    (trained.run / "model.json").write_text(content)
+    with pytest.raises(RunError, match=r"model\.json: damaged"):
+        read_story(trained.run)
 
 
 def test_layout_is_the_same_each_time() -> None:
