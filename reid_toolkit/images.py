@@ -104,9 +104,10 @@ def write_crop(path: Path, image: Image) -> None:
 
 
 def thumbnail(image: Image) -> bytes:
-    """A JPEG of 128 pixels in height, about 3 kB for a crop of a person."""
+    """A JPEG of 128 pixels in height, about 3 kB for a crop of a person. Very wide pictures are 256 pixels wide."""
     height, width = image.shape[:2]
-    small = resize(image, THUMBNAIL_HEIGHT, max(1, round(width * THUMBNAIL_HEIGHT / height)))
+    scale = min(THUMBNAIL_HEIGHT / height, 2 * THUMBNAIL_HEIGHT / width)
+    small = resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
     return bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1])
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from reid_toolkit.errors import ImageError
-from reid_toolkit.images import IMAGE_SUFFIXES, read_image, resize
+from reid_toolkit.images import IMAGE_SUFFIXES, decode, read_image, resize, thumbnail
 
 Picture = Callable[..., NDArray[np.uint8]]
 
@@ -124,3 +124,12 @@ def test_enlarging_interpolates_and_keeps_a_flat_colour() -> None:
 def test_views_give_what_their_copies_give(picture: Picture, view: tuple) -> None:
     image = picture(0, 0)[view]
     np.testing.assert_array_equal(resize(image, 40, 20), resize(np.ascontiguousarray(image), 40, 20))
+
+
+@pytest.mark.parametrize(
+    ("shape", "small"), [((256, 128, 3), (128, 64)), ((60, 60, 3), (128, 128)), ((2, 2000, 3), (1, 256))]
+)
+def test_a_thumbnail_is_a_picture_however_wide_it_is(shape: tuple[int, ...], small: tuple[int, int]) -> None:
+    shown = decode(thumbnail(np.full(shape, 90, np.uint8)))
+    assert shown is not None
+    assert shown.shape[:2] == small
