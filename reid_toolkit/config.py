@@ -7,6 +7,13 @@ from typing import Literal
 
 from reid_toolkit.errors import RecipeError
 
+MOST = 1_000_000
+"""The most that a number of things may be. A run with more would never end."""
+MOST_STEPS = 10_000
+"""The same for the steps of a round, which are drawn and held in memory before the first of them."""
+MOST_PIXELS = 4096
+"""Of the height and width of the network's input."""
+
 
 def check(condition: bool, message: str) -> None:
     """Raise :class:`RecipeError` with ``message`` unless ``condition`` holds."""
@@ -74,13 +81,16 @@ class NetworkRecipe:
 
     def __post_init__(self) -> None:
         if self.head == "embedding":
-            check_range(self, "embedding", least=1)
+            check_range(self, "embedding", least=1, most=MOST)
         else:
             given = f"network.embedding is {self.embedding} and dropout {self.dropout} with head = 'batch_norm'"
             check(self.embedding == 0 and self.dropout == 0, f"{given}, which uses neither: set both to 0")
         check_range(self, "dropout", least=0, under=1)
         size = f"{self.height}x{self.width}"
-        check(min(self.height, self.width) >= 32, f"network input is {size}: expected at least 32x32")
+        check(
+            min(self.height, self.width) >= 32 and max(self.height, self.width) <= MOST_PIXELS,
+            f"network input is {size}: expected at least 32x32 and at most {MOST_PIXELS}x{MOST_PIXELS}",
+        )
         resnet = self.backbone.startswith("resnet")
         check(
             resnet or (self.frozen == "none" and not self.stride_in_1x1),
@@ -141,7 +151,7 @@ class TrainingRecipe:
 
     def __post_init__(self) -> None:
         for name in ("frames", "batch_size", "first_epochs", "later_epochs", "decay_after"):
-            check_range(self, name, least=1)
+            check_range(self, name, least=1, most=MOST)
         check(self.batch_size >= 2, "training.batch_size is 1: batch normalisation needs at least 2")
         for name in ("first_learning_rate", "later_learning_rate", "temperature"):
             check_range(self, name, above=0)
@@ -150,7 +160,7 @@ class TrainingRecipe:
             check_range(self, name, least=0, most=1)
         check_range(self, "crop_scale", above=0, most=1)
         for name in ("held_out", "padding"):
-            check_range(self, name, least=0)
+            check_range(self, name, least=0, most=MOST)
         check(
             self.padding == 0 or self.crop_scale == 1,
             f"training.padding is {self.padding} with crop_scale {self.crop_scale}: expected only one of the two: set "
@@ -252,13 +262,15 @@ class RoundsRecipe:
 
     def __post_init__(self) -> None:
         positive = (
-            "steps", "most_passes", "per_cluster", "neighbours", "within", "across", "full_rate_from", "warm_up",
-            "decay_every", "smallest",
+            "most_passes", "per_cluster", "neighbours", "within", "across", "full_rate_from", "warm_up", "decay_every",
+            "smallest",
         )  # fmt: skip
-        for name in ("count", "taught", "teacher_weight", "cameras_from"):
-            check_range(self, name, least=0)
+        check_range(self, "teacher_weight", least=0)
+        for name in ("count", "taught", "cameras_from"):
+            check_range(self, name, least=0, most=MOST)
         for name in positive:
-            check_range(self, name, least=1)
+            check_range(self, name, least=1, most=MOST)
+        check_range(self, "steps", least=1, most=MOST_STEPS)
         for name in ("until", "until_before_cameras"):
             check_range(self, name, least=0, under=1)
         both = bool(self.teacher) == (self.taught > 0)

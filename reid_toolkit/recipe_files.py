@@ -86,13 +86,17 @@ def parse_recipe(text: str) -> Recipe:
     """Parse a recipe in TOML. Raises :class:`RecipeError` as :func:`load_recipe` does."""
     try:
         table = tomllib.loads(text)
+        for part, key, why in unused(table):
+            raise RecipeError(f"{part}.{key} has no effect here ({why}): remove it")
+        recipe: Recipe = parse(Recipe, table, "")
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"not TOML: {error}") from None
     except RecursionError:
         raise RecipeError("not a recipe: its brackets are nested too deeply") from None
-    for part, key, why in unused(table):
-        raise RecipeError(f"{part}.{key} has no effect here ({why}): remove it")
-    recipe: Recipe = parse(Recipe, table, "")
+    except RecipeError:
+        raise
+    except ValueError:  # Python neither reads nor writes longer numbers
+        raise RecipeError("not a recipe: a number has more than 4,300 digits") from None
     return recipe
 
 
@@ -107,6 +111,8 @@ def parse(kind: type, table: dict[str, Any], prefix: str) -> Any:
 
 
 def parse_value(kind: Any, value: Any, name: str) -> Any:
+    if type(value) is int:
+        check(abs(value) < 2**63, f"{name} is an integer of {value.bit_length()} bits: expected a smaller number")
     if hasattr(kind, "__dataclass_fields__"):
         check(isinstance(value, dict), f"{name} is {value!r}: expected a table [{name}]")
         return parse(kind, value, f"{name}.")
@@ -117,7 +123,6 @@ def parse_value(kind: Any, value: Any, name: str) -> Any:
         check(fits, f"{name} is {value!r}: expected one of {', '.join(map(str, options))}")
         return value
     if kind is float and type(value) is int:
-        check(abs(value) < 2**1023, f"{name} is an integer of {value.bit_length()} bits: expected a smaller number")
         value = float(value)
     check(type(value) is kind, f"{name} is {value!r}: expected a value of type {kind.__name__}")
     check(kind is not float or math.isfinite(value), f"{name} is {value!r}: expected a finite number")

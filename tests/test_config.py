@@ -326,6 +326,14 @@ def test_settings_of_earlier_versions_are_the_defaults(tmp_path: Path, part: str
     [
         (f"[merging]\ntrade_off = {10**400}", "merging.trade_off is an integer of 1329 bits"),
         ("x = " + "[" * 100_000, "nested too deeply"),
+        ("seed = " + "9" * 5000, "a number has more than 4,300 digits"),
+        ("seed = 0x" + "f" * 5000, "seed is an integer of 20000 bits"),
+        ("[network]\nbackbone = 0x" + "f" * 5000, "a number has more than 4,300 digits"),
+        (f"[rounds]\ncount = 1\nsteps = {10**18}", "rounds.steps is 10*: expected at least 1 and at most 10000$"),
+        ("[rounds]\ncount = 10000000", "rounds.count is 10*: expected at least 0 and at most 1000000$"),
+        ("[training]\nfirst_epochs = 10000000", "training.first_epochs is 10*: expected at least 1 and at most"),
+        ("[training]\nbatch_size = 10000000", "training.batch_size is 10*: expected at least 1 and at most"),
+        ("[network]\nheight = 5000", "network input is 5000x128: expected at least 32x32 and at most 4096x4096"),
     ],
 )
 def test_numbers_and_brackets_without_end_are_refused(tmp_path: Path, text: str, said: str) -> None:

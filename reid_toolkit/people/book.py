@@ -20,7 +20,7 @@ from reid_toolkit.people.naming import NUMBERED, check_name, find_person, name_o
 from reid_toolkit.records import Record
 from reid_toolkit.times import format_span
 
-RANGE = re.compile(r"c-(\d+)\.\.c-(\d+)")
+RANGE = re.compile(r"c-(\d{1,18})\.\.c-(\d{1,18})")
 """Several corrections, such as those of a split."""
 
 

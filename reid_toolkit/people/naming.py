@@ -11,7 +11,7 @@ from reid_toolkit.errors import InputError, did_you_mean
 from reid_toolkit.files import as_name
 from reid_toolkit.gallery.people_table import People
 
-NUMBERED = re.compile(r"person-0*(\d+)")
+NUMBERED = re.compile(r"person-0*(\d{1,100})")
 LONGEST = 100
 """Characters of a name."""
 

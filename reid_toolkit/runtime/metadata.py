@@ -1,5 +1,6 @@
 """The metadata in the ONNX file of an exported model."""
 
+import re
 from dataclasses import MISSING, asdict, dataclass, fields
 
 from reid_toolkit.errors import ModelError
@@ -59,7 +60,7 @@ class ModelMetadata:
         if missing:
             raise ModelError(f"{where}: damaged metadata: {', '.join(missing)} missing; export the run again")
         numbers = [f.name for f in fields(cls) if f.type is int]
-        wrong = [f"{name} = {table[name]!r}" for name in numbers if not (table[name].isdecimal() and int(table[name]))]
+        wrong = [f"{name} = {table[name]!r}" for name in numbers if not re.fullmatch("0*[1-9][0-9]{0,8}", table[name])]
         if wrong:
             raise ModelError(f"{where}: damaged metadata: {', '.join(wrong)}: expected whole numbers; export it again")
         present = [f.name for f in fields(cls) if f.name in table]

@@ -10,6 +10,7 @@ from reid_toolkit.config import Recipe
 from reid_toolkit.errors import RunError
 
 DEVICES = "cpu, cuda, cuda:N or mps"
+NO_MEMORY = "out of memory", "can't allocate memory", "not enough memory"
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def training_on(device: torch.device, recipe: Recipe, *, deterministic: bool = F
     choice may differ from run to run.
 
     Raises:
-        RunError: the GPU's memory is too small.
+        RunError: the memory of the device is too small.
     """
     before = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
     torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
@@ -31,19 +32,24 @@ def training_on(device: torch.device, recipe: Recipe, *, deterministic: bool = F
     try:
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             yield
-    except RuntimeError as error:
-        # MPS has no exception type of its own for this.
-        if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
+        reason = (str(error).splitlines() or ["the machine's memory is full"])[0]
         settings, network = recipe.training, recipe.network
         raise RunError(
             f"{device}: out of memory with training.batch_size = {settings.batch_size}, training.frames = "
-            f"{settings.frames} and crops of {network.height}x{network.width} ({str(error).splitlines()[0]}): halve "
+            f"{settings.frames} and crops of {network.height}x{network.width} ({reason}): halve "
             "training.batch_size (and the learning rates) or training.frames, or freeze layers (network.frozen)"
         ) from None
     finally:
         torch.backends.cudnn.benchmark = before[0]
         torch.use_deterministic_algorithms(before[1])
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch, numpy or Python says that memory ran out. The CPU and MPS have only their words for it."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in NO_MEMORY)
 
 
 def device_name(device: torch.device) -> str:

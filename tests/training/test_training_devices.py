@@ -99,6 +99,21 @@ def test_memory_that_runs_out_is_told_by_its_message_alone() -> None:
         raise RuntimeError("something else")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9000 bytes."),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9000 bytes."),
+        MemoryError("Unable to allocate 8.00 TiB for an array"),
+        MemoryError(),
+    ],
+)
+def test_a_cpu_says_it_in_other_words(error: Exception) -> None:
+    with pytest.raises(RunError, match=r"cpu: out of memory with training\.batch_size = 4.+: halve"):  # noqa: SIM117
+        with training_on(torch.device("cpu"), Recipe(training=SETTINGS)):
+            raise error
+
+
 def test_several_processes_do_not_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RunError, match="expected cuda or cpu for several"), join_world("mps"):
