@@ -7,13 +7,13 @@ import click
 
 
 class AnyPath(click.Path):
-    """A path. Nothing is refused: it is what a variable that is not set gives, and Path("") is the working folder."""
+    """A path. An empty one is refused: an unset shell variable gives it, and Path("") is the working folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        self.refuse_nothing(value, param, ctx)
+        self.refuse_empty(value, param, ctx)
         return super().convert(value, param, ctx)
 
-    def refuse_nothing(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> None:
+    def refuse_empty(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> None:
         if str(value) == "":
             self.fail("'': expected a path ('.' is the working folder)", param, ctx)
 
@@ -26,7 +26,7 @@ class FileOrFolder(AnyPath):
 
         if in_object_storage(str(value)):
             self.fail(f"{value!r} is in object storage: expected a path on this machine (docs/scaling.md)", param, ctx)
-        self.refuse_nothing(value, param, ctx)
+        self.refuse_empty(value, param, ctx)
         path = Path(value)
         argument = param is not None and param.param_type_name == "argument"
         order = " (are the arguments in the right order?)" if argument else ""
