@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import cv2
 import pytest
+from drawn_yard import write_video
 from model_server import Offer, serving
 from third_party import DIMENSION, build, save
 
@@ -220,7 +221,7 @@ def test_slips_in_names_are_one_line(reid, place: Place, people: Path, tmp_path:
         "error: smal-eyes: no such file, and no model of `reid models` (did you mean 'small-eyes'?)"
     )
     assert "finder: is a detector, expected an embedder" in reid("model", "card", "finder").error
-    ingest = ["ingest", tmp_path / "v.mp4", "--out", tmp_path / "d", "--detector"]
+    ingest = ["ingest", write_video(tmp_path / "v.avi"), "--out", tmp_path / "d", "--detector"]
     assert "(did you mean 'finder'?)" in reid(*ingest, "fnder").error
     assert "unknown detector" in reid(*ingest, "elephant").error
     assert "cannot read the model: No such file" in reid("model", "card", "model.onnx").error
@@ -247,7 +248,7 @@ def test_a_detectors_name_is_its_file(reid, place: Place, monkeypatch, tmp_path:
     monkeypatch.setattr("reid_toolkit.footage.ingest.load_detector", load)
     for name in ("finder", "motion"):
         with pytest.raises(RuntimeError):
-            reid("ingest", tmp_path / "v.mp4", "--out", tmp_path / "d", "--detector", name)
+            reid("ingest", write_video(tmp_path / "v.avi"), "--out", tmp_path / "d", "--detector", name)
     assert asked == [str(place.cache / "models" / "finder" / "finder.xml"), "motion"]
 
 
@@ -267,7 +268,7 @@ def test_the_catalogue_knows_which_label_is_a_person(
 
     monkeypatch.setattr("reid_toolkit.footage.ingest.load_detector", load)
     with pytest.raises(RuntimeError):
-        reid("ingest", tmp_path / "v.mp4", "--out", tmp_path / "d", "--detector", "finder", *typed)
+        reid("ingest", write_video(tmp_path / "v.avi"), "--out", tmp_path / "d", "--detector", "finder", *typed)
     assert labels == expected
 
 
