@@ -7,7 +7,7 @@ import click
 
 from reid_toolkit.cli.console import late_progress_bar, log, print_json, warn, warn_bad
 from reid_toolkit.cli.options import FILE, FOLDER, Number, Size, json_output
-from reid_toolkit.cli.output_files import OUTPUT
+from reid_toolkit.cli.paths import OUTPUT
 
 if TYPE_CHECKING:
     from reid_toolkit.adopt.adoption import Adopted

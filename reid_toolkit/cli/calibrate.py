@@ -10,7 +10,7 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import counted, print_json, progress_bar, warn, warn_bad
 from reid_toolkit.cli.known_corrections import corrections_of, corrections_option
-from reid_toolkit.cli.output_files import CALIBRATION_FILE
+from reid_toolkit.cli.paths import CALIBRATION_FILE
 from reid_toolkit.cli.tables import print_table
 from reid_toolkit.errors import GalleryError, InputError
 

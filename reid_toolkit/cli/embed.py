@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli import options, places, pool_options
+from reid_toolkit.cli import options, paths, pool_options
 from reid_toolkit.cli.console import print_json, progress_bar, warn, warnings_on_log
 from reid_toolkit.errors import InputError
 from reid_toolkit.records import Crop
@@ -16,7 +16,7 @@ from reid_toolkit.records import Crop
 @click.command()
 @click.argument("source", metavar="SOURCE")
 @options.model_option
-@click.option("--out", type=places.FOLDER_PLACE, required=True, help="The folder for the job's files and its result.")
+@click.option("--out", type=paths.FOLDER_PLACE, required=True, help="The folder for the job's files and its result.")
 @click.option(
     "--format", type=click.Choice(["npy", "parquet"]), default="npy", show_default=True, help="Format of the result."
 )

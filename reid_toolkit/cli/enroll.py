@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from reid_toolkit.cli import options, places, pool_options
+from reid_toolkit.cli import options, paths, pool_options
 from reid_toolkit.cli.cameras import describe_fit
 from reid_toolkit.cli.console import counted, print_json, progress_bars, warn, warn_bad
 from reid_toolkit.errors import InputError
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, type=places.PLACE, metavar="DATASET|IMAGE...")
+@click.argument("inputs", nargs=-1, required=True, type=paths.PLACE, metavar="DATASET|IMAGE...")
 @options.model_option
 @options.gallery_option
 @click.option(

@@ -7,7 +7,7 @@ import click
 
 from reid_toolkit.cli.console import log, print_json, progress_bar, warn_bad
 from reid_toolkit.cli.options import FILE, FOLDER, MODEL, batch_size, camera_statistics, json_output, skip_bad
-from reid_toolkit.cli.output_files import PAGE
+from reid_toolkit.cli.paths import PAGE
 from reid_toolkit.cli.tables import print_table
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import OnProgress, confirm, counted, late_progress_bar, log, print_json, warn, yes_option
 from reid_toolkit.cli.options import parse_moment
-from reid_toolkit.cli.output_files import PAGE
+from reid_toolkit.cli.paths import PAGE
 from reid_toolkit.errors import GalleryError, InputError, did_you_mean
 from reid_toolkit.times import format_moment
 

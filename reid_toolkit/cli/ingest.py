@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reid_toolkit.cli import options, places, pool_options
+from reid_toolkit.cli import options, paths, pool_options
 from reid_toolkit.cli.console import counted, fail, print_json, printable, progress_bar, warn, warnings_on_log
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
-@click.option("--out", type=places.FOLDER_PLACE, required=True, help="The dataset folder to create or add to.")
+@click.option("--out", type=paths.FOLDER_PLACE, required=True, help="The dataset folder to create or add to.")
 @options.footage
 @click.option(
     "--tracks",

@@ -13,7 +13,7 @@ import rich_click
 from reid_toolkit.cli import options
 from reid_toolkit.cli import people_corrections as corrections
 from reid_toolkit.cli.console import counted, late_progress_bar, log, print_json, printable, warn
-from reid_toolkit.cli.output_files import LEAST_TIMES, PAGE
+from reid_toolkit.cli.paths import LEAST_TIMES, PAGE
 from reid_toolkit.cli.people_limits import RATE, limit_of
 from reid_toolkit.cli.tables import print_table
 from reid_toolkit.errors import did_you_mean, refuse_unknown

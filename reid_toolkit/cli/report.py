@@ -6,7 +6,7 @@ import click
 
 from reid_toolkit.cli.console import log, print_json, printable, progress_bar, rich_escape, warn_bad
 from reid_toolkit.cli.options import FILE, FOLDER, json_output, skip_bad
-from reid_toolkit.cli.output_files import PAGE
+from reid_toolkit.cli.paths import PAGE
 
 
 @click.command()

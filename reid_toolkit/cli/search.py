@@ -8,7 +8,7 @@ import click
 from reid_toolkit.cli import options
 from reid_toolkit.cli.console import log, print_json, warn
 from reid_toolkit.cli.detecting import choose_person, detect_options, doubt_shapes
-from reid_toolkit.cli.output_files import PAGE
+from reid_toolkit.cli.paths import PAGE
 from reid_toolkit.cli.search_output import show_table, warn_damage, write_sheet
 from reid_toolkit.times import read_seconds
 

@@ -9,7 +9,7 @@ import click
 
 from reid_toolkit.cli.console import counted, late_progress_bar, log, print_json, printable
 from reid_toolkit.cli.options import FOLDER, NAME, json_output
-from reid_toolkit.cli.output_files import PAGE
+from reid_toolkit.cli.paths import PAGE
 from reid_toolkit.cli.tables import print_table
 from reid_toolkit.errors import DatasetError
 from reid_toolkit.times import format_span

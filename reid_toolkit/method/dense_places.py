@@ -37,10 +37,11 @@ def beyond_lists(
         groups: (N,) the group of each sample.
         kinds: (N,) rows of ``limits``.
         limits: (C, C) the distance for two kinds under which samples are surely alike.
-        found: of each sample, the :data:`MOST` nearest within ``limits``, if they are known. Otherwise all samples in
-            dense places are compared with each other.
+        found: of each sample, the :data:`MOST` within ``limits`` that :func:`cells.agreed` keeps, if they are known.
+            Otherwise all samples in dense places are compared with each other.
 
-    Returns (N, N) with stored entries for the pairs in both directions. None if no list is full.
+    Returns (N, N) with stored entries for the pairs: those of the lists in both directions, the others from each sample
+    that keeps them. None if no list is full.
     """
     listed, beyond = [], []
     for which, lists in enumerate(near):
@@ -71,7 +72,7 @@ def among(
     kinds: NDArray[np.int64],
     limits: NDArray[np.float64],
 ) -> Iterator[Pairs]:
-    """Yield the pairs of samples ``dense`` that are within ``limits``, of each sample the :data:`MOST` nearest."""
+    """Yield the pairs of samples ``dense`` that are within ``limits``, of each sample those that ``agreed`` keeps."""
     there, squares = points[torch.from_numpy(dense).to(points.device)], limits**2
     norms, most = there.square().sum(dim=1), float(squares.max())
     for rows in np.array_split(np.arange(len(dense)), -(-len(dense) // ROWS)):

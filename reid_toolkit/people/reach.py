@@ -5,7 +5,7 @@ apart different people are, and a pair that is much nearer is likely one person.
 person, their distances tell how far apart records of one person are. The limit is in the middle between both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,7 +76,7 @@ def estimate_reach(
     From :data:`SAMPLED_FROM` records on with ``groups``, only the records of some groups are looked at. The number of
     neighbours is then that of a smaller gallery: in a large one, many records within reach show other people.
     """
-    names, number = np.unique(np.array(cameras, dtype=object).astype(str), return_inverse=True)
+    names, number = numbered(cameras)
     if groups is not None and len(groups) >= SAMPLED_FROM:
         rows = some_groups(groups)
         descriptors, number, groups = descriptors[rows], number[rows], groups[rows]
@@ -90,14 +90,23 @@ def estimate_reach(
             own, other = ((a + b) / 2 if b is not None else a for a, b in zip((own, other), largest, strict=True))
         farthest = two_limits(own, other)
     if numbers is None:
-        limits = np.array([[farthest(a or None, b or None) for b in names] for a in names])
-        counts = neighbour_counts(descriptors, number, limits)
+        counts = neighbour_counts(descriptors, number, limits_between(names, farthest))
         bounds = ((FEWEST_OWN, MOST_OWN), (FEWEST_OTHER, MOST_OTHER))
         in_own, in_other = (
             int(np.clip(MORE * np.median(column), *bound)) for column, bound in zip(counts, bounds, strict=True)
         )
         numbers = in_own, in_other
     return Reach(farthest, *numbers, surely)
+
+
+def numbered(cameras: Sequence[str]) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    """The names of the cameras, each once, and the number (N,) of each record's camera among them."""
+    return np.unique(np.array(cameras, dtype=object).astype(str), return_inverse=True)
+
+
+def limits_between(names: NDArray[np.str_], farthest: Farthest) -> NDArray[np.float64]:
+    """The largest distance of neighbours for each two of C cameras, (C, C)."""
+    return np.array([[farthest(a or None, b or None) for b in names] for a in names])
 
 
 def two_limits(own: float, other: float) -> Farthest:
@@ -126,14 +135,10 @@ def surroundings(
     count = len(descriptors)
     if count < SAMPLED_FROM:
         return np.arange(count), np.arange(count)
-    names, number = np.unique(np.array(cameras, dtype=object).astype(str), return_inverse=True)
-    limits = np.array([[farthest(a or None, b or None) for b in names] for a in names])
+    names, number = numbered(cameras)
     middle = np.sort(np.random.default_rng(0).choice(count, min(SEEDS, count), replace=False))
     chosen = [middle]
-    for part in np.array_split(middle, max(1, len(middle) * count // (1 << 24))):
-        distances = np.sqrt(np.maximum(2 - 2 * (descriptors[part] @ descriptors.T), 0))
-        distances[distances > limits[number[part][:, None], number]] = np.inf
-        same = number[part][:, None] == number
+    for _, distances, same in to_all(descriptors, number, limits_between(names, farthest), middle):
         for kind, most in zip((same, ~same), AROUND, strict=True):
             apart = np.where(kind, distances, np.inf)
             nearest = np.argpartition(apart, min(most, count - 1), axis=1)[:, :most]
@@ -145,10 +150,16 @@ def place_within(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     """The place of each row in its group, in an order drawn at random."""
     drawn = np.random.default_rng(0).permutation(len(groups))
     order = drawn[np.argsort(groups[drawn], kind="stable")]
-    first = np.flatnonzero(np.diff(groups[order], prepend=-1))
     places = np.empty(len(groups), np.int64)
-    places[order] = np.arange(len(groups)) - np.repeat(first, np.diff(first, append=len(groups)))
+    places[order] = sizes_and_places(groups[order])[1]
     return places
+
+
+def sizes_and_places(groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The sizes of groups (G,), and the place of each row in its group (N,). ``groups`` (N,) are sorted, from 0 on."""
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    sizes = np.diff(starts, append=len(groups))
+    return sizes, np.arange(len(groups)) - np.repeat(starts, sizes)
 
 
 def typical_limits(descriptors: NDArray[np.float32], camera: NDArray[np.int64]) -> tuple[float, float]:
@@ -175,9 +186,7 @@ def distances_within(
     """The largest usual distances within groups, and the median ones."""
     order = np.argsort(groups, kind="stable")
     order = order[groups[order] >= 0]
-    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
-    sizes = np.diff(starts, append=len(order))
-    place = np.arange(len(order)) - np.repeat(starts, sizes)  # of each record in its group
+    sizes, place = sizes_and_places(groups[order])
     # Each record with each later one of its group, or with a few of them if there are too many pairs.
     first, second = [], []
     most = max(1, 2 * PAIRS // max(len(order), 1))
@@ -231,11 +240,20 @@ def neighbour_counts(
     count = len(descriptors)
     rows = np.arange(count) if count <= ROWS else np.sort(np.random.default_rng(0).choice(count, ROWS, replace=False))
     own, other = [], []
-    for part in np.array_split(rows, max(1, len(rows) * count // (1 << 24))):
-        distances = np.sqrt(np.maximum(2 - 2 * (descriptors[part] @ descriptors.T), 0))
-        near = distances <= limits[camera[part][:, None], camera]
+    for part, distances, same in to_all(descriptors, camera, limits, rows):
+        near = np.isfinite(distances)
         near[np.arange(len(part)), part] = False
-        same = camera[part][:, None] == camera
         own.append((near & same).sum(axis=1))
         other.append((near & ~same).sum(axis=1))
     return np.concatenate(own), np.concatenate(other)
+
+
+def to_all(
+    descriptors: NDArray[np.float32], camera: NDArray[np.int64], limits: NDArray[np.float64], rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]]:
+    """Yield some of ``rows`` at a time: them, their distances to all records, infinite beyond the limits, and whether
+    both are of one camera."""
+    for part in np.array_split(rows, max(1, len(rows) * len(camera) // (1 << 24))):
+        distances = np.sqrt(np.maximum(2 - 2 * (descriptors[part] @ descriptors.T), 0))
+        distances[distances > limits[camera[part][:, None], camera]] = np.inf
+        yield part, distances, camera[part][:, None] == camera

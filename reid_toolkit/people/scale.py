@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.people.alert_budget import Limit
-from reid_toolkit.people.reach import Farthest, typical_limits
+from reid_toolkit.people.reach import Farthest, numbered, typical_limits
 
 ROWS = 20_000
 """The distance is estimated from at most so many records of the gallery."""
@@ -44,6 +44,5 @@ def estimate_scale(store: GalleryStore) -> Scale:
             cameras += names
     if not parts:
         return Scale(lambda _a, _b: 0.0)
-    numbers = np.unique(np.array(cameras, dtype=object).astype(str), return_inverse=True)[1]
-    own, other = typical_limits(np.concatenate(parts), numbers)
+    own, other = typical_limits(np.concatenate(parts), numbered(cameras)[1])
     return Scale(lambda a, b: own if (a or "") == (b or "") else other)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_toolkit.cli.output_files import CALIBRATION_FILE, LEAST_TIMES, PAGE, OutputFile, refuse_unwritable
+from reid_toolkit.cli.paths import CALIBRATION_FILE, LEAST_TIMES, PAGE, OutputFile, refuse_unwritable
 from reid_toolkit.errors import InputError
 
 COMMANDS = (
@@ -72,7 +72,7 @@ def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     program = (
         "import os, sys, reid_toolkit.files\nfrom pathlib import Path\n"
-        "from reid_toolkit.cli.output_files import refuse_unwritable\n"
+        "from reid_toolkit.cli.paths import refuse_unwritable\n"
         "os.seteuid(65534); refuse_unwritable(Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "a" / "b.json"], capture_output=True, text=True)
