@@ -5,6 +5,8 @@
       manifest-before.csv     the manifest before the change, byte for byte
     DATASET/set-aside/names.txt
       the names that splits have given, also splits that were undone
+    DATASET/set-aside/recordings.txt
+      the names of recordings whose crops were lost (dataset_writer.FORGOTTEN)
 
 A change is recorded before the manifest is written. If a process dies in between, there is nothing to undo.
 """
@@ -22,7 +24,7 @@ from reid_toolkit.datasets import manifest
 from reid_toolkit.datasets.dataset import Dataset, group_tracklets
 from reid_toolkit.errors import DatasetError, did_you_mean
 from reid_toolkit.files import as_name, csv_text, parse_json, write_atomic
-from reid_toolkit.footage.dataset_writer import open_folder
+from reid_toolkit.footage.dataset_writer import open_folder, read_names, write_names
 
 SET_ASIDE = "set-aside"
 """A folder in the dataset that only `undo` reads."""
@@ -164,10 +166,9 @@ def dropped_paths(root: Path) -> set[str]:
 def names_given(root: Path) -> list[str]:
     """Return the names that splits have given. None if the file is missing or damaged."""
     try:
-        text = (root / SET_ASIDE / NAMES).read_text(encoding="utf-8")
+        return read_names(root / SET_ASIDE / NAMES)
     except (OSError, UnicodeDecodeError):
         return []
-    return [name for name in text.split("\n") if name]
 
 
 def names_before(root: Path) -> set[str]:
@@ -201,7 +202,7 @@ def apply(root: Path, kind: str, change: Edit) -> Change:
         shutil.copyfile(path, place / BEFORE)
         record = {"kind": kind, "tracklets": names, "paths": made.paths, "after": made.after}
         if kind == "split":
-            write_atomic(root / SET_ASIDE / NAMES, "".join(f"{name}\n" for name in [*names_given(root), names[-1]]))
+            write_names(root / SET_ASIDE / NAMES, [*names_given(root), names[-1]])
         write_atomic(place / RECORD, json.dumps(record, indent=1) + "\n")
         write_atomic(path, content)
         return made

@@ -13,7 +13,7 @@ list the recording, its folder still has its own two files, and it is entered wh
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,9 +157,19 @@ def names_ever(entries: Sequence[Entry]) -> set[str]:
 def forgotten_names(root: Path) -> set[str]:
     """The names in :data:`FORGOTTEN`. A gallery may hold their tracklets too."""
     try:
-        return set((root / FORGOTTEN).read_text(encoding="utf-8").split("\n")) - {""}
+        return set(read_names(root / FORGOTTEN))
     except (FileNotFoundError, UnicodeDecodeError):
         return set()
+
+
+def read_names(path: Path) -> list[str]:
+    """The names in a file, one a line. Raises :class:`OSError` and :class:`UnicodeDecodeError`."""
+    return [name for name in path.read_text(encoding="utf-8").split("\n") if name]
+
+
+def write_names(path: Path, names: Iterable[str]) -> None:
+    """Write names, one a line."""
+    write_atomic(path, "".join(f"{name}\n" for name in names))
 
 
 @contextmanager

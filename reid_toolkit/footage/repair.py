@@ -20,6 +20,7 @@ from reid_toolkit.footage.dataset_writer import (
     open_folder,
     read_journal,
     write_journal,
+    write_names,
 )
 from reid_toolkit.records import Crop
 
@@ -165,5 +166,5 @@ def forget_lost(root: Path) -> None:
     kept = [entry for entry in entries if not entry["crops"] or entry["name"] in there]
     if len(kept) < len(entries):
         names = forgotten_names(root) | names_ever([entry for entry in entries if entry not in kept])
-        write_atomic(root / FORGOTTEN, "".join(f"{name}\n" for name in sorted(names)))
+        write_names(root / FORGOTTEN, sorted(names))
         write_journal(root / JOURNAL, kept)
