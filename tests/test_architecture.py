@@ -39,7 +39,7 @@ ARROWS = {
     "live": BASE | {"footage", "runtime", "gallery"},
     "search": BASE | {"calibration", "camera_statistics", "datasets", "gallery", "parallel", "runtime"},
     "people": BASE | {"camera_statistics", "datasets", "gallery", "live.recognising", "method"},
-    "demo": BASE | {"datasets"},
+    "demo": BASE | {"datasets", "parallel"},
     "service": BASE | {"calibration", "gallery", "people", "runtime", "search"},
     "catalogue": {"errors", "files", "version"},
     "doctor": BASE | {"catalogue", "demo.crops", "gallery", "runtime"},

@@ -72,7 +72,7 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
     """Run every step of the demo in the folder ``out``. Gives the summary that --json prints."""
     from reid_toolkit.cli.evaluate import PLAIN as PLAIN_NAME
     from reid_toolkit.datasets.manifest import read_manifest
-    from reid_toolkit.demo.footage import TRUTH, draw_footage
+    from reid_toolkit.demo.footage import TRUTH
     from reid_toolkit.demo.truth import label_tracklets, read_truth, write_identities
     from reid_toolkit.files import write_atomic
 
@@ -90,9 +90,7 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
         )
     write_atomic(stamp, str(seed))
     if not (footage / TRUTH).exists():  # it is written last, so if it exists the videos are complete
-        say(f"draw footage of synthetic people into {footage}")
-        with progress_bar("draw", "frames") as on_progress:
-            draw_footage(footage, seed=seed, on_progress=on_progress)
+        draw(footage, seed)
 
     type_command("ingest", *sorted(footage.glob("*.avi")), "--out", people)
     dataset = read_manifest(people)
@@ -128,6 +126,20 @@ def walk(out: Path, seed: int) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began, 1),
         "report": str(report.resolve()),
     }
+
+
+def draw(folder: Path, seed: int) -> None:
+    """Draw the footage, all cameras at once if there are cores for it."""
+    from reid_toolkit.demo.cameras import CAMERAS
+    from reid_toolkit.demo.footage import draw_footage
+    from reid_toolkit.parallel.processes import Processes
+    from reid_toolkit.runtime.session import usable_cores
+
+    say(f"draw footage of synthetic people into {folder}")
+    cores = usable_cores()
+    pool = Processes(len(CAMERAS), cores) if cores > 1 else None
+    with progress_bar("draw", "frames") as on_progress:
+        draw_footage(folder, seed=seed, pool=pool, on_progress=on_progress)
 
 
 def show_people(gallery: Path) -> None:

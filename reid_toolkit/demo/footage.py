@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,10 +14,11 @@ from reid_toolkit.demo.cameras import CAMERAS
 from reid_toolkit.demo.people import make_people
 from reid_toolkit.demo.recording import record
 from reid_toolkit.demo.truth import Box, write_truth
-from reid_toolkit.demo.walks import plan_walks
+from reid_toolkit.demo.walks import Step, plan_walks
 from reid_toolkit.errors import InputError, VideoError
 from reid_toolkit.files import atomic_path
 from reid_toolkit.images import Image
+from reid_toolkit.parallel.pool import Pool, in_order
 
 TRUTH = "truth.csv"
 CODEC = "MJPG"
@@ -38,6 +41,15 @@ class Footage:
     fps: float
 
 
+class Walks(NamedTuple):
+    """What one camera records."""
+
+    camera: str
+    steps: list[list[Step]]
+    """The walkers of each frame."""
+    rng: np.random.Generator
+
+
 def draw_footage(
     folder: Path,
     *,
@@ -47,12 +59,14 @@ def draw_footage(
     visits: int = 3,
     size: tuple[int, int] = (512, 288),
     fps: float = 12.0,
+    pool: Pool | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Footage:
     """Draw ``people`` people who each cross each of ``cameras`` ``visits`` times, into ``folder``.
 
     The same arguments give the same frames and the same truth. ``size`` is (width, height), even pixels.
-    ``on_progress`` is called with (frames done, frames in all). Existing files are replaced, each completely.
+    With a ``pool``, each camera is a unit of its work. ``on_progress`` is called with (frames done, frames in all)
+    after each frame, or with a pool after each camera. Existing files are replaced, each completely.
 
     Raises :class:`InputError` for settings that cannot be drawn, :class:`VideoError` if a video cannot be written.
     """
@@ -67,27 +81,55 @@ def draw_footage(
     if height < SMALLEST or width < height or width % 2 or height % 2:
         raise InputError(f"size is {width}x{height}: expected even sides, wider than high, {SMALLEST} lines or more")
     crowd = make_people(people, seed)
-    plans = {}
+    plans = []
     for name in cameras:
         # Seeded by name, so that a camera's footage does not depend on which other cameras are drawn.
         rng = np.random.default_rng([seed, 2, list(CAMERAS).index(name)])
-        plans[name] = plan_walks(CAMERAS[name], crowd, visits, width / height, fps, rng), rng
-    total = sum(len(walks) for walks, _ in plans.values())
-    videos = {name: folder / f"{name}.avi" for name in plans}
+        plans.append(Walks(name, plan_walks(CAMERAS[name], crowd, visits, width / height, fps, rng), rng))
+    total = sum(len(walks.steps) for walks in plans)
     truth = folder / TRUTH
     truth.unlink(missing_ok=True)  # written last: if it exists, all of the footage exists and is from one drawing
-    boxes: list[Box] = []
     done = 0
-    for name, (walks, rng) in plans.items():
-        with video_writer(videos[name], fps, size, len(walks)) as write:
-            for frame, (image, found) in enumerate(record(CAMERAS[name], walks, size, rng)):
-                write(image)
-                boxes += [Box(name, frame, *box) for box in found]
-                done += 1
-                if on_progress:
-                    on_progress(done, total)
+
+    def advance(frames: int) -> None:
+        nonlocal done
+        done += frames
+        if on_progress:
+            on_progress(done, total)
+
+    boxes: list[Box] = []
+    if pool is None:
+        for walks in plans:
+            boxes += draw_camera(walks, folder=folder, size=size, fps=fps, on_frame=partial(advance, 1))
+    else:
+        start = partial(partial, draw_camera, folder=folder, size=size, fps=fps)
+        for walks, found in zip(plans, in_order(pool.run(start, plans)), strict=True):
+            boxes += found
+            advance(len(walks.steps))
     write_truth(truth, boxes)
-    return Footage(videos, truth, people, total, fps)
+    return Footage({name: video_of(folder, name) for name in cameras}, truth, people, total, fps)
+
+
+def draw_camera(
+    walks: Walks,
+    *,
+    folder: Path,
+    size: tuple[int, int],
+    fps: float,
+    on_frame: Callable[[], None] = lambda: None,
+) -> list[Box]:
+    """Write the recording of one camera, and say who is where in it."""
+    boxes: list[Box] = []
+    with video_writer(video_of(folder, walks.camera), fps, size, len(walks.steps)) as write:
+        for frame, (image, found) in enumerate(record(CAMERAS[walks.camera], walks.steps, size, walks.rng)):
+            write(image)
+            boxes += [Box(walks.camera, frame, *box) for box in found]
+            on_frame()
+    return boxes
+
+
+def video_of(folder: Path, camera: str) -> Path:
+    return folder / f"{camera}.avi"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from reid_toolkit.demo import footage as footage_module
 from reid_toolkit.demo.footage import draw_footage
 from reid_toolkit.demo.truth import read_truth
 from reid_toolkit.errors import InputError, VideoError
+from reid_toolkit.parallel.processes import Processes
 
 TINY = {"people": 3, "visits": 1, "cameras": ("north", "gate"), "size": (256, 144)}
 
@@ -85,6 +86,16 @@ def test_progress_counts_the_frames_of_all_cameras(tmp_path):
     seen = []
     made = draw_footage(tmp_path, **TINY | {"people": 1}, on_progress=lambda *counts: seen.append(counts))
     assert seen == [(i + 1, made.frames) for i in range(made.frames)]
+
+
+def test_several_processes_draw_the_same_files(footage, tmp_path):
+    seen = []
+    made = draw_footage(tmp_path, **TINY, pool=Processes(2, 2), on_progress=lambda *counts: seen.append(counts))
+    assert made.truth.read_bytes() == footage.truth.read_bytes()
+    assert made.frames == footage.frames
+    assert list(made.videos) == list(footage.videos)
+    assert all(made.videos[name].read_bytes() == path.read_bytes() for name, path in footage.videos.items())
+    assert [done for done, _ in seen] == [len(frames_of(made.videos["north"])), made.frames]
 
 
 def test_interrupted_footage_has_no_truth_and_no_half_video_and_is_drawn_anew(tmp_path):
