@@ -7,9 +7,10 @@ model ``day-N.onnx`` of the network that was trained on each (``reid export --in
 measured; the other parts of an existing JSON stay.
 
 identity: each day is played to the recogniser crop by crop, as a tracker would, into an empty gallery, which is grouped
-every ``--group-every`` minutes of the day. IDF1 over all cameras counts crops: live, by the last event about the
-tracklet; and by grouping, as it came and all at once afterwards. A tracklet without a number counts as a person of its
-own. A true visit is a stay of one person before one camera.
+every ``--group-every`` minutes of the day and at its end. IDF1 over all cameras counts crops: live, by the last event
+about the tracklet while it was there; "corrected", by the last event of all; and by grouping, as it came and all at
+once afterwards. A tracklet without a number counts as a person of its own. A true visit is a stay of one person before
+one camera.
 
 alerts: a model watches a day of people whom it was not trained on. The first half of the day is the gallery and makes
 the calibration. In the second half, each person of a third day is watched for, one at a time, by one tracklet: every
@@ -67,7 +68,7 @@ from reid_toolkit.live.events import Event
 from reid_toolkit.live.events.sink import SinkCount
 from reid_toolkit.live.watch import Camera, watch_cameras
 from reid_toolkit.people.alert_budget import AlertBudget, busiest_day
-from reid_toolkit.people.recogniser import PeopleRecogniser
+from reid_toolkit.people.recogniser import READ_SECONDS, PeopleRecogniser
 from reid_toolkit.people.update import update
 from reid_toolkit.people.watch_list import Picture, WatchList
 from reid_toolkit.people.watch_log import WatchLog
@@ -150,24 +151,36 @@ def identity(played: Played, group_every: float) -> dict[str, Any]:
             average.add(played.rows[name][at])
             announcer.pass_time(one.camera, now)
             announcer.look(InView(one.camera, name, one.start, now, average.count, average.count >= MIN_CROPS), average)
+            announcer.poll()
         for name in list(view):
             end(name, clock)
         update(gallery)
+        for camera in {one.camera for one in played.tracklets}:
+            announcer.close_camera(camera)
+        clock += READ_SECONDS
+        announcer.poll()
         as_it_came = {digest: one.person for digest, one in gallery.people.read().members.items()}
         gallery.refresh_statistics()
         update(gallery, anew=True)
         afterwards = {digest: one.person for digest, one in gallery.people.read().members.items()}
-    live = {event.tracklet: event.number or event.visit for _, event in told.events if event.kind != "left"}
+    last = {event.tracklet: event.number or event.visit for _, event in told.events if event.kind != "left"}
+    live = {
+        event.tracklet: event.number or event.visit
+        for _, event in told.events
+        if event.kind not in ("left", "corrected")
+    }
     truth = [played.identities[name] for _, name, _ in crops]
     digests = [key_digest(played.record(shown[name])) for _, name, _ in crops]
     visits = true_visits(played)
     kinds = [event.kind for _, event in told.events]
     return {
         "idf1 live": idf1(truth, [live.get(name, name) for _, name, _ in crops]),
+        "idf1 corrected": idf1(truth, [last.get(name, name) for _, name, _ in crops]),
         "idf1 grouped as it came": idf1(truth, [as_it_came[one] for one in digests]),
         "idf1 grouped afterwards": idf1(truth, [afterwards[one] for one in digests]),
         "entered per visit": kinds.count("entered") / visits,
         "entered and revised per visit": (kinds.count("entered") + kinds.count("revised")) / visits,
+        "corrected per visit": kinds.count("corrected") / visits,
         "visits": visits,
         "tracklets": len(shown),
     }

@@ -88,7 +88,10 @@ class Announcer:
         self._tell(self.presence.close_camera(camera))
 
     def poll(self) -> None:
-        """Pass on warnings of the destinations."""
+        """Say what grouping has corrected, and pass on warnings of the destinations."""
+        if self.recogniser:
+            for one in self.recogniser.corrections():
+                self._tell(self.presence.correct(one.camera, one.tracklet, one.decision))
         for sink in self.sinks:
             sink.poll()
 

@@ -15,6 +15,8 @@ LEFT_AFTER, SEEN_EVERY = 30.0, 10.0
 """Seconds. The defaults of :class:`Presence`."""
 CLOCK_SECONDS = 1.0
 """If time goes back by more than this, the clock was set, and everybody leaves. Less is taken for no time."""
+MOST = 5_000
+"""So many tracklets that ended can be corrected, the latest."""
 
 Subject = tuple[str | None, str | None]
 """Whom a visit is about: (number or name of the person, None), or (None, tracklet) if nobody was recognised."""
@@ -62,6 +64,9 @@ class Visit:
     """Whether there was an alert about this subject."""
     pictures: set[str] = field(default_factory=set)
     """The pictures that there was an alert about."""
+    left: bool = False
+    corrections: dict[str, Decision] = field(default_factory=dict)
+    """Whom tracklets of this visit showed, as was found after they had ended. It is said when the visit has ended."""
 
     @property
     def person(self) -> str | None:
@@ -109,12 +114,12 @@ class Camera:
 
 
 class Presence:
-    """Makes events of tracklets. It holds only who is in view, however long it runs.
+    """Makes events of tracklets. It holds who is in view, and a bounded number of visits that have ended.
 
     Each visit has one ``entered`` and later one ``left``; both have the same ``visit``. Between them are ``seen`` and
     ``revised``, and an ``alert`` if the person is on the watch list. A person who gets another name goes on with the
-    visit, and ``revised`` says the name. In a camera, time does not go back, unless the
-    clock was set.
+    visit, and ``revised`` says the name. After ``left`` there may be ``corrected``. In a camera, time does not go back,
+    unless the clock was set.
     """
 
     def __init__(self, left_after: float = LEFT_AFTER, seen_every: float = SEEN_EVERY) -> None:
@@ -122,6 +127,8 @@ class Presence:
         seconds from any event of a visit to a ``seen``."""
         self.left_after, self.seen_every = left_after, seen_every
         self._cameras: dict[str, Camera] = {}
+        self._visits: dict[tuple[str, str], Visit] = {}
+        """The visit of each tracklet that has ended, by camera and tracklet, the latest last."""
 
     def see(self, sight: Sight) -> list[Event]:
         """Take news of a tracklet. Returns what is to be said, in order.
@@ -151,7 +158,18 @@ class Presence:
             camera.gone.discard(sight.tracklet)
             if ended := camera.of.pop(sight.tracklet, None):
                 ended.finish(sight.tracklet)
+                self._remember(sight.tracklet, ended)
         return events
+
+    def correct(self, camera: str, tracklet: str, decision: Decision) -> list[Event]:
+        """Note that a tracklet that has ended shows somebody else than was said. While its visit goes on, it waits."""
+        visit = self._visits.get((camera, tracklet))
+        if visit is None:
+            return []
+        visit.corrections[tracklet] = decision
+        if not visit.left:
+            return []
+        return correct(self._cameras.get(camera) or Camera(camera, visit.said), visit)
 
     def pass_time(self, camera: str, time: float) -> list[Event]:
         """Note that it is ``time`` before a camera. Returns who has left."""
@@ -169,6 +187,7 @@ class Presence:
             found.gone.discard(tracklet)
             if visit := found.of.pop(tracklet, None):
                 visit.finish(tracklet)
+                self._remember(tracklet, visit)
 
     def close_camera(self, camera: str) -> list[Event]:
         """End all visits before a camera, because it is watched no more."""
@@ -244,11 +263,22 @@ class Presence:
         events = []
         for visit in sorted(visits, key=lambda visit: (visit.end, visit.name)):
             events.append(say("left", camera, visit))
+            visit.left = True
             del camera.visits[visit.subject]
             for tracklet in visit.spans:
                 del camera.of[tracklet]
                 camera.gone.add(tracklet)
+                self._remember(tracklet, visit)
+            events += correct(camera, visit)
         return events
+
+    def _remember(self, tracklet: str, visit: Visit) -> None:
+        if visit.decision is None:  # nobody recognises people
+            return
+        self._visits.pop((visit.camera, tracklet), None)
+        self._visits[visit.camera, tracklet] = visit
+        while len(self._visits) > MOST:
+            del self._visits[next(iter(self._visits))]
 
 
 def subject_of(sight: Sight) -> Subject:
@@ -267,6 +297,19 @@ def join(camera: Camera, visit: Visit, sight: Sight) -> None:
         if sight.ended and visit.decision and sight.decision.person != visit.person:
             return  # a tracklet that was lost may end with the name that the person had before
         visit.decision = sight.decision
+
+
+def correct(camera: Camera, visit: Visit) -> list[Event]:
+    """Say whom the tracklets of a visit showed that has ended, if it is somebody else."""
+    events = []
+    for tracklet, decision in visit.corrections.items():
+        previous, subject = (visit.person, visit.number), (decision.number or decision.person, None)
+        visit.tracklet, visit.decision = tracklet, decision
+        if subject != visit.subject:
+            visit.subject = subject
+            events.append(say("corrected", camera, visit, previous))
+    visit.corrections.clear()
+    return events
 
 
 def say(

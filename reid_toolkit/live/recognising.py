@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,14 @@ class Decision:
             raise ValueError(f"probability {self.probability}: expected 0 to 1")
 
 
+class Correction(NamedTuple):
+    """A tracklet that has ended shows another person than was said."""
+
+    camera: str
+    tracklet: str
+    decision: Decision
+
+
 @dataclass(frozen=True, slots=True)
 class Resemblance:
     """A tracklet looks like a picture of the watch list."""
@@ -73,6 +81,9 @@ class Recogniser(Protocol):
 
     def ended(self, record: Record, decision: Decision) -> None:
         """A tracklet has ended. This is its record, which is being enrolled, and the latest decision about it."""
+
+    def corrections(self) -> list[Correction]:
+        """Of the tracklets that have ended, those that show another person than was said last. Each is given once."""
 
 
 class Watching(Protocol):

@@ -16,13 +16,14 @@ from reid_toolkit.gallery.base import GalleryStore
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.people_table import People
 from reid_toolkit.gallery.types import Comparison
-from reid_toolkit.live.recognising import Decision
+from reid_toolkit.live.recognising import Correction, Decision
 from reid_toolkit.people.alert_budget import AlertBudget, looks_at
 from reid_toolkit.people.constraints import too_soon
 from reid_toolkit.people.in_view import InView, Seen
 from reid_toolkit.people.naming import NUMBERED, find_person, name_of, unknown_person
 from reid_toolkit.people.newcomers import Newcomers
 from reid_toolkit.people.scale import Scale, estimate_scale
+from reid_toolkit.people.told import ToldTracklets
 from reid_toolkit.people.watch_log import WatchLog
 from reid_toolkit.records import Match, Record
 from reid_toolkit.times import UNIX_TIMES
@@ -100,6 +101,9 @@ class PeopleRecogniser:
         self._budget = budget
         self._log = log or WatchLog(self._table, {})
         self._newcomers = Newcomers(self._table, clock)
+        self._told = ToldTracklets()
+        self._corrections: list[Correction] = []
+        """Those that were not asked for yet."""
         self._said: set[str] = set()
         self._read_next = self._search_next = 0.0
         self._scale_of: tuple[object, int] | None = None
@@ -247,9 +251,16 @@ class PeopleRecogniser:
         """Take the record for the person from now on. Grouping may decide otherwise later."""
         found = NUMBERED.fullmatch(decision.number or "")
         person = int(found[1]) if found else 0
+        self._told.put(record, person or None)
         if person in self._sizes or self._newcomers.is_new(person):  # and not forgotten meanwhile
             self._newcomers.put(record, person)
             self._join(key_digest(record), person)
+
+    def corrections(self) -> list[Correction]:
+        """Say what grouping has decided otherwise; see :class:`reid_toolkit.live.recognising.Recogniser`."""
+        self._refresh()
+        found, self._corrections = self._corrections, []
+        return found
 
     def close(self) -> None:
         """Store whom the last records were taken for. Call it when they are enrolled."""
@@ -337,6 +348,11 @@ class PeopleRecogniser:
         self._newcomers.drop_gone(sizes)
         for one in self._newcomers.waiting:
             self._join(key_digest(one.record), one.person)
+        self._corrections += [
+            Correction(camera, tracklet, Decision("known", name_of(person, people.names), number=name_of(person, {})))
+            for camera, tracklet, person in self._told.changed(self._members, self._sizes)
+            if person is not None
+        ]
         if self._budget:
             self._budget.sizes["people"] = sum(sizes[one] for one in self._watched)
 

@@ -13,7 +13,7 @@ from reid_toolkit.live.announcer import Announcer
 from reid_toolkit.live.events import Event
 from reid_toolkit.live.events.sink import SinkCount
 from reid_toolkit.live.presence import Presence
-from reid_toolkit.live.recognising import Decision, Resemblance
+from reid_toolkit.live.recognising import Correction, Decision, Resemblance
 from reid_toolkit.records import Record
 
 
@@ -47,6 +47,11 @@ class Asked:
     decisions: dict[int, Decision]
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     enrolled: list[tuple[str, Decision]] = field(default_factory=list)
+    later: dict[str, Decision] = field(default_factory=dict)
+    """What is found about a tracklet after it has ended."""
+
+    def corrections(self) -> list[Correction]:
+        return [Correction("north", name, self.later.pop(name)) for name, _ in self.enrolled if name in self.later]
 
     def ended(self, record: Record, decision: Decision) -> None:
         self.enrolled.append((record.tracklet, decision))
@@ -103,6 +108,21 @@ def test_the_recogniser_is_asked_after_each_crop(see, listener: Listener, shelf:
     assert (listener.told[1].probability, listener.told[1].record) == (0.9, "gate-1")
     assert asked.enrolled == [(shelf.records[0].tracklet, ANNA)]
     assert not asked.decisions.keys() & {1, 2}
+
+
+def test_who_has_left_is_corrected(see, listener: Listener, shelf: Shelf) -> None:
+    asked = Asked({0: NEW})
+    announcer = Announcer([listener], asked)
+    see(announcer=announcer)
+    asked.later = {shelf.records[0].tracklet: ANNA, "another": ANNA}
+    announcer.poll()
+    announcer.poll()
+    assert [(event.kind, event.person, event.previous) for event in listener.told] == [
+        ("entered", "person-17", None), ("left", "person-17", None), ("corrected", "Anna", "person-17"),
+    ]  # fmt: skip
+    assert {(event.visit, event.tracklet) for event in listener.told[1:]} == {
+        (listener.told[0].visit, shelf.records[0].tracklet)
+    }
 
 
 class Seeker:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reid_toolkit.live import presence
 from reid_toolkit.live.events import Event
 from reid_toolkit.live.presence import Presence, Sight
 from reid_toolkit.live.recognising import Decision, Resemblance
@@ -35,6 +36,10 @@ class Hall:
         self.told += self.presence.see(sight)
         return self
 
+    def correct(self, tracklet: str, decision: Decision) -> "Hall":
+        self.told += self.presence.correct("hall", tracklet, decision)
+        return self
+
     def wait(self, time: float) -> "Hall":
         self.told += self.presence.pass_time("hall", time)
         return self
@@ -48,7 +53,7 @@ class Hall:
         """Each event in short, such as "3 revised Bert (Anna)"."""
         return [
             f"{event.time:g} {event.kind} {event.person or event.tracklet}"
-            + (f" ({event.previous})" if event.kind == "revised" else "")
+            + (f" ({event.previous})" if event.kind in ("revised", "corrected") else "")
             for event in self.told
         ]
 
@@ -154,6 +159,50 @@ def test_who_was_one_of_two_tracklets_enters_anew() -> None:
     hall = Hall().see(0, "t0", ANNA).see(0, "t1", ANNA).see(0, "t2", BERT).see(1, "t1", BERT).close()
     assert hall.words[2:3] == ["1 revised Bert (Anna)"]
     assert sorted(hall.words[3:]) == ["1 left Anna", "1 left Bert"]
+
+
+def test_a_visit_that_has_ended_is_corrected() -> None:
+    hall = Hall().see(0, "t0", ANNA).end(1, "t0", ANNA).wait(7).wait(9).correct("t0", BERT)
+    assert hall.words == ["0 entered Anna", "7 left Anna", "9 corrected Bert (Anna)"]
+    corrected = hall.told[-1]
+    assert (corrected.visit, corrected.tracklet, corrected.start, corrected.end) == (hall.told[0].visit, "t0", 0, 0)
+    assert (corrected.state, corrected.record) == ("known", "gate-2")
+    hall.correct("t0", BERT).correct("t9", ANNA)
+    assert len(hall.told) == 3, "it was said, and nothing is known of t9"
+    hall.correct("t0", ANNA)
+    assert hall.words[3:] == ["9 corrected Anna (Bert)"]
+    assert len({event.key for event in hall.told}) == 4
+
+
+def test_a_correction_waits_until_the_visit_has_ended() -> None:
+    hall = Hall().see(0, "t0", ANNA).end(1, "t0", ANNA).correct("t0", BERT).see(2, "t1", ANNA)
+    assert hall.words == ["0 entered Anna"]
+    hall.close()
+    assert hall.words[1:] == ["2 left Anna", "2 corrected Bert (Anna)"]
+    hall = Hall().see(0, "t0", ANNA).end(1, "t0", ANNA).correct("t0", BERT).correct("t0", ANNA).close()
+    assert hall.words == ["0 entered Anna", "1 left Anna"], "grouping has changed its mind again"
+    hall.correct("t0", BERT)
+    assert hall.words[2:] == ["1 corrected Bert (Anna)"], "the camera is watched no more"
+
+
+def test_an_undecided_visit_and_a_tracklet_that_outlives_its_visit_are_corrected() -> None:
+    hall = Hall().see(0, "t0", UNDECIDED).end(1, "t0", UNDECIDED).close().correct("t0", ANNA)
+    assert hall.words == ["1 entered t0", "1 left t0", "1 corrected Anna (None)"]
+    hall = Hall().see(0, "t0", ANNA).wait(9).correct("t0", BERT)
+    assert hall.words == ["0 entered Anna", "9 left Anna", "9 corrected Bert (Anna)"]
+
+
+def test_the_latest_visits_can_be_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "MOST", 2)
+    hall = Hall()
+    for at in range(3):
+        hall.see(10 * at, f"t{at}", ANNA).end(10 * at + 1, f"t{at}", ANNA)
+    hall.close()
+    for at in range(3):
+        hall.correct(f"t{at}", BERT)
+    assert [event.tracklet for event in hall.told if event.kind == "corrected"] == ["t1", "t2"]
+    hall = Hall().see(0, "t0", None).end(1, "t0", None).close().correct("t0", ANNA)
+    assert hall.words == ["0 entered t0", "1 left t0"], "nobody recognises people"
 
 
 def test_a_decision_that_is_taken_back_is_revised() -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from reid_toolkit.errors import AuditError, GalleryError, InputError, UnavailableError
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.digests import key_digest
-from reid_toolkit.live.recognising import Decision
+from reid_toolkit.live.recognising import Correction, Decision
+from reid_toolkit.people import told
 from reid_toolkit.people import update as updating
 from reid_toolkit.people.alert_budget import AlertBudget
 from reid_toolkit.people.book import Book
@@ -296,6 +297,48 @@ def test_who_is_forgotten_does_not_come_back_with_what_a_watch_still_holds(watch
     watch.recogniser.close()
     number = int(name.rpartition("-")[2])
     assert number not in {one.person for one in store.people.read().members.values()}
+
+
+def test_what_grouping_decides_otherwise_is_corrected_once(watch: Watch) -> None:
+    site, store, recogniser = watch.site, watch.store, watch.recogniser
+    names = {person: watch.name(person) for person in (3, 4, 5)}
+    first = len(site.records)
+    wrong, right, open_one, gone = (site.cross(person, f"camera-{at}") for at, person in enumerate((3, 4, 5, 4)))
+    for record, person in ((wrong, 4), (right, 4), (gone, 3)):
+        recogniser.ended(record, Decision("known", names[person], number=names[person]))
+    recogniser.ended(open_one, Decision("undecided"))
+    site.enroll(store, first)
+    store.delete_records([gone])
+    watch.clock += 60
+    assert recogniser.corrections() == [], "before grouping"
+    update(store)
+    assert recogniser.corrections() == [], "people are read now and then"
+    watch.clock += 60
+    assert recogniser.corrections() == [
+        Correction(record.camera, record.tracklet, Decision("known", names[person], number=names[person]))
+        for record, person in ((wrong, 3), (open_one, 5))
+    ]
+    Book(store, "G", LATER).rename(names[3], "Ana")
+    Book(store, "G", LATER).say("same", "Ana", names[5], "me")
+    update(store)
+    watch.clock += 60
+    merged = recogniser.corrections()
+    assert [(one.tracklet, one.decision.person) for one in merged] == [(open_one.tracklet, "Ana")]
+    assert merged[0].decision.number == names[3]
+    watch.clock += 60
+    assert recogniser.corrections() == []
+
+
+def test_the_latest_tracklets_can_be_corrected(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(told, "MOST", 2)
+    first = len(watch.site.records)
+    records = [watch.site.cross(3, "camera-0") for _ in range(3)]
+    for record in records:
+        watch.recogniser.ended(record, Decision("undecided"))
+    watch.site.enroll(watch.store, first)
+    update(watch.store)
+    watch.clock += 60
+    assert [one.tracklet for one in watch.recogniser.corrections()] == [one.tracklet for one in records[1:]]
 
 
 def test_a_gallery_that_is_locked_gives_no_numbers(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from drawn_site import MIDNIGHT, WIDTH, Site
 
 from reid_toolkit.gallery import Gallery
+from reid_toolkit.live import presence
 from reid_toolkit.live.announcer import Announcer, InView
 from reid_toolkit.live.events import Event
 from reid_toolkit.people.alert_budget import AlertBudget
@@ -91,7 +92,8 @@ def loop(site: Site, gallery: Gallery) -> Loop:
     return Loop(site, gallery)
 
 
-def test_a_watch_keeps_as_much_after_many_loops_as_after_a_few(loop: Loop) -> None:
+def test_a_watch_keeps_as_much_after_many_loops_as_after_a_few(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "MOST", 20)
     loop.play(3)
     few, told = loop.kept(), loop.told.events
     tracemalloc.start()

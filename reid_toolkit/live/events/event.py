@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Kind = Literal["entered", "seen", "left", "revised", "alert"]
+Kind = Literal["entered", "seen", "left", "revised", "corrected", "alert"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +13,13 @@ class Event:
 
     kind: Kind
     """``entered`` begins a visit and ``left`` ends it. ``seen`` says that it goes on. ``revised`` says that a tracklet
-    shows another person than was said before, or that the person has another name. ``alert`` says that the person is on
-    the watch list, or looks like a picture of it."""
+    shows another person than was said before, or that the person has another name. ``corrected`` says the same of a
+    tracklet of a visit that has ended. ``alert`` says that the person is on the watch list, or looks like a picture of
+    it."""
     person: str | None
     """The person's name. None if nobody was recognised: then the event is about a tracklet."""
     previous: str | None
-    """In ``revised``: the person that was named before, None if none was. Else None."""
+    """In ``revised`` and ``corrected``: the person that was named before, None if none was. Else None."""
     state: str | None
     """``known``, ``new`` or ``undecided``. None if nobody tries to recognise people."""
     camera: str
@@ -41,7 +42,7 @@ class Event:
     number: str | None = None
     """The person's lasting number, which a new name does not change. None if nobody was recognised."""
     previous_number: str | None = None
-    """In ``revised``: the number of the person that was named before, None if none was. Else None."""
+    """In ``revised`` and ``corrected``: the number of the person that was named before, None if none was. Else None."""
     watched: str | None = None
     """In ``alert``: the picture or the person of the watch list. Else None."""
 

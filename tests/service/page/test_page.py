@@ -549,6 +549,9 @@ def test_events_appear_as_they_come_and_can_be_paused(visit: Visit, site: Site) 
     page.get_by_role("button", name="Go on").click()
     expect(page.locator("#events li").first).to_contain_text("left")
     expect(page.locator("#here")).to_contain_text("Nobody")
+    add_event(site, replace(event, kind="corrected", person="Bea", previous="<b>Ana</b>", key="three"))
+    expect(page.locator("#events li").first).to_contain_text("Bea was here (not <b>Ana</b>)")
+    expect(page.locator("#here")).to_contain_text("Nobody")
 
 
 def test_people_of_a_watch_that_was_killed_do_not_stay(visit: Visit, site: Site) -> None:

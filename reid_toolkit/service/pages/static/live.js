@@ -3,7 +3,8 @@
 import { $, cameraName, el, isDated, personLink, say, show, timeOf } from "./common.js";
 
 const [KEPT, RECENT] = [200, 50];
-const WORDS = { entered: "entered", seen: "is still there", left: "left", revised: "turned out to be somebody else", alert: "alert" };
+const WORDS = { entered: "entered", seen: "is still there", left: "left", revised: "turned out to be somebody else", corrected: "was here", alert: "alert" };
+const THERE = ["entered", "seen", "revised"]; // whoever these are about is there
 const KEYS = 500; // an event that is sent again has the same key, and comes soon
 const SILENCE = 120; // seconds, three times what a watch needs by default to say something of whoever is there
 const CLOCK = 1; // seconds that a camera's time may go back
@@ -35,7 +36,7 @@ function place(event, id) {
     if (last.camera === event.camera && (event.time < last.time - CLOCK || event.time > last.time + SILENCE)) visits.delete(visit);
   }
   if (event.kind === "left") visits.delete(event.visit);
-  else if (event.kind !== "alert" && !isPast(event, id)) visits.set(event.visit, { last: event, came: Date.now() });
+  else if (THERE.includes(event.kind) && !isPast(event, id)) visits.set(event.visit, { last: event, came: Date.now() });
 }
 
 /* Whether an event was in the file when the page was made, and is old. What comes later may be of old footage. */
@@ -61,7 +62,7 @@ function draw(events) {
 function row(event) {
   const who = event.person ? personLink(event.person) : event.state === "new" ? "Somebody new" : "Somebody";
   const sure = event.probability === null || event.probability === undefined ? "" : `, ${Math.round(100 * event.probability)}%`;
-  const before = event.kind === "revised" && event.previous ? ` (not ${event.previous})` : "";
+  const before = event.previous && event.previous !== event.person ? ` (not ${event.previous})` : "";
   return el("li", {}, el("span", {}, who, ` ${WORDS[event.kind] ?? event.kind}${before}`), el("span", { class: "soft" }, `${cameraName(event.camera)}${sure}`), timeOf(event.time, event.time));
 }
 
