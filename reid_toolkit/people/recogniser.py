@@ -32,8 +32,9 @@ NEAREST = 50
 """So many records are searched for."""
 KNOWN_FROM, NEW_FROM = 3, 5
 """A person is known after so many crops at the earliest, and new after so many."""
-GROWTH, RENEW = 1.6, 60.0
-"""The next search for a tracklet comes after so many times its crops (3, 5, 8, 13, ...), or after so many seconds."""
+GROWTH, UNDECIDED_GROWTH, RENEW = 1.6, 1.25, 60.0
+"""The next search for a tracklet comes after so many times its crops, or after so many seconds: 3, 5, 8, 13, ... crops,
+and while it is undecided 3, 4, 5, 6, 8, 10, 12, ..."""
 MOST_AGREE = 6
 """Half of a person's records must be within reach, but not more than half of so many. A single one may be near by
 chance, because there are many records."""
@@ -64,7 +65,7 @@ class Candidate(NamedTuple):
 class PeopleRecogniser:
     """Says which person of a gallery a tracklet shows, while it lasts. Follows ``reid people`` that runs beside it.
 
-    Searches are made at a bounded rate: five for a tracklet of 30 crops.
+    Searches are made at a bounded rate: five for a tracklet of 30 crops, and a dozen while it stays undecided.
     """
 
     def __init__(
@@ -133,9 +134,12 @@ class PeopleRecogniser:
         seen = self._in_view.update(tracklet, camera, start, end, frames)
         before = replace(seen, given_up=set(seen.given_up), cleared=set(seen.cleared))
         due = frames >= KNOWN_FROM and (frames >= seen.next_frames or end >= seen.next_time)
-        if due and self._clock() >= self._search_next:
+        if due := due and self._clock() >= self._search_next:
             self._search(seen, descriptor)
         seen.decision = self._decide(seen)
+        if due:
+            growth = UNDECIDED_GROWTH if seen.decision.state == "undecided" else GROWTH
+            seen.next_frames, seen.next_time = max(frames + 1, round(frames * growth)), end + RENEW
         try:
             self._account(seen)
         except (UnavailableError, AuditError) as error:
@@ -164,7 +168,6 @@ class PeopleRecogniser:
         self._search_next = self._clock() + RETRY_SECONDS
 
     def _search(self, seen: Seen, descriptor: NDArray[np.float32]) -> None:
-        seen.next_frames, seen.next_time = max(seen.frames + 1, round(seen.frames * GROWTH)), seen.end + RENEW
         camera = seen.camera or None
         try:
             found = self._store.search_batch(descriptor[None], NEAREST, query_cameras=[camera], logged=False)[0]

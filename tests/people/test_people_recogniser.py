@@ -123,7 +123,17 @@ def test_few_strangers_who_look_alike_are_taken_for_somebody(tmp_path: Path) -> 
     assert wrong <= 3, "40 with the nearest record alone"
 
 
-def test_it_searches_less_and_less_often(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("people", "searches"),
+    [
+        ((3,), [3, 5, 8, 13, 21, 34, 54]),
+        # Who is between two people is undecided, and soon looked for again.
+        ((3, 1.0, 4, 1.0), [3, 4, 5, 6, 8, 10, 12, 15, 19, 24, 30, 38, 48]),
+    ],
+)
+def test_it_searches_less_and_less_often(
+    watch: Watch, people: tuple[float, ...], searches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
     search = watch.store.search_batch
 
@@ -133,10 +143,10 @@ def test_it_searches_less_and_less_often(watch: Watch, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(watch.store, "search_batch", counted)
     for frames in range(1, 60):
-        watch.see(watch.look(3), "t", frames)
-    assert asked == [3, 5, 8, 13, 21, 34, 54]
+        watch.see(watch.look(*people), "t", frames)
+    assert asked == searches
     for frames in range(60, 1300):
-        watch.see(watch.look(3), "t", frames)
+        watch.see(watch.look(*people), "t", frames)
     assert max(np.diff(asked)) <= 601, "at least once a minute"
 
 
@@ -462,7 +472,7 @@ def test_searches_are_counted_and_who_is_recognised_is_a_line(site: Site, galler
     assert [line["action"] for line in lines] == ["watch", *["recognised"] * 4, "watch ended"]
     told = [(line["tracklet"], line["person"], line["searches"]) for line in lines[1:-1]]
     assert told == [("t", watch.name(3), 1), ("s", None, 1), ("r", watch.name(3), 1), ("r", watch.name(4), 2)]
-    assert (lines[-1]["searches"], lines[-1]["tracklets"]) == (4 + 4 + 2, 3)
+    assert (lines[-1]["searches"], lines[-1]["tracklets"]) == (4 + 5 + 2, 3)
 
 
 def test_nobody_is_recognised_who_is_not_in_the_log(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
