@@ -4,7 +4,7 @@
 
 ``--days`` holds drawn days of 40 people in 6 cameras, ``day-N`` (``reid_toolkit/demo/day.py``); ``--models`` an INT8
 model ``day-N.onnx`` of the network that was trained on each (``reid export --int8``). ``--parts`` chooses what is
-measured; the other parts of an existing JSON stay.
+measured. Each part is written when it is done; the other parts of an existing JSON stay.
 
 identity: each day is played to the recogniser crop by crop, as a tracker would, into an empty gallery, which is grouped
 every ``--group-every`` minutes of the day and at its end. IDF1 over all cameras counts crops: live, by the last event
@@ -36,7 +36,7 @@ import tempfile
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,8 @@ from reid_toolkit.people.watch_log import WatchLog
 from reid_toolkit.records import Record, Tracklet
 from reid_toolkit.runtime import Embedder, TrackletAverage
 
+ORIGIN = ("command", "date", "machine")
+"""What :func:`write_json` adds."""
 FPS, SECONDS, MIN_CROPS = 10.0, 40, 4
 ANY = 10**9
 """More pairs of people than any promise needs."""
@@ -122,6 +124,10 @@ class Played:
 
     def record(self, one: Tracklet) -> Record:
         return Record(one.name, one.camera, one.start, one.end, "/drawn")
+
+
+PlayedBy = Callable[[int, int], Played]
+"""A day, as the model of a day sees it."""
 
 
 def identity(played: Played, group_every: float) -> dict[str, Any]:
@@ -407,7 +413,7 @@ def latency(model: Path, known: Played, streams: int, seconds: float, cores: int
         "known": states.count("known"), "new": states.count("new"), "undecided": states.count("undecided"),
         **{f"p{share} ms": round(1e3 * float(np.quantile(waits, share / 100))) for share in (50, 95)},
         "decided within a second": len(soon),
-        "p95 ms of these": round(1e3 * float(np.quantile(soon, 0.95))),
+        "p95 ms of these": round(1e3 * float(np.quantile(soon, 0.95))) if soon else None,
         **{key: round(value, 2) for key, value in reference.items()},
     }  # fmt: skip
 
@@ -461,37 +467,58 @@ def resident(process: int) -> int:
 
 
 def main() -> None:
-    options = parse().parse_args()
-    found = json.loads(options.json.read_text()) if options.json.exists() else {}
-    parts = {name: found[name] for name in ("identity", "alerts", "latency", "memory") if name in found}
-    embedders = {seed: Embedder(options.models / f"day-{seed}.onnx", threads=1) for seed in options.seeds}
+    parser = parse()
+    options = parser.parse_args()
+    if "alerts" in options.parts and len(set(options.seeds)) < 3:
+        parser.error("alerts need three --seeds: the model's, the day's, and the strangers'")
+    embedders = {seed: Embedder(model_of(options, seed), threads=1) for seed in options.seeds}
 
     def played(day: int, model: int) -> Played:
         return Played.of(options.days / f"day-{day}", embedders[model])
 
-    seeds = options.seeds
-    if "identity" in options.parts:
-        parts["identity"] = [
-            {"day": seed, "group every minutes": every, **identity(played(seed, seed), 60 * every)}
-            for seed in seeds
-            for every in options.group_every
-        ]
-    if "alerts" in options.parts:
-        parts["alerts"] = []
-        for place, seed in enumerate(seeds):
-            day, other = seeds[(place + 1) % len(seeds)], seeds[(place + 2) % len(seeds)]
-            site, strangers = Site.of(played(day, seed)), played(other, seed)
-            parts["alerts"] += [{"model": seed, "day": day, **alerts(site, strangers, n)} for n in options.a_day]
-    if "latency" in options.parts:
-        known = played(seeds[0], seeds[0])
-        model = options.models / f"day-{seeds[0]}.onnx"
-        parts["latency"] = [
-            latency(model, known, options.streams, options.seconds, options.cores) for _ in range(options.times)
-        ]
-    if "memory" in options.parts:
-        parts["memory"] = memory(options.models / f"day-{seeds[0]}.onnx", options.minutes)
-    write_json(options.json, parts)
-    print(json.dumps(parts, indent=1))
+    for name in options.parts:
+        found = PARTS[name](options, played)
+        parts = json.loads(options.json.read_text()) if options.json.exists() else {}
+        write_json(options.json, {key: parts[key] for key in parts if key not in ORIGIN} | {name: found})
+        print(json.dumps({name: found}, indent=1), flush=True)
+
+
+def model_of(options: argparse.Namespace, seed: int) -> Path:
+    return Path(options.models) / f"day-{seed}.onnx"
+
+
+def identities(options: argparse.Namespace, played: PlayedBy) -> list[dict[str, Any]]:
+    """Each day, grouped at each rate."""
+    return [
+        {"day": seed, "group every minutes": every, **identity(played(seed, seed), 60 * every)}
+        for seed in options.seeds
+        for every in options.group_every
+    ]
+
+
+def all_alerts(options: argparse.Namespace, played: PlayedBy) -> list[dict[str, Any]]:
+    """Each model with the two other days."""
+    rows, seeds = [], options.seeds
+    for place, seed in enumerate(seeds):
+        day, other = seeds[(place + 1) % len(seeds)], seeds[(place + 2) % len(seeds)]
+        site, strangers = Site.of(played(day, seed)), played(other, seed)
+        rows += [{"model": seed, "day": day, **alerts(site, strangers, n)} for n in options.a_day]
+    return rows
+
+
+def latencies(options: argparse.Namespace, played: PlayedBy) -> list[dict[str, Any]]:
+    """Several runs with the first day."""
+    seed = options.seeds[0]
+    model, known = model_of(options, seed), played(seed, seed)
+    return [latency(model, known, options.streams, options.seconds, options.cores) for _ in range(options.times)]
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, PlayedBy], Any]] = {
+    "identity": identities,
+    "alerts": all_alerts,
+    "latency": latencies,
+    "memory": lambda options, _: memory(model_of(options, options.seeds[0]), options.minutes),
+}
 
 
 def parse() -> argparse.ArgumentParser:
@@ -499,7 +526,7 @@ def parse() -> argparse.ArgumentParser:
     parser.add_argument("--days", type=Path, required=True, help="folder of the drawn days")
     parser.add_argument("--models", type=Path, required=True, help="folder of the INT8 models")
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5], help="drawn days")
-    parser.add_argument("--parts", nargs="+", default=["identity", "alerts", "latency", "memory"])
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--group-every", type=float, nargs="+", default=[15, 60], help="minutes")
     parser.add_argument("--a-day", type=float, nargs="+", default=[50, 500], help="false alerts that are allowed")
     parser.add_argument("--streams", type=int, default=8)

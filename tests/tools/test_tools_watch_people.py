@@ -36,7 +36,15 @@ def test_a_day_is_played_and_compared_with_grouping(measure: Any, tmp_path: Path
     assert 0 < row["idf1 live"] <= 1
     assert 0 < row["idf1 grouped afterwards"] <= 1
     assert row["visits"] == row["tracklets"] == 8
+    assert 0 < row["idf1 corrected"] == row["idf1 grouped as it came"]
     assert row["entered per visit"] > 0
+    kept = json.loads((tmp_path / "out.json").read_text())
+    (tmp_path / "out.json").write_text(json.dumps(kept | {"latency": ["before"]}))
+    measure("identity", "--group-every", 60)
+    assert json.loads((tmp_path / "out.json").read_text())["latency"] == ["before"]
+    for wrong in (["alerts"], ["alert"]):
+        with pytest.raises(SystemExit):
+            measure(*wrong)
 
 
 def test_identification_counts_the_best_match_of_each_person(monkeypatch: pytest.MonkeyPatch) -> None:
