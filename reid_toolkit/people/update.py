@@ -20,8 +20,9 @@ from reid_toolkit.people.reach import Farthest, estimate_reach
 
 LATEST = 20
 """Of a person whom a new record may show, so many records of each camera are compared: the latest."""
-YOUNG = 0.25
-"""If more of the records are new, all records are grouped."""
+YOUNG, FEW = 0.25, 3_000
+"""If a larger part of the records is new, or some are new and there are at most so many, all records are grouped. So
+many take two seconds."""
 STEP = 1024
 
 
@@ -76,10 +77,10 @@ def update(
 ) -> Update:
     """Give each record a person, and store that.
 
-    Records that have a person keep it. New records join the people whom they show, or become new people. Records that a
+    With ``anew``, or if there are new records and the gallery is small (:data:`FEW`) or a quarter of it is new, all
+    records are grouped; people keep their numbers and names as far as their records stay together. Otherwise records
+    that have a person keep it. New records join the people whom they show, or become new people. Records that a
     correction concerns are grouped again. In a large gallery, only these records and the people near to them are read.
-    With ``anew``, or if more than a quarter of the records are new, all records are grouped again; people keep their
-    numbers and names as far as their records stay together.
 
     Args:
         store: the gallery.
@@ -100,7 +101,7 @@ def update(
     times = read.least_times if least_times is None else least_times
     part = None if anew else Held.around(store, people, mended | persons_to_mend(people), farthest)
     held = part or Held.of(store, on_progress)
-    anew = anew or (not undone and young(held, people))
+    anew = anew or (not undone and all_again(held, people))
     problem = whole_problem(held, people, times) if anew else part_problem(held, people, times, mended)
     if len(problem.rows):
         grouping = solve(held, people, problem, farthest)
@@ -143,10 +144,14 @@ def update(
     return result
 
 
-def young(held: Held, people: People) -> bool:
-    """Whether so many records are new that all are grouped again, because the people before came from few records."""
+def all_again(held: Held, people: People) -> bool:
+    """Whether all records are grouped because of the new ones.
+
+    People who were found before do not merge otherwise, and some were found among few records, or before there were
+    camera statistics.
+    """
     new = sum(is_ungrouped(people, digest) for digest in held.digests)
-    return held.near is None and new > YOUNG * len(held.digests)
+    return held.near is None and new > (0 if len(held.digests) <= FEW else YOUNG * len(held.digests))
 
 
 def solve(held: Held, people: People, problem: Problem, farthest: Farthest | None) -> Grouping:

@@ -14,9 +14,16 @@ from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.transfer import copy, sync
 from reid_toolkit.gallery.types import Selection
+from reid_toolkit.people import update as updating
 from reid_toolkit.people.book import Book
 from reid_toolkit.people.review import questions
 from reid_toolkit.people.update import update
+
+
+@pytest.fixture(autouse=True)
+def not_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New records are compared with few others, as in a gallery of many records."""
+    monkeypatch.setattr(updating, "FEW", 0)
 
 
 def book(store: Gallery) -> Book:
@@ -84,6 +91,23 @@ def test_people_who_were_found_in_few_records_are_found_again_when_many_more_cam
         site.cross(0, "camera-0")
         site.enroll(store, old)
         assert update(store).grouped < old / 2, "few new records change nobody else"
+
+
+def test_in_a_small_gallery_new_records_are_grouped_with_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(PEOPLE)
+    with Gallery.open(tmp_path / "g") as store:
+        site.enroll(store)
+        update(store)
+        old = len(site.records)
+        site.cross(0, "camera-0")
+        site.enroll(store, old)
+        monkeypatch.setattr(updating, "FEW", old + 1)
+        done = update(store)
+        assert (done.grouped, done.new_records, done.moved) == (old + 1, 1, 0)
+        assert update(store).grouped == 0, "nothing is new"
+        assert site.purity(store) == (PEOPLE, 0)
 
 
 def test_new_records_leave_both_ends_of_the_count(tmp_path: Path) -> None:
