@@ -171,11 +171,19 @@ def door_of(request: Request) -> Door:
     return door
 
 
+def visitor_of(request: Request) -> Visitor:
+    """Who asks. It is only found out once for a request. Raises what :meth:`Door.visitor` raises."""
+    held: Visitor | None = getattr(request.state, "visitor", None)
+    if held is None:
+        held = request.state.visitor = door_of(request).visitor(request)
+    return held
+
+
 def need(role: str) -> Any:
     """A dependency of the API: the visitor, who must have this role. Raises :class:`Refusal`, 401 or 403."""
 
     def visitor(request: Request) -> Visitor:
-        found = door_of(request).visitor(request)
+        found = visitor_of(request)
         if not found.may(role):
             raise Refusal(403, f"this needs the role {role}: the token {found.name!r} has the role {found.role}")
         return found
@@ -186,7 +194,7 @@ def need(role: str) -> Any:
 def page_visitor(request: Request) -> Visitor:
     """A dependency of pages: the visitor, of any role. Whoever is not signed in is sent to /login."""
     try:
-        return door_of(request).visitor(request)
+        return visitor_of(request)
     except Refusal as refusal:
         if refusal.status == 401:
             raise SignIn(request) from None

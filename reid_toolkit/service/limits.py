@@ -1,16 +1,21 @@
-"""Middleware that bounds what a request may send: bytes, time, and the bytes of all requests together."""
+"""Middleware that bounds what a request may send: bytes, time, and the bytes of all requests together. It reads no body
+for the API before it knows who sends it."""
 
 import asyncio
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reid_toolkit.service.access import visitor_of
 from reid_toolkit.service.errors import Refusal, busy
-from reid_toolkit.service.guard import refuse
+from reid_toolkit.service.guard import API, refuse
 from reid_toolkit.service.settings import Limits
 
 AT_ONCE = 6
 """All requests together may hold the bytes of so many of the largest."""
+PICTURES = frozenset({"/api/v1/search", "/api/v1/records"})
+"""The addresses that take pictures."""
 
 
 class Bounds:
@@ -26,7 +31,7 @@ class Bounds:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body = Body(self, receive)
+        body = Body(self, scope, receive)
         started = False
 
         async def sending(message: Message) -> None:
@@ -49,9 +54,11 @@ class Bounds:
 class Body:
     """The body of one request."""
 
-    def __init__(self, bounds: Bounds, receive: Receive) -> None:
-        self.bounds, self._receive, self.size = bounds, receive, 0
-        self._deadline = asyncio.get_running_loop().time() + bounds.limits.body_seconds
+    def __init__(self, bounds: Bounds, scope: Scope, receive: Receive) -> None:
+        self.bounds, self._scope, self._receive, self.size = bounds, scope, receive, 0
+        limits = bounds.limits
+        self._most = limits.body_bytes if scope["path"] in PICTURES else min(limits.words_bytes, limits.body_bytes)
+        self._deadline = asyncio.get_running_loop().time() + limits.body_seconds
         self._complete = False
 
     def check_length(self, headers: Headers) -> None:
@@ -59,16 +66,19 @@ class Body:
         lengths = headers.getlist("content-length")
         if len(lengths) > 1 or (lengths and not (lengths[0].isascii() and lengths[0].isdigit())):
             raise Refusal(400, "expected one Content-Length, and a number")
-        if lengths and int(lengths[0]) > self.bounds.limits.body_bytes:
+        if lengths and int(lengths[0]) > self._most:
             raise self._too_large()
 
     def _too_large(self) -> Refusal:
-        return Refusal(413, f"the request is too large: expected at most {self.bounds.limits.body_bytes:,} bytes")
+        return Refusal(413, f"the request is too large: expected at most {self._most:,} bytes")
 
     async def receive(self) -> Message:
-        """The next part of the body. Raises :class:`Refusal` 413, 408 or 503."""
+        """The next part of the body. Raises :class:`Refusal` 413, 408 or 503, and for the API what
+        :func:`visitor_of` raises: FastAPI reads and parses a whole body of JSON before it asks who sends it."""
         if self._complete:
             return await self._receive()  # waits until the client leaves
+        if self._scope["path"].startswith(API):
+            visitor_of(Request(self._scope))
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
@@ -79,7 +89,7 @@ class Body:
             size = len(message.get("body", b""))
             self.size += size
             self.bounds.held += size
-            if self.size > self.bounds.limits.body_bytes:
+            if self.size > self._most:
                 raise self._too_large()
             if self.bounds.held > AT_ONCE * self.bounds.limits.body_bytes:
                 raise busy(5)

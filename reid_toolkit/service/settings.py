@@ -14,11 +14,13 @@ class Limits:
     picture_bytes: int = 10 * MEGABYTE
     """Of one uploaded picture."""
     body_bytes: int = 40 * MEGABYTE
-    """Of one request."""
+    """Of a request that may bring pictures."""
+    words_bytes: int = 1 << 18
+    """Of any other request. It is read and parsed at once, and everybody waits meanwhile."""
     pictures: int = 32
     """In one request."""
     pixels: int = 25_000_000
-    """Width times height of one picture, read from its header before it is decoded."""
+    """Width times height of all pictures of a request, read from their headers before they are decoded."""
     answer_seconds: float = 30.0
     """After so long without an answer, a request gets status 504."""
     group_seconds: float = 3600.0

@@ -14,7 +14,7 @@ from reid_toolkit.service.sessions import COOKIE
 from reid_toolkit.service.settings import Limits
 
 router = APIRouter(include_in_schema=False)
-FORM = Limits(body_bytes=1 << 16, pictures=0)
+FORM = Limits(pictures=0)
 LOCAL_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 """A path of this service, and not ``//elsewhere``."""
 

@@ -164,6 +164,28 @@ def test_too_many_bytes_and_too_many_pictures(fort: Fort) -> None:
     assert fort.ask("POST", SEARCH, data=field, files=[("picture", ("a.jpg", jpeg()))]).status_code == 400
 
 
+JSON = {"Content-Type": "application/json"}
+SPOKEN = ("same", "not", "group", "Ana/split", "Ana/name")
+
+
+@pytest.mark.parametrize("path", SPOKEN)
+def test_what_a_stranger_sends_is_not_parsed(fort: Fort, path: str) -> None:
+    """FastAPI parses JSON before it asks for a token, and nobody else is answered meanwhile."""
+    assert fort.ask("POST", f"/api/v1/people/{path}", None, content=b"{", headers=JSON).status_code == 401
+    assert fort.ask("POST", f"/api/v1/people/{path}", content=b"{", headers=JSON).status_code == 422
+
+
+def test_only_requests_with_pictures_may_be_large(fort: Fort) -> None:
+    large = b"[" + b" " * 300_000 + b"]"  # less than a request with pictures may have
+    for path in SPOKEN:
+        assert fort.ask("POST", f"/api/v1/people/{path}", content=large, headers=JSON).status_code == 413
+        chunks = iter([large])
+        assert fort.ask("POST", f"/api/v1/people/{path}", content=chunks, headers=JSON).status_code == 413
+    assert fort.ask("POST", "/login", None, data={"token": "x" * 300_000}).status_code == 413
+    form = {"record": (None, "0" * 64), "after": (None, "x" * 300_000)}
+    assert fort.ask("POST", SEARCH, files=form).status_code == 404
+
+
 def test_a_body_that_says_too_little_or_nothing_of_its_size(fort: Fort) -> None:
     def parts():
         yield b"--x\r\nContent-Disposition: form-data; name=picture; filename=a\r\n\r\n"

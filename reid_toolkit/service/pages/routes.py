@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reid_toolkit.service.access import PageVisitor, Visitor, door_of
+from reid_toolkit.service.access import PageVisitor, Visitor, door_of, visitor_of
 from reid_toolkit.service.context import context_of
 from reid_toolkit.service.errors import Refusal
 from reid_toolkit.service.following import EventFile
@@ -148,7 +148,7 @@ def error_page(request: Request, status: int, text: str) -> HTMLResponse:
     if text == f"{heading}.":
         text = "Check the address, or begin with a search."
     try:
-        visitor = door_of(request).visitor(request)
+        visitor = visitor_of(request)
     except Refusal:
         return render("stop.html", status, heading=heading, text=text)
     return message(request, visitor, status, heading, text)
