@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from reid_toolkit.errors import ReidError
 from reid_toolkit.service import pages, signing
@@ -20,6 +21,7 @@ from reid_toolkit.service.guard import API, Guard
 from reid_toolkit.service.limits import Bounds
 from reid_toolkit.service.metrics import Measuring, Metrics
 from reid_toolkit.service.settings import Settings
+from reid_toolkit.service.unexpected import Unexpected
 from reid_toolkit.version import __version__
 
 SUBJECTS = (about, search, records, cameras, events, corrections, people)
@@ -36,9 +38,10 @@ def build_app(settings: Settings) -> FastAPI:
     context = Context.of(settings, Desk(settings))
     app = routes()
     app.state.door, app.state.context, app.state.metrics = door, context, Metrics(context)
-    for kind in (HTTPException, RequestValidationError, ReidError, SignIn, Exception):
+    for kind in (HTTPException, RequestValidationError, ReidError, SignIn, ClientDisconnect):
         app.add_exception_handler(kind, explain)
     app.add_middleware(Bounds, limits=settings.limits)
+    app.add_middleware(Unexpected, explain=explain)
     app.add_middleware(Measuring, metrics=app.state.metrics)
     app.add_middleware(Guard, settings=settings)  # the outermost
     return app
@@ -74,11 +77,7 @@ async def explain(request: Request, error: Exception) -> Response:
         return RedirectResponse(error.address, 303)
     refusal = as_refusal(error)
     if not request.url.path.startswith(API) and "text/html" in request.headers.get("accept", ""):
-        page: Any = getattr(pages, "error_page", None)
-        if page is not None:
-            response: Response = page(request, refusal.status, refusal.message)
-        else:
-            response = PlainTextResponse(refusal.message, refusal.status)
+        response = pages.error_page(request, refusal.status, refusal.message)
         response.headers.update(refusal.headers)
         return response
     return JSONResponse(refusal.document, refusal.status, refusal.headers)
@@ -96,6 +95,8 @@ def as_refusal(error: Exception) -> Refusal:
         return Refusal(error.status_code, said, headers=error.headers)
     if isinstance(error, ReidError):
         return refusal_of(error)
+    if isinstance(error, ClientDisconnect):
+        return Refusal(400, "the client left before its request was complete")
     return Refusal(500, "something went wrong in the service; its log says what")
 
 

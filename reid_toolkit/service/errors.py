@@ -18,8 +18,8 @@ from reid_toolkit.errors import (
 
 CODES = {
     400: "bad_request", 401: "not_signed_in", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
-    408: "too_slow", 409: "conflict", 411: "length_required", 413: "too_large", 415: "not_a_picture", 421: "wrong_host",
-    422: "invalid", 429: "too_many_requests", 431: "headers_too_large", 500: "internal", 501: "not_supported",
+    408: "too_slow", 409: "conflict", 413: "too_large", 415: "not_a_picture", 421: "wrong_host",
+    422: "invalid", 429: "too_many_requests", 500: "internal", 501: "not_supported",
     503: "busy", 504: "timeout",
 }  # fmt: skip
 PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:[\\/]|/(?=[^\s/'\"`]+))[^\s'\"`,;:)]*")

@@ -223,7 +223,11 @@ def test_every_answer_has_a_time_limit(gallery: Path, monkeypatch: pytest.Monkey
         gate.set()
 
 
-def test_what_fails_unexpectedly_says_nothing(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_unexpectedly_says_nothing(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And its answer is as well protected and counted as any other, and the log says what it was."""
+
     def broken(*_: object) -> None:
         raise RuntimeError(f"secret of {gallery}")
 
@@ -233,4 +237,11 @@ def test_what_fails_unexpectedly_says_nothing(gallery: Path, monkeypatch: pytest
         assert answer.status_code == 500
         assert answer.json()["error"]["message"] == "something went wrong in the service; its log says what"
         assert "secret" not in answer.text
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        counted = 'reid_requests_total{method="GET",route="/api/v1/records/{digest}",status="500"} 1.0'
+        assert counted in client.get("/metrics").text
+        (noted,) = caplog.records
+        assert noted.getMessage() == "GET /api/v1/records/{digest} failed"
+        assert noted.exc_info is not None
         assert client.post("/api/v1/search", files=[("picture", ("a.jpg", jpeg()))]).status_code == 200

@@ -23,7 +23,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 """A file with another content has another address."""
 HEADINGS = {
     403: "You may not do this", 404: "There is nothing here", 405: "There is nothing here",
-    421: "Wrong address", 429: "Too many requests", 503: "The service is busy",
+    429: "Too many requests", 503: "The service is busy",
 }  # fmt: skip
 
 
