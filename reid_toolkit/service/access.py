@@ -20,6 +20,8 @@ from reid_toolkit.service.tokens import ROLES, Token, TokenFile, digest_of, find
 CSRF = "x-reid-csrf"
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 LONGEST_TOKEN = 200
+LONGEST_GOAL = 2000
+"""Characters of the path to which signing in leads. A longer one would not fit into the line of a request."""
 MOST = 10_000
 """Of :attr:`Door.welcome`."""
 LOCAL = "local"
@@ -47,8 +49,10 @@ class SignIn(Exception):  # noqa: N818 (it is no error)
     """The visitor of a page has to sign in first."""
 
     def __init__(self, request: Request) -> None:
-        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        self.address = "/login" if back == "/" else f"/login?next={quote(back, safe='')}"
+        query = request.url.query
+        back = quote(request.scope["path"]) + (f"?{query}" if query else "")
+        usual = back == "/" or len(back) > LONGEST_GOAL
+        self.address = "/login" if usual else f"/login?next={quote(back, safe='')}"
         super().__init__("sign in first")
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
-from reid_toolkit.service.access import CSRF, door_of
+from reid_toolkit.service.access import CSRF, LONGEST_GOAL, door_of
 from reid_toolkit.service.errors import Refusal
 from reid_toolkit.service.forms import Form, read_form
 from reid_toolkit.service.sessions import COOKIE
@@ -57,7 +57,8 @@ def is_encrypted(request: Request) -> bool:
 
 def local_path(text: str | None) -> str:
     """A path of this service, "/" for anything else."""
-    return text if text and LOCAL_PATH.fullmatch(text) and not text.startswith("/login") else "/"
+    known = text and len(text) <= LONGEST_GOAL and LOCAL_PATH.fullmatch(text) and not text.startswith("/login")
+    return text if text and known else "/"
 
 
 @router.post("/logout")

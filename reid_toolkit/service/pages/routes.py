@@ -14,6 +14,7 @@ from reid_toolkit.service.context import context_of
 from reid_toolkit.service.errors import Refusal
 from reid_toolkit.service.following import EventFile
 from reid_toolkit.service.pages.files import static_files, version
+from reid_toolkit.service.signing import local_path
 from reid_toolkit.times import zone
 
 router = APIRouter(include_in_schema=False)
@@ -105,7 +106,7 @@ async def live(request: Request, visitor: PageVisitor) -> Response:
 @router.get("/login")
 async def login(
     request: Request,
-    back: Annotated[str, Query(alias="next", max_length=2000)] = "/",
+    back: Annotated[str, Query(alias="next")] = "/",
     failed: str = "",
     wait: Annotated[str, Query(max_length=6)] = "",
 ) -> Response:
@@ -116,7 +117,7 @@ async def login(
     problem = "This token is wrong, or was revoked." if failed else ""
     if wait.isascii() and wait.isdigit():
         problem = f"Too many wrong tokens. Try again in {int(wait)} s."
-    return render("login.html", 401 if problem else 200, next=back, problem=problem)
+    return render("login.html", 401 if problem else 200, next=local_path(back), problem=problem)
 
 
 def sign_in_elsewhere() -> Response:

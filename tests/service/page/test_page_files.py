@@ -1,5 +1,6 @@
 """The page without a browser: its files, its frame, and what a user of each role gets."""
 
+import html
 import re
 import tomllib
 from fnmatch import fnmatch
@@ -132,6 +133,26 @@ def test_a_stranger_is_sent_to_sign_in_and_learns_nothing(tmp_path: Path) -> Non
         form = client.get("/login?failed=1&next=%22%3E%3Cscript%3E")
         assert form.status_code == 401
         assert "<script>" not in form.text
+
+
+@pytest.mark.parametrize(
+    "view",
+    ["/people/Ana%20Maria", "/people/J%C3%BCrgen", "/people/a/b", "/people/50%25%3F%23", "/people?q=J%C3%BC%20x&a=1"],
+)
+def test_signing_in_leads_back_to_every_name(guarded: TestClient, tokens: dict[str, str], view: str) -> None:
+    asked = guarded.get(view).headers["location"]
+    (goal,) = re.findall(r'name="next" value="([^"]*)"', guarded.get(asked).text)
+    form = {"token": tokens["search"], "next": html.unescape(goal)}
+    assert guarded.post("/login", data=form).headers["location"] == view
+
+
+def test_a_goal_that_is_too_long_keeps_nobody_from_signing_in(guarded: TestClient, tokens: dict[str, str]) -> None:
+    long = "/people?q=" + "x" * 3000
+    assert guarded.get(long).headers["location"] == "/login"
+    form = guarded.get("/login", params={"next": long})
+    assert (form.status_code, "xxx" in form.text) == (200, False)
+    answer = guarded.post("/login", data={"token": tokens["search"], "next": long})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
 def test_a_name_in_the_address_is_escaped(client: TestClient) -> None:
