@@ -60,7 +60,7 @@ def wanted_of(form: Form) -> Wanted:
     record, person = form.one("record"), form.one("person")
     return Wanted(
         record, None if person is None else name_in(person, "person"),
-        tuple(names_in(form, "camera")), tuple(names_in(form, "tag")), tuple(form.several("source")),
+        tuple(names_in(form, "camera", empty=True)), tuple(names_in(form, "tag")), tuple(form.several("source")),
         seconds_in(form, "since"), seconds_in(form, "until"),
         whole_in(form, "top_k", 10, TOP_K), cast("Grouping | None", group), form.one(CURSOR),
         next(iter(names_in(form, "query_camera")), None) if form.one("query_camera") else None,
@@ -80,9 +80,9 @@ def name_in(value: str, field: str) -> str:
     return as_name(value)
 
 
-def names_in(form: Form, field: str) -> list[str]:
-    """The names in a field."""
-    return [name_in(value, field) for value in form.several(field)]
+def names_in(form: Form, field: str, *, empty: bool = False) -> list[str]:
+    """The names in a field. The empty one is the name of a camera that was given no name."""
+    return [name_in(value, field) for value in form.several(field, empty=empty)]
 
 
 def seconds_in(form: Form, field: str) -> float | None:

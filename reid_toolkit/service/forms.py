@@ -46,9 +46,9 @@ class Form:
             raise Refusal(422, f"{name}: expected one value, got {len(values)}")
         return values[0] if values else None
 
-    def several(self, name: str) -> list[str]:
-        """All values of a field that are not empty."""
-        return [value for value in self.fields.get(name, ()) if value]
+    def several(self, name: str, *, empty: bool = False) -> list[str]:
+        """All values of a field, with ``empty`` also those that are empty."""
+        return [value for value in self.fields.get(name, ()) if value or empty]
 
     def refuse_others(self, known: Sequence[str]) -> None:
         """Raise :class:`Refusal` 422 for a field that would be ignored."""

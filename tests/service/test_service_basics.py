@@ -54,6 +54,22 @@ def test_people(local: TestClient) -> None:
     assert local.get("/api/v1/people/nobody").status_code == 404
 
 
+def test_a_person_who_has_a_name_is_found_by_number_too(local: TestClient) -> None:
+    for words in ("an", "000003", "PERSON-000003"):
+        assert "Ana" in [one["name"] for one in local.get("/api/v1/people", params={"q": words}).json()["people"]]
+    assert local.get("/api/v1/people?q=000009").json()["people"] == []
+
+
+def test_a_camera_without_a_name_can_be_chosen(tmp_path: Path) -> None:
+    with client_of(settings_of(make_gallery(tmp_path, cameras=("", "hall")))) as client:
+        assert client.get("/api/v1/search/filters").json()["records"] == 12
+        assert client.get("/api/v1/search/filters?camera=").json() == {"records": 6, "by_camera": {"": 6}}
+        assert client.get("/api/v1/search/filters?camera=&camera=hall").json()["records"] == 12
+        files = [("picture", ("red.jpg", jpeg()))]
+        found = client.post("/api/v1/search", files=files, data={"camera": "", "top_k": "9"}).json()["matches"]
+        assert {one["camera"] for one in found} == {""}
+
+
 def test_sign_in_with_a_session(guarded: TestClient, tokens: dict[str, str]) -> None:
     answer = guarded.post("/login", data={"token": tokens["review"], "next": "/people?q=a"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/people?q=a")

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from reid_toolkit.files import as_name
 from reid_toolkit.people.counting import PARTS, count_people
 from reid_toolkit.people.documents import count_document, routes_document
+from reid_toolkit.people.naming import name_of
 from reid_toolkit.people.visits import routes_of
 from reid_toolkit.service.access import Searcher
 from reid_toolkit.service.answers import person_document, visits_document
@@ -23,7 +24,7 @@ router = APIRouter(prefix="/api/v1", tags=["people"])
 async def listed(
     visitor: Searcher,
     here: Here,
-    q: Annotated[str, Query(max_length=100, description="A part of the name.")] = "",
+    q: Annotated[str, Query(max_length=100, description="A part of the name, or of the number.")] = "",
     after: Annotated[str | None, Query(max_length=40, description="The cursor of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
@@ -40,7 +41,10 @@ def list_people(desk: Desk, words: str, after: str | None, limit: int) -> dict[s
             raise Refusal(400, "cursor: expected the cursor of the page before")
         begin = int(after[1:])
     wanted = words.strip().casefold()
-    numbers = [one for one in book.by_person if one > begin and wanted in book.name(one).casefold()]
+    numbers = [
+        one for one in book.by_person
+        if one > begin and (wanted in book.name(one).casefold() or wanted in name_of(one, {}))
+    ]  # fmt: skip
     shown = numbers[:limit]
     desk.note({"action": "people list"} | ({"words": words} if words else {}))
     rows = [person_document(desk, book, one) for one in shown]
