@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reid_toolkit.errors import InputError
@@ -107,9 +107,14 @@ def new_correction(
     return Correction(last + 1, kind, first, second, who, time.time())
 
 
+def called_in(called: Mapping[str, str], digest: str) -> str:
+    """What a record is called, or the beginning of its id if it is not shown: it is damaged or past the retention."""
+    return called.get(digest, f"record {digest[:8]}")
+
+
 def describe(one: Correction, called: dict[str, str]) -> str:
     """A correction as text."""
-    first, second = (called.get(digest, f"record {digest[:8]}") for digest in (one.first, one.second))
+    first, second = (called_in(called, digest) for digest in (one.first, one.second))
     verb = "is the same person as" if one.kind == "same" else "is another person than"
     return f"{one.name}: {first} {verb} {second} ({one.who}, {format_moment(one.time, to='minutes')})"
 

@@ -6,21 +6,21 @@ from dataclasses import asdict
 from typing import Any
 
 from reid_toolkit.people.book import Book
+from reid_toolkit.people.corrections import called_in
 from reid_toolkit.people.counting import Count
-from reid_toolkit.people.visits import Route, Visit, visits_of
+from reid_toolkit.people.visits import Route, Visit, seen_of, visits_of
 from reid_toolkit.times import format_moment
 
 
 def person_row(book: Book, person: int) -> dict[str, Any]:
     """What lists and timelines say of a person. ``person`` is the name too, as in events and in other commands."""
     records = book.records_of(person)
-    starts = [record.start for record in records if record.start is not None]
-    ends = [record.end for record in records if record.end is not None]
+    start, end = seen_of(records)
     name = book.name(person)
     return {
         "name": name, "person": name, "number": person, "records": len(records),
         "cameras": sorted({record.camera for record in records}),
-        "start": min(starts, default=None), "end": max(ends, default=None),
+        "start": start, "end": end,
     }  # fmt: skip
 
 
@@ -61,7 +61,8 @@ def corrections_document(book: Book, gallery: str) -> dict[str, Any]:
     called = book.called
     rows = [
         {
-            "name": one.name, "kind": one.kind, "first": called.get(one.first), "second": called.get(one.second),
+            "name": one.name, "kind": one.kind,
+            "first": called_in(called, one.first), "second": called_in(called, one.second),
             "who": one.who, "time": one.time, "when": format_moment(one.time),
         }
         for one in book.people.corrections

@@ -57,6 +57,17 @@ def visits_of(records: Iterable[Record]) -> list[Visit]:
     return found
 
 
+def seen_of(records: Sequence[Record]) -> tuple[float | None, float | None]:
+    """When records begin and end, the first and the last of them, None if unknown.
+
+    If any of them are dated, only these count: seconds of a recording cannot be compared with Unix times.
+    """
+    counted = [record for record in records if is_dated(record)] or records
+    starts = [record.start for record in counted if record.start is not None]
+    ends = [record.end for record in counted if record.end is not None]
+    return min(starts, default=None), max(ends, default=None)
+
+
 def routes_of(people: Mapping[int, Sequence[Record]], *, direct: bool = True) -> list[Route]:
     """The routes that people took between cameras, the most frequent first. Only Unix times are compared.
 
@@ -123,6 +134,4 @@ def _continues(visit: Sequence[Record], record: Record) -> bool:
 
 
 def _visit(records: Sequence[Record]) -> Visit:
-    starts = [record.start for record in records if record.start is not None]
-    ends = [record.end for record in records if record.end is not None]
-    return Visit(records[0].camera, min(starts, default=None), max(ends, default=None), tuple(records))
+    return Visit(records[0].camera, *seen_of(records), tuple(records))

@@ -1,6 +1,7 @@
 """The gallery that a service answers from: opened once, with what is costly to read kept in memory while it is true."""
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +17,9 @@ from reid_toolkit.gallery.hidden import hidden_of
 from reid_toolkit.gallery.people_table import People
 from reid_toolkit.gallery.types import Filter, Info, Selection, Stored, is_past
 from reid_toolkit.people.book import Book, Target
+from reid_toolkit.people.counting import Count, count_people
 from reid_toolkit.people.naming import name_of
+from reid_toolkit.people.visits import Route, routes_of, seen_of
 from reid_toolkit.records import Record
 from reid_toolkit.runtime import Embedder
 from reid_toolkit.search import Search
@@ -50,6 +53,7 @@ class View(Book):
         self, store: GalleryStore, where: str, people: People, records: dict[str, Record], pictured: frozenset[str]
     ) -> None:
         self.store, self.where, self.people, self.records = store, where, people, records
+        self._counts: dict[tuple[str, ...], list[Count]] = {}
         self.stored_pictures = pictured
         """The digests of those records of which the gallery stores a picture."""
 
@@ -71,14 +75,24 @@ class View(Book):
         return super().target(text)
 
     @cached_property
-    def camera_times(self) -> dict[str, tuple[float, float]]:
-        """The first and the last time of each camera that has records with times."""
-        spans: dict[str, tuple[float, float]] = {}
+    def camera_times(self) -> dict[str, tuple[float | None, float | None]]:
+        """The first and the last time of each camera, None if unknown."""
+        found: defaultdict[str, list[Record]] = defaultdict(list)
         for one in self.records.values():
-            if one.start is not None and one.end is not None:
-                first, last = spans.get(one.camera, (one.start, one.end))
-                spans[one.camera] = min(first, one.start), max(last, one.end)
-        return spans
+            found[one.camera].append(one)
+        return {camera: seen_of(records) for camera, records in found.items()}
+
+    @cached_property
+    def routes(self) -> list[Route]:
+        """The routes between cameras. They take a second for a hundred thousand records."""
+        return routes_of({person: self.records_of(person) for person in self.by_person})
+
+    def counts(self, parts: Sequence[str]) -> list[Count]:
+        """The counts by these parts. They take two seconds for a hundred thousand records, once."""
+        key = tuple(parts)
+        if key not in self._counts:
+            self._counts[key] = count_people(self.grouped, key)
+        return self._counts[key]
 
 
 def read_records(store: GalleryStore, kept: float | None) -> tuple[dict[str, Record], frozenset[str]]:

@@ -1,6 +1,6 @@
 """When people were where."""
 
-from reid_toolkit.people.visits import routes_of, visits_of
+from reid_toolkit.people.visits import routes_of, seen_of, visits_of
 from reid_toolkit.records import Record
 
 NOON = 1_790_000_000.0
@@ -30,6 +30,14 @@ def test_a_visit_goes_on_although_another_camera_sees_the_person_meanwhile() -> 
         ("b", NOON + 10, NOON + 55, 3),
         ("a", NOON + 105, NOON + 107, 1),
     ]
+
+
+def test_times_of_recordings_do_not_count_beside_dates() -> None:
+    dated = [Record(str(n), "hall", NOON + n, NOON + n + 5) for n in range(3)]
+    undated = [Record("a", "hall", 3.0, 9.0), Record("b", "hall", 1.0, None), Record("c", "hall")]
+    assert seen_of(dated + undated) == (NOON, NOON + 7)
+    assert seen_of(undated) == (1.0, 9.0)
+    assert seen_of(undated[2:]) == (None, None)
 
 
 def test_who_goes_to_and_fro_has_moved_each_time() -> None:

@@ -1,5 +1,6 @@
 """What the service answers, and to whom."""
 
+import json
 import time
 from pathlib import Path
 
@@ -8,10 +9,16 @@ import numpy as np
 import pytest
 from serving import bearer, client_of, jpeg, make_gallery, running, settings_of
 from starlette.testclient import TestClient
+from three_people import EPOCH
 
 from reid_toolkit.gallery import Gallery
+from reid_toolkit.gallery.digests import key_digest
+from reid_toolkit.gallery.types import Selection
+from reid_toolkit.people.book import Book
 from reid_toolkit.records import Record
 from reid_toolkit.service.desk import Desk
+
+PEOPLE = [f"/api/v1/people/{name}" for name in ("count", "count?by=day", "count?by=camera,day", "routes")]
 
 
 def test_without_tokens_everybody_on_this_machine_is_admin(local: TestClient) -> None:
@@ -99,6 +106,44 @@ def test_changes_by_other_processes_show(local: TestClient, gallery: Path) -> No
     assert (done.status_code, done.json()["kind"]) == (200, "same"), done.text
     with Gallery.open(gallery) as other:
         assert len(other.people.read().corrections) == 1
+
+
+def test_times_of_recordings_do_not_count_beside_dates(tmp_path: Path) -> None:
+    gallery = make_gallery(tmp_path)
+    with Gallery.open(gallery) as store:
+        people, (one,) = store.people.read(), store.listed(Selection(tracklet="door-red-0"))
+        new = Record("undated", "door", 5.0, 6.0, "elsewhere")
+        store.add(np.eye(1, 96, dtype=np.float32), [new])
+        store.people.write(people, members={key_digest(new): people.members[key_digest(one)]})
+    with client_of(settings_of(gallery)) as client:
+        (door, _) = client.get("/api/v1/gallery").json()["cameras"]
+        assert (door["first"], door["last"]) == (EPOCH, EPOCH + 1020)
+        person = client.get("/api/v1/people/person-000001").json()
+        assert (person["start"], person["end"], person["records"]) == (EPOCH, EPOCH + 1100, 5)
+
+
+def test_counts_and_routes_are_computed_once(local: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = {path: local.get(path).json() for path in PEOPLE}
+    assert len({json.dumps(answer) for answer in first.values()}) == len(PEOPLE)
+    for name in ("count_people", "routes_of"):
+        monkeypatch.setattr(f"reid_toolkit.service.desk.{name}", lambda *_: pytest.fail("computed anew"))
+    assert {path: local.get(path).json() for path in PEOPLE} == first
+    monkeypatch.undo()
+    assert local.delete("/api/v1/people/Ana").status_code == 200
+    assert local.get("/api/v1/people/count").json()["counts"][0]["people"] == 2
+    assert all(local.get(path).json() != first[path] for path in PEOPLE)
+
+
+def test_corrections_name_records_that_are_new_or_not_shown(gallery: Path) -> None:
+    with client_of(settings_of(gallery)) as client:
+        assert client.get("/api/v1/people/corrections").json()["corrections"] == []
+        with Gallery.open(gallery) as store:
+            old = Record("old", "door", 1.5e9, 1.5e9, "elsewhere")
+            store.add(np.eye(2, 96, dtype=np.float32), [Record("new", "door", 5.0, 6.0, "elsewhere"), old])
+            Book(store, "g", 0.0).say("different", "new", "old", "me")
+            store.keep_for(time.time() - 1.6e9)
+        (said,) = client.get("/api/v1/people/corrections").json()["corrections"]
+        assert (said["first"], said["second"]) == ("new@door", f"record {key_digest(old)[:8]}")
 
 
 def test_a_real_server(gallery: Path) -> None:

@@ -10,6 +10,7 @@ from reid_toolkit.people.documents import corrections_document
 from reid_toolkit.service import correcting
 from reid_toolkit.service.access import Admin, Reviewer, Searcher
 from reid_toolkit.service.context import Here
+from reid_toolkit.service.desk import Desk
 
 router = APIRouter(prefix="/api/v1", tags=["corrections"])
 MOST = 50
@@ -57,7 +58,15 @@ async def review(visitor: Reviewer, here: Here, limit: Annotated[int, Query(ge=1
 @router.get("/people/corrections")
 async def listed(visitor: Searcher, here: Here) -> dict[str, Any]:
     """The corrections: the document of `reid people corrections --json`."""
-    return await here.read(visitor, lambda: corrections_document(here.desk.book(), here.desk.label))
+    return await here.read(visitor, listed_now, here.desk)
+
+
+def listed_now(desk: Desk) -> dict[str, Any]:
+    """The corrections, also those of records that came a moment ago."""
+    book = desk.book()
+    if any(digest not in book.records for one in book.people.corrections for digest in (one.first, one.second)):
+        book = desk.book(at_once=True)
+    return corrections_document(book, desk.label)
 
 
 @router.delete("/people/corrections/{name}")

@@ -5,10 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from reid_toolkit.files import as_name
-from reid_toolkit.people.counting import PARTS, count_people
+from reid_toolkit.people.counting import PARTS
 from reid_toolkit.people.documents import count_document, routes_document
 from reid_toolkit.people.naming import name_of
-from reid_toolkit.people.visits import routes_of
 from reid_toolkit.service.access import Searcher
 from reid_toolkit.service.answers import person_document, visits_document
 from reid_toolkit.service.context import Here
@@ -66,7 +65,7 @@ def count(desk: Desk, parts: list[str]) -> dict[str, Any]:
     """The counts."""
     book = desk.grouped()
     desk.note({"action": "people count"})
-    return count_document(count_people(book.grouped, parts), parts, desk.label)
+    return count_document(book.counts(parts), parts, desk.label)
 
 
 @router.get("/people/routes")
@@ -79,7 +78,7 @@ def routes(desk: Desk) -> dict[str, Any]:
     """The routes."""
     book = desk.grouped()
     desk.note({"action": "people routes"})
-    return routes_document(routes_of({person: book.records_of(person) for person in book.by_person}), desk.label)
+    return routes_document(book.routes, desk.label)
 
 
 @router.get("/people/{name}")
