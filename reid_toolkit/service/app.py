@@ -17,6 +17,7 @@ from reid_toolkit.service.api import about, cameras, corrections, events, health
 from reid_toolkit.service.context import Context
 from reid_toolkit.service.desk import Desk
 from reid_toolkit.service.errors import Refusal, refusal_of
+from reid_toolkit.service.following import EventFile
 from reid_toolkit.service.guard import API, Guard
 from reid_toolkit.service.limits import Bounds
 from reid_toolkit.service.metrics import Measuring, Metrics
@@ -32,8 +33,10 @@ def build_app(settings: Settings) -> FastAPI:
     """The service of a gallery, as an ASGI application. The gallery is opened now, and closed when it shuts down.
 
     Raises :class:`GalleryError` if the gallery does not exist, and :class:`InputError` if the file of tokens is
-    damaged.
+    damaged, or the file of events cannot be read.
     """
+    if settings.events is not None:
+        EventFile(settings.events).check()
     door = Door.of(settings)
     context = Context.of(settings, Desk(settings))
     app = routes()

@@ -3,7 +3,10 @@
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
+
+from reid_toolkit.errors import InputError
+from reid_toolkit.service.errors import busy
 
 PART = 1 << 16
 """Bytes that are read at a time."""
@@ -29,29 +32,33 @@ class EventFile:
 
     def start(self, last: str | None, recent: int) -> tuple[int, int]:
         """Where to begin: the file's number and a place in it. After the event ``last``, if it is of this file; else
-        so that the ``recent`` last events come first."""
+        so that the ``recent`` last events come first. Raises :class:`Refusal` 503 if the file cannot be read."""
         try:
-            about = os.stat(self.path)
-        except OSError:
+            with open(self.path, "rb") as file:
+                about = os.fstat(file.fileno())
+                inode, _, place = (last or "").partition("-")
+                if inode.isascii() and place.isascii() and inode.isdigit() and place.isdigit() and len(last or "") < 60:
+                    if int(inode) == about.st_ino and int(place) <= about.st_size:
+                        return about.st_ino, int(place)
+                    return about.st_ino, 0  # another file, or a shorter one: all of it is new
+                return about.st_ino, before(file, about.st_size, recent)
+        except FileNotFoundError:
             return 0, 0
-        inode, _, place = (last or "").partition("-")
-        if inode.isascii() and place.isascii() and inode.isdigit() and place.isdigit() and len(last or "") < 60:
-            if int(inode) == about.st_ino and int(place) <= about.st_size:
-                return about.st_ino, int(place)
-            return about.st_ino, 0  # another file, or a shorter one: all of it is new
-        return about.st_ino, self._before(about.st_size, recent)
+        except OSError:
+            raise busy(30, "the file of events cannot be read: the operator of this service has to look") from None
 
-    def _before(self, size: int, recent: int) -> int:
-        begin = max(0, size - PART * 4)
-        with open(self.path, "rb") as file:
-            file.seek(begin)
-            content = file.read(size - begin)
-        ends = [at for at, byte in enumerate(content) if byte == 0x0A]
-        if not ends:
-            return size if begin else 0
-        starts = [0 if begin == 0 else ends[0] + 1, *(end + 1 for end in (ends if begin == 0 else ends[1:]))]
-        whole = starts[:-1]  # the last begins behind the last whole line
-        return begin + (whole[-recent:] or [starts[-1]])[0] if recent else begin + starts[-1]
+    def check(self) -> None:
+        """Raise :class:`InputError` if there is something that cannot be read as a file of events."""
+        why = "it is no file"
+        try:
+            if self.path.is_file():
+                open(self.path, "rb").close()
+                return
+            if not self.path.exists():
+                return
+        except OSError as error:
+            why = error.strerror or "it cannot be opened"
+        raise InputError(f"--events {self.path}: cannot be read: {why}: expected the file that `reid watch` writes")
 
     def read(self, inode: int, place: int) -> tuple[int, int, list[Line]]:
         """The whole lines after a place, and where to go on. The lines that are no events are left out."""
@@ -74,6 +81,19 @@ class EventFile:
             if event is not None:
                 lines.append(Line(f"{inode}-{place}", *event))
         return inode, place, lines
+
+
+def before(file: BinaryIO, size: int, recent: int) -> int:
+    """The place before the last ``recent`` whole lines of a file of so many bytes."""
+    begin = max(0, size - PART * 4)
+    file.seek(begin)
+    content = file.read(size - begin)
+    ends = [at for at, byte in enumerate(content) if byte == 0x0A]
+    if not ends:
+        return size if begin else 0
+    starts = [0 if begin == 0 else ends[0] + 1, *(end + 1 for end in (ends if begin == 0 else ends[1:]))]
+    whole = starts[:-1]  # the last begins behind the last whole line
+    return begin + (whole[-recent:] or [starts[-1]])[0] if recent else begin + starts[-1]
 
 
 def parsed(line: bytes) -> tuple[str, str] | None:

@@ -1,18 +1,25 @@
 """Live events, metrics and the description of the API."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 from serving import bearer, client_of, running, settings_of, tokens_of
 from starlette.testclient import TestClient
+from waiting import wait_until
 
+from reid_toolkit.errors import InputError
 from reid_toolkit.live.events.event import Event
 from reid_toolkit.live.events.lines import FileSink
-from reid_toolkit.service.app import openapi_document
+from reid_toolkit.service.app import build_app, openapi_document
+from reid_toolkit.service.errors import busy
 from reid_toolkit.service.following import EventFile
+from reid_toolkit.service.settings import Limits
 from reid_toolkit.service.tokens import FILE, revoke_token
 
 
@@ -103,6 +110,44 @@ def test_no_events_and_too_many_streams(local: TestClient, gallery: Path) -> Non
     with client_of(settings_of(gallery, events=gallery / "e")) as client:
         client.app.state.context.streams = 20
         assert client.get("/api/v1/events").status_code == 503
+
+
+def test_many_clients_at_once_are_no_more_streams_than_one_after_the_other(
+    gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them ask before the file was looked at for the first."""
+    gate, real = threading.Event(), EventFile.start
+
+    def slow(self: EventFile, last: str | None, recent: int) -> tuple[int, int]:
+        assert gate.wait(60)
+        raise busy(1, "gone")
+
+    monkeypatch.setattr(EventFile, "start", slow)
+    settings = settings_of(gallery, events=tmp_path / "e", limits=Limits(streams=2))
+    with running(settings) as address, ThreadPoolExecutor(4) as clients:
+        asked = [clients.submit(httpx.get, f"{address}/api/v1/events?recent=1", timeout=60) for _ in range(4)]
+        wait_until(lambda: sum(one.done() for one in asked) == 2)
+        gate.set()
+        said = [one.result().json()["error"]["message"] for one in asked]
+        assert sorted(said) == ["gone", "gone", *["too many clients follow events"] * 2]
+        monkeypatch.setattr(EventFile, "start", real)
+        with httpx.stream("GET", f"{address}/api/v1/events", timeout=20) as answer:  # what failed was given back
+            lines = answer.iter_lines()
+            assert next(lines) == "retry: 2000"
+            assert "reid_event_streams 1.0" in httpx.get(f"{address}/metrics").text
+        wait_until(lambda: "reid_event_streams 0.0" in httpx.get(f"{address}/metrics").text)
+
+
+def test_a_file_of_events_that_cannot_be_read(gallery: Path, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with client_of(settings_of(gallery, events=path)) as client:
+        path.mkdir()
+        for where in ("/api/v1/events", "/api/v1/events?recent=5", "/live"):
+            answer = client.get(where)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
+            assert answer.json()["error"]["message"].startswith("the file of events cannot be read")
+    with pytest.raises(InputError, match=r"events\.jsonl: cannot be read: it is no file: expected"):
+        build_app(settings_of(gallery, events=path))
 
 
 def test_metrics_name_routes_and_not_addresses(local: TestClient) -> None:

@@ -2,11 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
+from prometheus_client import Gauge
+from starlette.types import Receive, Scope, Send
 
 from reid_toolkit.service.access import Searcher, Visitor, door_of
 from reid_toolkit.service.context import Context, Here
@@ -14,11 +17,29 @@ from reid_toolkit.service.errors import Refusal, busy
 from reid_toolkit.service.following import EventFile, Line
 
 router = APIRouter(prefix="/api/v1", tags=["events"])
+STREAM: dict[int | str, Any] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 POLL, BEAT, LONGEST = 0.25, 15.0, 3600.0
 """Seconds: between two looks at the file, between two signs of life, and of one answer."""
 
 
-@router.get("/events", response_class=StreamingResponse)
+class Stream(StreamingResponse):
+    """An answer of events, which calls ``leave`` when it ends, even if it never began."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, parts: AsyncIterator[str], leave: Callable[[], None]) -> None:
+        super().__init__(parts, headers={"X-Accel-Buffering": "no"})
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events until they end, or the client leaves."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
+
+
+@router.get("/events", response_class=StreamingResponse, responses=STREAM)
 async def events(
     request: Request,
     visitor: Searcher,
@@ -32,23 +53,27 @@ async def events(
     """
     if here.settings.events is None:
         raise Refusal(404, "this service follows no events: start it with --events FILE, the file of reid watch")
-    streams = request.app.state.metrics.streams
     if here.streams >= here.settings.limits.streams:
         raise busy(30, "too many clients follow events")
-    file = EventFile(here.settings.events)
-    place = await asyncio.to_thread(file.start, last_event_id, recent)
+    leave = enter(here, request.app.state.metrics.streams)
+    try:
+        file = EventFile(here.settings.events)
+        place = await asyncio.to_thread(file.start, last_event_id, recent)
+    except BaseException:
+        leave()
+        raise
+    return Stream(follow(file, place, request, visitor, here), leave)
 
-    async def stream() -> AsyncIterator[str]:
-        here.streams += 1
-        streams.set(here.streams)
-        try:
-            async for part in follow(file, place, request, visitor, here):
-                yield part
-        finally:
-            here.streams -= 1
-            streams.set(here.streams)
 
-    return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+def enter(here: Context, shown: Gauge) -> Callable[[], None]:
+    """Count one more stream, and return what counts it no more."""
+
+    def count(change: int) -> None:
+        here.streams += change
+        shown.set(here.streams)
+
+    count(1)
+    return partial(count, -1)
 
 
 async def follow(
