@@ -11,6 +11,7 @@ from reid_toolkit.errors import ReidError
 from reid_toolkit.service.access import Visitor
 from reid_toolkit.service.desk import Desk
 from reid_toolkit.service.grouping import Grouper
+from reid_toolkit.service.readiness import Readiness
 from reid_toolkit.service.settings import Settings
 from reid_toolkit.service.work import Pool
 
@@ -34,6 +35,7 @@ class Context:
     slow: Pool
     """For what takes minutes in a large gallery: grouping, and deleting for good."""
     grouper: Grouper
+    readiness: Readiness
     stopping: bool = False
     """Whether streams should end."""
     began: float = field(default_factory=time.time)
@@ -51,6 +53,7 @@ class Context:
             Pool("reading", limits.reading, limits.queue, limits.answer_seconds),
             Pool("pictures", limits.reading, limits.connections, limits.answer_seconds),
             Pool("slow", 2, 8, limits.group_seconds), Grouper(settings.gallery, limits.group_seconds),
+            Readiness(desk, limits.answer_seconds),
         )  # fmt: skip
 
     async def read(self, visitor: Visitor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -96,6 +99,7 @@ class Context:
         self.embedding.close()
         self.reading.close()
         self.pictures.close()
+        self.readiness.close()
         self.desk.close()
 
 

@@ -9,7 +9,6 @@ from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.types import is_past
 from reid_toolkit.images import thumbnail
 from reid_toolkit.records import Record
-from reid_toolkit.search import Search
 from reid_toolkit.service.answers import record_document
 from reid_toolkit.service.correcting import alone
 from reid_toolkit.service.desk import Desk
@@ -90,11 +89,3 @@ def delete(desk: Desk, digest: str) -> dict[str, Any]:
         gone = desk.store.delete_records([record])
         desk.store.compact()
     return {"records": gone, "id": key_digest(record)}
-
-
-def ready(desk: Desk) -> int:
-    """The number of records, after making sure that searches can be answered."""
-    count = len(desk.store)
-    if count:
-        _ = Search(desk.store, desk.label, loaded=desk.embedder).embedder
-    return count

@@ -11,6 +11,7 @@ from serving import bearer, client_of, jpeg, make_gallery, running, settings_of
 from starlette.testclient import TestClient
 from three_people import EPOCH
 
+from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.digests import key_digest
 from reid_toolkit.gallery.types import Selection
@@ -204,3 +205,29 @@ def test_who_becomes_one_person_is_said_so_that_a_third_can_follow(local: TestCl
     assert [one["records"] for one in local.get("/api/v1/people").json()["people"]] == [12]
     text = local.get("/openapi.json").json()["paths"]["/api/v1/people/same"]["post"]["description"]
     assert '"person" and "number"' in text
+
+
+def test_readiness_does_not_wait_for_other_requests_and_is_looked_for_once(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(desk: Desk) -> None:
+        asked.append(desk)
+        raise GalleryError("the disk is full")
+
+    asked: list[Desk] = []
+    with client_of(settings_of(gallery)) as client:
+        here = client.app.state.context  # type: ignore[attr-defined]
+        here.reading.pending = here.reading.size
+        assert client.get("/api/v1/people").status_code == 503
+        assert client.get("/readyz").json() == {"status": "ready"}
+        here.reading.pending = 0
+        monkeypatch.setattr("reid_toolkit.service.readiness.ready", broken)
+        assert client.get("/readyz").status_code == 200  # as it was a moment ago
+        here.readiness._until = 0.0
+        for _ in range(3):
+            answer = client.get("/readyz")
+            assert (answer.status_code, "says why" in answer.json()["error"]["message"]) == (503, True)
+        assert len(asked) == 1
+        assert "the disk is full" in caplog.text
+        here.readiness._until, here.readiness._pool.pending = 0.0, 1  # an earlier look has not ended
+        assert "too busy" in client.get("/readyz").json()["error"]["message"]

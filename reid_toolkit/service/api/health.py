@@ -5,13 +5,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from reid_toolkit.service.access import Searcher, Visitor
+from reid_toolkit.service.access import Searcher
 from reid_toolkit.service.context import Here
-from reid_toolkit.service.enrolling import ready
-from reid_toolkit.service.errors import Refusal, busy
+from reid_toolkit.service.errors import busy
 
 router = APIRouter(tags=["health"])
-NOBODY = Visitor("", "search")
 
 
 @router.get("/healthz")
@@ -25,10 +23,8 @@ async def readyz(here: Here) -> Response:
     """Whether the gallery and its model can be used. Needs no token, and says nothing but yes or no."""
     if here.stopping:
         raise busy(5, "the service is stopping")
-    try:
-        await here.read(NOBODY, ready, here.desk)
-    except Refusal:
-        raise busy(5, "the gallery or its model cannot be used: the log of the service says why") from None
+    if problem := await here.readiness.problem():
+        raise busy(5, problem)
     return JSONResponse({"status": "ready"})
 
 
