@@ -23,8 +23,8 @@ CODES = {
     503: "busy", 504: "timeout",
 }  # fmt: skip
 PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:[\\/]|/(?=[^\s/'\"`]+))[^\s'\"`,;:)]*")
-QUOTED = re.compile(r"'([^']*[\\/][^']*)'")
-"""A text in quotes that may be a path with spaces."""
+QUOTED = re.compile(r"'((?:[A-Za-z]:[\\/]|[\\/~])[^']*)'")
+"""A text in quotes that begins like a path, which may have spaces. Names of cameras may have slashes inside."""
 COMMAND = re.compile(r"[:;,]? [^:;,]*`reid [^`]*`.*$|[:;,] (?:give|run|expected .*give) --.*$", re.DOTALL)
 """Advice that only who is at the command line can follow."""
 

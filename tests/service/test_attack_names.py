@@ -127,6 +127,9 @@ def test_messages_hold_no_path() -> None:
         ("C:\\reid\\g\\a.db: no", "a.db: no"),
         ("'/home/a b/c d/e.jpg' is none", "'e.jpg' is none"),
         ("x@y@/footage/site one", "x@y@site one"),
+        ("'C:\\a b\\c d.jpg' and '~/a b/c d.jpg' are none", "'c d.jpg' and 'c d.jpg' are none"),
+        ("no camera 'Floor 1/Door 2' in /srv/my gallery/g", "no camera 'Floor 1/Door 2' in g"),
+        ("'Ana/Maria' is in '/srv/my gallery/g/a.db'", "'Ana/Maria' is in 'g/a.db'"),
         ("nothing; run `reid people /srv/g` first", "nothing"),
         ("at 12/24 of 3/4", "at 12/24 of 3/4"),
     ):
