@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
+from rich.cells import cell_len, set_cell_size
+
+from reid_toolkit.cli.console import counted
 from reid_toolkit.cli.search_output import picture_of
 from reid_toolkit.files import write_atomic
 from reid_toolkit.times import format_span
@@ -21,6 +24,10 @@ PLACES = (0.36, 0.64, 0.44, 0.56)
 """Parts of a line at which its label may be."""
 SHOWN = 4
 """At most so many pictures of a visit are on the page."""
+MOST = 1000
+"""At most so many pictures are on the page: about 8 MB."""
+CELL = 6.5
+"""Pixels: about the width of a letter in the drawing of routes."""
 
 
 def write_timeline(path: Path, name: str, visits: "Sequence[Visit]") -> None:
@@ -28,12 +35,19 @@ def write_timeline(path: Path, name: str, visits: "Sequence[Visit]") -> None:
     from reid_toolkit.html_page import Card, Section, Table, page
 
     rows = tuple((one.camera, format_span(one.start, one.end), str(len(one.records))) for one in visits)
+    of_each = min(SHOWN, max(1, MOST // max(len(visits), 1)))
+    step = max(len(visits) / MOST, 1)
+    shown = [visits[int(at * step)] for at in range(min(len(visits), MOST))]
     cards = tuple(
         Card(picture_of(record), (one.camera, format_span(record.start, record.end), record.tracklet))
-        for one in visits
-        for record in one.records[:SHOWN]
+        for one in shown
+        for record in one.records[:of_each]
     )
-    hidden = f"At most {SHOWN} pictures of each visit." if any(len(one.records) > SHOWN for one in visits) else ""
+    hidden = ""
+    if any(len(one.records) > of_each for one in shown):
+        hidden = f"At most {counted(of_each, 'picture')} of each visit. "
+    if len(shown) < len(visits):
+        hidden += f"{counted(len(visits) - len(shown), 'visit')} of {len(visits):,} are left out, evenly over the time."
     sections = [
         Section("Visits", table=Table(("camera", "time", "records"), rows)),
         Section("Pictures", hidden, rows=(cards,), small=True),
@@ -97,5 +111,16 @@ def map_of(routes: "Sequence[Route]") -> Element:
     for camera, (x, y) in places.items():
         SubElement(chart, "circle", {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "7", "fill": COLOURS[1]})
         away = 24 if y > SIDE / 2 else -14
-        text(chart, x, y + away, camera)
+        camera_label(chart, x, y + away, camera)
     return chart
+
+
+def camera_label(chart: Element, x: float, y: float, camera: str) -> None:
+    """Write a camera's name around x. One that would not fit into the drawing is cut, and whole in a tooltip."""
+    from reid_toolkit.reporting.charts import text
+
+    room = int(2 * min(x, SIDE - x) / CELL)
+    fits = cell_len(camera) <= room
+    label = text(chart, x, y, camera if fits else f"{set_cell_size(camera, room - 1).rstrip()}…")
+    if not fits:
+        SubElement(label, "title").text = camera
