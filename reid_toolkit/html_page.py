@@ -60,6 +60,8 @@ class Section:
     """Whether the cards are small: many of one person, which are looked at together."""
     drawings: tuple[Element, ...] = ()
     """SVG elements, side by side where the window is wide."""
+    values: Table | None = None
+    """What the drawings show, for who cannot see or point at them. It opens below them."""
 
     @property
     def paragraphs(self) -> list[str]:

@@ -1,6 +1,7 @@
 import base64
 import re
 from html.parser import HTMLParser
+from xml.etree.ElementTree import Element
 
 import cv2
 import numpy as np
@@ -95,3 +96,11 @@ def test_numbers_are_told_from_words() -> None:
 
 def test_names_that_utf8_cannot_write_are_shown_with_question_marks() -> None:
     assert "hall?1" in page("hall\udcff1", [Section("hall\udcff1")])
+
+
+def test_the_values_of_a_drawing_open_below_it() -> None:
+    drawing = Element("svg")
+    html = page("P", [Section("Drawn", drawings=(drawing,), values=Table(("a<b", "n"), (("x", "12"),)))])
+    assert html.index("<svg") < html.index("<details><summary>Values</summary>") < html.index("a&lt;b")
+    assert '<td class="number">12</td>' in html
+    assert "<details" not in page("P", [Section("Drawn", drawings=(drawing,))])

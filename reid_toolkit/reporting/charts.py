@@ -11,6 +11,9 @@ LEFT, RIGHT, TOP, BOTTOM = 48, 14, 34, 44
 COLOURS = ("#3b82c4", "#d9822b")
 """Colours of a chart's one or two lines. They differ on white and on black, and for people with colour blindness."""
 
+LETTER = 6.2
+"""Pixels: about the width of a letter of a label."""
+
 
 def line_chart(
     title: str,
@@ -48,8 +51,10 @@ def line_chart(
 
 
 def bar_chart(title: str, bars: Mapping[str, float]) -> Element:
-    """Draw a bar for each name, with its value above it."""
-    chart, x, y = axes(title, (0, len(bars)), (0, 1.1 * max(bars.values())))
+    """Draw a bar for each name, with its value above it. If they are too long for their bars, they are turned."""
+    longest = max(len(words) for name, value in bars.items() for words in (name, number(value)))
+    turned = LETTER * longest > (WIDTH - LEFT - RIGHT) / len(bars)
+    chart, x, y = axes(title, (0, len(bars)), (0, (1.3 if turned else 1.1) * max(bars.values())))
     width = x(1) - x(0)
     for place, (name, value) in enumerate(bars.items()):
         top = y(value)
@@ -58,8 +63,8 @@ def bar_chart(title: str, bars: Mapping[str, float]) -> Element:
         bar.set("fill", COLOURS[0])
         SubElement(bar, "title").text = f"{name}: {number(value)}"
         if value:
-            text(chart, x(place + 0.5), top - 4, number(value))
-        text(chart, x(place + 0.5), HEIGHT - BOTTOM + 16, name)
+            bar_label(chart, x(place + 0.5), top - 4, number(value), "start" if turned else "middle")
+        bar_label(chart, x(place + 0.5), HEIGHT - BOTTOM + (12 if turned else 16), name, "end" if turned else "middle")
     rule(chart, x(0), y(0), x(len(bars)), y(0), "grid")
     return chart
 
@@ -144,6 +149,13 @@ def text(chart: Element, x: float, y: float, content: str, anchor: str = "middle
     element = SubElement(chart, "text", {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor})
     element.text = content
     return element
+
+
+def bar_label(chart: Element, x: float, y: float, content: str, anchor: str) -> None:
+    """Write text of a bar. It is turned, so that it needs no more than a line across, unless it is in the middle."""
+    element = text(chart, x, y, content, anchor)
+    if anchor != "middle":
+        element.set("transform", f"rotate(-50 {x:.1f} {y:.1f})")
 
 
 def rule(chart: Element, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:

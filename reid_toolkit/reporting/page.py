@@ -167,19 +167,24 @@ def gain(story: Story) -> list[Section]:
 def curves(story: Story) -> Section:
     """Draw every figure that any stage has, stage by stage."""
     steps = [row["stage"] for row in story.rows]
-    drawings = []
+    drawings, columns = [], [(story.unit, [str(step) for step in steps])]
     for title, wanted in (CHARTS | TRUTH_CHARTS).items():
         series = {name: [row.get(key) for row in story.rows] for key, name in wanted.items()}
         series = {name: values for name, values in series.items() if any(value is not None for value in values)}
         if series:
             drawings.append(line_chart(title, series, steps, story.kept, step=story.unit))
+            for name, line in series.items():
+                heading = title if len(series) == 1 else f"{title}: {name}"
+                columns.append((heading, ["-" if value is None else f"{value:.4g}" for value in line]))
     before = f"Number {START} is the network before training. " if START in steps else ""
     text = (
         f"The dashed line is the {story.unit} that is kept. {before}Distances are "
         "Euclidean between descriptors, 0 to 2. The charts by identities were measured afterwards: training saw no "
         "identity. A search in a gallery with camera statistics compares as the curves 'with camera statistics' do."
     )
-    return Section(f"{story.unit.capitalize()} by {story.unit}", text, drawings=tuple(drawings))
+    header, cells = zip(*columns, strict=True)
+    values = Table(header, tuple(zip(*cells, strict=True)))
+    return Section(f"{story.unit.capitalize()} by {story.unit}", text, drawings=tuple(drawings), values=values)
 
 
 def rules(story: Story) -> Section:
@@ -207,7 +212,9 @@ def sizes(labels: NDArray[np.int64], unit: str) -> Section:
         bars[f"{edge}-{2 * edge - 1}"] = float(counts[edge : 2 * edge].sum())
         edge *= 2
     text = f"The kept {unit} has {int(labels.max()) + 1} clusters of {len(labels)} samples."
-    return Section("Sizes of clusters", text, drawings=(bar_chart("Clusters by number of samples", bars),))
+    values = Table(("samples", "clusters"), tuple((name, f"{value:.0f}") for name, value in bars.items()))
+    chart = bar_chart("Clusters by number of samples", bars)
+    return Section("Sizes of clusters", text, drawings=(chart,), values=values)
 
 
 def both(row: dict[str, Any], score: str) -> str:

@@ -79,6 +79,16 @@ def test_bars_are_as_high_as_their_values() -> None:
     assert titles(chart) == ["1: 4", "2: 0", "3: 2"]
 
 
+def test_labels_of_narrow_bars_are_turned() -> None:
+    def turned(names: list[str], value: float = 1.0) -> set[bool]:
+        chart = bar_chart("Sizes", dict.fromkeys(names, value))
+        return {"transform" in element.attrib for element in list(chart.iter("text"))[1:]}
+
+    assert turned(["1", "2", "10-19"]) == {False}
+    assert turned([*"123456789", "10-19", "20-39", "40-79", "80-159"]) == {True}
+    assert turned([*"1234567890abc"], 12_345.0) == {True}
+
+
 def test_points_keep_their_places_and_groups() -> None:
     chart = scatter("t", [(0, 0), (1, 0), (0, 2)], ["a", "b", "c"], [-1, 0, 0])
     found = {str(dot[0].text): dot for dot in chart.iter("circle")}

@@ -4,6 +4,8 @@ import sys
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ import torch
 from reporting_fixtures import CPU, HOSTILE, Trained
 
 from reid_toolkit.errors import InputError, RunError
+from reid_toolkit.html_page import Table
 from reid_toolkit.reporting import clusters
 from reid_toolkit.reporting.clusters import dispersion, lay_out
-from reid_toolkit.reporting.page import duration, read_story, sizes, write_page
+from reid_toolkit.reporting.page import Story, curves, duration, read_story, sizes, write_page
 from reid_toolkit.reporting.stage_evaluation import NAME, evaluate_stages
 from reid_toolkit.reporting.study import open_study
 from reid_toolkit.training.run_folder import RunFolder
@@ -154,6 +157,19 @@ def test_sizes_are_counted_and_the_large_ones_gathered() -> None:
     (chart,) = sizes(labels, "round").drawings
     found = {str(bar[0].text) for bar in chart.iter("rect")}
     assert {"1: 2", "2: 0", "3: 1", "10-19: 1", "20-39: 0", "40-79: 1"} <= found
+
+
+def test_values_of_drawings_can_be_read_without_seeing_them() -> None:
+    values = sizes(np.repeat(np.arange(3), [1, 1, 12]), "round").values
+    assert values is not None
+    assert [values.rows[0], values.rows[-1]] == [("1", "2"), ("10-19", "1")]
+    rows = [{"stage": 0, "loss": 0.5, "within": 1.0, "between": 1.23456}, {"stage": 1, "loss": None, "within": 2.0}]
+    story = SimpleNamespace(rows=rows, kept=0, unit="stage")
+    values = curves(cast(Story, story)).values
+    assert values == Table(
+        ("stage", "Loss", "Dispersion: mean within clusters", "Dispersion: mean between clusters"),
+        (("0", "0.5", "1", "1.235"), ("1", "-", "2", "-")),
+    )
 
 
 def test_dispersion_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
