@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 
 from reid_toolkit.errors import InputError
 from reid_toolkit.files import as_name
@@ -24,6 +25,8 @@ LONGEST_GOAL = 2000
 """Characters of the path to which signing in leads. A longer one would not fit into the line of a request."""
 MOST = 10_000
 """Of :attr:`Door.welcome`."""
+BEARER = HTTPBearer(scheme_name="token", description="A token of `reid serve token add`.", auto_error=False)
+"""Only describes the header: :class:`Door` checks it."""
 LOCAL = "local"
 """The name of whoever asks a service without tokens, from this machine."""
 
@@ -186,7 +189,7 @@ def visitor_of(request: Request) -> Visitor:
 def need(role: str) -> Any:
     """A dependency of the API: the visitor, who must have this role. Raises :class:`Refusal`, 401 or 403."""
 
-    def visitor(request: Request) -> Visitor:
+    def visitor(request: Request, _: Annotated[object, Depends(BEARER)]) -> Visitor:
         found = visitor_of(request)
         if not found.may(role):
             raise Refusal(403, f"this needs the role {role}: the token {found.name!r} has the role {found.role}")

@@ -16,7 +16,7 @@ from reid_toolkit.service.access import Door, SignIn
 from reid_toolkit.service.api import about, cameras, corrections, events, health, people, records, search
 from reid_toolkit.service.context import Context
 from reid_toolkit.service.desk import Desk
-from reid_toolkit.service.errors import Refusal, refusal_of
+from reid_toolkit.service.errors import Error, Refusal, refusal_of
 from reid_toolkit.service.following import EventFile
 from reid_toolkit.service.guard import API, Guard
 from reid_toolkit.service.limits import Bounds
@@ -60,6 +60,7 @@ def routes() -> FastAPI:
     app = FastAPI(
         title="reid", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
         description="Search a gallery of people, and say who is who. See docs/service.md.",
+        responses={"default": {"model": Error, "description": "An error."}},
     )  # fmt: skip
     for router in (*(subject.router for subject in SUBJECTS), health.router, signing.router, pages.router):
         app.include_router(router)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from reid_toolkit.errors import (
@@ -27,6 +28,19 @@ QUOTED = re.compile(r"'((?:[A-Za-z]:[\\/]|[\\/~])[^']*)'")
 """A text in quotes that begins like a path, which may have spaces. Names of cameras may have slashes inside."""
 COMMAND = re.compile(r"[:;,]? [^:;,]*`reid [^`]*`.*$|[:;,] (?:give|run|expected .*give) --.*$", re.DOTALL)
 """Advice that only who is at the command line can follow."""
+
+
+class Fault(BaseModel):
+    """What was wrong."""
+
+    code: str = Field(description="For programs.")
+    message: str = Field(description="For people: one line.")
+
+
+class Error(BaseModel):
+    """Every answer with a status of 400 or more."""
+
+    error: Fault
 
 
 class Refusal(HTTPException):

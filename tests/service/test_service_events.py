@@ -172,3 +172,13 @@ def test_the_description_of_the_api(local: TestClient) -> None:
     for path, ways in served["paths"].items():
         for way in ways.values():
             assert way.get("description") or way.get("summary"), path
+            error = way["responses"]["default"]["content"]["application/json"]["schema"]
+            assert error == {"$ref": "#/components/schemas/Error"}
+            assert "422" not in way["responses"]
+            assert way.get("security") == (None if path in ("/healthz", "/readyz") else [{"token": []}]), path
+    assert served["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    fields = served["components"]["schemas"]
+    assert set(fields["Error"]["properties"]) == {"error"}
+    assert set(fields["Fault"]["properties"]) == {"code", "message"}
+    for path, kind in (("/api/v1/records/{digest}/picture", "image/jpeg"), ("/api/v1/events", "text/event-stream")):
+        assert set(served["paths"][path]["get"]["responses"]["200"]["content"]) == {kind}

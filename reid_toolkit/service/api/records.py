@@ -18,7 +18,7 @@ from reid_toolkit.service.forms import read_form
 
 router = APIRouter(prefix="/api/v1", tags=["records"])
 JPEG = b"\xff\xd8\xff"
-TEXT = {"type": "string"}
+TEXT, FILE = {"type": "string"}, {"schema": {"type": "string", "format": "binary"}}
 ENROLMENT = {
     "requestBody": {
         "required": True,
@@ -57,7 +57,7 @@ def one_record(desk: Desk, digest: str) -> dict[str, Any]:
     return document
 
 
-@router.get("/records/{digest}/picture", response_class=Response)
+@router.get("/records/{digest}/picture", response_class=Response, responses={200: {"content": {"image/jpeg": FILE}}})
 async def picture(digest: str, visitor: Searcher, here: Here) -> Response:
     """A record's picture as JPEG: the crop, or if its file is gone, the small picture that the gallery stores."""
     content = await here.show(visitor, picture_of, here.desk, digest)
