@@ -14,7 +14,7 @@ pytest.importorskip("axe_core_python", reason="needs axe-core-python, of the ext
 import axe_core_python
 import cv2
 import numpy as np
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 from station import Site, Visit
 from three_people import EPOCH
 
@@ -248,7 +248,7 @@ def test_same_and_not_are_stored_and_undone(visit: Visit, site: Site) -> None:
     assert page.request.get(said).json()["corrections"] == before
 
 
-def test_large_and_many_pictures_are_refused_before_they_are_sent(visit: Visit, tmp_path: Path) -> None:
+def test_large_and_many_pictures_are_refused_before_they_are_sent(visit: Visit, site: Site, tmp_path: Path) -> None:
     page = visit("/", role="search")
     page.evaluate("document.body.dataset.limits")
     large = np.random.default_rng(0).integers(0, 255, (2200, 2200, 3), np.uint8)
@@ -257,6 +257,10 @@ def test_large_and_many_pictures_are_refused_before_they_are_sent(visit: Visit, 
     page.locator("#pictures").set_input_files(path)
     expect(page.get_by_role("alert")).to_contain_text("large.png is larger than 10 MB")
     expect(page.locator("#picked li")).to_have_count(0)
+    many = [FilePayload(name=f"{number}.jpg", mimeType="image/jpeg", buffer=crop_of(site)) for number in range(33)]
+    page.locator("#pictures").set_input_files(many)
+    expect(page.get_by_role("alert")).to_contain_text("At most 32 pictures can be searched for at once")
+    expect(page.locator("#picked li")).to_have_count(32)
 
 
 # Who may see it
