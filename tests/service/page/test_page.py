@@ -1,6 +1,5 @@
 """The page in a real browser: Playwright drives Debian's chromium."""
 
-import base64
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,35 +13,13 @@ pytest.importorskip("axe_core_python", reason="needs axe-core-python, of the ext
 import axe_core_python
 import cv2
 import numpy as np
-from playwright.sync_api import FilePayload, Locator, Page, Route, expect
+from acting import cards, crop_of, playing, put, rename
+from playwright.sync_api import FilePayload, Page, Route, expect
 from station import Site, Visit
 from three_people import EPOCH
 
 from reid_toolkit.live.events.event import Event
 from reid_toolkit.service.settings import Limits
-
-PUT = """([name, type, content, event]) => {
-  const bytes = Uint8Array.from(atob(content), (sign) => sign.charCodeAt(0));
-  const data = new DataTransfer();
-  data.items.add(new File([bytes], name, { type }));
-  const target = document.querySelector("#drop");
-  if (event === "paste") target.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
-  else for (const one of ["dragenter", "dragover", "drop"])
-    target.dispatchEvent(new DragEvent(one, { dataTransfer: data, bubbles: true, cancelable: true }));
-}"""
-
-
-def put(page: Page, name: str, content: bytes, *, how: str = "drop", kind: str = "image/jpeg") -> None:
-    """Drop or paste a file on the page."""
-    page.evaluate(PUT, [name, kind, base64.b64encode(content).decode(), how])
-
-
-def crop_of(site: Site, camera: str = "hall") -> bytes:
-    return next(iter(sorted((site.crops / camera).rglob("*.jpg")))).read_bytes()
-
-
-def cards(page: Page) -> Locator:
-    return page.locator("ol.cards > li.card")
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
@@ -309,12 +286,6 @@ def sign_in(page: Page, token: str) -> None:
     expect(page.get_by_role("heading", name="Whom are you looking for?")).to_be_visible()
 
 
-def rename(page: Page, name: str) -> None:
-    page.get_by_role("button", name="Name…").click()
-    page.get_by_role("textbox", name="Name").fill(name)
-    page.keyboard.press("Enter")
-
-
 def test_who_may_only_search_sees_no_corrections(visit: Visit) -> None:
     page = visit("/people", role="search")
     expect(page.get_by_role("link", name="person-000001")).to_be_visible()
@@ -415,20 +386,6 @@ def test_a_second_same_goes_on_as_who_is_left(visit: Visit) -> None:
     assert [one["first"] for one in said] == ["person-000001", "who is left"]
     expect(page.locator(".chip")).to_contain_text("who is left")
     assert "person=who+is+left" in page.url
-
-
-def playing(page: Page, address: str, *answers: dict[str, Any] | None) -> list[Any]:
-    """Answer requests in the server's place: None is a conflict. Returns what was sent, as it comes."""
-    sent: list[Any] = []
-    conflict = {"error": {"code": "conflict", "message": "another change is running"}}
-
-    def answer(route: Route) -> None:
-        given = answers[len(sent)]
-        sent.append(route.request.post_data_json)
-        route.fulfill(status=409 if given is None else 200, json=given or conflict)
-
-    page.route(address, answer)
-    return sent
 
 
 def test_a_picture_that_a_busy_server_refused_is_asked_for_again(visit: Visit, site: Site) -> None:

@@ -83,14 +83,13 @@ def test_scripts_import_only_what_is_there() -> None:
 
 
 def test_a_script_takes_from_another_only_what_it_offers() -> None:
-    common = static_files()["common.js"].content.decode()
-    offered = set(re.findall(r"^export (?:async )?(?:function|const|class) (\$|\w+)", common, re.MULTILINE))
-    for name, file in static_files().items():
-        text = file.content.decode()
-        for taken in re.findall(r'import \{([^}]*)\} from "\./common\.js"', text):
+    texts = {name: file.content.decode() for name, file in static_files().items() if name.endswith(".js")}
+    offer = re.compile(r"^export (?:async )?(?:function|const|class) (\$|\w+)", re.MULTILINE)
+    for name, text in texts.items():
+        body = re.sub(r"^import [^;]*;", "", text, flags=re.MULTILINE)
+        for taken, other in re.findall(r'import \{([^}]*)\} from "\./([^"]+)"', text):
             wanted = {one.strip() for one in taken.split(",") if one.strip()}
-            assert wanted <= offered, name
-            body = text.partition("common.js")[2]
+            assert wanted <= set(offer.findall(texts[other])), name
             assert not [one for one in wanted if not re.search(rf"(?<![\w$]){re.escape(one)}(?![\w$])", body)], name
 
 

@@ -42,19 +42,20 @@ async function request(path, { method = "GET", json, form, signal, seconds = lim
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(json);
   } else if (form) options.body = form;
-  let answer;
   try {
-    answer = await fetch(`/api/v1${path}`, options);
+    const answer = await fetch(`/api/v1${path}`, options);
+    if (!answer.ok) throw await refusal(answer);
+    const found = answer.status === 204 ? null : await answer.json();
+    signal?.throwIfAborted();
+    sessionEnded(false);
+    return found;
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (signal?.aborted) throw signal.reason;
+    if (error instanceof Refusal) throw error;
     if (error.name === "TimeoutError") throw new Refusal(0, "The server did not answer in time.");
+    if (error instanceof SyntaxError) throw new Refusal(200, "The answer is not one of this service. Perhaps a proxy sent it. Try again.");
     throw new Refusal(0, "The server cannot be reached. Check the connection, then try again.");
   }
-  if (answer.ok) {
-    sessionEnded(false);
-    return answer.status === 204 ? null : answer.json();
-  }
-  throw await refusal(answer);
 }
 
 async function refusal(answer) {
@@ -78,26 +79,34 @@ export function sentence(words) {
 
 /* The session may end, or begin anew, in another tab. What is on this page stays. */
 function sessionEnded(ended) {
-  const place = $("session");
-  if (!place || place.hidden === !ended) return;
-  place.hidden = !ended;
-  place.className = ended ? "notice bad" : "";
+  if ($("session").hidden === !ended || replaced) return;
   const next = encodeURIComponent(location.pathname + location.search);
-  place.replaceChildren(
-    ...(ended
-      ? [
-          el("p", { role: "alert" }, "You are signed out. What you see stays here until you leave the page."),
-          el("a", { class: "button", href: `/login?next=${next}` }, "Sign in"),
-          el("button", { onclick: renew }, "I signed in elsewhere"),
-        ]
-      : []),
-  );
+  const buttons = [el("a", { class: "button", href: `/login?next=${next}` }, "Sign in"), el("button", { onclick: renew }, "I signed in elsewhere")];
+  tellOfSession(ended ? "You are signed out. What you see stays here until you leave the page." : "", buttons);
 }
 
+function tellOfSession(words, buttons) {
+  const place = $("session");
+  place.hidden = !words;
+  place.className = words ? "notice bad" : "";
+  place.replaceChildren(...(words ? [el("p", { role: "alert" }, words), ...buttons] : []));
+}
+
+/* Whether it is still the same user, whose new session has a new secret. What one user wanted is never sent in the name
+   of another one. */
+const user = document.querySelector(".who").firstChild.data.trim();
+let replaced = false;
 async function recognise() {
   const who = await request("/whoami");
-  csrf = who.csrf ?? csrf;
-  if (who.role !== role) location.reload();
+  if (who.name.trim() === user && who.role === role) {
+    csrf = who.csrf ?? csrf;
+    replaced = false;
+    return sessionEnded(false);
+  }
+  replaced = true;
+  const words = `${who.name} (${who.role}) signed in here meanwhile.`;
+  tellOfSession(`${words} Load the page again to go on.`, [el("button", { onclick: () => location.reload() }, "Load the page again")]);
+  throw new Refusal(409, `${words} Nothing was sent. Load the page again.`);
 }
 
 async function renew() {
@@ -156,11 +165,23 @@ export const personLink = (name) => el("a", { href: `/people/${encodeURIComponen
 export const cameraName = (name) => name || "(no name)";
 export const counted = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
-/* Times, in the server's zone, as the command line shows them */
+/* Times, in the server's zone, as the command line shows them. The server may know zones that the browser does not, such
+   as localtime. */
+
+function zoneOf(name) {
+  try {
+    new Intl.DateTimeFormat("en-GB", { timeZone: name });
+    return name;
+  } catch {
+    $("main").prepend(el("p", { class: "notice" }, `This browser does not know the time zone ${name} of the server. It shows times in UTC. Filters and the counts of days are in ${name}.`));
+    return "UTC";
+  }
+}
 
 const DATED = [1e8, 1e11];
 export const isDated = (seconds) => seconds !== null && seconds >= DATED[0] && seconds <= DATED[1];
-const zoned = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: body.zone || "UTC", ...options });
+const zone = zoneOf(body.zone);
+const zoned = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: zone, ...options });
 const DAY = zoned({ weekday: "short", day: "numeric", month: "short", year: "numeric" });
 const CLOCK = zoned({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const DATE = zoned({ day: "numeric", month: "short", year: "numeric" });
@@ -193,8 +214,9 @@ export const dayTime = (seconds) =>
 
 export function duration(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 172800) return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 90) return `${minutes} min`;
+  if (minutes < 2880) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   return `${Math.round(seconds / 86400)} days`;
 }
 
@@ -240,10 +262,17 @@ const HEADINGS = {
   429: "Too many requests", 501: "This gallery cannot do this", 503: "The server is busy", 504: "The server took too long",
 };
 
+/* A fault of this page goes to the browser's console, and the page says that something was wrong. */
+function asRefusal(error) {
+  if (error instanceof Refusal) return error;
+  reportError(error);
+  return new Refusal(500, "This page cannot show the answer. Load it again.");
+}
+
 /* An error in the place of what was asked for. What the user may do about it is a button. */
 export function failed(place, error, again) {
   if (error.name === "AbortError") return;
-  if (!(error instanceof Refusal)) throw error;
+  error = asRefusal(error);
   if (error.code === "not_grouped") return show(place, state("Nobody was grouped yet", error.message));
   const buttons = [];
   if (error.status === 401) {
@@ -255,73 +284,33 @@ export function failed(place, error, again) {
   show(place, state(HEADINGS[error.status] ?? "This did not work", error.message + wait, buttons, true));
 }
 
-/* A message at the bottom. It stays until it is closed or another one comes. */
+/* A message at the bottom. It stays until it is closed or another one comes. Gives what closes it. */
 export function toast(words, undo = null) {
-  const close = () => $("toasts").replaceChildren();
+  const close = () => made.remove();
   const made = el("div", { class: "toast" }, el("span", {}, words));
   if (undo) made.append(el("button", { onclick: () => (close(), undo()) }, "Undo"));
   made.append(el("button", { onclick: close }, "Close"));
   $("toasts").replaceChildren(made);
+  return close;
 }
 
 export const problem = (error) => {
-  if (!(error instanceof Refusal)) throw error;
+  if (error.name === "AbortError") return;
+  error = asRefusal(error);
   toast(error.wait ? `${error.message} Try again in ${Math.ceil(error.wait)} s.` : error.message);
 };
 
-/* Change something. Further clicks are ignored while the server works. */
-export async function busy(button, work) {
-  if (button?.getAttribute("aria-disabled") === "true") return;
-  button?.setAttribute("aria-disabled", "true");
+/* Change something by a button, or by one of the buttons in a place. Further clicks are ignored while the server works. */
+export async function busy(place, work) {
+  const buttons = place.matches("button") ? [place] : [...place.querySelectorAll("button")];
+  if (buttons.some((one) => one.getAttribute("aria-disabled") === "true")) return;
+  for (const one of buttons) one.setAttribute("aria-disabled", "true");
   try {
     return await work();
   } catch (error) {
     problem(error);
   } finally {
-    button?.removeAttribute("aria-disabled");
-  }
-}
-
-export const correctionsOf = (answer) => answer.corrections ?? (answer.correction ? [answer.correction] : []);
-
-/* Say the same of several, one after the other. After each answer, ``first`` may have another name. If one of them fails,
-   those before it are stored: they are in ``made``, so that they can be undone, and ``error`` says what was wrong. */
-export async function sayOfAll(kind, first, others) {
-  const made = [];
-  for (const second of others) {
-    try {
-      const answer = await change(`/people/${kind}`, { method: "POST", json: { first, second } });
-      made.push(...correctionsOf(answer));
-      first = answer.person ?? first;
-    } catch (error) {
-      if (!made.length || !(error instanceof Refusal)) throw error;
-      return { made, error };
-    }
-  }
-  return { made, error: null };
-}
-
-/* Corrections that follow one another, and no others, are taken back together: records are grouped again only once. */
-export async function undoAll(names) {
-  const runs = [];
-  for (const number of names.map((name) => Number(name.slice(2))).sort((one, other) => one - other)) {
-    if (runs.at(-1)?.[1] === number - 1) runs.at(-1)[1] = number;
-    else runs.push([number, number]);
-  }
-  for (const [first, last] of runs.reverse()) {
-    const name = first === last ? `c-${first}` : `c-${first}..c-${last}`;
-    await change(`/people/corrections/${name}`, { method: "DELETE" });
-  }
-}
-
-/* Take corrections back, for the button of a message, and show what is true then. */
-export async function takeBack(made, load) {
-  try {
-    await undoAll(made);
-    await load();
-    say("Undone"); // after what load says
-  } catch (error) {
-    problem(error);
+    for (const one of buttons) one.removeAttribute("aria-disabled");
   }
 }
 
@@ -347,26 +336,3 @@ export function ask(heading, content, action, { danger = false } = {}) {
     dialog.showModal();
   });
 }
-
-export async function askName(person) {
-  const numbered = /^person-\d+$/.test(person);
-  const input = el("input", { name: "name", value: numbered ? "" : person, autocomplete: "off", maxlength: 200, id: "newname" });
-  const content = [
-    el("div", { class: "field" }, el("label", { for: "newname" }, "Name"), input, el("span", { class: "hint" }, numbered ? "The number stays valid." : "Leave it empty to take the name away.")),
-  ];
-  const given = await ask(`Name ${person}`, content, "Save");
-  return given && { name: given.get("name").trim() || null };
-}
-
-/* The address of a person in the API. A name that would mean another address is replaced by the person's number. */
-const PLAIN = /^(?!\.{1,2}$)[^/\\]+$/;
-const TAKEN = new Set(["routes", "count", "review", "corrections", "group", "same", "not"]);
-export async function personAddress(name) {
-  if (PLAIN.test(name) && !TAKEN.has(name)) return `/people/${encodeURIComponent(name)}`;
-  const { people } = await api(`/people?limit=1000&q=${encodeURIComponent(name)}`);
-  const found = people.find((one) => one.name === name);
-  if (!found) throw new Refusal(404, `Nobody is called ${name}.`);
-  return `/people/person-${String(found.number).padStart(6, "0")}`;
-}
-
-export const rename = async (person, name) => change(`${await personAddress(person)}/name`, { method: "POST", json: { name } });

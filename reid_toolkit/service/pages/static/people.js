@@ -1,9 +1,9 @@
 /* Everybody: a list to search in, with merging and naming. */
 
 import {
-  $, api, ask, askName, busy, cameraName, change, counted, dayTime, el, failed, loading, may, personLink, picture, problem, rename, say, sayOfAll, show,
-  state, takeBack, toast,
+  $, api, ask, busy, cameraName, change, counted, dayTime, el, failed, loading, may, personLink, picture, problem, say, show, state, toast,
 } from "./common.js";
+import { askName, rename, sayOfAll, takeBack } from "./correcting.js";
 
 const PAGE = 50;
 const chosen = new Set();

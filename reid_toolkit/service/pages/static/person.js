@@ -1,9 +1,10 @@
 /* A person: where they were and when, with corrections. */
 
 import {
-  $, api, ask, askName, busy, cameraName, change, clockSpan, correctionsOf, counted, dayOf, dayTime, duration, el, failed, focusOn, isDated, loading,
-  may, personAddress, picture, problem, rename, sayOfAll, shortTime, show, state, svg, takeBack, timeOf, toast,
+  $, api, ask, busy, cameraName, change, clockSpan, counted, dayOf, dayTime, duration, el, failed, focusOn, isDated, loading, may, picture, problem,
+  shortTime, show, state, svg, timeOf, toast,
 } from "./common.js";
+import { askName, correctionsOf, personAddress, rename, sayOfAll, takeBack } from "./correcting.js";
 
 const LONGEST_MOVE = 3600; // seconds, as in the routes of the API
 let person = document.querySelector("main").dataset.person;

@@ -1,9 +1,9 @@
 /* The review queue: two pictures, do they show one person? s = same, n = not, u = undo, right arrow = skip. */
 
 import {
-  $, api, busy, cameraName, change, correctionsOf, counted, dayAndClock, el, failed, focusOn, fullSpan, loading, may, personLink, problem, say, shot, show, state,
-  undoAll,
+  $, api, busy, cameraName, change, counted, dayAndClock, el, failed, focusOn, fullSpan, loading, may, personLink, problem, say, shot, show, state,
 } from "./common.js";
+import { correctionsOf, undoAll } from "./correcting.js";
 
 const BATCH = 20;
 const KEYS = "reid-review-keys";

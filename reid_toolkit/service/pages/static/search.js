@@ -1,9 +1,10 @@
 /* Search: by pictures, by a person or by a record, with filters that show what they would leave. */
 
 import {
-  $, api, busy, cameraName, change, correctionsOf, counted, dayAndClock, el, failed, focusOn, fullSpan, limits, loading, may, personLink, picture, problem,
-  say, sentence, shot, show, state, toast, undoAll,
+  $, api, busy, cameraName, change, counted, dayAndClock, el, failed, focusOn, fullSpan, limits, loading, may, personLink, picture, problem, say,
+  sentence, shot, show, state, toast,
 } from "./common.js";
+import { correctionsOf, undoAll } from "./correcting.js";
 
 const FIELDS = ["since", "until", "query_camera", "group", "top_k", "false_match_rate"];
 const MOST_SOURCES = 50; // a gallery of single crops has a source for each
