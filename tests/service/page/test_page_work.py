@@ -4,9 +4,84 @@ import pytest
 
 pytest.importorskip("playwright", reason="needs Playwright, of the extra test")
 
-from acting import rename
+from acting import cards, crop_of, playing, put, rename
 from playwright.sync_api import Page, Route, expect
 from station import Site, Visit
+
+
+def holding(page: Page, address: str) -> list[Route]:
+    """Requests that wait until a test answers them."""
+    held: list[Route] = []
+    page.route(address, lambda route: held.append(route))  # Playwright takes no method of a list
+    return held
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def search_for(page: Page, person: str) -> None:
+    page.get_by_label("A person of the gallery").fill(person)
+    press(page, "Search")
+
+
+def test_a_late_answer_changes_only_its_own_search(visit: Visit) -> None:
+    page = visit("/?person=person-000001")
+    held = holding(page, "**/api/v1/people/not")
+    first = cards(page).first
+    press(page, "Not this person: match 1")
+    same = first.get_by_role("button", name="Same person")
+    expect(same).to_have_attribute("aria-disabled", "true")
+    same.dispatch_event("click")  # a card takes one answer at a time
+    press(page, "Change")
+    search_for(page, "person-000002")
+    expect(page.locator(".chip")).to_contain_text("person-000002")
+    expect(first).to_be_visible()
+    held[0].fulfill(json={"correction": "c-7", "person": "somebody else"})
+    expect(page.locator("#toasts")).to_contain_text("match 1 and person-000001")
+    said = playing(page, "**/api/v1/people/same", {"correction": "c-8", "person": "person-000002"})
+    undone = playing(page, "**/api/v1/people/corrections/*", {}, {})
+    page.locator("#toasts").get_by_role("button", name="Undo").click()
+    expect(page.locator("#status")).to_have_text("Undone")
+    expect(page.locator(".chip")).to_contain_text("person-000002")
+    assert "person=person-000002" in page.url
+    press(page, "Same person: match 1")
+    expect(page.locator("#toasts")).to_contain_text("match 1 and person-000002")
+    assert [one["first"] for one in said] == ["person-000002"]
+    first.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("button", name="Same person: match 1", exact=True)).to_be_focused()
+    expect(page.locator("#toasts")).to_be_empty()
+    assert len(undone) == 2
+
+
+def test_results_belong_to_the_search_that_was_sent_and_clear_takes_all_away(visit: Visit, site: Site) -> None:
+    page = visit("/", role="search")
+    welcome = page.get_by_role("heading", name="Whom are you looking for?")
+    put(page, "somebody.jpg", crop_of(site))
+    page.get_by_text("More options").click()
+    page.locator("#top_k").select_option("12")
+    press(page, "Search")
+    expect(cards(page)).to_have_count(12)
+    press(page, "Remove somebody.jpg")
+    press(page, "Show more")
+    expect(cards(page)).to_have_count(24)
+    put(page, "another.jpg", crop_of(site, "gate"))
+    press(page, "Clear")
+    expect(welcome).to_be_visible()
+    expect(page.locator("#picked li")).to_have_count(0)
+    page.route("**/api/v1/search", lambda route: route.fulfill(json={"matches": [], "after": None}))
+    search_for(page, "person-000001")
+    expect(page.locator("#answers")).to_contain_text("The gallery holds no other records.")
+    assert "person=person-000001" in page.url
+    page.unroute("**/api/v1/search")
+    holding(page, "**/api/v1/search")
+    press(page, "Change")
+    search_for(page, "person-000002")
+    expect(page.locator("#answers")).to_have_attribute("aria-busy", "true")
+    press(page, "Change")  # nobody waits for these answers any more
+    expect(welcome).to_be_visible()
+    press(page, "Clear")
+    expect(page).to_have_url(f"{site.address}/")
 
 
 def test_an_answer_that_is_not_one_of_the_service_is_an_error(visit: Visit) -> None:

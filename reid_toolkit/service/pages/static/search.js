@@ -1,16 +1,13 @@
 /* Search: by pictures, by a person or by a record, with filters that show what they would leave. */
 
-import {
-  $, api, busy, cameraName, change, counted, dayAndClock, el, failed, focusOn, fullSpan, limits, loading, may, personLink, picture, problem, say,
-  sentence, shot, show, state, toast,
-} from "./common.js";
-import { correctionsOf, undoAll } from "./correcting.js";
+import { $, api, busy, cameraName, counted, dayAndClock, el, failed, focusOn, limits, loading, personLink, picture, problem, say, sentence, shot, show, state } from "./common.js";
+import { clearFilters, countLeft, drawFilters, filterFields, hasFilters } from "./filters.js";
+import { card } from "./match.js";
 
 const FIELDS = ["since", "until", "query_camera", "group", "top_k", "false_match_rate"];
-const MOST_SOURCES = 50; // a gallery of single crops has a source for each
-const asked = { files: [], record: null, person: null };
+const asked = { files: [], record: null, person: null }; // what the form has now
 let gallery = null;
-let shown = null; // what the results on the page were asked for
+let shown = null; // the search whose answers the page shows, or waits for
 
 /* The query */
 
@@ -44,8 +41,10 @@ function drawPictures() {
     const address = URL.createObjectURL(file);
     const image = el("img", { src: address, alt: name });
     const item = el("li", {}, image, el("button", { type: "button", "aria-label": `Remove ${name}`, onclick: () => removePicture(at) }, "×"));
-    image.addEventListener("load", () => URL.revokeObjectURL(address));
+    const free = () => URL.revokeObjectURL(address);
+    image.addEventListener("load", free);
     image.addEventListener("error", () => {
+      free();
       item.className = "bad";
       image.replaceWith(el("span", { class: "blank" }, "cannot be shown"));
     });
@@ -83,25 +82,20 @@ async function describeRecord(record, words) {
   }
 }
 
+/* Who is chosen anew is not who a running search looks for, so nobody waits for its answers any more. */
 function choose({ record = null, person = null }) {
+  if (shown?.running && (record !== asked.record || person !== asked.person)) {
+    leave();
+    start();
+  }
   Object.assign(asked, { record, person });
   if (record || person) asked.files = [];
   drawPictures();
   drawChosen();
 }
 
-/* The filters */
-
-const checked = (id) => [...$(id).querySelectorAll("input:checked")].map((box) => box.value);
-
-function filterFields() {
-  const fields = new URLSearchParams();
-  for (const camera of checked("cameras")) fields.append("camera", camera);
-  for (const tag of checked("tags")) fields.append("tag", tag);
-  for (const source of checked("sources")) fields.append("source", source);
-  for (const name of ["since", "until"]) if ($(name).value) fields.append(name, $(name).value);
-  return fields;
-}
+/* The search. What it asks for is fixed when it begins: its answers, "Show more" and corrections are about that, whatever
+   the form has by then. */
 
 function allFields() {
   const fields = filterFields();
@@ -111,62 +105,22 @@ function allFields() {
   return fields;
 }
 
-function drawFilters() {
-  const box = (name, count, words = name) =>
-    el("label", { class: "box" }, el("input", { type: "checkbox", value: name }), el("span", {}, words), el("span", { class: "number", "data-camera": name }, count.toLocaleString("en")));
-  $("cameras").replaceChildren(...gallery.cameras.map((one) => box(one.name, one.records, cameraName(one.name))));
-  $("query_camera").append(...gallery.cameras.filter((one) => one.name).map((one) => el("option", {}, one.name)));
-  $("tagsfield").hidden = !gallery.tags.length;
-  $("tags").replaceChildren(
-    ...gallery.tags.map((tag) => el("label", { class: "box" }, el("input", { type: "checkbox", value: tag.name ?? tag }), el("span", {}, tag.name ?? tag))),
-  );
-  const few = gallery.sources.length > 1 && gallery.sources.length <= MOST_SOURCES;
-  $("sourcesfield").hidden = !few;
-  $("sources").replaceChildren(
-    ...(few ? gallery.sources : []).map((one) =>
-      el("label", { class: "box" }, el("input", { type: "checkbox", value: one.id }), el("span", {}, one.label), el("span", { class: "number" }, one.records.toLocaleString("en"))),
-    ),
-  );
-  countAll();
+function searchOf() {
+  return { ...asked, files: [...asked.files], fields: allFields(), running: false, stop: null };
 }
 
-function countAll() {
-  $("left").textContent = `${counted(gallery.records, "record")} in the gallery.`;
-  const records = new Map(gallery.cameras.map((one) => [one.name, one.records]));
-  for (const place of $("cameras").querySelectorAll("[data-camera]")) place.textContent = records.get(place.dataset.camera).toLocaleString("en");
-}
-
-let counting = null;
-let timer = 0;
-function countLeft() {
-  clearTimeout(timer);
-  counting?.abort();
-  if (gallery && !filterFields().size) return countAll();
-  timer = setTimeout(async () => {
-    counting = new AbortController();
-    try {
-      const left = await api(`/search/filters?${filterFields()}`, { signal: counting.signal });
-      const total = gallery?.records ?? left.records;
-      $("left").textContent = left.records ? `${left.records.toLocaleString("en")} of ${counted(total, "record")} pass the filters.` : "No record passes these filters.";
-      for (const place of $("cameras").querySelectorAll("[data-camera]")) place.textContent = (left.by_camera[place.dataset.camera] ?? 0).toLocaleString("en");
-    } catch (error) {
-      if (error.name !== "AbortError") $("left").textContent = error.message;
-    }
-  }, 250);
-}
-
-/* The search */
-
-function formOf(fields, after) {
+function formOf(one, after) {
   const form = new FormData();
-  for (const [name, value] of fields) form.append(name, value);
-  for (const file of asked.files) form.append("picture", file, file.name || "picture");
+  for (const [name, value] of one.fields) form.append(name, value);
+  for (const file of one.files) form.append("picture", file, file.name || "picture");
   if (after) form.append("after", after);
   return form;
 }
 
+const addressOf = (one) => (one.files.length ? "/" : `/?${one.fields}`);
+
 async function search(event) {
-  event?.preventDefault();
+  event.preventDefault();
   const typed = $("person").value.trim();
   if (typed && asked.files.length) {
     complain("Choose either pictures or a person, not both.");
@@ -178,58 +132,66 @@ async function search(event) {
     return $("pictures").focus();
   }
   complain("");
-  const fields = allFields();
-  const address = asked.files.length ? "/" : `/?${fields}`;
-  if (event) history.pushState({}, "", address);
-  await run(fields, Boolean(event));
+  const one = searchOf();
+  history.pushState({}, "", addressOf(one));
+  await run(one, true);
 }
 
-let running = null;
-async function run(fields, moved) {
-  running?.abort();
-  running = new AbortController();
+function leave() {
+  shown?.stop.abort();
+  shown = null;
+}
+
+const matchesOf = (one, after) => api("/search", { method: "POST", form: formOf(one, after), signal: one.stop.signal });
+
+async function run(one, moved) {
+  leave();
+  shown = Object.assign(one, { running: true, stop: new AbortController() });
   const place = $("answers");
   loading(place, "card", 8);
   say("Searching");
   try {
-    const answer = await api("/search", { method: "POST", form: formOf(fields), signal: running.signal });
-    shown = { fields, person: asked.person };
-    draw(place, answer);
-    const heading = place.querySelector("h2") ?? $("resultshead");
-    if (moved) {
-      focusOn(heading);
-      $("results").scrollIntoView({ block: "nearest" });
-    }
+    const answer = await matchesOf(one);
+    one.running = false;
+    draw(place, answer, one);
+    if (moved) focusOn(place.querySelector("h2") ?? $("resultshead"));
   } catch (error) {
-    if (error.status >= 400 && error.status < 500 && error.status !== 401 && error.status !== 403 && error.status !== 429) complain(error.message);
-    failed(place, error, () => run(fields, true));
+    one.running = false;
+    failed(place, error, () => run(one, true));
   }
+  if (moved && one === shown) $("results").scrollIntoView({ block: "nearest" });
 }
 
-function draw(place, answer) {
+function draw(place, answer, one) {
   if (!answer.matches.length) {
     say("No matches");
-    return show(place, state("No match", "No record passes the filters.", [el("button", { onclick: clearFilters }, "Clear the filters")]));
+    return show(place, nothing(one));
   }
   const list = el("ol", { class: "cards", "aria-label": "Matches" });
   const more = el("div", { class: "more" });
-  const head = el("div", { class: "head" }, el("div", {}, el("h2", {}, "Matches"), el("p", {}, about(answer))));
+  const head = el("div", { class: "head" }, el("div", {}, el("h2", {}, "Matches"), el("p", {}, about(answer, one))));
   show(place, ...notes(answer), head, list, more);
-  append(list, more, answer);
+  append(list, more, answer, one);
   say(`${counted(answer.matches.length, "match", "matches")}`);
 }
 
-function clearFilters() {
-  for (const box of $("filters").querySelectorAll("input:checked")) box.checked = false;
-  for (const name of ["since", "until"]) $(name).value = "";
-  countLeft();
-  run(allFields(), true);
+function nothing(one) {
+  if (hasFilters(one.fields)) {
+    return state("No match", "No record passes the filters.", [el("button", { onclick: () => withoutFilters(one) }, "Clear the filters")]);
+  }
+  return state("No match", one.files.length ? "The gallery holds no records." : "The gallery holds no other records.");
 }
 
-function about(answer) {
-  const who = asked.person ?? (asked.record ? "this record" : asked.files.length === 1 ? "the picture" : `the mean of ${asked.files.length} pictures`);
+function withoutFilters(one) {
+  clearFilters(one.fields);
+  history.replaceState({}, "", addressOf(one));
+  run(one, true);
+}
+
+function about(answer, one) {
+  const who = one.person ?? (one.record ? "this record" : one.files.length === 1 ? "the picture" : `the mean of ${one.files.length} pictures`);
   const how = answer.camera_statistics ? "with camera statistics" : "without camera statistics";
-  return `${asked.person ? `Other records that look like ${who}` : `Records that look like ${who}`}, nearest first, ${how}.`;
+  return `${one.person ? `Other records that look like ${who}` : `Records that look like ${who}`}, nearest first, ${how}.`;
 }
 
 function notes(answer) {
@@ -241,15 +203,15 @@ function notes(answer) {
   return found.map((words) => el("p", { class: "notice" }, words));
 }
 
-function append(list, more, answer) {
+function append(list, more, answer, one) {
   const first = list.children.length;
-  const grouped = shown.fields.get("group") === "camera";
+  const grouped = one.fields.get("group") === "camera";
   for (const match of answer.matches) {
     if (grouped && list.dataset.camera !== match.camera) list.append(el("li", { class: "parting" }, el("h3", {}, cameraName(match.camera))));
     list.dataset.camera = match.camera;
-    list.append(card(match, grouped));
+    list.append(card(match, grouped, one, goOnAs));
   }
-  const button = el("button", { onclick: () => next(list, more, answer.after, button) }, "Show more");
+  const button = el("button", { onclick: () => busy(button, async () => append(list, more, await matchesOf(one, answer.after), one)) }, "Show more");
   more.replaceChildren(...(answer.after ? [button] : []));
   if (first) {
     list.children[first].tabIndex = -1;
@@ -258,102 +220,31 @@ function append(list, more, answer) {
   }
 }
 
-function next(list, more, after, button) {
-  return busy(button, async () => {
-    const answer = await api("/search", { method: "POST", form: formOf(shown.fields, after) });
-    append(list, more, answer);
-  });
-}
-
-/* A match */
-
-const WORDS = { likely: "Likely", uncertain: "Uncertain", unknown: "Unknown" };
-const BASES = {
-  "camera pair": "pairs of these two cameras", pooled: "pairs of all cameras",
-  "one camera": "pairs within one camera only, which is weak", "same picture": "it is the same picture",
-};
-
-function percent(probability) {
-  const share = 100 * probability;
-  return share > 99 ? "over 99%" : share < 1 ? "under 1%" : `${Math.round(share)}%`;
-}
-
-function card(match, grouped) {
-  const words = `match ${match.rank}${grouped ? ` of camera ${cameraName(match.camera)}` : ""}, camera ${cameraName(match.camera)}, ${fullSpan(match.start, match.end)}`;
-  const body = el("div", { class: "body" });
-  if (WORDS[match.words]) body.append(el("span", { class: `word ${match.words}` }, WORDS[match.words]));
-  body.append(match.person ? personLink(match.person) : el("span", { class: "soft" }, "No person yet"));
-  body.append(el("span", {}, cameraName(match.camera)), dayAndClock(match.start, match.end));
-  const item = el("li", { class: "card" }, shot(match.picture, words, el("span", { class: "rank", "aria-hidden": "true" }, match.rank)), body, evidence(match));
-  const buttons = el("div", { class: "buttons" }, el("a", { class: "button", href: `/?record=${encodeURIComponent(match.id)}`, "aria-label": `Who is this? Match ${match.rank}` }, "Who is this?"));
-  if (shown.person && may("review")) answers(match, item, buttons);
-  item.append(buttons);
-  return item;
-}
-
-function evidence(match) {
-  const facts = [];
-  if (match.probability !== null && match.probability !== undefined) facts.push(["Probability", percent(match.probability)]);
-  if (BASES[match.basis]) facts.push(["Judged by", BASES[match.basis]]);
-  facts.push(["Distance", match.distance.toFixed(3)], ["Tracklet", match.tracklet]);
-  if (match.crops) facts.push(["Crops found", match.crops]);
-  if (match.tags?.length) facts.push(["Tags", match.tags.join(", ")]);
-  if (match.source) facts.push(["Source", match.source]);
-  return el("details", {}, el("summary", {}, "Evidence", el("span", { class: "visually-hidden" }, ` for match ${match.rank}`)), el("dl", { class: "facts" }, facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))])));
-}
-
-/* Same or not: the chosen person, and the record of a match */
-function answers(match, item, buttons) {
-  const give = (kind, words) => async (event) => {
-    await busy(event.currentTarget, async () => {
-      const person = shown.person; // an answer to another match may have changed it
-      const answer = await change(`/people/${kind}`, { method: "POST", json: { first: person, second: match.id } });
-      const made = correctionsOf(answer);
-      const now = answer.person ?? person;
-      goOnAs(now);
-      item.classList.add("chosen");
-      const before = [...buttons.children];
-      const undone = async () => {
-        try {
-          await undoAll(made);
-          if (now !== person) goOnAs(person);
-          item.classList.remove("chosen");
-          buttons.replaceChildren(...before);
-          say("Undone");
-        } catch (error) {
-          problem(error);
-        }
-      };
-      buttons.replaceChildren(el("span", { class: "soft" }, words), el("button", { class: "quiet", onclick: undone }, "Undo"));
-      buttons.lastChild.focus();
-      toast(`${words}: match ${match.rank} and ${person}.`, undone);
-    });
-  };
-  buttons.append(
-    el("button", { onclick: give("same", "Same person"), "aria-label": `Same person: match ${match.rank}` }, "Same"),
-    el("button", { onclick: give("not", "Another person"), "aria-label": `Not this person: match ${match.rank}` }, "Not"),
-  );
-}
-
-/* The person of the search has another name now: two people who become one have only one of their numbers. */
-function goOnAs(person) {
-  if (person === shown.person) return;
-  if (asked.person === shown.person) {
-    choose({ person });
-    history.replaceState({}, "", `/?${allFields()}`);
-  }
-  shown.person = person;
-  shown.fields.set("person", person);
+/* The person of a search has another name now: two people who become one have only one of their numbers. The search may
+   be an earlier one, because an answer may take minutes. Then the page is about somebody else, and stays. */
+function goOnAs(one, person) {
+  const before = one.person;
+  if (person === before) return;
+  one.person = person;
+  one.fields.set("person", person);
+  if (one !== shown) return;
+  history.replaceState({}, "", addressOf(one));
+  if (asked.person !== before) return;
+  asked.person = person;
+  drawChosen();
 }
 
 /* People to choose from, while somebody types */
 
 let typing = 0;
+let suggesting = null;
 function suggest() {
   clearTimeout(typing);
+  suggesting?.abort();
   typing = setTimeout(async () => {
+    suggesting = new AbortController();
     try {
-      const { people } = await api(`/people?limit=20&q=${encodeURIComponent($("person").value.trim())}`);
+      const { people } = await api(`/people?limit=20&q=${encodeURIComponent($("person").value.trim())}`, { signal: suggesting.signal });
       $("people").replaceChildren(...people.map((one) => el("option", { value: one.name })));
     } catch { /* nobody was grouped yet: the search itself says so */ }
   }, 200);
@@ -366,7 +257,7 @@ const defaultOf = (field) => field.defaultValue ?? [...field.options].find((one)
 /* Back or forward: whatever the address does not say is as it was at first, and not as in the other search. */
 function wentBack() {
   if (!gallery) return; // it reads the address when it has the gallery
-  running?.abort();
+  leave();
   complain("");
   $("person").value = "";
   for (const name of FIELDS) $(name).value = defaultOf($(name));
@@ -383,12 +274,24 @@ function fromAddress() {
     for (const box of $(`${id}s`).querySelectorAll("input")) box.checked = chosen.has(box.value);
   }
   if (filterFields().size) countLeft();
-  if (asked.record || asked.person) return run(allFields(), false);
+  if (asked.record || asked.person) return run(searchOf(), false);
+  start();
+}
+
+/* The form is empty again, and so is the page. */
+function clear() {
+  leave();
+  asked.files = [];
+  choose({});
+  complain("");
+  countLeft();
+  if (location.search) history.pushState({}, "", "/");
   start();
 }
 
 const FIRST = 24;
 async function start() {
+  if (!gallery) return; // it comes when the page has it
   const place = $("answers");
   if (!gallery.records) return show(place, state("Nobody is here yet", "The gallery is empty. Fill it with `reid enroll` or `reid watch`, and people appear here."));
   const grouped = gallery.people ? ` and ${counted(gallery.people, "person", "people")}` : "";
@@ -406,11 +309,7 @@ async function start() {
 
 function listen() {
   $("search").addEventListener("submit", search);
-  $("search").addEventListener("reset", () => setTimeout(() => {
-    choose({});
-    complain("");
-    countLeft();
-  }));
+  $("search").addEventListener("reset", () => setTimeout(clear)); // after the browser has emptied the fields
   $("filters").addEventListener("change", countLeft);
   $("pictures").addEventListener("change", () => {
     addPictures([...$("pictures").files]);
@@ -450,7 +349,7 @@ async function begin() {
   } catch (error) {
     return failed($("answers"), error, begin);
   }
-  drawFilters();
+  drawFilters(gallery);
   fromAddress();
 }
 
