@@ -128,3 +128,23 @@ def test_durations_are_rounded_and_a_zone_that_the_browser_does_not_know_is_said
     page.goto(page.url.replace("/nothing", "/cameras"))
     expect(page.locator("#main > .notice")).to_contain_text("does not know the time zone localtime")
     expect(page.locator("#cameras tbody tr").first).to_be_visible()
+
+
+def test_people_stay_chosen_while_others_are_searched_for(visit: Visit) -> None:
+    page = visit("/people")
+    links = page.locator("#list tbody th a")
+    names = ["person-000001", "person-000002"]
+    said = playing(page, "**/api/v1/people/same", {"correction": "c-7", "person": names[0]})
+    for name in names:
+        page.get_by_label("Find a person").fill(name)
+        expect(links).to_have_count(1)
+        page.get_by_role("checkbox", name=f"Choose {name}").check()
+    expect(page.locator("#selected")).to_contain_text("2 people chosen: person-000001, person-000002")
+    page.get_by_label("Find a person").fill("")
+    expect(page.get_by_role("checkbox", name=f"Choose {names[0]}")).to_be_checked()
+    expect(page.locator("tr.chosen")).to_have_count(2)
+    press(page, "They are one person…")
+    press(page, "Merge")
+    expect(page.locator("#toasts")).to_contain_text("2 people merged")
+    expect(page.locator("#selected")).to_be_hidden()
+    assert said == [{"first": names[0], "second": names[1]}]

@@ -1,12 +1,11 @@
 /* Everybody: a list to search in, with merging and naming. */
 
-import {
-  $, api, ask, busy, cameraName, change, counted, dayTime, el, failed, loading, may, personLink, picture, problem, say, show, state, toast,
-} from "./common.js";
+import { $, api, ask, busy, cameraName, change, counted, dayTime, el, failed, loading, may, personLink, picture, problem, say, show, state, toast } from "./common.js";
 import { askName, rename, sayOfAll, takeBack } from "./correcting.js";
 
 const PAGE = 50;
-const chosen = new Set();
+const LISTED = 10; // names of chosen people in the bar; the question before a merge lists all
+const chosen = new Set(); // by name. They stay chosen while others are searched for
 let running = null;
 
 async function load(after = null, rows = null) {
@@ -34,8 +33,6 @@ function nobody(place, message) {
 }
 
 function draw(place, answer) {
-  chosen.clear();
-  drawChosen();
   if (!answer.people.length) {
     say("Nobody found");
     const typed = $("q").value.trim();
@@ -61,9 +58,10 @@ function more(rows, answer) {
 function row(one) {
   const pick = may("review");
   const cell = (label, content, name = null) => el("td", { "data-label": label, role: "cell", class: name }, el("span", {}, content));
-  const box = pick && el("input", { type: "checkbox", "aria-label": `Choose ${one.name}`, onchange: () => toggle(one.name, box.checked, made) });
+  const on = chosen.has(one.name);
+  const box = pick && el("input", { type: "checkbox", checked: on, "aria-label": `Choose ${one.name}`, onchange: () => toggle(one.name, box.checked, made) });
   const made = el(
-    "tr", { role: "row" },
+    "tr", { role: "row", class: on && "chosen" },
     pick && el("td", { class: "check", role: "cell" }, box),
     el("th", { scope: "row", role: "rowheader" }, el("span", { class: "named" }, el("span", { class: "face" }, picture(one.picture, "")), personLink(one.name))),
     cell("Records", one.records.toLocaleString("en"), "number"),
@@ -82,29 +80,41 @@ function toggle(name, on, made) {
   drawChosen();
 }
 
+/* The bar stays the same while people are chosen, so that it keeps the focus, and its buttons are busy together. */
+const names = el("span");
+const merge = el("button", { class: "main", onclick: join }, "They are one person…");
+$("selected").append(names, merge, el("button", { class: "quiet", onclick: () => busy($("selected"), () => (clear(), $("q").focus())) }, "Clear"));
+
 function drawChosen() {
-  const place = $("selected");
-  place.hidden = !chosen.size;
-  const merge = el("button", { class: "main", disabled: chosen.size < 2, onclick: () => join(merge) }, "They are one person…");
-  const clear = () => {
-    for (const box of document.querySelectorAll("#list input:checked")) box.click();
-    $("q").focus();
-  };
-  place.replaceChildren(el("span", {}, `${counted(chosen.size, "person", "people")} chosen`), merge, el("button", { class: "quiet", onclick: clear }, "Clear"));
+  $("selected").hidden = !chosen.size;
+  const rest = chosen.size - LISTED;
+  const listed = [...chosen].slice(0, LISTED).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
+  names.textContent = `${counted(chosen.size, "person", "people")} chosen: ${listed}`;
+  merge.disabled = chosen.size < 2;
 }
 
-async function join(button) {
-  const names = [...chosen];
+function clear() {
+  chosen.clear();
+  for (const box of document.querySelectorAll("#list tbody input:checked")) {
+    box.checked = false;
+    box.closest("tr").classList.remove("chosen");
+  }
+  drawChosen();
+}
+
+async function join() {
+  const people = [...chosen];
   const content = [
     el("p", {}, "From now on these are one person:"),
-    el("ul", {}, names.map((one) => el("li", {}, one))),
+    el("ul", {}, people.map((one) => el("li", {}, one))),
     el("p", { class: "hint" }, "A name is kept; otherwise the number with more records. You can undo it."),
   ];
   if (!(await ask("Merge people", content, "Merge"))) return;
-  await busy(button, async () => {
-    const { made, error } = await sayOfAll("same", names[0], names.slice(1));
+  await busy($("selected"), async () => {
+    const { made, error } = await sayOfAll("same", people[0], people.slice(1));
+    clear();
     await load();
-    const words = error ? `Only ${made.length + 1} of ${names.length} people were merged. ${error.message}` : `${names.length} people merged.`;
+    const words = error ? `Only ${made.length + 1} of ${people.length} people were merged. ${error.message}` : `${people.length} people merged.`;
     toast(words, () => takeBack(made, load));
   });
   $("q").focus();
@@ -115,6 +125,8 @@ async function name(person) {
   if (!given) return;
   try {
     const answer = await rename(person, given.name);
+    if (chosen.delete(person)) chosen.add(answer.person);
+    drawChosen();
     await load();
     toast(given.name ? `${person} is now called ${given.name}.` : `${person} has no name any more.`);
     ([...document.querySelectorAll("#list tbody th a")].find((link) => link.textContent === answer.person) ?? $("q")).focus();
@@ -140,6 +152,7 @@ async function group(event) {
   await busy(event.currentTarget, async () => {
     say("Grouping");
     const done = await change("/people/group", { method: "POST", json: {} });
+    clear(); // who is who may be another now
     toast(`${counted(done.people, "person", "people")} in ${counted(done.records, "record")}; ${counted(done.new_people, "new person", "new people")}.`);
     await Promise.all([load(), summary()]);
   });
