@@ -1,5 +1,7 @@
 """The page while the server works, with answers that come late, and with long lists. The server is mostly played."""
 
+from typing import Any
+
 import pytest
 
 pytest.importorskip("playwright", reason="needs Playwright, of the extra test")
@@ -7,6 +9,9 @@ pytest.importorskip("playwright", reason="needs Playwright, of the extra test")
 from acting import cards, crop_of, playing, put, rename
 from playwright.sync_api import Page, Route, expect
 from station import Site, Visit
+
+DAY = 1_700_006_400
+"""Midnight in UTC."""
 
 
 def holding(page: Page, address: str) -> list[Route]:
@@ -148,3 +153,51 @@ def test_people_stay_chosen_while_others_are_searched_for(visit: Visit) -> None:
     expect(page.locator("#toasts")).to_contain_text("2 people merged")
     expect(page.locator("#selected")).to_be_hidden()
     assert said == [{"first": names[0], "second": names[1]}]
+
+
+def visit_of(camera: str, start: float, pictures: int = 1) -> dict[str, Any]:
+    records = [
+        {"id": f"{camera}-{start}-{at}", "tracklet": f"{camera}-{at}", "picture": None} for at in range(pictures)
+    ]
+    return {"camera": camera, "start": start, "end": start + 60, "records": records}
+
+
+def test_a_guard_has_thousands_of_visits_and_pictures(visit: Visit) -> None:
+    page = visit("/nothing")
+    day = [visit_of("gate", DAY + 600 + 120 * at) for at in range(250)]
+    visits = [visit_of("north", DAY - 660, 130), *day]
+    page.route("**/api/v1/people/routes", lambda route: route.fulfill(json={"routes": []}))
+    found = {"person": "person-000001", "number": 1, "visits": visits}
+    page.route("**/api/v1/people/person-000001", lambda route: route.fulfill(json=found))
+    page.goto(page.url.replace("/nothing", "/people/person-000001"))
+    shown = page.locator("ol.visits > li")
+    expect(shown).to_have_count(200)
+    expect(shown.nth(1)).to_contain_text("20 min from north")  # over midnight
+    press(page, "Show more (51 visits left)")
+    expect(shown).to_have_count(251)
+    expect(shown.nth(200)).to_be_focused()
+    expect(shown.nth(200)).to_contain_text("60 s from gate")
+    expect(page.locator("h2.day")).to_have_count(2)
+    expect(page.locator(".chart")).to_have_count(1)
+    boxes = shown.first.get_by_role("checkbox")
+    expect(boxes).to_have_count(60)
+    press(page, "Show more (70 pictures left)")
+    expect(boxes).to_have_count(120)
+    press(page, "Show more (10 pictures left)")
+    expect(boxes).to_have_count(130)
+    boxes.first.check()
+    press(page, "Clear")
+    expect(boxes.first).to_be_focused()
+    expect(boxes.first).not_to_be_checked()
+    named = playing(page, "**/name")
+    rename(page, "")  # who has only a number cannot lose a name
+    held = holding(page, "**/split")
+    boxes.first.check()
+    press(page, "Make a new person of them")
+    boxes.nth(1).check()
+    page.get_by_role("button", name="Make a new person of them").dispatch_event("click")
+    page.get_by_role("button", name="Not person-000001").dispatch_event("click")
+    expect(page.locator("#selected")).to_contain_text("2 pictures chosen")
+    assert (len(held), named) == (1, [])
+    held[0].fulfill(json={"person": "person-000009", "corrections": ["c-7"]})
+    expect(page.locator("#toasts")).to_contain_text("1 record is now person-000009")

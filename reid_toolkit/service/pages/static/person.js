@@ -42,6 +42,7 @@ function addUsual(place) {
 }
 
 function draw(found) {
+  charts.disconnect(); // those of before are gone
   chosen.clear();
   drawChosen();
   person = found.person;
@@ -53,19 +54,33 @@ function draw(found) {
   const place = el("div");
   const more = el("div", { class: "more" });
   show($("timeline"), place, more);
-  append(place, more, found.visits);
+  append(more, inTurn(place, found.visits), found.visits.length);
 }
 
 /* A guard has thousands of visits. They are shown some at a time. */
 const PART = 200;
-function append(place, more, visits) {
-  const focus = place.childElementCount > 0;
-  const parts = days(visits.slice(0, PART)).flatMap(([day, some]) => dayOfVisits(day, some));
-  place.append(...parts);
-  if (focus) focusOn(parts[0]);
-  const rest = visits.slice(PART);
-  const words = `Show more (${counted(rest.length, "visit")} left)`;
-  more.replaceChildren(...(rest.length ? [el("button", { onclick: () => append(place, more, rest) }, words)] : []));
+function append(more, turn, left) {
+  const focus = more.hasChildNodes();
+  const made = Array.from({ length: Math.min(left, PART) }, () => turn.next().value);
+  left -= made.length;
+  const button = () => el("button", { onclick: () => append(more, turn, left) }, `Show more (${counted(left, "visit")} left)`);
+  more.replaceChildren(...(left ? [button()] : []));
+  if (focus) focusOn(made[0]);
+}
+
+/* Put one visit after the other into its place: each day has one heading, one chart and one list. */
+function* inTurn(place, visits) {
+  const before = new Map(visits.map((visit, at) => [visit, visits[at - 1]])); // also if a day lies between them
+  for (const [day, some] of days(visits)) {
+    const timed = some.filter((one) => isDated(one.start) && isDated(one.end));
+    const list = el("ol", { class: "visits", "aria-label": `Visits, ${day}` });
+    place.append(el("h2", { class: "day" }, day), ...(timed.length > 1 ? [chartOf(day, timed)] : []), list);
+    for (const visit of some) {
+      const item = visitItem(visit, transit(before.get(visit), visit));
+      list.append(item);
+      yield item;
+    }
+  }
 }
 
 function drawTools() {
@@ -101,13 +116,6 @@ function days(visits) {
   return [...found];
 }
 
-function dayOfVisits(day, visits) {
-  const items = visits.map((visit, at) => visitItem(visit, transit(visits[at - 1], visit)));
-  const timed = visits.filter((one) => isDated(one.start) && isDated(one.end));
-  const chart = timed.length > 1 ? [chartOf(day, timed)] : [];
-  return [el("h2", { class: "day" }, day), ...chart, el("ol", { class: "visits", "aria-label": `Visits, ${day}` }, items)];
-}
-
 function transit(before, visit) {
   if (!before || !isDated(visit.start) || !isDated(before.end)) return "";
   const seconds = visit.start - before.end;
@@ -120,8 +128,23 @@ function transit(before, visit) {
 function visitItem(visit, way) {
   const long = visit.start !== null && visit.end !== null ? el("span", { class: "soft" }, duration(visit.end - visit.start)) : "";
   const line = el("div", { class: "line" }, el("h3", {}, cameraName(visit.camera)), timeOf(visit.start, visit.end), long);
-  const strip = el("ul", { class: "strip", "aria-label": `Pictures, camera ${cameraName(visit.camera)}` }, recordsOf(visit).map((record) => el("li", {}, thumb(record, visit))));
+  const strip = el("ul", { class: "strip", "aria-label": `Pictures, camera ${cameraName(visit.camera)}` });
+  fill(strip, recordsOf(visit), visit);
   return el("li", { class: "visit" }, line, strip, way);
+}
+
+/* Whoever sits before a camera all day has tens of thousands of pictures in one visit. */
+const PICTURES = 60;
+function fill(strip, records, visit) {
+  const made = records.slice(0, PICTURES).map((record) => el("li", {}, thumb(record, visit)));
+  const rest = records.slice(PICTURES);
+  const further = () => {
+    more.remove();
+    focusOn(fill(strip, rest, visit));
+  };
+  const more = el("li", {}, el("button", { onclick: further }, `Show more (${counted(rest.length, "picture")} left)`));
+  strip.append(...made, ...(rest.length ? [more] : []));
+  return made[0];
 }
 
 function thumb(record, visit) {
@@ -133,15 +156,20 @@ function thumb(record, visit) {
 }
 
 /* Drawn anew when the window gets wider or narrower, so that its words keep their size. */
+const drawn = new WeakMap(); // how to draw each chart, and how wide it is
+const charts = new ResizeObserver((changes) => {
+  for (const { target, contentRect } of changes) {
+    const [now, chart] = [Math.round(contentRect.width), drawn.get(target)];
+    if (Math.abs(now - chart.wide) < 8) continue;
+    chart.wide = now;
+    target.replaceChildren(lanes(chart.day, chart.visits, now));
+  }
+});
+
 function chartOf(day, visits) {
   const place = el("div", { class: "panel chart" });
-  let wide = 0;
-  new ResizeObserver(([one]) => {
-    const now = Math.round(one.contentRect.width);
-    if (Math.abs(now - wide) < 8) return;
-    wide = now;
-    place.replaceChildren(lanes(day, visits, wide));
-  }).observe(place);
+  drawn.set(place, { day, visits, wide: 0 });
+  charts.observe(place);
   return place;
 }
 
@@ -232,19 +260,28 @@ function toggle(id, on) {
   drawChosen();
 }
 
+/* The bar stays the same while pictures are chosen, so that it keeps the focus, and its buttons are busy together. */
+const count = el("span");
+const other = el("button", { onclick: notThis });
+$("selected").append(count, el("button", { class: "main", onclick: split }, "Make a new person of them"), other, el("button", { class: "quiet", onclick: () => busy($("selected"), clear) }, "Clear"));
+
 function drawChosen() {
-  const place = $("selected");
-  place.hidden = !chosen.size;
-  if (place.hidden) return place.replaceChildren();
-  const apart = el("button", { class: "main", onclick: () => split(apart) }, "Make a new person of them");
-  const other = el("button", { onclick: () => notThis(other) }, `Not ${person}`);
-  const clear = el("button", { class: "quiet", onclick: () => document.querySelectorAll("#timeline input:checked").forEach((box) => box.click()) }, "Clear");
-  place.replaceChildren(el("span", {}, `${counted(chosen.size, "picture")} chosen`), apart, other, clear);
+  $("selected").hidden = !chosen.size;
+  count.textContent = `${counted(chosen.size, "picture")} chosen`;
+  other.textContent = `Not ${person}`;
 }
 
-async function split(button) {
-  const records = [...chosen];
-  await busy(button, async () => {
+function clear() {
+  const boxes = [...document.querySelectorAll("#timeline input:checked")];
+  for (const box of boxes) box.checked = false;
+  chosen.clear();
+  drawChosen();
+  boxes[0]?.focus();
+}
+
+function split() {
+  return busy($("selected"), async () => {
+    const records = [...chosen];
     const answer = await change(await address("/split"), { method: "POST", json: { records } });
     await load();
     const made = correctionsOf(answer);
@@ -253,8 +290,8 @@ async function split(button) {
   });
 }
 
-async function notThis(button) {
-  await busy(button, async () => {
+function notThis() {
+  return busy($("selected"), async () => {
     const before = person;
     const { made, error } = await sayOfAll("not", person, [...chosen]);
     await load();
