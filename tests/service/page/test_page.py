@@ -448,8 +448,11 @@ def test_an_admin_forgets_a_person_after_a_question(visit: Visit) -> None:
 
 
 def test_questions_are_answered_by_keys_and_undone(visit: Visit, site: Site) -> None:
-    page = visit("/review")
+    page, late = visit("/review"), visit("/review")
     said = f"{site.address}/api/v1/people/corrections"
+    expect(late.locator(".progress .number")).to_contain_text("1 of")
+    late.keyboard.press("ArrowRight")
+    expect(late.locator(".progress .number")).to_contain_text("2 of")
     counter = page.locator(".progress .number")
     expect(counter).to_contain_text("1 of")
     asked = page.locator(".two img").first.get_attribute("src")
@@ -460,6 +463,9 @@ def test_questions_are_answered_by_keys_and_undone(visit: Visit, site: Site) -> 
     expect(counter).to_contain_text("3 of")
     expect(page.locator("#said li")).to_have_count(1)
     assert [one["kind"] for one in page.request.get(said).json()["corrections"]] == ["different"]
+    late.keyboard.press("n")  # another tab has answered this question
+    expect(late.locator("#toasts")).to_contain_text("This question is settled.")
+    expect(late.locator(".progress .number")).to_contain_text("3 of")
     page.keyboard.press("u")
     expect(counter).to_contain_text("2 of")
     expect(page.locator("#said")).to_contain_text("No corrections yet")

@@ -201,3 +201,34 @@ def test_a_guard_has_thousands_of_visits_and_pictures(visit: Visit) -> None:
     assert (len(held), named) == (1, [])
     held[0].fulfill(json={"person": "person-000009", "corrections": ["c-7"]})
     expect(page.locator("#toasts")).to_contain_text("1 record is now person-000009")
+
+
+def test_review_says_that_it_works_and_all_corrections_can_be_seen(visit: Visit) -> None:
+    page = visit("/nothing")
+    one = {"id": "a", "name": "a", "camera": "gate", "start": DAY, "end": DAY, "person": None, "picture": None}
+    asked = {"first": one, "second": one | {"id": "b"}, "now": "same", "cost": 1, "records": 1}
+    about = {"kind": "different", "first": "gate-1", "second": None, "who": "rita", "time": DAY}
+    said = {"corrections": [{"name": f"c-{at}", **about} for at in range(1, 121)]}
+    page.route("**/api/v1/people/corrections", lambda route: route.fulfill(json=said))
+    page.route("**/api/v1/people/review?*", lambda route: route.fulfill(json={"questions": [asked]}))
+    held = holding(page, "**/api/v1/people/not")
+    page.goto(page.url.replace("/nothing", "/review"))
+    rows = page.locator("#said li")
+    expect(rows).to_have_count(50)
+    expect(rows.first).to_contain_text("gate-1 and a record that is no longer shown are different people")
+    press(page, "Show more (70 corrections left)")
+    expect(rows).to_have_count(100)
+    expect(rows.nth(50).get_by_role("button")).to_be_focused()
+    page.get_by_role("button", name="Not").click()
+    expect(page.locator("#ask")).to_contain_text("Working.")
+    expect(page.get_by_role("button", name="Same")).to_have_attribute("aria-disabled", "true")
+    held[0].fulfill(json={"correction": "c-7"})
+    expect(page.get_by_role("heading", name="Done")).to_be_focused()
+    expect(rows).to_have_count(100)
+    press(page, "Ask for more")
+    expect(page.locator("#question")).to_be_focused()
+    page.get_by_role("button", name="Not").click()
+    expect(page.get_by_role("button", name="Same")).to_have_attribute("aria-disabled", "true")
+    held[1].fulfill(status=404, json={"error": {"code": "not_found", "message": "a record was deleted meanwhile"}})
+    expect(page.locator("#toasts")).to_contain_text("This question is settled. A record was deleted meanwhile.")
+    expect(page.get_by_role("heading", name="Done")).to_be_focused()

@@ -1,8 +1,6 @@
 /* The review queue: two pictures, do they show one person? s = same, n = not, u = undo, right arrow = skip. */
 
-import {
-  $, api, busy, cameraName, change, counted, dayAndClock, el, failed, focusOn, fullSpan, loading, may, personLink, problem, say, shot, show, state,
-} from "./common.js";
+import { $, api, busy, cameraName, change, counted, dayAndClock, el, failed, focusOn, fullSpan, loading, may, personLink, problem, say, shot, show, state, toast } from "./common.js";
 import { correctionsOf, undoAll } from "./correcting.js";
 
 const BATCH = 20;
@@ -11,7 +9,7 @@ let queue = [];
 const done = []; // what was answered here, so that it can be undone
 let given = 0;
 
-async function load() {
+async function questions() {
   loading($("ask"), "line", 4, "Looking for the questions that teach most. The first time takes a moment.");
   try {
     const answer = await change(`/people/review?limit=${BATCH}`);
@@ -19,9 +17,11 @@ async function load() {
     given = queue.length;
     draw();
   } catch (error) {
-    failed($("ask"), error, load);
+    failed($("ask"), error, more);
   }
 }
+
+const more = () => once(questions);
 
 function draw() {
   const one = queue[0];
@@ -56,16 +56,30 @@ function answers() {
   );
 }
 
+/* One thing at a time. Records may be grouped again meanwhile, which can take minutes: then the page says so. */
+const SOON = 1000; // milliseconds
 let working = false;
-async function once(work) {
+async function once(work, focus = true) {
   if (working) return;
   working = true;
+  const place = $("ask");
+  const buttons = [...place.querySelectorAll("button")];
+  for (const one of buttons) one.setAttribute("aria-disabled", "true");
+  const words = el("p", { class: "notice" }, "Working. If records are grouped again, this takes a while.");
+  const timer = setTimeout(() => {
+    if (place.hasAttribute("aria-busy")) return; // it says already what it waits for
+    place.append(words);
+    say(words.textContent);
+  }, SOON);
   try {
     await work();
-    $("question")?.focus({ preventScroll: true });
+    if (focus) focusOn(place.querySelector("h2"));
   } catch (error) {
     problem(error);
   } finally {
+    clearTimeout(timer);
+    words.remove();
+    for (const one of buttons) one.removeAttribute("aria-disabled");
     working = false;
   }
 }
@@ -74,12 +88,20 @@ const answer = (kind) =>
   once(async () => {
     const one = queue[0];
     if (!one) return;
-    const made = correctionsOf(await change(`/people/${kind}`, { method: "POST", json: { first: one.first.id, second: one.second.id } }));
-    done.push({ one, made });
+    try {
+      const made = correctionsOf(await change(`/people/${kind}`, { method: "POST", json: { first: one.first.id, second: one.second.id } }));
+      done.push({ one, made });
+    } catch (error) {
+      if (!isSettled(error)) throw error;
+      toast(`This question is settled. ${error.message}`);
+    }
     queue.shift();
     draw();
     corrections();
   });
+
+/* Whether there is nothing to ask any more: somebody else has answered, or a record was deleted. */
+const isSettled = ({ status, message }) => status === 404 || (status === 409 && message.includes("because it is known"));
 
 const skip = () =>
   once(async () => {
@@ -95,8 +117,10 @@ const undo = () =>
     try {
       await undoAll(last.made);
     } catch (error) {
-      done.push(last);
-      throw error;
+      if (error.status !== 404) { // 404: somebody else has taken it back
+        done.push(last);
+        throw error;
+      }
     }
     queue.unshift(last.one);
     given = Math.max(given, queue.length);
@@ -106,7 +130,7 @@ const undo = () =>
 
 function finished() {
   const text = given ? "You have seen all of these questions." : "No pair is unsure enough to be asked about.";
-  const buttons = [el("button", { class: "main", onclick: load }, "Ask for more")];
+  const buttons = [el("button", { class: "main", onclick: more }, "Ask for more")];
   if (done.length) buttons.push(el("button", { onclick: undo }, "Undo the last answer"));
   show($("ask"), state(given ? "Done" : "No questions", text, given ? buttons : []));
   say(given ? "Done" : "No questions");
@@ -118,20 +142,39 @@ function preload(next) {
 
 /* Corrections that were made before, the newest first */
 
+const PART = 50;
+let listed = PART;
+let listing = null;
 async function corrections() {
+  listing?.abort();
+  listing = new AbortController();
   const place = $("said");
   try {
-    const answer = await api("/people/corrections");
-    if (!answer.corrections.length) return show(place, el("p", { class: "soft" }, "No corrections yet."));
-    const rows = [...answer.corrections].reverse().slice(0, 50).map((one) => {
-      const take = el("button", { class: "quiet", "aria-label": `Undo ${one.name}`, onclick: () => busy(take, () => takeBack(one.name)) }, "Undo");
-      const words = `${one.first} and ${one.second} are ${one.kind === "same" ? "one person" : "different people"}`;
-      return el("li", {}, el("span", {}, words), el("span", { class: "soft small" }, `${one.name}, ${one.who}, `, dayAndClock(one.time, one.time)), take);
-    });
-    show(place, el("ol", { class: "log" }, rows));
+    const answer = await api("/people/corrections", { signal: listing.signal });
+    list(place, answer.corrections.reverse());
   } catch (error) {
     failed(place, error, corrections);
   }
+}
+
+function list(place, all) {
+  if (!all.length) return show(place, el("p", { class: "soft" }, "No corrections yet."));
+  const rows = all.slice(0, listed).map(row);
+  const left = all.length - rows.length;
+  const further = () => {
+    listed += PART;
+    list(place, all);
+    place.querySelectorAll("li button")[rows.length].focus();
+  };
+  const button = () => el("div", { class: "more" }, el("button", { onclick: further }, `Show more (${counted(left, "correction")} left)`));
+  show(place, el("ol", { class: "log" }, rows), ...(left ? [button()] : []));
+}
+
+function row(one) {
+  const take = el("button", { class: "quiet", "aria-label": `Undo ${one.name}`, onclick: () => busy(take, () => takeBack(one.name)) }, "Undo");
+  const [first, second] = [one.first ?? "A record that is no longer shown", one.second ?? "a record that is no longer shown"];
+  const words = `${first} and ${second} are ${one.kind === "same" ? "one person" : "different people"}`;
+  return el("li", {}, el("span", {}, words), el("span", { class: "soft small" }, `${one.name}, ${one.who}, `, dayAndClock(one.time, one.time)), take);
 }
 
 async function takeBack(name) {
@@ -158,6 +201,6 @@ document.addEventListener("keydown", (event) => {
 });
 
 if (may("review")) {
-  load();
+  once(questions, false);
   corrections();
 }
