@@ -497,11 +497,21 @@ def test_cameras_and_days_show_what_the_api_says(visit: Visit, site: Site) -> No
     expect(page.locator(".figures dd").first).to_contain_text(str(day["people"]))
     hours = page.request.get(f"{api}/people/count?by=hour").json()["counts"]
     expect(page.locator(".hours li:not(.none)")).to_have_count(len(hours))
+    days = {"counts": [{"day": "2020-01-01", "people": 1, "low": 1, "high": 1, "records": 1}, day]}
+    page.route("**/people/count?by=day", lambda route: route.fulfill(json=days))
+    page.reload()
+    before = page.get_by_role("button", name="The day before")
+    before.click()
+    expect(before).to_have_attribute("aria-disabled", "true")
+    expect(before).to_be_focused()
 
 
 def test_events_appear_as_they_come_and_can_be_paused(visit: Visit, site: Site) -> None:
     page = visit("/live", role="search")
     expect(page.locator("#link")).to_have_text("Connected")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#events")).to_contain_text("No events yet")
     event = Event(
         "entered", "<b>Ana</b>", None, "known", "hall", EPOCH, EPOCH, EPOCH, 0.9, "hall-1", "hall-9", "v1", "k1"
     )

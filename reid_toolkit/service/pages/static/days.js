@@ -23,16 +23,18 @@ function choices() {
   const wanted = new URLSearchParams(location.search).get("day");
   const select = el("select", { id: "which" }, [...days].reverse().map((day) => el("option", { value: day }, nameOf(day))));
   select.value = days.includes(wanted) ? wanted : days.filter((day) => day !== UNDATED).at(-1) ?? days.at(-1);
-  const move = (step) => {
-    select.selectedIndex = Math.min(days.length - 1, Math.max(0, select.selectedIndex - step));
+  const move = (step) => (event) => {
+    if (event.currentTarget.getAttribute("aria-disabled") === "true") return;
+    select.selectedIndex -= step;
     changed();
   };
-  const earlier = el("button", { "aria-label": "The day before", onclick: () => move(-1) }, "←");
-  const later = el("button", { "aria-label": "The day after", onclick: () => move(1) }, "→");
+  const earlier = el("button", { "aria-label": "The day before", onclick: move(-1) }, "←");
+  const later = el("button", { "aria-label": "The day after", onclick: move(1) }, "→");
   const changed = () => {
     history.replaceState({}, "", `/days?day=${encodeURIComponent(select.value)}`);
-    earlier.disabled = select.selectedIndex === days.length - 1;
-    later.disabled = select.selectedIndex === 0;
+    // Not "disabled": that would take the focus away from whoever pressed it.
+    earlier.setAttribute("aria-disabled", String(select.selectedIndex === days.length - 1));
+    later.setAttribute("aria-disabled", String(select.selectedIndex === 0));
     draw(select.value);
   };
   select.addEventListener("change", changed);

@@ -85,11 +85,12 @@ function connect() {
   for (const kind of ["event", ...Object.keys(WORDS)]) source.addEventListener(kind, got);
 }
 
+$("pause").removeAttribute("aria-pressed"); // its words say what it does
 $("pause").addEventListener("click", () => {
   paused = !paused;
-  $("pause").setAttribute("aria-pressed", String(paused));
   $("pause").textContent = paused ? "Go on" : "Pause";
-  if (!paused) draw(waiting.splice(0));
+  if (!paused && waiting.length) draw(waiting.splice(0));
+  else if (!paused) here();
   say(paused ? "Paused" : "Going on");
 });
 $("speak").addEventListener("change", () => told.setAttribute("aria-live", $("speak").checked ? "polite" : "off"));
