@@ -47,6 +47,7 @@ def test_a_broken_picture_is_refused_in_words_and_can_be_taken_back(visit: Visit
     expect(page.locator("#picked li.bad")).to_have_count(1)
     page.get_by_role("button", name="Search", exact=True).click()
     expect(page.locator("#answers .state.bad")).to_contain_text("broken.jpg")
+    expect(page.get_by_role("alert")).to_have_count(1)  # it is read out once
     page.get_by_role("button", name="Remove broken.jpg").click()
     expect(page.locator("#picked li")).to_have_count(0)
     put(page, "whole.jpg", crop_of(site))
