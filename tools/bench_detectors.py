@@ -14,23 +14,19 @@ each of the first --frames frames. The median is given, and its ratio to the fir
 
 import argparse
 import json
-import os
-import platform
-import shlex
 import sys
 import time
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import cv2
 import numpy as np
+from machine import origin, save
 
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.oddities import oddities, spread
-from reid_toolkit.files import write_atomic
 from reid_toolkit.footage.detector import Detector, load_detector
 from reid_toolkit.footage.ingest import ingest
 from reid_toolkit.footage.sources import open_recordings
@@ -50,7 +46,7 @@ def tracklets(video: Path, detector: Detector, out: Path) -> dict[str, Any]:
     (entry,) = json.loads((out / "ingest.json").read_text())["recordings"]
     found = open_dataset(out).tracklets if entry["tracklets"] else ()
     if found:
-        write_sheet(found, out.with_suffix(".png"))
+        write_sheet(found, out.with_name(f"{out.name}.png"))
     odd = [{one.kind for one in oddities(tracklet, {})} for tracklet in found]
     return {
         "detector": detector.name,
@@ -97,7 +93,7 @@ def main(options: argparse.Namespace) -> None:
     rows = []
     for name, detector in zip(options.detectors, detectors, strict=True):
         print(f"ingest with {name}", file=sys.stderr)
-        rows.append({"file": Path(name).name, **tracklets(options.video, detector, options.folder / Path(name).stem)})
+        rows.append({"file": Path(name).name, **tracklets(options.video, detector, options.folder / Path(name).name)})
     for row, cost in zip(rows, found := costs(options.video, detectors, options.frames), strict=True):
         row |= {
             "milliseconds": round(cost, 1),
@@ -106,13 +102,7 @@ def main(options: argparse.Namespace) -> None:
         }
     for row, changed in zip(rows, options.changed or [None] * len(rows), strict=True):
         row["change_person_by_eye"] = changed
-    written = {
-        "command": shlex.join(["python", "tools/bench_detectors.py", *(Path(word).name for word in sys.argv[1:])]),
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, no GPU used; busy with other work",
-        "rows": rows,
-    }
-    write_atomic(options.json, json.dumps(written, indent=1) + "\n")
+    save(options.json, origin() | {"rows": rows})
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
 

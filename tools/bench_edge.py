@@ -11,17 +11,15 @@ given as the median of each tenth of the run.
 
 import argparse
 import json
-import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
+
+from machine import largest_child, origin, resident, save
 
 FLOOR = "import time, sys; began = time.perf_counter(); import numpy, cv2, onnxruntime"
 OURS = """
@@ -49,7 +47,7 @@ def cold_start(model: Path, starts: int) -> dict[str, Any]:
         whole, said = timed([sys.executable, "-c", OURS, str(model)])
         steps.append({**json.loads(said), "whole": whole, "numpy, OpenCV and onnxruntime alone": floor})
     found: dict[str, Any] = {name: spread([step[name] for step in steps]) for name in steps[0]}
-    found["peak_mb"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
+    found["peak_mb"] = largest_child() / 1e6
     return found
 
 
@@ -83,19 +81,6 @@ def watch(model: Path, video: Path, loop: int, cores: int | None) -> dict[str, A
     return {key: summary[key] for key in summary if key not in ("source", "gallery")}
 
 
-def resident(process: int) -> int:
-    """Return bytes in memory; 0 if the process has just ended."""
-    try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (FileNotFoundError, IndexError, ProcessLookupError):
-        return 0
-
-
-def processor() -> str:
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return names[0].partition(":")[2].strip() if names else platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
@@ -108,15 +93,12 @@ def main() -> None:
     cold = cold_start(options.model, options.starts)
     watched = watch(options.model, options.video, options.loop, options.cores)
     result = {
-        "command": "python tools/bench_edge.py "
-        + " ".join(Path(a).name if Path(a).exists() else a for a in sys.argv[1:]),
-        "date": date.today().isoformat(),
-        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
+        **origin(),
         "model_mb": round(options.model.stat().st_size / 1e6, 1),
         "cold_start_seconds": cold,
         "watch": watched,
     }
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    save(options.out, result)
     for name, seconds in cold.items():
         print(f"{name:40}", f"{seconds['median']:.2f} s ({seconds['least']:.2f}-{seconds['most']:.2f})"
               if isinstance(seconds, dict) else f"{seconds:.0f}")  # fmt: skip

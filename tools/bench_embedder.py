@@ -13,11 +13,8 @@ default of reid export).
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -31,6 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 from embedder_ways import REFERENCE, WAYS, Pixels, make_models
+from machine import memory, origin, save
 
 NEEDS = dict.fromkeys(("openvino, our file", "openvino, our int8", "ours, openvino", "ours, chosen"), "openvino")
 SOURCES = ("jpeg", "frame")
@@ -119,15 +117,9 @@ def measure_case(embedder: Any, pool: list[Any], source: str, batch: int, second
         "preparing_processor_milliseconds": 1e3 * float(np.median(preparing)),
         "decoding_share": float(np.median(decode) / np.median(whole)),
         "preprocessing_share": float(np.median(prepare) / np.median(whole)),
-        "peak_megabytes": peak_bytes() / 1e6,
+        "peak_megabytes": memory("VmHWM") / 1e6,  # with the interpreter, its packages and the model
         "calls": len(calls),
     }
-
-
-def peak_bytes() -> int:
-    """Return VmHWM of this process: with the interpreter, its packages and the model."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 class WayError(Exception):
@@ -254,11 +246,6 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines[1:])
 
 
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((text.partition(":")[2].strip() for text in lines if text.startswith("model name")), "CPU")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
@@ -274,10 +261,10 @@ def main() -> None:
         print(json.dumps(measure(**json.loads(sys.argv[2]))))
         return
     options = parser.parse_args()
-    about = origin()
+    about = measured_on()
 
     def keep(rows: list[dict[str, Any]], left_out: dict[str, str]) -> None:
-        options.out.write_text(json.dumps(about | {"left_out": left_out, "rows": rows}, indent=1) + "\n")
+        save(options.out, about | {"left_out": left_out, "rows": rows})
 
     with tempfile.TemporaryDirectory() as folder:
         rows = run(options, Path(folder), keep)
@@ -288,7 +275,7 @@ def main() -> None:
     print(table(rows))
 
 
-def origin() -> dict[str, Any]:
+def measured_on() -> dict[str, Any]:
     """Return the command, the machine and what was measured on."""
     from importlib.metadata import version
     from importlib.util import find_spec
@@ -300,10 +287,7 @@ def origin() -> dict[str, Any]:
 
     files, views = pictures()
     return {
-        "command": "python tools/bench_embedder.py " + shlex.join(sys.argv[1:]),
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}"
-        + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
+        **origin(),
         "versions": {
             "onnxruntime": onnxruntime.__version__,
             "torch": torch.__version__,
@@ -311,7 +295,6 @@ def origin() -> dict[str, Any]:
             "openvino": version("openvino") if find_spec("openvino") else None,
         },
         "int8_target": target_here(),
-        "load": os.getloadavg()[0],
         "crops": {
             "count": COUNT,
             "mean_bytes": float(np.mean([len(content) for content in files])),

@@ -1,7 +1,7 @@
 """Compares the gallery with bare hnswlib, faiss and exact search: building, size, opening, filtered queries, recall.
 
-    python tools/bench_gallery.py --folder bench                       1,000,000 x 512, the table of docs/benchmarks.md
-    python tools/bench_gallery.py --folder bench --rows 20000 100000   other sizes: where an index begins to pay
+    python tools/bench_gallery.py --folder bench --out gallery.json    1,000,000 x 512, the table of docs/benchmarks.md
+    python tools/bench_gallery.py --folder bench --rows 20000 100000 --out small.json     where an index begins to pay
 
 Descriptors come in clusters of 20, like people; queries are further members of clusters. A filter on a camera matches a
 share of 1, 0.5, 0.05, 0.005 or 0.0001 of all rows. The truth is exact search over float32. Each part runs in its own
@@ -12,11 +12,9 @@ each of the three builds takes tens of minutes on two cores, and the folder need
 """
 
 import argparse
-import datetime
 import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -26,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from gallery_workload import BATCH, CHUNK, SHARES, SINGLE, Floats, K, ask, exact, masks, prepare, recall
+from machine import memory, origin, save
 from numpy.typing import NDArray
 
 from reid_toolkit.gallery import Filter, Gallery
@@ -33,7 +32,6 @@ from reid_toolkit.gallery.local.hnsw import EF, EF_CONSTRUCTION, M
 from reid_toolkit.gallery.local.search import LOAD_AFTER
 from reid_toolkit.records import Record
 
-ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("exact", "gallery", "hnswlib", "faiss")
 
 
@@ -48,14 +46,6 @@ def built(call: Callable[[], Any]) -> dict[str, float]:
     programs."""
     processors = time.process_time()
     return {"build_s": timed(call), "build_processor_s": time.process_time() - processors}
-
-
-def memory(field: str) -> int:
-    """Return VmRSS (now) or VmHWM (peak) of this process, in bytes."""
-    for text in Path("/proc/self/status").read_text().splitlines():
-        if text.startswith(field):
-            return int(text.split()[1]) * 1024
-    raise LookupError(field)
 
 
 def part_exact(folder: Path) -> dict[str, Any]:
@@ -167,7 +157,7 @@ def part_hnswlib(folder: Path) -> dict[str, Any]:
 
         seconds = built(build)
         graph.save_index(str(path))
-        made.write_text(json.dumps({**seconds, "bytes": path.stat().st_size}))
+        save(made, {**seconds, "bytes": path.stat().st_size})
     figures["made"] = json.loads(made.read_text())
     graph = hnswlib.Index("l2", vectors.shape[1])
     figures["load_s"] = timed(lambda: graph.load_index(str(path), len(vectors) + SINGLE))
@@ -208,7 +198,7 @@ def part_faiss(folder: Path) -> dict[str, Any]:
 
         seconds = built(build)
         faiss.write_index(index, str(path))
-        made.write_text(json.dumps({**seconds, "bytes": path.stat().st_size}))
+        save(made, {**seconds, "bytes": path.stat().st_size})
     figures: dict[str, Any] = {"made": json.loads(made.read_text())}
     start = time.perf_counter()
     index = faiss.read_index(str(path))
@@ -260,20 +250,18 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--folder", type=Path, required=True, help="for descriptors, indexes and partial results")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/gallery.json")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, help="the JSON to write")
+    what.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         figures = globals()[f"part_{options.one}"](options.folder)
-        (options.folder / f"{options.one}.json").write_text(json.dumps(figures))
+        save(options.folder / f"{options.one}.json", figures)
         return
     parts = [part for part in options.parts if part != "faiss" or importlib.util.find_spec("faiss")]
     report: dict[str, Any] = {
-        "command": "python tools/bench_gallery.py " + " ".join(sys.argv[1:]),
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {processor()}",
+        **origin(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
-        "load": Path("/proc/loadavg").read_text().split()[0],
         "sizes": {},
     }
     for rows in options.rows:
@@ -284,12 +272,7 @@ def main() -> None:
             figures = run(part, folder)
             report["sizes"][str(rows)][part] = figures
             print("\n".join(table(rows, part, figures)), flush=True)
-            options.out.write_text(json.dumps(report, indent=1) + "\n")
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((text.partition(":")[2].strip() for text in lines if text.startswith("model name")), "CPU")
+            save(options.out, report)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """Measures how the cost of a merging stage grows: time, peak memory and stored pairs, compared with other code.
 
-    python tools/bench_merging.py                       the table of docs/benchmarks.md: JSON, and a plot
-    python tools/bench_merging.py --device cuda --sizes 16522 100000 1000000 --dimension 2048 --paths bounded
-    python tools/bench_merging.py --data people         neighbours and merging on them: the table of docs/benchmarks.md
-    python tools/bench_merging.py --million             the same of 1,000,000 x 2048 on a GPU
+    python tools/bench_merging.py --out merging.json      the table of docs/benchmarks.md: JSON, and a plot
+    python tools/bench_merging.py --device cuda --sizes 16522 100000 --dimension 2048 --paths bounded --out gpu.json
+    python tools/bench_merging.py --data people --out people.json       neighbours and merging on them
+    python tools/bench_merging.py --million --out million.json          the same of 1,000,000 x 2048 on a GPU
 
 Each measurement runs in its own process, so that its peak memory can be measured. Times are given in seconds and as
 ratios to the floor measured in the same process: the bare float32 products of every sample with every other, N x D by
 D x N, block by block, without storing them. scipy, scikit-learn and fastcluster build the whole tree; they are included
-for scale. Memory is the peak above the process with the features loaded.
+for scale, and left out if they are not installed. Memory is the peak above the process with the features loaded.
 
 A row has the seconds until its measurement began (start, data, floor). A row that was given up has what was measured
 until then, and for how long: "at_least_seconds".
@@ -21,9 +21,8 @@ write no plot.
 
 import argparse
 import dataclasses
-import datetime
+import importlib.util
 import json
-import platform
 import subprocess
 import sys
 import time
@@ -32,17 +31,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from merging_workload import floor_seconds, measure_people, memory_bytes, synchronise
+from machine import forget_peak, memory, origin, save
+from merging_workload import floor_seconds, measure_people, synchronise
 
 from reid_toolkit.method import merging
 from reid_toolkit.method.agglomeration import bounded
 from reid_toolkit.method.merging import merge_clusters
 
-ROOT = Path(__file__).resolve().parent.parent
 SIZES = (1000, 2000, 4000, 8000, 16522, 30000, 100000)
 DATA = ("clustered", "no structure", "duplicates", "later stage")
 NEIGHBOURS = ("camera_aware", "reciprocal", "hnswlib")
-REFERENCES = ("scipy", "scikit-learn", "fastcluster")
+REFERENCES = {"scipy": "scipy", "scikit-learn": "sklearn", "fastcluster": "fastcluster"}
+"""Other code, and the package to import for it."""
 LIMIT = 900_000_000
 """Bytes, in addition to the features, that the bounded path may use."""
 LARGEST = {"dense": 16522, "scipy": 8000, "scikit-learn": 8000, "fastcluster": 8000}
@@ -102,8 +102,7 @@ def measure(
         merge_clusters(features[:64], labels[:64], 3)  # loads libraries that the first use loads
     row = {"data": data, "path": path, "samples": count, "dimension": dimension, "merges": merges}
     note(row)
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-    before = memory_bytes("VmRSS")
+    before = forget_peak()
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
     seconds = []
@@ -115,7 +114,7 @@ def measure(
         seconds.append(time.perf_counter() - start)
     row |= {"seconds": float(np.median(seconds)), "spread": max(seconds) - min(seconds), "repeats": repeats}
     row |= {"floor_seconds": floor, "ratio": float(np.median(seconds)) / floor}
-    row |= {"peak_megabytes": (memory_bytes("VmHWM") - before) / 1e6, "kept_pairs": sum(kept), "rounds": len(kept)}
+    row |= {"peak_megabytes": (memory("VmHWM") - before) / 1e6, "kept_pairs": sum(kept), "rounds": len(kept)}
     if device != "cpu":
         row["peak_gpu_megabytes"] = (torch.cuda.max_memory_allocated() - features.nbytes) / 1e6
     return row
@@ -185,10 +184,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tf32", action="store_true", help="let screening use TF32 (CUDA)")
     parser.add_argument("--timeout", type=float, default=900, help="seconds that a measurement may take")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/merging.json")
     parser.add_argument("--append", action="store_true", help="add to the rows in the file, if there is one")
     parser.add_argument("--million", action="store_true", help="people, 1,000,000 x 2048, on a GPU, camera_aware")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, help="the JSON to write; the plot has its name")
+    what.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.million:
         options.data, options.paths, options.sizes = ["people"], ["camera_aware"], [1_000_000]
@@ -203,17 +203,15 @@ def main() -> None:
     known = options.append and options.out.exists()
     report: dict[str, Any] = json.loads(options.out.read_text()) if known else {"runs": [], "rows": []}
     before = len(report["rows"])
-    report["runs"].append(
-        {
-            "command": "python tools/bench_merging.py " + " ".join(sys.argv[1:]),
-            "date": datetime.date.today().isoformat(),
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-            + (torch.cuda.get_device_name() if options.device != "cpu" else processor()),
-            "load": Path("/proc/loadavg").read_text().split()[0],
-        }
-    )
+    device = torch.cuda.get_device_name() if options.device != "cpu" else "no GPU used"
+    report["runs"].append(origin(f"{torch.get_num_threads()} threads", f"torch {torch.__version__}", device))
+    left_out = {path for path, package in REFERENCES.items() if importlib.util.find_spec(package) is None}
+    for path in left_out & set(options.paths):
+        print(f"{path}: left out: it is not installed", file=sys.stderr)
     for data in options.data:
         for path in options.paths:
+            if path in left_out:
+                continue
             for count in options.sizes or (PEOPLE if data == "people" else SIZES):
                 if count > LARGEST.get(path, count) or (path in REFERENCES and data != "clustered"):
                     continue
@@ -224,7 +222,7 @@ def main() -> None:
                 row = in_a_process(case, options.timeout, options.tf32)
                 report["rows"].append(row)
                 print(line(row), flush=True)
-                options.out.write_text(json.dumps(report, indent=1) + "\n")
+                save(options.out, report)
     rows = [row for row in report["rows"] if row["data"] != "people" and "failed" not in row]
     if rows:
         drawn = [row for row in rows if row.get("dimension") == rows[0].get("dimension")]
@@ -264,11 +262,6 @@ def line(row: dict[str, Any]) -> str:
         f"{head} {row['seconds']:8.2f} s  {row['ratio']:6.2f} x floor  {row['peak_megabytes']:7.0f} MB"
         f"  {row['kept_pairs']:8} pairs in {row['rounds']} rounds"
     )
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((text.partition(":")[2].strip() for text in lines if text.startswith("model name")), "CPU")
 
 
 if __name__ == "__main__":

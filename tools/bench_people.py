@@ -7,13 +7,12 @@ hundred more: new records of some of the people, 5 of each. Seconds are of a clo
 processors, which other work on the machine changes less. The ratio is to the exact search for the 10 nearest of every
 record by matrix products in numpy, in the same run, estimated from some of the records if there are more.
 
-Filling, grouping and grouping again are processes of their own. Memory is the largest of the process, in MB, less what
-it was before. F is B-cubed F against the drawn people.
+Filling, grouping and grouping again are processes of their own. Memory is the most that grouping held, in MB, less
+what the process held before. F is B-cubed F against the drawn people.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import forget_peak, memory
 from numpy.typing import NDArray
-from study import print_rows, write_json
+from study import b_cubed, print_rows, write_json
 
 from reid_toolkit.gallery import Gallery
 from reid_toolkit.gallery.digests import key_digest
@@ -96,26 +96,19 @@ def new(folder: Path, count: int) -> dict[str, Any]:
 def grouped(folder: Path, count: int, total: int) -> dict[str, Any]:
     """Group a gallery with ``total`` records."""
     with Gallery.open(folder) as gallery:
-        before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+        held, began, spent = forget_peak(), time.perf_counter(), time.process_time()
         done = update(gallery)
-        seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+        seconds, spent = time.perf_counter() - began, time.process_time() - spent
+        peak = memory("VmHWM") - held
         members = gallery.people.read().members
     person, cameras = drawn(count)
     labels = [members[key_digest(record(at, camera))].person for at, camera in enumerate(cameras[:total].tolist())]
+    precision, recall = b_cubed(labels, person[:total])
     return {
-        "people": done.people, "drawn": len(np.unique(person[:total])), "F": round(b_cubed(labels, person[:total]), 4),
-        "s": round(seconds, 1),
-        "cpu s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
-        "MB": round((after.ru_maxrss - before.ru_maxrss) / 1024),
+        "people": done.people, "drawn": len(np.unique(person[:total])),
+        "F": round(2 * precision * recall / (precision + recall), 4),
+        "s": round(seconds, 1), "cpu s": round(spent, 1), "MB": round(peak / 1e6),
     }  # fmt: skip
-
-
-def b_cubed(labels: list[int], truth: NDArray[np.int64]) -> float:
-    """B-cubed F."""
-    group, person = (np.unique(values, return_inverse=True, return_counts=True)[1:] for values in (labels, truth))
-    _, place, both = np.unique(group[0] * len(person[1]) + person[0], return_inverse=True, return_counts=True)
-    precision, recall = (float((both[place] / sizes[of]).mean()) for of, sizes in (group, person))
-    return 2 * precision * recall / (precision + recall)
 
 
 def nearest(_: Path, count: int) -> dict[str, Any]:

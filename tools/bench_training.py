@@ -21,10 +21,7 @@ training steps, relative to the fastest matrix product of the same precision on 
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -38,6 +35,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from machine import origin, save
 from plain_training import measure_plain
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -50,7 +48,6 @@ from reid_toolkit.training.rounds import Step, train
 from reid_toolkit.training.schedule import plan
 from reid_toolkit.training.selection import START
 
-ROOT = Path(__file__).resolve().parent.parent
 PICTURES = 17
 """Pictures per identity, about as in Market-1501."""
 PHASES = ("load", "train", "extract", "measure", "merge", "save")
@@ -238,11 +235,6 @@ def line(row: dict[str, Any]) -> str:
     return text
 
 
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((text.partition(":")[2].strip() for text in lines if text.startswith("model name")), "CPU")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=12936)
@@ -254,19 +246,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=80, help="time after which a row begins no stage")
     parser.add_argument("--timeout", type=float, default=600, help="seconds after which a row is given up")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/training.json")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, help="the JSON to write")
+    what.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(**json.loads(options.one))))
         return
     device = choose_device(options.device)
     report: dict[str, Any] = {
-        "command": "python tools/bench_training.py " + " ".join(sys.argv[1:]),
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {processor()}, torch {torch.__version__}, "
-        + (torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU used"),
-        "load": Path("/proc/loadavg").read_text().split()[0],
+        **origin(
+            f"torch {torch.__version__}",
+            torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU used",
+        ),
         "images": options.images,
         "input": f"{options.backbone}, {options.height}x{options.width}",
         "rows": [],
@@ -277,7 +269,7 @@ def main() -> None:
             report["rows"].append(in_a_process(name, root, options))
             compare(report["rows"])
             print(line(report["rows"][-1]), flush=True)
-            options.out.write_text(json.dumps(report, indent=1) + "\n")
+            save(options.out, report)
     sys.exit(any("failed" in row for row in report["rows"]))
 
 

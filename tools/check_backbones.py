@@ -12,18 +12,14 @@ so compare the ratios.
 """
 
 import argparse
-import datetime
-import json
-import os
-import platform
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench_embedder import pictures, processor
+from bench_embedder import pictures
 from embedder_ways import Pixels, settle
+from machine import origin, save
 
 from reid_toolkit.config import NetworkRecipe, Recipe
 from reid_toolkit.export.onnx import export
@@ -115,14 +111,12 @@ def main() -> None:
                 rows.append(row | time(files, crops, options.rounds))
             print(line(rows[-1]), flush=True)
     result = {
-        "command": "python tools/check_backbones.py " + " ".join(sys.argv[1:]),
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}",
+        **origin(),
         "size": [height, width],
         "reference": options.reference,
         "rows": rows,
     }
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    save(options.out, result)
 
 
 if __name__ == "__main__":

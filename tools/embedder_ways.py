@@ -153,7 +153,7 @@ class Torchreid(TorchEager):
 
 
 class OnnxPil:
-    """(c) BoxMOT's way: PIL and numpy to normalised float planes, onnxruntime with its defaults, then numpy."""
+    """(c) PIL and numpy to normalised float planes, onnxruntime with its defaults, then numpy."""
 
     def __init__(self, folder: Path, threads: int, batch: int) -> None:
         import onnxruntime
@@ -180,9 +180,22 @@ class OnnxPil:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+class OnnxOpenCv(OnnxPil):
+    """(d) onnxruntime with OpenCV and numpy. BoxMOT resizes by cv2 too, and then makes the planes in torch."""
+
+    decode = Ours.decode
+
+    def prepare(self, images: list[Pixels]) -> Any:
+        height, width = self.size
+        rows = [cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in images]
+        planes = (np.stack(rows)[:, :, :, ::-1].astype(np.float32) / 255 - MEAN) / STD
+        return np.ascontiguousarray(planes.transpose(0, 3, 1, 2))
+
+
 WAYS: dict[str, Any] = {
     "ours": Ours, "ours int8": OursInt8, "torch eager": TorchEager, "torchreid way": Torchreid,
-    "onnxruntime + PIL": OnnxPil, "openvino, our file": OpenVino, "openvino, our int8": OpenVinoInt8,
+    "onnxruntime + PIL": OnnxPil, "onnxruntime + OpenCV": OnnxOpenCv,
+    "openvino, our file": OpenVino, "openvino, our int8": OpenVinoInt8,
     "ours, openvino": OursOpenVino, "ours, chosen": OursChosen,
     "ours, CUDA": OursCuda, "torch eager, CUDA": TorchEagerCuda, "ours, TensorRT": OursTensorRt,
 }  # fmt: skip
@@ -235,7 +248,7 @@ def make_models(folder: Path, recipe: Any, crops: list[Pixels], ways: Iterable[s
     if any("int8" in way for way in ways):
         # The accuracy of random weights is of no interest; only the speed counts here.
         quantize(folder / Ours.file, folder / OursInt8.file, crops, crops, max_loss=float("inf"))
-    if REFERENCE in ways:
+    if any(issubclass(WAYS[way], OnnxPil) for way in ways):
         save_plain(network, recipe, plain)
     sizes = {path.name: path.stat().st_size for path in folder.glob("*.onnx")}
     (folder / "sizes.json").write_text(json.dumps(sizes))

@@ -1,13 +1,12 @@
-"""The workload of bench_merging.py: floors, memory, and people in cameras with their neighbours."""
+"""The workload of bench_merging.py: floors, timing, and people in cameras with their neighbours."""
 
-import ctypes
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from machine import forget_peak, memory
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -163,9 +162,7 @@ def pairs(labels: NDArray[np.int64], person: NDArray[np.int64]) -> tuple[float, 
 def timed(run: Callable[[], Any], features: Tensor, repeats: int) -> tuple[Any, dict[str, float]]:
     """Return the result of ``run``, with its median seconds and its peak memory above what was there before."""
     result, seconds = None, []
-    ctypes.CDLL(None).malloc_trim(0)  # frees memory of earlier work, which this run would reuse
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-    before = memory_bytes("VmRSS")
+    before = forget_peak()
     held = torch.cuda.memory_allocated() if features.is_cuda else 0
     if features.is_cuda:
         torch.cuda.reset_peak_memory_stats()
@@ -176,7 +173,7 @@ def timed(run: Callable[[], Any], features: Tensor, repeats: int) -> tuple[Any, 
         synchronise(features)
         seconds.append(time.perf_counter() - start)
     found = {"seconds": float(np.median(seconds)), "spread": max(seconds) - min(seconds)}
-    found["peak_megabytes"] = (memory_bytes("VmHWM") - before) / 1e6
+    found["peak_megabytes"] = (memory("VmHWM") - before) / 1e6
     if features.is_cuda:
         found["peak_gpu_megabytes"] = (torch.cuda.max_memory_allocated() - held) / 1e6
     return result, found
@@ -196,11 +193,3 @@ def floor_seconds(features: Tensor) -> float:
 def synchronise(features: Tensor) -> None:
     if features.is_cuda:
         torch.cuda.synchronize()
-
-
-def memory_bytes(field: str) -> int:
-    """Return VmRSS (now) or VmHWM (peak) of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise LookupError(field)

@@ -1,25 +1,27 @@
 """Functions that the studies share: their options, and how they run, measure and write. Not a command."""
 
+import fcntl
 import json
 import os
-import platform
-import shlex
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from machine import origin, save
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets import Dataset, open_dataset
 from reid_toolkit.errors import ReidError
 from reid_toolkit.evaluation.protocol import Embedded
-from reid_toolkit.files import atomic_path, write_atomic
+from reid_toolkit.files import atomic_path
 from reid_toolkit.reporting.study import Stage, Study
 from reid_toolkit.training.devices import choose_device
 from reid_toolkit.training.features import extract
@@ -73,6 +75,26 @@ def known_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def add_rows(path: Path, rows: list[dict[str, Any]], keys: tuple[str, ...], **about: Any) -> None:
+    """Add rows to a study's JSON, but none that is there by these ``keys``. Other calls may add rows at any time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.parent):
+        known = known_rows(path)
+        there = [[row.get(key) for key in keys] for row in known]
+        write_json(path, about | {"rows": known + [row for row in rows if [row.get(key) for key in keys] not in there]})
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait for the lock of a folder, and hold it. The system frees it if the process dies."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def arguments(description: str | None, *, trains: bool = False) -> ArgumentParser:
     """Make a parser with the options of every study. A study that ``trains`` takes a recipe and a folder for its
     runs."""
@@ -90,13 +112,15 @@ def arguments(description: str | None, *, trains: bool = False) -> ArgumentParse
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write the measurements with the command, the day and the machine."""
-    device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "no GPU used"
-    origin = {
-        "command": shlex.join(["python", f"tools/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {device}",
-    }
-    write_atomic(path, json.dumps(origin | content, indent=1) + "\n")
+    save(path, origin(torch.cuda.get_device_name() if DEVICE.type == "cuda" else "no GPU used") | content)
+
+
+def b_cubed(labels: ArrayLike, truth: ArrayLike) -> tuple[float, float]:
+    """Return B-cubed precision and recall (Bagga and Baldwin, 1998) of the group of each record."""
+    group, person = (np.unique(values, return_inverse=True, return_counts=True)[1:] for values in (labels, truth))
+    _, place, both = np.unique(group[0] * len(person[1]) + person[0], return_inverse=True, return_counts=True)
+    precision, recall = (float((both[place] / sizes[of]).mean()) for of, sizes in (group, person))
+    return precision, recall
 
 
 def write_png(path: Path, figure: Figure) -> None:
@@ -107,6 +131,8 @@ def write_png(path: Path, figure: Figure) -> None:
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:
     """Print a table, with fractions in per cent."""
     rows = list(rows)
+    if not rows:
+        return
     widths = {key: max(len(key), *(len(cell(row[key])) for row in rows)) for key in rows[0]}
     for line in ({key: key for key in widths}, *rows):
         print("  ".join(cell(line[key]).rjust(width) for key, width in widths.items()))

@@ -14,17 +14,11 @@ students go on; finished ones are kept.
 """
 
 import argparse
-import datetime
-import json
-import os
-import platform
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_embedder import processor
-from study import DEVICE
+from study import DEVICE, write_json
 
 from reid_toolkit.datasets import Dataset, open_dataset
 from reid_toolkit.datasets.dataset import spread_over_cameras
@@ -113,16 +107,7 @@ def main() -> None:
     for name, run in runs.items():
         rows += measure(run, name, options)
         print(*map(line, rows[-2:]), sep="\n", flush=True)
-    result = {
-        "command": "python tools/study_distillation.py " + " ".join(
-            Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]
-        ),
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores, {platform.machine()}",
-        "load": os.getloadavg()[0],
-        "rows": rows,
-    }  # fmt: skip
-    options.json.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(options.json, {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -8,15 +8,12 @@ takes bfloat16 on a processor that multiplies it (AVX-512 BF16, AMX). Needs the 
 """
 
 import argparse
-import datetime
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from bench_embedder import processor
+from machine import origin, save
 from numpy.typing import NDArray
 
 from reid_toolkit.runtime import Embedder
@@ -102,13 +99,7 @@ def main() -> None:
         import onnxruntime
 
         versions = {"onnxruntime": onnxruntime.__version__, "openvino": import_openvino("this").__version__}
-        about = {
-            "command": "python tools/study_openvino.py " + " ".join(sys.argv[1:]),
-            "date": datetime.date.today().isoformat(),
-            "machine": processor(),
-            "versions": versions,
-        }
-        options.json.write_text(json.dumps({**about, "crops": len(crops), "rows": rows}, indent=1) + "\n")
+        save(options.json, {**origin(), "versions": versions, "crops": len(crops), "rows": rows})
 
 
 if __name__ == "__main__":

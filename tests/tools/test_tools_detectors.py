@@ -40,4 +40,4 @@ def test_it_counts_and_times_each_detector(bench: Any, tmp_path: Path, monkeypat
     assert (motion["detector"], motion["tracklets"]) == ("motion", 0)
     assert (ssd["tracklets"], ssd["dropped"], ssd["crops"], ssd["change_person_by_eye"]) == (1, 0, 6, 1)
     assert motion["times_the_first"] == 1
-    assert cv2.imread(str(tmp_path / "made" / "ssd.png")).shape[0] > 0
+    assert cv2.imread(str(tmp_path / "made" / "ssd.onnx.png")).shape[0] > 0

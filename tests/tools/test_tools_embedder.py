@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from small_backbone import DIMENSION, SMALL
 
 from reid_toolkit.config import NetworkRecipe, Recipe
@@ -40,7 +41,7 @@ def test_every_way_gives_the_same_descriptors(ways: Any, tmp_path: Path, monkeyp
         "float.onnx"
     }
     rows, prepared = {}, {}
-    names = ["ours", "ours int8", "torch eager", "torchreid way", made.REFERENCE]
+    names = ["ours", "ours int8", "torch eager", "torchreid way", made.REFERENCE, "onnxruntime + OpenCV"]
     if not bench.missing("ours, openvino"):
         names += ["ours, openvino", "ours, chosen"]
     monkeypatch.setenv("REID_CACHE", str(tmp_path / "cache"))
@@ -62,6 +63,18 @@ def test_every_way_gives_the_same_descriptors(ways: Any, tmp_path: Path, monkeyp
     pixels = np.asarray(prepared["torchreid way"])
     assert np.abs(pixels - prepared[made.REFERENCE]).mean() < 0.05
     assert np.abs(pixels - np.asarray(prepared["torch eager"])).mean() < 0.1
+
+
+def test_opencv_and_numpy_prepare_what_torch_gets(ways: Any) -> None:
+    bench, made = ways
+    from reid_toolkit.runtime.preprocess import to_batch
+    from reid_toolkit.training.network import standardise, to_rgb
+
+    views = bench.pictures()[1][:3]
+    way = object.__new__(made.OnnxOpenCv)
+    way.size = (64, 32)
+    expected = standardise(to_rgb(torch.from_numpy(to_batch(views, 64, 32))))
+    np.testing.assert_allclose(way.prepare(views), expected.numpy(), atol=0.02)
 
 
 @pytest.mark.slow

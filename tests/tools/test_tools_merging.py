@@ -68,6 +68,20 @@ def test_other_data_takes_the_paths_of_merge_clusters(tmp_path: Path) -> None:
     assert (tmp_path / "m.png").exists()
 
 
+def test_code_that_is_not_installed_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(TOOL.parent)
+    import bench_merging
+
+    monkeypatch.setitem(bench_merging.REFERENCES, "fastcluster", "no_such_package")
+    monkeypatch.setattr(sys, "argv", [TOOL.name, "--paths", "fastcluster", "--out", str(tmp_path / "m.json")])
+    with pytest.raises(SystemExit) as left:
+        bench_merging.main()
+    assert not left.value.code
+    assert capsys.readouterr().err == "fastcluster: left out: it is not installed\n"
+
+
 def test_an_index_is_held_against_exact_neighbours() -> None:
     pytest.importorskip("hnswlib")
     workload = runpy.run_path(str(TOOL.with_name("merging_workload.py")))

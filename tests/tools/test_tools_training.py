@@ -120,6 +120,23 @@ def test_the_plain_way_moves_the_table_as_ours_does(bench: ModuleType) -> None:
     torch.testing.assert_close(features.grad, expected)
 
 
+def test_quick_steps_are_timed_for_as_long_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(TOOLS)
+    import bench_step
+
+    seen: list[tuple[float, int, int]] = []
+
+    def timed(*_: Any) -> float:
+        seen.append((bench_step.forecast.PATIENCE, bench_step.forecast.MOST_CALLS, bench_step.forecast.STEPS))
+        return 1.0
+
+    monkeypatch.setattr(bench_step.forecast, "time_step", timed)
+    bench_step.measure("demo_rounds", "given back", 10.0)
+    ((seconds, calls, drawn),) = seen
+    assert seconds == 10
+    assert drawn > calls >= 2000
+
+
 def test_kept_memory_stands_beside_memory_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
