@@ -9,39 +9,20 @@ network is exported as loaded and evaluated like any other model, all crops of o
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 
+from cuhk03 import link_pictures
+from machine import origin, save
+
 from reid_toolkit.config import NetworkRecipe, Recipe
-from reid_toolkit.datasets.dataset import Dataset, read_crops
-from reid_toolkit.datasets.manifest import read_manifest, write_manifest
+from reid_toolkit.datasets.dataset import read_crops
 from reid_toolkit.export.onnx import export
 from reid_toolkit.export.parity import BATCHES
-from reid_toolkit.records import Crop
 from reid_toolkit.training.network import build_network
 from reid_toolkit.training.run_folder import RunFolder, save_tensors
-
-
-def link_pictures(pictures: Path, out: Path) -> Dataset:
-    """Make a dataset folder of CUHK03's pictures, linked, with each crop a tracklet."""
-    out.mkdir()
-    crops = []
-    for picture in sorted(pictures.glob("*.jpg")):
-        os.link(picture, out / picture.name)
-        crops.append(crop_of(out / picture.name))
-    write_manifest(out, crops)
-    return read_manifest(out)
-
-
-def crop_of(picture: Path) -> Crop:
-    """Make a file of CUHK03 a tracklet of its own, by its name."""
-    identity, number = picture.stem.split("_")
-    return Crop(picture, "A" if int(number) < 5 else "B", picture.stem, identity=str(int(identity) + 1))
 
 
 def main() -> None:
@@ -72,14 +53,11 @@ def main() -> None:
         ]
         found = json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout)[model.name]
     result = {
-        "command": "python tools/check_cuhk03.py --pictures labeled/val --weights resnet50.pth --out ...",
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, no GPU used",
         "crops": len(dataset.crops),
         "parity_max_difference": parity.max_difference,
         "pairs": found["pairs"],
     }
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    save(arguments.out, origin() | result)
     for pair in found["pairs"]:
         print(f"{pair['query']} → {pair['gallery']}: rank-1 {pair['rank-1']:.1%}, mAP {pair['mAP']:.1%}")
 

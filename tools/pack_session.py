@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-from check_cuhk03 import crop_of
+from cuhk03 import crop_of
 from safetensors.torch import save
 from torch import Tensor
 

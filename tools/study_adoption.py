@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from check_cuhk03 import crop_of, link_pictures
+from cuhk03 import crop_of, link_pictures
 from numpy.typing import NDArray
 from study import print_rows, run, write_json
 from torch import Tensor, nn

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from study import DEVICE, add_trial_options, embedded, in_miniature, known_rows, print_rows, train_run, write_json
+from study import DEVICE, add_rows, add_trial_options, embedded, in_miniature, known_rows, print_rows, train_run
 from study import run as run_study
 
 from reid_toolkit.config import Recipe
@@ -64,16 +64,15 @@ def ranked(run: Path, root: Path) -> dict[str, Any]:
 def main(options: argparse.Namespace) -> None:
     recipe, root = recipe_of(options), options.dataset
     done = {"row": options.row, "dataset": root.name, "seed": options.seed}
-    rows = known_rows(options.json)
-    if not any(done.items() <= row.items() for row in rows):
+    if not any(done.items() <= row.items() for row in known_rows(options.json)):
         run = options.runs / f"{root.name}-{options.row}-{options.seed}".replace(", ", "-")
         options.runs.mkdir(parents=True, exist_ok=True)
         began = time.time()
         train_run(root, recipe, run)
         about = {"this_call_seconds": round(time.time() - began), "device": DEVICE.type, "recipe": asdict(recipe)}
-        rows = [*known_rows(options.json), done | ranked(run, root) | about]
-        write_json(options.json, {"rows": rows})
-    print_rows({key: row.get(key) for key in ("dataset", "row", "seed", "rank-1", "mAP")} for row in rows)
+        add_rows(options.json, [done | ranked(run, root) | about], tuple(done))
+    names = ("dataset", "row", "seed", "rank-1", "mAP")
+    print_rows({key: row.get(key) for key in names} for row in known_rows(options.json))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 DEMO is a folder of `reid demo`. OTHER is a folder with `people` and `identities.csv` of other people, whom the model
 has not seen. Calibrations are fitted to footage without its identities: from pairs within a camera alone, with
-reciprocal nearest neighbours (as `reid calibrate` does), and with the run's clusters (--run). Identities only judge
+reciprocal nearest neighbours (as `reid calibrate` does), and with the clusters of the demo's run. Identities only judge
 them. An answer is one of the ten records that a search shows. With --camera-statistics, distances are those of a
 gallery of each footage with camera statistics.
 """
@@ -154,6 +154,9 @@ def main(options: Namespace) -> None:
             for people in (None, options.people):
                 found = judge(calibration, pairs, people)
                 results.append({"fitted": fitted, "evidence": kind, "judged": judged, "people": people, **found})
+    gaps = {name: pairs.gap() for name, pairs in footage.items()}
+    write_json(options.json, {"median distances": gaps, "results": results})
+    write_png(options.png, draw(results))
     print_rows({key: error_of(value) for key, value in row.items() if key != "false_matches"} for row in results)
     print_rows(
         {key: row[key] for key in ("fitted", "evidence", "judged")} | rates
@@ -161,10 +164,7 @@ def main(options: Namespace) -> None:
         if row["people"]
         for rates in row["false_matches"]
     )
-    gaps = {name: pairs.gap() for name, pairs in footage.items()}
     print(gaps)
-    write_json(options.json, {"median distances": gaps, "results": results})
-    write_png(options.png, draw(results))
 
 
 def error_of(value: Any) -> Any:

@@ -5,7 +5,8 @@
 
 ``--pictures`` is a folder of CUHK03 crops named IIII_KK.jpg (identity; 00-04 camera A, 05-09 camera B). A model is an
 ONNX file of `reid export`, or the .xml of an OpenVINO network that takes raw BGR, NCHW (Intel's
-person-reidentification-retail), which needs `pip install '.[studies]'`. The mAP is over all cameras: each crop is
+person-reidentification-retail), which needs OpenVINO. `pip install '.[studies]'`
+installs it and what this tool needs. The mAP is over all cameras: each crop is
 searched among all others, without entries of the same person in the same camera. Identities are read only to judge and
 to choose whom a made set shows; no fit sees them. Rows are written as they are finished.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from cuhk03 import camera_of
 from numpy.typing import NDArray
 from study import print_rows, run, write_json
 
@@ -33,7 +35,7 @@ CROPS, TRACKLETS = (20, 50, 100, 200), (5, 10, 12, 20, 40, 70, 100)
 """Numbers per camera in the curves."""
 DRAWS = 10
 """Random draws for each point of a curve, and for each made set that is random."""
-SINGLE = 16
+BATCH = 16
 """Pictures in a batch."""
 
 
@@ -223,12 +225,9 @@ def read_crops(pictures: Path, embed: Embed, change: Callable[[NDArray[np.uint8]
     paths = sorted(pictures.glob("*.jpg"))
     if not paths:
         raise InputError(f"{pictures}: no pictures: expected files named IIII_KK.jpg")
-    names = [path.stem.split("_") for path in paths]
-    rows = [
-        embed([change(read_image(path)) for path in paths[at : at + SINGLE]]) for at in range(0, len(paths), SINGLE)
-    ]
-    people = np.array([int(who) + 1 for who, _ in names])  # from 1, because 0 is a distractor
-    cameras = np.array(["A" if int(number) < 5 else "B" for _, number in names])
+    rows = [embed([change(read_image(path)) for path in paths[at : at + BATCH]]) for at in range(0, len(paths), BATCH)]
+    people = np.array([int(path.stem.split("_")[0]) + 1 for path in paths])  # from 1, because 0 is a distractor
+    cameras = np.array([camera_of(path) for path in paths])
     return Crops(np.concatenate(rows), people, cameras, 2 * people + (cameras == "B"))
 
 

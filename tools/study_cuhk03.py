@@ -23,13 +23,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from check_cuhk03 import link_pictures
-from study import DEVICE, add_trial_options, embedded, in_miniature, known_rows, print_rows, train_run, write_json
+from cuhk03 import link_pictures
+from study import DEVICE, add_rows, add_trial_options, embedded, in_miniature, known_rows, print_rows, train_run
 from study import run as run_study
 
 from reid_toolkit.config import Recipe
 from reid_toolkit.datasets.dataset import Dataset
-from reid_toolkit.datasets.manifest import read_manifest, write_manifest
+from reid_toolkit.datasets.manifest import read_manifest
 from reid_toolkit.errors import DatasetError, InputError
 from reid_toolkit.evaluation.protocol import evaluate, free_of_cameras
 from reid_toolkit.evaluation.ranking import Ranking
@@ -42,6 +42,8 @@ from reid_toolkit.training.selection import START
 from reid_toolkit.training.teaching import taught_by
 
 SIZE = {"height": 128, "width": 64}
+UNTRAINED = "not trained"
+"""The row of a network before training."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,15 @@ def without_names(pictures: Path, out: Path, people: range | None = None, *, tra
 
     With ``tracklets``, a person's crops in one camera are a tracklet; otherwise each crop is.
     """
-    if not (out / "manifest.csv").exists():
-        full = link_pictures(pictures, out)
-        kept = [crop for crop in full.crops if people is None or int(crop.identity or 0) - 1 in people]
-        write_manifest(out, [nameless(crop, grouped=tracklets) for crop in kept])
-    return read_manifest(out)
+
+    def kept(crops: list[Crop]) -> list[Crop]:
+        chosen = [crop for crop in crops if people is None or int(crop.identity or 0) - 1 in people]
+        return [nameless(crop, grouped=tracklets) for crop in chosen]
+
+    found = read_manifest(out) if (out / "manifest.csv").exists() else link_pictures(pictures, out, kept)
+    if any(crop.identity for crop in found.crops):
+        raise DatasetError(f"{out}: has identities: expected none, because it is trained on: remove the folder")
+    return found
 
 
 def nameless(crop: Crop, *, grouped: bool) -> Crop:
@@ -217,7 +223,8 @@ def main(options: argparse.Namespace) -> None:
             recipe = taught_by(recipe, tutor) if tutor else recipe
             if table[name].clusters_only:
                 recipe = replace(recipe, rounds=replace(recipe.rounds, teacher_weight=0.0))
-            run = options.runs / f"{Path(shown_as).stem.replace(' ', '-').replace(':', '').replace(',', '')}-{seed}"
+            called = Path(name).stem if options.recipes else shown_as  # a teacher's name may have a dot
+            run = options.runs / f"{called.replace(' ', '-').replace(':', '').replace(',', '')}-{seed}"
             began, learned_from, count = time.time(), train, table[name].tracklets_of
             if count:
                 some, folder = range(seed * count, (seed + 1) * count), options.runs / f"tracklets-{count}-{seed}"
@@ -231,13 +238,21 @@ def main(options: argparse.Namespace) -> None:
             }  # fmt: skip
             if count:
                 about |= at_its_place(run, learned_from)
-            rows = known_rows(options.json)  # read again, because another call may have added rows
-            if not any(row["row"] == "not trained" for row in rows):
-                rows.append({"row": "not trained", "seed": seed, "held_out": [*ranked(run, "initial", val)]})
-            rows.append({"row": shown_as, "seed": seed, "held_out": [*ranked(run, "last", val)], **about})
+            rows = [
+                *untrained(options.json, run, recipe, val),
+                {"row": shown_as, "seed": seed, "held_out": [*ranked(run, "last", val)], **about},
+            ]
             crops = {"training_crops": len(train.crops), "held_out_crops": len(val.crops)}
-            write_json(options.json, crops | {"rows": rows})
+            add_rows(options.json, rows, ("row", "seed", "network"), **crops)
     print_rows(shown(known_rows(options.json)))
+
+
+def untrained(path: Path, run: Path, recipe: Recipe, val: Dataset) -> Iterator[dict[str, Any]]:
+    """Yield the row of the run's network before training, unless the JSON has one of the same network."""
+    network = asdict(recipe.network)
+    if not any(row["row"] == UNTRAINED and row.get("network") == network for row in known_rows(path)):
+        held_out = [*ranked(run, "initial", val)]
+        yield {"row": UNTRAINED, "seed": recipe.seed, "network": network, "held_out": held_out}
 
 
 def shown(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -245,7 +260,9 @@ def shown(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for row in rows:
         found = {f"{one['ranked']}{' freed' * one['camera_statistics']}": one for one in row["held_out"]}
         rank_1 = {"A to B rank-1": found["A to B"]["rank-1"]} if "A to B" in found else {}
-        yield {"row": row["row"], "seed": row["seed"], **rank_1, **{key: one["mAP"] for key, one in found.items()}}
+        network = row.get("network")
+        of = f", {network['backbone']} {network['height']}x{network['width']}" if network else ""
+        yield {"row": row["row"] + of, "seed": row["seed"], **rank_1, **{key: one["mAP"] for key, one in found.items()}}
 
 
 if __name__ == "__main__":
@@ -254,10 +271,14 @@ if __name__ == "__main__":
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs; unfinished ones go on")
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="of the table; by default all that suit the machine")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--rows", nargs="+", metavar="ROW", help="of the table; by default all that suit the machine")
+    chosen.add_argument(
+        "--recipes", nargs="+", metavar="RECIPE",
+        help="instead of rows: shipped recipes or TOML files, with --weights, and each crop as a sample",
+    )  # fmt: skip
     parser.add_argument("--teacher", type=Path, help="a model of `reid adopt`, for the rows that are taught")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="by default those of the table")
-    parser.add_argument("--recipes", nargs="+", help="shipped recipes or TOML files, unchanged, instead of rows")
     parser.add_argument("--he-2015", action="store_true", help="--weights have the stride on the first 1x1 convolution")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="instead of the row's")
     parser.add_argument("--people", type=int, help="of the training part; all of them by default")

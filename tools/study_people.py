@@ -13,7 +13,7 @@ components of all pairs under a distance, and agglomerative clustering with aver
 "with least times" groups twice, the second time with the times between cameras that were learned from the first.
 "hour by hour" enrolls and groups a day as it happens, an hour at a time. "after N answers" asks the first questions of
 `reid people review`, 20 at a time, and answers them by the truth. "pairwise F per 100 answers" is how much F over pairs
-of records grew since the first row, for 100 answers. Rows are written as they are finished.
+of records grew since the first row, for 100 answers. The rows of a case are written when all of them are finished.
 """
 
 import argparse
@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cuhk03 import camera_of
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import AgglomerativeClustering
-from study import embedded, known_rows, print_rows, train_run, write_json
+from study import add_rows, b_cubed, embedded, known_rows, print_rows, train_run
 from study import run as run_study
 
 from reid_toolkit.camera_statistics import fit_camera_statistics
@@ -78,8 +79,7 @@ def scores(labels: Sequence[int] | NDArray[np.int64], truth: NDArray[np.str_]) -
     shared = np.zeros((group.max() + 1, person.max() + 1))
     np.add.at(shared, (group, person), 1)
     sizes, people = shared.sum(axis=1), shared.sum(axis=0)
-    precision = float((shared**2 / sizes[:, None]).sum() / len(group))
-    recall = float((shared**2 / people).sum() / len(group))
+    precision, recall = b_cubed(group, person)
     together, made, real = ((x * (x - 1) / 2).sum() for x in (shared, sizes, people))
     return {
         "b-cubed F": 2 * precision * recall / (precision + recall), "precision": precision, "recall": recall,
@@ -198,7 +198,7 @@ def real_people(pictures: Path, model: Path) -> Case:
     files = sorted(pictures.glob("*.jpg")) + sorted(pictures.glob("*.png"))
     embedder = Embedder(model)
     parts = [embedder.embed([read_image(file) for file in files[at : at + 32]]) for at in range(0, len(files), 32)]
-    cameras = ["A" if int(file.stem.split("_")[1]) < 5 else "B" for file in files]
+    cameras = [camera_of(file) for file in files]
     records = [Record(file.stem, camera, source="pictures") for file, camera in zip(files, cameras, strict=True)]
     truth = np.array([file.stem.split("_")[0] for file in files])
     return Case(f"CUHK03 validation, {model.stem}", np.concatenate(parts), records, truth, dated=False)
@@ -206,8 +206,7 @@ def real_people(pictures: Path, model: Path) -> Case:
 
 def main(options: argparse.Namespace) -> None:
     """Measure all cases that are not in the JSON yet."""
-    rows = known_rows(options.json)
-    done = {one["case"] for one in rows}
+    done = {one["case"] for one in known_rows(options.json)}
 
     def cases() -> Iterator[Case]:
         for seed in options.seeds:
@@ -218,9 +217,8 @@ def main(options: argparse.Namespace) -> None:
                 yield real_people(options.pictures, model)
 
     for case in cases():
-        rows += list(rows_of(case))
-        write_json(options.json, {"people": options.people, "rows": rows})
-    print_rows(rows)
+        add_rows(options.json, list(rows_of(case)), ("case", "way"), people=options.people)
+    print_rows(known_rows(options.json))
 
 
 def parse() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ import runpy
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tiny_model import build_model
 from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
-from reid_toolkit.errors import RunError
+from reid_toolkit.errors import DatasetError, RunError
 from reid_toolkit.export.int8 import target_here
 from reid_toolkit.export.onnx import export
 from reid_toolkit.recipe_files import difference, dump_recipe, load_recipe
@@ -337,9 +338,13 @@ def test_the_rows_of_table_two_on_people_held_out(
         assert [one["ranked"] for one in row["held_out"]] == ["A to B", "B to A", "all cameras"]
         assert all(0 < one["mAP"] <= 1 for one in row["held_out"])
     assert "not trained" in capsys.readouterr().out
+    assert found["rows"][0]["network"] == found["rows"][1]["recipe"]["network"]
     (tmp_path / "runs" / "quick-0" / "config.toml").unlink()  # what is in the JSON is not trained again
     use("study_cuhk03", *words, "--json", tmp_path / "found.json", *small)
     assert read(tmp_path / "found.json") == found
+    with pytest.raises(SystemExit, match="2"):
+        use("study_cuhk03", *words, "--json", tmp_path / "found.json", *small, "--rows", "dbc")
+    assert "not allowed with argument" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="--rows 'ours': expected some of 'dbc_cameras'"):
         use("study_cuhk03", *words, "--json", tmp_path / "found.json", "--rows", "ours")
     manifest = open_dataset(tmp_path / "runs" / "train")
@@ -363,6 +368,37 @@ def test_crops_make_tracklets_without_a_name(monkeypatch: pytest.MonkeyPatch, tm
         assert len({crop.path.name[:4] for crop in tracklet.crops}) == 1
         assert not any(crop.path.name[:4] in tracklet.name for crop in tracklet.crops)
     assert {crop.identity for crop in found.crops} == {None}
+
+
+def test_pictures_are_linked_wholly_or_not_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(TOOLS)
+    import cuhk03 as crops
+    from study_cuhk03 import without_names
+
+    pictures, out = noise(tmp_path / "labeled", 3) / "train", tmp_path / "runs" / "train"
+    with monkeypatch.context() as patch:
+        patch.setattr(crops, "write_manifest", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            without_names(pictures, out)
+    assert [*out.parent.iterdir()] == []
+    assert [crop.identity for crop in without_names(pictures, out).crops] == [None] * 12
+    crops.link_pictures(pictures, tmp_path / "named")
+    with pytest.raises(DatasetError, match="named: has identities: expected none"):
+        without_names(pictures, tmp_path / "named")
+
+
+def test_rows_of_another_call_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(TOOLS)
+    import study
+
+    path = tmp_path / "new" / "rows.json"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda seed: study.add_rows(path, [{"row": "a", "seed": seed}], ("row", "seed")), range(24)))
+    assert {row["seed"] for row in read(path)["rows"]} == set(range(24))
+    study.add_rows(path, [{"row": "a", "seed": 3, "mAP": 1.0}, {"row": "b", "seed": 3}], ("row", "seed"), crops=5)
+    assert len(read(path)["rows"]) == 25
+    assert read(path)["crops"] == 5
+    study.print_rows([])
 
 
 def test_a_public_benchmark_is_one_command(
