@@ -10,20 +10,20 @@ searches: by a picture, 4 a second for --seconds, while `reid watch` writes a dr
 requests: 10,000 of all kinds, as fast as 8 users can; errors, and the memory of the service before and after.
 kills: the service is killed while two programs enroll and name; what it acknowledged must be there afterwards.
 
-The folder keeps the gallery, so that another run need not draw it again. "busy" in the JSON is the load average at the
-beginning: how many other programs ran beside it.
+The folder keeps the gallery, so that another run need not draw it again; other --rows, --people or --model need another
+folder. "load" in the JSON is the load average at the beginning: how many other programs ran beside it.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
+import shlex
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from typing import Any
 import cv2
 import httpx
 import numpy as np
+from machine import origin, resident, save
 
 from reid_toolkit.demo.footage import draw_footage
 from reid_toolkit.gallery import Gallery
@@ -45,6 +46,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CAMERAS, START, PART, USERS = 20, 1_790_000_000.0, 5_000, 8
 WRITES, LONGEST = 50, 30.0
 """A service is killed after so many acknowledged writes, or so many seconds."""
+SETTLES = 5.0
+"""Seconds that `reid watch` has to start."""
 FIRST_VIEW = ("/", "/api/v1/whoami", "/api/v1/gallery", "/api/v1/search/filters")
 
 
@@ -76,6 +79,22 @@ def draw_gallery(where: Path, model: Path, rows: int, people: int) -> None:
         store.build_index()
 
 
+def kept_gallery(folder: Path, model: Path, rows: int, people: int) -> Path:
+    """Return the folder's gallery, drawn if there is none. It has its name only when it is complete."""
+    gallery, about, wanted = folder / "gallery", folder / "gallery.json", {"rows": rows, "people": people}
+    wanted |= {"model": model.name}
+    if gallery.exists():
+        known = json.loads(about.read_text()) if about.exists() else None
+        if known != wanted:
+            sys.exit(f"error: {gallery}: is drawn as {known}: expected {wanted}: name another folder, or remove it")
+        return gallery
+    with tempfile.TemporaryDirectory(dir=folder) as drawing:
+        draw_gallery(Path(drawing) / "gallery", model, rows, people)
+        save(about, wanted)
+        (Path(drawing) / "gallery").rename(gallery)
+    return gallery
+
+
 @contextmanager
 def service(gallery: Path) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
     """A running service: its process, its address, and the seconds until it was there."""
@@ -100,9 +119,8 @@ def first_view(address: str, token: str) -> dict[str, float]:
         for path in FIRST_VIEW:
             began = time.perf_counter()
             answer = client.get(path)
-            if path != "/" or answer.status_code == 200:
-                answer.raise_for_status()
-                found[path] = round(time.perf_counter() - began, 4)
+            answer.raise_for_status()
+            found[path] = round(time.perf_counter() - began, 4)
     return found | {"all": round(sum(found.values()), 4)}
 
 
@@ -133,8 +151,8 @@ def figures(stats: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 @contextmanager
-def watching(folder: Path, gallery: Path, model: Path) -> Iterator[None]:
-    """`reid watch` of a drawn camera, again and again, into the gallery."""
+def watching(folder: Path, gallery: Path, model: Path) -> Iterator[dict[str, Any]]:
+    """`reid watch` of a drawn camera, again and again, into the gallery. The dict gets what it says in the end."""
     clip = folder / "clip"
     if not clip.exists():
         draw_footage(clip, people=6, visits=1)
@@ -143,26 +161,30 @@ def watching(folder: Path, gallery: Path, model: Path) -> Iterator[None]:
     )
     line = [
         sys.executable, "-m", "reid_toolkit", "watch", *videos, "--model", str(model), "--gallery", str(gallery),
-        "--loop", "1000", "--cores", "1",
+        "--loop", "1000", "--cores", "1", "--json",
     ]  # fmt: skip
-    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    said: dict[str, Any] = {}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
-            time.sleep(5)
-            assert process.poll() is None, "reid watch has ended"
-            yield
+            time.sleep(SETTLES)
+            if process.poll() is not None:
+                sys.exit(f"error: reid watch has ended with status {process.returncode}: {shlex.join(line)}")
+            yield said
         finally:
             process.terminate()
+        said |= json.loads(process.communicate()[0] or "{}")
 
 
-def records(gallery: Path) -> int:
-    """How many records the gallery holds."""
-    with Gallery.open(gallery, create=False) as store:
-        return len(store)
-
-
-def resident(process: int) -> float:
-    """MB of memory of a process."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+def searches_beside_a_watch(
+    folder: Path, gallery: Path, model: Path, search: Callable[[], list[dict[str, Any]]]
+) -> tuple[list[dict[str, Any]], int]:
+    """What locust measured of the searches, and how many records the watch enrolled meanwhile."""
+    with watching(folder, gallery, model) as said:
+        stats = search()
+    # Not the growth of the gallery: a second watch of the same recording replaces the records of the first.
+    if not said.get("enrolled"):
+        sys.exit("error: reid watch enrolled nothing beside the searches: give it more --seconds")
+    return stats, int(said["enrolled"])
 
 
 def kills(gallery: Path, token: str, picture: bytes, times: int) -> dict[str, int]:
@@ -181,7 +203,8 @@ def kills(gallery: Path, token: str, picture: bytes, times: int) -> dict[str, in
 
     def name(address: str, turn: int) -> None:
         with httpx.Client(base_url=address, headers=headers, timeout=30) as client:
-            for number in range(1, 10_000):
+            # Others in each turn: a name that was stored but not acknowledged would look like the loss of an earlier.
+            for number in range(1 + turn, 10_000, times):
                 person, new = f"person-{number:06d}", f"k{turn}-{number}-{os.getpid()}"
                 if client.post(f"/api/v1/people/{person}/name", json={"name": new}).status_code == 200:
                     names[person] = new
@@ -209,12 +232,6 @@ def kills(gallery: Path, token: str, picture: bytes, times: int) -> dict[str, in
     return {"kills": times, "acknowledged": len(enrolled) + len(names), "lost": lost, "sound": int(sound)}
 
 
-def save(found: dict[str, Any], out: Path | None) -> None:
-    """Write what was measured so far."""
-    if out:
-        out.write_text(json.dumps(found, indent=2) + "\n")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
@@ -225,12 +242,12 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--no-watch", action="store_true", help="without `reid watch` beside the searches")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     folder: Path = options.folder
-    gallery, busy = folder / "gallery", os.getloadavg()[0]
-    if not gallery.exists():
-        draw_gallery(gallery, options.model, options.rows, options.people)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = origin()  # before the drawing, which is a load of its own
+    gallery = kept_gallery(folder, options.model, options.rows, options.people)
     if any(one.name == "bench" for one in read_tokens(gallery / FILE)):
         revoke_token(gallery / FILE, "bench")
     token = add_token(gallery / FILE, "bench", "admin")
@@ -238,35 +255,32 @@ def main() -> None:
     cv2.imwrite(str(picture), np.random.default_rng(1).integers(0, 255, (256, 128, 3), np.uint8))
     people = [f"person-{number:06d}" for number in range(1, min(options.people, 500) + 1)]
     wanted = {"token": token, "picture": str(picture), "people": people, "requests": options.requests, "rate": 4}
-    found: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": platform.machine(),
-        "cores": os.cpu_count(), "busy": round(busy, 1), "rows": options.rows, "people": options.people,
-        "model": options.model.name,
-    }  # fmt: skip
+    found: dict[str, Any] = about | {"rows": options.rows, "people": options.people, "model": options.model.name}
+
+    def search() -> list[dict[str, Any]]:
+        return load(address, wanted | {"mode": "search"}, options.seconds, 4)
+
     with service(gallery) as (process, address, seconds):
         found["start_seconds"] = round(seconds, 2)
         found["first_view_seconds"] = first_view(address, token)
         found["later_view_seconds"] = first_view(address, token)
         if options.no_watch:
-            stats = load(address, wanted | {"mode": "search"}, options.seconds, 4)
+            stats = search()
         else:
-            before = records(gallery)
-            with watching(folder, gallery, options.model):
-                stats = load(address, wanted | {"mode": "search"}, options.seconds, 4)
-            found["records_by_watch"] = records(gallery) - before
+            stats, found["records_by_watch"] = searches_beside_a_watch(folder, gallery, options.model, search)
         found["searches"] = figures(stats)["search"] | {"watch": not options.no_watch}
-        save(found, options.out)
+        save(options.out, found)
         load(address, wanted | {"mode": "mixed", "requests": min(500, options.requests)}, None, USERS)  # to warm up
-        memory = [resident(process.pid)]
+        memory = [resident(process.pid) / 1e6]
         stats = load(address, wanted | {"mode": "mixed"}, None, USERS)
-        memory.append(resident(process.pid))
+        memory.append(resident(process.pid) / 1e6)
         found["requests"] = figures(stats)
         found["answered"] = sum(one["num_requests"] for one in stats)
         found["errors"] = sum(one["num_failures"] for one in stats)
         found["resident_mb"] = [round(one, 1) for one in memory]
-    save(found, options.out)
+    save(options.out, found)
     found["killed"] = kills(gallery, token, picture.read_bytes(), options.kills)
-    save(found, options.out)
+    save(options.out, found)
     print(json.dumps(found, indent=2))
 
 
