@@ -4,19 +4,20 @@
 
 Runs `reid demo` for each seed in its own folder, then exports and evaluates every stage of the run. A stage's true mAP
 is computed here, after training; nothing that trains or selects reads it. The "best" column is an oracle: it can only
-be known afterwards. Figures are with camera statistics, as in a search; figures without them are given too. If --folder
-already has a demo, the tool goes on with it.
+be known afterwards. Figures are with camera statistics, as in a search; figures without them are given too.
+
+Each seed is written when it is done, and seeds that OUT has are skipped: name a new file to measure them again. If
+--folder already has a demo, the tool goes on with it, and gives no seconds, because some of its work was done before.
 """
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 from typing import Any
+
+from machine import origin, save
 
 from reid_toolkit.cli.evaluate import PLAIN
 from reid_toolkit.training.selection import START
@@ -48,21 +49,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the demos go")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    runs = []
+    runs = json.loads(arguments.out.read_text())["runs"] if arguments.out.exists() else []
     for seed in arguments.seeds:
+        if any(run["seed"] == seed for run in runs):
+            continue
         demo = arguments.folder / f"{seed}"
+        was_there = demo.exists()
         summary = reid("demo", "--seed", seed, "--out", demo)
         del summary["report"]
+        if was_there:
+            summary["seconds"] = None
         rows = stages(demo)
         selected = json.loads((demo / "run" / "model.json").read_text())["stage"]
         runs.append({**summary, "selected": selected, "stages": rows})
-    result = {
-        "command": f"python tools/bench_demo.py --seeds {' '.join(map(str, arguments.seeds))} --folder demos --out ...",
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, no GPU used",
-        "runs": runs,
-    }
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+        save(arguments.out, origin() | {"runs": runs})
     print(
         "seed  tracklets  untrained, plain / freed     trained, plain / freed       best stage, freed (oracle)  seconds"
     )
@@ -73,8 +73,9 @@ def main() -> None:
         assert abs(kept - run["after"]["mAP"]) < 1e-6
         columns = [run["before_plain"], run["before"], run["after_plain"], run["after"]]
         pairs = [(one["rank-1"], one["mAP"]) for one in columns] + [(best["true_rank-1"], best["true_mAP"])]
+        seconds = "-" if run["seconds"] is None else round(run["seconds"])
         text = "  ".join(f"{100 * a:5.1f} / {100 * b:5.1f}" for a, b in pairs)
-        print(f"{run['seed']:4}  {run['tracklets']:9}  {text}  {run['seconds']:.0f}")
+        print(f"{run['seed']:4}  {run['tracklets']:9}  {text}  {seconds}")
 
 
 if __name__ == "__main__":
