@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -74,5 +75,10 @@ def test_the_benchmark_asks_both_galleries(tmp_path: Path, monkeypatch: pytest.M
     for times in size["queries"].values():
         assert times["ratio_of_medians"] == pytest.approx(times["p50_ms"] / times["plain_p50_ms"])
     assert size["index"]["rows"] == size["plain_index"]["rows"] == 2000
-    # Gone on with, nothing is enrolled or copied again.
+    # A folder of a run that was interrupted: the descriptors are kept, and the galleries are made anew.
+    shutil.rmtree(tmp_path / "bench" / "2000" / "freed")
+    (tmp_path / "bench" / "2000" / "freed").mkdir()
+    (tmp_path / "bench" / "2000" / "plain" / "of-the-last-run").touch()
     run_tool("bench_camera_statistics.py", monkeypatch, *words)
+    assert json.loads(out.read_text())["sizes"][0]["index"]["rows"] == 2000
+    assert not (tmp_path / "bench" / "2000" / "plain" / "of-the-last-run").exists()
