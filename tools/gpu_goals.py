@@ -29,10 +29,18 @@ class Goal:
     """Gives the verdict on a folder of results."""
 
 
+def read(path: Path) -> dict[str, Any]:
+    """Return a tool's JSON; nothing if there is no such file, or if it cannot be read."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def rows_of(out: Path, name: str, **wanted: object) -> list[dict[str, Any]]:
-    """Return the rows of a tool's JSON with these values; none if there is no such file."""
-    path = out / name
-    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+    """Return the rows of a tool's JSON with these values."""
+    rows = read(out / name).get("rows", [])
     return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 
@@ -108,8 +116,7 @@ def speed(way: str, out: Path) -> Verdict:
     if rows:
         found = (f"{row['crops_per_second']:.0f} at {row['batch']}" for row in rows)
         return "measured", f"crops/s: {', '.join(found)} crops a call"
-    path = out / "embedder.json"
-    why = json.loads(path.read_text())["left_out"].get(way) if path.exists() else None
+    why = read(out / "embedder.json").get("left_out", {}).get(way)
     return ("not measured", why) if why else None
 
 

@@ -21,10 +21,8 @@ status is 0 if no step failed and none is left. --pack is a folder of tools/pack
 
 import argparse
 import contextlib
-import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,8 +31,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from gpu_goals import GOALS, Goal
+from gpu_goals import GOALS, Goal, read
 from gpu_steps import ROOT, Step, steps
+from machine import gpu, save
 
 GRACE = 3
 """Seconds between asking a step to end and ending it."""
@@ -49,7 +48,7 @@ class Session:
         self.path, self.log = options.out / "summary.json", options.out / "log.txt"
         options.out.mkdir(parents=True, exist_ok=True)
         options.runs.mkdir(parents=True, exist_ok=True)
-        known = json.loads(self.path.read_text()) if self.path.exists() else {}
+        known = read(self.path)
         if known.get("tiny", options.tiny) != options.tiny:
             made = "without" if options.tiny else "with"
             sys.exit(f"error: {options.out}: holds results of a session {made} --tiny: name another folder")
@@ -68,10 +67,8 @@ class Session:
     def write(self) -> list[dict[str, str]]:
         """Write the summary, and return its goals."""
         goals = [{"goal": goal.says, **self.result(goal)} for goal in GOALS]
-        about = {"date": date.today().isoformat(), "device": device_name(), "tiny": self.options.tiny}
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(about | {"goals": goals, "steps": self.steps}, indent=1) + "\n")
-        temporary.replace(self.path)
+        about = {"date": date.today().isoformat(), "device": gpu(), "tiny": self.options.tiny}
+        save(self.path, about | {"goals": goals, "steps": self.steps})
         return goals
 
     def result(self, goal: Goal) -> dict[str, str]:
@@ -163,14 +160,6 @@ def install(session: Session, wheels: Path) -> None:
     session.packages.append(str(site))
 
 
-def device_name() -> str:
-    """Return the GPU's name, memory and driver, as the driver's tool says them."""
-    if shutil.which("nvidia-smi") is None:
-        return "no GPU"
-    words = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip() or "no GPU"
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results; a second call goes on there")
@@ -186,8 +175,10 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("out", "pack", "weights", "runs", "wheels"):  # steps run in the repository's folder
         if getattr(options, name):
             setattr(options, name, getattr(options, name).absolute())
-    if not options.tiny and device_name() == "no GPU":
+    if not options.tiny and gpu() == "no GPU":
         sys.exit("error: no GPU: nvidia-smi finds none: run this on a machine with one, or in miniature with --tiny")
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))  # reid need not be installed
     session = Session(options)
     if options.wheels:
         install(session, options.wheels)

@@ -117,12 +117,12 @@ def test_what_is_left_over_goes_to_the_next_step(session: ModuleType, step: Call
 def test_results_in_miniature_are_not_mixed_with_others(
     session: ModuleType, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(session, "device_name", lambda: "no GPU")
+    monkeypatch.setattr(session, "gpu", lambda: "no GPU")
     with pytest.raises(SystemExit, match="error: no GPU: nvidia-smi finds none"):
         session.main(["--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
     assert call() == (0, [])
-    monkeypatch.setattr(session, "device_name", lambda: "NVIDIA H200, 143771 MiB, 580.0")
+    monkeypatch.setattr(session, "gpu", lambda: "NVIDIA H200, 143771 MiB, 580.0")
     with pytest.raises(SystemExit, match="holds results of a session with --tiny"):
         session.main(["--out", str(tmp_path / "out")])
 
@@ -131,7 +131,7 @@ def planned(session: ModuleType, out: Path, *words: object) -> list[Any]:
     """The steps of a call."""
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "device_name", lambda: "NVIDIA H200, 143771 MiB, 580.0")
+        patch.setattr(session, "gpu", lambda: "NVIDIA H200, 143771 MiB, 580.0")
         patch.setattr(session, "work_off", lambda _, steps: found.extend(steps) or 0)
         assert session.main(["--out", str(out), *map(str, words)]) == 0
     return found
@@ -193,6 +193,8 @@ def test_each_goal_is_met_missed_or_not_measured(session: ModuleType, tmp_path: 
     write("training.json", whole | {"measured_share_of_steps": 0.9, "measured_wall_seconds": 301.0})
     assert results()[:3] == ["missed", "not measured", "not measured"]
     assert "90% of the steps in 301 s; extrapolated 290 s" in goals.schedule(300, tmp_path)[1]
+    (tmp_path / "training.json").write_text('{"rows": [{"ro')
+    assert goals.whole_row(tmp_path) is None, "a file that was cut off"
     write("training.json", {"row": goals.WHOLE, "failed": "more than 300 s"})
     write("plain.json", {"row": "plain", "failed": "no message"})
     assert results()[:3] == ["none"] * 3
@@ -229,7 +231,7 @@ def test_each_goal_is_met_missed_or_not_measured(session: ModuleType, tmp_path: 
 def test_the_summary_says_why_a_goal_has_no_figure(
     session: ModuleType, step: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(session, "device_name", lambda: "NVIDIA H200, 143771 MiB, 580.0")
+    monkeypatch.setattr(session, "gpu", lambda: "NVIDIA H200, 143771 MiB, 580.0")
     steps = [step("training", "sys.exit('CUDA out of memory')"), step("million", seconds=1000)]
     monkeypatch.setattr(session, "steps", lambda options: steps)
     assert session.main(["--out", str(tmp_path / "out"), "--seconds", "30"]) == 1
