@@ -17,6 +17,7 @@ if [ "${1:-}" = --edge ]; then
     shift
 fi
 case "${1:-.}" in -*) echo "unknown option $1: sh tools/install.sh [--edge] ['.[EXTRA,...]']" >&2 && exit 2 ;; esac
+[ $# -le 1 ] || { echo "$# arguments: expected one, as in '.[footage,serve]': sh tools/install.sh [--edge] ['.[EXTRA,...]']" >&2 && exit 2; }
 PYTHON=${PYTHON:-python3}
 VENV=${VENV:-.venv}
 missing=""
@@ -47,6 +48,7 @@ if [ -n "$missing" ]; then
     exit 1
 fi
 
+rm -rf build # setuptools would install modules from there that are deleted here
 if [ -z "$edge" ]; then
     "$PYTHON" -m venv "$VENV"
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "${1:-.[all]}"

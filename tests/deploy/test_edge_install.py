@@ -60,6 +60,12 @@ def test_an_unknown_option_is_refused():
     assert said.stderr.startswith("unknown option --egde")
 
 
+def test_a_second_argument_is_refused():
+    said = sh("--edge", ".[footage]", ".[serve]")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith("2 arguments: expected one")
+
+
 def bare(folder: Path, system: str, *tools: str) -> str:
     """A PATH with a Python that lacks everything, on another system. It has only these tools besides."""
     folder.mkdir()
