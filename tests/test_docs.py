@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from tool_parsers import Refused, parser_of
 
 from reid_toolkit.cli.app import reid
 
@@ -37,6 +38,37 @@ def test_every_command_is_understood(page, line, monkeypatch):
         command = command.get_command(click.Context(command), name)
         assert command is not None, f"no command {name}"
     command.make_context(line, words).close()
+
+
+def tools(page: Path) -> list[str]:
+    """Commands of tools/ with their words, in code blocks and in sentences, without the marks of a pattern."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^(?:    )?(?:[A-Z_]+=\S+ )?(python tools/\w+\.py (?:.*\\\n)*.*)$", text, re.MULTILINE)
+    spans = re.findall(r"`(python\s+tools/\w+\.py\s[^`>]+)`", text)
+    lines = (re.sub(r"\[[^]]*\]", "", line.replace("\\\n", " ")) for line in [*blocks, *spans])
+    return [" ".join(line.replace("...", " ").split()) for line in lines if " ... " not in line]
+
+
+TYPED_TOOLS = sorted({(page, line) for page in PAGES for line in tools(page)})
+
+
+def test_there_are_commands_of_tools_to_check():
+    assert len(TYPED_TOOLS) > 40
+
+
+@pytest.mark.parametrize(("page", "line"), TYPED_TOOLS, ids=[f"{page.name}: {line}" for page, line in TYPED_TOOLS])
+def test_every_command_of_a_tool_is_understood(page, line):
+    _, tool, *words = shlex.split(line)
+    parser_of(Path(tool).name).parse_intermixed_args(words)
+
+
+def test_a_command_that_a_tool_refuses_is_found():
+    with pytest.raises(Refused, match="--out"):
+        parser_of("bench_demo.py").parse_args(["--folder", "demos"])
+    with pytest.raises(Refused, match="unrecognized arguments: --sizes"):
+        parser_of("bench_demo.py").parse_args(["--folder", "demos", "--out", "a.json", "--sizes", "1"])
+    with pytest.raises(Refused, match="required: --png"):
+        parser_of("study_tradeoff.py").parse_args(["data", "--recipe", "r", "--runs", "runs"])
 
 
 def test_what_the_page_of_troubles_quotes_is_said():
