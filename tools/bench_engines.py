@@ -7,16 +7,13 @@ Each address must be unused: a gallery of clustered descriptors is made there an
 """
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from machine import origin, save
 
-from reid_toolkit.files import write_atomic
 from reid_toolkit.gallery import open_gallery
 from reid_toolkit.records import Record
 
@@ -92,10 +89,9 @@ def main() -> None:
         print(f"{name}: {size} bytes a record")
     if given.out:
         about = {
-            "rows": given.rows, "dimension": given.dimension, "machine": platform.processor() or platform.machine(),
-            "date": f"{datetime.now(UTC):%Y-%m-%d}", "galleries": found, "bytes_per_record": files,
+            **origin(), "rows": given.rows, "dimension": given.dimension, "galleries": found, "bytes_per_record": files,
         }  # fmt: skip
-        write_atomic(given.out, json.dumps(about, indent=2) + "\n")
+        save(given.out, about)
 
 
 if __name__ == "__main__":

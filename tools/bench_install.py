@@ -7,16 +7,14 @@ registry, and a compiler for hnswlib.
 """
 
 import argparse
-import json
 import platform
 import shutil
 import subprocess
 import tempfile
 import venv
-from datetime import UTC, datetime
 from pathlib import Path
 
-from reid_toolkit.files import write_atomic
+from machine import origin, save
 
 EDGE = ("./tools/edge/onnxruntime-gpu", "./tools/edge/opencv-python")
 INSTALLS = {
@@ -73,14 +71,12 @@ def main() -> None:
             shutil.rmtree(work)
         print(f"{name:18} {results[name]['downloaded'] / 1e6:7.1f} MB down  {results[name]['installed'] / 1e6:7.1f} MB")
     document = {
-        "command": f"python tools/bench_install.py --out {given.out.name}",
-        "machine": f"{platform.machine()}, {platform.freedesktop_os_release()['PRETTY_NAME']}",
+        **origin(platform.freedesktop_os_release()["PRETTY_NAME"]),
         "python": platform.python_version(),
-        "date": datetime.now(UTC).date().isoformat(),
         "unit": "bytes; installed: without the empty virtual environment",
         "installs": results,
     }
-    write_atomic(given.out, json.dumps(document, indent=2) + "\n")
+    save(given.out, document)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,10 @@ if [ "${1:-}" = --edge ]; then
     shift
 fi
 case "${1:-.}" in -*) echo "unknown option $1: sh tools/install.sh [--edge] ['.[EXTRA,...]']" >&2 && exit 2 ;; esac
-[ $# -le 1 ] || { echo "$# arguments: expected one, as in '.[footage,serve]': sh tools/install.sh [--edge] ['.[EXTRA,...]']" >&2 && exit 2; }
+if [ $# -gt 1 ]; then
+    echo "$# arguments: expected one, as in '.[footage,serve]': sh tools/install.sh [--edge] ['.[EXTRA,...]']" >&2
+    exit 2
+fi
 PYTHON=${PYTHON:-python3}
 VENV=${VENV:-.venv}
 missing=""
