@@ -14,6 +14,8 @@ from small_backbone import DIMENSION, SMALL
 
 from reid_toolkit.config import NetworkRecipe, Recipe
 from reid_toolkit.export.quantize import descriptor_loss
+from reid_toolkit.runtime.preprocess import to_batch
+from reid_toolkit.training.network import standardise, to_rgb
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -67,14 +69,11 @@ def test_every_way_gives_the_same_descriptors(ways: Any, tmp_path: Path, monkeyp
 
 def test_opencv_and_numpy_prepare_what_torch_gets(ways: Any) -> None:
     bench, made = ways
-    from reid_toolkit.runtime.preprocess import to_batch
-    from reid_toolkit.training.network import standardise, to_rgb
-
-    views = bench.pictures()[1][:3]
+    views = [view[:40, :20] for view in bench.pictures()[1][:3]]  # smaller, because we shrink by other means
     way = object.__new__(made.OnnxOpenCv)
     way.size = (64, 32)
     expected = standardise(to_rgb(torch.from_numpy(to_batch(views, 64, 32))))
-    np.testing.assert_allclose(way.prepare(views), expected.numpy(), atol=0.02)
+    np.testing.assert_allclose(way.prepare(views), expected.numpy(), atol=1e-5)
 
 
 @pytest.mark.slow
