@@ -28,7 +28,6 @@ Its resident memory is sampled, and given as the median of each tenth.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -43,6 +42,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from machine import resident
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from study import write_json
@@ -75,7 +75,7 @@ from reid_toolkit.people.watch_log import WatchLog
 from reid_toolkit.records import Record, Tracklet
 from reid_toolkit.runtime import Embedder, TrackletAverage
 
-ORIGIN = ("command", "date", "machine")
+ORIGIN = ("command", "date", "machine", "load")
 """What :func:`write_json` adds."""
 FPS, SECONDS, MIN_CROPS = 10.0, 40, 4
 ANY = 10**9
@@ -456,14 +456,6 @@ def memory(model: Path, minutes: float) -> dict[str, Any]:
         "enrolled": summary["enrolled"], "events": events, "frames_per_second": summary["frames_per_second"],
         "resident_mb": [round(statistics.median(tenth or samples) / 1e6, 1) for tenth in tenths],
     }  # fmt: skip
-
-
-def resident(process: int) -> int:
-    """Bytes in memory; 0 if the process has just ended."""
-    try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize()
-    except (FileNotFoundError, IndexError, ProcessLookupError):
-        return 0
 
 
 def main() -> None:
