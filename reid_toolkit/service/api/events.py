@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
-from prometheus_client import Gauge
 from starlette.types import Receive, Scope, Send
 
 from reid_toolkit.service.access import Searcher, Visitor, door_of
 from reid_toolkit.service.context import Context, Here
 from reid_toolkit.service.errors import Refusal, busy
 from reid_toolkit.service.following import EventFile, Line
+from reid_toolkit.service.metrics import Metrics
 
 router = APIRouter(prefix="/api/v1", tags=["events"])
 STREAM: dict[int | str, Any] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
@@ -55,7 +55,7 @@ async def events(
         raise Refusal(404, "this service follows no events: start it with --events FILE, the file of reid watch")
     if here.streams >= here.settings.limits.streams:
         raise busy(30, "too many clients follow events")
-    leave = enter(here, request.app.state.metrics.streams)
+    leave = enter(here, request.app.state.metrics)
     try:
         file = EventFile(here.settings.events)
         place = await asyncio.to_thread(file.start, last_event_id, recent)
@@ -65,12 +65,12 @@ async def events(
     return Stream(follow(file, place, request, visitor, here), leave)
 
 
-def enter(here: Context, shown: Gauge) -> Callable[[], None]:
+def enter(here: Context, metrics: Metrics) -> Callable[[], None]:
     """Count one more stream, and return what counts it no more."""
 
     def count(change: int) -> None:
         here.streams += change
-        shown.set(here.streams)
+        metrics.streams.set(here.streams)
 
     count(1)
     return partial(count, -1)
