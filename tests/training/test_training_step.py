@@ -25,7 +25,8 @@ from reid_toolkit.training.step import Batch, Embedder, Learner, make_optimiser,
 from reid_toolkit.training.tensor_files import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
-NETWORK = NetworkRecipe("resnet18", weights="none", embedding=16, height=32, width=32)
+NETWORK = NetworkRecipe(SMALL, weights="none", embedding=16, height=32, width=32)
+ON_GPU = replace(NETWORK, backbone="resnet18")
 SETTINGS = TrainingRecipe(batch_size=4, frames=2, first_learning_rate=0.05)
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -46,7 +47,7 @@ def batches(count: int, device: torch.device = CPU) -> list[Batch]:
 
 def learner(settings: TrainingRecipe = SETTINGS, device: torch.device = CPU, **options: bool) -> Learner:
     rows = F.normalize(torch.randn(6, 16, generator=torch.Generator().manual_seed(1)))
-    network = build_network(NETWORK, 0).to(device)
+    network = build_network(NETWORK if device == CPU else ON_GPU, 0).to(device)
     made = Learner(network, LookupTable(rows.to(device)), settings, **options)
     made.set_rate(settings.first_learning_rate)
     return made
@@ -108,7 +109,7 @@ def test_bfloat16_steps_much_the_same_way_and_keeps_weights_in_float32() -> None
     assert float(half.loss_sum) == pytest.approx(float(full.loss_sum), rel=0.05)
     assert float(half.loss_sum) != float(full.loss_sum)
     moves = [parameters_to_vector(each.network.parameters()).detach() - before for each in (full, half)]
-    assert float(F.cosine_similarity(*moves, dim=0)) > 0.7  # of millions of directions
+    assert float(F.cosine_similarity(*moves, dim=0)) > 0.7  # of hundreds of thousands of directions
     assert {value.dtype for value in half.network.parameters()} == {torch.float32}
     assert half.table.rows.dtype == torch.float32
 
