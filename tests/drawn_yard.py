@@ -1,6 +1,8 @@
 """Tiny recordings: a textured yard, empty for a second, and then somebody who crosses it."""
 
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -34,11 +36,20 @@ def draw_frame(number: int) -> np.ndarray:
 
 def write_video(path: Path, frames: int = 50, shade: int = 0) -> Path:
     """``shade`` makes the content differ from that of another recording."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), RATE, SIZE)
-    for number in range(frames):
-        writer.write(cv2.add(draw_frame(number), np.full(3, shade, np.float64)) if shade else draw_frame(number))
-    writer.release()
+    path.write_bytes(encoded(frames, shade, path.suffix))
     return path
+
+
+@cache
+def encoded(frames: int, shade: int, suffix: str) -> bytes:
+    """The file of a recording, in the container that OpenCV chooses by its ``suffix``."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f"yard{suffix}")
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), RATE, SIZE)
+        for number in range(frames):
+            writer.write(cv2.add(draw_frame(number), np.full(3, shade, np.float64)) if shade else draw_frame(number))
+        writer.release()
+        return path.read_bytes()
 
 
 class ScriptedDetector:
