@@ -24,11 +24,18 @@ def add(out: Path, name: str, shade: int) -> None:
     ingest([write_video(out.parent / f"{name}.avi", shade=shade)], out, camera=name, detector=ScriptedDetector())
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two recordings and their dataset "set"; not to be changed."""
+    root = tmp_path_factory.mktemp("ingested")
     for shade, name in enumerate(("gate", "hall")):
-        add(tmp_path / "set", name, 10 * shade)
-    return tmp_path / "set"
+        add(root / "set", name, 10 * shade)
+    return root
+
+
+@pytest.fixture
+def dataset(ingested: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(ingested, tmp_path, dirs_exist_ok=True) / "set"
 
 
 def held(dataset: Path) -> dict[str, list[int]]:
