@@ -18,20 +18,19 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from small_backbone import DIMENSION, SMALL
-from tiny_model import build_model
+from tiny_model import METADATA, build_model
 
 from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, RoundsRecipe, TrainingRecipe
 from reid_toolkit.datasets import open_dataset
 from reid_toolkit.datasets.manifest import write_manifest
 from reid_toolkit.errors import DatasetError, RunError
 from reid_toolkit.export.int8 import target_here
-from reid_toolkit.export.onnx import export
 from reid_toolkit.recipe_files import difference, dump_recipe, load_recipe
 from reid_toolkit.reporting.study import open_study
 from reid_toolkit.training.choosing import shortened
-from reid_toolkit.training.network import build_backbone, build_network, load_weights
+from reid_toolkit.training.network import build_backbone, load_weights
 from reid_toolkit.training.rounds import train
-from reid_toolkit.training.run_folder import RunFolder, save_tensors
+from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.selection import RULES, select
 
 pytest.importorskip("matplotlib")
@@ -39,7 +38,7 @@ pytest.importorskip("sklearn")
 TOOLS = Path(__file__).parents[2] / "tools"
 
 RECIPE = Recipe(
-    network=NetworkRecipe("mobilenet_v3_small", weights="none", embedding=16, height=32, width=32),
+    network=NetworkRecipe(SMALL, weights="none", embedding=16, height=32, width=32),
     training=TrainingRecipe(frames=2, batch_size=6, first_epochs=1, later_epochs=1, first_learning_rate=0.02),
 )
 TINY = replace(RECIPE, merging=replace(RECIPE.merging, fraction=0.25))
@@ -146,9 +145,7 @@ def test_what_constraints_are_worth(use: Callable[..., None], tiny_dataset: Path
 
 @pytest.mark.slow
 def test_what_a_student_keeps(use: Callable[..., None], tiny_dataset: Path, tmp_path: Path) -> None:
-    # A MobileNetV3 of three steps takes all noise for the same.
-    teacher = replace(TINY, network=replace(TINY.network, backbone=SMALL))
-    train(open_dataset(tiny_dataset), teacher, tmp_path / "run")
+    train(open_dataset(tiny_dataset), TINY, tmp_path / "run")
     use(
         "study_distillation", tmp_path / "run", tiny_dataset, "--identities", tiny_dataset / "identities.csv",
         "--students", SMALL, "--epochs", 1, "--max-loss", 1, "--runs", tmp_path / "students",
@@ -228,9 +225,8 @@ def test_crops_that_were_samples_keep_their_identity(tiny_dataset: Path, tmp_pat
 
 
 def test_what_faster_variants_cost(use: Callable[..., None], tiny_dataset: Path, tmp_path: Path) -> None:
-    network = replace(TINY.network, backbone=SMALL)
     save_file(build_backbone(SMALL)[0].state_dict(), tmp_path / "weights.safetensors")
-    network = replace(network, weights=str(tmp_path / "weights.safetensors"))
+    network = replace(TINY.network, weights=str(tmp_path / "weights.safetensors"))
     known = replace(TINY, network=network, merging=replace(TINY.merging, fraction=0.5))  # one stage
     (tmp_path / "tiny.toml").write_text(dump_recipe(known))
     use(
@@ -258,8 +254,8 @@ def test_nothing_is_frozen_where_there_is_nothing_to_keep(monkeypatch: pytest.Mo
     monkeypatch.syspath_prepend(TOOLS)
     from study_speedups import variants
 
-    random = replace(TINY, network=replace(TINY.network, backbone=SMALL))
-    assert "frozen-layer2" not in variants(random) | variants(TINY)
+    without_stages = replace(TINY, network=replace(TINY.network, backbone="mobilenet_v3_small"))
+    assert "frozen-layer2" not in variants(TINY) | variants(without_stages)
 
 
 def cuhk03(root: Path, people: int, draw: Callable[[int, int], NDArray[np.uint8]]) -> Path:
@@ -322,8 +318,7 @@ def test_the_rows_of_table_two_on_people_held_out(
     use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     noise(tmp_path, 4)
-    quick = replace(TINY, network=replace(TINY.network, backbone=SMALL), merging=MergingRecipe(fraction=0.4))
-    quick = replace(quick, training=replace(quick.training, frames=1))
+    quick = replace(TINY, training=replace(TINY.training, frames=1), merging=MergingRecipe(fraction=0.4))
     (tmp_path / "quick.toml").write_text(dump_recipe(quick))
     save_file(build_backbone(SMALL)[0].state_dict(), tmp_path / "weights.safetensors")
     words = ("--pictures", tmp_path, "--weights", tmp_path / "weights.safetensors", "--runs", tmp_path / "runs")
@@ -482,12 +477,10 @@ def test_models_are_ranked_and_timed_side_by_side(use: Callable[..., None], tmp_
     cuhk03(tmp_path / "labeled", 12, lambda person, number: cv2.resize(cloth[person], (32, 64)) // (1 + number % 2))
     models = []
     for name, height in (("first", 64), ("second", 32)):
-        run = RunFolder(tmp_path / name)
-        recipe = NetworkRecipe(SMALL, weights="none", embedding=8, height=height, width=32)
-        run.start(Recipe(network=recipe), "0" * 16)
-        save_tensors(run.path / "best.safetensors", build_network(recipe, 0).state_dict(), {"stage": "0"})
+        about = replace(METADATA, height=height, width=32, dimension=16)
+        projection = np.random.default_rng(0).normal(size=(3 * height, 16)).astype(np.float32)
         models.append(tmp_path / f"{name}.onnx")
-        export(run.path, models[-1], list(cloth))
+        onnx.save_model(build_model(projection, size=(height, 32), metadata=about.to_strings()), models[-1])
     out = tmp_path / "served.json"
     use("study_adoption", "served", *models, "--pictures", tmp_path / "labeled", "--json", out)
     rows = read(out)["rows"]
