@@ -1,6 +1,7 @@
 """Small inputs that many tests need: pictures of nobody, and a dataset made of them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,13 +94,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.fixture
-def tiny_dataset(tmp_path: Path) -> Path:
-    """A dataset folder: 3 people x 2 cameras x 2 tracklets x 4 crops, never two people at once in a camera.
-
-    Its manifest names no identity; ``identities.csv`` beside the manifest does.
-    """
-    root = tmp_path / "tiny"
+@pytest.fixture(scope="session")
+def shared_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``tiny_dataset`` is a copy of, for fixtures that several tests share; not to be changed."""
+    root = tmp_path_factory.mktemp("shared") / "tiny"
     crops, truth = [], ["tracklet,identity"]
     for person in range(3):
         for camera in ("north", "south"):
@@ -117,3 +115,12 @@ def tiny_dataset(tmp_path: Path) -> Path:
     write_manifest(root, crops)
     (root / "identities.csv").write_text("\n".join(truth) + "\n", encoding="utf-8")
     return root
+
+
+@pytest.fixture
+def tiny_dataset(shared_dataset: Path, tmp_path: Path) -> Path:
+    """A dataset folder: 3 people x 2 cameras x 2 tracklets x 4 crops, never two people at once in a camera.
+
+    Its manifest names no identity; ``identities.csv`` beside the manifest does.
+    """
+    return shutil.copytree(shared_dataset, tmp_path / "tiny")

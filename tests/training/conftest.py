@@ -7,7 +7,7 @@ from small_backbone import SMALL
 from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, TrainingRecipe
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe() -> Recipe:
     """Three stages of two steps each on the 12 tracklets of ``tiny_dataset``: 12, 9 and 6 clusters."""
     return Recipe(

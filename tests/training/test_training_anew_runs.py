@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from small_backbone import SMALL, call
 from test_training_rounds import clusters, learn, partition, tensors, weights, without_times
 from test_training_samples import shuffled
-from test_training_state import StopAfter, assert_same, cut, empty
+from test_training_state import StopAfter, assert_same, cut, empty, learn_and_copy
 from test_training_teaching import Colours
 from torch import Tensor
 
@@ -33,7 +34,7 @@ from reid_toolkit.training.state import optimiser_path, optimisers, state_path, 
 from reid_toolkit.training.tensor_files import load_tensors, save_tensors
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anew() -> Recipe:
     """Three rounds of three steps on the 12 tracklets of ``tiny_dataset``; the last two look at cameras."""
     return Recipe(
@@ -53,14 +54,21 @@ def anew() -> Recipe:
     )  # fmt: skip
 
 
-@pytest.fixture
-def whole(tiny_dataset: Path, anew: Recipe, tmp_path: Path) -> Path:
-    """A run that was never stopped."""
-    learn(tiny_dataset, anew, tmp_path / "whole")
-    return tmp_path / "whole"
+@pytest.fixture(scope="module")
+def between(shared_dataset: Path, anew: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is left of runs that save nothing within a round and end after 4 or 7 steps; not to be changed."""
+    root = tmp_path_factory.mktemp("between")
+    learn_and_copy(shared_dataset, anew, root, (4, 7), every=3600)
+    return root
 
 
-def stop(data: Path, recipe: Recipe, out: Path, steps: int, every: float = 3600) -> None:
+@pytest.fixture(scope="module")
+def whole(between: Path) -> Path:
+    """A run that was never stopped; not to be changed."""
+    return between / "whole"
+
+
+def stop(data: Path, recipe: Recipe, out: Path, steps: int, every: float) -> None:
     with pytest.raises(KeyboardInterrupt):
         learn(data, recipe, out, on_step=StopAfter(steps), checkpoint_seconds=every)
 
@@ -94,20 +102,22 @@ def test_a_run_writes_what_its_rounds_learned(anew: Recipe, whole: Path) -> None
 
 def test_a_run_goes_on_from_any_step(tiny_dataset: Path, anew: Recipe, tmp_path: Path, whole: Path) -> None:
     """The first, within a round, a round's last, a round's first, and the last, after which is to extract."""
-    for steps in (1, 3, 4, 8, 9):
+    places = (1, 3, 4, 8, 9)
+    learn_and_copy(tiny_dataset, anew, tmp_path, places, every=0)
+    for steps in places:
         out = tmp_path / str(steps)
-        stop(tiny_dataset, anew, out, steps, every=0)
         done, said = go_on(tiny_dataset, anew, out)
         assert done == list(range(steps + 1, 10))
         assert not said
         assert_same(out, whole)
 
 
-def test_a_run_goes_on_between_rounds(tiny_dataset: Path, anew: Recipe, tmp_path: Path, whole: Path) -> None:
+def test_a_run_goes_on_between_rounds(
+    tiny_dataset: Path, anew: Recipe, tmp_path: Path, whole: Path, between: Path
+) -> None:
     """Nothing within a round was saved."""
     for steps, kept in ((4, [0]), (7, [0, 1])):
-        out = tmp_path / str(steps)
-        stop(tiny_dataset, anew, out, steps)
+        out = shutil.copytree(between / str(steps), tmp_path / str(steps))
         assert optimisers(out / "checkpoints") == kept
         done, said = go_on(tiny_dataset, anew, out)
         assert done == list(range(steps, 10))
@@ -126,21 +136,28 @@ def test_what_sgd_had_is_not_kept_between_rounds(tiny_dataset: Path, anew: Recip
         assert_same(out, tmp_path / "whole")
 
 
-def test_a_finished_run_resumes_to_itself(tiny_dataset: Path, anew: Recipe, whole: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (whole / "checkpoints").iterdir()}
-    done, said = go_on(tiny_dataset, anew, whole)
+def test_a_finished_run_resumes_to_itself(tiny_dataset: Path, anew: Recipe, tmp_path: Path, whole: Path) -> None:
+    out = shutil.copytree(whole, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (out / "checkpoints").iterdir()}
+    done, said = go_on(tiny_dataset, anew, out)
     assert (done, said) == ([], [])
-    assert {path: path.stat().st_mtime_ns for path in (whole / "checkpoints").iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in (out / "checkpoints").iterdir()} == before
 
 
 @pytest.mark.parametrize("damage", [cut, empty, Path.unlink])
 @pytest.mark.parametrize("newest", [1, 2])
 def test_without_what_adam_kept_a_run_goes_back(
-    tiny_dataset: Path, anew: Recipe, tmp_path: Path, whole: Path, damage: Callable[[Path], None], newest: int
+    tiny_dataset: Path,
+    anew: Recipe,
+    tmp_path: Path,
+    whole: Path,
+    between: Path,
+    damage: Callable[[Path], None],
+    newest: int,
 ) -> None:
     """To the round before, or to the beginning; it never goes on without. The rounds' own files are left alone."""
     out, files = tmp_path / "run", tmp_path / "run" / "checkpoints"
-    stop(tiny_dataset, anew, out, 7)
+    shutil.copytree(between / "7", out)
     for stage in (1, 0)[:newest]:
         damage(optimiser_path(files, stage))
     done, said = go_on(tiny_dataset, anew, out)
@@ -152,11 +169,11 @@ def test_without_what_adam_kept_a_run_goes_back(
 
 
 def test_a_run_that_went_back_can_be_stopped_again(
-    tiny_dataset: Path, anew: Recipe, tmp_path: Path, whole: Path
+    tiny_dataset: Path, anew: Recipe, tmp_path: Path, whole: Path, between: Path
 ) -> None:
     """What a later round left does not push out what an earlier one writes now."""
     out, files = tmp_path / "run", tmp_path / "run" / "checkpoints"
-    stop(tiny_dataset, anew, out, 7)
+    shutil.copytree(between / "7", out)
     for stage in (0, 1):
         cut(RunFolder(out).stage_path(stage))
     with pytest.raises(KeyboardInterrupt):
@@ -172,7 +189,7 @@ def test_a_damaged_last_round_of_a_finished_run_is_repeated(
     tiny_dataset: Path, anew: Recipe, tmp_path: Path, whole: Path
 ) -> None:
     """From the beginning, since what Adam kept is gone."""
-    learn(tiny_dataset, anew, tmp_path / "run")
+    shutil.copytree(whole, tmp_path / "run")
     cut(RunFolder(tmp_path / "run").stage_path(2))
     done, said = go_on(tiny_dataset, anew, tmp_path / "run")
     assert done == list(range(1, 10))

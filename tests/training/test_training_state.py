@@ -3,10 +3,11 @@
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -35,7 +36,7 @@ KILLS = int(os.environ.get("REID_KILLS", "3"))
 """How often a run is killed; hundreds take minutes."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def longer(recipe: Recipe) -> Recipe:
     """Three stages, of four epochs and then two, of two steps each."""
     return replace(recipe, training=replace(recipe.training, first_epochs=4, later_epochs=2))
@@ -65,19 +66,38 @@ def assert_same(out: Path, whole: Path, stages: int = 3) -> None:
     assert without_times(rows[0]) == without_times(rows[1])
 
 
-@pytest.fixture
-def whole(tiny_dataset: Path, longer: Recipe, tmp_path: Path) -> Path:
-    """A run that was never stopped."""
-    learn(tiny_dataset, longer, tmp_path / "whole")
-    return tmp_path / "whole"
+def learn_and_copy(data: Path, recipe: Recipe, root: Path, steps: Collection[int], every: float) -> None:
+    """A run in ``root/"whole"``, and its folder as it was after each of the ``steps``, by their number, in ``root``."""
+
+    def copy(step: Step) -> None:
+        if step.done in steps:
+            shutil.copytree(root / "whole", root / str(step.done))
+
+    learn(data, recipe, root / "whole", on_step=copy, checkpoint_seconds=every)
 
 
-def test_a_run_goes_on_from_any_step(tiny_dataset: Path, longer: Recipe, tmp_path: Path, whole: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(shared_dataset: Path, longer: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never stopped; not to be changed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    learn(shared_dataset, longer, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def stopped(shared_dataset: Path, longer: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is left of runs that save each step and end after some, by the number of steps; not to be changed."""
+    root = tmp_path_factory.mktemp("stopped")
+    learn_and_copy(shared_dataset, longer, root, (1, 2, 7, 8, 9, 11, 12, 16), every=0)
+    return root
+
+
+def test_a_run_goes_on_from_any_step(
+    tiny_dataset: Path, longer: Recipe, tmp_path: Path, whole: Path, stopped: Path
+) -> None:
     """The first, within an epoch and at its end, at the end of a stage, and the last, after which is to extract."""
     for steps in (1, 2, 7, 8, 9, 12, 16):
-        out = tmp_path / str(steps)
-        with pytest.raises(KeyboardInterrupt):
-            learn(tiny_dataset, longer, out, on_step=StopAfter(steps), checkpoint_seconds=0)
+        out = shutil.copytree(stopped / str(steps), tmp_path / str(steps))
         done: list[int] = []
         learn(tiny_dataset, longer, out, resume=True, on_step=lambda step, done=done: done.append(step.done))
         assert done == list(range(steps + 1, 17))
@@ -167,13 +187,16 @@ def test_signals_that_mean_something_else_are_left_alone(tiny_dataset: Path, lon
     assert heard == [signal.SIGTERM]
 
 
-def test_two_states_are_kept_and_none_of_a_run_that_is_done(tiny_dataset: Path, longer: Recipe, tmp_path: Path) -> None:
+def test_two_states_are_kept_and_none_of_a_run_that_is_done(
+    tiny_dataset: Path, longer: Recipe, tmp_path: Path, whole: Path
+) -> None:
+    out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        learn(tiny_dataset, longer, tmp_path, on_step=StopAfter(5), checkpoint_seconds=0)
-    folder = tmp_path / "checkpoints"
-    assert states(folder) == [Place(0, 1, 2), Place(0, 2, 1)]
-    learn(tiny_dataset, longer, tmp_path, resume=True, checkpoint_seconds=0)
-    assert states(folder) == []
+        learn(tiny_dataset, longer, out, on_step=StopAfter(5), checkpoint_seconds=0)
+    assert states(out / "checkpoints") == [Place(0, 1, 2), Place(0, 2, 1)]
+    learn(tiny_dataset, longer, out, resume=True, checkpoint_seconds=0)
+    assert states(out / "checkpoints") == []
+    assert_same(out, whole)
 
 
 def cut(path: Path) -> None:
@@ -192,11 +215,15 @@ def empty(path: Path) -> None:
 
 @pytest.mark.parametrize(("damage", "newest"), [(cut, 1), (flip, 1), (empty, 1), (flip, 2)])
 def test_a_damaged_state_is_passed_over_with_a_warning(
-    tiny_dataset: Path, longer: Recipe, tmp_path: Path, whole: Path, damage: Callable[[Path], None], newest: int
+    tiny_dataset: Path,
+    longer: Recipe,
+    tmp_path: Path,
+    whole: Path,
+    stopped: Path,
+    damage: Callable[[Path], None],
+    newest: int,
 ) -> None:
-    out, said, done = tmp_path / "run", [], []
-    with pytest.raises(KeyboardInterrupt):
-        learn(tiny_dataset, longer, out, on_step=StopAfter(11), checkpoint_seconds=0)
+    out, said, done = shutil.copytree(stopped / "11", tmp_path / "run"), [], []
     for place in states(out / "checkpoints")[-newest:]:
         damage(state_path(out / "checkpoints", place))
     learn(tiny_dataset, longer, out, resume=True, on_warning=said.append, on_step=lambda step: done.append(step.done))
@@ -208,7 +235,7 @@ def test_a_damaged_state_is_passed_over_with_a_warning(
 
 def test_a_damaged_stage_is_repeated(tiny_dataset: Path, recipe: Recipe, tmp_path: Path) -> None:
     learn(tiny_dataset, recipe, tmp_path / "whole")
-    learn(tiny_dataset, recipe, tmp_path / "run")
+    shutil.copytree(tmp_path / "whole", tmp_path / "run")
     said: list[str] = []
     cut(RunFolder(tmp_path / "run").stage_path(2))
     with pytest.raises(RunError, match=r"stage-002\.safetensors: damaged checkpoint"):
@@ -220,11 +247,9 @@ def test_a_damaged_stage_is_repeated(tiny_dataset: Path, recipe: Recipe, tmp_pat
 
 
 def test_when_nothing_can_be_read_a_run_begins_anew(
-    tiny_dataset: Path, longer: Recipe, tmp_path: Path, whole: Path
+    tiny_dataset: Path, longer: Recipe, tmp_path: Path, whole: Path, stopped: Path
 ) -> None:
-    out, said = tmp_path / "run", []
-    with pytest.raises(KeyboardInterrupt):
-        learn(tiny_dataset, longer, out, on_step=StopAfter(9), checkpoint_seconds=0)
+    out, said = shutil.copytree(stopped / "9", tmp_path / "run"), []
     for path in (out / "checkpoints").iterdir():
         empty(path)
     learn(tiny_dataset, longer, out, resume=True, on_warning=said.append)
@@ -309,7 +334,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(
     while kills < KILLS:
         out = tmp_path / f"run after {kills} kills"
         while (child := start(out)).is_alive():
-            child.join(chance.uniform(0, span / 2))
+            child.join(chance.uniform(0, span / 2) if kills < KILLS else None)
             child.kill()
             child.join()
             if child.exitcode == 0:
