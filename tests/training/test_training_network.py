@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
+from small_backbone import SMALL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,8 +25,8 @@ from reid_toolkit.training.network import (
 )
 from reid_toolkit.training.run_folder import LABELS
 
-SMALL = NetworkRecipe(backbone="resnet18", weights="none", embedding=16, height=32, width=32)
-FROZEN = NetworkRecipe(backbone="resnet18", weights="none", embedding=16, height=32, width=32, frozen="layer2")
+RECIPE = NetworkRecipe(SMALL, weights="none", embedding=16, height=32, width=32)
+FROZEN = replace(RECIPE, frozen="layer2")
 
 
 def test_crops_become_rgb_of_zero_to_one() -> None:
@@ -45,7 +46,7 @@ def test_standardising_is_imagenets() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_embeddings_have_length_one(training: bool) -> None:
-    network = build_network(SMALL, 0).train(training)
+    network = build_network(RECIPE, 0).train(training)
     pooled = network(torch.rand(4, 3, 32, 32))
     assert pooled.shape == (4, network.dimension)
     torch.testing.assert_close(network.embed(pooled).norm(dim=1), torch.ones(4))
@@ -54,7 +55,7 @@ def test_embeddings_have_length_one(training: bool) -> None:
 def test_the_seed_decides_what_is_random_and_nothing_else_does() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    a, b, other = (build_network(SMALL, seed) for seed in (3, 3, 4))
+    a, b, other = (build_network(RECIPE, seed) for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
     assert not torch.equal(a.embedding.weight, other.embedding.weight)
@@ -75,7 +76,7 @@ def test_frozen_parts_stay_as_loaded_while_the_rest_learns() -> None:
     assert {"backbone.layer3.0.conv1.weight", "backbone.layer4.0.bn1.running_mean", "embedding.weight"} <= changed
 
 
-@pytest.mark.parametrize("recipe", [SMALL, FROZEN])
+@pytest.mark.parametrize("recipe", [RECIPE, FROZEN])
 def test_each_trainable_parameter_is_in_one_group(recipe: NetworkRecipe) -> None:
     network = ReidNetwork(recipe)
     backbone, head = network.parameter_groups(0.1)
@@ -90,14 +91,14 @@ State = dict[str, Tensor]
 
 @pytest.fixture(scope="module")
 def state() -> State:
-    """A whole resnet18 as torchvision saves it, classifier and all."""
+    """A whole network as torchvision saves it, classifier and all."""
     torch.manual_seed(1)
-    return torchvision.models.get_model("resnet18", weights=None).state_dict()
+    return torchvision.models.get_model(SMALL, weights=None).state_dict()
 
 
 def load(path: Path) -> nn.Module:
-    backbone, _ = build_backbone("resnet18")
-    load_weights(backbone, "resnet18", str(path))
+    backbone, _ = build_backbone(SMALL)
+    load_weights(backbone, SMALL, str(path))
     return backbone
 
 
@@ -132,10 +133,9 @@ def test_weights_come_from_safetensors(state: State, tmp_path: Path) -> None:
 
 
 def test_weights_come_from_a_run_without_its_head(tmp_path: Path) -> None:
-    recipe = NetworkRecipe("resnet18", weights="none", embedding=8, height=32, width=32)
-    network = build_network(recipe, seed=3)
+    network = build_network(RECIPE, seed=3)
     save_file(network.state_dict() | {LABELS: torch.zeros(4)}, tmp_path / "best.safetensors")
-    again = build_network(replace(recipe, weights=str(tmp_path / "best.safetensors"), embedding=16), seed=4)
+    again = build_network(replace(RECIPE, weights=str(tmp_path / "best.safetensors"), embedding=8), seed=4)
     assert_loaded(again.backbone, network.backbone.state_dict())
 
 
@@ -207,8 +207,7 @@ def test_what_a_trainer_keeps_beside_the_weights_does_no_harm(state: State, tmp_
     wrapped = {f"module.{key}": value for key, value in state.items()}
     beside = {"rank1": np.float32(0.9), "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}, "epoch": 60}
     torch.save({"state_dict": wrapped, **beside}, tmp_path / "model.pth.tar-60")
-    backbone, _ = build_backbone("resnet18")
-    load_weights(backbone, "resnet18", str(tmp_path / "model.pth.tar-60"))
+    backbone = load(tmp_path / "model.pth.tar-60")
     assert torch.equal(backbone.state_dict()["conv1.weight"], state["conv1.weight"])
 
 
@@ -222,9 +221,9 @@ def test_imagenet_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPa
 
 
 def test_imagenet_weights_are_those_of_the_backbone(
-    state: State, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = []
+    state, asked = torchvision.models.get_model("resnet18", weights=None).state_dict(), []
 
     def download(url: str, *_: object, **__: object) -> State:
         asked.append(url)
@@ -241,7 +240,7 @@ def test_imagenet_weights_are_those_of_the_backbone(
 
 def test_weights_that_decayed_to_nothing_become_zero() -> None:
     """They would make subnormal numbers, with which a CPU takes tens of times as long."""
-    network = ReidNetwork(SMALL).eval()
+    network = ReidNetwork(RECIPE).eval()
     with torch.no_grad():
         network.backbone.conv1.weight[0] = 1e-30
         network.backbone.bn1.weight[0] = -1e-25
