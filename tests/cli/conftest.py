@@ -1,11 +1,13 @@
 import io
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from once import made_once
 from small_backbone import SMALL
 from three_people import Run
 from three_people import dataset as dataset
@@ -97,8 +99,21 @@ class Walked(NamedTuple):
 
 @pytest.fixture(scope="session")
 def walked(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Walked:
-    root = tmp_path_factory.mktemp("walked")
-    here = Walked(root / "people", root / "who.csv", root / "run", root / "model.onnx", root / "gallery", {})
+    def make(folder: Path) -> None:
+        root = folder.with_name("walked")  # where it stays, because galleries and reports name files in it
+        shutil.rmtree(root, ignore_errors=True)
+        (folder / "reports.json").write_text(json.dumps(walk(root, recipe).reports))
+
+    reports = made_once(tmp_path_factory, "reports of walked", make) / "reports.json"
+    return walked_in(reports.parent.with_name("walked"), json.loads(reports.read_text()))
+
+
+def walked_in(root: Path, reports: dict[str, Any]) -> Walked:
+    return Walked(root / "people", root / "who.csv", root / "run", root / "model.onnx", root / "gallery", reports)
+
+
+def walk(root: Path, recipe: Path) -> Walked:
+    here = walked_in(root, {})
     footage = draw_footage(root / "footage", people=3, cameras=("north", "hall"), visits=2, size=(256, 144))
 
     def step(command: str, *arguments: object) -> None:
