@@ -1,4 +1,6 @@
-"""A backbone for tests: importing this module makes ``SMALL`` a name that recipes, commands and tools take.
+"""Backbones for tests: importing this module makes ``SMALL`` a name that recipes, commands and tools take.
+
+``MOBILE_V3`` and ``SHUFFLED`` are for what other kinds of layers matter to.
 
 Tracing for ONNX, trying layers in INT8, and writing and checking checkpoints cost in proportion to layers and weights.
 The name is known in this process alone: a ``multiprocessing.Process`` knows it when its target is ``call``, and one
@@ -10,14 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet
+from torchvision.models import MobileNetV3, ResNet, ShuffleNetV2
 from torchvision.models._api import register_model
+from torchvision.models.mobilenetv3 import InvertedResidualConfig
 from torchvision.models.resnet import BasicBlock
 
 from reid_toolkit.training.network import CLASSIFIERS
 from reid_toolkit.training.osnet import OSNETS
 
 SMALL, DIMENSION = "resnet_small", 128
+MOBILE_V3, SHUFFLED = "mobilenet_v3_tiny", "shufflenet_tiny"
 
 
 class SmallResNet(ResNet):
@@ -41,6 +45,27 @@ CLASSIFIERS[SMALL] = "fc"
 
 BACKBONES = [name for name in CLASSIFIERS if name not in OSNETS] + ["osnet_x0_25", "osnet_ain_x0_25"]
 """Each of torchvision's, and the smallest OSNet of each kind: the others differ in width alone."""
+
+
+@register_model(MOBILE_V3)
+def build_mobile_v3(weights: None = None) -> MobileNetV3:
+    """ReLU and hard swish, each with and without squeeze and excitation, and a shortcut in the last block."""
+    blocks = [
+        InvertedResidualConfig(16, 3, 16, 16, True, "RE", 2, 1, 1.0),
+        InvertedResidualConfig(16, 3, 48, 24, False, "RE", 2, 1, 1.0),
+        InvertedResidualConfig(24, 5, 72, 32, False, "HS", 2, 1, 1.0),
+        InvertedResidualConfig(32, 5, 96, 32, True, "HS", 1, 1, 1.0),
+    ]
+    return MobileNetV3(blocks, last_channel=64)
+
+
+@register_model(SHUFFLED)
+def build_shuffled(weights: None = None) -> ShuffleNetV2:
+    """One of its stages splits and joins twice in a row."""
+    return ShuffleNetV2([1, 3, 1], [8, 16, 32, 64, 128])
+
+
+CLASSIFIERS |= {MOBILE_V3: "classifier", SHUFFLED: "fc"}
 
 
 @torch.no_grad()

@@ -1,9 +1,12 @@
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from small_backbone import SMALL
+from once import made_once
+from small_backbone import MOBILE_V3, SMALL
 
 from reid_toolkit.config import MergingRecipe, NetworkRecipe, Recipe, TrainingRecipe
 from reid_toolkit.datasets import open_dataset
@@ -29,7 +32,7 @@ def crops(pictures: Path) -> list[Image]:
     return [read_image(crop.path) for crop in open_dataset(pictures).crops]
 
 
-@pytest.fixture(scope="session", params=[SMALL, "mobilenet_v3_small"])
+@pytest.fixture(scope="session", params=[SMALL, MOBILE_V3])
 def run(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three stages; not to be changed."""
     recipe = Recipe(
@@ -37,13 +40,22 @@ def run(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest
         training=TrainingRecipe(batch_size=4, first_epochs=1, later_epochs=1, first_learning_rate=0.01),
         merging=MergingRecipe(fraction=0.34),
     )
-    out = tmp_path_factory.mktemp("run") / "run"
-    train(open_dataset(pictures), recipe, out)
-    return out
+
+    def make(folder: Path) -> None:
+        train(open_dataset(pictures), recipe, folder / "run")
+
+    return made_once(tmp_path_factory, f"run of {request.param}", make) / "run"
 
 
 @pytest.fixture(scope="session")
 def exported(run: Path, crops: list[Image], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Parity]:
     """A run, its selected model, alone in a folder, and the proof."""
-    model = tmp_path_factory.mktemp("model") / "model.onnx"
-    return run, model, export(run, model, crops)
+
+    def make(folder: Path) -> None:
+        (folder / "alone").mkdir()
+        proof = export(run, folder / "alone" / "model.onnx", crops)
+        (folder / "proof.json").write_text(json.dumps(asdict(proof)))
+
+    folder = made_once(tmp_path_factory, f"model of the {run.parent.name}", make)
+    proof = json.loads((folder / "proof.json").read_text())
+    return run, folder / "alone" / "model.onnx", Parity(**proof | {"batches": tuple(proof["batches"])})

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import TensorData, TensorsData
-from small_backbone import SMALL
+from small_backbone import SHUFFLED, SMALL
 from third_party import build, save
 
 from reid_toolkit.adopt.adoption import Settings, adopt
@@ -238,7 +238,7 @@ def test_a_whole_network_with_a_wide_stem(
     np.testing.assert_array_equal(rows[0], rows[1])
 
 
-@pytest.mark.parametrize("run", ["shufflenet_v2_x0_5"], indirect=True)
+@pytest.mark.parametrize("run", [SHUFFLED], indirect=True)
 @pytest.mark.usefixtures("run")
 def test_what_only_moves_numbers_moves_bytes(exported: tuple[Path, Path, Parity], crops: list[Image]) -> None:
     """Between two splits and joins of a ShuffleNet nothing goes to float and back."""

@@ -11,6 +11,7 @@ from reid_toolkit.config import NetworkRecipe, Recipe
 from reid_toolkit.errors import ModelError
 from reid_toolkit.export import serving
 from reid_toolkit.export.onnx import export
+from reid_toolkit.export.parity import Parity
 from reid_toolkit.export.quantize import quantize
 from reid_toolkit.images import Image
 from reid_toolkit.runtime import Embedder
@@ -20,8 +21,8 @@ from reid_toolkit.training.run_folder import RunFolder
 from reid_toolkit.training.tensor_files import save_tensors
 
 
-@pytest.fixture(params=[SMALL, "mobilenet_v2"])
-def run(request: pytest.FixtureRequest, crops: list[Image], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module", params=[SMALL, "mobilenet_v2"])
+def run(request: pytest.FixtureRequest, crops: list[Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run before its first round, whose network has seen the crops."""
     recipe = Recipe(
         network=NetworkRecipe(
@@ -35,28 +36,32 @@ def run(request: pytest.FixtureRequest, crops: list[Image], tmp_path: Path) -> P
     centre_features(network, pixels)
     with torch.no_grad():
         network.feature_norm.weight += torch.linspace(-0.5, 0.5, network.dimension)
-        network.backbone.get_parameter("avgpool.exponent" if request.param == SMALL else "features.19.exponent").fill_(
-            2.5
-        )
-    folder = RunFolder(tmp_path / "run")
+        (exponent,) = (value for name, value in network.named_parameters() if name.endswith(".exponent"))
+        exponent.fill_(2.5)
+    folder = RunFolder(tmp_path_factory.mktemp("run") / "run")
     folder.start(recipe, "0123456789abcdef")
     save_tensors(folder.stage_path(0).with_name("initial.safetensors"), network.state_dict(), {"stage": "initial"})
     return folder.path
 
 
-def test_the_file_does_what_torch_does(run: Path, crops: list[Image], tmp_path: Path) -> None:
-    parity = export(run, tmp_path / "model.onnx", crops, stage="initial")
+@pytest.fixture(scope="module")
+def exported(run: Path, crops: list[Image]) -> tuple[Path, Parity]:
+    model = run.with_name("model.onnx")
+    return model, export(run, model, crops, stage="initial")
+
+
+def test_the_file_does_what_torch_does(exported: tuple[Path, Parity], crops: list[Image]) -> None:
+    model, parity = exported
     # Batch norm enlarges rounding, which differs between processors: up to 1.1e-4 was seen.
     assert parity.max_difference < 5e-4
-    rows = Embedder(tmp_path / "model.onnx").embed(crops)
+    rows = Embedder(model).embed(crops)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     assert (rows @ rows.T)[~np.eye(len(rows), dtype=bool)].max() < 0.5  # batch norm drew them apart
 
 
 @pytest.mark.parametrize("run", [SMALL], indirect=True)
-def test_int8_is_smaller_and_nearly_the_same(run: Path, crops: list[Image], tmp_path: Path) -> None:
-    export(run, tmp_path / "model.onnx", crops, stage="initial")
-    found = quantize(tmp_path / "model.onnx", tmp_path / "int8.onnx", crops, crops, max_loss=1.0)
+def test_int8_is_smaller_and_nearly_the_same(exported: tuple[Path, Parity], crops: list[Image], tmp_path: Path) -> None:
+    found = quantize(exported[0], tmp_path / "int8.onnx", crops, crops, max_loss=1.0)
     assert found.bytes < found.float_bytes / 2
     assert found.cosine > 0.8
 
