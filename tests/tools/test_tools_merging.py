@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,25 @@ torch = pytest.importorskip("torch")
 TOOL = Path(__file__).parents[2] / "tools" / "bench_merging.py"
 
 
-def bench(out: Path, *words: object) -> list[dict]:
-    """The rows that the bench writes."""
-    command = [sys.executable, str(TOOL), "--out", str(out), "--dimension", "16", *map(str, words)]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return json.loads(out.read_text())["rows"]
+Bench = Callable[..., list[dict]]
 
 
-def test_people_are_merged_beside_the_dense_path(tmp_path: Path) -> None:
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """``bench(out, "--data", ...)``: the rows that the bench writes. It runs here, and starts a process for each."""
+    monkeypatch.syspath_prepend(TOOL.parent)
+
+    def run(out: Path, *words: object) -> list[dict]:
+        monkeypatch.setattr(sys, "argv", [TOOL.name, "--out", str(out), "--dimension", "16", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(TOOL), run_name="__main__")
+        assert not left.value.code
+        return json.loads(out.read_text())["rows"]
+
+    return run
+
+
+def test_people_are_merged_beside_the_dense_path(bench: Bench, tmp_path: Path) -> None:
     out = tmp_path / "people.json"
     bench(out, "--data", "people", "--sizes", 300, "--paths", "camera_aware")
     rows = bench(out, "--data", "people", "--sizes", 200, "--paths", "reciprocal", "--append")
@@ -60,7 +72,7 @@ def test_a_row_that_takes_too_long_says_what_was_measured(monkeypatch: pytest.Mo
     assert bench_merging.line(rows[2]).endswith("more than 10 s; neighbours 2.00 s")
 
 
-def test_other_data_takes_the_paths_of_merge_clusters(tmp_path: Path) -> None:
+def test_other_data_takes_the_paths_of_merge_clusters(bench: Bench, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     paths = ("dense", "bounded", "hnswlib")
     rows = bench(tmp_path / "m.json", "--append", "--data", "clustered", "--sizes", 200, "--paths", *paths)
@@ -91,15 +103,16 @@ def test_an_index_is_held_against_exact_neighbours() -> None:
     assert min(*row["all"]["recall"], *row["cameras"]["recall"]) > 0.9
 
 
-def test_a_million_is_one_option_and_wants_a_gpu(tmp_path: Path) -> None:
+def test_a_million_is_one_option_and_wants_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     if torch.cuda.is_available():
         pytest.skip("would run it")
-    found = subprocess.run(
-        [sys.executable, str(TOOL), "--million", "--out", str(tmp_path / "m.json")],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert found.returncode == 1
-    assert "error: no CUDA device" in found.stderr
+    monkeypatch.syspath_prepend(TOOL.parent)
+    monkeypatch.setattr(sys, "argv", [TOOL.name, "--million", "--out", str(tmp_path / "m.json")])
+    with pytest.raises(SystemExit, match="1"):
+        runpy.run_path(str(TOOL), run_name="__main__")
+    assert "error: no CUDA device" in capsys.readouterr().err
 
 
 def test_shares_are_counted_as_they_are_meant() -> None:

@@ -53,6 +53,8 @@ def test_identification_counts_the_best_match_of_each_person(monkeypatch: pytest
     assert tool["idf1"](list("aabb"), list("xxyy")) == 1
     assert tool["idf1"](list("aabb"), list("xxxx")) == 0.5
     assert tool["idf1"](list("aaab"), list("xyzz")) == 0.5
-    one, two = (tool["drawn_frames"]("hall", seed, 12)[:3] for seed in (0, 0))
+    monkeypatch.setitem(tool["drawn_frames"].__globals__, "SECONDS", 1)
+    one, two = (tool["drawn_frames"]("hall", seed, 12) for seed in (0, 0))
     assert one == two
+    assert len(one) == 10
     assert np.asarray(tool["decoded"](one[0])).shape == (288, 512, 3)
