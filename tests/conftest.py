@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Else the first embedder for each model would measure whether OpenVINO is faster, and the suite would run on either.
 os.environ["REID_PROVIDER"] = "cpu"
+
+# openvino imports absl where it is installed. absl's handler writes to the stderr of that moment, which is pytest's
+# capture, and closes it when pymilvus, as it is imported, closes all handlers. Nobody closes the process's own stderr.
+with suppress(ImportError):
+    from absl import logging as absl_logging
+
+    absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 # A shell that starts the suite in the background has it ignore Ctrl-C, and the tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
