@@ -1,7 +1,8 @@
 """The session on a GPU: its order, its time, a second call, and its summary. Steps are small commands here."""
 
 import json
-import time
+import os
+import select
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -78,19 +79,28 @@ def test_a_step_that_fails_is_named_and_a_second_call_goes_on(
 
 
 def test_a_step_that_hangs_is_ended_with_its_processes(
-    call: Callable[..., Any], step: Callable[..., Any], tmp_path: Path
+    session: ModuleType,
+    call: Callable[..., Any],
+    step: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    child = f"import time, pathlib; time.sleep(4); pathlib.Path('{tmp_path}/lived').touch()"
-    hangs = f"import subprocess, time; subprocess.Popen([sys.executable, '-c', \\\"{child}\\\"]); time.sleep(60)"
-    began = time.monotonic()
+    """A pipe that the step's child holds open tells when nobody holds it any more."""
+    monkeypatch.setattr(session, "GRACE", 0.5)  # so that the child has nearly all of the step's time to begin
+    os.mkfifo(tmp_path / "held")
+    pipe = os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK)
+    child = f"import time; held = open('{tmp_path}/held', 'w'); print('begun', file=held, flush=True); time.sleep(300)"
+    hangs = f"import subprocess, time; subprocess.Popen([sys.executable, '-c', \\\"{child}\\\"]); time.sleep(300)"
     status, ran = call(step("hangs", hangs, seconds=5), step("next", seconds=20), seconds=26)
     assert (status, ran) == (1, ["hangs", "next"])
     found = kept(tmp_path)
     assert found["hangs"]["status"] == "stopped"
     assert found["next"]["status"] == "done"
     assert found["next"]["limit"] >= 20, "no step takes the time of the next one"
-    time.sleep(max(0.0, began + 7 - time.monotonic()))
-    assert not (tmp_path / "lived").exists()
+    assert os.read(pipe, 100) == b"begun\n"
+    assert select.select([pipe], [], [], 60)[0], "the child lives on"
+    assert os.read(pipe, 100) == b""
+    os.close(pipe)
 
 
 def test_a_step_waits_if_its_time_is_not_left(
