@@ -1,5 +1,7 @@
 """Limits of containers, memory, disks and the clock, read from files that the test writes."""
 
+import ctypes
+import sys
 import time
 from pathlib import Path
 
@@ -76,6 +78,24 @@ def test_a_clock_that_cannot_be_right_is_said(now):
 def test_a_clock_that_nobody_synchronises_is_said(monkeypatch, told, status):
     monkeypatch.setattr(machine, "synchronised", lambda: told)
     assert machine.clock(time.time()).status == status
+
+
+@pytest.mark.skipif(sys.platform != "linux" or ctypes.sizeof(ctypes.c_long) != 8, reason="only there it is asked")
+@pytest.mark.parametrize(
+    ("answer", "state", "told"), [(0, 0x2001, True), (5, 0x2041, False), (0, 0x40, False), (-1, 0, None)]
+)
+def test_the_kernel_is_asked_to_change_nothing(monkeypatch, answer, state, told):
+    asked = []
+
+    class Library:
+        def adjtimex(self, timex):
+            asked.append(bytes(timex))
+            timex[40:44] = state.to_bytes(4, sys.byteorder)
+            return answer
+
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: Library())
+    assert machine.synchronised() is told
+    assert asked == [bytes(512)], "its first field says what to set"
 
 
 def test_the_kernel_is_asked_without_harm():
