@@ -1,16 +1,19 @@
 """Many readers and a writer, in threads and in processes."""
 
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from gallery_people import N, make_people
+from waiting import wait_until
 
 from reid_toolkit.errors import GalleryError
 from reid_toolkit.gallery import Gallery
@@ -195,10 +198,22 @@ def test_a_second_writer_waits_for_as_long_as_it_was_told(tmp_path: Path) -> Non
             with pytest.raises(GalleryError, match="was still writing after 0 s"):
                 hasty.add(vectors[4:5], records[4:5])
             with Gallery.open(tmp_path / "g", wait=30) as patient:
+                patiently, refusals = patient._writer._patiently, []
+
+                def watched(step: Callable[[], object]) -> None:
+                    def counted() -> None:
+                        try:
+                            step()
+                        except sqlite3.OperationalError:
+                            refusals.append(step)
+                            raise
+
+                    patiently(counted)
+
+                patient._writer._patiently = watched  # type: ignore[method-assign]
                 waiting = threading.Thread(target=patient.add, args=(vectors[5:6], records[5:6]))
                 waiting.start()
-                time.sleep(0.1)
-                assert waiting.is_alive()
+                wait_until(lambda: len(refusals) > 1)
                 one._writer._db.execute("COMMIT")
                 waiting.join()
                 one._writer._db.execute("BEGIN IMMEDIATE")
