@@ -153,7 +153,7 @@ def test_whoever_is_in_view_at_a_stop_is_enrolled(see, shelf: Shelf) -> None:
 
 
 def test_of_a_stream_too_fast_frames_are_dropped_and_counted(see, embedder: Embedder) -> None:
-    stop = threading.Event()
+    stop, all_read = threading.Event(), threading.Event()
     read = 0
 
     def connect() -> Iterator[Frame]:
@@ -161,10 +161,11 @@ def test_of_a_stream_too_fast_frames_are_dropped_and_counted(see, embedder: Embe
         for frame in live_walk(0.001):
             read += 1
             yield frame
+        all_read.set()
         stop.wait()  # the camera is still there, but nothing moves any more
 
     def slow(report: WatchReport) -> None:
-        time.sleep(0.02)
+        assert all_read.wait(60)  # the first frame takes longer than all others come in
         if read == FRAMES and report.tally.frames + report.dropped == FRAMES:
             stop.set()
 
@@ -286,6 +287,8 @@ def test_memory_is_flat_over_a_thousand_frames(see, embedder: Embedder, tmp_path
             gc.collect()
             sizes.append((tracemalloc.get_traced_memory()[0], len(gc.get_objects())))
 
+    gc.collect()
+    gc.freeze()  # what was there before, which each look would go through
     tracemalloc.start()
     try:
         with Gallery.open(tmp_path / "gallery", embedder.dimension, embedder.fingerprint) as gallery:
@@ -293,6 +296,7 @@ def test_memory_is_flat_over_a_thousand_frames(see, embedder: Embedder, tmp_path
             assert len(gallery) == report.tally.enrolled == 24
     finally:
         tracemalloc.stop()
+        gc.unfreeze()
     assert report.tally.frames == 24 * FRAMES
     assert sizes[-1][0] - sizes[1][0] < 1e6
     assert sizes[-1][1] - sizes[1][1] < 200
