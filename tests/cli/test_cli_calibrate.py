@@ -39,13 +39,19 @@ def enrolled(tmp_path_factory: pytest.TempPathFactory, reid) -> Site:
     return site
 
 
-@pytest.fixture
-def calibration(enrolled: Site, tmp_path: Path, reid) -> Path:
-    """In a place of its own, where search does not find it by itself."""
-    out = tmp_path / "c.json"
+@pytest.fixture(scope="module")
+def of_the_gallery(enrolled: Site, tmp_path_factory: pytest.TempPathFactory, reid) -> Path:
+    """A calibration for the gallery, not to be changed."""
+    out = tmp_path_factory.mktemp("calibrated") / "c.json"
     arguments = ("--model", enrolled.model, "--run", enrolled.run, "--gallery", enrolled.gallery, "--out", out)
     assert reid("calibrate", enrolled.people, *arguments).status == 0
     return out
+
+
+@pytest.fixture
+def calibration(of_the_gallery: Path, tmp_path: Path) -> Path:
+    """In a place of its own, where search does not find it by itself."""
+    return Path(shutil.copy(of_the_gallery, tmp_path))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,18 @@ OTHERS = 30
 
 
 class Place:
-    """A walker, whom the gallery knows from two other cameras, among other people."""
+    """A walker, whom the gallery knows from two other cameras, among other people, once it is made."""
 
     def __init__(self, reid: Any, folder: Path, gallery: str | None = None) -> None:
         self.reid, self.folder, self.gallery = reid, folder, gallery or folder / "gallery"
-        onnx.save_model(build_model(), folder / "tiny.onnx")
         self.model = ("--model", folder / "tiny.onnx", "--gallery", self.gallery)
-        self.videos = [write_video(folder / f"{name}.avi", 50, shade) for shade, name in enumerate("abc")]
-        assert reid("watch", *self.videos[:2], *self.model).status == 0
+        self.videos = [folder / f"{name}.avi" for name in "abc"]
+
+    def make(self) -> None:
+        onnx.save_model(build_model(), self.model[1])
+        for shade, video in enumerate(self.videos):
+            write_video(video, 50, shade)
+        assert self.reid("watch", *self.videos[:2], *self.model).status == 0
 
     def group(self, name: str | None = "Anna") -> None:
         """Give the gallery its people: the walker is person 1."""
@@ -75,8 +80,17 @@ class Place:
         return [(event["kind"], event["person"], event["state"]) for event in self.events]
 
 
+@pytest.fixture(scope="module")
+def made(reid: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a place, not to be changed."""
+    folder = tmp_path_factory.mktemp("place")
+    Place(reid, folder).make()
+    return folder
+
+
 @pytest.fixture
-def place(reid, tmp_path: Path) -> Place:
+def place(reid: Any, made: Path, tmp_path: Path) -> Place:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return Place(reid, tmp_path)
 
 
@@ -120,6 +134,7 @@ def test_a_gallery_in_milvus(reid: Any, tmp_path: Path) -> None:
     if not all(importlib.util.find_spec(name) for name in ("pymilvus", "milvus_lite")):
         pytest.skip("needs milvus-lite: pip install '.[milvus]'")
     place = Place(reid, tmp_path, f"milvus-lite://{tmp_path}/lite.db/people")
+    place.make()
     place.group()
     wanted = ("--alert", "Anna", "--alert-reason", "lost her bag")
     assert place.told(*wanted) == [("entered", "Anna", "known"), ("alert", "Anna", "known"), ("left", "Anna", "known")]
