@@ -227,20 +227,24 @@ def test_files_that_are_no_model_are_refused(tmp_path: Path, save: Callable[...,
         refused(path)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_damaged_bytes_never_crash(save: Callable[..., Path], seed: int) -> None:
-    path = save()
-    content = bytearray(path.read_bytes())
-    rng = np.random.default_rng(seed)
-    for place in rng.integers(0, len(content), 30):
-        content[place] = rng.integers(256)
-    path.write_bytes(content)
-    try:
-        rows = Embedder(path).embed(pictures(2))
-    except ReidError:
-        return
-    assert rows.shape == (2, DIMENSION)
-    assert np.isfinite(rows).all()
+def test_damaged_bytes_never_crash(save: Callable[..., Path]) -> None:
+    """Two bytes at a time: some of these files are no model any more, and others only have other weights."""
+    path, refusals = save(), 0
+    whole = path.read_bytes()
+    for seed in range(20):
+        content = bytearray(whole)
+        rng = np.random.default_rng(seed)
+        for place in rng.integers(0, len(content), 2):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            rows = Embedder(path).embed(pictures(2))
+        except ReidError:
+            refusals += 1
+            continue
+        assert rows.shape == (2, DIMENSION), seed
+        assert np.isfinite(rows).all(), seed
+    assert 0 < refusals < 20
 
 
 def test_a_model_of_others_is_refused(save: Callable[..., Path]) -> None:
