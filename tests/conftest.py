@@ -1,5 +1,6 @@
 """Small inputs that many tests need: pictures of nobody, and a dataset made of them."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import cv2
@@ -63,6 +65,17 @@ def drawn_alike() -> None:
     torch = sys.modules.get("torch")
     if torch:
         torch.manual_seed(0)
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> ForkServerContext:
+    """Processes forked from one that has loaded torch and pymilvus, which is most of a start, and has used none of
+    their threads."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    # The first test that starts a process starts that one for all tests. It goes on without what is not installed.
+    context.set_forkserver_preload(["reid_toolkit.training.rounds", "reid_toolkit.training.launch", "pymilvus"])
+    return context
 
 
 Picture = Callable[..., NDArray[np.uint8]]

@@ -1,6 +1,3 @@
-import multiprocessing
-from multiprocessing.context import ForkServerContext
-
 import pytest
 from small_backbone import SMALL
 
@@ -19,12 +16,3 @@ def recipe() -> Recipe:
         ),
         merging=MergingRecipe(fraction=0.25),
     )  # fmt: skip
-
-
-@pytest.fixture
-def forked(monkeypatch: pytest.MonkeyPatch) -> ForkServerContext:
-    """Processes forked from one that has torch loaded, which is most of a start, and has used none of its threads."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reid_toolkit.training.rounds", "reid_toolkit.training.launch"])
-    return context

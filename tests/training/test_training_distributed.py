@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from own_process import run_command
 from safetensors.torch import load_file
 from test_training_rounds import learn
 from test_training_teaching import Colours
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from torch.distributed.launcher.api import elastic_launch
 
 from reid_toolkit import runtime
 from reid_toolkit.cli import main
@@ -44,20 +46,19 @@ Begin = Callable[..., ForkServerProcess]
 
 
 @pytest.fixture
-def recipe(recipe: Recipe) -> Recipe:
-    """Of a backbone that the two processes know, which are started as commands."""
-    return replace(recipe, network=replace(recipe.network, backbone="mobilenet_v3_small"))
-
-
-@pytest.fixture
 def begin(forked: ForkServerContext, tiny_dataset: Path) -> Iterator[Begin]:
-    """``begin(recipe, out, *options)``: the command, which starts two processes to train on ``tiny_dataset``."""
+    """``begin(recipe, out, *options)``: the command, which starts two processes to train on ``tiny_dataset``.
 
-    def start(recipe: Recipe, out: Path, *options: str) -> ForkServerProcess:
+    ``run`` is :func:`run_forking` or :func:`run_command`.
+    """
+
+    def start(
+        recipe: Recipe, out: Path, *options: str, run: Callable[[Path, list[str]], None] = run_forking
+    ) -> ForkServerProcess:
         path = out.with_suffix(".toml")
         path.write_text(dump_recipe(recipe))
         words = ["train", tiny_dataset, "--recipe", path, "--out", out, "--device", "cpu", "--gpus", "2", *options]
-        child = forked.Process(target=run_command, args=(out, [str(word) for word in words]))
+        child = forked.Process(target=run, args=(out, [str(word) for word in words]))
         child.start()
         started.append(child)
         return child
@@ -69,11 +70,16 @@ def begin(forked: ForkServerContext, tiny_dataset: Path) -> Iterator[Begin]:
         child.join()
 
 
-def run_command(out: Path, words: list[str]) -> None:
-    """What ``python -m reid_toolkit`` does, and what it says into files beside ``out``."""
-    for number, name in ((1, ".stdout"), (2, ".stderr")):
-        os.dup2(os.open(out.with_suffix(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    main(words)
+def run_forking(out: Path, words: list[str]) -> None:
+    """As :func:`run_command`, but its two processes are forked from it, with torch loaded, and not started."""
+    launch_module.elastic_launch = lambda config, _: elastic_launch(replace(config, start_method="fork"), run_module)
+    run_command(out, words)
+
+
+def run_module(*command: str) -> None:
+    """What ``python`` does with these words."""
+    assert command[:3] == ("-P", "-m", "reid_toolkit")
+    main(list(command[3:]))
 
 
 def test_two_processes_make_the_merges_of_one(tiny_dataset: Path, recipe: Recipe, tmp_path: Path, begin: Begin) -> None:
@@ -141,8 +147,12 @@ def children(process: int) -> list[int]:
 @pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task").exists(), reason="finds processes by Linux's /proc")
 @pytest.mark.parametrize("how", ["killed", pytest.param("interrupted", marks=pytest.mark.slow)])
 def test_one_that_ends_ends_all_with_one_line(recipe: Recipe, tmp_path: Path, begin: Begin, how: str) -> None:
-    longer = replace(recipe, training=replace(recipe.training, first_epochs=100_000))
-    begun = begin(longer, tmp_path / "run", "--checkpoint-seconds", "0")
+    """As a user runs it: the two processes are started as commands, which know no backbone of tests."""
+    longer = replace(
+        recipe, network=replace(recipe.network, backbone="mobilenet_v3_small"),
+        training=replace(recipe.training, first_epochs=100_000),
+    )  # fmt: skip
+    begun = begin(longer, tmp_path / "run", "--checkpoint-seconds", "0", run=run_command)
     while begun.is_alive() and not list((tmp_path / "run").rglob("state-*.safetensors")):
         time.sleep(0.05)
     workers = children(begun.pid)
