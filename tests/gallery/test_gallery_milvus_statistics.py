@@ -1,10 +1,11 @@
 """What only Milvus can get wrong about camera statistics: collections beside the gallery's, and who writes to which."""
 
+import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import numpy as np
@@ -324,50 +325,55 @@ def test_readers_of_a_version_that_is_dropped_under_them_answer_by_the_next(
             assert newcomer.statistics().version == 4
 
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[2])
-from test_gallery_milvus_statistics import Collection, Compared, fitted, milvus_statistics
-with fitted(sys.argv[1]) as gallery:
-    whose, calls = {whose}, []
-    whole = whose.{method}
-    def killed(*arguments):
-        calls.append(whole(*arguments))
-        if len(calls) == {times}:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return calls[-1]
-    whose.{method} = killed
-    gallery.refresh_statistics()
-"""
+def refresh_and_die(where: str, whose: type, method: str, times: int) -> None:
+    """Make a gallery of the site, and die in its second refresh after this call of ``method``."""
+    with fitted(where) as gallery:
+        whole, calls = getattr(whose, method), []
+
+        def killed(*arguments: object) -> object:
+            calls.append(whole(*arguments))
+            if len(calls) == times:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return calls[-1]
+
+        setattr(whose, method, killed)
+        gallery.refresh_statistics()
 
 
-def kill_refresh(where: str, whose: str, method: str, times: int) -> None:
-    """Make a gallery of the site, and kill its second refresh after a call of ``method``.
+KillRefresh = Callable[[type, str, int], None]
+
+
+@pytest.fixture
+def kill_refresh(where: str, forked: ForkServerContext) -> KillRefresh:
+    """``kill_refresh(whose, method, times)``: a gallery as :func:`refresh_and_die` leaves it.
 
     All in one process: Milvus Lite stays with the first that opens it.
     """
-    code = KILLED.format(whose=whose, method=method, times=times)
-    done = subprocess.run(
-        [sys.executable, "-c", code, where, str(Path(__file__).parent)], check=False, capture_output=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+
+    def kill(whose: type, method: str, times: int) -> None:
+        child = forked.Process(target=refresh_and_die, args=(where, whose, method, times))
+        child.start()
+        child.join(300)
+        assert child.exitcode == -signal.SIGKILL
+
+    return kill
 
 
 @pytest.mark.parametrize(
     ("whose", "method", "times", "version"),
     [
-        ("Collection", "set_properties", 2, 1),  # begun
-        ("Collection", "create", 2, 1),
-        ("Collection", "set_properties", 3, 1),  # announced
-        ("Compared", "mend", 1, 1),
-        ("Collection", "set_properties", 4, 2),  # in use
-        ("Collection", "drop", 1, 2),  # a half of the version before
+        (Collection, "set_properties", 2, 1),  # begun
+        (Collection, "create", 2, 1),
+        (Collection, "set_properties", 3, 1),  # announced
+        (Compared, "mend", 1, 1),
+        (Collection, "set_properties", 4, 2),  # in use
+        (Collection, "drop", 1, 2),  # a half of the version before
     ],
 )
 def test_a_killed_refresh_leaves_one_version_or_the_other(
-    where: str, whose: str, method: str, times: int, version: int
+    where: str, kill_refresh: KillRefresh, whose: type, method: str, times: int, version: int
 ) -> None:
-    kill_refresh(where, whose, method, times)
+    kill_refresh(whose, method, times)
     others, their_records = make_site(seed=1)
     with MilvusGallery.open(where) as gallery:
         assert gallery.statistics_version(Comparison()) == version
@@ -382,8 +388,10 @@ def test_a_killed_refresh_leaves_one_version_or_the_other(
         assert len(parts_of(gallery)) == 2
 
 
-def test_what_a_killed_refresh_has_announced_is_written_to_and_is_not_used(where: str) -> None:
-    kill_refresh(where, "Compared", "fill", 1)
+def test_what_a_killed_refresh_has_announced_is_written_to_and_is_not_used(
+    where: str, kill_refresh: KillRefresh
+) -> None:
+    kill_refresh(Compared, "fill", 1)
     with MilvusGallery.open(where) as gallery:
         about = gallery._now()
         assert about[NEXT] == about[LAST] != about[VERSION]
