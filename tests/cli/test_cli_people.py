@@ -4,17 +4,17 @@ import csv
 import importlib.util
 import json
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from dataclasses import replace
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from drawn_site import MIDNIGHT, Site
+from own_process import run_command
 from three_people import Run, assert_fails
 
 from reid_toolkit.calibration import beside
@@ -797,21 +797,17 @@ def test_a_locked_gallery(run: Run, grouped: Path) -> None:
     said(run, "name", grouped, "person-1", "Ana")
 
 
-def test_two_processes_at_once(run: Run, site: Site, new: Path) -> None:
-    program = "from reid_toolkit.cli import main; main()"
+def test_two_processes_at_once(run: Run, site: Site, new: Path, tmp_path: Path, forked: ForkServerContext) -> None:
     both = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, "people", str(new)],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
+        forked.Process(target=run_command, args=(tmp_path / name, ["people", str(new)])) for name in ("one", "other")
     ]
     for one in both:
-        _, err = one.communicate()
+        one.start()
+    for one, name in zip(both, ("one", "other"), strict=True):
+        one.join(300)
+        err = (tmp_path / f"{name}.stderr").read_text()
         assert "Traceback" not in err
-        assert one.returncode == 0 or "another process has changed its people meanwhile" in err
+        assert one.exitcode == 0 or "another process has changed its people meanwhile" in err
     assert sorted(listed(run, new).values()) == [6] * 5
     assert document(run, new)["new_records"] == 0
 
