@@ -23,7 +23,7 @@ from reid_toolkit.people.review import questions
 from reid_toolkit.people.update import update
 from reid_toolkit.records import Record
 
-NOW = 1_790_000_000.0
+NOW = 1_600_000_000.0
 RECORDS = [Record(f"t{n}", "ab"[n % 2], NOW + n, NOW + n, "/s") for n in range(6)]
 KEYS = [key_digest(record) for record in RECORDS]
 PERSONS = {KEYS[0]: Membership(1, 11, 21), KEYS[1]: Membership(1, 12, 21), KEYS[2]: Membership(2**40, 13, 22)}
