@@ -335,6 +335,7 @@ def test_killed_it_keeps_what_was_enrolled(start, video: Path, tmp_path: Path) -
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads cannot be bound to cores here")
+@pytest.mark.skipif(os.cpu_count() == 1, reason="here every process is on one core")
 def test_one_core_is_one_core(start, video: Path, tmp_path: Path) -> None:
     process = start(video, "--loop", "100000", "--cores", "1")
     wait_for(lambda: count(tmp_path / "gallery") >= 1, process)
