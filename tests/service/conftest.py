@@ -45,8 +45,15 @@ def guarded(gallery: Path, tokens: dict[str, str]) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.fixture
+def fort(shared_fort: Fort) -> Iterator[Fort]:
+    """The service that many attacks share. Each begins and ends without a session."""
+    yield shared_fort
+    shared_fort.client.cookies.clear()
+
+
 @pytest.fixture(scope="session")
-def fort(shared_gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fort]:
+def shared_fort(shared_gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fort]:
     file = tmp_path_factory.mktemp("fort") / "tokens.json"
     names = {"search": "anna", "review": "rita", "admin": "ada"}
     tokens = {role: add_token(file, name, role) for role, name in names.items()}
