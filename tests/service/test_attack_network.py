@@ -62,9 +62,16 @@ SLOW = {
 }
 
 
+@pytest.fixture(scope="module")
+def said_to_slow(address: tuple[str, int]) -> dict[str, bytes]:
+    """What each of these clients was told until it was let go. They wait at the same time."""
+    with ThreadPoolExecutor(len(SLOW)) as pool:
+        return dict(zip(SLOW, pool.map(lambda sent: say(address, sent), SLOW.values()), strict=True))
+
+
 @pytest.mark.parametrize("how", SLOW)
-def test_clients_that_stop_are_let_go(address: tuple[str, int], how: str) -> None:
-    said = say(address, SLOW[how])
+def test_clients_that_stop_are_let_go(address: tuple[str, int], said_to_slow: dict[str, bytes], how: str) -> None:
+    said = said_to_slow[how]
     if b"POST" in SLOW[how]:
         assert said.startswith(b"HTTP/1.1 408 "), said
         assert json.loads(said.rpartition(b"\r\n\r\n")[2])["error"]["code"] == "too_slow"
