@@ -2,12 +2,14 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,38 +24,40 @@ from tiny_model import build_model
 from reid_toolkit.gallery import open_gallery
 from reid_toolkit.storage import path_of
 
-pytest.importorskip("ray", reason="needs the cluster extra")
+if find_spec("ray") is None:  # imported by the commands alone, because it takes a second
+    pytest.skip("needs the cluster extra", allow_module_level=True)
 
 REID = [sys.executable, "-m", "reid_toolkit"]
 ACTOR = b"ray::Worker"
-ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[None]:
-    """A server like S3, which the cluster's workers find in their environment."""
+def environment() -> Iterator[dict[str, str]]:
+    """What the cluster and the commands on it find in their environment: among it a server like S3, if there can be
+    one."""
     if find_spec("moto") is None or find_spec("s3fs") is None:
-        yield
+        yield os.environ | TOKEN
         return
     with s3_server() as settings:
-        ENVIRONMENT.update(settings)
-        yield
+        yield os.environ | TOKEN | settings
 
 
 @pytest.fixture(scope="module")
-def cluster(store: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def cluster(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a cluster of two cores on this machine, for all tests of this file."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    folder = tmp_path_factory.mktemp("ray")
+    log = tmp_path_factory.mktemp("ray") / "log"
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # Ray makes sockets in it, and paths of these are short
     ray = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2"]
     ray += ["--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=false", "--disable-usage-stats"]
-    ray += ["--object-store-memory=80000000", f"--temp-dir={short(folder)}"]
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(ray, stdout=log, stderr=log, start_new_session=True, env=ENVIRONMENT)
+    ray += ["--object-store-memory=80000000", f"--temp-dir={folder}"]
+    with open(log, "wb") as file:
+        process = subprocess.Popen(ray, stdout=file, stderr=file, start_new_session=True, env=environment)
     try:
-        wait_for_head(port, process, folder / "log")
+        wait_for_head(port, process, log)
         yield f"127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -62,15 +66,7 @@ def cluster(store: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        short(folder).unlink()
-
-
-def short(folder: Path) -> Path:
-    """A link with a short path to ``folder``: Ray makes sockets in it, whose paths the system limits to 107 bytes."""
-    link = Path("/tmp", f"ray-{os.getpid()}")
-    if not link.is_symlink():
-        link.symlink_to(folder, target_is_directory=True)
-    return link
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_for_head(port: int, process: subprocess.Popen, log: Path) -> None:
@@ -91,8 +87,16 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def reid(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*REID, *map(str, arguments)], capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+@pytest.fixture
+def reid_on(cluster: str, environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``reid_on("embed", ...)``: the command with ``--ray``, in a process of its own, as Ray stays in the first that
+    uses it."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [*REID, *map(str, arguments), "--ray", cluster]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+
+    return run
 
 
 def actors() -> list[int]:
@@ -106,14 +110,12 @@ def actors() -> list[int]:
 
 
 def test_embedding_on_a_cluster_gives_what_one_process_gives(
-    cluster, tiny_dataset: Path, model: Path, tmp_path
+    reid, reid_on, tiny_dataset: Path, model: Path, tmp_path
 ) -> None:
     alone, ours = tmp_path / "alone", tmp_path / "cluster"
-    assert reid("embed", tiny_dataset, "--model", model, "--out", alone).returncode == 0
+    assert reid("embed", tiny_dataset, "--model", model, "--out", alone).status == 0
     model.rename(tmp_path / "moved.onnx")  # workers get the model from the command, not from a path
-    done = reid(
-        "embed", tiny_dataset, "--model", tmp_path / "moved.onnx", "--out", ours, "--ray", cluster, "--shard-size", 5
-    )
+    done = reid_on("embed", tiny_dataset, "--model", tmp_path / "moved.onnx", "--out", ours, "--shard-size", 5)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     np.testing.assert_allclose(np.load(ours / "descriptors.npy"), np.load(alone / "descriptors.npy"), atol=1e-6)
@@ -122,7 +124,9 @@ def test_embedding_on_a_cluster_gives_what_one_process_gives(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
-def test_workers_killed_at_random_moments_lose_nothing(cluster, tiny_dataset: Path, model: Path, tmp_path) -> None:
+def test_workers_killed_at_random_moments_lose_nothing(
+    reid, cluster, environment, tiny_dataset: Path, model: Path, tmp_path
+) -> None:
     pictures = sorted((tiny_dataset / "crops").iterdir())
     paths = [str(pictures[number % len(pictures)]) for number in range(4000)]
     (tmp_path / "list.txt").write_text("\n".join(paths))
@@ -130,7 +134,7 @@ def test_workers_killed_at_random_moments_lose_nothing(cluster, tiny_dataset: Pa
     process = subprocess.Popen(
         [*REID, *map(str, arguments), "--out", str(tmp_path / "out"), "--ray", cluster],
         stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
+        env=environment,
     )
     chance, kills = random.Random(3), 0
     while process.poll() is None:
@@ -143,37 +147,59 @@ def test_workers_killed_at_random_moments_lose_nothing(cluster, tiny_dataset: Pa
     error = process.communicate()[1]
     assert process.returncode == 0, error
     assert kills
-    assert reid(*arguments, "--out", tmp_path / "alone").returncode == 0
+    assert reid(*arguments, "--out", tmp_path / "alone").status == 0
     np.testing.assert_allclose(
         np.load(tmp_path / "out/descriptors.npy"), np.load(tmp_path / "alone/descriptors.npy"), atol=1e-6
     )
     assert (tmp_path / "out/manifest.csv").read_bytes() == (tmp_path / "alone/manifest.csv").read_bytes()
 
 
-def test_ingesting_and_enrolling_on_a_cluster_give_what_one_process_gives(cluster, model: Path, tmp_path: Path) -> None:
-    clips = [
-        write_video(tmp_path / f"{name}.avi", shade=shade) for shade, name in enumerate(("north", "south", "gate"))
-    ]
-    for out, more in (("alone", ()), ("ours", ("--ray", cluster))):
-        done = reid("ingest", *clips, "--out", tmp_path / out, "--every", 1, "--min-crops", 2, *more)
-        assert done.returncode == 0, done.stderr
-        done = reid("enroll", tmp_path / out, "--model", model, "--gallery", tmp_path / f"{out}-g", *more)
-        assert done.returncode == 0, done.stderr
-    assert files_of(tmp_path / "alone")
-    assert files_of(tmp_path / "alone") == files_of(tmp_path / "ours")
-    assert rows_of(tmp_path / "alone") == rows_of(tmp_path / "ours")
+OPTIONS = ("--every", 1, "--min-crops", 2)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for shade, name in enumerate(("north", "south", "gate")):
+        write_video(folder / f"{name}.avi", shade=shade)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(reid, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset that one process makes of the clips."""
+    out = tmp_path_factory.mktemp("alone") / "people"
+    assert reid("ingest", clips, "--out", out, *OPTIONS).status == 0
+    assert files_of(out)
+    return out
+
+
+def test_ingesting_and_enrolling_on_a_cluster_give_what_one_process_gives(
+    reid, reid_on, clips: Path, alone: Path, model: Path, tmp_path: Path
+) -> None:
+    done = reid_on("ingest", clips, "--out", tmp_path / "ours", *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert files_of(alone) == files_of(tmp_path / "ours")
+    assert rows_of(alone) == rows_of(tmp_path / "ours")
+    assert reid("enroll", alone, "--model", model, "--gallery", tmp_path / "alone-g").status == 0
+    done = reid_on("enroll", tmp_path / "ours", "--model", model, "--gallery", tmp_path / "ours-g")
+    assert done.returncode == 0, done.stderr
     assert records(tmp_path / "alone-g") == records(tmp_path / "ours-g")
-    if "AWS_ENDPOINT_URL" not in ENVIRONMENT:
-        pytest.skip("without s3fs and moto: not tried with object storage")
+
+
+def test_ingesting_on_a_cluster_from_object_storage_gives_the_same(
+    reid_on, environment: dict[str, str], clips: Path, alone: Path
+) -> None:
+    if "AWS_ENDPOINT_URL" not in environment:
+        pytest.skip("needs s3fs and moto")
     bucket = path_of("s3://cluster")
     bucket.fs.mkdir("s3://cluster")
-    for clip in clips:
+    for clip in clips.iterdir():
         (bucket / "clips" / clip.name).write_bytes(clip.read_bytes())
-    options = ("--every", 1, "--min-crops", 2, "--ray", cluster)
-    done = reid("ingest", bucket / "clips", "--out", bucket / "people", *options)
+    done = reid_on("ingest", bucket / "clips", "--out", bucket / "people", *OPTIONS)
     assert done.returncode == 0, done.stderr
-    assert files_of(tmp_path / "alone") == files_of(bucket / "people")
-    assert rows_of(tmp_path / "alone") == rows_of(bucket / "people")
+    assert files_of(alone) == files_of(bucket / "people")
+    assert rows_of(alone) == rows_of(bucket / "people")
 
 
 def rows_of(folder: Path) -> list[str]:
@@ -193,29 +219,25 @@ def records(gallery: Path) -> dict[str, list[float]]:
         }
 
 
-def test_an_error_in_a_worker_is_one_line(cluster, tiny_dataset: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_worker_is_one_line(reid_on, tiny_dataset: Path, tmp_path: Path) -> None:
     onnx.save_model(build_model(np.full((48, 5), np.nan, np.float32)), tmp_path / "nan.onnx")
-    done = reid("embed", tiny_dataset, "--model", tmp_path / "nan.onnx", "--out", tmp_path / "out", "--ray", cluster)
+    done = reid_on("embed", tiny_dataset, "--model", tmp_path / "nan.onnx", "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "the network is damaged" in " ".join(done.stderr.split())
 
 
-def test_a_cluster_without_room_is_refused(cluster, tiny_dataset: Path, model: Path, tmp_path: Path) -> None:
-    arguments = ("embed", tiny_dataset, "--model", model, "--out", tmp_path / "out", "--ray", cluster)
-    said = " ".join(reid(*arguments, "--worker-cpus", 64).stderr.split())
+def test_a_cluster_without_room_is_refused(reid_on, tiny_dataset: Path, model: Path, tmp_path: Path) -> None:
+    done = reid_on("embed", tiny_dataset, "--model", model, "--out", tmp_path / "out", "--worker-cpus", 64)
+    said = " ".join(done.stderr.split())
     assert "has 2 cores and 0 GPUs: a worker needs 64 and 0" in said
 
 
-def test_addresses_where_nobody_answers_are_refused(tiny_dataset: Path, model: Path, tmp_path: Path) -> None:
-    def error(address: str) -> str:
-        done = reid("embed", tiny_dataset, "--model", model, "--out", tmp_path / "out", "--ray", address)
-        assert done.returncode == 1
-        assert "Traceback" not in done.stderr
-        return " ".join(done.stderr.split())
-
-    assert "--ray 127.0.0.1:9: nobody answers there: Connection refused" in error("127.0.0.1:9")
-    assert "expected HOST:PORT of a cluster's head" in error("nonsense")
-    done = reid("embed", tiny_dataset, "--model", model, "--out", tmp_path / "out", "--worker-cpus", 2)
-    assert done.returncode == 2
-    assert "only with --ray" in done.stderr
+def test_addresses_where_nobody_answers_are_refused(reid, tiny_dataset: Path, model: Path, tmp_path: Path) -> None:
+    arguments = ("embed", tiny_dataset, "--model", model, "--out", tmp_path / "out")
+    said = reid(*arguments, "--ray", "127.0.0.1:9").error
+    assert "--ray 127.0.0.1:9: nobody answers there: Connection refused" in said
+    assert "expected HOST:PORT of a cluster's head" in reid(*arguments, "--ray", "nonsense").error
+    done = reid(*arguments, "--worker-cpus", 2)
+    assert done.status == 2
+    assert "only with --ray" in done.err
