@@ -75,8 +75,6 @@ from reid_toolkit.people.watch_log import WatchLog
 from reid_toolkit.records import Record, Tracklet
 from reid_toolkit.runtime import Embedder, TrackletAverage
 
-ORIGIN = ("command", "date", "machine", "load")
-"""What :func:`write_json` adds."""
 FPS, SECONDS, MIN_CROPS = 10.0, 40, 4
 ANY = 10**9
 """More pairs of people than any promise needs."""
@@ -471,7 +469,7 @@ def main() -> None:
     for name in options.parts:
         found = PARTS[name](options, played)
         parts = json.loads(options.json.read_text()) if options.json.exists() else {}
-        write_json(options.json, {key: parts[key] for key in parts if key not in ORIGIN} | {name: found})
+        write_json(options.json, {key: parts[key] for key in PARTS if key in parts} | {name: found})
         print(json.dumps({name: found}, indent=1), flush=True)
 
 

@@ -121,6 +121,18 @@ def same_origin(origin: str, host: str) -> bool:
     return parts.netloc.lower().removesuffix(usual) == host.lower().removesuffix(usual)
 
 
+class Answer:
+    """Sends an answer, and knows whether it has begun: then no other answer can be given."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.begun = send, False
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on."""
+        self.begun = self.begun or message["type"] == "http.response.start"
+        await self._send(message)
+
+
 async def refuse(refusal: Refusal, send: Send) -> None:
     """Send the JSON of a refusal."""
     body = json.dumps(refusal.document).encode()

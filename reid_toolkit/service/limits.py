@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reid_toolkit.service.access import visitor_of
 from reid_toolkit.service.errors import Refusal, busy
-from reid_toolkit.service.guard import API, refuse
+from reid_toolkit.service.guard import API, Answer, refuse
 from reid_toolkit.service.settings import Limits
 
 AT_ONCE = 6
@@ -32,18 +32,12 @@ class Bounds:
             await self.app(scope, receive, send)
             return
         body = Body(self, scope, receive)
-        started = False
-
-        async def sending(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
+        answer = Answer(send)
         try:
             body.check_length(Headers(scope=scope))
-            await self.app(scope, body.receive, sending)
+            await self.app(scope, body.receive, answer.send)
         except Refusal as refusal:
-            if started:
+            if answer.begun:
                 raise
             refusal.headers.setdefault("Connection", "close")
             await refuse(refusal, send)

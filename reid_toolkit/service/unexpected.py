@@ -4,7 +4,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from fastapi import Request, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from reid_toolkit.service.guard import Answer
 
 LOG = logging.getLogger(__name__)
 Explain = Callable[[Request, Exception], Awaitable[Response]]
@@ -22,17 +24,11 @@ class Unexpected:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and answer it if that fails."""
-        started = False
-
-        async def sending(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
+        answer = Answer(send)
         try:
-            await self.app(scope, receive, sending)
+            await self.app(scope, receive, answer.send)
         except Exception as error:
-            if scope["type"] != "http" or started:
+            if scope["type"] != "http" or answer.begun:
                 raise  # the server writes it into the log, and closes the connection
             LOG.exception("%s %s failed", scope["method"], getattr(scope.get("route"), "path", "(no route)"))
             response = await self.explain(Request(scope), error)
